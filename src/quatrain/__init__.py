@@ -1,0 +1,1 @@
+"""Attention in four terms: build spatial attention from its factors, and study each one."""

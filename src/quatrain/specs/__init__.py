@@ -1,0 +1,27 @@
+"""Frozen descriptions of what to build, and the errors that name what is wrong with them."""
+
+from quatrain.specs.errors import (
+    DataError,
+    InputError,
+    QuatrainError,
+    SpecError,
+    StoredFileError,
+    StudyError,
+)
+from quatrain.specs.spec import Spec, canonical, identity
+from quatrain.specs.terms import ALL_TERM_SETS, Term, Terms
+
+__all__ = [
+    "ALL_TERM_SETS",
+    "DataError",
+    "InputError",
+    "QuatrainError",
+    "Spec",
+    "SpecError",
+    "StoredFileError",
+    "StudyError",
+    "Term",
+    "Terms",
+    "canonical",
+    "identity",
+]
