@@ -1,0 +1,115 @@
+"""What `study run` shows while it works: a bar for each worker and one for the whole.
+
+Where nobody watches (a pipe, a log file) there are plain lines instead: one for each run that
+ends, and one now and then for those under way.
+"""
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from quatrain.study import Event
+
+_QUIET_SECONDS = 15.0
+
+
+class Display:
+    """A context that follows a study by its events."""
+
+    def __init__(self, console: Console, runs: int) -> None:
+        self._console = console
+        self._runs = runs
+        self._closed = 0
+        self._spoken: dict[int, float] = {}
+        self._bars: Progress | None = _bars(console) if console.is_terminal else None
+        self._workers: dict[int, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        if self._bars is not None:
+            self._bars.start()
+            self._total = self._bars.add_task("all runs", total=self._runs, numbers="")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def notify(self, event: Event) -> None:
+        """Show one event."""
+        if event.closes:
+            self._close(event)
+        elif self._bars is not None:
+            self._move(self._bars, event)
+        elif time.monotonic() - self._spoken.get(event.worker, 0.0) >= _QUIET_SECONDS:
+            self._spoken[event.worker] = time.monotonic()
+            self._say(f"{event.label}: {numbers(event) or 'starting'}")
+
+    def _close(self, event: Event) -> None:
+        self._closed += 1
+        reason = f" ({event.reason}: {event.message})" if event.kind == "failed" else ""
+        if event.kind != "skipped":
+            self._say(f"{self._closed}/{self._runs} {event.kind}: {event.label}{reason}")
+        if self._bars is not None:
+            self._bars.update(self._total, completed=self._closed)
+            if event.worker in self._workers:
+                self._bars.remove_task(self._workers.pop(event.worker))
+
+    def _move(self, bars: Progress, event: Event) -> None:
+        if event.worker not in self._workers:
+            self._workers[event.worker] = bars.add_task(event.label, total=None, numbers="")
+        bars.update(
+            self._workers[event.worker],
+            description=event.label,
+            completed=event.step,
+            total=event.steps or None,
+            numbers=numbers(event),
+        )
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def numbers(event: Event) -> str:
+    """Step, loss, speed and time left, as far as they are known; what else the training says.
+
+    Example:
+        >>> numbers(Event(kind="progress", identity="", step=40, steps=100, loss=2.5))
+        'step 40/100  loss 2.500'
+    """
+    parts = [f"step {event.step}/{event.steps}", f"loss {event.loss:.3f}"] if event.steps else []
+    if event.rate:
+        parts.append(f"{event.rate:,.0f} {event.rate_unit}")
+    if event.seconds_left is not None:
+        parts.append(f"{duration(event.seconds_left)} left")
+    return "  ".join([*parts, event.text] if event.text else parts)
+
+
+def duration(seconds: float) -> str:
+    """Hours, minutes and seconds.
+
+    Example:
+        >>> duration(75), duration(7265)
+        ('1:15', '2:01:05')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _bars(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[numbers]}", markup=False),
+        console=console,
+        refresh_per_second=4,
+    )

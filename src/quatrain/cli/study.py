@@ -1,0 +1,244 @@
+"""`quatrain study`: plan, run, status and measure.
+
+The command line selects cells and places them on the machine. What a cell is, to its last
+hyper-parameter, stands in the study file.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from quatrain.cli.display import Display
+from quatrain.cli.output import print_json, print_rows
+from quatrain.specs import StudyError
+from quatrain.study import RunSummary, Selection, load_study, place, run_study
+
+app = typer.Typer(no_args_is_help=True, help="Plan, run, follow and measure a study.")
+
+StudyFile = Annotated[Path, typer.Argument(help="The study file, a Python file.", metavar="STUDY")]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="The folder of results; by default runs/<name of the study file>."),
+]
+Cells = Annotated[
+    list[str] | None,
+    typer.Option(help='A glob of cell names or "group/name"; may be repeated. Default: all.'),
+]
+Seeds = Annotated[
+    str | None, typer.Option(help='Such as "0,1,2" or "0-4". Default: those of the study.')
+]
+Data = Annotated[Path | None, typer.Option(help="The folder of data, for studies that need one.")]
+Device = Annotated[str, typer.Option(help="Such as cpu or cuda:0.")]
+Workers = Annotated[int | None, typer.Option(help="Runs side by side. Default: fill the cores.")]
+Threads = Annotated[int | None, typer.Option(help="Threads of each run. Default: fill the cores.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@app.command()
+def plan(
+    study: StudyFile,
+    out: Out = None,
+    cells: Cells = None,
+    seeds: Seeds = None,
+    data: Data = None,
+    device: Device = "cpu",
+    probe: Annotated[bool, typer.Option(help="Train unknown cells for some seconds.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show every run, whether it is done, and how long it will take.
+
+    Hours come from the records of finished runs of the same cell; with --probe they are
+    estimated for the other cells too. They are those of training.
+
+    Example: quatrain study plan studies/numerals_terms.py --probe
+    """
+    from quatrain.results import ResultStore
+    from quatrain.study.estimate import Probe, plan_study
+
+    loaded = load_study(study)
+    runs = loaded.select(cells or None, parse_seeds(seeds))
+    pace = None
+    if probe:
+        from quatrain.training import train
+
+        pace = Probe(data=data, device=device, train=train)
+    rows = plan_study(loaded, ResultStore(folder_of(study, out)), runs, pace)
+    columns = ["cells", "seed", "state", "steps", "hours", "source"]
+    if any(row.gpu_hours is not None for row in rows):
+        columns.append("gpu_hours")
+    print_rows(rows, columns, as_json=as_json)
+    if not as_json:
+        workers = place(len(runs), device).workers
+        print(plan_summary([row.hours for row in rows if row.state != "done"], workers))
+        priced = [row.gpu_hours for row in rows if row.gpu_hours is not None]
+        if priced:
+            print(f"{sum(priced):.0f} GPU hours in all.")
+
+
+@app.command()
+def run(
+    study: StudyFile,
+    out: Out = None,
+    cells: Cells = None,
+    seeds: Seeds = None,
+    data: Data = None,
+    device: Device = "cpu",
+    workers: Workers = None,
+    threads: Threads = None,
+    retry: Annotated[
+        str | None, typer.Option(help='"failed": run failed runs again.', metavar="failed")
+    ] = None,
+) -> None:
+    """Do the runs that are not done yet, then report.
+
+    Safe to stop and to start again: done runs are skipped and stopped ones resume. The exit
+    status is 1 if any run failed.
+
+    Example: quatrain study run studies/numerals_terms.py --cells "encoder-decoder/*"
+    """
+    if retry not in {None, "failed"}:
+        raise StudyError("--retry", retry, '"failed"', "write --retry failed")
+    selection = Selection(
+        cells=cells or None, seeds=parse_seeds(seeds), retry_failed=retry == "failed"
+    )
+    folder = folder_of(study, out)
+    count = len(load_study(study).select(selection.cells, selection.seeds))
+    console = Console()
+    try:
+        with Display(console, count) as display:
+            summary = run_study(
+                study,
+                folder,
+                data=data,
+                workers=workers,
+                threads=threads,
+                device=device,
+                select=selection,
+                notify=display.notify,
+            )
+    except KeyboardInterrupt:
+        resume = "Stopped; checkpoints are kept: give the same command again to resume."
+        Console(stderr=True).print(resume)
+        raise typer.Exit(130) from None
+    _conclude(console, folder, summary)
+
+
+@app.command()
+def status(
+    folder: Annotated[Path, typer.Argument(help="The folder of results.", metavar="DIR")],
+    as_json: AsJson = False,
+) -> None:
+    """Show where each run stands; the exit status is 1 if any failed.
+
+    Example: quatrain study status runs/numerals_terms
+    """
+    from quatrain.results import ResultStore
+    from quatrain.study.status import study_status
+
+    rows = study_status(ResultStore(folder))
+    columns = ["group", "cell", "seed", "state", "step", "reason", "message"]
+    print_rows(rows, columns, as_json=as_json)
+    if not as_json:
+        counts = {row.state: 0 for row in rows}
+        for row in rows:
+            counts[row.state] += 1
+        print(", ".join(f"{count} {state}" for state, count in counts.items()))
+    raise typer.Exit(1 if any(row.state == "failed" for row in rows) else 0)
+
+
+@app.command()
+def measure(
+    study: StudyFile,
+    out: Out = None,
+    cells: Cells = None,
+    data: Data = None,
+    device: Device = "cpu",
+    threads: Annotated[int, typer.Option(min=1, help="Threads of each measurement.")] = 1,
+    busy: Annotated[bool, typer.Option(help="Measure although the machine is busy.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure latency and peak memory of finished cells, one at a time.
+
+    Latency is the median of one forward pass, memory its peak above model and inputs.
+
+    Example: quatrain study measure studies/numerals_terms.py
+    """
+    from quatrain.results import ResultStore
+    from quatrain.study.measure import Bench, check_idle, measurable, measure_run
+
+    if not busy:
+        check_idle()
+    store = ResultStore(folder_of(study, out))
+    bench = Bench(study=study, store=store, data=data, device=device, threads=threads)
+    found = []
+    for each in measurable(load_study(study).select(cells or None), store):
+        measured = measure_run(each, bench)
+        found.append({"cells": each.labels, "seed": each.seed, **measured.model_dump()})
+        if not as_json:
+            milliseconds = 1e3 * measured.median_seconds
+            spread, mib = 1e3 * measured.spread_seconds, measured.peak_bytes / 2**20
+            print(f"{each.labels[0]}: {milliseconds:.2f} ms (spread {spread:.2f}), {mib:.1f} MiB")
+    if as_json:
+        print_json(found)
+    elif not found:
+        print("No cell has a finished run yet.")
+
+
+def folder_of(study: Path, out: Path | None) -> Path:
+    """Where the results of a study file go."""
+    return Path("runs") / study.stem if out is None else out
+
+
+def parse_seeds(text: str | None) -> list[int] | None:
+    """Read "0,1,2", "0-4", or both together.
+
+    Example:
+        >>> parse_seeds("0,3-5")
+        [0, 3, 4, 5]
+    """
+    if text is None:
+        return None
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise StudyError("--seeds", text, "whole numbers", 'write "0,1,2" or "0-4"')
+        seeds.extend(range(int(first), int(last if dash else first) + 1))
+    return seeds
+
+
+def plan_summary(hours: list[float | None], workers: int) -> str:
+    """How much is left to do.
+
+    Example:
+        >>> plan_summary([0.5, 0.5, None], workers=2)
+        '3 runs to do, about 0.50 h on 2 workers for the 2 whose duration is known.'
+    """
+    known = [each for each in hours if each is not None]
+    text = f"{len(hours)} runs to do"
+    if not known:
+        return f"{text}." if not hours else f"{text}; add --probe to estimate the time."
+    about = f"about {sum(known) / workers:.2f} h on {workers} workers"
+    rest = "" if len(known) == len(hours) else f" for the {len(known)} whose duration is known"
+    return f"{text}, {about}{rest}."
+
+
+def _conclude(console: Console, folder: Path, summary: RunSummary) -> None:
+    """The report, and the exit status."""
+    from quatrain.cli.report import print_report
+    from quatrain.report.write import write_report
+    from quatrain.results import ResultStore
+
+    store = ResultStore(folder)
+    files = write_report(store, folder / "report")
+    print_report(console, store)
+    done, skipped, failed = len(summary.done), len(summary.skipped), len(summary.failed)
+    console.print(f"{done} done now, {skipped} before, {failed} failed.", highlight=False)
+    console.print(f"Report: {files.html}", markup=False, highlight=False, soft_wrap=True)
+    if summary.failed:
+        for event in summary.failed:
+            line = f"Failed: {event.label}: {event.reason}: {event.message}"
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(1)

@@ -1,0 +1,89 @@
+"""Multiply-adds and parameters of any module, counted while it runs.
+
+The module runs once, in evaluation mode and without gradients, and every matrix product and
+convolution that reaches the dispatcher is counted by its shapes. Tensors on the meta device do
+as well as real ones, so a large network is counted in no time and in no memory.
+
+    linear = nn.Linear(512, 2048, device="meta")
+    count_multiply_adds(linear, torch.empty(50, 512, device="meta"))    # 50 * 512 * 2048
+
+One multiply-add is two FLOPs. Element-wise work, softmax, gathers and embeddings count nothing.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+Shape = tuple[int, ...]
+
+
+def count_multiply_adds(module: nn.Module, *inputs: Any, **named_inputs: Any) -> int:
+    """Run `module(*inputs, **named_inputs)` once and count the multiply-adds it executes.
+
+    The module comes back as it was: its training modes are restored and it keeps no hook.
+    """
+    counter = FlopCounterMode(display=False, custom_mapping=_formulas())
+    with _as_deployed(module), torch.no_grad(), counter:
+        module(*inputs, **named_inputs)
+    return counter.get_total_flops() // 2
+
+
+def count_parameters(module: nn.Module) -> int:
+    """The number of learnt values; a parameter that is shared counts once."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+@contextmanager
+def _as_deployed(module: nn.Module) -> Iterator[None]:
+    modes = [(part, part.training) for part in module.modules()]
+    fastpath = torch.backends.mha.get_fastpath_enabled()
+    # torch's own encoder layers would run as one operator whose inside cannot be counted
+    torch.backends.mha.set_fastpath_enabled(False)
+    module.eval()
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fastpath)
+        for part, mode in modes:
+            part.training = mode
+
+
+def _formulas() -> dict[Any, Any]:
+    """FLOPs of the operators that torch's own counter passes over."""
+    aten = torch.ops.aten
+    return {
+        aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
+        aten._scaled_dot_product_fused_attention_overrideable: _attention_flops,
+        aten.mv: _matrix_vector_flops,
+        aten.addmv: _biased_matrix_vector_flops,
+        aten.dot: _dot_flops,
+    }
+
+
+def _attention_flops(
+    query: Shape, key: Shape, value: Shape, *_: object, out_shape: object = None, **__: object
+) -> int:
+    del out_shape
+    return sdpa_flop_count(query, key, value)
+
+
+def _matrix_vector_flops(matrix: Shape, vector: Shape, *, out_shape: object = None) -> int:
+    del vector, out_shape
+    return 2 * math.prod(matrix)
+
+
+def _biased_matrix_vector_flops(
+    bias: Shape, matrix: Shape, vector: Shape, *, out_shape: object = None, **__: object
+) -> int:
+    del bias, vector, out_shape
+    return 2 * math.prod(matrix)
+
+
+def _dot_flops(left: Shape, right: Shape, *, out_shape: object = None) -> int:
+    del right, out_shape
+    return 2 * math.prod(left)

@@ -1,0 +1,58 @@
+"""How long a call takes, as the median of many, with its spread.
+
+    latency(lambda: module(x))      # Latency(median_seconds=0.0021, spread_seconds=0.0001, ...)
+
+The median and the inter-quartile range, not the mean and the deviation: a few rounds that
+another process disturbed should change neither.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from quatrain.specs import SpecError
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Seconds of one call: the median of `rounds`, and the inter-quartile range as its spread."""
+
+    median_seconds: float
+    spread_seconds: float
+    rounds: int
+
+
+def latency(call: Callable[[], object], *, warmup: int = 3, rounds: int = 30) -> Latency:
+    """Time `call`, after some rounds that are not counted.
+
+    On a GPU each round waits for the work it queued. Whether gradients are recorded, and the
+    number of threads, are the caller's to decide.
+
+    Raises:
+        SpecError: if there are too few rounds for a spread, or a negative warm-up.
+    """
+    if rounds < 2:
+        raise SpecError("rounds", rounds, "at least 2", "a spread needs more than one round")
+    if warmup < 0:
+        raise SpecError("warmup", warmup, "0 or more", "give the number of rounds not to count")
+    for _ in range(warmup):
+        _timed(call)
+    seconds = [_timed(call) for _ in range(rounds)]
+    lower, median, upper = statistics.quantiles(seconds, n=4, method="inclusive")
+    return Latency(median_seconds=median, spread_seconds=upper - lower, rounds=rounds)
+
+
+def _timed(call: Callable[[], object]) -> float:
+    _synchronize()
+    start = time.perf_counter()
+    call()
+    _synchronize()
+    return time.perf_counter() - start
+
+
+def _synchronize() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()

@@ -1,0 +1,109 @@
+"""The peak memory of a call, above what was there before it.
+
+The call runs in a fresh child process, so that what this process once needed cannot hide what
+the call needs now. It is named, not sent: `prepare` is "module:function", a function that takes
+JSON arguments, makes module and inputs, and returns the call to be measured.
+
+    # in measured.py
+    def attention(channels: int, length: int) -> Callable[[], object]:
+        module, x = nn.MultiheadAttention(channels, 8), torch.randn(length, 1, channels)
+        return lambda: module(x, x, x)
+
+    peak_memory("measured:attention", {"channels": 512, "length": 4096})       # bytes
+
+On a CPU this is the peak of the resident size, on a GPU the peak of torch's allocator; both
+above their value just before the call, when module and inputs exist and the call has run once.
+"""
+
+import gc
+import importlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from quatrain.specs import InputError
+
+_STATUS = Path("/proc/self/status")
+_CLEAR = Path("/proc/self/clear_refs")
+# Fixed thresholds make the C library hand freed tensors back at once, so that the second call
+# does not live on what the first one left behind.
+_ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+
+
+def peak_memory(prepare: str, arguments: Mapping[str, Any], *, device: str = "cpu") -> int:
+    """Bytes that the call returned by `prepare(**arguments)` needs at its peak, in a child process.
+
+    The child imports `prepare` from where this process would: its folder and search path are ours.
+
+    Raises:
+        InputError: if the name cannot be imported or the child fails; the message has its reason.
+    """
+    request = {"prepare": prepare, "arguments": dict(arguments), "device": device}
+    child = subprocess.run(
+        [sys.executable, "-c", "from quatrain.cost.memory import serve; serve()"],
+        input=json.dumps({**request, "path": sys.path}),
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **_ALLOCATOR},
+    )
+    if child.returncode != 0:
+        reason = (child.stderr.strip().splitlines() or [f"exit status {child.returncode}"])[-1]
+        expected = 'the name "module:function" of a function that returns a call that runs'
+        raise InputError("prepare", prepare, expected, f"its process said: {reason}")
+    return int(child.stdout.splitlines()[-1])
+
+
+def serve() -> None:
+    """Be the child: read one request from standard input, write the bytes to standard output."""
+    request = json.load(sys.stdin)
+    sys.path[:] = request["path"]
+    module, _, function = request["prepare"].partition(":")
+    call = getattr(importlib.import_module(module), function)(**request["arguments"])
+    measure = _allocator_peak if torch.device(request["device"]).type == "cuda" else _resident_peak
+    sys.stdout.write(f"\n{measure(call)}\n")  # a line of its own, whatever the call printed
+
+
+def _allocator_peak(call: Callable[[], object]) -> int:
+    call()
+    gc.collect()
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    call()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() - before
+
+
+def _resident_peak(call: Callable[[], object]) -> int:
+    if not _CLEAR.exists():
+        return _process_peak(call)
+    call()
+    gc.collect()
+    _CLEAR.write_text("5")  # Linux: start the high-water mark anew
+    before = _status("VmRSS")
+    call()
+    return max(0, _status("VmHWM") - before)
+
+
+def _process_peak(call: Callable[[], object]) -> int:
+    """Elsewhere the mark cannot be started anew: the first call, above the peak before it."""
+    import resource
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    call()
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    return grown if sys.platform == "darwin" else grown * 1024
+
+
+def _status(name: str) -> int:
+    for line in _STATUS.read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    raise InputError("/proc/self/status", name, "a line of that name", "run on a usual Linux")

@@ -1,0 +1,1 @@
+"""Whole networks, assembled from modules and described by specs."""

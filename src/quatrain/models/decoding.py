@@ -1,0 +1,160 @@
+"""Beam search over a translator, one token at a time with what it remembers.
+
+    hypotheses = decode(translator, source, DecodingSpec(beam=5), begin=1, end=2)
+
+Greedy decoding is a beam of 1. Each sentence's search reads nothing of its neighbours in the
+batch, so results do not depend on the batch size.
+
+Shapes: b sentences, n beam, s source tokens, v vocabulary.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from pydantic import Field
+from torch import Tensor
+
+from quatrain.models.translator import PADDING, DecodingState, Translator
+from quatrain.specs import Spec
+
+
+class DecodingSpec(Spec):
+    """How hypotheses are searched for.
+
+    Source: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 6.1.
+    """
+
+    beam: int = Field(default=4, ge=1)
+    """Hypotheses kept per sentence; 1 is greedy decoding."""
+    length_penalty: float = Field(default=0.6, ge=0)
+    """Exponent a of the length normalisation ((5 + length) / 6) ** a."""
+    longest: int = Field(default=50, ge=1)
+    """How many tokens a hypothesis may be longer than its source."""
+
+
+@dataclass
+class _Search:
+    """Running and finished hypotheses of the sentences that are still being searched."""
+
+    tokens: Int[Tensor, "b n t"]
+    scores: Float[Tensor, "b n"]
+    best: list[list[int]]
+    best_scores: Float[Tensor, " b"]
+    finished: Int[Tensor, " b"]
+
+
+@torch.no_grad()
+def decode(
+    translator: Translator, source: Int[Tensor, "b s"], spec: DecodingSpec, begin: int, end: int
+) -> list[list[int]]:
+    """The best hypothesis of each sentence, without `begin` and `end`.
+
+    Each step ranks all continuations of a sentence's running hypotheses. Those among the first
+    `beam` that end are finished; the first `beam` that do not end run on. A search ends when
+    `beam` hypotheses are finished, or at the length limit. With a beam of 1 this takes the
+    likeliest token until that is `end`.
+
+    Source: Wu et al. 2016, https://arxiv.org/abs/1609.08144, equation 14 (length penalty); the
+        ranking and the end as in fairseq, Ott et al. 2019, https://arxiv.org/abs/1904.01038.
+    """
+    sentences, beam = source.shape[0], spec.beam
+    limits = (source != PADDING).sum(1) + spec.longest
+    state = translator.start(source)
+    state = state.select(_every(sentences, beam, source.device))
+    search = _Search(
+        tokens=source.new_full((sentences, beam, 1), begin),
+        scores=_first_scores(sentences, beam, source.device),
+        best=[[] for _ in range(sentences)],
+        best_scores=torch.full((sentences,), -torch.inf, device=source.device),
+        finished=source.new_zeros(sentences),
+    )
+    alive = torch.arange(sentences, device=source.device)
+    found: list[list[int]] = [[] for _ in range(sentences)]
+    while alive.numel():
+        logits, state = translator.step(search.tokens[:, :, -1].flatten(), state)
+        state = _extend(search, logits.float().log_softmax(-1), state, spec, end)
+        done = _done(search, limits[alive])
+        for row in done.nonzero()[:, 0].tolist():
+            finished = bool(search.finished[row])
+            found[int(alive[row])] = search.best[row] if finished else _unfinished(search, row)
+        search, state, alive = _keep(search, state, alive, ~done)
+    return found
+
+
+def _extend(
+    search: _Search,
+    log_probabilities: Float[Tensor, "bn v"],
+    state: DecodingState,
+    spec: DecodingSpec,
+    end: int,
+) -> DecodingState:
+    sentences, beam, length = search.tokens.shape
+    vocabulary = log_probabilities.shape[-1]
+    log_probabilities[:, PADDING] = -torch.inf
+    totals = search.scores[:, :, None] + log_probabilities.view(sentences, beam, vocabulary)
+    scores, chosen = totals.flatten(1).topk(2 * beam)
+    parents, tokens = chosen // vocabulary, chosen % vocabulary
+    ends = tokens == end
+    _finish(search, scores[:, :beam] / _penalty(length, spec), parents, ends[:, :beam])
+    running = ends.to(torch.int8).sort(dim=1, stable=True).indices[:, :beam]
+    search.scores, parents = scores.gather(1, running), parents.gather(1, running)
+    kept = search.tokens.gather(1, parents[:, :, None].expand(-1, -1, length))
+    search.tokens = torch.cat((kept, tokens.gather(1, running)[:, :, None]), dim=-1)
+    rows = torch.arange(sentences, device=parents.device)[:, None] * beam + parents
+    return state.select(rows.flatten())
+
+
+def _finish(
+    search: _Search,
+    normalized: Float[Tensor, "b n"],
+    parents: Int[Tensor, "b m"],
+    ends: Bool[Tensor, "b n"],
+) -> None:
+    candidates = torch.where(ends & normalized.isfinite(), normalized, -torch.inf)
+    best, at = candidates.max(-1)
+    for row in (best > search.best_scores).nonzero()[:, 0].tolist():
+        search.best[row] = search.tokens[row, parents[row, at[row]], 1:].tolist()
+    search.best_scores = torch.maximum(search.best_scores, best)
+    search.finished = search.finished + candidates.isfinite().sum(-1)
+
+
+def _done(search: _Search, limits: Int[Tensor, " b"]) -> Bool[Tensor, " b"]:
+    beam, length = search.tokens.shape[1:]
+    return (search.finished >= beam) | (length > limits)
+
+
+def _keep(
+    search: _Search, state: DecodingState, alive: Int[Tensor, " b"], going: Bool[Tensor, " b"]
+) -> tuple[_Search, DecodingState, Int[Tensor, " b"]]:
+    if bool(going.all()):
+        return search, state, alive
+    rows = going.nonzero()[:, 0]
+    beam = search.tokens.shape[1]
+    kept = _Search(
+        search.tokens[rows],
+        search.scores[rows],
+        [search.best[row] for row in rows.tolist()],
+        search.best_scores[rows],
+        search.finished[rows],
+    )
+    within = torch.arange(beam, device=rows.device)
+    return kept, state.select((rows[:, None] * beam + within).flatten()), alive[rows]
+
+
+def _unfinished(search: _Search, row: int) -> list[int]:
+    return search.tokens[row, 0, 1:].tolist()
+
+
+def _penalty(length: int, spec: DecodingSpec) -> float:
+    return ((5 + length) / 6) ** spec.length_penalty
+
+
+def _every(sentences: int, beam: int, device: torch.device) -> Int[Tensor, " bn"]:
+    return torch.arange(sentences, device=device).repeat_interleave(beam)
+
+
+def _first_scores(sentences: int, beam: int, device: torch.device) -> Float[Tensor, "b n"]:
+    scores = torch.full((sentences, beam), -torch.inf, device=device)
+    scores[:, 0] = 0.0
+    return scores

@@ -1,0 +1,1 @@
+"""Modules that own parameters, each beside the frozen spec that describes it."""

@@ -1,0 +1,25 @@
+"""Dropout as a module."""
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from quatrain.ops.dropout import dropout
+
+
+class Dropout(nn.Module):
+    """Zero elements at random while training.
+
+    Source: Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """Drop while training, pass through otherwise."""
+        return dropout(x, self.rate, self.training)
+
+    def extra_repr(self) -> str:
+        """The rate, for printing."""
+        return f"rate={self.rate}"

@@ -1,0 +1,326 @@
+"""Transformer attention with four switchable terms, on sequences and maps.
+
+    attention = AttentionSpec(terms="0110").build(channels=256)          # a map, (N, C, H, W)
+    y = attention(x)                                                     # (N, C, H, W)
+    attention = AttentionSpec(terms="1111").build(channels=512, ndim=1)  # a sequence, (B, T, C)
+    y = attention(target, source, key_padding_mask=padding)              # encoder-decoder
+
+Shapes: b batch, q queries, k keys, c channels, h heads, d width of a head, t tokens so far.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from pydantic import Field, field_validator
+from torch import Tensor, nn
+
+from quatrain.ops.attend import Method, attend
+from quatrain.ops.attend.reference import attention_weights
+from quatrain.ops.positions import Grid, sinusoid
+from quatrain.ops.support import Support
+from quatrain.ops.terms import Operands, logits
+from quatrain.specs import InputError, Spec, SpecError, Term, Terms
+
+
+class AttentionSpec(Spec):
+    """Transformer attention over chosen terms.
+
+    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equations 2 and 8.
+    """
+
+    kind: Literal["attention"] = "attention"
+    terms: Terms = Term.parse("1111")
+    """Which of the four terms are on; "0000" is uniform weights, not a missing module."""
+    heads: int = Field(default=8, ge=1)
+    """Heads M; they must divide the channels."""
+    window: int | None = Field(default=None, ge=1)
+    """Odd width of the supporting region, per axis, in queries; None for all keys."""
+    key_stride: int = Field(default=1, ge=1)
+    """Every how many positions a key is kept, per axis (plain subsampling)."""
+    scaled: bool | None = None
+    """Divide logits by the root of the head's width; None for yes on sequences, no on maps."""
+    wavelength: float | None = Field(default=None, gt=1)
+    """Base of the encoding's wavelengths; None for 10000 on sequences, 1000 on maps."""
+
+    @field_validator("window")
+    @classmethod
+    def _window_is_odd(cls, window: int | None) -> int | None:
+        if window is not None and window % 2 == 0:
+            raise SpecError("window", window, "an odd number", f"use {window - 1} or {window + 1}")
+        return window
+
+    def build(
+        self, channels: int, ndim: int = 2, key_channels: int | None = None
+    ) -> "GeneralizedAttention":
+        """The module, for queries of `channels` and keys of `key_channels` (default: the same)."""
+        return GeneralizedAttention(self, channels, ndim, key_channels)
+
+
+@dataclass(frozen=True)
+class KeyValueState:
+    """What step-by-step decoding remembers: the projected keys and values so far."""
+
+    value: Float[Tensor, "b h t d"]
+    key: Float[Tensor, "b h t d"] | None = None
+
+    def select(self, rows: Int[Tensor, " n"]) -> "KeyValueState":
+        """The state of the chosen batch rows, in that order."""
+        key = None if self.key is None else self.key[rows]
+        return KeyValueState(self.value[rows], key)
+
+
+class GeneralizedAttention(nn.Module):
+    r"""Multi-head attention whose logits are the chosen terms of
+
+    $$ z_q^T U^T V^C x_k + z_q^T U^T V^R R_{k-q} + u^T V^C x_k + v^T V^R R_{k-q}. $$
+
+    It returns W[...] only: residual connections and scales belong to the block around it.
+
+    `query` is U, `key` V^C, `value` W', `position` V^R (one projection per axis), `output` W,
+    `key_bias` u and `position_bias` v; a parameter that no chosen term needs does not exist.
+
+    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equations 1, 2 and 8; logits scaled
+        by the root of the width on sequences as Vaswani et al. 2017,
+        https://arxiv.org/abs/1706.03762, equation 1.
+    Differs: the encodings of the axes of a map are projected separately, summed, and divided by
+        the root of 2, as in the released vision code, which equals the variance of the paper's
+        concatenation; the output projection has a bias, as there.
+    """  # noqa: D400, D415 - the sentence continues in the formula
+
+    sequence_wavelength: ClassVar[float] = 10_000.0
+    map_wavelength: ClassVar[float] = 1_000.0
+
+    def __init__(
+        self, spec: AttentionSpec, channels: int, ndim: int = 2, key_channels: int | None = None
+    ) -> None:
+        super().__init__()
+        _check_widths(spec, channels, ndim)
+        self.spec, self.channels, self.ndim = spec, channels, ndim
+        key_channels = channels if key_channels is None else key_channels
+        terms, width = spec.terms, channels // spec.heads
+        scaled = ndim == 1 if spec.scaled is None else spec.scaled
+        self.scale = width**-0.5 if scaled else 1.0
+        self.wavelength = spec.wavelength or (
+            self.sequence_wavelength if ndim == 1 else self.map_wavelength
+        )
+
+        def projection(fan_in: int) -> nn.Linear:
+            return nn.Linear(fan_in, channels, bias=False)
+
+        def bias() -> nn.Parameter:
+            return nn.Parameter(torch.empty(spec.heads, width))
+
+        self.query = projection(channels) if terms.use_query else None
+        self.key = projection(key_channels) if terms.use_content else None
+        self.value = projection(key_channels)
+        axes = ndim if terms.use_position else 0
+        self.position = nn.ModuleList(projection(channels // ndim) for _ in range(axes))
+        self.key_bias = bias() if Term.KEY in terms else None
+        self.position_bias = bias() if Term.POSITION in terms else None
+        self.output = nn.Linear(channels, channels)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Projections of variance 1 / inputs, biases u and v of variance 1 / (6 d)."""
+        for layer in (self.query, self.key, self.value, *self.position, self.output):
+            if layer is not None:
+                nn.init.kaiming_uniform_(layer.weight, a=1)
+        nn.init.zeros_(self.output.bias)
+        bound = (2 * self.channels // self.spec.heads) ** -0.5
+        for bias in (self.key_bias, self.position_bias):
+            if bias is not None:
+                nn.init.uniform_(bias, -bound, bound)
+
+    def forward(
+        self,
+        query: Float[Tensor, "b *shape"],
+        key: Float[Tensor, "b *key_shape"] | None = None,
+        *,
+        causal: bool = False,
+        key_padding_mask: Bool[Tensor, "b k"] | None = None,
+        attend_mask: Bool[Tensor, "..."] | None = None,
+        method: Method = "auto",
+    ) -> Float[Tensor, "b *shape"]:
+        """Attend from `query` to `key` (default: to itself).
+
+        Args:
+            query: (B, T, C) for sequences, (N, C, H, W) for maps.
+            key: the attended content, in the same layout, of any length or size.
+            causal: whether a query sees only keys at or before it (sequences).
+            key_padding_mask: True at keys that are padding; (B, K).
+            attend_mask: True where a query may attend to a key; (Q, K), (B, Q, K) or (B, h, Q, K).
+            method: force a method instead of letting `plan` choose.
+
+        Raises:
+            InputError: if a shape or mask does not fit.
+        """
+        operands, grid, support = self._prepare(query, key, causal, key_padding_mask, attend_mask)
+        mixed = attend(self.spec.terms, operands, grid, support, method)
+        return self._restore(self.output(_merge_heads(mixed)), query)
+
+    def explain(
+        self,
+        query: Float[Tensor, "b *shape"],
+        key: Float[Tensor, "b *key_shape"] | None = None,
+        *,
+        causal: bool = False,
+        key_padding_mask: Bool[Tensor, "b k"] | None = None,
+        attend_mask: Bool[Tensor, "..."] | None = None,
+    ) -> "Explanation":
+        """The weights of this attention and the logits of each of its terms, for these inputs."""
+        operands, grid, support = self._prepare(query, key, causal, key_padding_mask, attend_mask)
+        terms = self.spec.terms
+        weights = attention_weights(terms, operands, grid, support)
+        queries = _flat(query, self.ndim).shape[1]
+        shape = (query.shape[0], self.spec.heads, queries, operands.value.shape[2])
+        return Explanation(
+            weights.expand(shape),
+            {term: logits(term, operands, grid).expand(shape) for term in terms},
+        )
+
+    def remember(
+        self, key: Float[Tensor, "b k c"], state: KeyValueState | None = None
+    ) -> KeyValueState:
+        """Project keys and values once; with `state`, append them and drop what left the window."""
+        fresh = KeyValueState(self._heads(self.value(key)), self._heads_of(self.key, key))
+        if state is None:
+            return fresh
+        keep = None if self.spec.window is None else -self.spec.window
+        value = torch.cat((state.value, fresh.value), dim=2)[:, :, keep:]
+        if fresh.key is None or state.key is None:
+            return KeyValueState(value)
+        return KeyValueState(value, torch.cat((state.key, fresh.key), dim=2)[:, :, keep:])
+
+    def recall(
+        self,
+        query: Float[Tensor, "b 1 c"],
+        state: KeyValueState,
+        position: int,
+        key_padding_mask: Bool[Tensor, "b k"] | None = None,
+    ) -> Float[Tensor, "b 1 c"]:
+        """Attend from one query at `position` to remembered keys that begin at position 0."""
+        grid = Grid((1,), (state.value.shape[2],), first_query=position)
+        support = Support(window=self.spec.window, key_padding_mask=key_padding_mask)
+        operands = self._operands(query, state, grid)
+        mixed = attend(self.spec.terms, operands, grid, support)
+        return self.output(_merge_heads(mixed))
+
+    def step(
+        self, query: Float[Tensor, "b 1 c"], state: KeyValueState | None
+    ) -> tuple[Float[Tensor, "b 1 c"], KeyValueState]:
+        """One token of causal self-attention: the output at this token, and the next state.
+
+        Only offsets matter, so the keys still remembered are numbered from 0 and the query is
+        the last of them; whatever a window has dropped needs no place.
+        """
+        state = self.remember(query, state)
+        last = state.value.shape[2] - 1
+        grid = Grid((1,), (last + 1,), first_query=last)
+        mixed = attend(self.spec.terms, self._operands(query, state, grid), grid, Support())
+        return self.output(_merge_heads(mixed)), state
+
+    def _prepare(
+        self,
+        query: Float[Tensor, "b *shape"],
+        key: Float[Tensor, "b *key_shape"] | None,
+        causal: bool,
+        key_padding_mask: Bool[Tensor, "b k"] | None,
+        attend_mask: Bool[Tensor, "..."] | None,
+    ) -> tuple[Operands, Grid, Support]:
+        key = query if key is None else key
+        self._check(query, "query")
+        self._check(key, "key")
+        stride = self.spec.key_stride
+        queries = _sizes(query, self.ndim)
+        if stride > 1 and self.ndim == 2:
+            key = key[..., ::stride, ::stride]
+        elif stride > 1:
+            key = key[:, ::stride]
+        grid = Grid(queries, _sizes(key, self.ndim), stride)
+        support = Support(causal, self.spec.window, key_padding_mask, attend_mask)
+        content = _flat(key, self.ndim)
+        return self._operands(_flat(query, self.ndim), self.remember(content), grid), grid, support
+
+    def _operands(
+        self, query: Float[Tensor, "b q c"], state: KeyValueState, grid: Grid
+    ) -> Operands:
+        return Operands(
+            value=state.value,
+            query=self._heads_of(self.query, query),
+            key=state.key,
+            key_bias=self.key_bias,
+            position_bias=self.position_bias,
+            relative=tuple(
+                self._relative(layer, grid, axis) for axis, layer in enumerate(self.position)
+            ),
+            scale=self.scale,
+        )
+
+    def _relative(self, layer: nn.Module, grid: Grid, axis: int) -> Float[Tensor, "h l d"]:
+        weight = layer.weight
+        occurring = grid.offset_range(axis)
+        offsets = torch.arange(occurring.start, occurring.stop, device=weight.device)
+        channels = self.channels // self.ndim
+        encoding = sinusoid(offsets, channels, self.wavelength, weight.dtype)
+        projected = layer(encoding.to(weight.dtype)) * self.ndim**-0.5
+        return rearrange(projected, "l (h d) -> h l d", h=self.spec.heads)
+
+    def _heads(self, x: Float[Tensor, "b t c"]) -> Float[Tensor, "b h t d"]:
+        return rearrange(x, "b t (h d) -> b h t d", h=self.spec.heads)
+
+    def _heads_of(
+        self, layer: nn.Linear | None, x: Float[Tensor, "b t c"]
+    ) -> Float[Tensor, "b h t d"] | None:
+        return None if layer is None else self._heads(layer(x))
+
+    def _restore(
+        self, y: Float[Tensor, "b q c"], like: Float[Tensor, "b *shape"]
+    ) -> Float[Tensor, "b *shape"]:
+        return y if self.ndim == 1 else y.transpose(1, 2).reshape(like.shape)
+
+    def _check(self, x: Tensor, name: str) -> None:
+        if x.ndim != self.ndim + 2:
+            layout = "(B, T, C)" if self.ndim == 1 else "(N, C, H, W)"
+            raise InputError(
+                name, tuple(x.shape), layout, f"this attention was built with ndim={self.ndim}"
+            )
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Where an attention looked, and how much each term contributed."""
+
+    weights: Float[Tensor, "b h q k"]
+    logits: dict[Term, Float[Tensor, "b h q k"]]
+
+
+def _check_widths(spec: AttentionSpec, channels: int, ndim: int) -> None:
+    if ndim not in (1, 2):
+        raise SpecError("ndim", ndim, "1 (sequences) or 2 (maps)", "choose one of them")
+    if channels % spec.heads:
+        divisors = ", ".join(str(n) for n in range(1, channels + 1) if channels % n == 0)
+        raise SpecError(
+            "heads", spec.heads, f"a divisor of the {channels} channels", f"choose of {divisors}"
+        )
+    if spec.terms.use_position and channels % (2 * ndim):
+        raise SpecError(
+            "channels",
+            channels,
+            f"a multiple of {2 * ndim}, for sines and cosines on {ndim} axes",
+            "change the width or switch the position terms off",
+        )
+
+
+def _sizes(x: Tensor, ndim: int) -> tuple[int, ...]:
+    return tuple(x.shape[-ndim:]) if ndim == 2 else (x.shape[1],)
+
+
+def _flat(x: Tensor, ndim: int) -> Float[Tensor, "b t c"]:
+    return x.flatten(2).transpose(1, 2) if ndim == 2 else x
+
+
+def _merge_heads(x: Float[Tensor, "b h q d"]) -> Float[Tensor, "b q c"]:
+    return rearrange(x, "b h q d -> b q (h d)")

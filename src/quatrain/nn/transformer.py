@@ -1,0 +1,160 @@
+"""Encoder and decoder layers whose mixers are chosen, for training and for decoding token by token.
+
+Where self-attention is None ("w/o") its whole sub-layer is absent.
+
+Shapes: b batch, s source tokens, t target tokens, c width.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from quatrain.nn.dropout import Dropout
+from quatrain.nn.generalized_attention import KeyValueState
+from quatrain.nn.mixers import Mixer
+
+Norm = Literal["pre", "post"]
+
+
+@dataclass(frozen=True)
+class LayerState:
+    """What one decoder layer remembers: its own past, and the source's keys and values."""
+
+    past: KeyValueState | None
+    memory: KeyValueState
+
+    def select(self, rows: Int[Tensor, " n"]) -> "LayerState":
+        """The state of the chosen batch rows, in that order."""
+        past = None if self.past is None else self.past.select(rows)
+        return LayerState(past, self.memory.select(rows))
+
+
+class Residual(nn.Module):
+    """x + dropout(f(norm(x))), or norm(x + dropout(f(x))) with the norm after the sum.
+
+    Source: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 5.4 (norm after);
+        Xiong et al. 2020, https://arxiv.org/abs/2002.04745 (norm before).
+    """
+
+    def __init__(self, width: int, dropout: float, norm: Norm) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.dropout = Dropout(dropout)
+        self.before = norm == "pre"
+
+    def enter(self, x: Float[Tensor, "b t c"]) -> Float[Tensor, "b t c"]:
+        """What the sub-layer reads."""
+        return self.norm(x) if self.before else x
+
+    def leave(
+        self, x: Float[Tensor, "b t c"], y: Float[Tensor, "b t c"]
+    ) -> Float[Tensor, "b t c"]:
+        """Add the sub-layer's output `y` to its input's stream `x`."""
+        total = x + self.dropout(y)
+        return total if self.before else self.norm(total)
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with a ReLU between them, as a residual sub-layer.
+
+    Source: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, equation 2.
+    """
+
+    def __init__(self, width: int, hidden: int, dropout: float, norm: Norm) -> None:
+        super().__init__()
+        self.residual = Residual(width, dropout, norm)
+        self.expand = nn.Linear(width, hidden)
+        self.dropout = Dropout(dropout)
+        self.contract = nn.Linear(hidden, width)
+        for layer in (self.expand, self.contract):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Float[Tensor, "b t c"]) -> Float[Tensor, "b t c"]:
+        """Transform each position on its own."""
+        hidden = self.dropout(self.expand(self.residual.enter(x)).relu())
+        return self.residual.leave(x, self.contract(hidden))
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention, then feed-forward.
+
+    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, figure 2 (b).
+    """
+
+    def __init__(
+        self, width: int, hidden: int, dropout: float, norm: Norm, mixer: Mixer | None
+    ) -> None:
+        super().__init__()
+        self.mixer = None if mixer is None else mixer.build(width, ndim=1)
+        self.residual = None if mixer is None else Residual(width, dropout, norm)
+        self.feed_forward = FeedForward(width, hidden, dropout, norm)
+
+    def forward(
+        self, x: Float[Tensor, "b s c"], padding: Bool[Tensor, "b s"] | None
+    ) -> Float[Tensor, "b s c"]:
+        """Encode; `padding` is True at source padding."""
+        if self.mixer is not None:
+            mixed = self.mixer(self.residual.enter(x), key_padding_mask=padding)
+            x = self.residual.leave(x, mixed)
+        return self.feed_forward(x)
+
+
+class DecoderLayer(nn.Module):
+    """Causal self-attention, attention to the source, then feed-forward.
+
+    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, figure 2 (b).
+    """
+
+    def __init__(
+        self,
+        width: int,
+        hidden: int,
+        dropout: float,
+        norm: Norm,
+        mixer: Mixer | None,
+        cross: Mixer,
+    ) -> None:
+        super().__init__()
+        self.mixer = None if mixer is None else mixer.build(width, ndim=1)
+        self.residual = None if mixer is None else Residual(width, dropout, norm)
+        self.cross = cross.build(width, ndim=1)
+        self.cross_residual = Residual(width, dropout, norm)
+        self.feed_forward = FeedForward(width, hidden, dropout, norm)
+
+    def forward(
+        self,
+        x: Float[Tensor, "b t c"],
+        memory: Float[Tensor, "b s c"],
+        padding: Bool[Tensor, "b s"] | None,
+    ) -> Float[Tensor, "b t c"]:
+        """Decode all positions at once; `padding` is True at source padding."""
+        if self.mixer is not None:
+            x = self.residual.leave(x, self.mixer(self.residual.enter(x), causal=True))
+        entered = self.cross_residual.enter(x)
+        x = self.cross_residual.leave(x, self.cross(entered, memory, key_padding_mask=padding))
+        return self.feed_forward(x)
+
+    def start(self, memory: Float[Tensor, "b s c"]) -> LayerState:
+        """The state before the first token."""
+        return LayerState(None, self.cross.remember(memory))
+
+    def step(
+        self,
+        x: Float[Tensor, "b 1 c"],
+        state: LayerState,
+        position: int,
+        padding: Bool[Tensor, "b s"] | None,
+    ) -> tuple[Float[Tensor, "b 1 c"], LayerState]:
+        """Decode the token at `position` alone."""
+        past = state.past
+        if self.mixer is not None:
+            mixed, past = self.mixer.step(self.residual.enter(x), past)
+            x = self.residual.leave(x, mixed)
+        entered = self.cross_residual.enter(x)
+        x = self.cross_residual.leave(
+            x, self.cross.recall(entered, state.memory, position, padding)
+        )
+        return self.feed_forward(x), LayerState(past, state.memory)

@@ -1,0 +1,25 @@
+"""Attention over given terms, support and grid, by the method that `plan` chooses."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from quatrain.ops.attend import fused, reference
+from quatrain.ops.attend.plan import Method, Plan, plan
+from quatrain.ops.positions import Grid
+from quatrain.ops.support import Support
+from quatrain.ops.terms import Operands
+from quatrain.specs import Term
+
+__all__ = ["Method", "Plan", "attend", "plan"]
+
+_METHODS = {"reference": reference.attend, "fused": fused.attend}
+
+
+def attend(
+    terms: Term, operands: Operands, grid: Grid, support: Support, method: Method = "auto"
+) -> Float[Tensor, "b h q e"]:
+    """The weighted sum of values of each query, with zeros where its support is empty.
+
+    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equations 1, 2 and 8.
+    """
+    return _METHODS[plan(terms, method).method](terms, operands, grid, support)

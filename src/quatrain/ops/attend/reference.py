@@ -1,0 +1,53 @@
+"""Attention by the formula: all logits, a softmax over the support, a weighted sum.
+
+This is the specification that every other method agrees with. It serves every term set, support
+and shape, and holds logits for every query, head and key that they depend on.
+"""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from quatrain.ops.positions import Grid
+from quatrain.ops.support import Support
+from quatrain.ops.terms import Operands, logits
+from quatrain.specs import Term
+
+
+def attend(
+    terms: Term, operands: Operands, grid: Grid, support: Support
+) -> Float[Tensor, "b h q e"]:
+    """The weighted sum of values of each query; zeros where its support is empty.
+
+    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equations 1, 2 and 8.
+    """
+    weights = attention_weights(terms, operands, grid, support)
+    mixed = weights.to(operands.value.dtype) @ operands.value
+    queries = 1
+    for size in grid.queries:
+        queries *= size
+    return mixed.expand(-1, -1, queries, -1)
+
+
+def attention_weights(
+    terms: Term, operands: Operands, grid: Grid, support: Support
+) -> Float[Tensor, "#b h #q k"]:
+    """The weights of each query over the keys: they sum to 1, or to 0 on an empty support."""
+    batch, heads, keys, _ = operands.value.shape
+    scores = logits(terms, operands, grid).expand(-1, heads, -1, keys)
+    return softmax_over(scores, support.mask(grid, operands.value.device))
+
+
+def softmax_over(
+    scores: Float[Tensor, "#b h #q k"], mask: Bool[Tensor, "#b #h #q k"] | None
+) -> Float[Tensor, "#b h #q k"]:
+    """Softmax over the keys where `mask` is True; rows without any such key are zero.
+
+    The lowest finite number stands in for minus infinity, so that the gradient of an empty row
+    is zero and not NaN.
+    """
+    if mask is None:
+        return scores.softmax(-1)
+    lowest = torch.finfo(scores.dtype).min
+    weights = torch.where(mask, scores, lowest).softmax(-1)
+    return torch.where(mask, weights, 0.0)

@@ -1,0 +1,70 @@
+"""Cross entropy of a linear layer's logits, without holding the logits of all tokens.
+
+The logits of a block of tokens are computed, turned into their own gradient in place, and spent
+on the gradients of the inputs, before the next block begins: memory for one block instead of
+several copies of tokens x vocabulary, and each number is touched while it is still in the cache.
+
+Shapes: n tokens, c channels, v vocabulary.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+_BLOCK = 256
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, hidden, weight, target, smoothing):  # noqa: ANN001, ANN205, D102
+        wants = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
+        total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
+        to_hidden = torch.empty_like(hidden) if wants else None
+        to_weight = torch.zeros_like(weight) if wants else None
+        for start in range(0, hidden.shape[0], _BLOCK):
+            rows = slice(start, start + _BLOCK)
+            logits = hidden[rows] @ weight.to(hidden.dtype).T
+            logits = logits.to(total.dtype)
+            normalizer = logits.logsumexp(-1, keepdim=True)
+            picked = logits.gather(-1, target[rows, None])
+            spread = logits.mean(-1, keepdim=True) if smoothing else 0.0
+            total += (normalizer - (1 - smoothing) * picked - smoothing * spread).sum()
+            if not wants:
+                continue
+            gradient = logits.sub_(normalizer).exp_()
+            if smoothing:
+                gradient.sub_(smoothing / weight.shape[0])
+            gradient.scatter_add_(-1, target[rows, None], picked.new_full(picked.shape, smoothing - 1))
+            gradient = gradient.to(hidden.dtype)
+            torch.mm(gradient, weight.to(hidden.dtype), out=to_hidden[rows])
+            to_weight.addmm_(gradient.to(weight.dtype).T, hidden[rows].to(weight.dtype))
+        if wants:
+            ctx.save_for_backward(to_hidden, to_weight)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):  # noqa: ANN001, ANN205, D102 - autograd's signature
+        to_hidden, to_weight = ctx.saved_tensors
+        return to_hidden * gradient.to(to_hidden.dtype), to_weight * gradient, None, None
+
+
+def linear_cross_entropy(
+    hidden: Float[Tensor, "n c"],
+    weight: Float[Tensor, "v c"],
+    target: Int[Tensor, " n"],
+    smoothing: float = 0.0,
+) -> Float[Tensor, ""]:
+    """Sum over tokens of the cross entropy of `hidden @ weight.T`, with label smoothing.
+
+    Equal to `cross_entropy(hidden @ weight.T, target, label_smoothing=smoothing, reduction="sum")`.
+
+    Source: Szegedy et al. 2016, https://arxiv.org/abs/1512.00567, section 7 (smoothing);
+        Wijmans et al. 2024, https://arxiv.org/abs/2411.09009 (by blocks).
+    """
+    if torch.is_autocast_enabled(hidden.device.type):
+        hidden = hidden.to(torch.get_autocast_dtype(hidden.device.type))
+        with torch.autocast(hidden.device.type, enabled=False):
+            return _LinearCrossEntropy.apply(hidden, weight, target, smoothing)
+    return _LinearCrossEntropy.apply(hidden, weight, target, smoothing)

@@ -1,0 +1,102 @@
+"""The supporting key region of each query: structure (causal, window) and data (masks).
+
+Shapes: b batch, h heads, q queries, k keys. Masks are broadcast over every axis of size 1.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from quatrain.ops.positions import Grid
+from quatrain.specs import InputError
+
+
+@dataclass(frozen=True)
+class Support:
+    """Which keys each query may attend to; the default is all of them.
+
+    `causal`: only keys at or before the query (sequences).
+    `window`: only keys within a centred window of this odd width per axis; together with `causal`,
+        the `window` positions that end at the query.
+    `key_padding_mask`: True marks padding, per key.
+    `attend_mask`: True marks pairs that may attend.
+
+    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 1 (the region is named
+        Omega_q) and section 4.2 (range-limited terms).
+    Differs: the paper does not say how a window meets causality; ours holds as many keys as the
+        centred one, so that it compares with a causal convolution of that width.
+    """
+
+    causal: bool = False
+    window: int | None = None
+    key_padding_mask: Bool[Tensor, "b k"] | None = None
+    attend_mask: Bool[Tensor, "..."] | None = None
+
+    def mask(self, grid: Grid, device: torch.device) -> Bool[Tensor, "#b #h #q k"] | None:
+        """One mask, True where a query may attend to a key; None where nothing is excluded."""
+        parts = [self._structure(grid, device), self._padding(grid), self._attend(grid)]
+        given = [part for part in parts if part is not None]
+        if not given:
+            return None
+        combined = given[0]
+        for part in given[1:]:
+            combined = combined & part
+        return combined
+
+    def _structure(self, grid: Grid, device: torch.device) -> Bool[Tensor, "1 1 q k"] | None:
+        if self.causal and grid.ndim != 1:
+            raise InputError(
+                "causal", True, "False on a map", "order exists on sequences (ndim=1) only"
+            )
+        if not self.causal and self.window is None:
+            return None
+        per_axis = [self._axis(grid, axis, device) for axis in range(grid.ndim)]
+        if grid.ndim == 1:
+            return per_axis[0][None, None]
+        rows, columns = per_axis
+        both = rows[:, None, :, None] & columns[None, :, None, :]
+        return both.reshape(1, 1, rows.shape[0] * columns.shape[0], -1)
+
+    def _axis(self, grid: Grid, axis: int, device: torch.device) -> Bool[Tensor, "q k"]:
+        offsets = grid.offsets(axis, device)
+        if self.window is None:
+            return offsets <= 0
+        if self.causal:
+            return (offsets <= 0) & (offsets > -self.window)
+        return offsets.abs() <= self.window // 2
+
+    def _padding(self, grid: Grid) -> Bool[Tensor, "b 1 1 k"] | None:
+        if self.key_padding_mask is None:
+            return None
+        keys = _count(grid.keys)
+        if self.key_padding_mask.shape[-1] != keys:
+            raise InputError(
+                "key_padding_mask",
+                tuple(self.key_padding_mask.shape),
+                f"(batch, {keys}), one entry for each key",
+                "pass True at padding; with a key stride, give the mask of the strided keys",
+            )
+        return ~self.key_padding_mask[:, None, None, :]
+
+    def _attend(self, grid: Grid) -> Bool[Tensor, "#b #h #q k"] | None:
+        mask = self.attend_mask
+        if mask is None:
+            return None
+        expected = (_count(grid.queries), _count(grid.keys))
+        if mask.dtype != torch.bool or mask.ndim not in (2, 3, 4) or mask.shape[-2:] != expected:
+            raise InputError(
+                "attend_mask",
+                f"{mask.dtype} of shape {tuple(mask.shape)}",
+                f"booleans of shape [batch, [heads,]] {expected[0]}, {expected[1]}",
+                "pass True where a query may attend to a key",
+            )
+        return mask[:, None] if mask.ndim == 3 else mask[(None,) * (4 - mask.ndim)]
+
+
+def _count(sizes: tuple[int, ...]) -> int:
+    total = 1
+    for size in sizes:
+        total *= size
+    return total

@@ -1,0 +1,108 @@
+"""The logits of the four terms.
+
+    E1 = z'_q . x'_k      E2 = z'_q . r_{k-q}
+    E3 = u    . x'_k      E4 = v    . r_{k-q}
+
+Content terms share the key, position terms share the encoding, so the sum of any of them is
+two dot products: (b1 z' + b3 u) . x'  +  (b2 z' + b4 v) . r.
+
+Shapes: b batch, h heads, q queries, k keys, d width of a head, l offsets that occur on an axis.
+A size of 1 on b or q means: the same for every batch element or query.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from quatrain.ops.positions import Grid, align
+from quatrain.specs import Term
+
+
+@dataclass(frozen=True)
+class Operands:
+    """What the terms are made of, projected and split by head; what no term needs is None.
+
+    `query` z', `key` x', `value`; `key_bias` u, `position_bias` v; `relative` holds the projected
+    encodings r of the offsets that occur, one tensor per axis; `scale` multiplies every logit.
+
+    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2.
+    """
+
+    value: Float[Tensor, "b h k e"]
+    query: Float[Tensor, "b h q d"] | None = None
+    key: Float[Tensor, "b h k d"] | None = None
+    key_bias: Float[Tensor, "h d"] | None = None
+    position_bias: Float[Tensor, "h d"] | None = None
+    relative: tuple[Float[Tensor, "h l d"], ...] = ()
+    scale: float = 1.0
+
+
+def content_asks(terms: Term, operands: Operands) -> Float[Tensor, "#b h #q d"] | None:
+    """What is asked of key content, b1 z' + b3 u; None where no content term is on."""
+    return _asks(
+        operands.query if Term.QUERY_KEY in terms else None,
+        operands.key_bias if Term.KEY in terms else None,
+        operands.scale,
+    )
+
+
+def position_asks(terms: Term, operands: Operands) -> Float[Tensor, "#b h #q d"] | None:
+    """What is asked of relative position, b2 z' + b4 v; None where no position term is on."""
+    return _asks(
+        operands.query if Term.QUERY_POSITION in terms else None,
+        operands.position_bias if Term.POSITION in terms else None,
+        operands.scale,
+    )
+
+
+def position_tables(
+    asks: Float[Tensor, "#b h #q d"], operands: Operands, grid: Grid
+) -> list[Float[Tensor, "#b h q k_axis"]]:
+    """Position logits of each axis by query and key coordinate: bx[q, kx] (and by[q, ky])."""
+    queries = 1
+    for size in grid.queries:
+        queries *= size
+    tables = []
+    for axis, relative in enumerate(operands.relative):
+        scores = torch.einsum("bhqd,hld->bhql", asks, relative)
+        scores = scores.expand(-1, -1, queries, -1)
+        tables.append(align(scores, grid, axis))
+    return tables
+
+
+def logits(
+    terms: Term, operands: Operands, grid: Grid
+) -> Float[Tensor, "#b #h #q #k"]:
+    """The sum of the logits of `terms`, with size 1 on the axes it does not depend on.
+
+    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 8.
+    """
+    total = operands.value.new_zeros(1, 1, 1, 1)
+    asks = content_asks(terms, operands)
+    if asks is not None:
+        total = total + torch.einsum("bhqd,bhkd->bhqk", asks, operands.key)
+    asks = position_asks(terms, operands)
+    if asks is not None:
+        total = total + _outer_sum(position_tables(asks, operands, grid))
+    return total
+
+
+def _outer_sum(tables: list[Float[Tensor, "b h q k_axis"]]) -> Float[Tensor, "b h q k"]:
+    if len(tables) == 1:
+        return tables[0]
+    rows, columns = tables
+    return (rows[..., :, None] + columns[..., None, :]).flatten(-2)
+
+
+def _asks(
+    query: Float[Tensor, "b h q d"] | None, bias: Float[Tensor, "h d"] | None, scale: float
+) -> Float[Tensor, "#b h #q d"] | None:
+    if query is None and bias is None:
+        return None
+    if query is None:
+        asks = bias[None, :, None, :]
+    else:
+        asks = query if bias is None else query + bias[:, None, :]
+    return asks if scale == 1.0 else asks * scale

@@ -1,0 +1,65 @@
+"""The paper's published numbers, from the data file `published.json` beside this module.
+
+A point is one configuration of a figure (or a lone entry of a table); a pair is one row of a
+table that compares two configurations. "0100@31" is a window of 31, "+deformable" a deformable
+convolution beside the attention, "w/o" a network without the attention module.
+"""
+
+import functools
+import json
+from dataclasses import dataclass
+from importlib import resources
+
+
+@dataclass(frozen=True)
+class Point:
+    """Accuracy (mAP, mIoU or BLEU) and cost of one configuration; `note` says what is odd."""
+
+    table: str
+    task: str
+    config: str
+    accuracy: float
+    giga_multiply_adds: float
+    note: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two configurations side by side, left then right; `percent` is the change in cost."""
+
+    table: str
+    task: str
+    left: str
+    right: str
+    accuracy: tuple[float, float]
+    giga_multiply_adds: tuple[float, float]
+    percent: float
+
+
+def points(table: str) -> tuple[Point, ...]:
+    """The points of one table, in the paper's order, such as those of "figure-3c"."""
+    return tuple(Point(**entry) for entry in _document()["points"] if entry["table"] == table)
+
+
+def pairs(table: str, task: str) -> tuple[Pair, ...]:
+    """The pairs of "table-2" or "table-3" for one task."""
+    return tuple(
+        Pair(
+            table=table,
+            task=task,
+            left=entry["left"],
+            right=entry["right"],
+            accuracy=tuple(entry["accuracy"]),
+            giga_multiply_adds=tuple(entry["giga_multiply_adds"]),
+            percent=entry["percent"],
+        )
+        for entry in _document()["pairs"]
+        if (entry["table"], entry["task"]) == (table, task)
+    )
+
+
+@functools.cache
+def _document() -> dict:
+    return json.loads(
+        resources.files("quatrain.paper").joinpath("published.json").read_text("utf-8")
+    )

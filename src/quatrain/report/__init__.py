@@ -1,0 +1,1 @@
+"""Reports of a study: tables, plots and one HTML page, from records, manifest and run folders."""

@@ -1,0 +1,83 @@
+"""Learning curves: the lines of each run's metrics.jsonl, averaged over the seeds of a cell.
+
+    {"step": 100, "loss": 4.0, ...}  and  {"step": 100, "loss": 4.2, ...}   ->   4.1 at step 100
+
+The mean is taken at steps that all runs of the cell with a log have reached, so a run that is
+still behind shortens the curve and never bends it.
+"""
+
+import json
+import math
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from quatrain.report.runs import Run, StudyRuns
+from quatrain.results import ManifestCell
+from quatrain.specs import StoredFileError
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One logged quantity of one cell, a mean over seeds at each step."""
+
+    group: str
+    cell: str
+    name: str
+    steps: tuple[int, ...]
+    values: tuple[float, ...]
+
+
+def learning_curves(study: StudyRuns) -> list[Curve]:
+    """The curves of the loss, the validation loss and the headline metric, where logged.
+
+    Raises:
+        StoredFileError: if a log is damaged anywhere but in a last line still being written.
+    """
+    logs = {identity: _read_log(run) for identity, run in study.runs.items()}
+    return [
+        curve
+        for name in dict.fromkeys(("loss", "valid_loss", study.manifest.metric))
+        for cell in study.manifest.cells
+        if (curve := _curve(cell, name, [logs[one] for one in cell.identities.values()]))
+    ]
+
+
+def _curve(cell: ManifestCell, name: str, logs: list[list[dict[str, Any]]]) -> Curve | None:
+    series = [_points(log, name) for log in logs]
+    series = [points for points in series if points]
+    if not series:
+        return None
+    steps = sorted(set.intersection(*(set(points) for points in series)))
+    means = tuple(statistics.fmean(points[step] for points in series) for step in steps)
+    return Curve(cell.group, cell.name, name, tuple(steps), means) if steps else None
+
+
+def _points(log: list[dict[str, Any]], name: str) -> dict[int, float]:
+    last = {line["step"]: line.get(name) for line in log}
+    return {
+        step: float(value)
+        for step, value in last.items()
+        if isinstance(value, int | float) and math.isfinite(value)
+    }
+
+
+def _read_log(run: Run) -> list[dict[str, Any]]:
+    path = run.folder / "metrics.jsonl"
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    whole = [line for line in lines[:-1] if line.strip()]  # after the last newline: half a line
+    return [_parse(path, number, line) for number, line in enumerate(whole, 1)]
+
+
+def _parse(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not isinstance(found.get("step"), int):
+        remedy = "delete this line; it feeds the learning curves only"
+        raise StoredFileError(f"{path}, line {number}", line[:80], "JSON with a step", remedy)
+    return found

@@ -1,0 +1,169 @@
+"""The plots of a report, as SVG text that is the same for the same input, byte for byte.
+
+Text stays text (a reader can search it), and there is no date and no random id in the file.
+Line and text colours are two constants, so that the HTML page can turn them for dark screens.
+"""
+
+import io
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+from quatrain.report.curves import Curve
+from quatrain.report.labels import place_labels
+from quatrain.report.render import MULTIPLY_ADDS, scale_of
+from quatrain.report.tables import DifferenceTable, ReportRow, ReportTable
+
+INK = "#24292f"
+FAINT = "#8c959f"
+PAPER = "#fefefe"
+COLORS = ("#2f7ed8", "#e0762f", "#2a9d76", "#b45ac2", "#c9a227", "#d64550", "#4fb3bf", "#7d8590")
+
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "figure.dpi": 72,
+    "figure.facecolor": PAPER,
+    "axes.facecolor": "none",
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": FAINT,
+    "grid.alpha": 0.25,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "text.color": INK,
+    "font.size": 11,
+    "legend.frameon": False,
+    "text.parse_math": False,
+}
+
+
+def accuracy_cost_svg(table: ReportTable) -> str:
+    """Metric against counted multiply-adds, error bars over seeds, a Pareto front per group."""
+    rows = [row for row in table.rows if row.metrics and row.multiply_adds is not None]
+    with _figure("accuracy-cost", (8.0, 5.0)) as figure:
+        if not rows:
+            return _svg(_say(figure, "No finished run with counted cost yet"), "accuracy-cost")
+        axes = figure.subplots()
+        size, unit = scale_of([row.multiply_adds for row in rows], MULTIPLY_ADDS)
+        labels: list[tuple[str, str]] = []
+        points: list[tuple[float, float]] = []
+        for group, color in _colors([row.group for row in rows]).items():
+            members = [row for row in rows if row.group == group]
+            points += _draw_group(axes, members, table.metric, size, color)
+            labels += [(row.cell, color) for row in members]
+        axes.set_xlabel(unit)
+        axes.set_ylabel(table.metric)
+        axes.margins(0.12, 0.14)
+        figure.legend(loc="outside upper left", ncols=4)
+        place_labels(figure, axes, points, *zip(*labels, strict=True))
+        return _svg(figure, "accuracy-cost")
+
+
+def curves_svg(curves: Sequence[Curve], name: str) -> str:
+    """The curves called `name` over steps, one panel per group, one line per cell."""
+    chosen = [curve for curve in curves if curve.name == name]
+    groups = list(dict.fromkeys(curve.group for curve in chosen))
+    salt = f"curves-{name}"
+    with _figure(salt, (8.0, 3.4 * max(1, len(groups)))) as figure:
+        if not chosen:
+            return _svg(_say(figure, f"No log of {name} yet"), salt)
+        panels = figure.subplots(len(groups), 1, squeeze=False, sharex=True)[:, 0]
+        for axes, group in zip(panels, groups, strict=True):
+            members = [curve for curve in chosen if curve.group == group]
+            for number, curve in enumerate(members):
+                style = "-" if number < len(COLORS) else "--"
+                color = COLORS[number % len(COLORS)]
+                marker = "o" if len(curve.steps) == 1 else ""
+                axes.plot(
+                    curve.steps, curve.values, style, c=color, marker=marker, label=curve.cell
+                )
+            axes.set_title(group, loc="left", fontsize=11)
+            axes.set_ylabel(name)
+            axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        panels[-1].set_xlabel("step")
+        return _svg(figure, salt)
+
+
+def forest_svg(table: DifferenceTable) -> str:
+    """Each difference as a point with its interval, against the line of no difference."""
+    shown = [
+        (f"{row.group}: {row.left} − {row.right}", row.summary) for row in table.rows if row.summary
+    ]
+    with _figure("forest", (8.0, 0.9 + 0.42 * max(1, len(shown)))) as figure:
+        if not shown:
+            return _svg(_say(figure, "No difference to show yet"), "forest")
+        axes = figure.subplots()
+        axes.axvline(0, color=INK, linewidth=1)
+        for height, (_, summary) in enumerate(shown):
+            color = COLORS[0] if summary.decided else FAINT
+            if summary.low is not None and summary.high is not None:
+                axes.plot([summary.low, summary.high], [height] * 2, color=color, linewidth=2)
+            axes.plot([summary.mean], [height], "o", color=color, markersize=7)
+        axes.set_yticks(range(len(shown)), [name for name, _ in shown])
+        axes.set_ylim(len(shown) - 0.4, -0.6)
+        axes.grid(visible=False, axis="y")
+        axes.set_xlabel(f"difference in {table.metric}, 95 % interval")
+        return _svg(figure, "forest")
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points (cost, value) that no other point beats at the same cost or less.
+
+    Example:
+        >>> pareto_front([(1, 5), (2, 4), (3, 7)])
+        [(1, 5), (3, 7)]
+    """
+    front: list[tuple[float, float]] = []
+    for cost, value in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not front or value > front[-1][1]:
+            front.append((cost, value))
+    return front
+
+
+def _draw_group(
+    axes: Axes, rows: Sequence[ReportRow], metric: str, size: float, color: str
+) -> list[tuple[float, float]]:
+    points: list[tuple[float, float]] = []
+    for row in rows:
+        summary = row.metrics[metric]
+        cost = (row.multiply_adds or 0.0) / size
+        points.append((cost, summary.mean))
+        if summary.low is not None and summary.high is not None:
+            axes.plot([cost, cost], [summary.low, summary.high], color=color, lw=1.2, alpha=0.55)
+    front = pareto_front(points)
+    axes.plot(*zip(*front, strict=True), "--", color=color, linewidth=1.2, alpha=0.8)
+    axes.plot(*zip(*points, strict=True), "o", color=color, label=rows[0].group)
+    return points
+
+
+def _colors(groups: Sequence[str]) -> Mapping[str, str]:
+    names = dict.fromkeys(groups)
+    return {name: COLORS[number % len(COLORS)] for number, name in enumerate(names)}
+
+
+def _say(figure: Figure, text: str) -> Figure:
+    figure.text(0.5, 0.5, text, ha="center", va="center")
+    return figure
+
+
+@contextmanager
+def _figure(salt: str, size: tuple[float, float]) -> Generator[Figure]:
+    with mpl.rc_context({**_STYLE, "svg.hashsalt": salt}):
+        yield Figure(figsize=size, layout="constrained")
+
+
+def _svg(figure: Figure, label: str) -> str:
+    text = io.StringIO()
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    FigureCanvasSVG(figure).print_svg(text, metadata={**nothing, "Title": label})
+    svg = text.getvalue()
+    return svg[svg.index("<svg") :]

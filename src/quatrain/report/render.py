@@ -1,0 +1,237 @@
+"""The tables as text: for the terminal, as Markdown, as CSV and as plain rows for JSON.
+
+CSV and JSON keep every digit and the base unit; what people read is rounded and scaled, with
+the unit in the header, for example `training, min` or `G multiply-adds`.
+"""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from quatrain.report.tables import DifferenceTable, ReportRow, ReportTable
+from quatrain.results import Summary
+
+Value = str | float | None
+Units = Sequence[tuple[float, str]]
+
+MULTIPLY_ADDS: Units = ((1e6, "M multiply-adds"), (1e9, "G multiply-adds"))
+PARAMETERS: Units = ((1e3, "K parameters"), (1e6, "M parameters"))
+TRAINING: Units = ((1.0, "training, s"), (60.0, "training, min"), (3600.0, "training, h"))
+LATENCY: Units = ((1e-3, "latency, ms"), (1.0, "latency, s"))
+
+ABSENT = "–"
+
+
+@dataclass(frozen=True)
+class Column:
+    """A header, the cells as text, and the values to sort by."""
+
+    header: str
+    texts: tuple[str, ...]
+    values: tuple[Value, ...]
+    numeric: bool
+
+
+def columns(table: ReportTable) -> list[Column]:
+    """The table as people read it.
+
+    A quantity nobody measured has no column, and neither has a spec that all cells share.
+    """
+    rows = table.rows
+    metrics = [_metric_column(rows, name) for name in table.metric_names]
+    specs = [row.spec_name for row in rows]
+    seeds = [f"{row.seeds_done}/{row.seeds_planned}" for row in rows]
+    quantities = [
+        _scaled([row.multiply_adds for row in rows], MULTIPLY_ADDS),
+        _scaled([row.parameters for row in rows], PARAMETERS),
+        _scaled([row.seconds for row in rows], TRAINING),
+        _scaled([row.latency for row in rows], LATENCY),
+    ]
+    return [
+        _words("group", [row.group for row in rows]),
+        _words("cell", [row.cell for row in rows]),
+        *([_words("spec", specs)] if len(set(specs)) > 1 else []),
+        *metrics,
+        Column("seeds", tuple(seeds), tuple(row.seeds_done for row in rows), numeric=True),
+        *(column for column in quantities if any(v is not None for v in column.values)),
+        _words("state", [row.state for row in rows]),
+    ]
+
+
+def difference_columns(table: DifferenceTable) -> list[Column]:
+    """The differences as people read them."""
+    rows = table.rows
+    summaries = [row.summary for row in rows]
+    bounds = [(s.mean, s.low or 0.0, s.high or 0.0) for s in summaries if s]
+    places = _decimals([bound for triple in bounds for bound in triple], metric=True)
+    texts = tuple(_signed(summary, places) for summary in summaries)
+    means = tuple(summary.mean if summary else None for summary in summaries)
+    counts = [summary.n if summary else 0 for summary in summaries]
+    return [
+        _words("group", [row.group for row in rows]),
+        _words("difference", [f"{row.left} − {row.right}" for row in rows]),
+        Column(f"{table.metric} [95 %]", texts, means, numeric=True),
+        Column("seeds", tuple(map(str, counts)), tuple(counts), numeric=True),
+        _words("verdict", [row.verdict for row in rows]),
+    ]
+
+
+def to_terminal(shown: Sequence[Column], title: str) -> Table:
+    """A rich table that says a group once; print it with `rich.console.Console`."""
+    look = box.SIMPLE_HEAD
+    table = Table(title=Text(title), title_justify="left", box=look, pad_edge=False, padding=(0, 1))
+    for column in shown:
+        justify = "right" if column.numeric else "left"
+        header = Text(column.header.replace(" ", "\n", 1))
+        table.add_column(header, justify=justify, no_wrap=column.numeric, overflow="fold")
+    above = ""
+    for first, *texts in zip(*(column.texts for column in shown), strict=True):
+        table.add_row(Text("" if first == above else first), *map(Text, texts))
+        above = first
+    return table
+
+
+def to_markdown(shown: Sequence[Column]) -> str:
+    """A Markdown table."""
+    lines = [
+        [_escaped(column.header) for column in shown],
+        ["---:" if column.numeric else "---" for column in shown],
+        *([_escaped(text) for text in row] for row in zip(*(c.texts for c in shown), strict=True)),
+    ]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def markdown_page(table: ReportTable, differences: DifferenceTable) -> str:
+    """Title, question, both tables and the notes."""
+    parts = [
+        f"# {' '.join(table.title.split())}\n",
+        f"{table.question}\n",
+        to_markdown(columns(table)),
+    ]
+    parts.append("Mean ± half the 95 % interval over seeds (Student's t).\n")
+    if differences.rows:
+        parts.append("## Differences, paired by seed\n")
+        parts.append(to_markdown(difference_columns(differences)))
+    if table.notes:
+        parts.append("## Notes\n")
+        parts.append("".join(f"- {note}\n" for note in table.notes))
+    return "\n".join(parts)
+
+
+def rows_as_json(table: ReportTable) -> list[dict[str, Value]]:
+    """One flat dictionary for each cell, all with the same keys, in base units."""
+    return [_flat(row, table.metric_names) for row in table.rows]
+
+
+def differences_as_json(table: DifferenceTable) -> list[dict[str, Value]]:
+    """One flat dictionary for each difference."""
+    return [
+        {
+            "group": row.group,
+            "left": row.left,
+            "right": row.right,
+            "metric": table.metric,
+            "mean": row.summary.mean if row.summary else None,
+            "low": row.summary.low if row.summary else None,
+            "high": row.summary.high if row.summary else None,
+            "seeds": row.summary.n if row.summary else 0,
+            "verdict": row.verdict,
+        }
+        for row in table.rows
+    ]
+
+
+def to_csv(rows: Sequence[dict[str, Value]]) -> str:
+    """The rows of `rows_as_json` or `differences_as_json`, with a header line."""
+    if not rows:
+        return ""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def scale_of(values: Sequence[float | None], units: Units) -> tuple[float, str]:
+    """The largest unit that the largest value fills, else the smallest.
+
+    Example:
+        >>> scale_of([2.5e9, 8e8], MULTIPLY_ADDS)
+        (1000000000.0, 'G multiply-adds')
+    """
+    largest = max((abs(value) for value in values if value is not None), default=0.0)
+    return next((unit for unit in reversed(units) if largest >= unit[0]), units[0])
+
+
+def _flat(row: ReportRow, names: Sequence[str]) -> dict[str, Value]:
+    metrics: dict[str, Value] = {}
+    for name in names:
+        summary = row.metrics.get(name)
+        metrics[name] = summary.mean if summary else None
+        metrics[f"{name}_low"] = summary.low if summary else None
+        metrics[f"{name}_high"] = summary.high if summary else None
+    return {
+        "group": row.group,
+        "cell": row.cell,
+        "spec": row.spec_name,
+        **metrics,
+        "seeds": row.seeds_done,
+        "seeds_planned": row.seeds_planned,
+        "multiply_adds": row.multiply_adds,
+        "parameters": row.parameters,
+        "training_seconds": row.seconds,
+        "latency_seconds": row.latency,
+        "state": row.state,
+    }
+
+
+def _words(header: str, texts: Sequence[str]) -> Column:
+    return Column(header, tuple(texts), tuple(texts), numeric=False)
+
+
+def _metric_column(rows: Sequence[ReportRow], name: str) -> Column:
+    summaries = [row.metrics.get(name) for row in rows]
+    means = [summary.mean if summary else None for summary in summaries]
+    places = _decimals([mean for mean in means if mean is not None], metric=True)
+    texts = tuple(_interval(summary, places) for summary in summaries)
+    return Column(name, texts, tuple(means), numeric=True)
+
+
+def _scaled(values: Sequence[float | None], units: Units) -> Column:
+    size, header = scale_of(values, units)
+    scaled = [None if value is None else value / size for value in values]
+    places = _decimals([value for value in scaled if value is not None], metric=False)
+    texts = tuple(ABSENT if value is None else f"{value:.{places}f}" for value in scaled)
+    return Column(header, texts, tuple(values), numeric=True)
+
+
+def _decimals(values: Sequence[float], *, metric: bool) -> int:
+    largest = max(map(abs, values), default=0.0)
+    if metric:
+        return 2 if largest >= 1 or largest == 0 else 4
+    return 1 if largest >= 100 else 2
+
+
+def _interval(summary: Summary | None, places: int) -> str:
+    if summary is None:
+        return ABSENT
+    if summary.low is None or summary.high is None:
+        return f"{summary.mean:.{places}f}"
+    return f"{summary.mean:.{places}f} ± {(summary.high - summary.low) / 2:.{places}f}"
+
+
+def _signed(summary: Summary | None, places: int) -> str:
+    if summary is None:
+        return ABSENT
+    if summary.low is None or summary.high is None:
+        return f"{summary.mean:+.{places}f}"
+    return f"{summary.mean:+.{places}f} [{summary.low:+.{places}f}, {summary.high:+.{places}f}]"
+
+
+def _escaped(text: str) -> str:
+    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

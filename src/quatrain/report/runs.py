@@ -1,0 +1,87 @@
+"""Everything a report is made of, read once: the manifest and what each run has left so far."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from quatrain.results import (
+    Failure,
+    Manifest,
+    ManifestCell,
+    Measurement,
+    Record,
+    ResultStore,
+    RunState,
+)
+from quatrain.specs import StudyError
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the study, finished or not."""
+
+    folder: Path
+    state: RunState
+    record: Record | None
+    failure: Failure | None
+    measurement: Measurement | None
+
+
+@dataclass(frozen=True)
+class StudyRuns:
+    """The manifest and its runs by identity; two groups may show the same run."""
+
+    manifest: Manifest
+    runs: Mapping[str, Run]
+
+    def of(self, cell: ManifestCell) -> dict[int, Run]:
+        """The runs of a cell by seed."""
+        return {seed: self.runs[identity] for seed, identity in sorted(cell.identities.items())}
+
+    def records(self, cell: ManifestCell) -> dict[int, Record]:
+        """The records of a cell's finished runs by seed."""
+        return {seed: run.record for seed, run in self.of(cell).items() if run.record is not None}
+
+    def all_records(self) -> list[Record]:
+        """Every record of the study, each once."""
+        return [run.record for run in self.runs.values() if run.record is not None]
+
+
+def load_runs(store: ResultStore) -> StudyRuns:
+    """Read the manifest and every run it names, and refuse to mix results of different data.
+
+    Raises:
+        StudyError: if there is no study here, or if the runs of one group saw different data.
+        StoredFileError: if a stored file is damaged.
+    """
+    manifest = store.manifest()
+    identities = {one: None for cell in manifest.cells for one in cell.identities.values()}
+    study = StudyRuns(manifest, {one: _load(store, one) for one in identities})
+    for group in dict.fromkeys(cell.group for cell in manifest.cells):
+        cells = [cell for cell in manifest.cells if cell.group == group]
+        _check_same_data([record for cell in cells for record in study.records(cell).values()])
+    return study
+
+
+def _load(store: ResultStore, identity: str) -> Run:
+    record = store.record(identity)
+    failure = store.failure(identity) if record is None else None
+    folder, state = store.folder(identity), store.state(identity)
+    return Run(folder, state, record, failure, store.measurement(identity))
+
+
+def _check_same_data(records: list[Record]) -> None:
+    for record in records[1:]:
+        first = records[0]
+        for name in sorted(first.data.keys() | record.data.keys()):
+            if first.data.get(name) != record.data.get(name):
+                raise StudyError(
+                    f"data file {name}",
+                    f"{_short(record, name)} in {record.cell} seed {record.seed}",
+                    f"{_short(first, name)} as in {first.cell} seed {first.seed}",
+                    "compare runs on the same data only: run the study anew into another folder",
+                )
+
+
+def _short(record: Record, name: str) -> str:
+    return f"SHA-256 {record.data[name][:12]}" if name in record.data else "absent"

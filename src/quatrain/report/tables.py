@@ -1,0 +1,200 @@
+"""The two tables of a report: what each cell reached and cost, and the differences asked for."""
+
+import statistics
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from quatrain.report.runs import Run, StudyRuns
+from quatrain.results import (
+    ManifestCell,
+    ManifestComparison,
+    Record,
+    RunState,
+    Summary,
+    paired_difference,
+    summarize,
+)
+from quatrain.specs import StudyError
+
+
+@dataclass(frozen=True)
+class ReportRow:
+    """A cell: its metrics over seeds, its cost, and what is missing of it."""
+
+    group: str
+    cell: str
+    spec_name: str
+    metrics: Mapping[str, Summary]
+    seeds_done: int
+    seeds_planned: int
+    multiply_adds: float | None
+    parameters: float | None
+    seconds: float | None
+    """Mean wall seconds of training."""
+    latency: float | None
+    """Median over seeds of the measured median seconds."""
+    state: str
+    """`done`, or how many runs are done, failed, paused, running and absent."""
+
+
+@dataclass(frozen=True)
+class ReportTable:
+    """The cells of a study in the order of the study file."""
+
+    title: str
+    question: str
+    metric: str
+    metric_names: tuple[str, ...]
+    """The headline metric first."""
+    rows: tuple[ReportRow, ...]
+    notes: tuple[str, ...]
+    """What a reader must know before comparing: runs that are missing, unlike machines."""
+
+
+@dataclass(frozen=True)
+class DifferenceRow:
+    """`left` minus `right`, paired by seed; no summary where they share no finished seed."""
+
+    group: str
+    left: str
+    right: str
+    summary: Summary | None
+    verdict: str
+
+
+@dataclass(frozen=True)
+class DifferenceTable:
+    """The comparisons the study asked for, in its headline metric."""
+
+    metric: str
+    rows: tuple[DifferenceRow, ...]
+
+
+def build_table(study: StudyRuns) -> ReportTable:
+    """The table of cells.
+
+    Raises:
+        StudyError: if a record lacks the headline metric.
+    """
+    manifest = study.manifest
+    rows = tuple(_row(study, cell) for cell in manifest.cells)
+    others = dict.fromkeys(name for row in rows for name in row.metrics if name != manifest.metric)
+    return ReportTable(
+        manifest.title,
+        manifest.question,
+        manifest.metric,
+        (manifest.metric, *others),
+        rows,
+        (*_missing(rows), *_unlike_machines(study)),
+    )
+
+
+def build_differences(study: StudyRuns) -> DifferenceTable:
+    """The table of differences.
+
+    Raises:
+        StudyError: if a record lacks the headline metric.
+    """
+    manifest = study.manifest
+    rows = tuple(_difference(study, comparison) for comparison in manifest.comparisons)
+    return DifferenceTable(manifest.metric, rows)
+
+
+def _row(study: StudyRuns, cell: ManifestCell) -> ReportRow:
+    runs = study.of(cell)
+    records = list(study.records(cell).values())
+    headline = study.manifest.metric
+    names = dict.fromkeys(name for record in records for name in record.metrics)
+    values = {
+        name: [_metric(record, name) for record in records if name in (headline, *record.metrics)]
+        for name in ([headline, *names] if records else [])
+    }
+    latencies = [run.measurement.median_seconds for run in runs.values() if run.measurement]
+    return ReportRow(
+        group=cell.group,
+        cell=cell.name,
+        spec_name=cell.spec_name,
+        metrics={name: summarize(numbers) for name, numbers in values.items()},
+        seeds_done=len(records),
+        seeds_planned=len(runs),
+        multiply_adds=_mean_cost(records, "multiply_adds"),
+        parameters=_mean_cost(records, "parameters"),
+        seconds=statistics.fmean(record.seconds for record in records) if records else None,
+        latency=statistics.median(latencies) if latencies else None,
+        state=_state(list(runs.values())),
+    )
+
+
+def _metric(record: Record, name: str) -> float:
+    if name not in record.metrics:
+        known = ", ".join(record.metrics) or "none"
+        raise StudyError(
+            "metric",
+            name,
+            f"a metric of the records ({known})",
+            "mend the metric in the study file and run the study again: finished runs are kept",
+        )
+    return record.metrics[name]
+
+
+def _mean_cost(records: list[Record], name: str) -> float | None:
+    values = [record.cost[name] for record in records if name in record.cost]
+    return statistics.fmean(values) if values else None
+
+
+def _state(runs: list[Run]) -> str:
+    counts = Counter(run.state for run in runs)
+    if counts[RunState.DONE] == len(runs):
+        return RunState.DONE.value
+    return ", ".join(f"{counts[state]} {state.value}" for state in RunState if counts[state])
+
+
+def _difference(study: StudyRuns, comparison: ManifestComparison) -> DifferenceRow:
+    cells = {cell.name: cell for cell in study.manifest.cells if cell.group == comparison.group}
+    left, right = (
+        {
+            seed: _metric(record, study.manifest.metric)
+            for seed, record in study.records(cells[name]).items()
+        }
+        for name in (comparison.left, comparison.right)
+    )
+    names = (comparison.group, comparison.left, comparison.right)
+    if not left.keys() & right.keys():
+        return DifferenceRow(*names, None, "no seed finished in both")
+    summary = paired_difference(left, right)
+    return DifferenceRow(*names, summary, _verdict(comparison, summary))
+
+
+def _verdict(comparison: ManifestComparison, summary: Summary) -> str:
+    if summary.low is None:
+        return "undecided (one seed)"
+    if not summary.decided:
+        return "undecided"
+    return f"{comparison.left if summary.mean > 0 else comparison.right} is higher"
+
+
+def _missing(rows: tuple[ReportRow, ...]) -> list[str]:
+    return [
+        f"{row.group}, {row.cell}: of {row.seeds_planned} runs, {row.state}"
+        for row in rows
+        if row.seeds_done < row.seeds_planned
+    ]
+
+
+def _unlike_machines(study: StudyRuns) -> list[str]:
+    trained = {(record.device, record.threads) for record in study.all_records()}
+    measured = {
+        (run.measurement.device, run.measurement.threads)
+        for run in study.runs.values()
+        if run.measurement
+    }
+    return [
+        f"{what} were taken on unlike machines: {_machines(machines)}"
+        for what, machines in (("training times", trained), ("latencies", measured))
+        if len(machines) > 1
+    ]
+
+
+def _machines(machines: set[tuple[str, int]]) -> str:
+    return "; ".join(f"{device}, {threads} threads" for device, threads in sorted(machines))

@@ -1,0 +1,28 @@
+"""What a study leaves behind: records of runs, their folder, and statistics over seeds."""
+
+from quatrain.results.files import write_atomically
+from quatrain.results.record import (
+    Failure,
+    Manifest,
+    ManifestCell,
+    ManifestComparison,
+    Measurement,
+    Record,
+)
+from quatrain.results.statistics import Summary, paired_difference, summarize
+from quatrain.results.store import ResultStore, RunState
+
+__all__ = [
+    "Failure",
+    "Manifest",
+    "ManifestCell",
+    "ManifestComparison",
+    "Measurement",
+    "Record",
+    "ResultStore",
+    "RunState",
+    "Summary",
+    "paired_difference",
+    "summarize",
+    "write_atomically",
+]

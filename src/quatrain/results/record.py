@@ -1,0 +1,140 @@
+"""What a study leaves behind, as frozen models that are stored as JSON.
+
+A `Record` is one finished run: the resolved spec, the seed, what was measured, and all that is
+needed to say which runs may be averaged. Numbers are finite: a NaN is a failure, not a result.
+"""
+
+import math
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+
+from quatrain.specs import StudyError
+
+Identity = Annotated[str, Field(pattern="^[0-9a-f]{16,64}$")]
+"""Hexadecimal digits of `quatrain.specs.identity`; it names a folder, so nothing else may pass."""
+
+
+class StoredModel(BaseModel):
+    """The base of everything stored as JSON: frozen, and closed to unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    format: Literal[1] = 1
+
+    if not TYPE_CHECKING:  # the checker synthesises a precise signature for each subclass
+
+        def __init__(self, **fields: Any) -> None:
+            try:
+                super().__init__(**fields)
+            except ValidationError as error:
+                raise _first_problem(type(self), error) from None
+
+    def to_json(self) -> str:
+        """All fields as indented JSON with a newline at the end."""
+        return self.model_dump_json(indent=2) + "\n"
+
+
+class Record(StoredModel):
+    """One finished run."""
+
+    cell: str
+    identity: Identity
+    seed: int
+    spec: dict[str, Any]
+    """The resolved spec, defaults written out."""
+    spec_name: str
+    metrics: dict[str, FiniteFloat]
+    signatures: dict[str, str]
+    """How each metric was computed, for example sacreBLEU's signature."""
+    cost: dict[str, FiniteFloat]
+    """`parameters`, `multiply_adds` and `multiply_adds_closed_form` of the model."""
+    versions: dict[str, str]
+    device: str
+    threads: int
+    commit: str | None
+    """The revision of the source tree, or None outside one."""
+    data: dict[str, str]
+    """SHA-256 of each data file, by its name."""
+    artifacts: tuple[str, ...]
+    """Names of files in the run folder that belong to the result."""
+    steps: int
+    seconds: FiniteFloat
+    """Wall seconds of training, all sittings together."""
+
+
+class Measurement(StoredModel):
+    """Latency and peak memory of a run's model, taken afterwards on an idle machine."""
+
+    median_seconds: FiniteFloat
+    spread_seconds: FiniteFloat
+    rounds: int
+    peak_bytes: int
+    device: str
+    threads: int
+    versions: dict[str, str]
+
+
+class Failure(StoredModel):
+    """Why a run stopped before its end."""
+
+    reason: Literal["error", "non-finite loss", "out of memory", "killed"]
+    message: str
+    traceback: str
+    step: int
+    """The last step that was finished; 0 before the first."""
+
+
+class ManifestCell(StoredModel):
+    """A cell as the study wanted it: its name, its group, and the identity of each seed's run."""
+
+    name: str
+    group: str
+    spec_name: str
+    identities: dict[int, Identity]
+
+
+class ManifestComparison(StoredModel):
+    """A difference the study asked for: `left` minus `right`, two cells of one group."""
+
+    left: str
+    right: str
+    group: str
+
+
+class Manifest(StoredModel):
+    """What a study wanted when it was last run."""
+
+    title: str
+    question: str
+    metric: str
+    """The headline metric; higher is better."""
+    cells: tuple[ManifestCell, ...]
+    comparisons: tuple[ManifestComparison, ...] = ()
+
+    @model_validator(mode="after")
+    def _name_each_cell_once(self) -> Self:
+        names = Counter((cell.group, cell.name) for cell in self.cells)
+        for (group, name), times in names.items():
+            if times > 1:
+                raise StudyError(
+                    "cell", name, f'a name used once in group "{group}"', "rename one of the cells"
+                )
+        for comparison in self.comparisons:
+            for side in (comparison.left, comparison.right):
+                if (comparison.group, side) not in names:
+                    known = ", ".join(name for group, name in names if group == comparison.group)
+                    expected = f'a cell of group "{comparison.group}" ({known or "it has none"})'
+                    raise StudyError("comparison", side, expected, "mend the comparison")
+        return self
+
+
+def _first_problem(owner: type[StoredModel], error: ValidationError) -> StudyError:
+    problem = error.errors()[0]
+    field = ".".join([owner.__name__, *(str(part) for part in problem["loc"])])
+    value = problem["input"]
+    if isinstance(value, float) and not math.isfinite(value):
+        return StudyError(field, value, "a finite number", "see why the run produced it")
+    shown = "missing" if problem["type"] == "missing" else value
+    message = problem["msg"]
+    return StudyError(field, shown, message[:1].lower() + message[1:], "mend this field")

@@ -1,0 +1,190 @@
+"""The folder of a study: one manifest, and one folder for each run.
+
+    root/study.json                  the manifest
+    root/runs/3f2a09c1d4e5b677/      a run, named by the first 16 digits of its identity
+        record.json                  its existence means done
+
+All writes are by rename, so a process that dies leaves whole files only. The lock belongs to
+the operating system: it is free again the moment its holder dies.
+"""
+
+import enum
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from filelock import FileLock, Timeout
+
+from quatrain.results.files import make_folder, unwritable, write_atomically
+from quatrain.results.record import Failure, Manifest, Measurement, Record, StoredModel
+from quatrain.specs import StoredFileError, StudyError
+
+Model = TypeVar("Model", bound=StoredModel)
+
+_RUN_AGAIN = "delete this file and run the study again; its checkpoint is kept"
+
+
+class RunState(enum.Enum):
+    """How far a run has come; the value is the word that people read."""
+
+    DONE = "done"
+    RUNNING = "running"
+    FAILED = "failed"
+    PAUSED = "paused"
+    ABSENT = "absent"
+
+
+class ResultStore:
+    """Reads and writes everything in a study's folder except what training keeps for itself."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, identity: str) -> Path:
+        """Where the run `identity` lives; the folder may not exist yet."""
+        return self.root / "runs" / identity[:16]
+
+    def state(self, identity: str) -> RunState:
+        """How far the run has come, judged by the files in its folder and its lock."""
+        folder = self.folder(identity)
+        if (folder / "record.json").exists():
+            return RunState.DONE
+        if _is_held(folder / "lock"):
+            return RunState.RUNNING
+        if (folder / "failure.json").exists():
+            return RunState.FAILED
+        if (folder / "checkpoint.safetensors").exists():
+            return RunState.PAUSED
+        return RunState.ABSENT
+
+    @contextmanager
+    def claim(self, identity: str) -> Generator[Path | None]:
+        """Hold the run's lock for the block; None where another process holds it.
+
+        Example:
+            >>> with store.claim(identity) as folder:
+            ...     if folder is not None and store.state(identity) is not RunState.DONE:
+            ...         train_into(folder)
+        """
+        folder = self.folder(identity)
+        make_folder(folder)
+        lock = FileLock(folder / "lock")
+        try:
+            # Not zero: `state` holds a free lock for an instant, and that must not lose the run.
+            lock.acquire(timeout=0.2, poll_interval=0.02)
+        except Timeout:
+            yield None
+            return
+        except OSError as error:
+            raise unwritable(folder, error) from error
+        try:
+            yield folder
+        finally:
+            lock.release()
+
+    def record(self, identity: str) -> Record | None:
+        """The run's record, or None before it is done.
+
+        Raises:
+            StoredFileError: if the file is damaged or belongs to another run.
+        """
+        path = self.folder(identity) / "record.json"
+        record = _read(path, Record, _RUN_AGAIN)
+        if record is not None and record.identity != identity:
+            found, expected = f"of run {record.identity}", f"the record of run {identity}"
+            raise StoredFileError(str(path), found, expected, _RUN_AGAIN)
+        return record
+
+    def all_records(self) -> list[Record]:
+        """Every record under the root, ordered by folder, whatever the manifest says.
+
+        Raises:
+            StoredFileError: if one is damaged or does not belong to its folder.
+        """
+        found: list[Record] = []
+        for path in sorted(self.root.glob("runs/*/record.json")):
+            record = _read(path, Record, _RUN_AGAIN)
+            if record is not None and self.folder(record.identity) != path.parent:
+                at, expected = f"of run {record.identity}", f"that of {path.parent.name}"
+                raise StoredFileError(str(path), at, expected, _RUN_AGAIN)
+            found.extend([record] if record else [])
+        return found
+
+    def write_record(self, record: Record) -> None:
+        """Write the record; from then on the run is done."""
+        write_atomically(self.folder(record.identity) / "record.json", record.to_json())
+
+    def failure(self, identity: str) -> Failure | None:
+        """Why the run failed, or None if it did not."""
+        remedy = "delete this file and run the study again"
+        return _read(self.folder(identity) / "failure.json", Failure, remedy)
+
+    def write_failure(self, identity: str, failure: Failure) -> None:
+        """Keep why the run failed."""
+        write_atomically(self.folder(identity) / "failure.json", failure.to_json())
+
+    def clear_failure(self, identity: str) -> None:
+        """Forget a failure, so that the run can be tried again."""
+        path = self.folder(identity) / "failure.json"
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise unwritable(path.parent, error) from error
+
+    def measurement(self, identity: str) -> Measurement | None:
+        """The run's latency and memory, or None before `study measure`."""
+        remedy = "delete this file and measure the study again"
+        return _read(self.folder(identity) / "measurement.json", Measurement, remedy)
+
+    def write_measurement(self, identity: str, measurement: Measurement) -> None:
+        """Keep the run's latency and memory."""
+        write_atomically(self.folder(identity) / "measurement.json", measurement.to_json())
+
+    def manifest(self) -> Manifest:
+        """What the study wanted when it was last run.
+
+        Raises:
+            StudyError: if no study was run into this folder.
+            StoredFileError: if the file is damaged.
+        """
+        remedy = "delete this file and run the study again; finished runs are kept"
+        manifest = _read(self.root / "study.json", Manifest, remedy)
+        if manifest is None:
+            expected = "a folder that a study was run into (it has no study.json)"
+            remedy = "name the folder given to `quatrain study run --out`"
+            raise StudyError("study folder", str(self.root), expected, remedy)
+        return manifest
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Keep what the study wants."""
+        write_atomically(self.root / "study.json", manifest.to_json())
+
+
+def _is_held(lock: Path) -> bool:
+    if not lock.exists():
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return False  # a read-only copy of a study, where nobody can be at work
+
+
+def _read(path: Path, model: type[Model], remedy: str) -> Model | None:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoredFileError(str(path), "unreadable", "a text file", remedy) from error
+    try:
+        return model.model_validate_json(text)
+    except StudyError as error:
+        found = f"{error.field} = {error.value}"
+        raise StoredFileError(str(path), found, error.expected, remedy) from error
+    except ValueError as error:
+        expected = f"the whole JSON of a {model.__name__}"
+        raise StoredFileError(str(path), "cut off or not JSON", expected, remedy) from error

@@ -1,0 +1,217 @@
+"""One run from beginning to end, inside its folder.
+
+    claim the folder -> spec.json -> open the task -> train -> evaluate -> count -> record.json
+
+What goes wrong in the run becomes failure.json and a `failed` event; the worker lives on. What
+is wrong around it (no such data, a full disk) is told and not kept, because the next
+`study run` should simply try again.
+"""
+
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol, cast
+
+from quatrain.results import Failure, Record, ResultStore, RunState, write_atomically
+from quatrain.specs import DataError, SpecError, StudyError, identity
+from quatrain.study.grid import Run, TaskSpec
+from quatrain.study.messages import Event
+from quatrain.study.provenance import device_name, versions
+
+if TYPE_CHECKING:
+    from quatrain.training import Evaluation, Progress, Task, TrainingResult
+
+Reason = Literal["error", "non-finite loss", "out of memory", "killed"]
+KILLED: Reason = "killed"
+
+_REASONS: dict[str, Reason] = {
+    "NonFiniteLoss": "non-finite loss",
+    "OutOfMemoryError": "out of memory",
+    "MemoryError": "out of memory",
+}
+
+
+class Train(Protocol):
+    """The signature of `quatrain.training.train`."""
+
+    def __call__(
+        self,
+        task: "Task",
+        folder: Path,
+        *,
+        seed: int,
+        device: str,
+        notify: "Callable[[Progress], None]",
+    ) -> "TrainingResult":
+        """Train the task's objective, resuming from the checkpoint in `folder`."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """Where runs happen: nothing here decides a result."""
+
+    store: ResultStore
+    data: Path | None
+    device: str
+    threads: int
+    commit: str | None
+    train: Train
+
+
+def perform(run: Run, site: Site, *, retry: bool, notify: Callable[[Event], None]) -> Event:
+    """Do one run, unless its record exists or another process has it.
+
+    Returns:
+        The event that closes the run; exceptions of the task are recorded, not raised.
+    """
+    nothing = Event(kind="held", identity=run.identity, label=run.label)
+    with site.store.claim(run.identity) as held:
+        if held is None:
+            return nothing
+        if site.store.state(run.identity) == RunState.DONE:
+            return replace(nothing, kind="skipped")
+        earlier = stands(run, site.store)
+        if earlier is not None and not retry:
+            return earlier
+        check_spec(run, held)
+        site.store.clear_failure(run.identity)
+        return _guarded(run, site, notify)
+
+
+def stands(run: Run, store: ResultStore) -> Event | None:
+    """The failure of an earlier sitting, unless the run was killed: then it may just resume."""
+    failure = store.failure(run.identity)
+    if failure is None or failure.reason == KILLED:
+        return None
+    return Event(
+        kind="failed",
+        identity=run.identity,
+        label=run.label,
+        step=failure.step,
+        reason=failure.reason,
+        message=failure.message,
+    )
+
+
+def check_spec(run: Run, folder: Path) -> None:
+    """Write spec.json, or see that the one from before describes this run.
+
+    Raises:
+        StudyError: if it describes another run.
+    """
+    path = folder / "spec.json"
+    if not path.exists():
+        write_atomically(path, run.spec.to_json() + "\n")
+        return
+    try:
+        stored = identity(type(run.spec).from_json(path.read_text()), run.seed)
+    except SpecError as error:
+        raise _changed(path, str(error)) from error
+    if stored != run.identity:
+        raise _changed(path, f"identity {stored[:16]}")
+
+
+def _changed(path: Path, found: str) -> StudyError:
+    expected = f"the spec that gave the folder {path.parent.name} its name"
+    return StudyError(str(path), found, expected, "move the folder away and run the study again")
+
+
+def _guarded(run: Run, site: Site, notify: Callable[[Event], None]) -> Event:
+    """Carry the run out; turn any exception into failure.json."""
+    latest = Event(kind="started", identity=run.identity, label=run.label)
+
+    def listen(event: Event) -> None:
+        nonlocal latest
+        latest = event
+        notify(event)
+
+    notify(latest)
+    try:
+        _carry_out(run, site, listen)
+    except Exception as error:
+        failure = Failure(
+            reason=reason_of(error),
+            message=str(error) or type(error).__name__,
+            traceback=traceback.format_exc(),
+            step=latest.step,
+        )
+        if not _surrounding(error):
+            site.store.write_failure(run.identity, failure)
+        return replace(latest, kind="failed", reason=failure.reason, message=failure.message)
+    return replace(latest, kind="done")
+
+
+def _surrounding(error: Exception) -> bool:
+    """Whether the run itself is not at fault: the data, the disk or the folder is."""
+    return isinstance(error, DataError | OSError) or isinstance(error.__cause__, OSError)
+
+
+def reason_of(error: Exception) -> Reason:
+    """The kind of failure.
+
+    Classes of torch and of the training loop are known by name, because naming them here would
+    import torch.
+    """
+    for kind in type(error).__mro__:
+        if kind.__name__ in _REASONS:
+            return _REASONS[kind.__name__]
+    # On a CPU torch raises a plain RuntimeError.
+    return "out of memory" if "can't allocate memory" in str(error) else "error"
+
+
+def _carry_out(run: Run, site: Site, notify: Callable[[Event], None]) -> None:
+    folder = site.store.folder(run.identity)
+    latest = Event(kind="progress", identity=run.identity, label=run.label)
+
+    def listen(progress: "Progress") -> None:
+        nonlocal latest
+        latest = event_of(run, progress)
+        notify(latest)
+
+    notify(replace(latest, text="reading data"))
+    task = cast("TaskSpec", run.spec).open(site.data, folder, run.seed)
+    result = site.train(task, folder, seed=run.seed, device=site.device, notify=listen)
+    notify(replace(latest, text="evaluating"))
+    evaluation = task.evaluate(result.objective, folder)
+    site.store.write_record(_record(run, site, task, result, evaluation))
+
+
+def event_of(run: Run, progress: "Progress") -> Event:
+    """The training's progress as an event of this run."""
+    return Event(
+        kind="progress",
+        identity=run.identity,
+        label=run.label,
+        step=progress.step,
+        steps=progress.steps,
+        loss=progress.loss,
+        rate=progress.rate,
+        rate_unit=progress.rate_unit,
+        seconds_left=progress.seconds_left,
+        text=progress.text,
+    )
+
+
+def _record(
+    run: Run, site: Site, task: "Task", result: "TrainingResult", evaluation: "Evaluation"
+) -> Record:
+    return Record(
+        cell=run.labels[0],
+        identity=run.identity,
+        seed=run.seed,
+        spec=run.spec.model_dump(mode="json"),
+        spec_name=type(run.spec).__name__,
+        metrics=evaluation.metrics,
+        signatures=evaluation.signatures,
+        cost=task.cost(result.objective),
+        versions=versions(),
+        device=device_name(site.device),
+        threads=site.threads,
+        commit=site.commit,
+        data=task.data_hashes,
+        artifacts=evaluation.artifacts,
+        steps=result.steps,
+        seconds=result.seconds,
+    )

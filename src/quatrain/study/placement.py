@@ -1,0 +1,53 @@
+"""How many workers, and how many threads each."""
+
+import os
+from dataclasses import dataclass
+
+from quatrain.specs import StudyError
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Workers side by side, and the threads that each may use."""
+
+    workers: int
+    threads: int
+
+
+def available_cores() -> int:
+    """The cores that this process may use, which can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def place(
+    runs: int,
+    device: str,
+    *,
+    workers: int | None = None,
+    threads: int | None = None,
+    cores: int | None = None,
+) -> Placement:
+    """Fill the cores.
+
+    Small models gain more from a second run beside them than from a second thread, so on a CPU
+    there is one worker per core as long as there are as many runs. `runs` counts the finished
+    ones too: a study that is resumed keeps its threads, and with them its exact numbers.
+
+    Raises:
+        StudyError: if `workers` or `threads` is below 1.
+    """
+    for field, value in (("workers", workers), ("threads", threads)):
+        if value is not None and value < 1:
+            raise StudyError(field, value, "a number from 1 up", f"change --{field}")
+    cores = cores or available_cores()
+    if workers is None:
+        workers = _workers(runs, device, threads, cores)
+    return Placement(workers, threads or max(1, cores // workers))
+
+
+def _workers(runs: int, device: str, threads: int | None, cores: int) -> int:
+    if device != "cpu":
+        return 1
+    if threads is not None:
+        return max(1, min(runs, cores // threads))
+    return cores if runs >= cores else 1

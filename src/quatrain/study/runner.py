@@ -1,0 +1,215 @@
+"""Running a study: every selected run once, whatever happens in between.
+
+    select -> leave out what is done -> workers take the rest -> wait for what others hold
+
+Calling it again is always right: done runs are skipped, paused ones resume from their checkpoint,
+failed ones are left alone unless a retry is asked for. Two runners on one folder share the work:
+the lock in each run folder decides who has it.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from quatrain.results import Failure, ResultStore, RunState
+from quatrain.study.grid import Run, Study
+from quatrain.study.load import load_study
+from quatrain.study.messages import Event, Order
+from quatrain.study.perform import KILLED, stands
+from quatrain.study.placement import Placement, place
+from quatrain.study.pool import WORKER, Ended, Pool
+
+_LOOK_AGAIN_SECONDS = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which part of the study: globs of cell names, seeds, and whether failed runs are retried."""
+
+    cells: Sequence[str] | None = None
+    seeds: Sequence[int] | None = None
+    retry_failed: bool = False
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """What became of the selected runs: the event that closed each."""
+
+    closed: list[Event] = field(default_factory=list)
+
+    @property
+    def done(self) -> list[Event]:
+        """Runs that were finished now."""
+        return [event for event in self.closed if event.kind == "done"]
+
+    @property
+    def skipped(self) -> list[Event]:
+        """Runs that had been finished before, or by another process."""
+        return [event for event in self.closed if event.kind == "skipped"]
+
+    @property
+    def failed(self) -> list[Event]:
+        """Runs that failed, now or in an earlier sitting."""
+        return [event for event in self.closed if event.kind == "failed"]
+
+
+def run_study(
+    path: Path,
+    out: Path,
+    *,
+    data: Path | None = None,
+    workers: int | None = None,
+    threads: int | None = None,
+    device: str = "cpu",
+    select: Selection | None = None,
+    notify: Callable[[Event], None] = lambda _: None,
+    command: Sequence[str] = WORKER,
+) -> RunSummary:
+    """Do all selected runs that are not done yet, and wait for those that others are doing.
+
+    Args:
+        path: the study file.
+        out: the folder of the study; made if it is not there.
+        data: given to every task.
+        workers: processes side by side; by default what fills the cores.
+        threads: of each worker; by default what fills the cores.
+        device: as torch names it.
+        select: by default everything.
+        notify: is told each event, for a progress display.
+        command: what starts a worker, without its arguments.
+
+    Raises:
+        StudyError: if the study file or the selection cannot be used.
+        KeyboardInterrupt: after the workers have been stopped; their checkpoints stay.
+    """
+    select = select or Selection()
+    study = load_study(path)
+    runs = study.select(select.cells, select.seeds)
+    store = _prepared(out, study, runs)
+    placement = place(len(runs), device, workers=workers, threads=threads)
+    arguments = _arguments(path, out, data, device, placement)
+    pool = Pool(min(placement.workers, len(runs)), (*command, *arguments), out)
+    dispatch = _Dispatch(store, runs, pool, select.retry_failed, notify)
+    try:
+        summary = dispatch.work()
+    except BaseException:
+        pool.stop()
+        raise
+    pool.close()
+    return summary
+
+
+def _arguments(
+    path: Path, out: Path, data: Path | None, device: str, placement: Placement
+) -> list[str]:
+    given = [str(path), "--out", str(out), "--device", device]
+    given += ["--threads", str(placement.threads)]
+    return given if data is None else [*given, "--data", str(data)]
+
+
+def _prepared(out: Path, study: Study, runs: Sequence[Run]) -> ResultStore:
+    """The store, with the manifest of this study; seeds from earlier sittings stay in it."""
+    store = ResultStore(out)
+    seeds = {run.seed for run in runs}
+    if (out / "study.json").exists():
+        seeds.update(seed for cell in store.manifest().cells for seed in cell.identities)
+    store.write_manifest(study.manifest(seeds))
+    return store
+
+
+class _Dispatch:
+    """Hands runs to idle workers and closes each run exactly once."""
+
+    def __init__(
+        self,
+        store: ResultStore,
+        runs: Sequence[Run],
+        pool: Pool,
+        retry: bool,
+        notify: Callable[[Event], None],
+    ) -> None:
+        self._store = store
+        self._pool = pool
+        self._retry = retry
+        self._notify = notify
+        self._summary = RunSummary()
+        self._waiting = deque(runs)
+        self._held: list[Run] = []
+        self._busy: dict[int, Run] = {}
+        self._steps: dict[int, int] = {}
+
+    def work(self) -> RunSummary:
+        while self._waiting or self._busy or self._held:
+            self._fill()
+            if self._busy:
+                self._take(*self._pool.hear())
+            elif self._held:
+                time.sleep(_LOOK_AGAIN_SECONDS)
+                self._waiting.extend(self._held)
+                self._held.clear()
+        return self._summary
+
+    def _fill(self) -> None:
+        """Give each idle worker the next run that needs one."""
+        for worker in range(1, self._pool.size + 1):
+            if worker in self._busy:
+                continue
+            run = self._next()
+            if run is None:
+                return
+            self._busy[worker] = run
+            self._pool.give(worker, Order(run.identity, run.seed, self._retry))
+
+    def _next(self) -> Run | None:
+        while self._waiting:
+            run = self._waiting.popleft()
+            closing = self._settled(run)
+            if closing is None:
+                return run
+            self._close(run, closing)
+        return None
+
+    def _settled(self, run: Run) -> Event | None:
+        """The closing event of a run that needs no worker."""
+        event = Event(kind="skipped", identity=run.identity, label=run.label)
+        state = self._store.state(run.identity)
+        if state == RunState.DONE:
+            return event
+        if state == RunState.RUNNING:
+            return replace(event, kind="held")
+        return None if self._retry else stands(run, self._store)
+
+    def _take(self, worker: int, news: Event | Ended) -> None:
+        run = self._busy.get(worker)
+        if run is None:
+            return
+        if isinstance(news, Ended):
+            news = self._bury(run, news, self._steps.pop(worker, 0))
+        news = replace(news, worker=worker, label=run.label)
+        self._steps[worker] = news.step
+        if news.closes:
+            del self._busy[worker]
+            self._close(run, news)
+        else:
+            self._notify(news)
+
+    def _bury(self, run: Run, end: Ended, step: int) -> Event:
+        """Record the failure of a run whose worker died, unless another process has it already."""
+        event = Event(kind="held", identity=run.identity, label=run.label)
+        with self._store.claim(run.identity) as held:
+            if held is None:
+                return event
+            if self._store.state(run.identity) == RunState.DONE:
+                return replace(event, kind="done")
+            failure = Failure(reason=KILLED, message=end.reason, traceback="", step=step)
+            self._store.write_failure(run.identity, failure)
+        return replace(event, kind="failed", reason=KILLED, message=end.reason, step=step)
+
+    def _close(self, run: Run, event: Event) -> None:
+        if event.kind == "held":
+            self._held.append(run)
+            return
+        self._summary.closed.append(event)
+        self._notify(event)

@@ -1,0 +1,1 @@
+"""Task families: data, metric and task of each in a folder of its own."""

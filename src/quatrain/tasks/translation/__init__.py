@@ -1,0 +1,35 @@
+"""Translation: parallel text or numerals, a joint vocabulary, batches by tokens, BLEU and chrF."""
+
+from quatrain.tasks.translation.batches import pad, token_batches
+from quatrain.tasks.translation.corpus import Corpus, Pair
+from quatrain.tasks.translation.metric import Scores, score, write_hypotheses
+from quatrain.tasks.translation.numerals import NumeralsSpec
+from quatrain.tasks.translation.parallel_text import WMT14, WMT14_JOINED, ParallelTextSpec
+from quatrain.tasks.translation.vocabulary import (
+    BOS,
+    EOS,
+    PAD,
+    Vocabulary,
+    VocabularySpec,
+    train_vocabulary,
+)
+
+__all__ = [
+    "BOS",
+    "EOS",
+    "PAD",
+    "WMT14",
+    "WMT14_JOINED",
+    "Corpus",
+    "NumeralsSpec",
+    "Pair",
+    "ParallelTextSpec",
+    "Scores",
+    "Vocabulary",
+    "VocabularySpec",
+    "pad",
+    "score",
+    "token_batches",
+    "train_vocabulary",
+    "write_hypotheses",
+]

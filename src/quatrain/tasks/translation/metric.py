@@ -1,0 +1,58 @@
+"""How good translations are: BLEU and chrF of a whole test part, by sacreBLEU.
+
+The signature says which tokenisation, smoothing and version made a score; scores are comparable
+only when their signatures are equal, so it is kept beside each.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+
+from quatrain.results import write_atomically
+from quatrain.specs import DataError
+
+
+@dataclass(frozen=True)
+class Scores:
+    """BLEU and chrF, both from 0 to 100, and the signature of each."""
+
+    bleu: float
+    chrf: float
+    signatures: dict[str, str]
+
+
+def score(hypotheses: Sequence[str], references: Sequence[str]) -> Scores:
+    """Score translations against one reference each, with case, tokenised as WMT does ("13a").
+
+    Source: Papineni et al. 2002, BLEU, https://aclanthology.org/P02-1040; Popović 2015, chrF,
+    https://aclanthology.org/W15-3049; Post 2018, A call for clarity in reporting BLEU scores,
+    https://arxiv.org/abs/1804.08771, for the tokenisation and the signatures.
+
+    Raises:
+        DataError: if there is nothing to score, or the two differ in number.
+    """
+    if not hypotheses:
+        raise DataError(
+            "hypotheses", "empty", "at least one translation", "translate the test part"
+        )
+    if len(hypotheses) != len(references):
+        raise DataError(
+            "hypotheses",
+            len(hypotheses),
+            f"{len(references)}, one a reference",
+            "score all of them",
+        )
+    bleu, chrf = BLEU(tokenize="13a"), CHRF()
+    streams = [list(references)]
+    bleu_score = bleu.corpus_score(list(hypotheses), streams).score
+    chrf_score = chrf.corpus_score(list(hypotheses), streams).score
+    signatures = {"bleu": str(bleu.get_signature()), "chrf": str(chrf.get_signature())}
+    return Scores(bleu_score, chrf_score, signatures)
+
+
+def write_hypotheses(path: Path, hypotheses: Sequence[str]) -> None:
+    """Write one translation a line, whole or not at all; white space within one becomes a space."""
+    write_atomically(path, "".join(" ".join(text.split()) + "\n" for text in hypotheses))

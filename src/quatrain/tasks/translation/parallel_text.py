@@ -1,0 +1,185 @@
+"""Parallel text: two plain files of equal length, line N of one the translation of line N.
+
+    train.en    A man is cooking.         train.de    Ein Mann kocht.
+                Two dogs run.                         Zwei Hunde rennen.
+
+A part of the data is named by the stem of its files ("train"), and the training part may be
+several stems read one after the other, as WMT14's is. Only a line feed ends a line: sentences
+from the web hold every other line separator of Unicode, and to split there would shift one side.
+"""
+
+import codecs
+import hashlib
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from quatrain.specs import DataError, Spec, SpecError
+from quatrain.tasks.translation.corpus import Corpus, Pair
+
+
+class ParallelTextSpec(Spec):
+    """Which files of a folder are the training, validation and test pairs.
+
+    Example:
+        >>> ParallelTextSpec(source="de", target="en", limit=1000).read(Path("multi30k"))
+    """
+
+    kind: Literal["parallel text"] = "parallel text"
+    source: str = "en"
+    """The language translated from, which is the ending of its files."""
+    target: str = "de"
+    """The language translated into."""
+    train: tuple[str, ...] = Field(default=("train",), min_length=1)
+    """The stems of the training files, read in this order."""
+    valid: str = "valid"
+    test: str = "test"
+    limit: int | None = Field(default=None, ge=1)
+    """Keep this many training pairs, from the front; all of them if None."""
+    longest: int = Field(default=256, ge=1)
+    """Leave out training pairs with more words than this on either side. Those of the validation
+    and test parts all stay: a score is of the whole part."""
+    drop_empty: bool = False
+    """Leave out training pairs with an empty side; if false they are an error."""
+
+    @model_validator(mode="after")
+    def _languages_differ(self) -> "ParallelTextSpec":
+        if self.source == self.target:
+            raise SpecError(
+                "ParallelTextSpec.target",
+                self.target,
+                "another language than the source",
+                "name the endings of the two files, such as en and de",
+            )
+        return self
+
+    def read(self, folder: Path | None) -> Corpus:
+        """Read the files that this spec names from `folder`.
+
+        Raises:
+            DataError: if there is no folder, a file is missing, empty or not UTF-8, two files
+                differ in length, or a line is empty that may not be.
+        """
+        if folder is None:
+            raise DataError("--data", None, "a folder of parallel text", "pass --data FOLDER")
+        if not folder.is_dir():
+            raise DataError("--data", str(folder), "a folder that exists", "mend the path")
+        hashes: dict[str, str] = {}
+        train: list[Pair] = []
+        for stem in self.train:
+            train += self._read_part(folder, stem, hashes, drop_empty=self.drop_empty)
+        kept = [pair for pair in train if self._fits(pair)]
+        corpus = Corpus(
+            train=list(islice(kept, self.limit)),
+            valid=self._read_part(folder, self.valid, hashes, drop_empty=False),
+            test=self._read_part(folder, self.test, hashes, drop_empty=False),
+            languages=(self.source, self.target),
+            hashes=hashes,
+            dropped=len(train) - len(kept),
+        )
+        if not corpus.train:
+            raise DataError(
+                "training pairs",
+                f"none of {len(train)}",
+                f"some of at most {self.longest} words",
+                "raise longest or choose other files",
+            )
+        return corpus
+
+    def _fits(self, pair: Pair) -> bool:
+        for side in pair:
+            if not side or side.isspace():
+                return False
+            # Fewer characters than this cannot hold too many words, and counting them is slow.
+            if len(side) >= 2 * self.longest and len(side.split()) > self.longest:
+                return False
+        return True
+
+    def _read_part(
+        self, folder: Path, stem: str, hashes: dict[str, str], *, drop_empty: bool
+    ) -> list[Pair]:
+        sides: list[list[str]] = []
+        names = [f"{stem}.{language}" for language in (self.source, self.target)]
+        for name in names:
+            content = _read_bytes(folder, name)
+            hashes[name] = hashlib.sha256(content).hexdigest()
+            sides.append(_lines(content, name))
+        if len(sides[0]) != len(sides[1]):
+            raise DataError(
+                f"the number of lines of {names[0]} and {names[1]}",
+                f"{len(sides[0])} and {len(sides[1])}",
+                "the same number",
+                "line N of one must translate line N of the other",
+            )
+        if not drop_empty:
+            for name, lines in zip(names, sides, strict=True):
+                _refuse_empty_lines(name, lines)
+        return list(zip(*sides, strict=True))
+
+
+WMT14 = ParallelTextSpec(
+    train=("europarl-v7.de-en", "commoncrawl.de-en", "news-commentary-v9.de-en"),
+    valid="newstest2013",
+    test="newstest2014",
+    drop_empty=True,
+)
+"""WMT14 English-German under the names in which its organisers publish it, in one folder."""
+
+WMT14_JOINED = ParallelTextSpec(valid="newstest2013", test="newstest2014", drop_empty=True)
+"""WMT14 English-German with its training parts already joined into train.en and train.de."""
+
+
+def _read_bytes(folder: Path, name: str) -> bytes:
+    path = folder / name
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(
+            "data file", str(path), "a file that exists", _what_is_there(folder, path.suffix)
+        ) from None
+    except OSError as error:
+        raise DataError(
+            "data file", str(path), "a file that can be read", error.strerror or str(error)
+        ) from error
+
+
+def _what_is_there(folder: Path, suffix: str) -> str:
+    names = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
+    alike = [name for name in names if name.endswith(suffix)] or names
+    if not alike:
+        return "the folder holds no files"
+    more = ", ..." if len(alike) > 8 else ""
+    return f"the folder holds {', '.join(alike[:8])}{more}"
+
+
+def _lines(content: bytes, name: str) -> list[str]:
+    content = content.removeprefix(codecs.BOM_UTF8)
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{name}:{line}",
+            f"byte 0x{content[error.start]:02x}",
+            "text in UTF-8",
+            "convert the file, for example by iconv -t utf-8",
+        ) from None
+    if not text.strip():
+        raise DataError("data file", name, "at least one line of text", "it is empty")
+    lines = text.removesuffix("\n").split("\n")
+    if "\r" in text:
+        return [line.removesuffix("\r") for line in lines]
+    return lines
+
+
+def _refuse_empty_lines(name: str, lines: list[str]) -> None:
+    for number, line in enumerate(lines, start=1):
+        if not line or line.isspace():
+            raise DataError(
+                f"{name}:{number}",
+                line,
+                "a sentence",
+                "remove this line from both files, or set drop_empty if they are for training",
+            )

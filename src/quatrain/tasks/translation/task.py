@@ -1,0 +1,257 @@
+"""The translation task: from files and a spec to something the training loop can train.
+
+    spec = TranslationSpec(data=NumeralsSpec(), model=TranslatorSpec(width=64, layers=2))
+    task = spec.open(data=None, folder=Path("run"), seed=0)
+
+Shapes: b sentence pairs, s source tokens, t target tokens.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Literal, cast
+
+import torch
+from jaxtyping import Int
+from pydantic import Field
+from torch import Tensor, nn
+
+from quatrain.cost import count_multiply_adds, count_parameters
+from quatrain.cost.closed_form import layer_multiply_adds
+from quatrain.models.decoding import DecodingSpec, decode
+from quatrain.models.translator import Translator, TranslatorSpec
+from quatrain.nn.transformer import DecoderLayer, EncoderLayer
+from quatrain.ops import counts
+from quatrain.ops.linear_cross_entropy import linear_cross_entropy
+from quatrain.specs import Spec
+from quatrain.tasks.translation.batches import pad, token_batches
+from quatrain.tasks.translation.corpus import Corpus, Pair
+from quatrain.tasks.translation.metric import score, write_hypotheses
+from quatrain.tasks.translation.numerals import NumeralsSpec
+from quatrain.tasks.translation.parallel_text import ParallelTextSpec
+from quatrain.tasks.translation.vocabulary import (
+    BOS,
+    EOS,
+    PAD,
+    Vocabulary,
+    VocabularySpec,
+    train_vocabulary,
+)
+from quatrain.training import Evaluation, Loss, Recipe
+
+HYPOTHESES = "hypotheses.txt"
+VOCABULARY = "vocabulary.json"
+
+TranslationData = Annotated[NumeralsSpec | ParallelTextSpec, Field(discriminator="kind")]
+
+
+class TranslationSpec(Spec):
+    """A translation experiment: data, vocabulary, model, recipe, decoding."""
+
+    kind: Literal["translation"] = "translation"
+    data: TranslationData = NumeralsSpec()
+    vocabulary: VocabularySpec = VocabularySpec()
+    model: TranslatorSpec = TranslatorSpec()
+    recipe: Recipe = Recipe()
+    decoding: DecodingSpec = DecodingSpec()
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+    """Probability spread evenly over the vocabulary in the target distribution."""
+    batch_tokens: int = Field(default=4096, ge=1)
+    """Tokens in a batch, on its longer side, padding included."""
+
+    def open(self, data: Path | None, folder: Path, seed: int) -> "TranslationTask":
+        """Read the data, and keep the vocabulary in the run's folder."""
+        corpus, vocabulary = _read(self.data, self.vocabulary, data)
+        stored = folder / VOCABULARY
+        if stored.exists():
+            vocabulary = Vocabulary.load(stored)
+        else:
+            vocabulary.save(stored)
+        return TranslationTask(self, corpus, vocabulary, seed)
+
+
+@lru_cache(maxsize=2)
+def _read(
+    data: TranslationData, vocabulary: VocabularySpec, folder: Path | None
+) -> tuple[Corpus, Vocabulary]:
+    """Runs of one study share their data, and a worker does many of them."""
+    corpus = data.read(folder)
+    return corpus, train_vocabulary(corpus.train, vocabulary)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Pairs as ids: sources end with EOS; targets begin with BOS and end with EOS."""
+
+    sources: list[list[int]]
+    targets: list[list[int]]
+
+    @classmethod
+    def of(cls, pairs: Sequence[Pair], vocabulary: Vocabulary) -> "Encoded":
+        """Encode both sides."""
+        sources = vocabulary.encode_batch([source for source, _ in pairs])
+        targets = vocabulary.encode_batch([target for _, target in pairs])
+        return cls(
+            [[*source, EOS] for source in sources], [[BOS, *target, EOS] for target in targets]
+        )
+
+    def batches(self, budget: int, seed: int, epoch: int) -> list[list[int]]:
+        """Indices by batch; see `token_batches`."""
+        sides = zip(self.sources, self.targets, strict=True)
+        lengths = [(len(source), len(target) - 1) for source, target in sides]
+        return token_batches(lengths, budget, seed=seed, epoch=epoch)
+
+    def collate(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        """One padded batch."""
+        return {
+            "source": pad([self.sources[index] for index in indices]),
+            "target": pad([self.targets[index] for index in indices]),
+        }
+
+
+class TranslationObjective(nn.Module):
+    """Label-smoothed cross entropy of the next target token.
+
+    Source: Szegedy et al. 2016, https://arxiv.org/abs/1512.00567, section 7.
+    """
+
+    def __init__(self, translator: Translator, smoothing: float) -> None:
+        super().__init__()
+        self.translator = translator
+        self.smoothing = smoothing
+
+    def forward(self, source: Int[Tensor, "b s"], target: Int[Tensor, "b t"]) -> Loss:
+        """The loss summed over target tokens, and their number."""
+        wanted = target[:, 1:]
+        real = wanted != PAD
+        hidden = self.translator.hidden(source, target[:, :-1])[real]
+        total = linear_cross_entropy(
+            hidden,
+            self.translator.embedding.weight,
+            wanted[real],
+            self.smoothing if self.training else 0.0,
+        )
+        return Loss(total, real.sum())
+
+
+class TranslationTask:
+    """Encoded data of one run, its objective and its metrics."""
+
+    rate_unit = "target tokens"
+
+    def __init__(
+        self, spec: TranslationSpec, corpus: Corpus, vocabulary: Vocabulary, seed: int
+    ) -> None:
+        self.spec, self.corpus, self.vocabulary, self.seed = spec, corpus, vocabulary, seed
+        self.train = Encoded.of(corpus.train, vocabulary)
+        self.valid = Encoded.of(corpus.valid, vocabulary)
+        self.test = Encoded.of(corpus.test, vocabulary)
+
+    @property
+    def recipe(self) -> Recipe:
+        """How to train."""
+        return self.spec.recipe
+
+    @property
+    def data_hashes(self) -> dict[str, str]:
+        """SHA-256 of each data file, by name."""
+        return self.corpus.hashes
+
+    def build(self) -> TranslationObjective:
+        """A fresh translator under its loss."""
+        translator = self.spec.model.build(self.vocabulary.size)
+        return TranslationObjective(translator, self.spec.label_smoothing)
+
+    def batches(self, epoch: int) -> list[list[int]]:
+        """The epoch's batches, as indices of training pairs."""
+        return self.train.batches(self.spec.batch_tokens, self.seed, epoch)
+
+    def collate(self, plan: Sequence[int]) -> dict[str, Tensor]:
+        """One padded training batch."""
+        return self.train.collate(plan)
+
+    def monitor(self, objective: nn.Module) -> dict[str, float]:
+        """Loss and greedy BLEU on the validation part."""
+        greedy = self.spec.decoding.model_copy(update={"beam": 1})
+        hypotheses = self.translate(_translator(objective), self.valid.sources, greedy)
+        references = [target for _, target in self.corpus.valid]
+        return {
+            "valid_loss": self._loss(objective, self.valid),
+            "valid_greedy_bleu": score(hypotheses, references).bleu,
+        }
+
+    def evaluate(self, objective: nn.Module, folder: Path) -> Evaluation:
+        """BLEU and chrF of the test part, by beam search; the hypotheses are kept."""
+        hypotheses = self.translate(
+            _translator(objective), self.test.sources, self.spec.decoding
+        )
+        write_hypotheses(folder / HYPOTHESES, hypotheses)
+        scores = score(hypotheses, [target for _, target in self.corpus.test])
+        metrics = {
+            "bleu": scores.bleu,
+            "chrf": scores.chrf,
+            "test_loss": self._loss(objective, self.test),
+            "valid_loss": self._loss(objective, self.valid),
+        }
+        return Evaluation(metrics, scores.signatures, (HYPOTHESES, VOCABULARY))
+
+    @torch.no_grad()
+    def translate(
+        self, translator: Translator, sources: Sequence[Sequence[int]], spec: DecodingSpec
+    ) -> list[str]:
+        """Translate encoded sources, in batches of like length, and return them in order."""
+        device = translator.embedding.weight.device
+        lengths = [(len(source), len(source)) for source in sources]
+        hypotheses = [""] * len(sources)
+        budget = max(self.spec.batch_tokens // spec.beam, max(map(len, sources)))
+        for indices in token_batches(lengths, budget, seed=0, epoch=0):
+            source = pad([sources[index] for index in indices]).to(device)
+            for index, ids in zip(indices, decode(translator, source, spec, BOS, EOS), strict=True):
+                hypotheses[index] = self.vocabulary.decode(ids)
+        return hypotheses
+
+    def cost(self, objective: nn.Module) -> dict[str, float]:
+        """Parameters, and multiply-adds of one sentence pair of mean length."""
+        translator = _translator(objective)
+        batch = self.probe_batch()
+        source, target = batch["source"], batch["target"][:, :-1]
+        device = translator.embedding.weight.device
+        counted = count_multiply_adds(translator, source.to(device), target.to(device))
+        closed = counts.linear(target.shape[1], translator.spec.width, translator.vocabulary)
+        for layer in (*translator.encoder, *translator.decoder):
+            closed += layer_multiply_adds(
+                cast("EncoderLayer | DecoderLayer", layer),
+                batch=1,
+                source=source.shape[1],
+                target=target.shape[1],
+            )
+        return {
+            "parameters": count_parameters(translator),
+            "multiply_adds": counted,
+            "multiply_adds_closed_form": closed,
+        }
+
+    def probe_batch(self) -> Mapping[str, Tensor]:
+        """One pair with as many tokens on each side as the test part has in the mean."""
+        source = round(sum(map(len, self.test.sources)) / len(self.test.sources))
+        target = round(sum(map(len, self.test.targets)) / len(self.test.targets))
+        return {
+            "source": torch.full((1, source), EOS),
+            "target": torch.full((1, target), EOS),
+        }
+
+    @torch.no_grad()
+    def _loss(self, objective: nn.Module, part: Encoded) -> float:
+        """Cross entropy a target token, without smoothing, in nats."""
+        device = _translator(objective).embedding.weight.device
+        total = weight = 0.0
+        for indices in part.batches(self.spec.batch_tokens, 0, 0):
+            batch = {name: value.to(device) for name, value in part.collate(indices).items()}
+            loss = objective(**batch)
+            total, weight = total + float(loss.total), weight + float(loss.weight)
+        return total / weight
+
+
+def _translator(objective: nn.Module) -> Translator:
+    return cast("TranslationObjective", objective).translator

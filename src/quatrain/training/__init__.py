@@ -1,0 +1,19 @@
+"""One loop for every task: recipe, schedule, checkpoints, devices."""
+
+from quatrain.training.loop import NonFiniteLoss, TrainingResult, train
+from quatrain.training.recipe import InverseSqrt, Polynomial, Recipe, Steps
+from quatrain.training.task import Evaluation, Loss, Progress, Task
+
+__all__ = [
+    "Evaluation",
+    "InverseSqrt",
+    "Loss",
+    "NonFiniteLoss",
+    "Polynomial",
+    "Progress",
+    "Recipe",
+    "Steps",
+    "Task",
+    "TrainingResult",
+    "train",
+]

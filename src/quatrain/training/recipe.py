@@ -1,0 +1,107 @@
+"""How to train: optimizer, schedule, precision, and how often to look and to save."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from quatrain.specs import Spec, SpecError
+
+
+class InverseSqrt(Spec):
+    """Linear warm-up to the peak, then the inverse square root of the step.
+
+    Source: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, equation 3.
+    """
+
+    kind: Literal["inverse-sqrt"] = "inverse-sqrt"
+
+    def factor(self, step: int, warmup: int, steps: int) -> float:  # noqa: ARG002
+        """What multiplies the peak rate after the warm-up."""
+        return (max(warmup, 1) / step) ** 0.5
+
+
+class Steps(Spec):
+    """Multiply the rate by `decay` at each of `milestones`, given as fractions of the training.
+
+    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, section 4.1 (epochs 8 and 11 of 12).
+    """
+
+    kind: Literal["steps"] = "steps"
+    milestones: tuple[float, ...] = (8 / 12, 11 / 12)
+    decay: float = 0.1
+
+    def factor(self, step: int, warmup: int, steps: int) -> float:  # noqa: ARG002
+        """What multiplies the peak rate after the warm-up."""
+        return self.decay ** sum(step > milestone * steps for milestone in self.milestones)
+
+
+class Polynomial(Spec):
+    """Fall to zero as (1 - progress) ** power; a power of 1 is a straight line.
+
+    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, section 4.1 (power 0.9).
+    """
+
+    kind: Literal["polynomial"] = "polynomial"
+    power: float = Field(default=0.9, gt=0)
+
+    def factor(self, step: int, warmup: int, steps: int) -> float:
+        """What multiplies the peak rate after the warm-up."""
+        progress = (step - 1 - warmup) / max(steps - warmup, 1)
+        return max(1 - progress, 0.0) ** self.power
+
+
+Schedule = Annotated[InverseSqrt | Steps | Polynomial, Field(discriminator="kind")]
+
+
+class Recipe(Spec):
+    """How to train; the defaults are those of the paper's translator."""
+
+    steps: int = Field(default=100_000, ge=1)
+    """Optimizer steps."""
+    optimizer: Literal["adam", "sgd"] = "adam"
+    betas: tuple[float, float] = (0.9, 0.98)
+    """Adam's averaging factors."""
+    epsilon: float = 1e-9
+    """Adam's lower bound on the root of the second moment."""
+    momentum: float = 0.9
+    """SGD's momentum."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Decoupled for Adam, added to the gradient for SGD."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """The peak, reached at the end of the warm-up."""
+    warmup_steps: int = Field(default=4000, ge=0)
+    warmup_from: float = Field(default=1e-7, ge=0)
+    """Learning rate at the beginning of the warm-up."""
+    schedule: Schedule = InverseSqrt()
+    clip_norm: float | None = Field(default=None, gt=0)
+    """Largest norm of the gradient of all parameters together; None for no limit."""
+    accumulate: int = Field(default=1, ge=1)
+    """Batches whose gradients are summed into one step, per process."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """What autocast computes in; parameters and optimizer stay in float32."""
+    average: float = Field(default=0.0, ge=0, lt=1)
+    """Decay of the exponential moving average of the weights that is evaluated; 0 for none."""
+    report_every: int = Field(default=50, ge=1)
+    """Steps between lines of metrics.jsonl."""
+    monitor_every: int = Field(default=0, ge=0)
+    """Steps between validations; 0 for none."""
+    checkpoint_every: int = Field(default=500, ge=1)
+    """Steps between checkpoints."""
+
+    @model_validator(mode="after")
+    def _warms_up_within_the_training(self) -> Self:
+        if self.warmup_steps >= self.steps:
+            raise SpecError(
+                "Recipe.warmup_steps",
+                self.warmup_steps,
+                f"fewer than the {self.steps} steps of the training",
+                "shorten the warm-up or train longer",
+            )
+        return self
+
+    def rate(self, step: int) -> float:
+        """The learning rate of optimizer step `step`, the first being 1."""
+        if step <= self.warmup_steps:
+            rise = step / self.warmup_steps
+            return self.warmup_from + rise * (self.learning_rate - self.warmup_from)
+        return self.learning_rate * self.schedule.factor(step, self.warmup_steps, self.steps)

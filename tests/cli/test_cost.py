@@ -1,0 +1,54 @@
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from quatrain.cli.cost import app
+from quatrain.paper.translation import CostRow
+
+ROWS = [
+    CostRow("figure-3c", "w/o", 1.75, 1.7439, 1.7591, ""),
+    CostRow("figure-3c", "0110", 2.69, 2.7152, 2.7458, "plotted low"),
+    CostRow("figure-3c", "0111", 2.69, 2.7152, 2.7458, "plotted low"),
+]
+
+
+@pytest.fixture(autouse=True)
+def rows(monkeypatch):
+    monkeypatch.setattr("quatrain.paper.translation.cost_rows", lambda: ROWS)
+
+
+def test_json_rows_have_the_fields_of_the_comparison():
+    result = CliRunner().invoke(app, ["paper", "--task", "translation", "--json"])
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)[1] == {
+        "table": "figure-3c",
+        "config": "0110",
+        "published": 2.69,
+        "computed": 2.7152,
+        "executed": 2.7458,
+        "note": "plotted low",
+    }
+
+
+def test_the_table_shows_every_row_and_each_note_once():
+    result = CliRunner().invoke(app, ["paper", "--task", "translation"])
+    assert result.exit_code == 0
+    assert "0110 (1)" in result.stdout
+    assert "0111 (1)" in result.stdout
+    assert "1.744" in result.stdout
+    assert result.stdout.count("plotted low") == 1
+
+
+def test_a_task_that_is_not_in_the_paper_is_refused():
+    result = CliRunner().invoke(app, ["paper", "--task", "chess"])
+    assert result.exit_code == 2
+    assert "chess" in result.output
+
+
+def test_help_shows_an_example_and_does_not_import_torch():
+    assert "Example: quatrain cost paper" in CliRunner().invoke(app, ["paper", "--help"]).stdout
+    code = "import sys, quatrain.cli.cost; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,50 @@
+import click
+import pytest
+import typer.main
+
+from quatrain.cli.main import app
+
+
+def commands(command, path=("quatrain",)):
+    """Each command without sub-commands, with the words that call it."""
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        yield " ".join(path), command
+        return
+    for name, each in inner.items():
+        yield from commands(each, (*path, name))
+
+
+COMMANDS = dict(commands(typer.main.get_command(app)))
+
+
+def test_the_commands_are_the_ones_we_know():
+    assert sorted(COMMANDS) == [
+        "quatrain cost paper",
+        "quatrain report",
+        "quatrain study measure",
+        "quatrain study plan",
+        "quatrain study run",
+        "quatrain study status",
+    ]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_has_help_with_an_example_of_itself(name):
+    assert f"Example: {name} " in COMMANDS[name].help
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_option_has_help(name):
+    silent = [
+        parameter.name
+        for parameter in COMMANDS[name].params
+        if not isinstance(parameter, click.Argument) and not getattr(parameter, "help", None)
+    ]
+    assert silent == []
+
+
+@pytest.mark.parametrize("name", [n for n in COMMANDS if n != "quatrain study run"])
+def test_what_prints_a_table_prints_json_too(name):
+    options = {option for each in COMMANDS[name].params for option in each.opts}
+    assert "--json" in options

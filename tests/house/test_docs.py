@@ -1,0 +1,87 @@
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+import typer.main
+
+from quatrain.cli.main import app
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("C*.md"))]
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def blocks(language=None):
+    """Every code block as (page, text)."""
+    return [
+        (page, text)
+        for page in PAGES
+        for tag, text in BLOCK.findall(page.read_text())
+        if language in {None, tag}
+    ]
+
+
+def command_lines():
+    """The lines of code blocks that call quatrain or make, without prompt and comment."""
+    found = []
+    for _, text in blocks():
+        for line in text.replace("\\\n", " ").splitlines():
+            words = line.strip().removeprefix("$ ")
+            if re.match(r"(\.venv/bin/)?quatrain [a-z-]|make [a-z]", words):
+                found.append(words.split(" #")[0].strip())
+    return sorted(set(found))
+
+
+def targets():
+    makefile = ROOT / "Makefile"
+    return set(re.findall(r"^([a-z][\w-]*):", makefile.read_text(), re.MULTILINE))
+
+
+def parsed(words):
+    """Walk down the commands; click itself judges the options of the last one."""
+    command = typer.main.get_command(app)
+    context = click.Context(command, info_name="quatrain")
+    while hasattr(command, "commands"):
+        command = command.commands[words.pop(0)]
+        context = click.Context(command, parent=context)
+    command.parse_args(context, words)
+    return command
+
+
+@pytest.mark.parametrize("line", command_lines())
+def test_each_command_in_the_docs_exists_and_takes_these_options(line):
+    words = shlex.split(line)
+    if words[0] == "make":
+        assert {word for word in words[1:] if "=" not in word} <= targets()
+    else:
+        assert parsed(words[1:]).name
+
+
+def test_the_readme_names_the_two_commands_of_the_front_door():
+    lines = command_lines()
+    assert "make study" in lines
+    assert "make test" in lines
+
+
+@pytest.mark.parametrize(
+    "text", [text for page, text in blocks("python") if page.name == "README.md"]
+)
+def test_each_python_block_of_the_readme_runs(text, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", text], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_links_between_pages_lead_somewhere():
+    broken = [
+        f"{page.name}: {target}"
+        for page in PAGES
+        for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", page.read_text())
+        if not (page.parent / target).exists()
+    ]
+    assert broken == []

@@ -1,0 +1,109 @@
+"""A small study on disk: two groups that share a run, three seeds, one failure, one pause."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from quatrain.results import (
+    Failure,
+    Manifest,
+    ManifestCell,
+    ManifestComparison,
+    Measurement,
+    Record,
+    ResultStore,
+)
+
+SCORES = {
+    ("self", "1111"): (31.0, 31.4, 31.1),
+    ("self", "0110"): (29.9, 30.1, 30.2),
+    ("self", "0010"): (27.0, 27.9, 27.2),
+    ("cross", "1000"): (30.8, 31.5, 31.0),
+}
+
+
+def identity_of(cell: str, seed: int) -> str:
+    return hashlib.sha256(f"{cell}/{seed}".encode()).hexdigest()
+
+
+def record_of(cell: str, seed: int, score: float, **changes: object) -> Record:
+    fields = {
+        "cell": cell,
+        "identity": identity_of(cell, seed),
+        "seed": seed,
+        "spec": {"terms": cell},
+        "spec_name": "TranslationSpec",
+        "metrics": {"bleu": score, "chrf": score + 20},
+        "signatures": {"bleu": "nrefs:1|case:mixed"},
+        "cost": {"parameters": 1.2e6, "multiply_adds": 4e8 + 1e8 * cell.count("1")},
+        "versions": {"torch": "2.14.1"},
+        "device": "cpu",
+        "threads": 1,
+        "commit": "0123abc",
+        "data": {"train.de": "a" * 64},
+        "artifacts": ("hypotheses.txt",),
+        "steps": 300,
+        "seconds": 90.0 + seed,
+    }
+    return Record(**{**fields, **changes})
+
+
+@pytest.fixture(scope="session")
+def make_record() -> Callable[..., Record]:
+    return record_of
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ResultStore:
+    store = ResultStore(tmp_path / "study")
+    for (_, cell), scores in SCORES.items():
+        for seed, score in enumerate(scores):
+            store.write_record(record_of(cell, seed, score))
+            folder = store.folder(identity_of(cell, seed))
+            log = [{"step": step, "loss": 6 - step / 100 + seed} for step in (100, 200, 300)]
+            (folder / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in log))
+            lines = [f"{cell} sagt <b>{number}</b>\n" for number in range(8)]
+            (folder / "hypotheses.txt").write_text("".join(lines))
+    store.write_measurement(
+        identity_of("1111", 0),
+        Measurement(
+            median_seconds=0.012,
+            spread_seconds=0.001,
+            rounds=20,
+            peak_bytes=10**8,
+            device="cpu",
+            threads=1,
+            versions={"torch": "2.14.1"},
+        ),
+    )
+    store.write_failure(
+        identity_of("w/o", 0),
+        Failure(
+            reason="non-finite loss", message="loss is <nan>", traceback="Traceback ...", step=17
+        ),
+    )
+    store.write_manifest(
+        Manifest(
+            title="Terms & <translation>",
+            question="Which terms does a translator need?",
+            metric="bleu",
+            cells=tuple(
+                ManifestCell(
+                    name=cell,
+                    group=group,
+                    spec_name="TranslationSpec",
+                    identities={seed: identity_of(cell, seed) for seed in range(3)},
+                )
+                for group, cell in [*SCORES, ("self", "w/o"), ("cross", "1111")]
+            ),
+            comparisons=(
+                ManifestComparison(group="self", left="1111", right="0110"),
+                ManifestComparison(group="cross", left="1000", right="1111"),
+                ManifestComparison(group="self", left="0010", right="w/o"),
+            ),
+        )
+    )
+    return store

@@ -1,0 +1,54 @@
+import json
+
+import pytest
+
+from quatrain.report.curves import learning_curves
+from quatrain.report.runs import load_runs
+from quatrain.specs import StoredFileError
+
+
+def loss_of(store, cell):
+    found = [c for c in learning_curves(load_runs(store)) if (c.group, c.cell) == cell]
+    return {
+        (c.name, step): value for c in found for step, value in zip(c.steps, c.values, strict=True)
+    }
+
+
+def test_a_curve_is_the_mean_over_seeds_at_each_step(store):
+    expected = {("loss", 100): 6.0, ("loss", 200): 5.0, ("loss", 300): 4.0}
+    assert loss_of(store, ("self", "1111")) == expected
+    assert loss_of(store, ("self", "w/o")) == {}
+
+
+@pytest.fixture
+def log(store, make_record):
+    return store.folder(make_record("1111", 0, 1.0).identity) / "metrics.jsonl"
+
+
+def test_a_run_that_is_behind_shortens_the_curve(store, log):
+    log.write_text(json.dumps({"step": 100, "loss": 5}) + "\n")
+    assert loss_of(store, ("self", "1111")) == {("loss", 100): 6.0}
+
+
+def test_a_step_logged_again_after_a_resume_counts_once(store, log):
+    with log.open("a") as file:
+        file.write(json.dumps({"step": 300, "loss": 6.0}) + "\n")
+    assert loss_of(store, ("self", "1111"))["loss", 300] == 5.0
+
+
+def test_half_a_last_line_and_a_loss_that_is_nan_are_left_out(store, log):
+    with log.open("a") as file:
+        file.write('{"step": 300, "loss": NaN}\n{"step": 400, "lo')
+    assert loss_of(store, ("self", "1111")) == {("loss", 100): 6.0, ("loss", 200): 5.0}
+
+
+def test_the_headline_metric_has_a_curve_where_it_is_logged(store, log):
+    log.write_text(json.dumps({"step": 100, "loss": 5, "bleu": 2.5}) + "\n")
+    assert loss_of(store, ("cross", "1111"))["bleu", 100] == 2.5
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"loss": 1}'])
+def test_a_damaged_line_is_named(store, log, line):
+    log.write_text('{"step": 1, "loss": 2}\n' + line + "\n")
+    with pytest.raises(StoredFileError, match=r"metrics\.jsonl, line 2"):
+        learning_curves(load_runs(store))

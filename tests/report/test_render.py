@@ -1,0 +1,109 @@
+import csv
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from quatrain.report.render import (
+    MULTIPLY_ADDS,
+    TRAINING,
+    Column,
+    columns,
+    difference_columns,
+    differences_as_json,
+    markdown_page,
+    rows_as_json,
+    scale_of,
+    to_csv,
+    to_markdown,
+    to_terminal,
+)
+from quatrain.report.runs import load_runs
+from quatrain.report.tables import build_differences, build_table
+
+
+@pytest.fixture
+def tables(store):
+    study = load_runs(store)
+    return build_table(study), build_differences(study)
+
+
+@pytest.mark.parametrize(
+    ("values", "units", "expected"),
+    [
+        ([8e8, None], MULTIPLY_ADDS, (1e6, "M multiply-adds")),
+        ([8e8, 1e9], MULTIPLY_ADDS, (1e9, "G multiply-adds")),
+        ([12.0], MULTIPLY_ADDS, (1e6, "M multiply-adds")),
+        ([None], TRAINING, (1.0, "training, s")),
+        ([7200.0], TRAINING, (3600.0, "training, h")),
+    ],
+)
+def test_the_unit_is_the_largest_that_the_largest_value_fills(values, units, expected):
+    assert scale_of(values, units) == expected
+
+
+def test_headers_name_units_and_unmeasured_quantities_have_no_column(tables, store):
+    headers = [column.header for column in columns(tables[0])]
+    assert headers == [
+        "group",
+        "cell",
+        "bleu",
+        "chrf",
+        "seeds",
+        "M multiply-adds",
+        "M parameters",
+        "training, min",
+        "latency, ms",
+        "state",
+    ]
+    next(iter(store.root.glob("runs/*/measurement.json"))).unlink()
+    again = [column.header for column in columns(build_table(load_runs(store)))]
+    assert again == [header for header in headers if header != "latency, ms"]
+
+
+def test_the_terminal_shows_mean_and_interval(tables):
+    console = Console(width=160, record=True, file=io.StringIO())
+    console.print(to_terminal(columns(tables[0]), tables[0].title))
+    console.print(to_terminal(difference_columns(tables[1]), "Differences"))
+    text = console.export_text()
+    assert "31.17 ± 0.52" in text
+    assert "1 failed, 2 absent" in text
+    assert "+1.10 [+0.60, +1.60]" in text
+
+
+def test_brackets_in_a_name_are_text_and_not_markup():
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(to_terminal([Column("[b]x", ("[red]a[/]",), ("a",), numeric=False)], "[i]t"))
+    text = console.export_text()
+    assert all(part in text for part in ("[b]x", "[red]a[/]", "[i]t"))
+
+
+def test_markdown_keeps_its_columns_whatever_a_name_holds():
+    text = to_markdown([Column("a|b", ("x\ny|<z>",), ("x",), numeric=True)])
+    assert text == "| a\\|b |\n| ---: |\n| x y\\|&lt;z> |\n"
+
+
+def test_the_markdown_page_says_what_is_missing(tables):
+    page = markdown_page(*tables)
+    assert page.startswith("# Terms & <translation>\n\nWhich terms")
+    assert "| self | 1111 − 0110 | +1.10 [+0.60, +1.60] | 3 | 1111 is higher |" in page
+    assert "- self, w/o: of 3 runs, 1 failed, 2 absent" in page
+
+
+def test_json_and_csv_keep_every_digit_in_base_units(tables):
+    rows = rows_as_json(tables[0])
+    assert json.loads(json.dumps(rows, allow_nan=False)) == rows
+    read = list(csv.DictReader(io.StringIO(to_csv(rows))))
+    assert len({tuple(row) for row in rows}) == 1
+    assert [list(row) for row in read] == [list(row) for row in rows]
+    for text, row in zip(read, rows, strict=True):
+        assert text == {key: "" if value is None else str(value) for key, value in row.items()}
+    assert rows[0]["multiply_adds"] == 8e8
+
+
+def test_differences_as_json_say_where_nothing_is_known(tables):
+    rows = differences_as_json(tables[1])
+    assert rows[2]["mean"] is None
+    assert [row["seeds"] for row in rows] == [3, 3, 0]
+    assert to_csv([]) == ""

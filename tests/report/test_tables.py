@@ -1,0 +1,72 @@
+import pytest
+
+from quatrain.report.runs import load_runs
+from quatrain.report.tables import build_differences, build_table
+from quatrain.results import Measurement, summarize
+from quatrain.specs import StudyError
+
+
+def rows_of(store):
+    return {(row.group, row.cell): row for row in build_table(load_runs(store)).rows}
+
+
+def test_a_cell_is_its_mean_over_seeds_with_cost_and_time(store):
+    row = rows_of(store)["self", "1111"]
+    assert row.metrics["bleu"] == summarize([31.0, 31.4, 31.1])
+    assert (row.multiply_adds, row.parameters, row.seconds) == (8e8, 1.2e6, 91.0)
+    assert (row.latency, row.seeds_done, row.seeds_planned, row.state) == (0.012, 3, 3, "done")
+
+
+def test_a_cell_in_two_groups_is_a_row_in_both(store):
+    rows = rows_of(store)
+    assert rows["self", "1111"].metrics == rows["cross", "1111"].metrics
+
+
+def test_a_cell_without_runs_says_what_is_missing(store):
+    row = rows_of(store)["self", "w/o"]
+    assert (row.metrics, row.multiply_adds, row.seconds) == ({}, None, None)
+    assert row.state == "1 failed, 2 absent"
+    assert build_table(load_runs(store)).notes == ("self, w/o: of 3 runs, 1 failed, 2 absent",)
+
+
+def test_the_headline_metric_comes_first(store):
+    assert build_table(load_runs(store)).metric_names == ("bleu", "chrf")
+
+
+def test_a_metric_that_no_record_has_is_a_clear_error(store, make_record):
+    store.write_record(make_record("0110", 1, 30.0, metrics={"chrf": 1.0}))
+    for build in (build_table, build_differences):
+        with pytest.raises(StudyError, match=r'metric is "bleu", expected .* \(chrf\)'):
+            build(load_runs(store))
+
+
+def test_times_from_unlike_machines_are_noted(store, make_record):
+    store.write_record(make_record("0110", 1, 30.0, device="cuda"))
+    fields = store.measurement(make_record("1111", 0, 1.0).identity).model_dump()
+    identity = make_record("1111", 1, 1.0).identity
+    store.write_measurement(identity, Measurement(**{**fields, "threads": 8}))
+    notes = build_table(load_runs(store)).notes
+    assert "training times were taken on unlike machines: cpu, 1 threads; cuda, 1 threads" in notes
+    assert "latencies were taken on unlike machines: cpu, 1 threads; cpu, 8 threads" in notes
+
+
+def test_differences_are_paired_by_seed_and_undecided_where_they_hold_zero(store):
+    decided, open_, missing = build_differences(load_runs(store)).rows
+    assert decided.summary == summarize([31.0 - 29.9, 31.4 - 30.1, 31.1 - 30.2])
+    assert decided.verdict == "1111 is higher"
+    assert open_.summary.low < 0 < open_.summary.high
+    assert open_.verdict == "undecided"
+    assert (missing.summary, missing.verdict) == (None, "no seed finished in both")
+
+
+def test_one_common_seed_decides_nothing(store):
+    for seed_folder in [store.folder(run.identity) for run in store.all_records() if run.seed]:
+        (seed_folder / "record.json").unlink()
+    first = build_differences(load_runs(store)).rows[0]
+    assert (first.summary.n, first.verdict) == (1, "undecided (one seed)")
+
+
+def test_a_negative_difference_names_the_right_cell(store, make_record):
+    for seed, score in enumerate((50.0, 50.2, 50.1)):
+        store.write_record(make_record("0110", seed, score))
+    assert build_differences(load_runs(store)).rows[0].verdict == "0110 is higher"

@@ -1,0 +1,29 @@
+import pytest
+
+from quatrain.report.write import write_report
+from quatrain.results import ResultStore
+from quatrain.specs import StudyError
+
+
+def test_a_report_is_four_files_and_the_same_bytes_twice(store, tmp_path):
+    first = write_report(store, tmp_path / "one")
+    second = write_report(store, tmp_path / "two")
+    names = ("html", "markdown", "csv", "svg")
+    assert len(list((tmp_path / "one").iterdir())) == len(names)
+    for name in names:
+        assert getattr(first, name).read_bytes() == getattr(second, name).read_bytes()
+
+
+def test_a_study_without_a_finished_run_still_reports(store, tmp_path):
+    for path in store.root.glob("runs/*/*.json"):
+        path.unlink()
+    files = write_report(store, tmp_path / "out")
+    assert "No finished run" in files.svg.read_text()
+    assert "of 3 runs, 3 absent" in files.markdown.read_text()
+    assert "no seed finished in both" in files.html.read_text()
+
+
+def test_a_folder_without_a_study_is_refused_and_nothing_is_written(tmp_path):
+    with pytest.raises(StudyError, match=r"study\.json"):
+        write_report(ResultStore(tmp_path / "nothing"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,100 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from quatrain.results import Failure, Manifest, ManifestCell, ManifestComparison, Record
+from quatrain.specs import StudyError
+
+FIELDS = {
+    "cell": "1111",
+    "identity": "ab" * 32,
+    "seed": 3,
+    "spec": {"model": {"width": 128}, "terms": "1111"},
+    "spec_name": "TranslationSpec",
+    "metrics": {"bleu": 31.5},
+    "signatures": {"bleu": "nrefs:1"},
+    "cost": {"parameters": 10.0},
+    "versions": {"torch": "2"},
+    "device": "cpu",
+    "threads": 1,
+    "commit": None,
+    "data": {"train.de": "0" * 64},
+    "artifacts": ("hypotheses.txt",),
+    "steps": 100,
+    "seconds": 1.5,
+}
+
+
+@given(
+    st.dictionaries(st.text(), st.floats(allow_nan=False, allow_infinity=False)),
+    st.integers(min_value=0, max_value=2**63 - 1),
+)
+def test_a_record_survives_json(metrics, seed):
+    record = Record(**{**FIELDS, "metrics": metrics, "seed": seed})
+    assert Record.model_validate_json(record.to_json()) == record
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("field", ["metrics", "cost"])
+def test_a_number_that_is_not_finite_is_no_result(field, value):
+    with pytest.raises(StudyError, match="expected a finite number") as caught:
+        Record(**{**FIELDS, field: {"bleu": value}})
+    assert caught.value.field == f"Record.{field}.bleu"
+
+
+def test_an_unknown_and_a_missing_field_are_refused():
+    with pytest.raises(StudyError, match=r"Record\.colour"):
+        Record(**FIELDS, colour="red")
+    with pytest.raises(StudyError, match=r'Record\.device is "missing"'):
+        Record(**{name: value for name, value in FIELDS.items() if name != "device"})
+
+
+def test_an_identity_that_could_leave_the_folder_is_refused():
+    with pytest.raises(StudyError, match=r"Record\.identity"):
+        Record(**{**FIELDS, "identity": "../../etc/passwd"})
+
+
+def test_a_record_cannot_be_changed():
+    with pytest.raises(ValidationError, match="frozen"):
+        Record(**FIELDS).seed = 4
+
+
+def test_a_reason_of_failure_is_one_of_four():
+    with pytest.raises(StudyError, match="out of memory"):
+        Failure(reason="bad luck", message="", traceback="", step=0)
+
+
+def cell(name: str, group: str = "self") -> ManifestCell:
+    return ManifestCell(name=name, group=group, spec_name="S", identities={0: "0" * 64})
+
+
+def test_a_manifest_survives_json_with_its_seeds_as_numbers():
+    manifest = Manifest(
+        title="t",
+        question="q",
+        metric="bleu",
+        cells=(cell("a"), cell("b"), cell("a", "cross")),
+        comparisons=(ManifestComparison(left="a", right="b", group="self"),),
+    )
+    again = Manifest.model_validate_json(manifest.to_json())
+    assert again == manifest
+    assert list(again.cells[0].identities) == [0]
+
+
+def test_a_cell_named_twice_in_a_group_is_refused():
+    with pytest.raises(StudyError, match='a name used once in group "self"'):
+        Manifest(title="t", question="q", metric="m", cells=(cell("a"), cell("a")))
+
+
+def test_a_comparison_of_an_unknown_cell_is_refused_and_names_the_known_ones():
+    with pytest.raises(StudyError, match=r'a cell of group "self" \(a, b\)'):
+        Manifest(
+            title="t",
+            question="q",
+            metric="m",
+            cells=(cell("a"), cell("b"), cell("c", "cross")),
+            comparisons=(ManifestComparison(left="a", right="c", group="self"),),
+        )

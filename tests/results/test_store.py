@@ -1,0 +1,207 @@
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from quatrain.results import Failure, Manifest, ManifestCell, Measurement, Record, ResultStore
+from quatrain.results.store import RunState
+from quatrain.specs import StoredFileError, StudyError
+
+IDENTITY = "0123456789abcdef" * 4
+OTHER = "f" * 64
+
+HOLD = """
+import sys, pathlib
+from quatrain.results import ResultStore
+with ResultStore(pathlib.Path(sys.argv[1])).claim(sys.argv[2]) as folder:
+    print(folder is not None, flush=True)
+    sys.stdin.read()
+"""
+
+
+def record(identity: str = IDENTITY) -> Record:
+    return Record(
+        cell="1111",
+        identity=identity,
+        seed=0,
+        spec={},
+        spec_name="S",
+        metrics={"bleu": 1.0},
+        signatures={},
+        cost={},
+        versions={},
+        device="cpu",
+        threads=1,
+        commit=None,
+        data={},
+        artifacts=(),
+        steps=1,
+        seconds=1.0,
+    )
+
+
+FAILURE = Failure(reason="killed", message="signal 9", traceback="", step=4)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ResultStore:
+    return ResultStore(tmp_path / "study")
+
+
+def test_what_is_written_is_read_back(store):
+    measurement = Measurement(
+        median_seconds=1,
+        spread_seconds=0.1,
+        rounds=3,
+        peak_bytes=7,
+        device="cpu",
+        threads=1,
+        versions={},
+    )
+    cell = ManifestCell(name="a", group="g", spec_name="S", identities={0: IDENTITY})
+    manifest = Manifest(title="t", question="q", metric="bleu", cells=(cell,))
+    store.write_record(record())
+    store.write_failure(IDENTITY, FAILURE)
+    store.write_measurement(IDENTITY, measurement)
+    store.write_manifest(manifest)
+    assert store.record(IDENTITY) == record()
+    assert store.failure(IDENTITY) == FAILURE
+    assert store.measurement(IDENTITY) == measurement
+    assert store.manifest() == manifest
+    assert store.folder(IDENTITY).name == "0123456789abcdef"
+
+
+def test_a_run_that_left_nothing_reads_as_none(store):
+    assert store.record(IDENTITY) is None
+    assert store.failure(IDENTITY) is None
+    assert store.measurement(IDENTITY) is None
+    assert store.all_records() == []
+
+
+def test_a_folder_without_a_study_says_so(store):
+    with pytest.raises(StudyError, match=r"it has no study\.json"):
+        store.manifest()
+
+
+def test_the_states_follow_a_run_through_its_life(store):
+    seen = [store.state(IDENTITY)]
+    with store.claim(IDENTITY) as folder:
+        seen.append(store.state(IDENTITY))
+        (folder / "checkpoint.safetensors").write_bytes(b"")
+    seen.append(store.state(IDENTITY))
+    store.write_failure(IDENTITY, FAILURE)
+    seen.append(store.state(IDENTITY))
+    store.clear_failure(IDENTITY)
+    store.clear_failure(IDENTITY)
+    seen.append(store.state(IDENTITY))
+    store.write_record(record())
+    seen.append(store.state(IDENTITY))
+    assert [state.name for state in seen] == [
+        "ABSENT",
+        "RUNNING",
+        "PAUSED",
+        "FAILED",
+        "PAUSED",
+        "DONE",
+    ]
+
+
+def test_a_run_is_claimed_once_until_it_is_released(store):
+    with store.claim(IDENTITY) as first, store.claim(IDENTITY) as second:
+        assert first == store.folder(IDENTITY)
+        assert second is None
+        with store.claim(OTHER) as other:
+            assert other is not None
+    with store.claim(IDENTITY) as again:
+        assert again is not None
+
+
+def test_a_claim_dies_with_its_process(store):
+    command = [sys.executable, "-c", HOLD, str(store.root), IDENTITY]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout.readline() == "True\n"
+        with store.claim(IDENTITY) as mine:
+            assert mine is None
+        assert store.state(IDENTITY) is RunState.RUNNING
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+    with store.claim(IDENTITY) as mine:
+        assert mine is not None
+
+
+def test_an_error_inside_a_claim_comes_out_and_frees_the_run(store):
+    with pytest.raises(ZeroDivisionError), store.claim(IDENTITY):
+        raise ZeroDivisionError
+    assert store.state(IDENTITY) is RunState.ABSENT
+
+
+def test_a_claim_in_a_folder_that_refuses_is_a_clear_error(tmp_path):
+    (tmp_path / "study").write_text("a file")
+    with (
+        pytest.raises(StudyError, match="a folder that can be written"),
+        ResultStore(tmp_path / "study").claim(IDENTITY),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda _: "",
+        lambda _: "[]",
+        lambda text: text.replace('"seed": 0', '"seed": "many"'),
+        lambda text: text.replace('"seed": 0', '"sead": 0'),
+        lambda text: text.replace('"format": 1', '"format": 99'),
+        lambda text: text.replace("1.0", "NaN"),
+    ],
+    ids=["cut", "empty", "list", "type", "field", "format", "nan"],
+)
+def test_a_damaged_record_names_the_file_and_the_remedy(store, damage):
+    store.write_record(record())
+    path = store.folder(IDENTITY) / "record.json"
+    path.write_text(damage(path.read_text()))
+    for read in (lambda: store.record(IDENTITY), store.all_records):
+        with pytest.raises(StoredFileError) as caught:
+            read()
+        assert caught.value.field == str(path)
+        assert "delete this file and run the study again" in str(caught.value)
+
+
+def test_bytes_that_are_not_text_are_damage_too(store):
+    store.write_record(record())
+    (store.folder(IDENTITY) / "record.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(StoredFileError, match="unreadable"):
+        store.record(IDENTITY)
+
+
+def test_a_record_in_the_folder_of_another_run_is_refused(store):
+    store.write_record(record())
+    moved = store.folder(OTHER)
+    moved.mkdir()
+    (moved / "record.json").write_text(record().to_json())
+    for read in (lambda: store.record(OTHER), store.all_records):
+        with pytest.raises(StoredFileError, match=f"of run {IDENTITY}"):
+            read()
+
+
+def test_all_records_are_those_of_every_folder(store):
+    for identity in (OTHER, IDENTITY):
+        store.write_record(record(identity))
+    store.write_failure("a" * 64, FAILURE)
+    assert [one.identity for one in store.all_records()] == [IDENTITY, OTHER]
+
+
+def test_a_manifest_that_contradicts_itself_is_damage(store):
+    cell = ManifestCell(name="a", group="g", spec_name="S", identities={0: IDENTITY})
+    store.write_manifest(Manifest(title="t", question="q", metric="m", cells=(cell,)))
+    path = store.root / "study.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "cells": content["cells"] * 2}))
+    with pytest.raises(StoredFileError, match="finished runs are kept"):
+        store.manifest()

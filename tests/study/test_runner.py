@@ -1,0 +1,241 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from quatrain.results import ResultStore, RunState
+from quatrain.specs import StoredFileError, StudyError
+from quatrain.study import Selection, load_study, run_study
+
+
+def diary(store, run):
+    return (store.folder(run.identity) / "diary.txt").read_text().splitlines()
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+def test_every_run_is_done_once_and_the_second_time_skipped(write_study, command, out):
+    path = write_study("[cell('a'), cell('b', weight=3)]")
+    first = run_study(path, out, workers=2, command=command)
+    second = run_study(path, out, workers=2, command=command)
+    store, runs = ResultStore(out), load_study(path).select()
+    assert (len(first.done), len(first.skipped), first.failed) == (4, 0, [])
+    assert (len(second.done), len(second.skipped), second.failed) == (0, 4, [])
+    assert all(len(diary(store, run)) == 1 for run in runs)
+    assert [store.record(run.identity).metrics["score"] for run in runs] == [4, 12, 8, 24]
+
+
+def test_a_record_says_where_it_comes_from(write_study, command, out):
+    path = write_study("[cell('a', weight=2)]", seeds="(5,)")
+    run_study(path, out, threads=1, command=command)
+    record = ResultStore(out).record(load_study(path).select()[0].identity)
+    assert (record.cell, record.seed, record.spec_name) == ("one/a", 5, "FakeSpec")
+    assert record.spec == {"steps": 4, "weight": 2, "trouble": ""}
+    assert {"python", "torch", "quatrain", "tokenizers", "sacrebleu", "numpy"} == {*record.versions}
+    assert record.device.startswith("cpu (")
+    assert (record.threads, record.steps, record.seconds) == (1, 4, 0.5)
+    assert record.artifacts == ("answers.txt",)
+    assert record.data == {"numbers.txt": "ab" * 32}
+
+
+def test_cells_with_one_spec_share_one_run_that_both_groups_show(write_study, command, out):
+    path = write_study("[cell('x', 'one'), cell('y', 'two')]", seeds="(0,)")
+    summary = run_study(path, out, command=command)
+    first, second = ResultStore(out).manifest().cells
+    assert len(summary.done) == 1
+    assert first.identities == second.identities
+
+
+def test_a_failing_cell_does_not_stop_the_others(write_study, command, out):
+    path = write_study("[cell('bad', trouble='error'), cell('good')]")
+    summary = run_study(path, out, workers=1, command=command)
+    assert sorted(event.label for event in summary.done) == ["one/good seed 0", "one/good seed 1"]
+    assert [event.message for event in summary.failed] == ["the loss went for a walk"] * 2
+    failure = ResultStore(out).failure(summary.failed[0].identity)
+    assert failure.reason == "error"
+    assert failure.step == 2
+    assert "ValueError" in failure.traceback
+
+
+@pytest.mark.parametrize(
+    ("trouble", "reason"), [("nan", "non-finite loss"), ("memory", "out of memory")]
+)
+def test_the_reason_of_a_failure_is_named(write_study, command, out, trouble, reason):
+    path = write_study(f"[cell('bad', trouble={trouble!r})]", seeds="(0,)")
+    assert [e.reason for e in run_study(path, out, command=command).failed] == [reason]
+
+
+def test_a_failed_run_is_left_alone_until_a_retry_is_asked_for(write_study, command, out):
+    path = write_study("[cell('bad', trouble='error')]", seeds="(0,)")
+    run_study(path, out, command=command)
+    left = run_study(path, out, command=command)
+    store, run = ResultStore(out), load_study(path).select()[0]
+    assert (len(left.failed), len(diary(store, run))) == (1, 1)
+    again = run_study(path, out, select=Selection(retry_failed=True), command=command)
+    assert (len(again.failed), diary(store, run)[1].startswith("from 2")) == (1, True)
+
+
+def test_a_worker_that_is_killed_costs_its_run_only_and_the_run_resumes(write_study, command, out):
+    path = write_study("[cell('bad', trouble='killed once'), cell('good')]", seeds="(0,)")
+    summary = run_study(path, out, workers=1, command=command)
+    store, (bad, good) = ResultStore(out), load_study(path).select()
+    assert [event.identity for event in summary.done] == [good.identity]
+    assert [(e.reason, "signal 9" in e.message) for e in summary.failed] == [("killed", True)]
+    resumed = run_study(path, out, command=command)
+    assert [event.identity for event in resumed.done] == [bad.identity]
+    assert store.record(bad.identity).metrics == {"score": 4}
+    assert [line.split(" in ")[0] for line in diary(store, bad)] == ["from 0", "from 2"]
+
+
+def test_two_runners_on_one_folder_share_the_runs(write_study, command, out):
+    path = write_study("[cell(str(n), weight=n + 1, trouble='slow') for n in range(3)]")
+    summaries = []
+
+    def work():
+        summaries.append(run_study(path, out, workers=2, command=command))
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    store, runs = ResultStore(out), load_study(path).select()
+    assert all(len(diary(store, run)) == 1 for run in runs)
+    assert [len(s.done) + len(s.skipped) for s in summaries] == [6, 6]
+    assert sum(len(s.done) for s in summaries) == 6
+
+
+def test_a_run_that_another_process_holds_is_waited_for(write_study, command, out):
+    path = write_study("[cell('a')]", seeds="(0,)")
+    store, run = ResultStore(out), load_study(path).select()[0]
+    summaries = []
+    runner = threading.Thread(
+        target=lambda: summaries.append(run_study(path, out, command=command))
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(out), run.identity], stdin=subprocess.PIPE, stdout=-1
+    )
+    holder.stdout.readline()
+    runner.start()
+    while not (out / "study.json").exists():
+        time.sleep(0.01)
+    assert store.state(run.identity) is RunState.RUNNING
+    holder.communicate()
+    runner.join()
+    assert [event.identity for event in summaries[0].done] == [run.identity]
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from quatrain.results import ResultStore
+with ResultStore(Path(sys.argv[1])).claim(sys.argv[2]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_an_interrupted_runner_stops_its_workers_and_the_next_one_resumes(
+    write_study, command, out
+):
+    path = write_study("[cell('a', steps=60, trouble='slow')]", seeds="(0,)")
+    script = (
+        "import sys; from pathlib import Path; from quatrain.study import run_study\n"
+        "run_study(Path(sys.argv[1]), Path(sys.argv[2]), command=sys.argv[3:])"
+    )
+    runner = subprocess.Popen(
+        [sys.executable, "-c", script, str(path), str(out), *command], stderr=subprocess.PIPE
+    )
+    store, run = ResultStore(out), load_study(path).select()[0]
+    while store.state(run.identity) is not RunState.RUNNING or not checkpoint(store, run).exists():
+        time.sleep(0.01)
+    os.kill(runner.pid, signal.SIGINT)
+    runner.communicate()
+    assert store.state(run.identity) is RunState.PAUSED
+    reached = json.loads(checkpoint(store, run).read_text())[0]
+    summary = run_study(
+        write_study("[cell('a', steps=60, trouble='slow')]", "(0,)"), out, command=command
+    )
+    assert len(summary.done) == 1
+    assert diary(store, run)[1].startswith(f"from {reached} ")
+    assert store.record(run.identity).metrics == {"score": 60}
+
+
+def checkpoint(store, run):
+    return store.folder(run.identity) / "checkpoint.safetensors"
+
+
+def test_a_worker_whose_runner_is_killed_ends_too(write_study, command, out):
+    path = write_study("[cell('a', steps=600, trouble='slow')]", seeds="(0,)")
+    script = (
+        "import sys; from pathlib import Path; from quatrain.study import run_study\n"
+        "run_study(Path(sys.argv[1]), Path(sys.argv[2]), command=sys.argv[3:])"
+    )
+    runner = subprocess.Popen([sys.executable, "-c", script, str(path), str(out), *command])
+    store, run = ResultStore(out), load_study(path).select()[0]
+    while not checkpoint(store, run).exists():
+        time.sleep(0.01)
+    runner.kill()
+    runner.wait()
+    while store.state(run.identity) is RunState.RUNNING:
+        time.sleep(0.01)
+    assert store.state(run.identity) is RunState.PAUSED
+
+
+def test_seeds_beyond_the_study_extend_it_and_stay_in_the_manifest(write_study, command, out):
+    path = write_study("[cell('a')]", seeds="(0,)")
+    run_study(path, out, select=Selection(seeds=(7,)), command=command)
+    run_study(path, out, command=command)
+    assert set(ResultStore(out).manifest().cells[0].identities) == {0, 7}
+
+
+def test_data_that_is_missing_is_told_and_not_kept_as_a_failure(write_study, command, out):
+    path = write_study("[cell('a', trouble='data')]", seeds="(0,)")
+    summary = run_study(path, out, command=command)
+    assert ["give --data" in event.message for event in summary.failed] == [True]
+    assert ResultStore(out).failure(summary.failed[0].identity) is None
+    assert len(run_study(path, out, data=out, command=command).done) == 1
+
+
+def test_a_changed_spec_under_an_old_folder_is_refused_and_nothing_is_lost(
+    write_study, command, out
+):
+    path = write_study("[cell('a', trouble='error')]", seeds="(0,)")
+    run_study(path, out, command=command)
+    store, run = ResultStore(out), load_study(path).select()[0]
+    spec = store.folder(run.identity) / "spec.json"
+    spec.write_text(spec.read_text().replace('"weight": 1', '"weight": 2'))
+    summary = run_study(path, out, select=Selection(retry_failed=True), command=command)
+    assert ["spec.json" in event.message for event in summary.failed] == [True]
+    assert "move the folder away" in summary.failed[0].message
+    assert store.state(run.identity) is RunState.FAILED
+
+
+def test_a_damaged_record_stays_where_it_is_and_is_named_by_its_reader(write_study, command, out):
+    path = write_study("[cell('a')]", seeds="(0,)")
+    run_study(path, out, command=command)
+    store, run = ResultStore(out), load_study(path).select()[0]
+    damaged = store.folder(run.identity) / "record.json"
+    damaged.write_text(damaged.read_text()[:40])
+    assert len(run_study(path, out, command=command).skipped) == 1
+    with pytest.raises(StoredFileError, match=r"record\.json"):
+        store.record(run.identity)
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(write_study, command, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StudyError, match="a folder that can be written"):
+        run_study(write_study("[cell('a')]"), tmp_path / "file" / "out", command=command)
+
+
+def test_what_a_task_prints_is_in_the_log_of_its_worker(write_study, command, out):
+    run_study(write_study("[cell('a')]", seeds="(0,)"), out, command=command)
+    assert "a task may print what it likes" in (out / "worker-1.log").read_text()

@@ -1,0 +1,66 @@
+import pytest
+
+from quatrain.specs import SpecError
+from quatrain.tasks.translation.numerals import NumeralsSpec
+
+SMALL = NumeralsSpec(train=3000, valid=200, test=200)
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    return SMALL.read()
+
+
+def test_the_parts_have_the_sizes_asked_for(corpus):
+    assert (len(corpus.train), len(corpus.valid), len(corpus.test)) == (3000, 200, 200)
+    assert corpus.languages == ("en", "de")
+
+
+def test_no_sentence_is_in_two_pairs_on_either_side(corpus):
+    pairs = [*corpus.train, *corpus.valid, *corpus.test]
+    assert len({source for source, _ in pairs}) == len(pairs)
+    assert len({target for _, target in pairs}) == len(pairs)
+
+
+def test_the_same_spec_makes_the_same_text(corpus):
+    assert SMALL.read() == corpus
+
+
+def test_another_variant_makes_other_text(corpus):
+    other = SMALL.model_copy(update={"variant": 1}).read()
+    assert other.hashes != corpus.hashes
+    assert other.test != corpus.test
+
+
+def test_more_training_pairs_leave_the_held_out_parts_as_they_are(corpus):
+    more = NumeralsSpec(train=3500, valid=200, test=200).read()
+    assert (more.test, more.valid) == (corpus.test, corpus.valid)
+    assert more.train[:3000] == corpus.train
+
+
+def test_the_german_verb_stands_last_after_dass(corpus):
+    clauses = [target for _, target in corpus.train if target.startswith("wir wissen, dass")]
+    assert clauses
+    assert all(target.endswith(" hat") for target in clauses)
+
+
+def test_quantities_change_places(corpus):
+    for source, target in corpus.train:
+        if source.startswith("the ") and " train left at " in source:
+            assert target.startswith("am ")
+            assert target.index(" um ") < target.index(" der ")
+            return
+    pytest.fail("no sentence about a train")
+
+
+def test_every_slot_is_filled(corpus):
+    assert not any("{" in side for pair in corpus.train for side in pair)
+
+
+def test_sentences_are_short(corpus):
+    assert max(len(source.split()) for source, _ in corpus.train) <= 16
+
+
+def test_more_sentences_than_the_language_is_for_are_refused():
+    with pytest.raises(SpecError, match=r"NumeralsSpec\.train"):
+        NumeralsSpec(train=10**9)

@@ -1,0 +1,176 @@
+import codecs
+import hashlib
+
+import pytest
+
+from quatrain.specs import DataError, SpecError, identity
+from quatrain.tasks.translation.parallel_text import WMT14, WMT14_JOINED, ParallelTextSpec
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for stem in ("train", "valid", "test"):
+        (tmp_path / f"{stem}.en").write_text(f"one {stem}\ntwo\nthree\n", encoding="utf-8")
+        (tmp_path / f"{stem}.de").write_text(f"eins {stem}\nzwei\ndrei\n", encoding="utf-8")
+    return tmp_path
+
+
+def problem(folder, spec=None):
+    with pytest.raises(DataError) as caught:
+        (spec or ParallelTextSpec()).read(folder)
+    return str(caught.value)
+
+
+def test_three_parts_are_read_with_the_hashes_of_their_files(folder):
+    corpus = ParallelTextSpec().read(folder)
+    assert corpus.train == [("one train", "eins train"), ("two", "zwei"), ("three", "drei")]
+    assert corpus.valid[0] == ("one valid", "eins valid")
+    assert corpus.test[0] == ("one test", "eins test")
+    assert corpus.languages == ("en", "de")
+    assert sorted(corpus.hashes) == sorted(path.name for path in folder.iterdir())
+    content = (folder / "train.de").read_bytes()
+    assert corpus.hashes["train.de"] == hashlib.sha256(content).hexdigest()
+
+
+def test_the_languages_choose_the_direction(folder):
+    corpus = ParallelTextSpec(source="de", target="en").read(folder)
+    assert corpus.train[1] == ("zwei", "two")
+
+
+def test_the_limit_keeps_the_first_training_pairs_only(folder):
+    corpus = ParallelTextSpec(limit=2).read(folder)
+    assert (len(corpus.train), len(corpus.valid), len(corpus.test)) == (2, 3, 3)
+    assert corpus.dropped == 0
+
+
+def test_several_stems_are_read_one_after_the_other(folder):
+    corpus = ParallelTextSpec(train=("test", "train")).read(folder)
+    assert [source for source, _ in corpus.train[::3]] == ["one test", "one train"]
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c"])
+def test_only_a_line_feed_ends_a_line(folder, separator):
+    text = f"one{separator}and a half\ntwo\nthree\n"
+    (folder / "train.en").write_text(text, encoding="utf-8", newline="\n")
+    assert ParallelTextSpec().read(folder).train[0][0] == f"one{separator}and a half"
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_taken_away(folder):
+    (folder / "train.en").write_bytes(codecs.BOM_UTF8 + b"one\r\ntwo\r\nthree")
+    assert [source for source, _ in ParallelTextSpec().read(folder).train] == [
+        "one",
+        "two",
+        "three",
+    ]
+
+
+def test_over_long_pairs_leave_the_training_part_alone_and_are_counted(folder):
+    for stem in ("train", "valid", "test"):
+        (folder / f"{stem}.de").write_text("eins\n" + "zwei " * 9 + "\ndrei\n", encoding="utf-8")
+    corpus = ParallelTextSpec(longest=8).read(folder)
+    assert corpus.train == [("one train", "eins"), ("three", "drei")]
+    assert corpus.dropped == 1
+    assert len(corpus.valid) == len(corpus.test) == 3
+    assert ParallelTextSpec(longest=9).read(folder).dropped == 0
+
+
+def test_no_training_pair_left_is_an_error(folder):
+    (folder / "train.de").write_text("eins zwei drei vier\n" * 3, encoding="utf-8")
+    assert "none of 3" in problem(folder, ParallelTextSpec(longest=3))
+
+
+def test_an_empty_line_is_an_error_that_names_it(folder):
+    (folder / "train.de").write_text("eins\n \ndrei\n", encoding="utf-8")
+    message = problem(folder)
+    assert message.startswith("train.de:2 is")
+    assert "drop_empty" in message
+
+
+def test_empty_lines_for_training_can_be_dropped_and_are_counted(folder):
+    (folder / "train.de").write_text("eins\n\ndrei\n", encoding="utf-8")
+    corpus = ParallelTextSpec(drop_empty=True).read(folder)
+    assert corpus.train == [("one train", "eins"), ("three", "drei")]
+    assert corpus.dropped == 1
+
+
+def test_empty_lines_for_a_score_are_never_dropped(folder):
+    (folder / "test.en").write_text("one\n\nthree\n", encoding="utf-8")
+    assert "test.en:2" in problem(folder, ParallelTextSpec(drop_empty=True))
+
+
+def test_files_of_unequal_length_are_an_error_with_both_counts(folder):
+    (folder / "valid.de").write_text("eins\nzwei\n", encoding="utf-8")
+    message = problem(folder)
+    assert "valid.en and valid.de" in message
+    assert "3 and 2" in message
+
+
+def test_a_missing_file_is_named_with_what_the_folder_holds(folder):
+    (folder / "train.de").unlink()
+    message = problem(folder)
+    assert str(folder / "train.de") in message
+    assert "test.de, valid.de" in message
+    assert "test.en" not in message
+
+
+def test_an_empty_folder_says_so(tmp_path):
+    assert "holds no files" in problem(tmp_path)
+
+
+def test_another_encoding_is_an_error_with_the_line(folder):
+    (folder / "train.de").write_bytes("eins\nfünf\ndrei\n".encode("latin-1"))
+    message = problem(folder)
+    assert "train.de:2 is" in message
+    assert "0xfc" in message
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", codecs.BOM_UTF8, b"\r\n\r\n"])
+def test_an_empty_file_is_an_error(folder, content):
+    (folder / "test.de").write_bytes(content)
+    assert 'data file is "test.de"' in problem(folder)
+
+
+def test_a_folder_in_place_of_a_file_is_an_error(folder):
+    (folder / "train.en").unlink()
+    (folder / "train.en").mkdir()
+    assert "a file that can be read" in problem(folder)
+
+
+def test_no_folder_asks_for_data():
+    assert problem(None).startswith("--data is None")
+
+
+def test_a_folder_that_does_not_exist_is_named(tmp_path):
+    assert str(tmp_path / "nowhere") in problem(tmp_path / "nowhere")
+
+
+def test_equal_languages_are_refused():
+    with pytest.raises(SpecError, match="another language than the source"):
+        ParallelTextSpec(source="de")
+
+
+def test_wmt14_is_read_by_its_standard_names(tmp_path):
+    stems = [*WMT14.train, WMT14.valid, WMT14.test]
+    for stem in stems:
+        (tmp_path / f"{stem}.en").write_text(f"{stem}\n", encoding="utf-8")
+        (tmp_path / f"{stem}.de").write_text(f"{stem}\n", encoding="utf-8")
+    corpus = WMT14.read(tmp_path)
+    assert [source for source, _ in corpus.train] == list(WMT14.train)
+    assert "europarl-v7.de-en.en" in corpus.hashes
+    for language in ("en", "de"):
+        (tmp_path / f"train.{language}").write_text("joined\n", encoding="utf-8")
+    assert WMT14_JOINED.read(tmp_path).train == [("joined", "joined")]
+    assert WMT14_JOINED.read(tmp_path).test == corpus.test
+
+
+def test_a_spec_comes_back_from_json_with_its_identity():
+    assert identity(ParallelTextSpec.from_json(WMT14.to_json()), 0) == identity(WMT14, 0)
+
+
+@pytest.mark.data
+def test_real_text_is_read_whole(shared_data):
+    mini = ParallelTextSpec().read(shared_data / "mini" / "translation")
+    assert (len(mini.train), len(mini.valid), len(mini.test)) == (2000, 200, 200)
+    full = ParallelTextSpec(source="de", target="en").read(shared_data / "multi30k")
+    assert (len(full.train), len(full.valid), len(full.test)) == (29000, 1014, 1000)
+    assert (mini.dropped, full.dropped) == (0, 0)
