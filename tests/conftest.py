@@ -1,5 +1,7 @@
 """What several rooms' tests share."""
 
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,3 +14,28 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the real data sets are not beside the project, in ../shared/data")
     return folder
+
+
+FAKE = Path(__file__).parent / "fake"
+
+
+@pytest.fixture
+def command() -> tuple[str, ...]:
+    """What starts a worker that trains without torch."""
+    return (sys.executable, str(FAKE / "worker.py"))
+
+
+@pytest.fixture
+def write_study(tmp_path: Path) -> Callable[..., Path]:
+    """Write a study file with these cells, given as the source of a list."""
+
+    def write(cells: str, seeds: str = "(0, 1)", comparisons: str = "()") -> Path:
+        path = tmp_path / "a_study.py"
+        definition = (
+            f"study = Study(title='A study', question='Does it count?', cells={cells}, "
+            f"seeds={seeds}, metric='score', comparisons={comparisons})\n"
+        )
+        path.write_text((FAKE / "study.py").read_text() + "\n\n" + definition)
+        return path
+
+    return write

@@ -14,11 +14,11 @@ def test_the_call_runs_once_a_round_and_in_the_warm_up():
 
 
 def test_median_and_spread_are_quartiles_and_one_slow_round_moves_neither(monkeypatch):
-    ticks = iter([0, 1, 0, 2, 0, 3, 0, 4, 0, 1000])
+    ticks = iter([0.0, 1.0, 0.0, 2.0, 0.0, 3.0, 0.0, 4.0, 0.0, 1000.0])
     with monkeypatch.context() as patched:
         patched.setattr(time, "perf_counter", lambda: next(ticks))
         measured = latency(lambda: None, warmup=0, rounds=5)
-    assert measured == Latency(3, 2, 5)
+    assert measured == Latency(3.0, 2.0, 5)
 
 
 def test_one_round_has_no_spread_and_is_refused():

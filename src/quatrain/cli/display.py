@@ -84,7 +84,9 @@ def numbers(event: Event) -> str:
         >>> numbers(Event(kind="progress", identity="", step=40, steps=100, loss=2.5))
         'step 40/100  loss 2.500'
     """
-    parts = [f"step {event.step}/{event.steps}", f"loss {event.loss:.3f}"] if event.steps else []
+    parts = [f"step {event.step}/{event.steps}"] if event.steps else []
+    if event.loss is not None:
+        parts.append(f"loss {event.loss:.3f}")
     if event.rate:
         parts.append(f"{event.rate:,.0f} {event.rate_unit}")
     if event.seconds_left is not None:

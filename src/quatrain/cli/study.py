@@ -217,10 +217,12 @@ def plan_summary(hours: list[float | None], workers: int) -> str:
         '3 runs to do, about 0.50 h on 2 workers for the 2 whose duration is known.'
     """
     known = [each for each in hours if each is not None]
-    text = f"{len(hours)} runs to do"
+    text = f"{len(hours)} {'run' if len(hours) == 1 else 'runs'} to do"
     if not known:
         return f"{text}." if not hours else f"{text}; add --probe to estimate the time."
-    about = f"about {sum(known) / workers:.2f} h on {workers} workers"
+    about = (
+        f"about {sum(known) / workers:.2f} h on {workers} {'worker' if workers == 1 else 'workers'}"
+    )
     rest = "" if len(known) == len(hours) else f" for the {len(known)} whose duration is known"
     return f"{text}, {about}{rest}."
 

@@ -24,18 +24,21 @@ class _LinearCrossEntropy(torch.autograd.Function):
         to_weight = torch.zeros_like(weight) if wants else None
         for start in range(0, hidden.shape[0], _BLOCK):
             rows = slice(start, start + _BLOCK)
-            logits = hidden[rows] @ weight.to(hidden.dtype).T
-            logits = logits.to(total.dtype)
-            normalizer = logits.logsumexp(-1, keepdim=True)
+            logits = (hidden[rows] @ weight.to(hidden.dtype).T).to(total.dtype)
             picked = logits.gather(-1, target[rows, None])
             spread = logits.mean(-1, keepdim=True) if smoothing else 0.0
+            highest = logits.amax(-1, keepdim=True)
+            exponentials = logits.sub_(highest).exp_()
+            sums = exponentials.sum(-1, keepdim=True)
+            normalizer = sums.log() + highest
             total += (normalizer - (1 - smoothing) * picked - smoothing * spread).sum()
             if not wants:
                 continue
-            gradient = logits.sub_(normalizer).exp_()
+            gradient = exponentials.div_(sums)
             if smoothing:
                 gradient.sub_(smoothing / weight.shape[0])
-            gradient.scatter_add_(-1, target[rows, None], picked.new_full(picked.shape, smoothing - 1))
+            ours = picked.new_full(picked.shape, smoothing - 1)
+            gradient.scatter_add_(-1, target[rows, None], ours)
             gradient = gradient.to(hidden.dtype)
             torch.mm(gradient, weight.to(hidden.dtype), out=to_hidden[rows])
             to_weight.addmm_(gradient.to(weight.dtype).T, hidden[rows].to(weight.dtype))

@@ -104,10 +104,10 @@ def forward(
     with TemporaryDirectory() as folder:
         opened = cast("TaskSpec", run.spec).open(Path(data) if data else None, Path(folder), seed)
         objective = opened.build().to(device).eval()
-        batch = opened.probe_batch()
+        batch = {name: value.to(device) for name, value in opened.probe_batch().items()}
 
     def call() -> object:
         with torch.inference_mode():
-            return objective(batch)
+            return objective(**batch)
 
     return call

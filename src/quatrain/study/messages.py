@@ -42,7 +42,7 @@ class Event:
     worker: int = 0
     step: int = 0
     steps: int = 0
-    loss: float = 0.0
+    loss: float | None = None
     rate: float = 0.0
     rate_unit: str = ""
     seconds_left: float | None = None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from quatrain.results import Failure, Record, ResultStore, RunState, write_atomically
-from quatrain.specs import DataError, SpecError, StudyError, identity
+from quatrain.specs import DataError, SpecError, StoredFileError, StudyError, identity
 from quatrain.study.grid import Run, TaskSpec
 from quatrain.study.messages import Event
 from quatrain.study.provenance import device_name, versions
@@ -144,8 +144,10 @@ def _guarded(run: Run, site: Site, notify: Callable[[Event], None]) -> Event:
 
 
 def _surrounding(error: Exception) -> bool:
-    """Whether the run itself is not at fault: the data, the disk or the folder is."""
-    return isinstance(error, DataError | OSError) or isinstance(error.__cause__, OSError)
+    """Whether the run is not at fault, but its data, its disk, or a damaged file in its folder."""
+    return isinstance(error, DataError | StoredFileError | OSError) or isinstance(
+        error.__cause__, OSError
+    )
 
 
 def reason_of(error: Exception) -> Reason:

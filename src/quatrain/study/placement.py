@@ -19,6 +19,23 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def check_device(device: str) -> None:
+    """See that this machine has the device, before any run finds out for itself.
+
+    Raises:
+        StudyError: if it does not.
+    """
+    if device == "cpu":
+        return
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        expected = "a device of this machine"
+        raise StudyError("device", device, expected, "leave --device out to use the cpu") from error
+
+
 def place(
     runs: int,
     device: str,

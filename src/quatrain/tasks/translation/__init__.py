@@ -5,6 +5,7 @@ from quatrain.tasks.translation.corpus import Corpus, Pair
 from quatrain.tasks.translation.metric import Scores, score, write_hypotheses
 from quatrain.tasks.translation.numerals import NumeralsSpec
 from quatrain.tasks.translation.parallel_text import WMT14, WMT14_JOINED, ParallelTextSpec
+from quatrain.tasks.translation.task import TranslationSpec, TranslationTask
 from quatrain.tasks.translation.vocabulary import (
     BOS,
     EOS,
@@ -25,6 +26,8 @@ __all__ = [
     "Pair",
     "ParallelTextSpec",
     "Scores",
+    "TranslationSpec",
+    "TranslationTask",
     "Vocabulary",
     "VocabularySpec",
     "pad",

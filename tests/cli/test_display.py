@@ -1,0 +1,66 @@
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from quatrain.cli.display import Display, duration, numbers
+from quatrain.study import Event
+
+
+def event(kind="progress", **fields):
+    return Event(kind=kind, identity="ab", label="self/w/o seed 0", worker=1, **fields)
+
+
+def shown(events, *, terminal):
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=120)
+    with Display(console, runs=2) as display:
+        for each in events:
+            display.notify(each)
+    return console.file.getvalue()
+
+
+def test_without_a_terminal_there_is_a_line_at_first_and_one_for_each_run_that_ends():
+    events = [event("started"), event(step=1, steps=9), event(step=2, steps=9), event("done")]
+    assert shown(events, terminal=False).splitlines() == [
+        "self/w/o seed 0: starting",
+        "1/2 done: self/w/o seed 0",
+    ]
+
+
+def test_a_failure_is_told_with_its_reason_and_brackets_are_no_markup():
+    lines = shown([event("failed", reason="error", message="no [red] wine")], terminal=False)
+    assert lines == "1/2 failed: self/w/o seed 0 (error: no [red] wine)\n"
+
+
+def test_runs_that_were_done_before_count_in_silence():
+    assert shown([event("skipped"), event("done")], terminal=False) == "2/2 done: self/w/o seed 0\n"
+
+
+def test_on_a_terminal_there_is_a_bar_for_the_worker_and_one_for_all():
+    text = shown(
+        [event(step=40, steps=100, loss=2.5, rate=1234.0, rate_unit="tokens/s")], terminal=True
+    )
+    assert "all runs" in text
+    assert "step 40/100  loss 2.500  1,234 tokens/s" in text
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({}, ""),
+        ({"text": "reading data"}, "reading data"),
+        ({"step": 1, "steps": 2, "seconds_left": 75.0}, "step 1/2  1:15 left"),
+    ],
+)
+def test_numbers_are_shown_as_far_as_they_are_known(fields, text):
+    assert numbers(event(**fields)) == text
+
+
+@given(st.integers(0, 10**6))
+def test_a_duration_can_be_read_back(seconds):
+    total = 0
+    for part in duration(seconds).split(":"):
+        total = 60 * total + int(part)
+    assert total == seconds

@@ -1,0 +1,54 @@
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from quatrain.cli.main import app
+from quatrain.results import ResultStore
+from quatrain.specs import StudyError
+from quatrain.study import load_study, run_study
+
+COMPARISON = "[Comparison(left='b', right='a', group='one')]"
+
+
+@pytest.fixture
+def folder(write_study, command, tmp_path):
+    path = write_study("[cell('a'), cell('b', weight=2)]", comparisons=COMPARISON)
+    run_study(path, tmp_path / "out", command=command)
+    return tmp_path / "out"
+
+
+def call(*arguments):
+    return CliRunner().invoke(app, ["report", *map(str, arguments)], catch_exceptions=False)
+
+
+def test_the_report_is_a_table_the_differences_and_the_path_of_the_page(folder):
+    done = call(folder)
+    assert done.exit_code == 0
+    assert "A study" in done.output
+    assert "Differences, paired by seed" in done.output
+    assert f"Report: {folder / 'report' / 'report.html'}" in done.output.replace("\n", "")
+    assert (folder / "report" / "report.html").exists()
+
+
+def test_json_has_cells_and_differences(folder):
+    found = json.loads(call(folder, "--json").output)
+    assert [row["score"] for row in found["cells"]] == [6, 12]
+    assert found["differences"][0]["mean"] == 6
+
+
+def test_markdown_and_csv_are_printed_and_nothing_is_written(folder):
+    assert call(folder, "--markdown").output.startswith("# A study")
+    assert call(folder, "--csv").output.splitlines()[0].startswith("group,cell,")
+    assert not (folder / "report").exists()
+
+
+def test_two_formats_at_once_are_refused(folder):
+    with pytest.raises(StudyError, match="name one"):
+        call(folder, "--csv", "--json")
+
+
+def test_a_study_that_has_not_begun_is_reported_too(write_study, tmp_path):
+    store = ResultStore(tmp_path / "out")
+    store.write_manifest(load_study(write_study("[cell('a')]")).manifest())
+    assert call(store.root).exit_code == 0

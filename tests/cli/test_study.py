@@ -1,0 +1,157 @@
+import functools
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from quatrain.cli import study as cli
+from quatrain.cli.main import app
+from quatrain.cli.study import parse_seeds, plan_summary
+from quatrain.specs import SpecError, StoredFileError, StudyError
+from quatrain.study import load_study, run_study
+
+
+@pytest.fixture
+def call(monkeypatch, command):
+    """Call `quatrain study ...`, with workers that train without torch."""
+    monkeypatch.setattr(cli, "run_study", functools.partial(run_study, command=command))
+
+    def invoke(*arguments):
+        return CliRunner().invoke(app, ["study", *map(str, arguments)], catch_exceptions=False)
+
+    return invoke
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+def test_a_run_ends_with_the_table_and_the_path_of_the_page(call, write_study, out):
+    path = write_study(
+        "[cell('a'), cell('b', weight=2)]",
+        comparisons="[Comparison(left='b', right='a', group='one')]",
+    )
+    done = call("run", path, "--out", out)
+    assert done.exit_code == 0
+    assert "4 done now, 0 before, 0 failed." in done.output
+    assert "Differences, paired by seed" in done.output
+    assert "report.html" in done.output
+    assert "0 done now, 4 before, 0 failed." in call("run", path, "--out", out).output
+
+
+def test_a_failed_run_makes_the_exit_status_1_of_run_and_status(call, write_study, out):
+    path = write_study("[cell('bad', trouble='error'), cell('good')]", "(0,)")
+    done = call("run", path, "--out", out)
+    assert done.exit_code == 1
+    assert "1 done now, 0 before, 1 failed." in done.output
+    assert "the loss went for a walk" in done.output
+    status = call("status", out)
+    assert status.exit_code == 1
+    assert "1 failed, 1 done" in status.output
+
+
+def test_the_command_line_selects_cells_and_seeds(call, write_study, out):
+    path = write_study("[cell('a'), cell('b', weight=2)]")
+    call("run", path, "--out", out, "--cells", "b", "--seeds", "4")
+    rows = json.loads(call("status", out, "--json").output)
+    done = [(row["cell"], row["seed"]) for row in rows if row["state"] == "done"]
+    assert done == [("b", 4)]
+
+
+def test_retry_knows_one_word(call, write_study, out):
+    with pytest.raises(StudyError, match="write --retry failed"):
+        call("run", write_study("[cell('a')]"), "--out", out, "--retry", "all")
+
+
+def test_a_retry_runs_failed_runs_again(call, write_study, out):
+    path = write_study("[cell('bad', trouble='error')]", "(0,)")
+    call("run", path, "--out", out)
+    call("run", path, "--out", out, "--retry", "failed")
+    run = load_study(path).select()[0]
+    diary = out / "runs" / run.identity[:16] / "diary.txt"
+    assert len(diary.read_text().splitlines()) == 2
+
+
+def test_an_interrupted_run_says_how_to_go_on(call, write_study, out, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "run_study", interrupted)
+    done = call("run", write_study("[cell('a')]"), "--out", out)
+    assert done.exit_code == 130
+    assert "give the same command again to resume" in done.output
+
+
+def test_a_typo_in_the_study_file_is_the_sentence_of_the_spec(call, write_study, out):
+    with pytest.raises(SpecError, match=r"FakeSpec\.stepz"):
+        call("run", write_study("[cell('a', stepz=1)]"), "--out", out)
+    assert not out.exists()
+
+
+def test_a_damaged_record_is_named_and_the_others_stay(call, write_study, out):
+    path = write_study("[cell('a'), cell('b', weight=2)]", "(0,)")
+    call("run", path, "--out", out)
+    first, second = sorted(out.glob("runs/*/record.json"))
+    intact = second.read_text()
+    first.write_text("{")
+    with pytest.raises(StoredFileError, match="delete this file and run the study again"):
+        call("run", path, "--out", out)
+    assert second.read_text() == intact
+    first.unlink()
+    assert "1 done now, 1 before" in call("run", path, "--out", out).output
+
+
+def test_the_plan_tells_what_is_done_and_what_is_left(call, write_study, out):
+    path = write_study("[cell('a')]")
+    call("run", path, "--out", out, "--seeds", "0")
+    assert "1 run to do, about 0.00 h on" in call("plan", path, "--out", out).output
+    rows = json.loads(call("plan", path, "--out", out, "--json").output)
+    assert [(row["seed"], row["state"], row["steps"]) for row in rows] == [
+        (0, "done", 4), (1, "absent", 4),
+    ]  # fmt: skip
+
+
+def test_a_plan_writes_nothing(call, write_study, out):
+    call("plan", write_study("[cell('a')]"), "--out", out)
+    assert not out.exists()
+
+
+def test_nothing_is_measured_before_a_run_is_done(call, write_study, out):
+    path = write_study("[cell('a')]")
+    done = call("measure", path, "--out", out, "--busy")
+    assert (done.exit_code, done.output) == (0, "No cell has a finished run yet.\n")
+
+
+def test_results_go_by_default_to_a_folder_named_after_the_study(
+    call, write_study, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    call("run", write_study("[cell('a')]", "(0,)"))
+    assert (tmp_path / "runs" / "a_study" / "study.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"), [(None, None), ("3", [3]), ("0,1, 2", [0, 1, 2]), ("0-2,7", [0, 1, 2, 7])]
+)
+def test_seeds_are_numbers_and_ranges(text, seeds):
+    assert parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "a", "1-", "-1", "1..3"])
+def test_other_seeds_are_refused(text):
+    with pytest.raises(StudyError, match='write "0,1,2" or "0-4"'):
+        parse_seeds(text)
+
+
+@pytest.mark.parametrize(
+    ("hours", "text"),
+    [
+        ([], "0 runs to do."),
+        ([None], "1 run to do; add --probe to estimate the time."),
+        ([1.0, 2.0], "2 runs to do, about 1.50 h on 2 workers."),
+        ([1.0, None], "2 runs to do, about 0.50 h on 2 workers for the 1 whose duration is known."),
+    ],
+)
+def test_the_summary_of_a_plan_says_what_is_known(hours, text):
+    assert plan_summary(hours, 2) == text

@@ -1,0 +1,78 @@
+from types import SimpleNamespace
+
+import pytest
+
+from quatrain.results import ResultStore
+from quatrain.study import Selection, load_study, run_study
+from quatrain.study.estimate import Probe, plan_study
+
+
+@pytest.fixture
+def store(tmp_path):
+    return ResultStore(tmp_path / "out")
+
+
+def rows_of(path, store, probe=None):
+    study = load_study(path)
+    return plan_study(study, store, study.select(), probe)
+
+
+def test_without_a_record_the_hours_are_unknown(write_study, store):
+    (row,) = rows_of(write_study("[cell('a')]", "(0,)"), store)
+    assert (row.state, row.hours, row.source) == ("absent", None, "unknown")
+
+
+def test_a_finished_seed_tells_the_hours_of_the_other_seeds(write_study, store, command):
+    path = write_study("[cell('a'), cell('b', steps=6)]", "(0, 1)")
+    run_study(path, store.root, select=Selection(cells=["a"], seeds=(0,)), command=command)
+    rows = rows_of(path, store)
+    assert [(row.cells[0], row.seed, row.state, row.source) for row in rows] == [
+        ("one/a", 0, "done", "record"),
+        ("one/b", 0, "absent", "unknown"),
+        ("one/a", 1, "absent", "records of seeds 0"),
+        ("one/b", 1, "absent", "unknown"),
+    ]
+    assert (rows[2].steps, rows[2].hours) == (4, 0.5 / 3600)
+
+
+def pace(seconds_a_step, stop_at):
+    """A training that reports against a clock which we move."""
+    trained = []
+
+    def train(task, folder, *, seed, device, notify):
+        trained.append(task)
+        for step in range(1, stop_at + 1):
+            clock.now += seconds_a_step
+            notify(SimpleNamespace(step=step, steps=100))
+        return SimpleNamespace(objective=None, steps=stop_at, seconds=1.0)
+
+    clock = SimpleNamespace(now=0.0)
+    return train, clock, trained
+
+
+def test_a_probe_extends_the_pace_it_saw_and_probes_each_cell_once(write_study, store, monkeypatch):
+    train, clock, trained = pace(2.0, 100)
+    monkeypatch.setattr("quatrain.study.estimate.time.monotonic", lambda: clock.now)
+    probe = Probe(data=None, device="cpu", train=train, seconds=10.0)
+    rows = rows_of(write_study("[cell('a')]", "(0, 1)"), store, probe)
+    assert [(row.source, row.steps, row.hours) for row in rows] == [("probe", 100, 200 / 3600)] * 2
+    assert (len(trained), clock.now) == (1, 12.0)
+
+
+def test_a_cell_that_ends_within_the_probe_is_measured_whole(write_study, store, monkeypatch):
+    train, clock, _ = pace(2.0, 3)
+    monkeypatch.setattr("quatrain.study.estimate.time.monotonic", lambda: clock.now)
+    probe = Probe(data=None, device="cpu", train=train, seconds=10.0)
+    (row,) = rows_of(write_study("[cell('a')]", "(0,)"), store, probe)
+    assert (row.steps, row.hours) == (3, 6 / 3600)
+
+
+def test_a_spec_may_price_itself_in_gpu_hours(write_study, store):
+    path = write_study("[cell('a')]", "(0,)")
+    source = path.read_text()
+    path.write_text(
+        source.replace(
+            "    def open(", "    def gpu_hours(self):\n        return 30.0\n\n    def open("
+        )
+    )
+    assert [row.gpu_hours for row in rows_of(path, store)] == [30.0]

@@ -1,0 +1,59 @@
+import sys
+
+import pytest
+
+from quatrain.specs import QuatrainError, SpecError, StudyError
+from quatrain.study import load_study
+
+
+def test_a_study_file_is_run_and_its_study_taken(write_study):
+    study = load_study(write_study("[cell('a')]", comparisons="[]"))
+    assert study.title == "A study"
+    assert study.cells[0].spec.steps == 4
+
+
+def test_a_typo_in_a_field_is_a_sentence_with_file_and_line(write_study):
+    path = write_study("[cell('a', stpes=3)]")
+    with pytest.raises(SpecError, match=r"FakeSpec\.stpes.*a_study\.py line \d+\.$"):
+        load_study(path)
+
+
+def test_a_study_that_contradicts_itself_is_placed_too(write_study):
+    path = write_study("[cell('a'), cell('a')]")
+    with pytest.raises(StudyError, match=r"unique in their group.*a_study\.py line"):
+        load_study(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("study = (", r"line 1 .*expected valid Python"),
+        ("x = 1\nstudy = x + y", r"line 2.*NameError: name 'y' is not defined"),
+        ("import no_such_module", r"line 1.*No module named"),
+        ("x = 1", r"missing.*expected a Study"),
+        ("study = 3", r"int.*expected a Study"),
+    ],
+)
+def test_whatever_is_wrong_with_the_file_is_one_sentence(tmp_path, text, sentence):
+    path = tmp_path / "broken.py"
+    path.write_text(text)
+    with pytest.raises(QuatrainError, match=sentence) as caught:
+        load_study(path)
+    assert str(caught.value).count("\n") == 0
+
+
+def test_a_missing_file_is_one_sentence(tmp_path):
+    with pytest.raises(StudyError, match="an existing Python file"):
+        load_study(tmp_path / "none.py")
+
+
+def test_a_file_that_is_not_python_by_name_is_refused(tmp_path):
+    path = tmp_path / "study.txt"
+    path.write_text("study = 1")
+    with pytest.raises(StudyError, match=r"give it the ending \.py"):
+        load_study(path)
+
+
+def test_the_module_can_be_found_by_pydantic(write_study):
+    load_study(write_study("[cell('a')]"))
+    assert "quatrain_study_a_study" in sys.modules

@@ -1,0 +1,55 @@
+import pytest
+
+from quatrain.results import ResultStore
+from quatrain.specs import StudyError
+from quatrain.study import load_study, run_study
+from quatrain.study.measure import Bench, check_idle, measurable, measure_run
+
+LAYER = """
+
+def build(self):
+    import torch
+
+    class Objective(torch.nn.Module):
+        def forward(self, x):
+            assert not self.training
+            return (x @ x.T).sum()
+
+    return Objective()
+
+
+def probe_batch(self):
+    import torch
+
+    return {"x": torch.ones(512, 512)}
+
+
+Task.build, Task.probe_batch = build, probe_batch
+"""
+
+
+def test_a_busy_machine_is_refused_with_a_sentence():
+    check_idle(load=0.4, cores=2)
+    with pytest.raises(StudyError, match=r"load average.*add --busy"):
+        check_idle(load=1.7, cores=2)
+
+
+def test_only_the_first_finished_run_of_each_cell_is_measured(write_study, command, tmp_path):
+    path = write_study("[cell('a'), cell('b', trouble='error')]")
+    run_study(path, tmp_path / "out", command=command)
+    runs = measurable(load_study(path).select(), ResultStore(tmp_path / "out"))
+    assert [run.label for run in runs] == ["one/a seed 0"]
+
+
+def test_a_measurement_has_median_spread_and_memory(write_study, tmp_path):
+    path = write_study("[cell('a')]", "(0,)")
+    path.write_text(path.read_text() + LAYER)
+    store, run = ResultStore(tmp_path / "out"), load_study(path).select()[0]
+    bench = Bench(study=path, store=store, data=None, device="cpu", threads=1)
+    measured = measure_run(run, bench)
+    assert measured.rounds >= 30
+    assert measured.median_seconds > 0
+    assert measured.spread_seconds >= 0
+    assert measured.peak_bytes >= 512 * 512 * 2  # the kernel counts pages loosely
+    assert measured.threads == 1
+    assert store.measurement(run.identity) == measured

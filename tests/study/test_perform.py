@@ -1,0 +1,137 @@
+from types import SimpleNamespace
+
+import pytest
+
+from quatrain.results import Failure, ResultStore, RunState
+from quatrain.specs import DataError, StoredFileError, StudyError
+from quatrain.study import load_study
+from quatrain.study.perform import Site, check_spec, perform, reason_of
+
+
+@pytest.fixture
+def run(write_study):
+    return load_study(write_study("[cell('a')]", seeds="(3,)")).select()[0]
+
+
+@pytest.fixture
+def store(tmp_path):
+    return ResultStore(tmp_path / "out")
+
+
+def site(store, error=None):
+    def train(task, folder, *, seed, device, notify):
+        notify(
+            SimpleNamespace(
+                step=7, steps=9, loss=None, rate=1.0, rate_unit="s", seconds_left=None, text=""
+            )
+        )
+        if error is not None:
+            raise error
+        return SimpleNamespace(objective=seed, steps=9, seconds=0.1)
+
+    return Site(store=store, data=None, device="cpu", threads=1, commit="c" * 40, train=train)
+
+
+def carry_out(run, store, error=None, retry=False):
+    events = []
+    closing = perform(run, site(store, error), retry=retry, notify=events.append)
+    return closing, events
+
+
+def test_a_run_tells_its_way_and_ends_in_a_record(run, store):
+    closing, events = carry_out(run, store)
+    texts = [event.text for event in events]
+    assert (closing.kind, texts) == ("done", ["", "reading data", "", "evaluating"])
+    assert store.record(run.identity).metrics == {"score": 3.0}
+    assert store.record(run.identity).commit == "c" * 40
+
+
+def test_a_run_that_fails_keeps_its_traceback_and_its_step(run, store):
+    closing, _ = carry_out(run, store, ValueError("no"))
+    failure = store.failure(run.identity)
+    assert (closing.kind, closing.message, closing.step) == ("failed", "no", 7)
+    assert (failure.reason, failure.step) == ("error", 7)
+    assert "raise error" in failure.traceback
+
+
+def test_a_metric_that_is_not_finite_is_a_failure_and_no_record(run, store):
+    closing, _ = carry_out(run, store)
+    (store.folder(run.identity) / "record.json").unlink()
+    broken = site(store)
+    broken = Site(**{**vars(broken), "train": lambda *_, **__: SimpleNamespace(
+        objective=float("nan"), steps=1, seconds=0.1)})  # fmt: skip
+    closing = perform(run, broken, retry=False, notify=lambda _: None)
+    assert (closing.kind, store.state(run.identity)) == ("failed", RunState.FAILED)
+    assert "a finite number" in store.failure(run.identity).message
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        DataError("file", "x", "lines", "add some"),
+        StoredFileError("checkpoint", "x", "a whole file", "delete it"),
+        OSError(28, "No space left on device"),
+    ],
+)
+def test_what_is_wrong_around_the_run_is_told_and_not_kept(run, store, error):
+    closing, _ = carry_out(run, store, error)
+    assert (closing.kind, closing.message) == ("failed", str(error))
+    assert store.state(run.identity) is not RunState.FAILED
+    assert carry_out(run, store)[0].kind == "done"
+
+
+def test_a_done_run_is_skipped_and_a_failed_one_waits_for_a_retry(run, store):
+    carry_out(run, store, ValueError("no"))
+    assert carry_out(run, store)[0].kind == "failed"
+    assert carry_out(run, store, retry=True)[0].kind == "done"
+    assert carry_out(run, store)[0].kind == "skipped"
+    assert store.failure(run.identity) is None
+
+
+def test_a_killed_run_resumes_without_being_asked_to(run, store):
+    killed = Failure(reason="killed", message="signal 9", traceback="", step=2)
+    store.write_failure(run.identity, killed)
+    assert carry_out(run, store)[0].kind == "done"
+
+
+def test_a_run_that_is_held_elsewhere_is_left_alone(run, store):
+    with store.claim(run.identity):
+        assert carry_out(run, store)[0].kind == "held"
+
+
+def test_the_spec_is_kept_and_another_one_in_its_place_is_refused(run, tmp_path):
+    check_spec(run, tmp_path)
+    check_spec(run, tmp_path)
+    path = tmp_path / "spec.json"
+    path.write_text(path.read_text().replace('"steps": 4', '"steps": 5'))
+    with pytest.raises(StudyError, match="move the folder away"):
+        check_spec(run, tmp_path)
+    path.write_text("{")
+    with pytest.raises(StudyError, match="move the folder away"):
+        check_spec(run, tmp_path)
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named as torch names its own."""
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (MemoryError(), "out of memory"),
+        (OutOfMemoryError("CUDA"), "out of memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out of memory"),
+        (RuntimeError("something else"), "error"),
+    ],
+)
+def test_the_reason_is_read_from_the_exception(error, reason):
+    assert reason_of(error) == reason
+
+
+def test_the_names_of_reasons_are_those_of_the_real_classes():
+    import torch
+
+    from quatrain.training import NonFiniteLoss
+
+    assert reason_of(NonFiniteLoss("nan")) == "non-finite loss"
+    assert reason_of(torch.OutOfMemoryError("full")) == "out of memory"

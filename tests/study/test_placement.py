@@ -1,0 +1,48 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quatrain.specs import StudyError
+from quatrain.study.placement import Placement, available_cores, check_device, place
+
+
+@pytest.mark.parametrize(
+    ("runs", "given", "expected"),
+    [
+        (9, {}, Placement(2, 1)),
+        (1, {}, Placement(1, 2)),
+        (9, {"workers": 1}, Placement(1, 2)),
+        (9, {"workers": 4}, Placement(4, 1)),
+        (9, {"threads": 2}, Placement(1, 2)),
+        (1, {"threads": 1}, Placement(1, 1)),
+    ],
+)
+def test_two_cores_are_filled(runs, given, expected):
+    assert place(runs, "cpu", cores=2, **given) == expected
+
+
+def test_a_gpu_has_one_worker_unless_more_are_asked_for():
+    assert place(9, "cuda", cores=8) == Placement(1, 8)
+    assert place(9, "cuda", workers=2, cores=8) == Placement(2, 4)
+
+
+@pytest.mark.parametrize("field", ["workers", "threads"])
+def test_fewer_than_one_is_refused(field):
+    with pytest.raises(StudyError, match=f"change --{field}"):
+        place(3, "cpu", **{field: 0})
+
+
+@given(st.integers(1, 100), st.integers(1, 128))
+def test_the_default_never_asks_for_more_than_the_cores(runs, cores):
+    placement = place(runs, "cpu", cores=cores)
+    assert 1 <= placement.workers * placement.threads <= cores
+
+
+def test_this_machine_has_a_core():
+    assert available_cores() >= 1
+
+
+def test_a_device_that_is_not_there_is_refused_and_the_cpu_is_there():
+    check_device("cpu")
+    with pytest.raises(StudyError, match="a device of this machine"):
+        check_device("no such device")

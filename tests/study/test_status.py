@@ -1,0 +1,43 @@
+import pytest
+
+from quatrain.results import Failure, ResultStore
+from quatrain.specs import StudyError
+from quatrain.study import load_study
+from quatrain.study.status import last_step, study_status
+
+
+@pytest.fixture
+def store(tmp_path):
+    return ResultStore(tmp_path / "out")
+
+
+def test_each_run_has_its_state_its_step_and_its_reason(write_study, store):
+    study = load_study(write_study("[cell('a'), cell('b', steps=9), cell('c', steps=8)]", "(0,)"))
+    failed, paused, absent = study.select()
+    store.write_manifest(study.manifest())
+    store.write_failure(
+        failed.identity, Failure(reason="error", message="no", traceback="...", step=5)
+    )
+    folder = store.folder(paused.identity)
+    folder.mkdir(parents=True)
+    (folder / "checkpoint.safetensors").touch()
+    (folder / "metrics.jsonl").write_text('{"step": 20}\n{"step": 40}\n{"ste')
+    rows = study_status(store)
+    assert [(row.cell, row.state, row.step) for row in rows] == [
+        ("a", "failed", 5), ("b", "paused", 40), ("c", "absent", None),
+    ]  # fmt: skip
+    assert (rows[0].reason, rows[0].message) == ("error", "no")
+    assert rows[2].identity == absent.identity
+
+
+@pytest.mark.parametrize("text", ["", "not json\n", "[1]\n", '{"loss": 1}\n', '{"step": "x"}\n'])
+def test_a_log_without_a_step_says_nothing(store, text):
+    folder = store.folder("ab" * 32)
+    folder.mkdir(parents=True)
+    (folder / "metrics.jsonl").write_text(text)
+    assert last_step(store, "ab" * 32) is None
+
+
+def test_a_folder_without_a_study_is_one_sentence(store):
+    with pytest.raises(StudyError, match=r"study\.json"):
+        study_status(store)

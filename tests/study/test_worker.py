@@ -1,0 +1,45 @@
+import subprocess
+
+import pytest
+
+from quatrain.results import ResultStore
+from quatrain.study import load_study
+from quatrain.study.messages import Event, Order
+
+
+@pytest.fixture
+def talk(write_study, command, tmp_path):
+    """Give these orders to one worker and return what it says on stdout, and on stderr."""
+
+    def say(cells, *wanted):
+        path = write_study(cells, seeds="(0,)")
+        orders = [*(Order(run.identity, 0) for run in load_study(path).select()), *wanted]
+        worker = subprocess.Popen(
+            [*command, str(path), "--out", str(tmp_path / "out")],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        events = []
+        for order in orders:
+            worker.stdin.write(order.to_line())
+            worker.stdin.flush()
+            events.append(Event.from_line(worker.stdout.readline()))
+            while not events[-1].closes:
+                events.append(Event.from_line(worker.stdout.readline()))
+        _, printed = worker.communicate()
+        return events, printed
+
+    return say
+
+
+def test_a_warm_worker_does_run_after_run_and_prints_only_events(talk, tmp_path):
+    events, printed = talk("[cell('a'), cell('b', weight=2), cell('c', trouble='error')]")
+    assert [e.kind for e in events if e.closes] == ["done", "done", "failed"]
+    assert [e.step for e in events if e.kind == "progress" and e.steps][:4] == [1, 2, 3, 4]
+    assert "a task may print what it likes" in printed
+    assert len(ResultStore(tmp_path / "out").all_records()) == 2
+
+
+def test_an_order_for_a_run_that_the_study_does_not_have_is_a_failed_event(talk):
+    events, _ = talk("[cell('a')]", Order("0" * 64, 0))
+    assert events[-1].kind == "failed"
+    assert "start the study again" in events[-1].message
