@@ -45,14 +45,15 @@ def translation(self_attention: str, cross: str, recipe: Recipe) -> TranslationS
         ),
         recipe=recipe,
         decoding=DecodingSpec(beam=5, length_penalty=1.0),
+        batch_tokens=2048,
     )
 
 
 def recipe(steps: int, warmup: int, monitor_every: int) -> Recipe:
-    """Adam at the rate that is usual for this size, falling to zero in a straight line."""
+    """Adam with a warm-up, then a rate that falls to zero in a straight line."""
     return Recipe(
         steps=steps,
-        learning_rate=5e-3,
+        learning_rate=4e-3,
         warmup_steps=warmup,
         schedule=Polynomial(power=1.0),
         clip_norm=1.0,
@@ -63,8 +64,8 @@ def recipe(steps: int, warmup: int, monitor_every: int) -> Recipe:
     )
 
 
-HOUR = recipe(steps=5000, warmup=400, monitor_every=250)
-GRID = recipe(steps=800, warmup=200, monitor_every=0)
+HOUR = recipe(steps=9000, warmup=500, monitor_every=500)
+GRID = recipe(steps=1300, warmup=200, monitor_every=0)
 
 study = Study(
     title="Attention terms on Multi30k",

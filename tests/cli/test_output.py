@@ -1,7 +1,11 @@
+import io
 import json
 from dataclasses import dataclass
 
-from quatrain.cli.output import print_json, print_rows
+from rich.console import Console
+from rich.table import Table
+
+from quatrain.cli.output import open_console, print_json, print_rows, print_whole, width_of
 
 
 @dataclass
@@ -30,3 +34,24 @@ def test_json_has_every_field(capsys):
 def test_json_keeps_letters_of_all_languages(capsys):
     print_json({"ä": 1})
     assert '"ä": 1' in capsys.readouterr().out
+
+
+def wide_table():
+    table = Table(*(f"column {number}" for number in range(30)))
+    table.add_row(*(f"value {number}" for number in range(30)))
+    return table
+
+
+def test_a_table_that_is_wider_than_the_console_is_not_cut():
+    console = Console(file=io.StringIO(), width=40)
+    print_whole(console, wide_table())
+    assert all(f"value {number}" in console.file.getvalue() for number in range(30))
+    assert "…" not in console.file.getvalue()
+
+
+def test_the_width_of_a_table_does_not_depend_on_the_terminal():
+    assert width_of(wide_table()) > 200
+
+
+def test_a_file_has_room_for_every_column(capsys):
+    assert open_console().width == 160

@@ -1,9 +1,12 @@
+import io
 import json
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from quatrain.cli.main import app
+from quatrain.cli.report import print_report
 from quatrain.results import ResultStore
 from quatrain.specs import StudyError
 from quatrain.study import load_study, run_study
@@ -52,3 +55,23 @@ def test_a_study_that_has_not_begun_is_reported_too(write_study, tmp_path):
     store = ResultStore(tmp_path / "out")
     store.write_manifest(load_study(write_study("[cell('a')]")).manifest())
     assert call(store.root).exit_code == 0
+
+
+def test_a_narrow_terminal_shows_the_headline_metric_and_leaves_the_others_to_the_page(
+    make_console, folder
+):
+    store = ResultStore(folder)
+    for record in store.all_records():
+        metrics = {"score": record.metrics["score"], "another_metric": 0.5}
+        store.write_record(record.model_copy(update={"metrics": metrics}))
+    narrow, wide = make_console(90), make_console(300)
+    print_report(narrow, store)
+    print_report(wide, store)
+    assert "another_metric" in wide.file.getvalue()
+    assert "another_metric" not in narrow.file.getvalue()
+    assert "one" in narrow.file.getvalue()
+
+
+@pytest.fixture
+def make_console():
+    return lambda width: Console(file=io.StringIO(), width=width)

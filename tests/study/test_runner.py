@@ -146,7 +146,7 @@ with ResultStore(Path(sys.argv[1])).claim(sys.argv[2]):
 def test_an_interrupted_runner_stops_its_workers_and_the_next_one_resumes(
     write_study, command, out
 ):
-    path = write_study("[cell('a', steps=60, trouble='slow')]", seeds="(0,)")
+    path = write_study("[cell('a', steps=40, trouble='slow')]", seeds="(0,)")
     script = (
         "import sys; from pathlib import Path; from quatrain.study import run_study\n"
         "run_study(Path(sys.argv[1]), Path(sys.argv[2]), command=sys.argv[3:])"
@@ -162,11 +162,11 @@ def test_an_interrupted_runner_stops_its_workers_and_the_next_one_resumes(
     assert store.state(run.identity) is RunState.PAUSED
     reached = json.loads(checkpoint(store, run).read_text())[0]
     summary = run_study(
-        write_study("[cell('a', steps=60, trouble='slow')]", "(0,)"), out, command=command
+        write_study("[cell('a', steps=40, trouble='slow')]", "(0,)"), out, command=command
     )
     assert len(summary.done) == 1
     assert diary(store, run)[1].startswith(f"from {reached} ")
-    assert store.record(run.identity).metrics == {"score": 60}
+    assert store.record(run.identity).metrics == {"score": 40}
 
 
 def checkpoint(store, run):
@@ -174,7 +174,7 @@ def checkpoint(store, run):
 
 
 def test_a_worker_whose_runner_is_killed_ends_too(write_study, command, out):
-    path = write_study("[cell('a', steps=600, trouble='slow')]", seeds="(0,)")
+    path = write_study("[cell('a', steps=400, trouble='slow')]", seeds="(0,)")
     script = (
         "import sys; from pathlib import Path; from quatrain.study import run_study\n"
         "run_study(Path(sys.argv[1]), Path(sys.argv[2]), command=sys.argv[3:])"

@@ -9,6 +9,25 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+_PAGE_WIDTH = 160
+
+
+def open_console() -> Console:
+    """Stdout; wide where it is no terminal, since a file has room for every column."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_PAGE_WIDTH)
+
+
+def width_of(table: Table) -> int:
+    """The columns of a terminal that show the table whole."""
+    return Console(width=1000).measure(table).maximum
+
+
+def print_whole(console: Console, table: Table) -> None:
+    """Print a table with nothing cut off; a terminal that is too narrow wraps its lines."""
+    wide = Console(file=console.file, width=max(console.width, width_of(table)))
+    wide.print(table)
+
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout, and nothing else."""
@@ -25,7 +44,7 @@ def print_rows(rows: Sequence[Any], columns: Sequence[str], *, as_json: bool) ->
         table.add_column(column.replace("_", " "))
     for row in rows:
         table.add_row(*(Text(_shown(getattr(row, column))) for column in columns))
-    Console().print(table)
+    print_whole(open_console(), table)
 
 
 def _shown(value: object) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from quatrain.cli.output import print_json
+from quatrain.cli.output import open_console, print_json, print_whole, width_of
 from quatrain.results import ResultStore
 from quatrain.specs import StudyError
 
@@ -32,22 +32,31 @@ def report(
         _print_as(store, markdown=as_markdown, json=as_json)
         return
     files = write_report(store, folder / "report")
-    console = Console()
+    console = open_console()
     print_report(console, store)
     console.print(f"Report: {files.html}", markup=False, highlight=False, soft_wrap=True)
 
 
 def print_report(console: Console, store: ResultStore) -> None:
-    """The table of cells, the differences and the notes."""
+    """The table of cells, the differences and the notes.
+
+    Where the table is too wide, the metrics beside the headline one are left to the page.
+    """
     from quatrain.report.render import columns, difference_columns, to_terminal
     from quatrain.report.runs import load_runs
     from quatrain.report.tables import build_differences, build_table
 
     study = load_runs(store)
     table, differences = build_table(study), build_differences(study)
-    console.print(to_terminal(columns(table), table.title))
+    shown = columns(table)
+    extra = list(table.metric_names[1:])
+    while extra and width_of(to_terminal(shown, "")) > console.width:
+        dropped = extra.pop()
+        shown = [column for column in shown if column.header != dropped]
+    print_whole(console, to_terminal(shown, table.title))
     if differences.rows:
-        console.print(to_terminal(difference_columns(differences), "Differences, paired by seed"))
+        title = "Differences, paired by seed"
+        print_whole(console, to_terminal(difference_columns(differences), title))
     for note in table.notes:
         console.print(f"Note: {note}", markup=False, highlight=False)
 

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from quatrain.cli.display import Display
-from quatrain.cli.output import print_json, print_rows
+from quatrain.cli.output import open_console, print_json, print_rows
 from quatrain.specs import StudyError
 from quatrain.study import RunSummary, Selection, load_study, place, run_study
 
@@ -61,8 +61,11 @@ def plan(
     runs = loaded.select(cells or None, parse_seeds(seeds))
     pace = None
     if probe:
+        import torch
+
         from quatrain.training import train
 
+        torch.set_num_threads(place(len(runs), device).threads)
         pace = Probe(data=data, device=device, train=train)
     rows = plan_study(loaded, ResultStore(folder_of(study, out)), runs, pace)
     columns = ["cells", "seed", "state", "steps", "hours", "source"]
@@ -105,7 +108,7 @@ def run(
     )
     folder = folder_of(study, out)
     count = len(load_study(study).select(selection.cells, selection.seeds))
-    console = Console()
+    console = open_console()
     try:
         with Display(console, count) as display:
             summary = run_study(

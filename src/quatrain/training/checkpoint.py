@@ -3,85 +3,140 @@
     model/<name>          parameters and buffers
     average/<name>        their moving average, where there is one
     optimizer/<i>/<name>  optimizer state of parameter i
-    header                JSON: step, seconds, epoch position
+    header                JSON: position, loss scale, SHA-256 of the data
 
 There is no random state to keep: the loop seeds every step from the run's seed and the step.
+The trained model alone is kept the same way, in a file that outlives the checkpoint.
 """
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from quatrain.specs import StoredFileError
+from quatrain.results.files import make_folder, unwritable
+from quatrain.specs import DataError, StoredFileError
+from quatrain.training.position import Position
 
 NAME = "checkpoint.safetensors"
+MODEL = "model.safetensors"
+
+_DAMAGE = (SafetensorError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, OSError)
 
 
 @dataclass(frozen=True)
-class Position:
-    """Where a training stood: steps done, batches consumed by all processes, seconds spent."""
+class Trained:
+    """What training changes and a checkpoint keeps; `data` says what it was trained on."""
 
-    step: int = 0
-    batches: int = 0
-    seconds: float = 0.0
-
-
-def save(
-    folder: Path,
-    position: Position,
-    model: nn.Module,
-    optimizer: Optimizer,
-    average: dict[str, Tensor],
-) -> None:
-    """Replace the folder's checkpoint; a kill in the middle leaves the one from before."""
-    tensors = {f"model/{name}": value for name, value in model.state_dict().items()}
-    tensors |= {f"average/{name}": value for name, value in average.items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer/{index}/{name}": value for name, value in state.items()}
-    header = {"position": json.dumps(vars(position))}
-    written = folder / f".{NAME}.{os.getpid()}"
-    try:
-        save_file(_separate(tensors), written, metadata=header)
-        written.replace(folder / NAME)
-    finally:
-        written.unlink(missing_ok=True)
+    model: nn.Module
+    optimizer: Optimizer
+    average: dict[str, Tensor]
+    scaler: torch.amp.GradScaler
+    data: dict[str, str]
 
 
-def load(
-    folder: Path, model: nn.Module, optimizer: Optimizer, average: dict[str, Tensor]
-) -> Position:
+def save(folder: Path, position: Position, trained: Trained) -> None:
+    """Replace the folder's checkpoint; a kill in the middle leaves the one from before.
+
+    Raises:
+        StudyError: if the disk is full or the folder cannot be written.
+    """
+    tensors = {f"model/{name}": value for name, value in trained.model.state_dict().items()}
+    tensors |= {f"average/{name}": value for name, value in trained.average.items()}
+    for index, state in trained.optimizer.state_dict()["state"].items():
+        kept = {name: value for name, value in state.items() if value is not None}
+        tensors |= {f"optimizer/{index}/{name}": value for name, value in kept.items()}
+    header = {
+        "position": vars(position),
+        "scaler": trained.scaler.state_dict(),
+        "data": trained.data,
+    }
+    _write(folder / NAME, tensors, {name: json.dumps(value) for name, value in header.items()})
+
+
+def load(folder: Path, trained: Trained) -> Position:
     """Restore everything in place from the folder's checkpoint; position 0 where there is none.
 
     Raises:
         StoredFileError: if the file is damaged or belongs to another model.
+        DataError: if the data are no longer those that the checkpoint was trained on.
     """
     path = folder / NAME
     if not path.exists():
         return Position()
     try:
-        tensors, header = _read(path)
-        position = Position(**json.loads(header["position"]))
+        tensors, texts = _read(path)
+        header = {name: json.loads(text) for name, text in texts.items()}
+        position, data, scale = Position(**header["position"]), header["data"], header["scaler"]
         parts = {part: _part(tensors, part) for part in ("model", "average", "optimizer")}
-        model.load_state_dict(parts["model"])
-        for name, value in average.items():
+        trained.model.load_state_dict(parts["model"])
+        for name, value in trained.average.items():
             value.copy_(parts["average"][name])
-        _restore_optimizer(optimizer, parts["optimizer"])
-    except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise StoredFileError(
-            "checkpoint",
-            str(path),
-            f"a whole checkpoint of this run ({reason})",
-            "delete this file to train the run from its beginning",
-        ) from error
+        _restore_optimizer(trained.optimizer, parts["optimizer"])
+        if scale:
+            trained.scaler.load_state_dict(scale)
+    except _DAMAGE as error:
+        raise _damaged("checkpoint", path, error) from error
+    _check_data(path, data, trained.data)
     return position
+
+
+def save_model(folder: Path, model: nn.Module) -> None:
+    """Write the model's weights into the folder, whole or not at all.
+
+    Raises:
+        StudyError: if the disk is full or the folder cannot be written.
+    """
+    _write(folder / MODEL, model.state_dict(), {})
+
+
+def load_model(folder: Path, model: nn.Module) -> None:
+    """Put the weights that `save_model` wrote into `model`.
+
+    Raises:
+        StoredFileError: if there are none, or they are damaged or those of another model.
+    """
+    path = folder / MODEL
+    try:
+        model.load_state_dict(_read(path)[0])
+    except _DAMAGE as error:
+        raise _damaged("trained model", path, error) from error
+
+
+def seed_step(seed: int, step: int, process: int) -> None:
+    """Set torch's random state to a function of the run's seed, the step and the process."""
+    mixed = (seed * 1_000_003 + step) * 8191 + process
+    torch.manual_seed(mixed % (2**63))
+
+
+def _write(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
+    # Always the same temporary name: what a kill left behind is overwritten the next time.
+    temporary = path.with_name(f".{path.name}.tmp")
+    make_folder(path.parent)
+    content = to_bytes(_separate(tensors), metadata=header)
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):  # the first error is the one to tell
+            temporary.unlink()
+        raise unwritable(path.parent, error) from error
+
+
+def _separate(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copies, since the format refuses tensors that share memory."""
+    return {name: value.detach().contiguous().clone() for name, value in tensors.items()}
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -103,11 +158,19 @@ def _restore_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
-def _separate(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.detach().contiguous().clone() for name, value in tensors.items()}
+def _damaged(field: str, path: Path, error: Exception) -> StoredFileError:
+    reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
+    remedy = "delete this file to train the run from its beginning"
+    return StoredFileError(field, str(path), f"a whole file of this run ({reason})", remedy)
 
 
-def seed_step(seed: int, step: int, process: int) -> None:
-    """Set torch's random state to a function of the run's seed, the step and the process."""
-    mixed = (seed * 1_000_003 + step) * 8191 + process
-    torch.manual_seed(mixed % (2**63))
+def _check_data(path: Path, then: Any, now: dict[str, str]) -> None:
+    if then == now:
+        return
+    changed = sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
+    raise DataError(
+        "data",
+        ", ".join(changed),
+        f"as it was when {path} was written",
+        "bring the former files back, or move the run's folder away to train on these",
+    )

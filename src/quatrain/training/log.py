@@ -1,36 +1,41 @@
 """metrics.jsonl: one JSON object a line, by step, that a resumed run continues without a seam."""
 
 import json
-import os
 from pathlib import Path
+
+from quatrain.results import write_atomically
+from quatrain.results.files import unwritable
 
 NAME = "metrics.jsonl"
 
 
 class MetricsLog:
-    """Appends lines to a run's log, after cutting off what a lost stretch of work had written."""
+    """Appends lines to a run's log, after cutting off what a lost stretch of work had written.
+
+    Raises:
+        StudyError: here and in `write`, if the disk is full or the folder cannot be written.
+    """
 
     def __init__(self, folder: Path, step: int) -> None:
         self._path = folder / NAME
         if not self._path.exists():
             return
-        kept = [line for line in self._lines() if json.loads(line)["step"] <= step]
-        fresh = folder / f".{NAME}.{os.getpid()}"
-        fresh.write_text("".join(f"{line}\n" for line in kept))
-        fresh.replace(self._path)
+        lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines()
+        write_atomically(self._path, "".join(f"{x}\n" for x in lines if _step(x) <= step))
 
     def write(self, step: int, **values: float) -> None:
         """Append one line."""
-        with self._path.open("a") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
+        line = json.dumps({"step": step, **values}) + "\n"
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(line)
+        except OSError as error:
+            raise unwritable(self._path.parent, error) from error
 
-    def _lines(self) -> list[str]:
-        return [line for line in self._path.read_text().splitlines() if _whole(line)]
 
-
-def _whole(line: str) -> bool:
+def _step(line: str) -> float:
+    """The step of a line; a line that was cut short by a kill or a full disk is after all."""
     try:
-        json.loads(line)
-    except json.JSONDecodeError:
-        return False
-    return True
+        return float(json.loads(line)["step"])
+    except (ValueError, TypeError, KeyError):
+        return float("inf")

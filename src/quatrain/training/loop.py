@@ -10,10 +10,8 @@ A run killed at any moment continues from its checkpoint to the same weights, bi
 CPU with the same number of threads.
 """
 
-import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from quatrain.results.files import make_folder
+from quatrain.specs import DataError
 from quatrain.training import checkpoint
-from quatrain.training.checkpoint import Position, seed_step
+from quatrain.training.average import MovingAverage
+from quatrain.training.checkpoint import Trained, seed_step
 from quatrain.training.devices import Devices
 from quatrain.training.log import MetricsLog
 from quatrain.training.recipe import Recipe
@@ -52,17 +53,20 @@ def train(
 ) -> TrainingResult:
     """Train the task's objective as its recipe says, from the checkpoint in `folder` if any.
 
+    The trained weights are left in the folder's model.safetensors.
+
     Raises:
         NonFiniteLoss: if the loss is NaN or infinite.
         StoredFileError: if the checkpoint is damaged.
+        DataError: if there is nothing to train on, or other data than before.
+        StudyError: if the folder cannot be written.
     """
+    make_folder(folder)
     torch.manual_seed(seed)
     trainer = _Trainer(task, folder, seed, Devices(device, task.recipe.precision), notify)
     trainer.run()
-    trainer.use_average()
-    return TrainingResult(
-        trainer.objective.eval(), trainer.position.step, trainer.position.seconds
-    )
+    trainer.finish()
+    return TrainingResult(trainer.objective, trainer.position.step, trainer.position.seconds)
 
 
 class _Trainer:
@@ -78,11 +82,14 @@ class _Trainer:
     ) -> None:
         self.task, self.folder, self.seed = task, folder, seed
         self.recipe, self.devices, self.notify = task.recipe, devices, notify
-        self.objective = devices.place(task.build())
+        self.objective = task.build().to(devices.device)
         self.optimizer = _optimizer(self.recipe, self.objective)
-        self.wrapped, self.optimizer = devices.prepare(self.objective, self.optimizer)
-        self.average = _copy(self.objective) if self.recipe.average else {}
-        self.position = checkpoint.load(folder, self.objective, self.optimizer, self.average)
+        self.average = MovingAverage(self.objective, self.recipe.average)
+        self.trained = Trained(
+            self.objective, self.optimizer, self.average.tensors, devices.scaler, task.data_hashes
+        )
+        self.position = checkpoint.load(folder, self.trained)
+        self.wrapped = devices.wrap(self.objective)
         self.log = MetricsLog(folder, self.position.step) if devices.is_main else None
         self.started = time.perf_counter() - self.position.seconds
 
@@ -91,37 +98,48 @@ class _Trainer:
         recipe = self.recipe
         plans = self._plans()
         self.objective.train()
-        window = _Window()
         while self.position.step < recipe.steps:
             step = self.position.step + 1
             seed_step(self.seed, step, self.devices.process)
             loss = self._step(step, [next(plans) for _ in range(recipe.accumulate)])
-            window.add(loss)
-            consumed = recipe.accumulate * self.devices.processes
-            self.position = Position(step, self.position.batches + consumed, self._seconds())
+            self.position = self.position.advanced(
+                total=float(loss.total),
+                weight=float(loss.weight),
+                batches=recipe.accumulate * self.devices.processes,
+                seconds=self._seconds(),
+            )
             last = step == recipe.steps
             if step % recipe.report_every == 0 or last:
-                self._report(window)
-                window = _Window()
+                self._report()
             if recipe.monitor_every and (step % recipe.monitor_every == 0 or last):
                 self._monitor()
             if step % recipe.checkpoint_every == 0 or last:
                 self._save()
 
-    def use_average(self) -> None:
-        """Put the averaged weights into the objective."""
-        if self.average:
-            self.objective.load_state_dict(self.average)
+    def finish(self) -> None:
+        """Leave the weights to be evaluated in the objective and in the folder."""
+        self.average.install()
+        self.objective.eval()
+        if self.devices.is_main:
+            checkpoint.save_model(self.folder, self.objective)
+        self.devices.wait()
 
     def _plans(self) -> Iterator[Any]:
-        """This process's share of all batches, from where the training stands."""
-        skip, epoch = self.position.batches, 0
+        """This process's share of all batches, from where the training stands.
+
+        The shares are cut from the epochs laid end to end, so that every process takes as many,
+        whatever the number of batches in an epoch.
+        """
+        epoch = number = 0
         while True:
             plans = self.task.batches(epoch)
-            for number in range(skip, len(plans)):
-                if number % self.devices.processes == self.devices.process:
-                    yield plans[number]
-            skip = max(skip - len(plans), 0)
+            if not plans:
+                raise DataError("training batches", "none", "at least one", "give training data")
+            for plan in plans:
+                mine = number % self.devices.processes == self.devices.process
+                if mine and number >= self.position.batches:
+                    yield plan
+                number += 1
             epoch += 1
 
     def _step(self, step: int, plans: list[Any]) -> Loss:
@@ -129,102 +147,67 @@ class _Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        totals = []
-        for number, plan in enumerate(plans):
-            with self.devices.synchronized(self.wrapped, last=number == len(plans) - 1):
-                loss: Loss = self.wrapped(**self.devices.move(self.task.collate(plan)))
-                self.devices.backward(loss.total)
-            totals.append(torch.stack((loss.total.detach().float(), loss.weight.float())))
-        total, weight = self.devices.sum(torch.stack(totals).sum(0)).unbind()
+        losses = [
+            self._gradients(plan, last=number == len(plans))
+            for number, plan in enumerate(plans, start=1)
+        ]
+        total, weight = self.devices.sum(torch.stack(losses).sum(0)).unbind()
         if not torch.isfinite(total):
             raise NonFiniteLoss(f"the loss is {float(total)} at step {step}")
         self.devices.step(self.optimizer, self.devices.processes / weight, self.recipe.clip_norm)
-        self._update_average(step)
+        self.average.update(step)
         return Loss(total, weight)
 
-    def _update_average(self, step: int) -> None:
-        if not self.average:
+    def _gradients(self, plan: Any, *, last: bool) -> Tensor:
+        """Add a batch's gradients to the parameters', and give its loss and weight."""
+        with self.devices.synchronized(self.wrapped, last=last):
+            with self.devices.autocast():
+                loss: Loss = self.wrapped(**self.devices.move(self.task.collate(plan)))
+            self.devices.backward(loss.total)
+        return torch.stack((loss.total.detach().double(), loss.weight.double()))
+
+    def _report(self) -> None:
+        position, self.position = self.position, self.position.reported()
+        if self.log is None:
             return
-        decay = min(self.recipe.average, (1 + step) / (10 + step))
-        current = self.objective.state_dict()
-        names = [name for name, value in self.average.items() if value.is_floating_point()]
-        torch._foreach_lerp_(
-            [self.average[name] for name in names], [current[name] for name in names], 1 - decay
+        self.log.write(
+            position.step,
+            loss=position.mean_loss,
+            learning_rate=self.recipe.rate(position.step),
+            rate=position.rate,
+            seconds=position.seconds,
+        )
+        seconds_a_step = position.seconds / position.step
+        self.notify(
+            Progress(
+                step=position.step,
+                steps=self.recipe.steps,
+                loss=position.mean_loss,
+                rate=position.rate,
+                rate_unit=f"{self.task.rate_unit}/s",
+                seconds_left=seconds_a_step * (self.recipe.steps - position.step),
+            )
         )
 
-    def _report(self, window: "_Window") -> None:
-        seconds_a_step = self.position.seconds / self.position.step
-        left = seconds_a_step * (self.recipe.steps - self.position.step)
-        if self.log is not None:
-            self.log.write(
-                self.position.step,
-                loss=window.loss,
-                learning_rate=self.recipe.rate(self.position.step),
-                rate=window.rate,
-                seconds=self.position.seconds,
-            )
-            self.notify(
-                Progress(
-                    step=self.position.step,
-                    steps=self.recipe.steps,
-                    loss=window.loss,
-                    rate=window.rate,
-                    rate_unit=f"{self.task.rate_unit}/s",
-                    seconds_left=left,
-                )
-            )
-
     def _monitor(self) -> None:
-        with self._averaged():
+        """Look at the weights that would be evaluated; the training goes on as if nobody had."""
+        self.objective.eval()
+        with self.average.installed(), torch.no_grad():
             values = self.task.monitor(self.objective)
+        self.objective.train()
         if self.log is not None:
             self.log.write(self.position.step, seconds=self._seconds(), **values)
 
-    @contextmanager
-    def _averaged(self) -> Iterator[None]:
-        """Evaluate with the averaged weights, then train on with the current ones."""
-        current = _copy(self.objective) if self.average else {}
-        self.use_average()
-        self.objective.eval()
-        with torch.no_grad():
-            yield
-        if current:
-            self.objective.load_state_dict(current)
-        self.objective.train()
-
     def _save(self) -> None:
+        # A finite loss may have a gradient that is not; the checkpoint from before is still good.
+        if not all(torch.isfinite(weight).all() for weight in self.objective.parameters()):
+            raise NonFiniteLoss(f"weights are not finite after step {self.position.step}")
         if self.devices.is_main:
-            checkpoint.save(
-                self.folder, self.position, self.objective, self.optimizer, self.average
-            )
+            checkpoint.save(self.folder, self.position, self.trained)
         self.devices.wait()
 
     def _seconds(self) -> float:
         return time.perf_counter() - self.started
-
-
-class _Window:
-    """The mean loss and the speed since the last report."""
-
-    def __init__(self) -> None:
-        self.total = self.weight = 0.0
-        self.started = time.perf_counter()
-
-    def add(self, loss: Loss) -> None:
-        self.total += float(loss.total)
-        self.weight += float(loss.weight)
-
-    @property
-    def loss(self) -> float:
-        return self.total / self.weight if self.weight else math.nan
-
-    @property
-    def rate(self) -> float:
-        return self.weight / (time.perf_counter() - self.started)
-
-
-def _copy(module: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in module.state_dict().items()}
 
 
 def _optimizer(recipe: Recipe, module: nn.Module) -> torch.optim.Optimizer:
@@ -244,5 +227,3 @@ def _optimizer(recipe: Recipe, module: nn.Module) -> torch.optim.Optimizer:
         weight_decay=recipe.weight_decay,
         fused=True,
     )
-
-

@@ -27,8 +27,8 @@ class Steps(Spec):
     """
 
     kind: Literal["steps"] = "steps"
-    milestones: tuple[float, ...] = (8 / 12, 11 / 12)
-    decay: float = 0.1
+    milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (8 / 12, 11 / 12)
+    decay: float = Field(default=0.1, gt=0)
 
     def factor(self, step: int, warmup: int, steps: int) -> float:  # noqa: ARG002
         """What multiplies the peak rate after the warm-up."""
@@ -50,6 +50,7 @@ class Polynomial(Spec):
         return max(1 - progress, 0.0) ** self.power
 
 
+Fraction = Annotated[float, Field(ge=0, lt=1)]
 Schedule = Annotated[InverseSqrt | Steps | Polynomial, Field(discriminator="kind")]
 
 
@@ -59,11 +60,11 @@ class Recipe(Spec):
     steps: int = Field(default=100_000, ge=1)
     """Optimizer steps."""
     optimizer: Literal["adam", "sgd"] = "adam"
-    betas: tuple[float, float] = (0.9, 0.98)
+    betas: tuple[Fraction, Fraction] = (0.9, 0.98)
     """Adam's averaging factors."""
-    epsilon: float = 1e-9
+    epsilon: float = Field(default=1e-9, gt=0)
     """Adam's lower bound on the root of the second moment."""
-    momentum: float = 0.9
+    momentum: Fraction = 0.9
     """SGD's momentum."""
     weight_decay: float = Field(default=0.0, ge=0)
     """Decoupled for Adam, added to the gradient for SGD."""
@@ -79,7 +80,7 @@ class Recipe(Spec):
     """Batches whose gradients are summed into one step, per process."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """What autocast computes in; parameters and optimizer stay in float32."""
-    average: float = Field(default=0.0, ge=0, lt=1)
+    average: Fraction = 0.0
     """Decay of the exponential moving average of the weights that is evaluated; 0 for none."""
     report_every: int = Field(default=50, ge=1)
     """Steps between lines of metrics.jsonl."""

@@ -1,0 +1,35 @@
+# make study   install into .venv and run the default study, ending with its table and HTML report
+# make test    install into .venv and run every check and test
+# make check   lint, types and the fast tests
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := $(abspath runs/numerals_terms)
+
+.PHONY: study test check lint clean
+
+$(BIN)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+study: $(BIN)/.installed
+	$(BIN)/quatrain study run studies/numerals_terms.py --out $(RUN)
+
+lint: $(BIN)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+# The run-time shape checks cannot be compiled, so what compiles a graph runs without them.
+test: lint
+	$(BIN)/pytest -n 2 -m "not compile"
+	$(BIN)/pytest -n 2 -m compile
+
+check: lint
+	$(BIN)/pytest -n 2 -m "not compile and not slow"
+
+clean:
+	rm -rf $(VENV) runs

@@ -1,0 +1,57 @@
+"""Where a training stands: everything that changes from step to step and is no tensor.
+
+    Position()                                            before the first step
+    .advanced(total=8.0, weight=4.0, batches=1, seconds=0.5)   after a step
+    .mean_loss, .rate                                     2.0 a token, 8.0 tokens a second
+    .reported()                                           the next means begin here
+
+It travels in the checkpoint, so that a resumed training writes the very lines of the log that an
+unbroken one writes, even when the checkpoint fell between two of them.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Position:
+    """Progress of a training, and what has gathered since the last line of its log."""
+
+    step: int = 0
+    """Optimizer steps done."""
+    batches: int = 0
+    """Batches consumed, by all processes."""
+    seconds: float = 0.0
+    """Time spent, over all sittings."""
+    total: float = 0.0
+    """Sum of the loss since the last line."""
+    weight: float = 0.0
+    """What the loss summed over since the last line."""
+    since: float = 0.0
+    """The seconds at the last line."""
+
+    def advanced(self, *, total: float, weight: float, batches: int, seconds: float) -> "Position":
+        """One step further, `seconds` being the time spent until now."""
+        return replace(
+            self,
+            step=self.step + 1,
+            batches=self.batches + batches,
+            seconds=seconds,
+            total=self.total + total,
+            weight=self.weight + weight,
+        )
+
+    def reported(self) -> "Position":
+        """The same place, with the means beginning anew."""
+        return replace(self, total=0.0, weight=0.0, since=self.seconds)
+
+    @property
+    def mean_loss(self) -> float:
+        """The loss a token (or whatever the weight counts) since the last line."""
+        return self.total / self.weight if self.weight else math.nan
+
+    @property
+    def rate(self) -> float:
+        """Weight a second since the last line."""
+        elapsed = self.seconds - self.since
+        return self.weight / elapsed if elapsed > 0 else 0.0
