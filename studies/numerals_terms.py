@@ -41,9 +41,9 @@ def translation(self_attention: str, cross: str) -> TranslationSpec:
             cross=parse_mixer(cross, HEADS),
         ),
         recipe=Recipe(
-            steps=300,
+            steps=250,
             learning_rate=4e-3,
-            warmup_steps=50,
+            warmup_steps=40,
             schedule=Polynomial(power=1.0),
             clip_norm=1.0,
             report_every=10,

@@ -51,6 +51,14 @@ def test_a_failed_run_makes_the_exit_status_1_of_run_and_status(call, write_stud
     assert "1 failed, 1 done" in status.output
 
 
+def test_missing_data_is_one_sentence_and_exit_status_2(call, write_study, out):
+    path = write_study("[cell('a', trouble='data'), cell('b')]", "(0,)")
+    refused = call("run", path, "--out", out, "--workers", "1")
+    assert refused.exit_code == 2
+    assert "Error: data is" in refused.output
+    assert "Differences" not in refused.output
+
+
 def test_the_command_line_selects_cells_and_seeds(call, write_study, out):
     path = write_study("[cell('a'), cell('b', weight=2)]")
     call("run", path, "--out", out, "--cells", "b", "--seeds", "4")

@@ -19,7 +19,7 @@ def test_a_study_without_a_finished_run_still_reports(store, tmp_path):
         path.unlink()
     files = write_report(store, tmp_path / "out")
     assert "No finished run" in files.svg.read_text()
-    assert "of 3 runs, 3 absent" in files.markdown.read_text()
+    assert "runs still to be done: self/1111" in files.markdown.read_text()
     assert "no seed finished in both" in files.html.read_text()
 
 

@@ -135,3 +135,15 @@ def test_the_names_of_reasons_are_those_of_the_real_classes():
 
     assert reason_of(NonFiniteLoss("nan")) == "non-finite loss"
     assert reason_of(torch.OutOfMemoryError("full")) == "out of memory"
+
+
+def test_the_checkpoint_goes_once_there_is_a_record(run, store):
+    from quatrain.training import checkpoint
+
+    def train(task, folder, *, seed, device, notify):
+        (folder / checkpoint.NAME).touch()
+        return SimpleNamespace(objective=seed, steps=1, seconds=0.1)
+
+    perform(run, Site(**{**vars(site(store)), "train": train}), retry=False, notify=lambda _: None)
+    assert store.state(run.identity) is RunState.DONE
+    assert not (store.folder(run.identity) / checkpoint.NAME).exists()

@@ -205,6 +205,14 @@ def test_data_that_is_missing_is_told_and_not_kept_as_a_failure(write_study, com
     assert len(run_study(path, out, data=out, command=command).done) == 1
 
 
+def test_after_a_failure_from_outside_no_further_run_is_begun(write_study, command, out):
+    path = write_study("[cell('a', trouble='data'), cell('b'), cell('c', weight=2)]", seeds="(0,)")
+    summary = run_study(path, out, workers=1, command=command)
+    assert summary.obstacle is summary.failed[0]
+    assert [event.label for event in summary.closed] == ["one/a seed 0"]
+    assert len(run_study(path, out, data=out, command=command).done) == 3
+
+
 def test_a_changed_spec_under_an_old_folder_is_refused_and_nothing_is_lost(
     write_study, command, out
 ):

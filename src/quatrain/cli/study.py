@@ -4,6 +4,7 @@ The command line selects cells and places them on the machine. What a cell is, t
 hyper-parameter, stands in the study file.
 """
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -97,7 +98,7 @@ def run(
     """Do the runs that are not done yet, then report.
 
     Safe to stop and to start again: done runs are skipped and stopped ones resume. The exit
-    status is 1 if any run failed.
+    status is 1 if any run failed, and 2 if the data or the disk kept runs from being begun.
 
     Example: quatrain study run studies/numerals_terms.py --cells "encoder-decoder/*"
     """
@@ -236,6 +237,9 @@ def _conclude(console: Console, folder: Path, summary: RunSummary) -> None:
     from quatrain.report.write import write_report
     from quatrain.results import ResultStore
 
+    if summary.obstacle is not None:
+        print(f"Error: {summary.obstacle.message}", file=sys.stderr)
+        raise typer.Exit(2)
     store = ResultStore(folder)
     files = write_report(store, folder / "report")
     print_report(console, store)

@@ -10,6 +10,7 @@ Shapes: b batch, s source tokens, t target tokens, c width, v vocabulary.
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 from jaxtyping import Bool, Float, Int
 from pydantic import Field, field_validator
@@ -142,7 +143,9 @@ class Translator(nn.Module):
     def start(self, source: Int[Tensor, "b s"]) -> DecodingState:
         """Encode `source` and prepare to decode its first target token."""
         memory, padding = self.encode(source)
-        return DecodingState(tuple(layer.start(memory) for layer in self.decoder), padding, 0)
+        return DecodingState(
+            tuple(layer.start(memory) for layer in self._decoder_layers()), padding, 0
+        )
 
     def step(
         self, tokens: Int[Tensor, " b"], state: DecodingState
@@ -150,8 +153,11 @@ class Translator(nn.Module):
         """Logits of the token after `tokens`, the tokens at the state's position."""
         x = self.embed(tokens[:, None])
         layers = []
-        for layer, layer_state in zip(self.decoder, state.layers, strict=True):
-            x, layer_state = layer.step(x, layer_state, state.position, state.padding)
-            layers.append(layer_state)
+        for layer, layer_state in zip(self._decoder_layers(), state.layers, strict=True):
+            x, after = layer.step(x, layer_state, state.position, state.padding)
+            layers.append(after)
         logits = self.project(self.decoder_norm(x))[:, 0]
         return logits, DecodingState(tuple(layers), state.padding, state.position + 1)
+
+    def _decoder_layers(self) -> list[DecoderLayer]:
+        return cast("list[DecoderLayer]", list(self.decoder))

@@ -4,6 +4,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from quatrain.ops.dropout import dropout
+from quatrain.specs import SpecError
 
 
 class Dropout(nn.Module):
@@ -14,6 +15,8 @@ class Dropout(nn.Module):
 
     def __init__(self, rate: float) -> None:
         super().__init__()
+        if not 0 <= rate < 1:
+            raise SpecError("dropout", rate, "at least 0 and below 1", "use 0 to drop nothing")
         self.rate = rate
 
     def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:

@@ -8,15 +8,15 @@
 Shapes: b batch, q queries, k keys, c channels, h heads, d width of a head, t tokens so far.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
+from quatrain.nn.attention_state import Explanation, KeyValueState
 from quatrain.ops.attend import Method, attend
 from quatrain.ops.attend.reference import attention_weights
 from quatrain.ops.positions import Grid, sinusoid
@@ -59,19 +59,6 @@ class AttentionSpec(Spec):
         return GeneralizedAttention(self, channels, ndim, key_channels)
 
 
-@dataclass(frozen=True)
-class KeyValueState:
-    """What step-by-step decoding remembers: the projected keys and values so far."""
-
-    value: Float[Tensor, "b h t d"]
-    key: Float[Tensor, "b h t d"] | None = None
-
-    def select(self, rows: Int[Tensor, " n"]) -> "KeyValueState":
-        """The state of the chosen batch rows, in that order."""
-        key = None if self.key is None else self.key[rows]
-        return KeyValueState(self.value[rows], key)
-
-
 class GeneralizedAttention(nn.Module):
     r"""Multi-head attention whose logits are the chosen terms of
 
@@ -88,7 +75,7 @@ class GeneralizedAttention(nn.Module):
     Differs: the encodings of the axes of a map are projected separately, summed, and divided by
         the root of 2, as in the released vision code, which equals the variance of the paper's
         concatenation; the output projection has a bias, as there.
-    """  # noqa: D400, D415 - the sentence continues in the formula
+    """  # noqa: D415 - the sentence continues in the formula
 
     sequence_wavelength: ClassVar[float] = 10_000.0
     map_wavelength: ClassVar[float] = 1_000.0
@@ -98,8 +85,9 @@ class GeneralizedAttention(nn.Module):
     ) -> None:
         super().__init__()
         _check_widths(spec, channels, ndim)
-        self.spec, self.channels, self.ndim = spec, channels, ndim
         key_channels = channels if key_channels is None else key_channels
+        self.spec, self.channels, self.ndim = spec, channels, ndim
+        self.key_channels = key_channels
         terms, width = spec.terms, channels // spec.heads
         scaled = ndim == 1 if spec.scaled is None else spec.scaled
         self.scale = width**-0.5 if scaled else 1.0
@@ -125,8 +113,8 @@ class GeneralizedAttention(nn.Module):
 
     def reset_parameters(self) -> None:
         """Projections of variance 1 / inputs, biases u and v of variance 1 / (6 d)."""
-        for layer in (self.query, self.key, self.value, *self.position, self.output):
-            if layer is not None:
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear):
                 nn.init.kaiming_uniform_(layer.weight, a=1)
         nn.init.zeros_(self.output.bias)
         bound = (2 * self.channels // self.spec.heads) ** -0.5
@@ -136,14 +124,14 @@ class GeneralizedAttention(nn.Module):
 
     def forward(
         self,
-        query: Float[Tensor, "b *shape"],
-        key: Float[Tensor, "b *key_shape"] | None = None,
+        query: Float[Tensor, "*shape"],
+        key: Float[Tensor, "*key_shape"] | None = None,
         *,
         causal: bool = False,
         key_padding_mask: Bool[Tensor, "b k"] | None = None,
         attend_mask: Bool[Tensor, "..."] | None = None,
         method: Method = "auto",
-    ) -> Float[Tensor, "b *shape"]:
+    ) -> Float[Tensor, "*shape"]:
         """Attend from `query` to `key` (default: to itself).
 
         Args:
@@ -163,13 +151,13 @@ class GeneralizedAttention(nn.Module):
 
     def explain(
         self,
-        query: Float[Tensor, "b *shape"],
-        key: Float[Tensor, "b *key_shape"] | None = None,
+        query: Float[Tensor, "*shape"],
+        key: Float[Tensor, "*key_shape"] | None = None,
         *,
         causal: bool = False,
         key_padding_mask: Bool[Tensor, "b k"] | None = None,
         attend_mask: Bool[Tensor, "..."] | None = None,
-    ) -> "Explanation":
+    ) -> Explanation:
         """The weights of this attention and the logits of each of its terms, for these inputs."""
         operands, grid, support = self._prepare(query, key, causal, key_padding_mask, attend_mask)
         terms = self.spec.terms
@@ -202,6 +190,7 @@ class GeneralizedAttention(nn.Module):
         key_padding_mask: Bool[Tensor, "b k"] | None = None,
     ) -> Float[Tensor, "b 1 c"]:
         """Attend from one query at `position` to remembered keys that begin at position 0."""
+        self._check_stepwise()
         grid = Grid((1,), (state.value.shape[2],), first_query=position)
         support = Support(window=self.spec.window, key_padding_mask=key_padding_mask)
         operands = self._operands(query, state, grid)
@@ -216,6 +205,7 @@ class GeneralizedAttention(nn.Module):
         Only offsets matter, so the keys still remembered are numbered from 0 and the query is
         the last of them; whatever a window has dropped needs no place.
         """
+        self._check_stepwise()
         state = self.remember(query, state)
         last = state.value.shape[2] - 1
         grid = Grid((1,), (last + 1,), first_query=last)
@@ -224,15 +214,15 @@ class GeneralizedAttention(nn.Module):
 
     def _prepare(
         self,
-        query: Float[Tensor, "b *shape"],
-        key: Float[Tensor, "b *key_shape"] | None,
+        query: Float[Tensor, "*shape"],
+        key: Float[Tensor, "*key_shape"] | None,
         causal: bool,
         key_padding_mask: Bool[Tensor, "b k"] | None,
         attend_mask: Bool[Tensor, "..."] | None,
     ) -> tuple[Operands, Grid, Support]:
         key = query if key is None else key
-        self._check(query, "query")
-        self._check(key, "key")
+        self._check(query, "query", query.shape[0], self.channels)
+        self._check(key, "key", query.shape[0], self.key_channels)
         stride = self.spec.key_stride
         queries = _sizes(query, self.ndim)
         if stride > 1 and self.ndim == 2:
@@ -260,9 +250,8 @@ class GeneralizedAttention(nn.Module):
         )
 
     def _relative(self, layer: nn.Module, grid: Grid, axis: int) -> Float[Tensor, "h l d"]:
-        weight = layer.weight
-        occurring = grid.offset_range(axis)
-        offsets = torch.arange(occurring.start, occurring.stop, device=weight.device)
+        weight = self.value.weight
+        offsets = grid.occurring(axis, weight.device)
         channels = self.channels // self.ndim
         encoding = sinusoid(offsets, channels, self.wavelength, weight.dtype)
         projected = layer(encoding.to(weight.dtype)) * self.ndim**-0.5
@@ -277,24 +266,26 @@ class GeneralizedAttention(nn.Module):
         return None if layer is None else self._heads(layer(x))
 
     def _restore(
-        self, y: Float[Tensor, "b q c"], like: Float[Tensor, "b *shape"]
-    ) -> Float[Tensor, "b *shape"]:
+        self, y: Float[Tensor, "b q c"], like: Float[Tensor, "*shape"]
+    ) -> Float[Tensor, "*shape"]:
         return y if self.ndim == 1 else y.transpose(1, 2).reshape(like.shape)
 
-    def _check(self, x: Tensor, name: str) -> None:
-        if x.ndim != self.ndim + 2:
-            layout = "(B, T, C)" if self.ndim == 1 else "(N, C, H, W)"
-            raise InputError(
-                name, tuple(x.shape), layout, f"this attention was built with ndim={self.ndim}"
-            )
+    def _check(self, x: Tensor, name: str, batch: int, channels: int) -> None:
+        axis = -1 if self.ndim == 1 else 1
+        if x.ndim == self.ndim + 2 and (x.shape[0], x.shape[axis]) == (batch, channels):
+            return
+        raise InputError(
+            name,
+            tuple(x.shape),
+            f"({batch}, T, {channels})" if self.ndim == 1 else f"({batch}, {channels}, H, W)",
+            f"this attention was built with channels={self.channels}, "
+            f"key_channels={self.key_channels}, ndim={self.ndim}",
+        )
 
-
-@dataclass(frozen=True)
-class Explanation:
-    """Where an attention looked, and how much each term contributed."""
-
-    weights: Float[Tensor, "b h q k"]
-    logits: dict[Term, Float[Tensor, "b h q k"]]
+    def _check_stepwise(self) -> None:
+        if self.ndim != 1 or self.spec.key_stride > 1:
+            found = f"{self.ndim} and key_stride {self.spec.key_stride}"
+            raise SpecError("ndim", found, "1 and 1", "decode step by step on whole sequences only")
 
 
 def _check_widths(spec: AttentionSpec, channels: int, ndim: int) -> None:

@@ -48,9 +48,7 @@ class Residual(nn.Module):
         """What the sub-layer reads."""
         return self.norm(x) if self.before else x
 
-    def leave(
-        self, x: Float[Tensor, "b t c"], y: Float[Tensor, "b t c"]
-    ) -> Float[Tensor, "b t c"]:
+    def leave(self, x: Float[Tensor, "b t c"], y: Float[Tensor, "b t c"]) -> Float[Tensor, "b t c"]:
         """Add the sub-layer's output `y` to its input's stream `x`."""
         total = x + self.dropout(y)
         return total if self.before else self.norm(total)
@@ -96,8 +94,9 @@ class EncoderLayer(nn.Module):
         self, x: Float[Tensor, "b s c"], padding: Bool[Tensor, "b s"] | None
     ) -> Float[Tensor, "b s c"]:
         """Encode; `padding` is True at source padding."""
-        if self.mixer is not None:
-            mixed = self.mixer(self.residual.enter(x), key_padding_mask=padding)
+        if self.mixer is not None and self.residual is not None:
+            kept = None if padding is None else padding[:, :: self.mixer.spec.key_stride]
+            mixed = self.mixer(self.residual.enter(x), key_padding_mask=kept)
             x = self.residual.leave(x, mixed)
         return self.feed_forward(x)
 
@@ -131,7 +130,7 @@ class DecoderLayer(nn.Module):
         padding: Bool[Tensor, "b s"] | None,
     ) -> Float[Tensor, "b t c"]:
         """Decode all positions at once; `padding` is True at source padding."""
-        if self.mixer is not None:
+        if self.mixer is not None and self.residual is not None:
             x = self.residual.leave(x, self.mixer(self.residual.enter(x), causal=True))
         entered = self.cross_residual.enter(x)
         x = self.cross_residual.leave(x, self.cross(entered, memory, key_padding_mask=padding))
@@ -150,7 +149,7 @@ class DecoderLayer(nn.Module):
     ) -> tuple[Float[Tensor, "b 1 c"], LayerState]:
         """Decode the token at `position` alone."""
         past = state.past
-        if self.mixer is not None:
+        if self.mixer is not None and self.residual is not None:
             mixed, past = self.mixer.step(self.residual.enter(x), past)
             x = self.residual.leave(x, mixed)
         entered = self.cross_residual.enter(x)

@@ -11,6 +11,10 @@ Heads do not appear: h heads of width d cost what one head of width h * d costs.
 Terms that do not depend on the query are computed once for all queries, so 0010 costs one row of
 weights where 1000 costs a row for each query. A mask that differs from query to query (causal,
 window, attend mask) undoes that for the weighted sum.
+
+Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, table 1, gives the orders of growth.
+Differs: these are exact counts of what is executed; the paper's own convention is in
+`quatrain.paper.counting`.
 """
 
 from dataclasses import dataclass

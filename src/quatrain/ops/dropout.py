@@ -16,18 +16,18 @@ _LEVELS = 65536
 
 class _Masked(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, rate):  # noqa: ANN001, ANN205, D102 - autograd's signature
+    def forward(ctx, x, rate):  # noqa: ANN001, ANN205 - autograd's signature
         count = x.numel()
         bits = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-        dropped = round(rate * _LEVELS) - _LEVELS // 2
-        kept = bits.view(torch.int16)[:count].view(x.shape) >= dropped
-        factor = kept.to(x.dtype).mul_(1 / (1 - rate))
+        dropped = min(round(rate * _LEVELS), _LEVELS - 1)
+        kept = bits.view(torch.int16)[:count].view(x.shape) >= dropped - _LEVELS // 2
+        factor = kept.to(x.dtype).mul_(_LEVELS / (_LEVELS - dropped))
         ctx.save_for_backward(factor)
         return x * factor
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient):  # noqa: ANN001, ANN205, D102 - autograd's signature
+    def backward(ctx, gradient):  # noqa: ANN001, ANN205 - autograd's signature
         (factor,) = ctx.saved_tensors
         return gradient * factor, None
 

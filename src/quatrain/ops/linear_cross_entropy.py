@@ -17,7 +17,7 @@ _BLOCK = 256
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, hidden, weight, target, smoothing):  # noqa: ANN001, ANN205, D102
+    def forward(ctx, hidden, weight, target, smoothing):  # noqa: ANN001, ANN205
         wants = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
         total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
         to_hidden = torch.empty_like(hidden) if wants else None
@@ -32,7 +32,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             sums = exponentials.sum(-1, keepdim=True)
             normalizer = sums.log() + highest
             total += (normalizer - (1 - smoothing) * picked - smoothing * spread).sum()
-            if not wants:
+            if to_hidden is None or to_weight is None:
                 continue
             gradient = exponentials.div_(sums)
             if smoothing:
@@ -48,7 +48,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient):  # noqa: ANN001, ANN205, D102 - autograd's signature
+    def backward(ctx, gradient):  # noqa: ANN001, ANN205 - autograd's signature
         to_hidden, to_weight = ctx.saved_tensors
         return to_hidden * gradient.to(to_hidden.dtype), to_weight * gradient, None, None
 

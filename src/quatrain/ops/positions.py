@@ -38,7 +38,7 @@ class Grid:
     first_query: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse queries and keys of different dimensionality."""
+        """Refuse empty axes, and queries and keys of different dimensionality."""
         if len(self.queries) != len(self.keys):
             raise InputError(
                 "keys",
@@ -46,6 +46,11 @@ class Grid:
                 f"as many axes as the queries {self.queries}",
                 "give both as (T,) or both as (H, W)",
             )
+        for name, sizes in (("queries", self.queries), ("keys", self.keys)):
+            if 0 in sizes:
+                raise InputError(
+                    name, sizes, "at least one position on each axis", "leave empty inputs out"
+                )
 
     @property
     def ndim(self) -> int:
@@ -54,15 +59,22 @@ class Grid:
 
     def offset_range(self, axis: int) -> range:
         """The offsets k - q that occur along `axis`, in order."""
-        first = -(self.queries[axis] - 1) - self.first_query
-        last = (self.keys[axis] - 1) * self.key_stride - self.first_query
-        return range(first, last + 1)
+        return range(*self._offset_bounds(axis))
+
+    def occurring(self, axis: int, device: torch.device) -> Int[Tensor, " l"]:
+        """The same as a tensor; its length may stay a symbol in an exported graph."""
+        return torch.arange(*self._offset_bounds(axis), device=device)
 
     def offsets(self, axis: int, device: torch.device) -> Int[Tensor, "q_axis k_axis"]:
         """The offset k - q of each key to each query along `axis`."""
         queries = torch.arange(self.queries[axis], device=device) + self.first_query
         keys = torch.arange(self.keys[axis], device=device) * self.key_stride
         return keys[None, :] - queries[:, None]
+
+    def _offset_bounds(self, axis: int) -> tuple[int, int]:
+        first = -(self.queries[axis] - 1) - self.first_query
+        last = (self.keys[axis] - 1) * self.key_stride - self.first_query
+        return first, last + 1
 
 
 def sinusoid(
@@ -85,15 +97,13 @@ def sinusoid(
     return torch.cat((angle.sin(), angle.cos()), dim=-1)
 
 
-def align(
-    scores: Float[Tensor, "b h q l"], grid: Grid, axis: int
-) -> Float[Tensor, "b h q k"]:
+def align(scores: Float[Tensor, "b h q l"], grid: Grid, axis: int) -> Float[Tensor, "b h q k"]:
     """Lay scores by offset out as scores by key along `axis`; see the module's picture.
 
     Query number i wants the columns from (Q - 1 - i) on. In the flattened rows that is a step of
     l - 1 instead of l from row to row: a change of stride, so nothing is gathered.
     """
-    batch, heads, _, width = scores.shape
+    batch, heads, queries, width = scores.shape
     rows, reach = grid.queries[axis], (grid.keys[axis] - 1) * grid.key_stride + 1
     if rows == 1 and grid.ndim == 1:
         return scores[..., :: grid.key_stride]
@@ -109,4 +119,4 @@ def align(
         sheared = sheared.reshape(*lead, rows, width - 1)
     sheared = sheared[..., : reach : grid.key_stride]
     sheared = sheared.transpose(2, 3) if across else sheared
-    return sheared.reshape(batch, heads, -1, grid.keys[axis])
+    return sheared.reshape(batch, heads, queries, grid.keys[axis])

@@ -6,7 +6,7 @@ Shapes: b batch, h heads, q queries, k keys. Masks are broadcast over every axis
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from quatrain.ops.positions import Grid
@@ -34,9 +34,20 @@ class Support:
     key_padding_mask: Bool[Tensor, "b k"] | None = None
     attend_mask: Bool[Tensor, "..."] | None = None
 
-    def mask(self, grid: Grid, device: torch.device) -> Bool[Tensor, "#b #h #q k"] | None:
-        """One mask, True where a query may attend to a key; None where nothing is excluded."""
-        parts = [self._structure(grid, device), self._padding(grid), self._attend(grid)]
+    def mask(
+        self, grid: Grid, value: Float[Tensor, "b h k e"]
+    ) -> Bool[Tensor, "#b #h #q k"] | None:
+        """One mask, True where a query may attend to a key; None where nothing is excluded.
+
+        Raises:
+            InputError: if a mask fits neither the grid nor the batch and heads of `value`.
+        """
+        batch, heads = value.shape[:2]
+        parts = [
+            self._structure(grid, value.device),
+            self._padding(grid, batch),
+            self._attend(grid, batch, heads),
+        ]
         given = [part for part in parts if part is not None]
         if not given:
             return None
@@ -67,32 +78,41 @@ class Support:
             return (offsets <= 0) & (offsets > -self.window)
         return offsets.abs() <= self.window // 2
 
-    def _padding(self, grid: Grid) -> Bool[Tensor, "b 1 1 k"] | None:
-        if self.key_padding_mask is None:
+    def _padding(self, grid: Grid, batch: int) -> Bool[Tensor, "#b 1 1 k"] | None:
+        mask = self.key_padding_mask
+        if mask is None:
             return None
         keys = _count(grid.keys)
-        if self.key_padding_mask.shape[-1] != keys:
+        if mask.dtype != torch.bool or mask.ndim != 2 or not _fits(mask.shape, (batch, keys)):
             raise InputError(
                 "key_padding_mask",
-                tuple(self.key_padding_mask.shape),
-                f"(batch, {keys}), one entry for each key",
+                f"{mask.dtype} of shape {tuple(mask.shape)}",
+                f"booleans of shape ({batch}, {keys}), one for each key",
                 "pass True at padding; with a key stride, give the mask of the strided keys",
             )
-        return ~self.key_padding_mask[:, None, None, :]
+        return ~mask[:, None, None, :]
 
-    def _attend(self, grid: Grid) -> Bool[Tensor, "#b #h #q k"] | None:
+    def _attend(self, grid: Grid, batch: int, heads: int) -> Bool[Tensor, "#b #h #q k"] | None:
         mask = self.attend_mask
         if mask is None:
             return None
-        expected = (_count(grid.queries), _count(grid.keys))
-        if mask.dtype != torch.bool or mask.ndim not in (2, 3, 4) or mask.shape[-2:] != expected:
+        queries, keys = _count(grid.queries), _count(grid.keys)
+        by_rank = {2: (queries, keys), 3: (batch, queries, keys), 4: (batch, heads, queries, keys)}
+        expected = by_rank.get(mask.ndim)
+        if mask.dtype != torch.bool or expected is None or not _fits(mask.shape, expected):
             raise InputError(
                 "attend_mask",
                 f"{mask.dtype} of shape {tuple(mask.shape)}",
-                f"booleans of shape [batch, [heads,]] {expected[0]}, {expected[1]}",
+                " or ".join(str(shape) for shape in by_rank.values()) + ", as booleans",
                 "pass True where a query may attend to a key",
             )
         return mask[:, None] if mask.ndim == 3 else mask[(None,) * (4 - mask.ndim)]
+
+
+def _fits(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
+    """Whether a mask has the keys, and on every other axis the size or 1."""
+    lead = zip(shape[:-1], expected[:-1], strict=True)
+    return shape[-1] == expected[-1] and all(size in (1, wanted) for size, wanted in lead)
 
 
 def _count(sizes: tuple[int, ...]) -> int:

@@ -35,7 +35,7 @@ class Operands:
     key: Float[Tensor, "b h k d"] | None = None
     key_bias: Float[Tensor, "h d"] | None = None
     position_bias: Float[Tensor, "h d"] | None = None
-    relative: tuple[Float[Tensor, "h l d"], ...] = ()
+    relative: tuple[Float[Tensor, "h _ d"], ...] = ()
     scale: float = 1.0
 
 
@@ -72,9 +72,7 @@ def position_tables(
     return tables
 
 
-def logits(
-    terms: Term, operands: Operands, grid: Grid
-) -> Float[Tensor, "#b #h #q #k"]:
+def logits(terms: Term, operands: Operands, grid: Grid) -> Float[Tensor, "#b #h #q #k"]:
     """The sum of the logits of `terms`, with size 1 on the axes it does not depend on.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 8.
@@ -99,10 +97,10 @@ def _outer_sum(tables: list[Float[Tensor, "b h q k_axis"]]) -> Float[Tensor, "b 
 def _asks(
     query: Float[Tensor, "b h q d"] | None, bias: Float[Tensor, "h d"] | None, scale: float
 ) -> Float[Tensor, "#b h #q d"] | None:
-    if query is None and bias is None:
-        return None
-    if query is None:
+    if query is not None:
+        asks = query if bias is None else query + bias[:, None, :]
+    elif bias is not None:
         asks = bias[None, :, None, :]
     else:
-        asks = query if bias is None else query + bias[:, None, :]
+        return None
     return asks if scale == 1.0 else asks * scale

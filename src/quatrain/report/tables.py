@@ -175,11 +175,12 @@ def _verdict(comparison: ManifestComparison, summary: Summary) -> str:
 
 
 def _missing(rows: tuple[ReportRow, ...]) -> list[str]:
-    return [
-        f"{row.group}, {row.cell}: of {row.seeds_planned} runs, {row.state}"
-        for row in rows
-        if row.seeds_done < row.seeds_planned
-    ]
+    """A sentence for each cell with failed runs, and one for all that are only not done yet."""
+    unfinished = [row for row in rows if row.seeds_done < row.seeds_planned]
+    failed = [row for row in unfinished if RunState.FAILED.value in row.state]
+    waiting = [f"{row.group}/{row.cell}" for row in unfinished if row not in failed]
+    notes = [f"{row.group}, {row.cell}: of {row.seeds_planned} runs, {row.state}" for row in failed]
+    return [*notes, f"runs still to be done: {', '.join(waiting)}"] if waiting else notes
 
 
 def _unlike_machines(study: StudyRuns) -> list[str]:

@@ -6,6 +6,8 @@
      ├─ DataError         a file or folder of the user's that cannot be used as data
      ├─ StudyError        a study file, a cell name or a run folder that cannot be used
      └─ StoredFileError   a file that quatrain wrote (record, checkpoint) and that is damaged now
+
+The command line prints that sentence; whoever calls the library finds its parts as attributes.
 """
 
 

@@ -6,7 +6,7 @@ paths, no devices. Two specs are the same experiment exactly when their identiti
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -21,7 +21,11 @@ class Spec(BaseModel):
     """
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        use_attribute_docstrings=True,
+        allow_inf_nan=False,  # JSON has neither
     )
     revision: ClassVar[int] = 1
 
@@ -51,11 +55,14 @@ class Spec(BaseModel):
 
 
 def canonical(spec: Spec) -> dict[str, Any]:
-    """The fields that differ from their defaults, with the class name and revision, nested."""
+    """The fields that differ from their defaults, with the class name and revision, nested.
+
+    A field that holds a spec is written out even at its default: the revision inside counts.
+    """
     stated = {
         name: _canonical_value(value)
         for name, value in spec
-        if value != type(spec).model_fields[name].default
+        if isinstance(value, Spec) or value != type(spec).model_fields[name].default
     }
     return {"spec": type(spec).__name__, "revision": spec.revision, **stated}
 
@@ -71,7 +78,7 @@ def _canonical_value(value: object) -> Any:
     if isinstance(value, Spec):
         return canonical(value)
     if isinstance(value, tuple):
-        return [_canonical_value(item) for item in value]
+        return [_canonical_value(item) for item in cast("tuple[object, ...]", value)]
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return str(value)

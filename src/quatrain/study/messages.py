@@ -49,6 +49,8 @@ class Event:
     text: str = ""
     reason: str = ""
     message: str = ""
+    outside: bool = False
+    """Whether a failure's cause lies outside the run, where the next runs would meet it too."""
 
     def to_line(self) -> str:
         """One line of JSON, with its end of line."""

@@ -1,9 +1,10 @@
 """One run from beginning to end, inside its folder.
 
     claim the folder -> spec.json -> open the task -> train -> evaluate -> count -> record.json
+                                                          (then the checkpoint goes)
 
 What goes wrong in the run becomes failure.json and a `failed` event; the worker lives on. What
-is wrong around it (no such data, a full disk) is told and not kept, because the next
+is wrong outside it (no such data, a full disk) is told and not kept, because the next
 `study run` should simply try again.
 """
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 Reason = Literal["error", "non-finite loss", "out of memory", "killed"]
 KILLED: Reason = "killed"
+CHECKPOINT = "checkpoint.safetensors"
+"""What training resumes from: of no use, and larger than the model, once there is a record."""
 
 _REASONS: dict[str, Reason] = {
     "NonFiniteLoss": "non-finite loss",
@@ -137,13 +140,20 @@ def _guarded(run: Run, site: Site, notify: Callable[[Event], None]) -> Event:
             traceback=traceback.format_exc(),
             step=latest.step,
         )
-        if not _surrounding(error):
+        outside = _outside(error)
+        if not outside:
             site.store.write_failure(run.identity, failure)
-        return replace(latest, kind="failed", reason=failure.reason, message=failure.message)
+        return replace(
+            latest,
+            kind="failed",
+            reason=failure.reason,
+            message=failure.message,
+            outside=outside,
+        )
     return replace(latest, kind="done")
 
 
-def _surrounding(error: Exception) -> bool:
+def _outside(error: Exception) -> bool:
     """Whether the run is not at fault, but its data, its disk, or a damaged file in its folder."""
     return isinstance(error, DataError | StoredFileError | OSError) or isinstance(
         error.__cause__, OSError
@@ -178,6 +188,7 @@ def _carry_out(run: Run, site: Site, notify: Callable[[Event], None]) -> None:
     notify(replace(latest, text="evaluating"))
     evaluation = task.evaluate(result.objective, folder)
     site.store.write_record(_record(run, site, task, result, evaluation))
+    (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def event_of(run: Run, progress: "Progress") -> Event:

@@ -4,7 +4,8 @@
 
 Calling it again is always right: done runs are skipped, paused ones resume from their checkpoint,
 failed ones are left alone unless a retry is asked for. Two runners on one folder share the work:
-the lock in each run folder decides who has it.
+the lock in each run folder decides who has it. After a failure whose cause lies outside the
+run (no such data, a full disk) no further run is begun.
 """
 
 import time
@@ -48,6 +49,11 @@ class RunSummary:
     def skipped(self) -> list[Event]:
         """Runs that had been finished before, or by another process."""
         return [event for event in self.closed if event.kind == "skipped"]
+
+    @property
+    def obstacle(self) -> Event | None:
+        """The failure that kept the rest from being begun, if there was one."""
+        return next((event for event in self.closed if event.outside), None)
 
     @property
     def failed(self) -> list[Event]:
@@ -214,3 +220,6 @@ class _Dispatch:
             return
         self._summary.closed.append(event)
         self._notify(event)
+        if event.outside:
+            self._waiting.clear()
+            self._held.clear()

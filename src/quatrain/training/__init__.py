@@ -1,5 +1,6 @@
 """One loop for every task: recipe, schedule, checkpoints, devices."""
 
+from quatrain.training.checkpoint import load_model, save_model
 from quatrain.training.loop import NonFiniteLoss, TrainingResult, train
 from quatrain.training.recipe import InverseSqrt, Polynomial, Recipe, Steps
 from quatrain.training.task import Evaluation, Loss, Progress, Task
@@ -15,5 +16,7 @@ __all__ = [
     "Steps",
     "Task",
     "TrainingResult",
+    "load_model",
+    "save_model",
     "train",
 ]

@@ -6,7 +6,6 @@ average <- d average + (1 - d) weights,    d = min(decay, (1 + step) / (10 + ste
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
 from torch import Tensor, nn
 
 
@@ -25,12 +24,11 @@ class MovingAverage:
         """Take in the weights after `step`; whole numbers are copied, not averaged."""
         decay = min(self.decay, (1 + step) / (10 + step))
         current = self.module.state_dict()
-        smooth = [name for name, value in self.tensors.items() if value.is_floating_point()]
-        if smooth:
-            averages = [self.tensors[name] for name in smooth]
-            torch._foreach_lerp_(averages, [current[name] for name in smooth], 1 - decay)
-        for name in self.tensors.keys() - set(smooth):
-            self.tensors[name].copy_(current[name])
+        for name, average in self.tensors.items():
+            if average.is_floating_point():
+                average.lerp_(current[name], 1 - decay)
+            else:
+                average.copy_(current[name])
 
     def install(self) -> None:
         """Put the average into the module."""

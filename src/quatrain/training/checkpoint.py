@@ -83,8 +83,10 @@ def load(folder: Path, trained: Trained) -> Position:
         _restore_optimizer(trained.optimizer, parts["optimizer"])
         if scale:
             trained.scaler.load_state_dict(scale)
+    except torch.OutOfMemoryError:
+        raise
     except _DAMAGE as error:
-        raise _damaged("checkpoint", path, error) from error
+        raise _damaged(path, error, "delete this file to train from the beginning") from error
     _check_data(path, data, trained.data)
     return position
 
@@ -107,8 +109,10 @@ def load_model(folder: Path, model: nn.Module) -> None:
     path = folder / MODEL
     try:
         model.load_state_dict(_read(path)[0])
+    except torch.OutOfMemoryError:
+        raise
     except _DAMAGE as error:
-        raise _damaged("trained model", path, error) from error
+        raise _damaged(path, error, "move the run's folder away and train again") from error
 
 
 def seed_step(seed: int, step: int, process: int) -> None:
@@ -158,10 +162,9 @@ def _restore_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
-def _damaged(field: str, path: Path, error: Exception) -> StoredFileError:
+def _damaged(path: Path, error: Exception, remedy: str) -> StoredFileError:
     reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
-    remedy = "delete this file to train the run from its beginning"
-    return StoredFileError(field, str(path), f"a whole file of this run ({reason})", remedy)
+    return StoredFileError(path.stem, str(path), f"a whole file of this run ({reason})", remedy)
 
 
 def _check_data(path: Path, then: Any, now: dict[str, str]) -> None:

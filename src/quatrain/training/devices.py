@@ -7,6 +7,7 @@ in different precisions can follow each other in one process.
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from typing import cast
 
 import torch
 from accelerate import Accelerator
@@ -45,7 +46,7 @@ class Devices:
         """The batch, on this process's device."""
         return {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
 
-    def autocast(self) -> AbstractContextManager[None]:
+    def autocast(self) -> AbstractContextManager[object]:
         """Compute in the training's precision."""
         if self._autocast is None:
             return nullcontext()
@@ -69,8 +70,9 @@ class Devices:
         """
         self.scaler.unscale_(optimizer)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        torch._foreach_mul_(gradients, factor.to(gradients[0].dtype))
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad.mul_(factor)
         if clip_norm is not None:
             nn.utils.clip_grad_norm_(parameters, clip_norm)
         self.scaler.step(optimizer)
@@ -78,7 +80,7 @@ class Devices:
 
     def sum(self, values: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
         """The sum over processes."""
-        return self._accelerator.reduce(values, "sum")
+        return cast("Tensor", self._accelerator.reduce(values, "sum"))
 
     def wait(self) -> None:
         """Let every process come this far."""

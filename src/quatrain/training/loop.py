@@ -30,7 +30,7 @@ from quatrain.training.recipe import Recipe
 from quatrain.training.task import Loss, Progress, Task
 
 
-class NonFiniteLoss(ArithmeticError):
+class NonFiniteLoss(ArithmeticError):  # noqa: N818 - it names what was found
     """The loss became NaN or infinite; nothing after that step would mean anything."""
 
 
@@ -164,7 +164,7 @@ class _Trainer:
             with self.devices.autocast():
                 loss: Loss = self.wrapped(**self.devices.move(self.task.collate(plan)))
             self.devices.backward(loss.total)
-        return torch.stack((loss.total.detach().double(), loss.weight.double()))
+        return torch.stack((loss.total.detach().float(), loss.weight.float()))
 
     def _report(self) -> None:
         position, self.position = self.position, self.position.reported()

@@ -1,6 +1,6 @@
 """How to train: optimizer, schedule, precision, and how often to look and to save."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -90,7 +90,7 @@ class Recipe(Spec):
     """Steps between checkpoints."""
 
     @model_validator(mode="after")
-    def _warms_up_within_the_training(self) -> Self:
+    def _warms_up_within_the_training(self) -> "Recipe":
         if self.warmup_steps >= self.steps:
             raise SpecError(
                 "Recipe.warmup_steps",

@@ -4,6 +4,8 @@ It serves the term sets that need the query's content and no position: E3 is E1 
 u added to the query, (z' + u) . x'.
 """
 
+from typing import cast
+
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
@@ -22,12 +24,13 @@ def attend(
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2; Dao et al. 2022,
         https://arxiv.org/abs/2205.14135.
     """
-    asks = content_asks(terms, operands)
+    asks = cast(Tensor, content_asks(terms, operands))  # plan chose it: E1 is on
+    key = cast(Tensor, operands.key)
     dtype = operands.value.dtype
     return scaled_dot_product_attention(
         asks.to(dtype),
-        operands.key.to(dtype),
+        key.to(dtype),
         operands.value,
-        attn_mask=support.mask(grid, operands.value.device),
+        attn_mask=support.mask(grid, operands.value),
         scale=1.0,
     )

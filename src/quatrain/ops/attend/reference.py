@@ -33,9 +33,9 @@ def attention_weights(
     terms: Term, operands: Operands, grid: Grid, support: Support
 ) -> Float[Tensor, "#b h #q k"]:
     """The weights of each query over the keys: they sum to 1, or to 0 on an empty support."""
-    batch, heads, keys, _ = operands.value.shape
+    _, heads, keys, _ = operands.value.shape
     scores = logits(terms, operands, grid).expand(-1, heads, -1, keys)
-    return softmax_over(scores, support.mask(grid, operands.value.device))
+    return softmax_over(scores, support.mask(grid, operands.value))
 
 
 def softmax_over(

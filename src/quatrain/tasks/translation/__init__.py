@@ -6,6 +6,7 @@ from quatrain.tasks.translation.metric import Scores, score, write_hypotheses
 from quatrain.tasks.translation.numerals import NumeralsSpec
 from quatrain.tasks.translation.parallel_text import WMT14, WMT14_JOINED, ParallelTextSpec
 from quatrain.tasks.translation.task import TranslationSpec, TranslationTask
+from quatrain.tasks.translation.trained import TrainedTranslator, load_translator
 from quatrain.tasks.translation.vocabulary import (
     BOS,
     EOS,
@@ -26,10 +27,12 @@ __all__ = [
     "Pair",
     "ParallelTextSpec",
     "Scores",
+    "TrainedTranslator",
     "TranslationSpec",
     "TranslationTask",
     "Vocabulary",
     "VocabularySpec",
+    "load_translator",
     "pad",
     "score",
     "token_batches",

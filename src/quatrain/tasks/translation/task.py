@@ -7,7 +7,6 @@ Shapes: b sentence pairs, s source tokens, t target tokens.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal, cast
@@ -26,7 +25,8 @@ from quatrain.ops import counts
 from quatrain.ops.linear_cross_entropy import linear_cross_entropy
 from quatrain.specs import Spec
 from quatrain.tasks.translation.batches import pad, token_batches
-from quatrain.tasks.translation.corpus import Corpus, Pair
+from quatrain.tasks.translation.corpus import Corpus
+from quatrain.tasks.translation.encoded import Encoded
 from quatrain.tasks.translation.metric import score, write_hypotheses
 from quatrain.tasks.translation.numerals import NumeralsSpec
 from quatrain.tasks.translation.parallel_text import ParallelTextSpec
@@ -64,8 +64,14 @@ class TranslationSpec(Spec):
     """Tokens in a batch, on its longer side, padding included."""
 
     def open(self, data: Path | None, folder: Path, seed: int) -> "TranslationTask":
-        """Read the data, and keep the vocabulary in the run's folder."""
-        corpus, vocabulary = _read(self.data, self.vocabulary, data)
+        """Read the data, and keep the vocabulary in the run's folder.
+
+        Raises:
+            DataError: if the data cannot be used, or a training pair is longer than a batch.
+            StoredFileError: if the vocabulary of an earlier sitting is damaged.
+        """
+        # Frozen specs are hashable, which the checker does not see.
+        corpus, vocabulary = _read(self.data, self.vocabulary, data, _stamps(data))  # pyright: ignore[reportArgumentType]
         stored = folder / VOCABULARY
         if stored.exists():
             vocabulary = Vocabulary.load(stored)
@@ -89,41 +95,25 @@ class TranslationSpec(Spec):
 
 @lru_cache(maxsize=2)
 def _read(
-    data: TranslationData, vocabulary: VocabularySpec, folder: Path | None
+    data: TranslationData,
+    vocabulary: VocabularySpec,
+    folder: Path | None,
+    stamps: tuple[tuple[str, int, int], ...],  # noqa: ARG001 - part of the cache's key
 ) -> tuple[Corpus, Vocabulary]:
     """Runs of one study share their data, and a worker does many of them."""
     corpus = data.read(folder)
     return corpus, train_vocabulary(corpus.train, vocabulary)
 
 
-@dataclass(frozen=True)
-class Encoded:
-    """Pairs as ids: sources end with EOS; targets begin with BOS and end with EOS."""
-
-    sources: list[list[int]]
-    targets: list[list[int]]
-
-    @classmethod
-    def of(cls, pairs: Sequence[Pair], vocabulary: Vocabulary) -> "Encoded":
-        """Encode both sides."""
-        sources = vocabulary.encode_batch([source for source, _ in pairs])
-        targets = vocabulary.encode_batch([target for _, target in pairs])
-        return cls(
-            [[*source, EOS] for source in sources], [[BOS, *target, EOS] for target in targets]
-        )
-
-    def batches(self, budget: int, seed: int, epoch: int) -> list[list[int]]:
-        """Indices by batch; see `token_batches`."""
-        sides = zip(self.sources, self.targets, strict=True)
-        lengths = [(len(source), len(target) - 1) for source, target in sides]
-        return token_batches(lengths, budget, seed=seed, epoch=epoch)
-
-    def collate(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        """One padded batch."""
-        return {
-            "source": pad([self.sources[index] for index in indices]),
-            "target": pad([self.targets[index] for index in indices]),
-        }
+def _stamps(folder: Path | None) -> tuple[tuple[str, int, int], ...]:
+    """Name, time and size of each file, so that a file that changed is read again."""
+    if folder is None or not folder.is_dir():
+        return ()
+    try:
+        files = [(path.name, path.stat()) for path in folder.iterdir() if path.is_file()]
+    except OSError:  # reading the data will tell
+        return ()
+    return tuple(sorted((name, stat.st_mtime_ns, stat.st_size) for name, stat in files))
 
 
 class TranslationObjective(nn.Module):
@@ -160,9 +150,11 @@ class TranslationTask:
         self, spec: TranslationSpec, corpus: Corpus, vocabulary: Vocabulary, seed: int
     ) -> None:
         self.spec, self.corpus, self.vocabulary, self.seed = spec, corpus, vocabulary, seed
-        self.train = Encoded.of(corpus.train, vocabulary)
-        self.valid = Encoded.of(corpus.valid, vocabulary)
-        self.test = Encoded.of(corpus.test, vocabulary)
+        self.train = Encoded.of(corpus.train, vocabulary, "training")
+        self.valid = Encoded.of(corpus.valid, vocabulary, "validation")
+        self.test = Encoded.of(corpus.test, vocabulary, "test")
+        # Refuses a pair longer than a batch before anything else is done.
+        self.batches(epoch=0)
 
     @property
     def recipe(self) -> Recipe:
@@ -199,9 +191,7 @@ class TranslationTask:
 
     def evaluate(self, objective: nn.Module, folder: Path) -> Evaluation:
         """BLEU and chrF of the test part, by beam search; the hypotheses are kept."""
-        hypotheses = self.translate(
-            _translator(objective), self.test.sources, self.spec.decoding
-        )
+        hypotheses = self.translate(_translator(objective), self.test.sources, self.spec.decoding)
         write_hypotheses(folder / HYPOTHESES, hypotheses)
         scores = score(hypotheses, [target for _, target in self.corpus.test])
         metrics = {
@@ -212,20 +202,11 @@ class TranslationTask:
         }
         return Evaluation(metrics, scores.signatures, (HYPOTHESES, VOCABULARY))
 
-    @torch.no_grad()
     def translate(
-        self, translator: Translator, sources: Sequence[Sequence[int]], spec: DecodingSpec
+        self, translator: Translator, sources: Sequence[Sequence[int]], decoding: DecodingSpec
     ) -> list[str]:
-        """Translate encoded sources, in batches of like length, and return them in order."""
-        device = translator.embedding.weight.device
-        lengths = [(len(source), len(source)) for source in sources]
-        hypotheses = [""] * len(sources)
-        budget = max(self.spec.batch_tokens // spec.beam, max(map(len, sources)))
-        for indices in token_batches(lengths, budget, seed=0, epoch=0):
-            source = pad([sources[index] for index in indices]).to(device)
-            for index, ids in zip(indices, decode(translator, source, spec, BOS, EOS), strict=True):
-                hypotheses[index] = self.vocabulary.decode(ids)
-        return hypotheses
+        """Translations of encoded sources, in their order; see `translate`."""
+        return translate(translator, self.vocabulary, sources, decoding, self.spec.batch_tokens)
 
     def cost(self, objective: nn.Module) -> dict[str, float]:
         """Parameters, and multiply-adds of one sentence pair of mean length."""
@@ -255,11 +236,33 @@ class TranslationTask:
         """Cross entropy a target token, without smoothing, in nats."""
         device = _translator(objective).embedding.weight.device
         total = weight = 0.0
-        for indices in part.batches(self.spec.batch_tokens, 0, 0):
+        # Only training pairs may be refused: a held-out pair is scored, however long.
+        budget = max(self.spec.batch_tokens, part.longest)
+        for indices in part.batches(budget, 0, 0):
             batch = {name: value.to(device) for name, value in part.collate(indices).items()}
             loss = objective(**batch)
             total, weight = total + float(loss.total), weight + float(loss.weight)
         return total / weight
+
+
+def translate(
+    translator: Translator,
+    vocabulary: Vocabulary,
+    sources: Sequence[Sequence[int]],
+    decoding: DecodingSpec,
+    batch_tokens: int,
+) -> list[str]:
+    """Translate encoded sources, in batches of like length, and return them in order."""
+    device = translator.embedding.weight.device
+    lengths = [(len(source), len(source)) for source in sources]
+    hypotheses = [""] * len(sources)
+    budget = max(batch_tokens // decoding.beam, max(map(len, sources), default=0))
+    for indices in token_batches(lengths, budget, seed=0, epoch=0):
+        source = pad([sources[index] for index in indices]).to(device)
+        found = decode(translator, source, decoding, BOS, EOS)
+        for index, ids in zip(indices, found, strict=True):
+            hypotheses[index] = vocabulary.decode(ids)
+    return hypotheses
 
 
 def _translator(objective: nn.Module) -> Translator:

@@ -1,0 +1,40 @@
+"""What an attention hands out besides its output: a memory for decoding, and its own account.
+
+Shapes: b batch, q queries, k keys, h heads, d width of a head, t tokens so far.
+"""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from quatrain.specs import Term
+
+
+@dataclass(frozen=True)
+class KeyValueState:
+    """What step-by-step decoding remembers: the projected keys and values so far.
+
+    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equations 1 and 2
+        (V^C x_k and W' x_k).
+    """
+
+    value: Float[Tensor, "b h t d"]
+    key: Float[Tensor, "b h t d"] | None = None
+
+    def select(self, rows: Int[Tensor, " n"]) -> "KeyValueState":
+        """The state of the chosen batch rows, in that order."""
+        key = None if self.key is None else self.key[rows]
+        return KeyValueState(self.value[rows], key)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Where an attention looked, and how much each term contributed.
+
+    `logits` holds the scaled logits of every term that is on, over all keys: their sum is what
+    the softmax over the support turned into `weights`.
+    """
+
+    weights: Float[Tensor, "b h q k"]
+    logits: dict[Term, Float[Tensor, "b h q k"]]

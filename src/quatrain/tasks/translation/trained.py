@@ -1,0 +1,54 @@
+"""A finished run as a translator of plain text.
+
+translator = load_translator(Path("out/runs/0123456789abcdef"))
+translator.translate(["Two dogs run."])               # ["Zwei Hunde rennen."]
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from quatrain.models.translator import Translator
+from quatrain.specs import StudyError
+from quatrain.tasks.translation.task import (
+    VOCABULARY,
+    TranslationObjective,
+    TranslationSpec,
+    translate,
+)
+from quatrain.tasks.translation.vocabulary import EOS, Vocabulary
+from quatrain.training import load_model
+
+
+@dataclass(frozen=True)
+class TrainedTranslator:
+    """A translator with its weights, its vocabulary and the spec it was trained by."""
+
+    spec: TranslationSpec
+    translator: Translator
+    vocabulary: Vocabulary
+
+    def translate(self, lines: Sequence[str]) -> list[str]:
+        """The translation of each line, searched for as the run's test part was."""
+        sources = [[*ids, EOS] for ids in self.vocabulary.encode_batch(lines)]
+        return translate(
+            self.translator, self.vocabulary, sources, self.spec.decoding, self.spec.batch_tokens
+        )
+
+
+def load_translator(run_folder: Path) -> TrainedTranslator:
+    """Read a finished run: spec.json, vocabulary.json and model.safetensors.
+
+    Raises:
+        StudyError: if the folder holds no run.
+        SpecError: if the run is not one of translation.
+        StoredFileError: if the vocabulary or the model is missing or damaged.
+    """
+    path = run_folder / "spec.json"
+    if not path.is_file():
+        raise StudyError("run folder", str(run_folder), "one with a spec.json", "mend the path")
+    spec = TranslationSpec.from_json(path.read_text(encoding="utf-8"))
+    vocabulary = Vocabulary.load(run_folder / VOCABULARY)
+    translator = spec.model.build(vocabulary.size)
+    load_model(run_folder, TranslationObjective(translator, spec.label_smoothing))
+    return TrainedTranslator(spec, translator.eval(), vocabulary)

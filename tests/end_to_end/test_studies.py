@@ -1,0 +1,88 @@
+"""The study files as users run them, shortened: real data flows from the file to the report."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from quatrain.cli.main import app
+from quatrain.results import ResultStore
+from quatrain.study import load_study
+from quatrain.tasks.translation import ParallelTextSpec, VocabularySpec
+from quatrain.training import train
+
+STUDIES = Path(__file__).parents[2] / "studies"
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in STUDIES.glob("*.py")))
+def test_each_study_file_loads_and_says_how_it_is_run(name):
+    study = load_study(STUDIES / f"{name}.py")
+    assert study.comparisons
+    assert f"studies/{name}.py" in (STUDIES / f"{name}.py").read_text().split('"""')[1]
+
+
+def test_the_paper_study_has_every_configuration_of_figure_3_c_and_d():
+    study = load_study(STUDIES / "paper_wmt14.py")
+    groups = {cell.group for cell in study.cells}
+    sizes = {group: sum(cell.group == group for cell in study.cells) for group in groups}
+    assert sorted(sizes.values()) == [15, 16]
+
+
+@pytest.mark.data
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "label",
+    [
+        "figure 3 c: self/w/o",
+        "figure 3 c: self/1111",
+        "figure 3 d: encoder-decoder/0010",
+    ],
+)
+def test_the_paper_study_takes_two_steps_at_its_own_size_on_mini_data(label, shared_data, tmp_path):
+    study = load_study(STUDIES / "paper_wmt14.py")
+    spec = next(cell.spec for cell in study.cells if cell.label == label)
+    recipe = spec.recipe.model_copy(update={"steps": 2, "accumulate": 1, "precision": "float32"})
+    short = spec.model_copy(
+        update={
+            "data": ParallelTextSpec(),
+            "vocabulary": VocabularySpec(size=1000),
+            "recipe": recipe,
+            "batch_tokens": 64,
+        }
+    )
+    task = short.open(shared_data / "mini" / "translation", tmp_path, seed=0)
+    losses = []
+    result = train(task, tmp_path, seed=0, notify=lambda progress: losses.append(progress.loss))
+    assert result.steps == 2
+    assert 0 < losses[-1] < 20
+    assert all(torch.isfinite(value).all() for value in result.objective.state_dict().values())
+
+
+@pytest.mark.slow
+def test_a_small_study_runs_from_the_command_line_to_the_page(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = (STUDIES / "numerals_terms.py").read_text()
+    short = source.replace("steps=250", "steps=6").replace("warmup_steps=40", "warmup_steps=2")
+    short = short.replace("NumeralsSpec()", "NumeralsSpec(train=400, valid=20, test=20)")
+    (tmp_path / "short.py").write_text(short)
+    command = ["study", "run", "short.py", "--out", "out", "--seeds", "0,1", "--workers", "1"]
+    ran = CliRunner().invoke(app, [*command, "--cells", "self/*"])
+    assert ran.exit_code == 0, ran.output
+    store = ResultStore(tmp_path / "out")
+    records = store.all_records()
+    assert len(records) == 8
+    assert {record.seed for record in records} == {0, 1}
+    assert all(
+        record.cost["multiply_adds"] == record.cost["multiply_adds_closed_form"]
+        for record in records
+    )
+    page = (tmp_path / "out" / "report" / "report.html").read_text()
+    assert "1111" in page
+    again = CliRunner().invoke(app, [*command, "--cells", "self/*"])
+    assert again.exit_code == 0
+    assert len(store.all_records()) == 8
+    status = CliRunner().invoke(app, ["study", "status", "out", "--json"])
+    states = [row["state"] for row in json.loads(status.output) if row["group"] == "self"]
+    assert states.count("done") == 8

@@ -1,0 +1,110 @@
+"""What several rooms' tests of attention share: random cases, and what "the same" means."""
+
+from dataclasses import dataclass
+
+import torch
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from quatrain.ops.positions import Grid
+from quatrain.ops.support import Support
+from quatrain.ops.terms import Operands
+from quatrain.specs import ALL_TERM_SETS
+
+term_sets = st.sampled_from(ALL_TERM_SETS)
+windows = st.none() | st.sampled_from([1, 3, 5, 31])
+
+
+@dataclass(frozen=True)
+class Case:
+    """The arguments of an attention, with every tensor that wants a gradient as a leaf."""
+
+    operands: Operands
+    grid: Grid
+    support: Support
+
+    @property
+    def leaves(self):
+        made = self.operands
+        named = (made.value, made.query, made.key, made.key_bias, made.position_bias)
+        return [leaf for leaf in (*named, *made.relative) if leaf is not None]
+
+
+def operands(terms, grid, batch=2, heads=2, seed=0, spread=1.0):
+    """Random float64 operands, of those that `terms` need."""
+    generator = torch.Generator().manual_seed(seed)
+    queries, keys = (torch.Size(sizes).numel() for sizes in (grid.queries, grid.keys))
+
+    def leaf(*shape, scale=1.0):
+        made = torch.randn(*shape, generator=generator, dtype=torch.float64) * scale
+        return made.requires_grad_()
+
+    axes = range(grid.ndim) if terms.use_position else ()
+    lengths = [len(grid.offset_range(axis)) for axis in axes]
+    return Operands(
+        value=leaf(batch, heads, keys, 2),
+        query=leaf(batch, heads, queries, 3, scale=spread) if terms.use_query else None,
+        key=leaf(batch, heads, keys, 3, scale=spread) if terms.use_content else None,
+        key_bias=leaf(heads, 3) if str(terms)[2] == "1" else None,
+        position_bias=leaf(heads, 3) if str(terms)[3] == "1" else None,
+        relative=tuple(leaf(heads, length, 3, scale=spread) for length in lengths),
+        scale=0.7,
+    )
+
+
+@st.composite
+def grids(draw, longest=4):
+    """Sequences and maps, their keys elsewhere or strided."""
+    sizes = st.integers(1, longest)
+    queries = tuple(draw(st.lists(sizes, min_size=1, max_size=2)))
+    if draw(st.booleans()):
+        stride = draw(st.integers(1, 3))
+        return Grid(queries, tuple(-(-size // stride) for size in queries), stride)
+    keys = tuple(draw(sizes) for _ in queries)
+    first = draw(st.integers(0, 3)) if queries == (1,) else 0
+    return Grid(queries, keys, draw(st.integers(1, 2)), first)
+
+
+@st.composite
+def supports(draw, grid, batch, heads, generator):
+    """Any mixture of structure and masks, rows without any key included."""
+    queries, keys = (torch.Size(sizes).numel() for sizes in (grid.queries, grid.keys))
+
+    def chance(*shape):
+        return torch.rand(shape, generator=generator) < 0.6
+
+    shapes = [(queries, keys), (batch, queries, keys), (batch, heads, queries, keys)]
+    attend = draw(st.none() | st.sampled_from(shapes))
+    return Support(
+        causal=grid.ndim == 1 and draw(st.booleans()),
+        window=draw(windows),
+        key_padding_mask=~chance(batch, keys) if draw(st.booleans()) else None,
+        attend_mask=None if attend is None else chance(*attend),
+    )
+
+
+@st.composite
+def cases(draw, terms=term_sets, longest=4):
+    """Everything an attention can be asked."""
+    grid, chosen = draw(grids(longest)), draw(terms)
+    batch, heads = draw(st.integers(1, 2)), draw(st.integers(1, 2))
+    seed = draw(st.integers(0, 2**16))
+    support = draw(supports(grid, batch, heads, torch.Generator().manual_seed(seed)))
+    return chosen, Case(operands(chosen, grid, batch, heads, seed), grid, support)
+
+
+def assert_same_attention(first, second, terms, case):
+    """Two methods agree in value, and in the gradient of a random projection of the output."""
+    outputs = [how(terms, case.operands, case.grid, case.support) for how in (first, second)]
+    assert_close(outputs[0], outputs[1])
+    weights = torch.linspace(-1, 1, outputs[0].numel(), dtype=torch.float64)
+    gradients = [
+        torch.autograd.grad(
+            (output.flatten() * weights).sum(),
+            case.leaves,
+            allow_unused=True,
+            materialize_grads=True,
+        )
+        for output in outputs
+    ]
+    assert_close(gradients[0], gradients[1])

@@ -1,0 +1,130 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from quatrain.models.decoding import DecodingSpec, decode
+from quatrain.models.translator import PADDING, TranslatorSpec
+from quatrain.nn import AttentionSpec
+from quatrain.specs import SpecError
+
+BEGIN, END, VOCABULARY = 1, 2, 9
+sentences = st.lists(st.integers(3, VOCABULARY - 1), min_size=1, max_size=5)
+term_sets = st.sampled_from(["1111", "0110", "0010", "w/o"])
+specs = st.builds(
+    DecodingSpec,
+    beam=st.integers(1, 4),
+    length_penalty=st.sampled_from([0.0, 0.6, 1.0, 2.0]),
+    longest=st.integers(1, 5),
+)
+
+
+def built(seed=0, terms="1111"):
+    """A translator whose untrained weights are large enough to prefer some tokens."""
+    torch.manual_seed(seed)
+    own = None if terms == "w/o" else AttentionSpec(terms=terms, heads=2)
+    spec = TranslatorSpec(
+        width=8,
+        layers=1,
+        feed_forward=12,
+        encoder_self=own,
+        decoder_self=own,
+        cross=AttentionSpec(heads=2),
+        norm="pre",
+    )
+    model = spec.build(VOCABULARY).double().eval()
+    with torch.no_grad():
+        model.embedding.weight[1:] *= 1.5
+    return model
+
+
+def padded(sources):
+    width = max(map(len, sources))
+    return torch.tensor([source + [PADDING] * (width - len(source)) for source in sources])
+
+
+@torch.no_grad()
+def next_scores(model, source, prefix):
+    """Log-probabilities after `prefix`, everything computed anew."""
+    logits = model(torch.tensor([source]), torch.tensor([prefix]))[0, -1]
+    scores = logits.float().log_softmax(-1).tolist()
+    return [float("-inf") if token == PADDING else score for token, score in enumerate(scores)]
+
+
+def slow_search(model, source, spec):
+    """Beam search over plain lists, one sentence, no memory of anything computed before."""
+    running, finished, count = [(0.0, [BEGIN])], [], 0
+    while True:
+        candidates = []
+        for score, prefix in running:
+            following = next_scores(model, source, prefix)
+            candidates += [(score + more, [*prefix, token]) for token, more in enumerate(following)]
+        candidates.sort(key=lambda candidate: -candidate[0])
+        penalty = ((5 + len(running[0][1])) / 6) ** spec.length_penalty
+        ended = [one for one in candidates[: spec.beam] if one[1][-1] == END]
+        finished += [(score / penalty, tokens[1:-1]) for score, tokens in ended]
+        count += len(ended)
+        running = [one for one in candidates if one[1][-1] != END][: spec.beam]
+        if count >= spec.beam or len(running[0][1]) > len(source) + spec.longest:
+            best = max(finished, key=lambda one: one[0], default=(0.0, running[0][1][1:]))
+            return best[1]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 50), term_sets, sentences, specs)
+def test_it_finds_what_a_search_that_recomputes_everything_finds(seed, terms, source, spec):
+    model = built(seed, terms)
+    assert decode(model, padded([source]), spec, BEGIN, END) == [slow_search(model, source, spec)]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 50), term_sets, st.lists(sentences, min_size=2, max_size=5), specs)
+def test_a_sentence_is_translated_alike_alone_and_among_others(seed, terms, sources, spec):
+    model = built(seed, terms)
+    together = decode(model, padded(sources), spec, BEGIN, END)
+    alone = [decode(model, padded([source]), spec, BEGIN, END)[0] for source in sources]
+    assert together == alone
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 50), term_sets, sentences)
+def test_a_beam_of_one_takes_the_likeliest_token_each_time(seed, terms, source):
+    model, tokens = built(seed, terms), [BEGIN]
+    for _ in range(len(source) + 4):
+        scores = next_scores(model, source, tokens)
+        tokens.append(scores.index(max(scores)))
+        if tokens[-1] == END:
+            break
+    expected = [token for token in tokens[1:] if token != END]
+    spec = DecodingSpec(beam=1, longest=4)
+    assert decode(model, padded([source]), spec, BEGIN, END) == [expected]
+
+
+@given(st.integers(0, 20), sentences, st.integers(1, 4))
+@settings(max_examples=20, deadline=None)
+def test_no_hypothesis_is_longer_than_allowed_nor_holds_padding_or_the_end(seed, source, longest):
+    spec = DecodingSpec(beam=3, longest=longest, length_penalty=2.0)
+    (found,) = decode(built(seed), padded([source]), spec, BEGIN, END)
+    assert len(found) <= len(source) + longest
+    assert not {PADDING, END} & set(found)
+
+
+def test_a_larger_length_penalty_never_shortens_the_corpus():
+    sources = padded([[3, 4, 5], [6, 7], [8, 3, 6, 5], [4], [5, 5]])
+    lengths = []
+    for penalty in (0.0, 4.0):
+        spec = DecodingSpec(beam=4, longest=6, length_penalty=penalty)
+        found = [decode(built(seed), sources, spec, BEGIN, END) for seed in range(12)]
+        lengths.append(sum(len(one) for batch in found for one in batch))
+    assert lengths[0] < lengths[1]
+
+
+def test_no_sentence_at_all_gives_no_hypothesis():
+    empty = torch.zeros(0, 3, dtype=torch.int64)
+    assert decode(built(), empty, DecodingSpec(), BEGIN, END) == []
+
+
+@pytest.mark.parametrize("fields", [{"beam": 0}, {"longest": 0}, {"length_penalty": -1.0}])
+def test_a_search_that_cannot_be_is_refused_in_a_sentence(fields):
+    with pytest.raises(SpecError, match=r"DecodingSpec\..* is .*, expected"):
+        DecodingSpec(**fields)

@@ -1,0 +1,107 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from laws import term_sets
+from quatrain.models.translator import TranslatorSpec
+from quatrain.nn import AttentionSpec
+from quatrain.specs import SpecError
+
+SOURCE = torch.tensor([[3, 4, 5, 0, 0], [6, 7, 8, 9, 2]])
+TARGET = torch.tensor([[1, 5, 6, 7], [1, 7, 8, 0]])
+mixers = st.none() | term_sets.map(lambda terms: AttentionSpec(terms=terms, heads=2))
+
+
+def built(**fields):
+    torch.manual_seed(0)
+    attention = AttentionSpec(heads=2)
+    small = {"width": 8, "layers": 2, "feed_forward": 12, "cross": attention}
+    chosen = {**small, "encoder_self": attention, "decoder_self": attention, **fields}
+    return TranslatorSpec(**chosen).build(20).double().eval()
+
+
+def test_one_embedding_serves_source_target_and_output():
+    model = built()
+    twenty = [name for name, parameter in model.named_parameters() if 20 in parameter.shape]
+    assert twenty == ["embedding.weight"]
+    hidden = model.hidden(SOURCE, TARGET)
+    assert_close(model(SOURCE, TARGET), hidden @ model.embedding.weight.T)
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_without_self_attention_its_sub_layers_are_absent(norm):
+    without = built(encoder_self=None, decoder_self=None, norm=norm)
+    names = [name for name, _ in without.named_parameters()]
+    assert not any("mixer" in name or name.endswith("r.0.residual") for name in names)
+    assert any("cross" in name for name in names)
+    assert without(SOURCE, TARGET).shape == (2, 4, 20)
+
+
+@settings(max_examples=25, deadline=None)
+@given(mixers, mixers, st.sampled_from(["pre", "post"]))
+def test_the_padding_of_the_source_changes_nothing(own, cross, norm):
+    model = built(encoder_self=own, norm=norm, cross=cross or AttentionSpec(heads=2))
+    alone = model(SOURCE[:1, :3], TARGET[:1])
+    assert_close(model(SOURCE, TARGET)[:1], alone)
+
+
+@settings(max_examples=25, deadline=None)
+@given(mixers, st.integers(0, 2))
+def test_no_token_sees_the_ones_after_it(own, position):
+    model, changed = built(decoder_self=own), TARGET.clone()
+    changed[:, position + 1 :] = 11
+    before, after = model(SOURCE, TARGET), model(SOURCE, changed)
+    assert torch.equal(before[:, : position + 1], after[:, : position + 1])
+    assert not torch.allclose(before[:, position + 1 :], after[:, position + 1 :])
+
+
+@settings(max_examples=25, deadline=None)
+@given(mixers, mixers, st.sampled_from(["pre", "post"]))
+def test_decoding_step_by_step_equals_the_full_pass(own, cross, norm):
+    model = built(decoder_self=own, cross=cross or AttentionSpec(heads=2), norm=norm)
+    state, outputs = model.start(SOURCE), []
+    for t in range(4):
+        logits, state = model.step(TARGET[:, t], state)
+        outputs.append(logits)
+    assert_close(torch.stack(outputs, dim=1), model(SOURCE, TARGET))
+
+
+def test_a_range_limited_translator_decodes_step_by_step_too():
+    narrow = AttentionSpec(terms="0100", heads=2, window=3)
+    model = built(decoder_self=narrow, cross=narrow)
+    state, outputs = model.start(SOURCE), []
+    for t in range(4):
+        logits, state = model.step(TARGET[:, t], state)
+        outputs.append(logits)
+    assert_close(torch.stack(outputs, dim=1), model(SOURCE, TARGET))
+
+
+@pytest.mark.parametrize("field", ["decoder_self", "cross"])
+def test_a_decoder_with_strided_keys_is_refused_in_a_sentence(field):
+    with pytest.raises(SpecError, match="key_stride is 2, expected 1 in a decoder"):
+        TranslatorSpec(**{field: AttentionSpec(key_stride=2)})
+
+
+def test_a_typo_in_a_field_is_named():
+    with pytest.raises(SpecError, match=r"TranslatorSpec.widht is 8, expected one of the fields"):
+        TranslatorSpec(widht=8)
+
+
+def test_a_spec_is_read_back_from_its_json():
+    spec = TranslatorSpec(encoder_self=None, cross=AttentionSpec(terms="0100", window=31))
+    assert TranslatorSpec.from_json(spec.to_json()) == spec
+
+
+@pytest.mark.compile
+@pytest.mark.parametrize("own", [None, "0110", "1111"])
+def test_it_compiles_into_one_graph_and_is_exported(own):
+    torch.compiler.reset()
+    mixer = None if own is None else AttentionSpec(terms=own, heads=2)
+    model = built(encoder_self=mixer, decoder_self=mixer)
+    expected = model(SOURCE, TARGET)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    assert_close(compiled(SOURCE, TARGET), expected)
+    exported = torch.export.export(model, (SOURCE, TARGET)).module()
+    assert_close(exported(SOURCE, TARGET), expected)

@@ -1,0 +1,77 @@
+import pytest
+import torch
+from torch.testing import assert_close
+
+from quatrain.models.translator import TranslatorSpec
+from quatrain.nn import AttentionSpec, capture
+from quatrain.specs import Term
+
+SOURCE = torch.tensor([[3, 4, 5, 0], [6, 7, 8, 9]])
+TARGET = torch.tensor([[1, 5, 6], [1, 7, 8]])
+
+
+def small(**choices):
+    torch.manual_seed(0)
+    spec = AttentionSpec(terms="1111", heads=2)
+    mixers = {"encoder_self": spec, "decoder_self": spec, "cross": spec} | choices
+    return TranslatorSpec(width=8, layers=2, feed_forward=12, **mixers).build(20).eval()
+
+
+def test_every_attention_of_a_translator_is_seen_under_its_name():
+    model = small()
+    with capture(model) as seen:
+        model(SOURCE, TARGET)
+    kinds = ["encoder.{}.mixer", "decoder.{}.mixer", "decoder.{}.cross"]
+    assert sorted(seen) == sorted(kind.format(layer) for kind in kinds for layer in (0, 1))
+    assert seen["decoder.0.cross"][0].weights.shape == (2, 2, 3, 4)
+
+
+def test_what_is_seen_keeps_the_masks_of_the_call():
+    model = small()
+    with capture(model) as seen:
+        model(SOURCE, TARGET)
+    assert seen["encoder.0.mixer"][0].weights[0, :, :, 3].abs().max() == 0
+    assert seen["decoder.0.mixer"][0].weights.triu(1).abs().max() == 0
+
+
+def test_the_captured_terms_add_up_to_the_weights():
+    model = small()
+    with capture(model) as seen:
+        model(SOURCE[1:], TARGET[1:])
+    explained = seen["decoder.1.cross"][0]
+    assert list(explained.logits) == list(Term)
+    assert_close(sum(explained.logits.values()).softmax(-1), explained.weights)
+
+
+def test_each_call_is_kept_and_none_after_the_block():
+    model = small(encoder_self=None)
+    with capture(model) as seen:
+        model(SOURCE, TARGET)
+        model(SOURCE, TARGET)
+    model(SOURCE, TARGET)
+    assert {len(calls) for calls in seen.values()} == {2}
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_watching_changes_neither_output_nor_gradient():
+    model = small()
+    plain = model(SOURCE, TARGET)
+    with capture(model) as seen:
+        watched = model(SOURCE, TARGET)
+    assert torch.equal(plain, watched)
+    assert watched.requires_grad
+    assert not seen["encoder.0.mixer"][0].weights.requires_grad
+
+
+def test_the_hooks_go_when_the_block_fails():
+    model = small()
+    with pytest.raises(ZeroDivisionError), capture(model):
+        1 / 0  # noqa: B018
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_a_model_that_is_an_attention_is_called_by_the_empty_name():
+    attention = AttentionSpec(terms="1000", heads=2).build(8)
+    with capture(attention) as seen:
+        attention(torch.randn(1, 8, 2, 3), method="fused")
+    assert seen[""][0].weights.shape == (1, 2, 6, 6)

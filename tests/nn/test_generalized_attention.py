@@ -1,0 +1,292 @@
+import jaxtyping
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from laws import term_sets
+from ops import loops
+from quatrain.nn import AttentionSpec
+from quatrain.nn.attention_state import KeyValueState
+from quatrain.ops.positions import Grid
+from quatrain.ops.support import Support
+from quatrain.ops.terms import Operands
+from quatrain.specs import ALL_TERM_SETS, InputError, SpecError, Term
+
+every_term_set = pytest.mark.parametrize("terms", ALL_TERM_SETS, ids=str)
+
+
+@pytest.fixture
+def without_shape_checks():
+    """Wrong shapes and types must reach the library's own checks, whatever runs the tests."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+def built(ndim=1, channels=8, key_channels=None, dtype=torch.float64, **fields):
+    torch.manual_seed(0)
+    spec = AttentionSpec(**{"heads": 2, **fields})
+    return spec.build(channels, ndim, key_channels).to(dtype)
+
+
+def content(ndim=1, batch=2, dtype=torch.float64, channels=8):
+    shape = (batch, 5, channels) if ndim == 1 else (batch, channels, 3, 4)
+    return torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(1))
+
+
+def by_hand(module, query, key):
+    """The paper's operands from the module's parameters, without its forward."""
+    d = module.channels // module.spec.heads
+
+    def split(layer, x):
+        if layer is None:
+            return None
+        projected = x @ layer.weight.T
+        return torch.stack([projected[..., m * d : (m + 1) * d] for m in range(2)], dim=1)
+
+    grid = Grid((query.shape[1],), (key.shape[1],))
+    encodings = [loops.sinusoid(offset, 8, 10_000) for offset in grid.offset_range(0)]
+    table = torch.tensor(encodings, dtype=torch.float64)
+    relative = tuple(split(layer, table[None])[0] for layer in module.position)
+    biases = {"key_bias": module.key_bias, "position_bias": module.position_bias}
+    operands = Operands(
+        value=split(module.value, key),
+        query=split(module.query, query),
+        key=split(module.key, key),
+        relative=relative,
+        scale=d**-0.5,
+        **biases,
+    )
+    mixed = loops.attend(module.spec.terms, operands, grid, Support())
+    return torch.cat(list(mixed.unbind(1)), dim=-1) @ module.output.weight.T + module.output.bias
+
+
+@every_term_set
+def test_the_module_is_the_formula_on_its_own_parameters(terms):
+    module, query, key = built(terms=terms, key_channels=6), content(), content(channels=6)[:, :4]
+    assert_close(module(query, key), by_hand(module, query, key))
+
+
+@every_term_set
+@pytest.mark.parametrize("shape", [(2, 8, 3, 4), (2, 8, 4, 3), (1, 8, 1, 5), (1, 8, 5, 1)])
+def test_a_turned_map_with_turned_axes_gives_the_turned_output(terms, shape):
+    """The trap: a released implementation confuses the axes where E2 is on and E4 is off."""
+    module = built(ndim=2, terms=terms)
+    x = torch.randn(shape, dtype=torch.float64)
+    straight = module(x)
+    module.position = torch.nn.ModuleList(reversed(module.position))
+    assert_close(module(x.transpose(2, 3)).transpose(2, 3), straight)
+
+
+@every_term_set
+@pytest.mark.parametrize("ndim", [1, 2])
+def test_the_terms_it_explains_add_up_to_the_weights_and_the_weights_to_the_output(terms, ndim):
+    module, x = built(ndim=ndim, terms=terms), content(ndim)
+    explained = module.explain(x)
+    total = sum(explained.logits.values()) + torch.zeros_like(explained.weights)
+    assert list(explained.logits) == list(terms)
+    assert_close(explained.weights, total.softmax(-1))
+    flat = x if ndim == 1 else x.flatten(2).transpose(1, 2)
+    value = module.value(flat).unflatten(-1, (2, 4)).transpose(1, 2)
+    mixed = (explained.weights @ value).transpose(1, 2).flatten(2)
+    output = module(x) if ndim == 1 else module(x).flatten(2).transpose(1, 2)
+    assert_close(output, module.output(mixed))
+
+
+@settings(max_examples=40, deadline=None)
+@given(term_sets, st.none() | st.sampled_from([1, 3, 9]), st.integers(1, 7))
+def test_decoding_step_by_step_equals_the_causal_pass(terms, window, length):
+    module = built(terms=terms, window=window)
+    x = torch.randn(2, length, 8, dtype=torch.float64)
+    state, outputs = None, []
+    for position in range(length):
+        output, state = module.step(x[:, position : position + 1], state)
+        outputs.append(output)
+    assert_close(torch.cat(outputs, dim=1), module(x, causal=True))
+    assert state.value.shape[2] == min(length, window or length)
+
+
+@settings(max_examples=40, deadline=None)
+@given(term_sets, st.none() | st.sampled_from([1, 3, 9]), st.booleans())
+def test_recalling_position_by_position_equals_the_full_pass(terms, window, padded):
+    module = built(terms=terms, window=window)
+    query, key = content(), content(batch=2)[:, :4]
+    padding = torch.tensor([[False] * 4, [False, False, True, True]]) if padded else None
+    state = module.remember(key)
+    outputs = [module.recall(query[:, t : t + 1], state, t, padding) for t in range(5)]
+    assert_close(torch.cat(outputs, dim=1), module(query, key, key_padding_mask=padding))
+
+
+@every_term_set
+def test_a_key_stride_keeps_every_other_key_in_its_place(terms):
+    """The kept keys weigh as if all others were masked."""
+    module, x = built(ndim=2, terms=terms), content(ndim=2)
+    kept = torch.zeros(3, 4, dtype=torch.bool)
+    kept[::2, ::2] = True
+    strided = built(ndim=2, terms=terms, key_stride=2)
+    assert_close(strided(x), module(x, attend_mask=kept.flatten().expand(12, 12)))
+
+
+@every_term_set
+def test_parameters_that_no_term_needs_do_not_exist(terms):
+    names = {name.split(".")[0] for name, _ in built(ndim=2, terms=terms).named_parameters()}
+    expected = {"value", "output"}
+    expected |= {"query"} if terms.use_query else set()
+    expected |= {"key"} if terms.use_content else set()
+    expected |= {"position"} if terms.use_position else set()
+    expected |= {"key_bias"} if Term.KEY in terms else set()
+    expected |= {"position_bias"} if Term.POSITION in terms else set()
+    assert names == expected
+
+
+@pytest.mark.parametrize(
+    ("terms", "published"),
+    [("1111", 328_449), ("0010", 197_121), ("0100", 262_401), ("1000", 262_401), ("0001", 197_121)],
+)
+def test_the_parameters_are_those_of_the_released_code_without_its_residual_scale(terms, published):
+    module = AttentionSpec(terms=terms, heads=8).build(256)
+    assert sum(parameter.numel() for parameter in module.parameters()) == published - 1
+
+
+@every_term_set
+def test_every_parameter_gets_a_gradient_unless_nothing_can_depend_on_it(terms):
+    module = built(ndim=2, terms=terms)
+    module(content(ndim=2)).square().sum().backward()
+    for name, parameter in module.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 0, name
+
+
+@every_term_set
+@pytest.mark.parametrize("ndim", [1, 2])
+@pytest.mark.parametrize(("dtype", "error"), [(torch.bfloat16, 0.03), (torch.float16, 0.004)])
+def test_under_autocast_it_stays_close_to_float32(terms, ndim, dtype, error):
+    module, x = built(ndim, terms=terms, dtype=torch.float32), content(ndim, dtype=torch.float32)
+    exact = module(x)
+    with torch.autocast("cpu", dtype):
+        half = module(x)
+    half.float().sum().backward()
+    assert half.dtype == dtype
+    assert (half - exact).norm() < error * exact.norm()
+    assert all(parameter.grad.isfinite().all() for parameter in module.parameters())
+
+
+@every_term_set
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_wholly_in_half_precision_it_keeps_its_type(terms, dtype):
+    module, x = built(terms=terms, dtype=dtype), content(dtype=dtype)
+    exact = built(terms=terms, dtype=torch.float32)(x.float())
+    assert module(x).dtype == dtype
+    assert (module(x).float() - exact).norm() < 0.05 * exact.norm()
+
+
+@every_term_set
+@pytest.mark.parametrize("ndim", [1, 2])
+def test_without_memory_for_numbers_it_still_has_shapes_for_counting(terms, ndim):
+    with torch.device("meta"):
+        module = AttentionSpec(terms=terms, heads=2).build(8, ndim)
+        x = torch.empty(2, 5, 8) if ndim == 1 else torch.empty(2, 8, 3, 4)
+    assert module(x, causal=ndim == 1).shape == x.shape
+
+
+@every_term_set
+def test_an_empty_batch_gives_an_empty_batch(terms):
+    assert built(terms=terms)(content()[:0]).shape == (0, 5, 8)
+
+
+def test_an_empty_sequence_is_refused_in_a_sentence():
+    with pytest.raises(InputError, match="expected at least one position on each axis"):
+        built()(content(), content()[:, :0])
+
+
+@pytest.mark.parametrize(
+    ("fields", "channels", "ndim", "sentence"),
+    [
+        ({"heads": 3}, 8, 1, "heads is 3, expected a divisor of the 8 channels: choose of 1, 2,"),
+        ({"heads": 1}, 7, 1, "channels is 7, expected a multiple of 2"),
+        ({"heads": 2}, 6, 2, "channels is 6, expected a multiple of 4"),
+        ({"heads": 2}, 8, 3, r"ndim is 3, expected 1 \(sequences\) or 2 \(maps\)"),
+        ({"heads": 0}, 8, 1, "AttentionSpec.heads is 0, expected"),
+        ({"window": 4}, 8, 1, "window is 4, expected an odd number: use 3 or 5"),
+        ({"key_stride": 0}, 8, 1, "AttentionSpec.key_stride is 0, expected"),
+        ({"terms": "111"}, 8, 1, 'terms is "111", expected four digits'),
+        ({"wavelength": 1.0}, 8, 1, "AttentionSpec.wavelength is 1.0, expected"),
+    ],
+)
+def test_a_spec_that_cannot_be_built_is_refused_in_a_sentence(fields, channels, ndim, sentence):
+    with pytest.raises(SpecError, match=sentence):
+        AttentionSpec(**fields).build(channels, ndim)
+
+
+def test_an_odd_width_is_fine_where_no_position_is_encoded():
+    assert built(terms="1010", heads=1, channels=7)(content(channels=7)).shape == (2, 5, 7)
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+@pytest.mark.parametrize(
+    ("inputs", "masks", "field"),
+    [
+        (((2, 8, 3, 4),), {}, "query"),
+        (((2, 5, 6),), {}, "query"),
+        (((2, 5, 8), (2, 8)), {}, "key"),
+        (((2, 5, 8), (3, 4, 8)), {}, "key"),
+        (((2, 5, 8), (2, 4, 6)), {}, "key"),
+        (((2, 5, 8),), {"key_padding_mask": torch.zeros(2, 4, dtype=torch.bool)}, "key_padding"),
+        (((2, 5, 8),), {"key_padding_mask": torch.zeros(2, 5)}, "key_padding_mask"),
+        (((2, 5, 8),), {"attend_mask": torch.zeros(5, 5)}, "attend_mask"),
+        (((1, 5, 8),), {"attend_mask": torch.zeros(3, 5, 5, dtype=torch.bool)}, "attend_mask"),
+    ],
+)
+def test_an_input_that_does_not_fit_is_refused_in_a_sentence(inputs, masks, field):
+    with pytest.raises(InputError, match=rf"^{field}.* is .*, expected .*: .*\.$"):
+        built(dtype=torch.float32)(*(torch.zeros(shape) for shape in inputs), **masks)
+
+
+@pytest.mark.parametrize(("ndim", "stride"), [(2, 1), (1, 2)])
+def test_decoding_step_by_step_is_for_whole_sequences(ndim, stride):
+    module = built(ndim, key_stride=stride)
+    token = torch.zeros(1, 1, 8, dtype=torch.float64)
+    with pytest.raises(SpecError, match="decode step by step on whole sequences only"):
+        module.step(token, None)
+    with pytest.raises(SpecError, match="decode step by step on whole sequences only"):
+        module.recall(token, KeyValueState(torch.zeros(1, 2, 3, 4).double()), 0)
+
+
+@pytest.mark.compile
+@pytest.mark.parametrize("ndim", [1, 2])
+@pytest.mark.parametrize("terms", ["0010", "0100", "0110", "1000", "1111"])
+def test_it_compiles_into_one_graph_that_serves_other_sizes(terms, ndim):
+    torch.compiler.reset()
+    module = built(ndim, terms=terms)
+    compiled = torch.compile(module, fullgraph=True, backend="aot_eager", dynamic=True)
+    for size in (4, 6, 7):
+        x = torch.randn((2, size, 8) if ndim == 1 else (2, 8, 3, size), dtype=torch.float64)
+        assert_close(compiled(x, causal=ndim == 1), module(x, causal=ndim == 1))
+        ours, theirs = (
+            torch.autograd.grad(how(x).square().sum(), list(module.parameters()))
+            for how in (compiled, module)
+        )
+        assert_close(ours, theirs)
+
+
+@pytest.mark.compile
+@pytest.mark.slow
+def test_it_compiles_to_machine_code():
+    torch.compiler.reset()
+    module, x = built(ndim=2, terms="0110"), content(ndim=2)
+    assert_close(torch.compile(module, fullgraph=True)(x), module(x))
+
+
+@pytest.mark.compile
+@pytest.mark.parametrize("ndim", [1, 2])
+@pytest.mark.parametrize("terms", ["0010", "0110", "1000", "1111"])
+def test_it_is_exported_for_every_size_from_three_positions_on(terms, ndim):
+    module, x = built(ndim, terms=terms), content(ndim)
+    axes = {1: "t"} if ndim == 1 else {2: "h", 3: "w"}
+    sizes = {axis: torch.export.Dim(name, min=3, max=999) for axis, name in axes.items()}
+    exported = torch.export.export(module, (x,), dynamic_shapes=(sizes,)).module()
+    for size in (3, 5, 9):
+        other = torch.randn((2, size, 8) if ndim == 1 else (2, 8, size, 6), dtype=torch.float64)
+        assert_close(exported(other), module(other))

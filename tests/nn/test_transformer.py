@@ -1,0 +1,90 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from torch.testing import assert_close
+
+from laws import term_sets
+from quatrain.nn import AttentionSpec
+from quatrain.nn.transformer import DecoderLayer, EncoderLayer, FeedForward, LayerState, Residual
+
+
+def layer(kind, *mixers, norm="pre"):
+    torch.manual_seed(0)
+    return kind(8, 12, 0.1, norm, *mixers).double().eval()
+
+
+def content(length, batch=2):
+    generator = torch.Generator().manual_seed(length)
+    return torch.randn(batch, length, 8, dtype=torch.float64, generator=generator)
+
+
+def attention(terms="1111", **fields):
+    return AttentionSpec(terms=terms, heads=2, **fields)
+
+
+def test_before_means_that_the_stream_itself_is_never_normalized():
+    residual = Residual(8, 0.0, "pre").double()
+    x, y = content(3), content(3, batch=2)
+    assert_close(residual.leave(x, y), x + y)
+    assert_close(residual.enter(x).mean(-1), torch.zeros(2, 3).double())
+
+
+def test_after_means_that_the_sub_layer_reads_the_stream_and_the_sum_is_normalized():
+    residual = Residual(8, 0.0, "post").double()
+    x = content(3)
+    assert residual.enter(x) is x
+    assert_close(residual.leave(x, x), torch.nn.functional.layer_norm(2 * x, (8,)))
+
+
+def test_feed_forward_reads_each_position_on_its_own():
+    module, x = layer(FeedForward), content(4)
+    assert_close(module(x)[:, 2:3], module(x[:, 2:3]))
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_without_self_attention_the_encoder_layer_is_its_feed_forward(norm):
+    module, x = layer(EncoderLayer, None, norm=norm), content(4)
+    assert torch.equal(module(x, None), module.feed_forward(x))
+    assert {name.split(".")[0] for name, _ in module.named_parameters()} == {"feed_forward"}
+
+
+def test_padding_of_the_source_is_not_seen_by_the_encoder_layer():
+    module, x = layer(EncoderLayer, attention()), content(4)
+    longer = torch.cat((x, content(2)), dim=1)
+    padding = torch.tensor([[False] * 4 + [True] * 2] * 2)
+    assert_close(module(longer, padding)[:, :4], module(x, None))
+
+
+def test_a_strided_encoder_layer_strides_its_padding_too():
+    module, x = layer(EncoderLayer, attention(key_stride=2)), content(4)
+    longer = torch.cat((x, content(3)), dim=1)
+    padding = torch.tensor([[False] * 4 + [True] * 3] * 2)
+    assert_close(module(longer, padding)[:, :4], module(x, None))
+
+
+@settings(max_examples=40, deadline=None)
+@given(term_sets, term_sets)
+def test_a_decoder_layer_step_by_step_equals_the_full_pass(own, cross):
+    module = layer(DecoderLayer, attention(str(own), window=3), attention(str(cross)))
+    target, memory = content(5), content(4)
+    padding = torch.tensor([[False] * 4, [False, False, True, True]])
+    state, outputs = module.start(memory), []
+    for t in range(5):
+        output, state = module.step(target[:, t : t + 1], state, t, padding)
+        outputs.append(output)
+    assert_close(torch.cat(outputs, dim=1), module(target, memory, padding))
+
+
+def test_choosing_rows_of_a_layers_state_chooses_past_and_memory():
+    module = layer(DecoderLayer, attention(), attention())
+    _, state = module.step(content(1), module.start(content(4)), 0, None)
+    chosen = state.select(torch.tensor([1]))
+    assert torch.equal(chosen.past.value, state.past.value[1:])
+    assert torch.equal(chosen.memory.key, state.memory.key[1:])
+
+
+def test_a_layer_without_self_attention_remembers_no_past():
+    module = layer(DecoderLayer, None, attention())
+    _, state = module.step(content(1), module.start(content(4)), 0, None)
+    assert isinstance(state, LayerState)
+    assert state.select(torch.tensor([0])).past is None

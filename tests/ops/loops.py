@@ -1,0 +1,101 @@
+"""Attention as the paper writes it: one number at a time, in plain Python loops.
+
+Slow and dense on purpose: nothing here is shared with the library but the containers of its
+arguments, so that agreement means something. Autograd runs through the loops.
+
+Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equations 1, 2 and 8.
+"""
+
+import itertools
+import math
+
+import torch
+
+from quatrain.specs import Term
+
+
+def attend(terms, operands, grid, support):
+    """y_q of every batch element, head and query: (b, h, q, e)."""
+    batch, heads, _, width = operands.value.shape
+    queries, keys = _places(grid.queries), _places(grid.keys)
+    rows = []
+    for b, m, q in itertools.product(range(batch), range(heads), range(len(queries))):
+        region = [k for k in range(len(keys)) if allowed(support, grid, b, m, q, k)]
+        scores = [logit(terms, operands, grid, b, m, q, k) for k in region]
+        rows.append(_mix(scores, [operands.value[b, m, k] for k in region], width))
+    return torch.stack(rows).reshape(batch, heads, len(queries), width)
+
+
+def logit(terms, operands, grid, b, m, q, k):
+    """(E1 + E2 + E3 + E4) of one query and key, those that are on."""
+    total = torch.zeros((), dtype=torch.float64)
+    if Term.QUERY_KEY in terms:
+        total = total + _dot(operands.query[b, m, q], operands.key[b, m, k])
+    if Term.QUERY_POSITION in terms:
+        total = total + _dot(operands.query[b, m, q], _encoding(operands, grid, m, q, k))
+    if Term.KEY in terms:
+        total = total + _dot(operands.key_bias[m], operands.key[b, m, k])
+    if Term.POSITION in terms:
+        total = total + _dot(operands.position_bias[m], _encoding(operands, grid, m, q, k))
+    return total * operands.scale
+
+
+def offsets(grid, q, k):
+    """How far key number k lies from query number q, along each axis."""
+    query, key = _places(grid.queries)[q], _places(grid.keys)[k]
+    return tuple(
+        there * grid.key_stride - (here + grid.first_query)
+        for here, there in zip(query, key, strict=True)
+    )
+
+
+def sinusoid(offset, channels, wavelength):
+    """The encoding of one offset: sines, then cosines, of growing wavelengths."""
+    half = channels // 2
+    angles = [offset / wavelength ** (i / half) for i in range(half)]
+    return [math.sin(angle) for angle in angles] + [math.cos(angle) for angle in angles]
+
+
+def _encoding(operands, grid, m, q, k):
+    """r_{k-q}: the projected encodings of the axes, summed."""
+    total = 0.0
+    for axis, offset in enumerate(offsets(grid, q, k)):
+        first = -(grid.queries[axis] - 1) - grid.first_query
+        total = total + operands.relative[axis][m, offset - first]
+    return total
+
+
+def allowed(support, grid, b, m, q, k):
+    apart = offsets(grid, q, k)
+    if support.causal and apart[0] > 0:
+        return False
+    if support.window is not None and support.causal and apart[0] <= -support.window:
+        return False
+    if support.window is not None and not support.causal:
+        reach = (support.window - 1) // 2
+        if any(abs(offset) > reach for offset in apart):
+            return False
+    if support.key_padding_mask is not None and support.key_padding_mask[b, k]:
+        return False
+    mask = support.attend_mask
+    if mask is None:
+        return True
+    by_rank = {2: lambda: mask[q, k], 3: lambda: mask[b, q, k], 4: lambda: mask[b, m, q, k]}
+    return bool(by_rank[mask.ndim]())
+
+
+def _mix(scores, values, width):
+    if not scores:
+        return torch.zeros(width, dtype=torch.float64, requires_grad=True)
+    highest = max(score.item() for score in scores)
+    shares = [torch.exp(score - highest) for score in scores]
+    total = sum(shares)
+    return sum(share / total * value for share, value in zip(shares, values, strict=True))
+
+
+def _places(sizes):
+    return list(itertools.product(*(range(size) for size in sizes)))
+
+
+def _dot(left, right):
+    return (left * right).sum()

@@ -1,0 +1,67 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from laws import grids
+from ops import loops
+from quatrain.ops.positions import Grid, align, sinusoid
+from quatrain.specs import InputError
+
+
+def test_the_picture_of_the_module():
+    scores = torch.arange(15.0).reshape(1, 1, 3, 5)
+    aligned = align(scores, Grid((3,), (3,)), axis=0)
+    assert aligned[0, 0].tolist() == [[2, 3, 4], [6, 7, 8], [10, 11, 12]]
+
+
+@given(grids(longest=6))
+def test_each_score_is_laid_out_at_the_key_of_its_offset(grid):
+    queries, keys = (torch.Size(sizes).numel() for sizes in (grid.queries, grid.keys))
+    for axis in range(grid.ndim):
+        occurring = list(grid.offset_range(axis))
+        scores = torch.tensor(occurring).expand(2, 3, queries, -1)
+        aligned = align(scores.double(), grid, axis)
+        across = torch.Size(grid.keys[axis + 1 :]).numel()
+        for q in range(queries):
+            for k in range(keys):
+                column = k // across % grid.keys[axis]
+                assert aligned[1, 2, q, column] == loops.offsets(grid, q, k)[axis]
+
+
+@given(grids(longest=6))
+def test_exactly_the_offsets_between_the_corners_occur(grid):
+    for axis in range(grid.ndim):
+        offsets = grid.offsets(axis, torch.device("cpu"))
+        occurring = grid.offset_range(axis)
+        assert (int(offsets.min()), int(offsets.max())) == (occurring[0], occurring[-1])
+        assert grid.occurring(axis, torch.device("cpu")).tolist() == list(occurring)
+
+
+@given(st.integers(1, 8).map(lambda n: 2 * n), st.floats(2, 1e5))
+def test_the_encoding_is_that_of_the_formula(channels, wavelength):
+    offsets = torch.arange(-50, 51)
+    encoding = sinusoid(offsets, channels, wavelength, torch.float64)
+    expected = [loops.sinusoid(offset, channels, wavelength) for offset in offsets.tolist()]
+    assert_close(encoding, torch.tensor(expected, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_distant_offsets_are_encoded_in_float32_at_least(dtype):
+    offsets = torch.arange(-3000, 3000, 7)
+    encoding = sinusoid(offsets, 16, 1e4, dtype)
+    assert encoding.dtype == torch.float32
+    exact = sinusoid(offsets, 16, 1e4, torch.float64)
+    assert_close(encoding.double(), exact, atol=1e-3, rtol=0)
+
+
+def test_queries_and_keys_of_different_rank_are_refused():
+    with pytest.raises(InputError, match="expected as many axes as the queries"):
+        Grid((3,), (3, 3))
+
+
+@pytest.mark.parametrize(("queries", "keys"), [((0,), (3,)), ((3, 2), (3, 0))])
+def test_an_empty_axis_is_refused(queries, keys):
+    with pytest.raises(InputError, match="expected at least one position on each axis"):
+        Grid(queries, keys)

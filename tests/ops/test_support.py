@@ -1,0 +1,93 @@
+import jaxtyping
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from laws import grids, supports
+from ops import loops
+from quatrain.ops.positions import Grid
+from quatrain.ops.support import Support
+from quatrain.specs import InputError
+
+VALUE = torch.zeros(2, 3, 1, 1)
+
+
+@pytest.fixture
+def without_shape_checks():
+    """Wrong shapes and types must reach the library's own checks, whatever runs the tests."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@given(st.data())
+def test_a_mask_is_true_exactly_where_every_part_allows_the_key(data):
+    grid = data.draw(grids())
+    generator = torch.Generator().manual_seed(data.draw(st.integers(0, 999)))
+    support = data.draw(supports(grid, 2, 3, generator))
+    queries, keys = (torch.Size(sizes).numel() for sizes in (grid.queries, grid.keys))
+    mask = support.mask(grid, VALUE)
+    whole = torch.ones(2, 3, queries, keys, dtype=torch.bool) if mask is None else mask
+    whole = whole.expand(2, 3, -1, -1)
+    for b, h, q, k in torch.cartesian_prod(*map(torch.arange, whole.shape)).tolist():
+        assert whole[b, h, q, k] == loops.allowed(support, grid, b, h, q, k)
+
+
+def test_without_any_restriction_there_is_no_mask_at_all():
+    assert Support().mask(Grid((3,), (3,)), VALUE) is None
+
+
+def test_a_causal_window_holds_as_many_keys_as_a_centred_one():
+    grid = Grid((9,), (9,))
+    causal = Support(causal=True, window=3).mask(grid, VALUE)[0, 0]
+    centred = Support(window=3).mask(grid, VALUE)[0, 0]
+    assert causal[5].nonzero()[:, 0].tolist() == [3, 4, 5]
+    assert centred[5].nonzero()[:, 0].tolist() == [4, 5, 6]
+
+
+def test_order_exists_on_sequences_only():
+    with pytest.raises(InputError, match="causal is True, expected False on a map"):
+        Support(causal=True).mask(Grid((2, 2), (2, 2)), VALUE)
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+@pytest.mark.parametrize(
+    "mask",
+    [
+        torch.zeros(2, 5, dtype=torch.bool),
+        torch.zeros(3, 4, dtype=torch.bool),
+        torch.zeros(2, 1, dtype=torch.bool),
+        torch.zeros(4, dtype=torch.bool),
+        torch.zeros(2, 2, 2, dtype=torch.bool),
+        torch.zeros(2, 4),
+        torch.zeros(2, 4, dtype=torch.int64),
+    ],
+    ids=lambda mask: f"{mask.dtype} {tuple(mask.shape)}",
+)
+def test_a_padding_mask_that_does_not_fit_is_refused_in_a_sentence(mask):
+    with pytest.raises(InputError, match=r"key_padding_mask is .*expected booleans of .*\(2, 4\)"):
+        Support(key_padding_mask=mask).mask(Grid((3,), (4,)), VALUE)
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+@pytest.mark.parametrize(
+    "mask",
+    [
+        torch.zeros(4, 3, dtype=torch.bool),
+        torch.zeros(5, 3, 4, dtype=torch.bool),
+        torch.zeros(2, 5, 3, 4, dtype=torch.bool),
+        torch.zeros(4, dtype=torch.bool),
+        torch.zeros(3, 4),
+    ],
+    ids=lambda mask: f"{mask.dtype} {tuple(mask.shape)}",
+)
+def test_an_attend_mask_that_does_not_fit_is_refused_in_a_sentence(mask):
+    with pytest.raises(InputError, match=r"attend_mask is .*expected \(3, 4\) or \(2, 3, 4\) or"):
+        Support(attend_mask=mask).mask(Grid((3,), (4,)), VALUE)
+
+
+@pytest.mark.parametrize("shape", [(1, 4), (1, 1, 4), (1, 3, 4), (2, 1, 3, 4), (1, 3, 1, 4)])
+def test_an_attend_mask_may_leave_an_axis_at_one(shape):
+    mask = Support(attend_mask=torch.ones(shape, dtype=torch.bool)).mask(Grid((3,), (4,)), VALUE)
+    assert mask.expand(2, 3, 3, 4).all()

@@ -1,0 +1,100 @@
+import shutil
+
+import pytest
+import torch
+
+from quatrain.models.decoding import DecodingSpec
+from quatrain.specs import DataError, StoredFileError
+from quatrain.tasks.translation.task import HYPOTHESES, VOCABULARY, _read
+from quatrain.training import train
+
+
+@pytest.fixture
+def folder(text_folder, tmp_path):
+    return shutil.copytree(text_folder, tmp_path / "text")
+
+
+def test_eight_pairs_are_learnt_by_heart_and_the_hypotheses_kept(finished, tmp_path):
+    _, task, objective = finished
+    evaluation = task.evaluate(objective, tmp_path)
+    assert evaluation.metrics["bleu"] > 90
+    assert evaluation.metrics["chrf"] > 90
+    assert evaluation.metrics["test_loss"] == evaluation.metrics["valid_loss"] < 0.5
+    assert "tok:13a" in evaluation.signatures["bleu"]
+    assert evaluation.artifacts == (HYPOTHESES, VOCABULARY)
+    lines = (tmp_path / HYPOTHESES).read_text().splitlines()
+    assert lines == [target for _, target in task.corpus.test]
+
+
+def test_translations_come_in_order_whatever_the_batches(finished):
+    _, task, objective = finished
+    spec = DecodingSpec(beam=3)
+    expected = task.translate(objective.translator, task.test.sources, spec)
+    assert expected == [target for _, target in task.corpus.test]
+    for tokens in (1, 20, 10_000):
+        task.spec, before = task.spec.model_copy(update={"batch_tokens": tokens}), task.spec
+        try:
+            assert task.translate(objective.translator, task.test.sources, spec) == expected
+        finally:
+            task.spec = before
+    assert task.translate(objective.translator, [], spec) == []
+
+
+def test_the_monitor_changes_nothing_of_the_training(text_folder, tiny_spec, tmp_path):
+    states = []
+    for every in (0, 2):
+        run = tmp_path / str(every)
+        spec = tiny_spec(steps=4, warmup_steps=1, monitor_every=every)
+        states.append(train(spec.open(text_folder, run, 0), run, seed=0).objective.state_dict())
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+@pytest.mark.parametrize("terms", ["0110", "1111", "0010", "1000", "0001"])
+def test_counted_and_closed_form_multiply_adds_agree(text_folder, tiny_spec, tmp_path, terms):
+    task = tiny_spec(terms).open(text_folder, tmp_path, 0)
+    cost = task.cost(task.build().eval())
+    assert cost["multiply_adds"] == cost["multiply_adds_closed_form"] > 0
+    assert cost["parameters"] > 0
+
+
+def test_the_vocabulary_is_kept_with_the_run_and_a_damaged_one_told(
+    text_folder, tiny_spec, tmp_path
+):
+    first = tiny_spec().open(text_folder, tmp_path, 0)
+    written = (tmp_path / VOCABULARY).read_bytes()
+    again = tiny_spec().open(text_folder, tmp_path, 0)
+    assert (again.train, (tmp_path / VOCABULARY).read_bytes()) == (first.train, written)
+    (tmp_path / VOCABULARY).write_bytes(written[:-20])
+    with pytest.raises(StoredFileError, match=r"vocabulary\.json"):
+        tiny_spec().open(text_folder, tmp_path, 0)
+
+
+def test_two_equal_opens_share_the_corpus_until_a_file_changes(folder, tiny_spec, tmp_path):
+    _read.cache_clear()
+    first = tiny_spec().open(folder, tmp_path / "1", 0)
+    assert tiny_spec().open(folder, tmp_path / "2", 1).corpus is first.corpus
+    for name in ("train.en", "train.de"):
+        with (folder / name).open("a") as file:
+            file.write("nine\n")
+    later = tiny_spec().open(folder, tmp_path / "3", 0)
+    assert later.corpus.train[-1] == ("nine", "nine")
+    assert later.data_hashes != first.data_hashes
+
+
+def test_a_training_pair_longer_than_a_batch_is_told_at_once(text_folder, tiny_spec, tmp_path):
+    with pytest.raises(DataError, match=r"the length of pair \d is .*, expected at most the 3"):
+        tiny_spec(batch_tokens=3).open(text_folder, tmp_path, 0)
+
+
+def test_a_held_out_pair_longer_than_a_batch_is_scored_all_the_same(folder, tiny_spec, tmp_path):
+    for name in ("test.en", "test.de"):
+        (folder / name).write_text("one dog " * 80 + "\n")
+    task = tiny_spec().open(folder, tmp_path, 0)
+    assert task.test.longest > task.spec.batch_tokens
+    assert task.evaluate(task.build().eval(), tmp_path).metrics["test_loss"] > 0
+
+
+def test_the_probe_is_a_pair_of_mean_length(text_folder, tiny_spec, tmp_path):
+    task = tiny_spec().open(text_folder, tmp_path, 0)
+    mean = sum(map(len, task.test.sources)) / 8
+    assert task.probe_batch()["source"].shape == (1, round(mean))

@@ -1,0 +1,53 @@
+import pytest
+import torch
+from torch import nn
+
+from quatrain.specs import SpecError
+from quatrain.training.devices import Devices
+
+
+@pytest.mark.parametrize("device", ["cpux", "cpu:cpu", "", "cuda:99"])
+def test_a_device_that_is_not_here_is_named(device):
+    with pytest.raises(SpecError, match=f'device is "{device}", expected a device of this machine'):
+        Devices(device, "float32")
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_precisions_follow_each_other_in_one_process(precision):
+    devices = Devices("cpu", precision)
+    layer = nn.Linear(2, 2)
+    with devices.autocast():
+        assert layer(torch.ones(1, 2)).dtype == getattr(torch, precision)
+    assert layer(torch.ones(1, 2)).dtype == torch.float32
+    assert devices.scaler.is_enabled() == (precision == "float16")
+
+
+def test_one_process_is_the_main_one_and_sums_nothing():
+    devices = Devices("cpu", "float32")
+    assert (devices.process, devices.processes, devices.is_main) == (0, 1, True)
+    assert torch.equal(devices.sum(torch.tensor([1.0, 2.0])), torch.tensor([1.0, 2.0]))
+
+
+def stepped(clip_norm, precision="float32"):
+    """A weight's change by one step of rate 1 from the gradient (6, 8), divided by 2."""
+    devices, weight = Devices("cpu", precision), nn.Parameter(torch.zeros(2))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
+    devices.backward((weight * torch.tensor([6.0, 8.0])).sum())
+    devices.step(optimizer, torch.tensor(0.5), clip_norm)
+    return -weight.detach()
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_a_gradient_is_divided_then_clipped(precision):
+    assert torch.equal(stepped(None, precision), torch.tensor([3.0, 4.0]))
+    assert torch.equal(stepped(6.0, precision), torch.tensor([3.0, 4.0]))
+    assert torch.allclose(stepped(1.0, precision), torch.tensor([0.6, 0.8]), atol=1e-5)
+
+
+def test_a_step_that_overflows_float16_is_left_out_and_the_scale_falls():
+    devices, weight = Devices("cpu", "float16"), nn.Parameter(torch.zeros(1))
+    optimizer, before = torch.optim.SGD([weight], lr=1.0), devices.scaler.get_scale()
+    devices.backward((weight * 1e38).sum())
+    devices.step(optimizer, torch.tensor(1.0), 1.0)
+    assert weight.item() == 0.0
+    assert devices.scaler.get_scale() < before

@@ -1,0 +1,43 @@
+import json
+
+import pytest
+
+from quatrain.specs import StudyError
+from quatrain.training.log import NAME, MetricsLog
+
+
+def steps(folder):
+    return [json.loads(line)["step"] for line in (folder / NAME).read_text().splitlines()]
+
+
+def test_each_line_is_one_object_with_its_step(tmp_path):
+    log = MetricsLog(tmp_path, 0)
+    log.write(5, loss=1.5, rate=2.0)
+    log.write(5, valid_loss=1.25)
+    lines = [json.loads(line) for line in (tmp_path / NAME).read_text().splitlines()]
+    assert lines == [{"step": 5, "loss": 1.5, "rate": 2.0}, {"step": 5, "valid_loss": 1.25}]
+
+
+def test_a_resumed_log_loses_what_came_after_the_checkpoint(tmp_path):
+    log = MetricsLog(tmp_path, 0)
+    for step in (1, 2, 2, 3, 4):
+        log.write(step, loss=0.0)
+    MetricsLog(tmp_path, 2).write(3, loss=0.0)
+    assert steps(tmp_path) == [1, 2, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "tail", ['{"step": 2, "lo', "3", "[]", '{"loss": 1}', '{"step": null}', "\x00\xff"]
+)
+def test_a_line_cut_short_or_damaged_goes_too(tmp_path, tail):
+    MetricsLog(tmp_path, 0).write(1, loss=0.0)
+    with (tmp_path / NAME).open("ab") as file:
+        file.write(tail.encode("latin-1"))
+    MetricsLog(tmp_path, 9).write(2, loss=0.0)
+    assert steps(tmp_path) == [1, 2]
+
+
+def test_a_folder_that_is_gone_is_told_in_a_sentence(tmp_path):
+    log = MetricsLog(tmp_path / "gone", 0)
+    with pytest.raises(StudyError, match=r"gone.*, expected a folder that can be written"):
+        log.write(1, loss=0.0)

@@ -1,0 +1,17 @@
+import math
+
+from quatrain.training.position import Position
+
+
+def test_the_means_are_over_what_came_since_the_last_line():
+    position = Position().advanced(total=8.0, weight=4.0, batches=2, seconds=0.5)
+    position = position.advanced(total=1.0, weight=2.0, batches=2, seconds=1.5)
+    assert (position.step, position.batches, position.seconds) == (2, 4, 1.5)
+    assert (position.mean_loss, position.rate) == (1.5, 4.0)
+    position = position.reported().advanced(total=3.0, weight=1.0, batches=2, seconds=2.0)
+    assert (position.step, position.mean_loss, position.rate) == (3, 3.0, 2.0)
+
+
+def test_nothing_gathered_has_no_mean():
+    assert math.isnan(Position().mean_loss)
+    assert Position().rate == 0.0

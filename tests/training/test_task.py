@@ -1,0 +1,21 @@
+import pytest
+import torch
+
+from quatrain.training import Evaluation, Loss, Progress
+
+
+def test_a_loss_is_a_pair_that_the_loop_can_unpack():
+    total, weight = Loss(torch.tensor(6.0), torch.tensor(3.0))
+    assert float(total / weight) == 2.0
+
+
+def test_an_evaluation_may_have_metrics_alone_and_shares_nothing():
+    first, second = Evaluation({"score": 1.0}), Evaluation({"score": 2.0})
+    assert (first.signatures, first.artifacts) == ({}, ())
+    assert first.signatures is not second.signatures
+
+
+def test_progress_is_frozen():
+    progress = Progress(step=1, steps=2, loss=None, rate=0.0, rate_unit="s", seconds_left=None)
+    with pytest.raises(AttributeError):
+        progress.step = 2
