@@ -1,0 +1,1 @@
+"""Measurements beside peers; each prints a table, and JSON with --json."""
