@@ -1,10 +1,12 @@
 # make study   install into .venv and run the default study, ending with its table and HTML report
 # make test    install into .venv and run every check and test
 # make check   lint, types and the fast tests
+# make clean   remove .venv; results in runs/ stay
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SHAPED := quatrain.ops,quatrain.nn,quatrain.models,quatrain.training,quatrain.tasks
 RUN := $(abspath runs/numerals_terms)
 
 .PHONY: study test check lint clean
@@ -23,13 +25,13 @@ lint: $(BIN)/.installed
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-# The run-time shape checks cannot be compiled, so what compiles a graph runs without them.
+# Shapes in signatures are checked at run time, which cannot be compiled: compiled graphs go apart.
 test: lint
-	$(BIN)/pytest -n 2 -m "not compile"
+	$(BIN)/pytest -n 2 -m "not compile" --jaxtyping-packages=$(SHAPED),beartype.beartype
 	$(BIN)/pytest -n 2 -m compile
 
 check: lint
 	$(BIN)/pytest -n 2 -m "not compile and not slow"
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV)

@@ -1,7 +1,10 @@
 """What several rooms' tests of attention share: random cases, and what "the same" means."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+import jaxtyping
 import torch
 from hypothesis import strategies as st
 from torch.testing import assert_close
@@ -13,6 +16,21 @@ from quatrain.specs import ALL_TERM_SETS
 
 term_sets = st.sampled_from(ALL_TERM_SETS)
 windows = st.none() | st.sampled_from([1, 3, 5, 31])
+
+
+@contextmanager
+def unchecked() -> Iterator[None]:
+    """Leave out the run-time checks of types and shapes, where the tests run with them.
+
+    Wrong arguments then reach the library's own errors. Strategies build their objects so, since
+    the checker looks at random items, which hypothesis forbids inside of a strategy.
+    """
+    before = jaxtyping.config.jaxtyping_disable
+    jaxtyping.config.update("jaxtyping_disable", True)
+    try:
+        yield
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", before)
 
 
 @dataclass(frozen=True)
@@ -53,6 +71,7 @@ def operands(terms, grid, batch=2, heads=2, seed=0, spread=1.0):
 
 
 @st.composite
+@unchecked()
 def grids(draw, longest=4):
     """Sequences and maps, their keys elsewhere or strided."""
     sizes = st.integers(1, longest)
@@ -66,6 +85,7 @@ def grids(draw, longest=4):
 
 
 @st.composite
+@unchecked()
 def supports(draw, grid, batch, heads, generator):
     """Any mixture of structure and masks, rows without any key included."""
     queries, keys = (torch.Size(sizes).numel() for sizes in (grid.queries, grid.keys))
@@ -84,6 +104,7 @@ def supports(draw, grid, batch, heads, generator):
 
 
 @st.composite
+@unchecked()
 def cases(draw, terms=term_sets, longest=4):
     """Everything an attention can be asked."""
     grid, chosen = draw(grids(longest)), draw(terms)

@@ -2,6 +2,7 @@ import subprocess
 import sys
 
 import pytest
+from typer.testing import CliRunner
 
 from quatrain.cli import main
 from quatrain.specs import StudyError
@@ -31,6 +32,11 @@ def test_an_error_of_ours_never_shows_a_traceback(monkeypatch, capsys):
         main.main()
     assert caught.value.code == 2
     assert capsys.readouterr().err == 'Error: field is "value", expected more: do [bold] better.\n'
+
+
+def test_a_paragraph_of_the_help_fills_its_lines():
+    shown = CliRunner().invoke(main.app, ["study", "run", "--help"], terminal_width=300)
+    assert "The exit status is 1 if any run failed, and 2 if the data" in shown.output
 
 
 def test_an_unknown_option_is_a_usage_error():

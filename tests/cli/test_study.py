@@ -113,11 +113,21 @@ def test_a_damaged_record_is_named_and_the_others_stay(call, write_study, out):
 def test_the_plan_tells_what_is_done_and_what_is_left(call, write_study, out):
     path = write_study("[cell('a')]")
     call("run", path, "--out", out, "--seeds", "0")
-    assert "1 run to do, about 0.00 h on" in call("plan", path, "--out", out).output
+    assert "1 run to do, about 0.0 min on" in call("plan", path, "--out", out).output
     rows = json.loads(call("plan", path, "--out", out, "--json").output)
     assert [(row["seed"], row["state"], row["steps"]) for row in rows] == [
         (0, "done", 4), (1, "absent", 4),
     ]  # fmt: skip
+
+
+def test_gpu_hours_are_told_where_they_are_many(call, write_study, out):
+    path = write_study("[cell('a')]", "(0, 1)")
+    plain = path.read_text()
+    for hours, told in ((30.0, True), (1e-9, False)):
+        priced = f"    def gpu_hours(self):\n        return {hours}\n\n    def open("
+        path.write_text(plain.replace("    def open(", priced))
+        assert ("60 GPU hours in all." in call("plan", path, "--out", out).output) is told
+        path.write_text(plain)
 
 
 def test_a_plan_writes_nothing(call, write_study, out):
@@ -146,7 +156,7 @@ def test_seeds_are_numbers_and_ranges(text, seeds):
     assert parse_seeds(text) == seeds
 
 
-@pytest.mark.parametrize("text", ["", "a", "1-", "-1", "1..3"])
+@pytest.mark.parametrize("text", ["", "a", "1-", "-1", "1..3", "5-2"])
 def test_other_seeds_are_refused(text):
     with pytest.raises(StudyError, match='write "0,1,2" or "0-4"'):
         parse_seeds(text)
@@ -157,8 +167,11 @@ def test_other_seeds_are_refused(text):
     [
         ([], "0 runs to do."),
         ([None], "1 run to do; add --probe to estimate the time."),
-        ([1.0, 2.0], "2 runs to do, about 1.50 h on 2 workers."),
-        ([1.0, None], "2 runs to do, about 0.50 h on 2 workers for the 1 whose duration is known."),
+        ([1.0, 2.0], "2 runs to do, about 1.5 h on 2 workers."),
+        (
+            [1.0, None],
+            "2 runs to do, about 30.0 min on 2 workers for the 1 whose duration is known.",
+        ),
     ],
 )
 def test_the_summary_of_a_plan_says_what_is_known(hours, text):

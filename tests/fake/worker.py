@@ -7,6 +7,7 @@ import sys
 import time
 from types import SimpleNamespace
 
+from quatrain.specs import StoredFileError
 from quatrain.study.worker import main
 
 
@@ -50,6 +51,8 @@ def trouble(kind, step, folder):
         raise NonFiniteLoss("loss is nan")
     if kind == "memory" and step == 2:
         raise MemoryError
+    if kind == "damaged":
+        raise StoredFileError("checkpoint", "x", "a whole file", "delete it")
     if kind == "killed once" and step == 2 and not marker.exists():
         marker.touch()
         os.kill(os.getpid(), signal.SIGKILL)

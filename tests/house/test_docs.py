@@ -67,10 +67,8 @@ def test_the_readme_names_the_two_commands_of_the_front_door():
     assert "make test" in lines
 
 
-@pytest.mark.parametrize(
-    "text", [text for page, text in blocks("python") if page.name == "README.md"]
-)
-def test_each_python_block_of_the_readme_runs(text, tmp_path):
+@pytest.mark.parametrize("text", [text for _, text in blocks("python")])
+def test_each_python_block_of_the_docs_runs(text, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", text], cwd=tmp_path, capture_output=True, text=True, check=False
     )

@@ -1,24 +1,19 @@
-import jaxtyping
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laws import grids, supports
+from laws import grids, supports, unchecked
 from ops import loops
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
 from quatrain.specs import InputError
 
-VALUE = torch.zeros(2, 3, 1, 1)
 
-
-@pytest.fixture
-def without_shape_checks():
-    """Wrong shapes and types must reach the library's own checks, whatever runs the tests."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
+def mask_of(support, grid):
+    """The mask for values of two batch elements and three heads."""
+    keys = torch.Size(grid.keys).numel()
+    return support.mask(grid, torch.zeros(2, 3, keys, 1))
 
 
 @given(st.data())
@@ -27,7 +22,7 @@ def test_a_mask_is_true_exactly_where_every_part_allows_the_key(data):
     generator = torch.Generator().manual_seed(data.draw(st.integers(0, 999)))
     support = data.draw(supports(grid, 2, 3, generator))
     queries, keys = (torch.Size(sizes).numel() for sizes in (grid.queries, grid.keys))
-    mask = support.mask(grid, VALUE)
+    mask = mask_of(support, grid)
     whole = torch.ones(2, 3, queries, keys, dtype=torch.bool) if mask is None else mask
     whole = whole.expand(2, 3, -1, -1)
     for b, h, q, k in torch.cartesian_prod(*map(torch.arange, whole.shape)).tolist():
@@ -35,23 +30,23 @@ def test_a_mask_is_true_exactly_where_every_part_allows_the_key(data):
 
 
 def test_without_any_restriction_there_is_no_mask_at_all():
-    assert Support().mask(Grid((3,), (3,)), VALUE) is None
+    assert mask_of(Support(), Grid((3,), (3,))) is None
 
 
 def test_a_causal_window_holds_as_many_keys_as_a_centred_one():
     grid = Grid((9,), (9,))
-    causal = Support(causal=True, window=3).mask(grid, VALUE)[0, 0]
-    centred = Support(window=3).mask(grid, VALUE)[0, 0]
+    causal = mask_of(Support(causal=True, window=3), grid)[0, 0]
+    centred = mask_of(Support(window=3), grid)[0, 0]
     assert causal[5].nonzero()[:, 0].tolist() == [3, 4, 5]
     assert centred[5].nonzero()[:, 0].tolist() == [4, 5, 6]
 
 
 def test_order_exists_on_sequences_only():
     with pytest.raises(InputError, match="causal is True, expected False on a map"):
-        Support(causal=True).mask(Grid((2, 2), (2, 2)), VALUE)
+        mask_of(Support(causal=True), Grid((2, 2), (2, 2)))
 
 
-@pytest.mark.usefixtures("without_shape_checks")
+@unchecked()
 @pytest.mark.parametrize(
     "mask",
     [
@@ -67,10 +62,10 @@ def test_order_exists_on_sequences_only():
 )
 def test_a_padding_mask_that_does_not_fit_is_refused_in_a_sentence(mask):
     with pytest.raises(InputError, match=r"key_padding_mask is .*expected booleans of .*\(2, 4\)"):
-        Support(key_padding_mask=mask).mask(Grid((3,), (4,)), VALUE)
+        mask_of(Support(key_padding_mask=mask), Grid((3,), (4,)))
 
 
-@pytest.mark.usefixtures("without_shape_checks")
+@unchecked()
 @pytest.mark.parametrize(
     "mask",
     [
@@ -84,10 +79,10 @@ def test_a_padding_mask_that_does_not_fit_is_refused_in_a_sentence(mask):
 )
 def test_an_attend_mask_that_does_not_fit_is_refused_in_a_sentence(mask):
     with pytest.raises(InputError, match=r"attend_mask is .*expected \(3, 4\) or \(2, 3, 4\) or"):
-        Support(attend_mask=mask).mask(Grid((3,), (4,)), VALUE)
+        mask_of(Support(attend_mask=mask), Grid((3,), (4,)))
 
 
 @pytest.mark.parametrize("shape", [(1, 4), (1, 1, 4), (1, 3, 4), (2, 1, 3, 4), (1, 3, 1, 4)])
 def test_an_attend_mask_may_leave_an_axis_at_one(shape):
-    mask = Support(attend_mask=torch.ones(shape, dtype=torch.bool)).mask(Grid((3,), (4,)), VALUE)
+    mask = mask_of(Support(attend_mask=torch.ones(shape, dtype=torch.bool)), Grid((3,), (4,)))
     assert mask.expand(2, 3, 3, 4).all()

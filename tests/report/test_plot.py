@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quatrain.report.curves import learning_curves
+from quatrain.report.curves import Curve, learning_curves
 from quatrain.report.plot import accuracy_cost_svg, curves_svg, forest_svg, pareto_front
 from quatrain.report.runs import load_runs
 from quatrain.report.tables import build_differences, build_table
@@ -61,6 +61,14 @@ def test_the_forest_has_a_line_for_each_difference_that_is_known(study):
 def test_the_curves_have_a_panel_for_each_group(study):
     shown = texts(curves_svg(learning_curves(study), "loss"))
     assert {"self", "cross", "step", "loss", "0010", "1000"} <= shown
+
+
+def test_a_steep_start_leaves_the_frame_of_the_curves():
+    values = (900.0, *(3.0 - step / 10 for step in range(1, 20)))
+    curve = Curve("self", "1111", "loss", tuple(range(1, 21)), values)
+    shown = texts(curves_svg([curve], "loss"))
+    assert "2.00" in shown
+    assert not {"200", "400", "800"} & shown
 
 
 @given(POINTS)

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -13,6 +14,7 @@ from quatrain.report.render import (
     difference_columns,
     differences_as_json,
     markdown_page,
+    rounded,
     rows_as_json,
     scale_of,
     to_csv,
@@ -55,11 +57,25 @@ def test_headers_name_units_and_unmeasured_quantities_have_no_column(tables, sto
         "M parameters",
         "training, min",
         "latency, ms",
+        "memory, MiB",
         "state",
     ]
     next(iter(store.root.glob("runs/*/measurement.json"))).unlink()
     again = [column.header for column in columns(build_table(load_runs(store)))]
-    assert again == [header for header in headers if header != "latency, ms"]
+    assert again == [header for header in headers if header not in ("latency, ms", "memory, MiB")]
+
+
+def test_the_state_has_a_column_only_while_something_is_not_done(tables):
+    done = tuple(row for row in tables[0].rows if row.state == "done")
+    assert "state" in [column.header for column in columns(tables[0])]
+    assert "state" not in [column.header for column in columns(replace(tables[0], rows=done))]
+
+
+def test_what_is_below_the_last_digit_is_told_as_a_bound(tables):
+    row = replace(tables[0].rows[0], peak_bytes=0.0)
+    shown = {column.header: column.texts for column in columns(replace(tables[0], rows=(row,)))}
+    assert shown["memory, MiB"] == ("< 0.01",)
+    assert (rounded(0.006, 2), rounded(12.0, 1)) == ("0.01", "12.0")
 
 
 def test_the_terminal_shows_mean_and_interval(tables):

@@ -14,6 +14,14 @@ def test_a_run_shown_in_two_groups_is_loaded_once(store):
     assert study.records(both[0]) == study.records(both[1])
 
 
+def test_finished_runs_of_no_cell_are_counted_and_left_out(store):
+    manifest = store.manifest()
+    cells = tuple(cell for cell in manifest.cells if cell.name != "0010")
+    store.write_manifest(manifest.model_copy(update={"cells": cells, "comparisons": ()}))
+    study = load_runs(store)
+    assert (study.strangers, len(study.all_records())) == (3, 3 * 3)
+
+
 def test_a_run_that_failed_brings_its_reason(store):
     study = load_runs(store)
     failed = [run for run in study.runs.values() if run.state is RunState.FAILED]

@@ -14,7 +14,8 @@ def test_a_cell_is_its_mean_over_seeds_with_cost_and_time(store):
     row = rows_of(store)["self", "1111"]
     assert row.metrics["bleu"] == summarize([31.0, 31.4, 31.1])
     assert (row.multiply_adds, row.parameters, row.seconds) == (8e8, 1.2e6, 91.0)
-    assert (row.latency, row.seeds_done, row.seeds_planned, row.state) == (0.012, 3, 3, "done")
+    assert (row.latency, row.peak_bytes) == (0.012, 10**8)
+    assert (row.seeds_done, row.seeds_planned, row.state) == (3, 3, "done")
 
 
 def test_a_cell_in_two_groups_is_a_row_in_both(store):
@@ -48,6 +49,12 @@ def test_times_from_unlike_machines_are_noted(store, make_record):
     notes = build_table(load_runs(store)).notes
     assert "training times were taken on unlike machines: cpu, 1 threads; cuda, 1 threads" in notes
     assert "latencies were taken on unlike machines: cpu, 1 threads; cpu, 8 threads" in notes
+
+
+def test_finished_runs_whose_cell_is_gone_are_noted(store, make_record):
+    store.write_record(make_record("0100", 0, 30.0))
+    note = "left out: 1 finished run of cells that the study no longer has"
+    assert note in build_table(load_runs(store)).notes
 
 
 def test_differences_are_paired_by_seed_and_undecided_where_they_hold_zero(store):

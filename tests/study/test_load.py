@@ -1,4 +1,5 @@
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +17,22 @@ def test_a_typo_in_a_field_is_a_sentence_with_file_and_line(write_study):
     path = write_study("[cell('a', stpes=3)]")
     with pytest.raises(SpecError, match=r"FakeSpec\.stpes.*a_study\.py line \d+\.$"):
         load_study(path)
+
+
+def test_the_line_is_found_from_a_relative_path_too(write_study, monkeypatch):
+    path = write_study("[cell('a', stpes=3)]")
+    monkeypatch.chdir(path.parent)
+    with pytest.raises(SpecError, match=r"mend the spelling in a_study\.py line \d+\.$"):
+        load_study(Path(path.name))
+
+
+@pytest.mark.parametrize(
+    ("cells", "field"), [("[Cell(nam='a')]", "Cell"), ("[], seed=(0,)", "Study")]
+)
+def test_a_typo_in_a_field_of_the_study_names_the_fields_there_are(write_study, cells, field):
+    sentence = rf'field of {field} is "\w+", expected one of .*, .*: mend .*a_study\.py line \d+'
+    with pytest.raises(StudyError, match=sentence):
+        load_study(write_study(cells))
 
 
 def test_a_study_that_contradicts_itself_is_placed_too(write_study):

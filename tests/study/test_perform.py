@@ -76,6 +76,7 @@ def test_a_metric_that_is_not_finite_is_a_failure_and_no_record(run, store):
 def test_what_is_wrong_around_the_run_is_told_and_not_kept(run, store, error):
     closing, _ = carry_out(run, store, error)
     assert (closing.kind, closing.message) == ("failed", str(error))
+    assert closing.outside is not isinstance(error, StoredFileError)
     assert store.state(run.identity) is not RunState.FAILED
     assert carry_out(run, store)[0].kind == "done"
 

@@ -143,16 +143,21 @@ with ResultStore(Path(sys.argv[1])).claim(sys.argv[2]):
 """
 
 
+RUN = """
+import signal, sys
+from pathlib import Path
+from quatrain.study import run_study
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+run_study(Path(sys.argv[1]), Path(sys.argv[2]), command=sys.argv[3:])
+"""
+
+
 def test_an_interrupted_runner_stops_its_workers_and_the_next_one_resumes(
     write_study, command, out
 ):
     path = write_study("[cell('a', steps=40, trouble='slow')]", seeds="(0,)")
-    script = (
-        "import sys; from pathlib import Path; from quatrain.study import run_study\n"
-        "run_study(Path(sys.argv[1]), Path(sys.argv[2]), command=sys.argv[3:])"
-    )
     runner = subprocess.Popen(
-        [sys.executable, "-c", script, str(path), str(out), *command], stderr=subprocess.PIPE
+        [sys.executable, "-c", RUN, str(path), str(out), *command], stderr=subprocess.PIPE
     )
     store, run = ResultStore(out), load_study(path).select()[0]
     while store.state(run.identity) is not RunState.RUNNING or not checkpoint(store, run).exists():
@@ -175,11 +180,7 @@ def checkpoint(store, run):
 
 def test_a_worker_whose_runner_is_killed_ends_too(write_study, command, out):
     path = write_study("[cell('a', steps=400, trouble='slow')]", seeds="(0,)")
-    script = (
-        "import sys; from pathlib import Path; from quatrain.study import run_study\n"
-        "run_study(Path(sys.argv[1]), Path(sys.argv[2]), command=sys.argv[3:])"
-    )
-    runner = subprocess.Popen([sys.executable, "-c", script, str(path), str(out), *command])
+    runner = subprocess.Popen([sys.executable, "-c", RUN, str(path), str(out), *command])
     store, run = ResultStore(out), load_study(path).select()[0]
     while not checkpoint(store, run).exists():
         time.sleep(0.01)
@@ -195,6 +196,44 @@ def test_seeds_beyond_the_study_extend_it_and_stay_in_the_manifest(write_study, 
     run_study(path, out, select=Selection(seeds=(7,)), command=command)
     run_study(path, out, command=command)
     assert set(ResultStore(out).manifest().cells[0].identities) == {0, 7}
+
+
+def test_runners_that_start_together_keep_the_seeds_of_each_other(write_study, command, out):
+    path = write_study("[cell('a')]", seeds="(0,)")
+    store = ResultStore(out)
+    runners = [
+        threading.Thread(
+            target=run_study,
+            args=(path, out),
+            kwargs={"select": Selection(seeds=(seed,)), "command": command},
+        )
+        for seed in (7, 8)
+    ]
+    with store.manifest_held():
+        for runner in runners:
+            runner.start()
+        assert not (out / "study.json").exists()
+    for runner in runners:
+        runner.join()
+    assert set(store.manifest().cells[0].identities) == {0, 7, 8}
+
+
+def test_a_damaged_checkpoint_is_told_and_the_other_runs_go_on(write_study, command, out):
+    path = write_study("[cell('a', trouble='damaged'), cell('b')]", seeds="(0,)")
+    summary = run_study(path, out, workers=1, command=command)
+    assert [event.label for event in summary.done] == ["one/b seed 0"]
+    assert ["delete it" in event.message for event in summary.failed] == [True]
+    assert summary.obstacle is None
+    assert ResultStore(out).failure(summary.failed[0].identity) is None
+
+
+def test_a_worker_that_dies_names_its_log(write_study, command, out):
+    path = write_study("[cell('bad', trouble='killed once')]", seeds="(0,)")
+    failed = run_study(path, out, command=command).failed
+    assert [event.message for event in failed] == [
+        f"the worker process was killed by signal 9, see {out / 'worker-1.log'}; "
+        "run the study again to resume"
+    ]
 
 
 def test_data_that_is_missing_is_told_and_not_kept_as_a_failure(write_study, command, out):

@@ -39,6 +39,13 @@ def test_a_warm_worker_does_run_after_run_and_prints_only_events(talk, tmp_path)
     assert len(ResultStore(tmp_path / "out").all_records()) == 2
 
 
+def test_a_folder_that_cannot_be_written_is_a_failure_from_outside(talk, tmp_path):
+    (tmp_path / "out").write_text("a file where the folder should be")
+    events, _ = talk("[cell('a')]")
+    assert (events[-1].kind, events[-1].outside) == ("failed", True)
+    assert "a folder that can be written" in events[-1].message
+
+
 def test_an_order_for_a_run_that_the_study_does_not_have_is_a_failed_event(talk):
     events, _ = talk("[cell('a')]", Order("0" * 64, 0))
     assert events[-1].kind == "failed"

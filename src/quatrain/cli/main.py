@@ -21,6 +21,7 @@ from quatrain.specs import QuatrainError
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     help="Build spatial attention from its four terms, and measure what each buys and costs.",
 )

@@ -70,15 +70,15 @@ def plan(
         pace = Probe(data=data, device=device, train=train)
     rows = plan_study(loaded, ResultStore(folder_of(study, out)), runs, pace)
     columns = ["cells", "seed", "state", "steps", "hours", "source"]
-    if any(row.gpu_hours is not None for row in rows):
+    gpu_hours = sum(row.gpu_hours or 0.0 for row in rows)
+    if gpu_hours >= 1:
         columns.append("gpu_hours")
     print_rows(rows, columns, as_json=as_json)
     if not as_json:
         workers = place(len(runs), device).workers
         print(plan_summary([row.hours for row in rows if row.state != "done"], workers))
-        priced = [row.gpu_hours for row in rows if row.gpu_hours is not None]
-        if priced:
-            print(f"{sum(priced):.0f} GPU hours in all.")
+        if gpu_hours >= 1:
+            print(f"{gpu_hours:,.0f} GPU hours in all.")
 
 
 @app.command()
@@ -169,6 +169,7 @@ def measure(
 
     Example: quatrain study measure studies/numerals_terms.py
     """
+    from quatrain.report.render import rounded
     from quatrain.results import ResultStore
     from quatrain.study.measure import Bench, check_idle, measurable, measure_run
 
@@ -182,8 +183,8 @@ def measure(
         found.append({"cells": each.labels, "seed": each.seed, **measured.model_dump()})
         if not as_json:
             milliseconds = 1e3 * measured.median_seconds
-            spread, mib = 1e3 * measured.spread_seconds, measured.peak_bytes / 2**20
-            print(f"{each.labels[0]}: {milliseconds:.2f} ms (spread {spread:.2f}), {mib:.1f} MiB")
+            spread, mib = 1e3 * measured.spread_seconds, rounded(measured.peak_bytes / 2**20, 1)
+            print(f"{each.labels[0]}: {milliseconds:.2f} ms (spread {spread:.2f}), {mib} MiB")
     if as_json:
         print_json(found)
     elif not found:
@@ -207,9 +208,10 @@ def parse_seeds(text: str | None) -> list[int] | None:
     seeds: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
+        last = last if dash else first
+        if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
             raise StudyError("--seeds", text, "whole numbers", 'write "0,1,2" or "0-4"')
-        seeds.extend(range(int(first), int(last if dash else first) + 1))
+        seeds.extend(range(int(first), int(last) + 1))
     return seeds
 
 
@@ -218,15 +220,15 @@ def plan_summary(hours: list[float | None], workers: int) -> str:
 
     Example:
         >>> plan_summary([0.5, 0.5, None], workers=2)
-        '3 runs to do, about 0.50 h on 2 workers for the 2 whose duration is known.'
+        '3 runs to do, about 30.0 min on 2 workers for the 2 whose duration is known.'
     """
     known = [each for each in hours if each is not None]
     text = f"{len(hours)} {'run' if len(hours) == 1 else 'runs'} to do"
     if not known:
         return f"{text}." if not hours else f"{text}; add --probe to estimate the time."
-    about = (
-        f"about {sum(known) / workers:.2f} h on {workers} {'worker' if workers == 1 else 'workers'}"
-    )
+    hours_left = sum(known) / workers
+    time_left = f"{hours_left:.1f} h" if hours_left >= 1 else f"{60 * hours_left:.1f} min"
+    about = f"about {time_left} on {workers} {'worker' if workers == 1 else 'workers'}"
     rest = "" if len(known) == len(hours) else f" for the {len(known)} whose duration is known"
     return f"{text}, {about}{rest}."
 

@@ -126,7 +126,7 @@ def _done(search: _Search, limits: Int[Tensor, " b"]) -> Bool[Tensor, " b"]:
 
 def _keep(
     search: _Search, state: DecodingState, alive: Int[Tensor, " b"], going: Bool[Tensor, " b"]
-) -> tuple[_Search, DecodingState, Int[Tensor, " b"]]:
+) -> tuple[_Search, DecodingState, Int[Tensor, " kept"]]:
     if bool(going.all()):
         return search, state, alive
     rows = going.nonzero()[:, 0]

@@ -59,7 +59,7 @@ def position_asks(terms: Term, operands: Operands) -> Float[Tensor, "#b h #q d"]
 
 def position_tables(
     asks: Float[Tensor, "#b h #q d"], operands: Operands, grid: Grid
-) -> list[Float[Tensor, "#b h q k_axis"]]:
+) -> list[Float[Tensor, "#b h q _"]]:
     """Position logits of each axis by query and key coordinate: bx[q, kx] (and by[q, ky])."""
     queries = 1
     for size in grid.queries:
@@ -87,7 +87,7 @@ def logits(terms: Term, operands: Operands, grid: Grid) -> Float[Tensor, "#b #h 
     return total
 
 
-def _outer_sum(tables: list[Float[Tensor, "b h q k_axis"]]) -> Float[Tensor, "b h q k"]:
+def _outer_sum(tables: list[Float[Tensor, "b h q _"]]) -> Float[Tensor, "b h q k"]:
     if len(tables) == 1:
         return tables[0]
     rows, columns = tables

@@ -5,7 +5,7 @@ Line and text colours are two constants, so that the HTML page can turn them for
 """
 
 import io
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,6 +22,7 @@ from quatrain.report.tables import DifferenceTable, ReportRow, ReportTable
 INK = "#24292f"
 FAINT = "#8c959f"
 PAPER = "#fefefe"
+MARKERS = "osD^v"
 COLORS = ("#2f7ed8", "#e0762f", "#2a9d76", "#b45ac2", "#c9a227", "#d64550", "#4fb3bf", "#7d8590")
 
 _STYLE: dict[Any, Any] = {
@@ -56,9 +57,10 @@ def accuracy_cost_svg(table: ReportTable) -> str:
         size, unit = scale_of([row.multiply_adds for row in rows], MULTIPLY_ADDS)
         labels: list[tuple[str, str]] = []
         points: list[tuple[float, float]] = []
-        for group, color in _colors([row.group for row in rows]).items():
+        for number, group in enumerate(dict.fromkeys(row.group for row in rows)):
+            color, marker = COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)]
             members = [row for row in rows if row.group == group]
-            points += _draw_group(axes, members, table.metric, size, color)
+            points += _draw_group(axes, members, table.metric, size, color, marker)
             labels += [(row.cell, color) for row in members]
         axes.set_xlabel(unit)
         axes.set_ylabel(table.metric)
@@ -86,6 +88,7 @@ def curves_svg(curves: Sequence[Curve], name: str) -> str:
                 axes.plot(
                     curve.steps, curve.values, style, c=color, marker=marker, label=curve.cell
                 )
+            _frame_late(axes, members)
             axes.set_title(group, loc="left", fontsize=11)
             axes.set_ylabel(name)
             axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -130,7 +133,7 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
 
 
 def _draw_group(
-    axes: Axes, rows: Sequence[ReportRow], metric: str, size: float, color: str
+    axes: Axes, rows: Sequence[ReportRow], metric: str, size: float, color: str, marker: str
 ) -> list[tuple[float, float]]:
     points: list[tuple[float, float]] = []
     for row in rows:
@@ -141,13 +144,23 @@ def _draw_group(
             axes.plot([cost, cost], [summary.low, summary.high], color=color, lw=1.2, alpha=0.55)
     front = pareto_front(points)
     axes.plot(*zip(*front, strict=True), "--", color=color, linewidth=1.2, alpha=0.8)
-    axes.plot(*zip(*points, strict=True), "o", color=color, label=rows[0].group)
+    axes.plot(*zip(*points, strict=True), marker, color=color, alpha=0.85, label=rows[0].group)
     return points
 
 
-def _colors(groups: Sequence[str]) -> Mapping[str, str]:
-    names = dict.fromkeys(groups)
-    return {name: COLORS[number % len(COLORS)] for number, name in enumerate(names)}
+def _frame_late(axes: Axes, curves: Sequence[Curve]) -> None:
+    """Frame what comes after the first tenth, so that a steep start does not flatten the rest."""
+    begin = max(curve.steps[-1] for curve in curves) / 10
+    late = [
+        value
+        for curve in curves
+        for step, value in zip(curve.steps, curve.values, strict=True)
+        if step >= begin
+    ]
+    low, high = min(late, default=0.0), max(late, default=0.0)
+    if high > low:
+        margin = 0.05 * (high - low)
+        axes.set_ylim(low - margin, high + margin)
 
 
 def _say(figure: Figure, text: str) -> Figure:

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from quatrain.report.tables import DifferenceTable, ReportRow, ReportTable
-from quatrain.results import Summary
+from quatrain.results import RunState, Summary
 
 Value = str | float | None
 Units = Sequence[tuple[float, str]]
@@ -23,6 +23,7 @@ MULTIPLY_ADDS: Units = ((1e6, "M multiply-adds"), (1e9, "G multiply-adds"))
 PARAMETERS: Units = ((1e3, "K parameters"), (1e6, "M parameters"))
 TRAINING: Units = ((1.0, "training, s"), (60.0, "training, min"), (3600.0, "training, h"))
 LATENCY: Units = ((1e-3, "latency, ms"), (1.0, "latency, s"))
+MEMORY: Units = ((2.0**20, "memory, MiB"), (2.0**30, "memory, GiB"))
 
 ABSENT = "–"
 
@@ -40,17 +41,20 @@ class Column:
 def columns(table: ReportTable) -> list[Column]:
     """The table as people read it.
 
-    A quantity nobody measured has no column, and neither has a spec that all cells share.
+    A quantity nobody measured has no column, and neither has a spec that all cells share, nor
+    the state once all is done.
     """
     rows = table.rows
     metrics = [_metric_column(rows, name) for name in table.metric_names]
     specs = [row.spec_name for row in rows]
+    states = [row.state for row in rows]
     seeds = [f"{row.seeds_done}/{row.seeds_planned}" for row in rows]
     quantities = [
         _scaled([row.multiply_adds for row in rows], MULTIPLY_ADDS),
         _scaled([row.parameters for row in rows], PARAMETERS),
         _scaled([row.seconds for row in rows], TRAINING),
         _scaled([row.latency for row in rows], LATENCY),
+        _scaled([row.peak_bytes for row in rows], MEMORY),
     ]
     return [
         _words("group", [row.group for row in rows]),
@@ -59,7 +63,7 @@ def columns(table: ReportTable) -> list[Column]:
         *metrics,
         Column("seeds", tuple(seeds), tuple(row.seeds_done for row in rows), numeric=True),
         *(column for column in quantities if any(v is not None for v in column.values)),
-        _words("state", [row.state for row in rows]),
+        *([_words("state", states)] if {*states} != {RunState.DONE.value} else []),
     ]
 
 
@@ -186,6 +190,7 @@ def _flat(row: ReportRow, names: Sequence[str]) -> dict[str, Value]:
         "parameters": row.parameters,
         "training_seconds": row.seconds,
         "latency_seconds": row.latency,
+        "peak_bytes": row.peak_bytes,
         "state": row.state,
     }
 
@@ -206,8 +211,19 @@ def _scaled(values: Sequence[float | None], units: Units) -> Column:
     size, header = scale_of(values, units)
     scaled = [None if value is None else value / size for value in values]
     places = _decimals([value for value in scaled if value is not None], metric=False)
-    texts = tuple(ABSENT if value is None else f"{value:.{places}f}" for value in scaled)
+    texts = tuple(ABSENT if value is None else rounded(value, places) for value in scaled)
     return Column(header, texts, tuple(values), numeric=True)
+
+
+def rounded(value: float, places: int) -> str:
+    """A quantity that is never negative; what would round to zero is told as a bound.
+
+    Example:
+        >>> rounded(1.234, 2), rounded(0.0, 2)
+        ('1.23', '< 0.01')
+    """
+    least = 10.0**-places
+    return f"{value:.{places}f}" if value >= least / 2 else f"< {least:.{places}f}"
 
 
 def _decimals(values: Sequence[float], *, metric: bool) -> int:

@@ -33,6 +33,8 @@ class StudyRuns:
 
     manifest: Manifest
     runs: Mapping[str, Run]
+    strangers: int
+    """Finished runs in the folder that belong to no cell, as after a change of the specs."""
 
     def of(self, cell: ManifestCell) -> dict[int, Run]:
         """The runs of a cell by seed."""
@@ -56,7 +58,9 @@ def load_runs(store: ResultStore) -> StudyRuns:
     """
     manifest = store.manifest()
     identities = {one: None for cell in manifest.cells for one in cell.identities.values()}
-    study = StudyRuns(manifest, {one: _load(store, one) for one in identities})
+    folders = {path.parent for path in store.root.glob("runs/*/record.json")}
+    strangers = len(folders - {store.folder(one) for one in identities})
+    study = StudyRuns(manifest, {one: _load(store, one) for one in identities}, strangers)
     for group in dict.fromkeys(cell.group for cell in manifest.cells):
         cells = [cell for cell in manifest.cells if cell.group == group]
         _check_same_data([record for cell in cells for record in study.records(cell).values()])

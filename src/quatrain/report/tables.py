@@ -2,7 +2,7 @@
 
 import statistics
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from quatrain.report.runs import Run, StudyRuns
@@ -34,6 +34,8 @@ class ReportRow:
     """Mean wall seconds of training."""
     latency: float | None
     """Median over seeds of the measured median seconds."""
+    peak_bytes: float | None
+    """Median over seeds of the measured peak memory."""
     state: str
     """`done`, or how many runs are done, failed, paused, running and absent."""
 
@@ -86,7 +88,7 @@ def build_table(study: StudyRuns) -> ReportTable:
         manifest.metric,
         (manifest.metric, *others),
         rows,
-        (*_missing(rows), *_unlike_machines(study)),
+        (*_missing(rows), *_strangers(study), *_unlike_machines(study)),
     )
 
 
@@ -110,7 +112,7 @@ def _row(study: StudyRuns, cell: ManifestCell) -> ReportRow:
         name: [_metric(record, name) for record in records if name in (headline, *record.metrics)]
         for name in ([headline, *names] if records else [])
     }
-    latencies = [run.measurement.median_seconds for run in runs.values() if run.measurement]
+    measured = [run.measurement for run in runs.values() if run.measurement]
     return ReportRow(
         group=cell.group,
         cell=cell.name,
@@ -121,7 +123,8 @@ def _row(study: StudyRuns, cell: ManifestCell) -> ReportRow:
         multiply_adds=_mean_cost(records, "multiply_adds"),
         parameters=_mean_cost(records, "parameters"),
         seconds=statistics.fmean(record.seconds for record in records) if records else None,
-        latency=statistics.median(latencies) if latencies else None,
+        latency=_median([each.median_seconds for each in measured]),
+        peak_bytes=_median([each.peak_bytes for each in measured]),
         state=_state(list(runs.values())),
     )
 
@@ -141,6 +144,10 @@ def _metric(record: Record, name: str) -> float:
 def _mean_cost(records: list[Record], name: str) -> float | None:
     values = [record.cost[name] for record in records if name in record.cost]
     return statistics.fmean(values) if values else None
+
+
+def _median(values: Sequence[float]) -> float | None:
+    return statistics.median(values) if values else None
 
 
 def _state(runs: list[Run]) -> str:
@@ -181,6 +188,13 @@ def _missing(rows: tuple[ReportRow, ...]) -> list[str]:
     waiting = [f"{row.group}/{row.cell}" for row in unfinished if row not in failed]
     notes = [f"{row.group}, {row.cell}: of {row.seeds_planned} runs, {row.state}" for row in failed]
     return [*notes, f"runs still to be done: {', '.join(waiting)}"] if waiting else notes
+
+
+def _strangers(study: StudyRuns) -> list[str]:
+    if not study.strangers:
+        return []
+    runs = "finished run" if study.strangers == 1 else "finished runs"
+    return [f"left out: {study.strangers} {runs} of cells that the study no longer has"]
 
 
 def _unlike_machines(study: StudyRuns) -> list[str]:

@@ -53,7 +53,7 @@ class Record(StoredModel):
     device: str
     threads: int
     commit: str | None
-    """The revision of the source tree, or None outside one."""
+    """The revision of the repository that holds the study file, or None outside one."""
     data: dict[str, str]
     """SHA-256 of each data file, by its name."""
     artifacts: tuple[str, ...]

@@ -22,7 +22,7 @@ from quatrain.specs import StoredFileError, StudyError
 
 Model = TypeVar("Model", bound=StoredModel)
 
-_RUN_AGAIN = "delete this file and run the study again; its checkpoint is kept"
+_RUN_AGAIN = "delete this file and run the study again, which repeats this run only"
 
 
 class RunState(enum.Enum):
@@ -155,6 +155,20 @@ class ResultStore:
             remedy = "name the folder given to `quatrain study run --out`"
             raise StudyError("study folder", str(self.root), expected, remedy)
         return manifest
+
+    @contextmanager
+    def manifest_held(self) -> Generator[None]:
+        """Keep other processes from replacing the manifest between a read and a write of it."""
+        make_folder(self.root)
+        lock = FileLock(self.root / "lock")
+        try:
+            lock.acquire()
+        except OSError as error:
+            raise unwritable(self.root, error) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Keep what the study wants."""

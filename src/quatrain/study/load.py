@@ -6,13 +6,15 @@ traceback through importlib.
 """
 
 import importlib.util
+import re
 import sys
 import traceback
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 
 from quatrain.specs import QuatrainError, StudyError
-from quatrain.study.grid import Study
+from quatrain.study.grid import Cell, Comparison, Study
 
 
 def load_study(path: Path) -> Study:
@@ -54,15 +56,29 @@ def _run_file(path: Path) -> ModuleType:
         place = f"{error.filename} line {error.lineno}"
         raise StudyError(place, (error.text or "").strip(), "valid Python", error.msg) from error
     except Exception as error:
+        _refuse_unknown_field(error, path)
         said = f"{type(error).__name__}: {error}".rstrip(".")
         raise StudyError("study file", _place(error, path), "a file that runs", said) from error
     return module
+
+
+def _refuse_unknown_field(error: Exception, path: Path) -> None:
+    """Python's own error for a mistyped field of a dataclass does not say which there are."""
+    found = re.match(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
+    owner = {kind.__name__: kind for kind in (Study, Cell, Comparison)}.get(
+        found[1] if found else ""
+    )
+    if found is None or owner is None:
+        return
+    known = ", ".join(each.name for each in fields(owner))
+    remedy = f"mend the spelling in {_place(error, path)}"
+    raise StudyError(f"field of {owner.__name__}", found[2], f"one of {known}", remedy) from error
 
 
 def _place(error: Exception, path: Path) -> str:
     lines = [
         frame.lineno
         for frame in traceback.extract_tb(error.__traceback__)
-        if Path(frame.filename) == path
+        if Path(frame.filename).resolve() == path.resolve()
     ]
     return f"{path} line {lines[-1]}" if lines else str(path)

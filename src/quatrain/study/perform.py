@@ -4,8 +4,8 @@
                                                           (then the checkpoint goes)
 
 What goes wrong in the run becomes failure.json and a `failed` event; the worker lives on. What
-is wrong outside it (no such data, a full disk) is told and not kept, because the next
-`study run` should simply try again.
+is wrong outside it (no such data, a full disk, a damaged checkpoint) is told and not kept,
+because the next `study run` should simply try again.
 """
 
 import traceback
@@ -140,8 +140,8 @@ def _guarded(run: Run, site: Site, notify: Callable[[Event], None]) -> Event:
             traceback=traceback.format_exc(),
             step=latest.step,
         )
-        outside = _outside(error)
-        if not outside:
+        outside = is_outside(error)
+        if not outside and not isinstance(error, StoredFileError):
             site.store.write_failure(run.identity, failure)
         return replace(
             latest,
@@ -153,11 +153,14 @@ def _guarded(run: Run, site: Site, notify: Callable[[Event], None]) -> Event:
     return replace(latest, kind="done")
 
 
-def _outside(error: Exception) -> bool:
-    """Whether the run is not at fault, but its data, its disk, or a damaged file in its folder."""
-    return isinstance(error, DataError | StoredFileError | OSError) or isinstance(
-        error.__cause__, OSError
-    )
+def is_outside(error: Exception) -> bool:
+    """Whether the data or the disk is at fault, so that the next run would fail in the same way.
+
+    A damaged file in the folder of one run is not: the other runs have their own.
+    """
+    if isinstance(error, StoredFileError):
+        return False
+    return isinstance(error, DataError | OSError) or isinstance(error.__cause__, OSError)
 
 
 def reason_of(error: Exception) -> Reason:

@@ -60,6 +60,10 @@ class Pool:
             # It died this instant: its end arrives on the queue, as for any other death.
             return
 
+    def log(self, worker: int) -> Path:
+        """Where a worker's stderr goes."""
+        return self._logs / f"worker-{worker}.log"
+
     def hear(self) -> tuple[int, Event | Ended]:
         """The next thing that any worker says; waits for it."""
         while True:
@@ -81,7 +85,7 @@ class Pool:
         self._reap(_PATIENCE_SECONDS)
 
     def _start(self, worker: int) -> "subprocess.Popen[str]":
-        with (self._logs / f"worker-{worker}.log").open("a") as log:
+        with self.log(worker).open("a") as log:
             process = subprocess.Popen(
                 self._command,
                 stdin=subprocess.PIPE,

@@ -120,9 +120,10 @@ def _prepared(out: Path, study: Study, runs: Sequence[Run]) -> ResultStore:
     """The store, with the manifest of this study; seeds from earlier sittings stay in it."""
     store = ResultStore(out)
     seeds = {run.seed for run in runs}
-    if (out / "study.json").exists():
-        seeds.update(seed for cell in store.manifest().cells for seed in cell.identities)
-    store.write_manifest(study.manifest(seeds))
+    with store.manifest_held():
+        if (out / "study.json").exists():
+            seeds.update(seed for cell in store.manifest().cells for seed in cell.identities)
+        store.write_manifest(study.manifest(seeds))
     return store
 
 
@@ -193,16 +194,18 @@ class _Dispatch:
         if run is None:
             return
         if isinstance(news, Ended):
-            news = self._bury(run, news, self._steps.pop(worker, 0))
+            log = self._pool.log(worker)
+            message = f"{news.reason}, see {log}; run the study again to resume"
+            news = self._bury(run, message, self._steps.get(worker, 0))
         news = replace(news, worker=worker, label=run.label)
         self._steps[worker] = news.step
         if news.closes:
-            del self._busy[worker]
+            del self._busy[worker], self._steps[worker]
             self._close(run, news)
         else:
             self._notify(news)
 
-    def _bury(self, run: Run, end: Ended, step: int) -> Event:
+    def _bury(self, run: Run, message: str, step: int) -> Event:
         """Record the failure of a run whose worker died, unless another process has it already."""
         event = Event(kind="held", identity=run.identity, label=run.label)
         with self._store.claim(run.identity) as held:
@@ -210,9 +213,9 @@ class _Dispatch:
                 return event
             if self._store.state(run.identity) == RunState.DONE:
                 return replace(event, kind="done")
-            failure = Failure(reason=KILLED, message=end.reason, traceback="", step=step)
+            failure = Failure(reason=KILLED, message=message, traceback="", step=step)
             self._store.write_failure(run.identity, failure)
-        return replace(event, kind="failed", reason=KILLED, message=end.reason, step=step)
+        return replace(event, kind="failed", reason=KILLED, message=message, step=step)
 
     def _close(self, run: Run, event: Event) -> None:
         if event.kind == "held":

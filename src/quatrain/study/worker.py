@@ -20,7 +20,7 @@ from quatrain.specs import QuatrainError
 from quatrain.study.grid import Study
 from quatrain.study.load import load_study
 from quatrain.study.messages import Event, Order
-from quatrain.study.perform import Site, Train, perform
+from quatrain.study.perform import Site, Train, is_outside, perform
 from quatrain.study.provenance import commit_of
 
 
@@ -108,7 +108,11 @@ def _answer(study: Study, site: Site, order: Order, tell: Callable[[Event], None
         return perform(run, site, retry=order.retry, notify=tell)
     except (QuatrainError, OSError) as error:
         return Event(
-            kind="failed", identity=order.identity, reason="unusable folder", message=str(error)
+            kind="failed",
+            identity=order.identity,
+            reason="unusable folder",
+            message=str(error),
+            outside=is_outside(error),
         )
 
 

@@ -94,7 +94,10 @@ def test_a_held_out_pair_longer_than_a_batch_is_scored_all_the_same(folder, tiny
     assert task.evaluate(task.build().eval(), tmp_path).metrics["test_loss"] > 0
 
 
-def test_the_probe_is_a_pair_of_mean_length(text_folder, tiny_spec, tmp_path):
+def test_the_probe_fills_a_batch_with_pairs_of_mean_length(text_folder, tiny_spec, tmp_path):
     task = tiny_spec().open(text_folder, tmp_path, 0)
     mean = sum(map(len, task.test.sources)) / 8
-    assert task.probe_batch()["source"].shape == (1, round(mean))
+    rows, width = task.probe_batch()["source"].shape
+    assert width == round(mean)
+    longer = max(width, task.probe_batch()["target"].shape[1])
+    assert rows * longer <= task.spec.batch_tokens < (rows + 1) * longer

@@ -211,7 +211,7 @@ class TranslationTask:
     def cost(self, objective: nn.Module) -> dict[str, float]:
         """Parameters, and multiply-adds of one sentence pair of mean length."""
         translator = _translator(objective)
-        batch = self.probe_batch()
+        batch = self._mean_pair(rows=1)
         source, target = batch["source"], batch["target"][:, :-1]
         device = translator.embedding.weight.device
         counted = count_multiply_adds(translator, source.to(device), target.to(device))
@@ -223,12 +223,16 @@ class TranslationTask:
         }
 
     def probe_batch(self) -> Mapping[str, Tensor]:
-        """One pair with as many tokens on each side as the test part has in the mean."""
+        """As many pairs of the test part's mean lengths as a training batch holds."""
+        width = max(value.shape[1] for value in self._mean_pair(rows=1).values())
+        return self._mean_pair(rows=max(self.spec.batch_tokens // width, 1))
+
+    def _mean_pair(self, rows: int) -> dict[str, Tensor]:
         source = round(sum(map(len, self.test.sources)) / len(self.test.sources))
         target = round(sum(map(len, self.test.targets)) / len(self.test.targets))
         return {
-            "source": torch.full((1, source), EOS),
-            "target": torch.full((1, target), EOS),
+            "source": torch.full((rows, source), EOS),
+            "target": torch.full((rows, target), EOS),
         }
 
     @torch.no_grad()
