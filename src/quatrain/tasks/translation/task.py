@@ -217,9 +217,9 @@ class TranslationTask:
         counted = count_multiply_adds(translator, source.to(device), target.to(device))
         closed = _multiply_adds(translator, source=source.shape[1], target=target.shape[1])
         return {
-            "parameters": count_parameters(translator),
-            "multiply_adds": counted,
-            "multiply_adds_closed_form": closed,
+            "parameters": float(count_parameters(translator)),
+            "multiply_adds": float(counted),
+            "multiply_adds_closed_form": float(closed),
         }
 
     def probe_batch(self) -> Mapping[str, Tensor]:
