@@ -6,7 +6,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SHAPED := quatrain.ops,quatrain.nn,quatrain.models,quatrain.training,quatrain.tasks
+SHAPED := quatrain.ops,quatrain.nn,quatrain.models,quatrain.tasks
 RUN := $(abspath runs/numerals_terms)
 
 .PHONY: study test check lint clean

@@ -67,7 +67,7 @@ def test_a_small_study_runs_from_the_command_line_to_the_page(tmp_path, monkeypa
     short = source.replace("steps=250", "steps=6").replace("warmup_steps=40", "warmup_steps=2")
     short = short.replace("NumeralsSpec()", "NumeralsSpec(train=400, valid=20, test=20)")
     (tmp_path / "short.py").write_text(short)
-    command = ["study", "run", "short.py", "--out", "out", "--seeds", "0,1", "--workers", "1"]
+    command = ["study", "run", "short.py", "--out", "out", "--seeds", "0,1", "--threads", "1"]
     ran = CliRunner().invoke(app, [*command, "--cells", "self/*"])
     assert ran.exit_code == 0, ran.output
     store = ResultStore(tmp_path / "out")

@@ -21,24 +21,28 @@ def test_every_attention_of_a_translator_is_seen_under_its_name():
     model = small()
     with capture(model) as seen:
         model(SOURCE, TARGET)
-    kinds = ["encoder.{}.mixer", "decoder.{}.mixer", "decoder.{}.cross"]
+    kinds = [
+        "encoder.{}.self_attention.mixer",
+        "decoder.{}.self_attention.mixer",
+        "decoder.{}.cross_attention.mixer",
+    ]
     assert sorted(seen) == sorted(kind.format(layer) for kind in kinds for layer in (0, 1))
-    assert seen["decoder.0.cross"][0].weights.shape == (2, 2, 3, 4)
+    assert seen["decoder.0.cross_attention.mixer"][0].weights.shape == (2, 2, 3, 4)
 
 
 def test_what_is_seen_keeps_the_masks_of_the_call():
     model = small()
     with capture(model) as seen:
         model(SOURCE, TARGET)
-    assert seen["encoder.0.mixer"][0].weights[0, :, :, 3].abs().max() == 0
-    assert seen["decoder.0.mixer"][0].weights.triu(1).abs().max() == 0
+    assert seen["encoder.0.self_attention.mixer"][0].weights[0, :, :, 3].abs().max() == 0
+    assert seen["decoder.0.self_attention.mixer"][0].weights.triu(1).abs().max() == 0
 
 
 def test_the_captured_terms_add_up_to_the_weights():
     model = small()
     with capture(model) as seen:
         model(SOURCE[1:], TARGET[1:])
-    explained = seen["decoder.1.cross"][0]
+    explained = seen["decoder.1.cross_attention.mixer"][0]
     assert list(explained.logits) == list(Term)
     assert_close(sum(explained.logits.values()).softmax(-1), explained.weights)
 
@@ -60,7 +64,7 @@ def test_watching_changes_neither_output_nor_gradient():
         watched = model(SOURCE, TARGET)
     assert torch.equal(plain, watched)
     assert watched.requires_grad
-    assert not seen["encoder.0.mixer"][0].weights.requires_grad
+    assert not seen["encoder.0.self_attention.mixer"][0].weights.requires_grad
 
 
 def test_the_hooks_go_when_the_block_fails():

@@ -47,12 +47,14 @@ def layer_multiply_adds(
     decodes = isinstance(layer, DecoderLayer)
     length = target if decodes else source
     total = _feed_forward_multiply_adds(layer.feed_forward, batch * length)
-    if layer.mixer is not None:
-        keys = -(-length // layer.mixer.spec.key_stride)
-        grid = Grid((length,), (keys,), layer.mixer.spec.key_stride)
-        total += attention_multiply_adds(layer.mixer, batch, grid, masked_by_query=decodes)
+    if layer.self_attention is not None:
+        mixer = layer.self_attention.mixer
+        keys = -(-length // mixer.spec.key_stride)
+        grid = Grid((length,), (keys,), mixer.spec.key_stride)
+        total += attention_multiply_adds(mixer, batch, grid, masked_by_query=decodes)
     if isinstance(layer, DecoderLayer):
-        total += attention_multiply_adds(layer.cross, batch, Grid((target,), (source,)))
+        grid = Grid((target,), (source,))
+        total += attention_multiply_adds(layer.cross_attention.mixer, batch, grid)
     return total
 
 

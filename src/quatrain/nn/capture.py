@@ -2,7 +2,7 @@
 
     with capture(translator) as seen:
         translator(source, target)
-    seen["encoder.0.mixer"][0].weights                # (B, h, Q, K), of the first call
+    seen["encoder.0.self_attention.mixer"][0].weights    # (B, h, Q, K), of the first call
 
 The names are those of `model.named_modules()`; a model that is itself an attention is called "".
 """
@@ -48,7 +48,7 @@ def capture(model: nn.Module) -> Iterator[dict[str, list[Explanation]]]:
 
 def _explain_into(calls: list[Explanation]) -> Any:
     def hook(
-        module: GeneralizedAttention, inputs: tuple[Tensor, ...], named: dict[str, Any], _: Tensor
+        module: GeneralizedAttention, inputs: tuple[Any, ...], named: dict[str, Any], _: Tensor
     ) -> None:
         shown = {name: value for name, value in named.items() if name != "method"}
         with torch.no_grad():

@@ -76,6 +76,50 @@ class FeedForward(nn.Module):
         return self.residual.leave(x, self.contract(hidden))
 
 
+class Mixing(nn.Module):
+    """A mixer as a residual sub-layer: self-attention, or attention to the source.
+
+    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, figure 2 (b).
+    """
+
+    def __init__(self, width: int, dropout: float, norm: Norm, mixer: Mixer) -> None:
+        super().__init__()
+        self.mixer = mixer.build(width, ndim=1)
+        self.residual = Residual(width, dropout, norm)
+
+    def forward(
+        self,
+        x: Float[Tensor, "b t c"],
+        memory: Float[Tensor, "b s c"] | None = None,
+        *,
+        causal: bool = False,
+        padding: Bool[Tensor, "b s"] | None = None,
+    ) -> Float[Tensor, "b t c"]:
+        """Mix all positions at once; `padding` is True at keys that are padding."""
+        kept = None if padding is None else padding[:, :: self.mixer.spec.key_stride]
+        entered = self.residual.enter(x)
+        mixed = self.mixer(entered, memory, causal=causal, key_padding_mask=kept)
+        return self.residual.leave(x, mixed)
+
+    def step(
+        self, x: Float[Tensor, "b 1 c"], past: KeyValueState | None
+    ) -> tuple[Float[Tensor, "b 1 c"], KeyValueState]:
+        """Causal self-attention of the next token."""
+        mixed, past = self.mixer.step(self.residual.enter(x), past)
+        return self.residual.leave(x, mixed), past
+
+    def recall(
+        self,
+        x: Float[Tensor, "b 1 c"],
+        memory: KeyValueState,
+        position: int,
+        padding: Bool[Tensor, "b s"] | None,
+    ) -> Float[Tensor, "b 1 c"]:
+        """Attention to the source from the token at `position` alone."""
+        mixed = self.mixer.recall(self.residual.enter(x), memory, position, padding)
+        return self.residual.leave(x, mixed)
+
+
 class EncoderLayer(nn.Module):
     """Self-attention, then feed-forward.
 
@@ -86,18 +130,15 @@ class EncoderLayer(nn.Module):
         self, width: int, hidden: int, dropout: float, norm: Norm, mixer: Mixer | None
     ) -> None:
         super().__init__()
-        self.mixer = None if mixer is None else mixer.build(width, ndim=1)
-        self.residual = None if mixer is None else Residual(width, dropout, norm)
+        self.self_attention = None if mixer is None else Mixing(width, dropout, norm, mixer)
         self.feed_forward = FeedForward(width, hidden, dropout, norm)
 
     def forward(
         self, x: Float[Tensor, "b s c"], padding: Bool[Tensor, "b s"] | None
     ) -> Float[Tensor, "b s c"]:
         """Encode; `padding` is True at source padding."""
-        if self.mixer is not None and self.residual is not None:
-            kept = None if padding is None else padding[:, :: self.mixer.spec.key_stride]
-            mixed = self.mixer(self.residual.enter(x), key_padding_mask=kept)
-            x = self.residual.leave(x, mixed)
+        if self.self_attention is not None:
+            x = self.self_attention(x, padding=padding)
         return self.feed_forward(x)
 
 
@@ -117,10 +158,8 @@ class DecoderLayer(nn.Module):
         cross: Mixer,
     ) -> None:
         super().__init__()
-        self.mixer = None if mixer is None else mixer.build(width, ndim=1)
-        self.residual = None if mixer is None else Residual(width, dropout, norm)
-        self.cross = cross.build(width, ndim=1)
-        self.cross_residual = Residual(width, dropout, norm)
+        self.self_attention = None if mixer is None else Mixing(width, dropout, norm, mixer)
+        self.cross_attention = Mixing(width, dropout, norm, cross)
         self.feed_forward = FeedForward(width, hidden, dropout, norm)
 
     def forward(
@@ -130,15 +169,13 @@ class DecoderLayer(nn.Module):
         padding: Bool[Tensor, "b s"] | None,
     ) -> Float[Tensor, "b t c"]:
         """Decode all positions at once; `padding` is True at source padding."""
-        if self.mixer is not None and self.residual is not None:
-            x = self.residual.leave(x, self.mixer(self.residual.enter(x), causal=True))
-        entered = self.cross_residual.enter(x)
-        x = self.cross_residual.leave(x, self.cross(entered, memory, key_padding_mask=padding))
-        return self.feed_forward(x)
+        if self.self_attention is not None:
+            x = self.self_attention(x, causal=True)
+        return self.feed_forward(self.cross_attention(x, memory, padding=padding))
 
     def start(self, memory: Float[Tensor, "b s c"]) -> LayerState:
         """The state before the first token."""
-        return LayerState(None, self.cross.remember(memory))
+        return LayerState(None, self.cross_attention.mixer.remember(memory))
 
     def step(
         self,
@@ -149,11 +186,7 @@ class DecoderLayer(nn.Module):
     ) -> tuple[Float[Tensor, "b 1 c"], LayerState]:
         """Decode the token at `position` alone."""
         past = state.past
-        if self.mixer is not None and self.residual is not None:
-            mixed, past = self.mixer.step(self.residual.enter(x), past)
-            x = self.residual.leave(x, mixed)
-        entered = self.cross_residual.enter(x)
-        x = self.cross_residual.leave(
-            x, self.cross.recall(entered, state.memory, position, padding)
-        )
+        if self.self_attention is not None:
+            x, past = self.self_attention.step(x, past)
+        x = self.cross_attention.recall(x, state.memory, position, padding)
         return self.feed_forward(x), LayerState(past, state.memory)
