@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import Field
+from pydantic import Field, create_model
 
 from quatrain.specs import ALL_TERM_SETS, Spec, SpecError, Term, Terms, canonical, identity
 
@@ -132,3 +132,9 @@ def test_a_revision_is_no_field():
         revision: ClassVar[int] = 7
 
     assert canonical(Revised()) == {"spec": "Revised", "revision": 7}
+
+
+@pytest.mark.parametrize("name", ["seed", "spec"])
+def test_no_field_takes_a_name_that_the_identity_uses_for_itself(name):
+    with pytest.raises(TypeError, match=name):
+        create_model("Clashing", __base__=Spec, **{name: (int, 0)})

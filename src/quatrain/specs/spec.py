@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from quatrain.specs.errors import SpecError
 
+_RESERVED = frozenset({"spec", "seed"})
+
 
 class Spec(BaseModel):
     """The base of every spec: frozen, keyword-only, and closed to unknown fields.
@@ -28,6 +30,13 @@ class Spec(BaseModel):
         allow_inf_nan=False,  # JSON has neither
     )
     revision: ClassVar[int] = 1
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: object) -> None:
+        """Keep fields from taking the names that the identity uses for itself."""
+        taken = _RESERVED & cls.model_fields.keys()
+        if taken:
+            raise TypeError(f"{cls.__name__} has fields of reserved names: {', '.join(taken)}")
 
     if not TYPE_CHECKING:  # the checker synthesises a precise signature for each subclass
 
