@@ -5,6 +5,7 @@ Shapes: b batch, q queries, k keys, h heads, d width of a head, t tokens so far.
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -26,6 +27,14 @@ class KeyValueState:
         """The state of the chosen batch rows, in that order."""
         key = None if self.key is None else self.key[rows]
         return KeyValueState(self.value[rows], key)
+
+    def extended(self, fresh: "KeyValueState", window: int | None) -> "KeyValueState":
+        """This state and then `fresh`; with a `window`, only the last that many tokens."""
+        keep = None if window is None else -window
+        value = torch.cat((self.value, fresh.value), dim=2)[:, :, keep:]
+        if self.key is None or fresh.key is None:
+            return KeyValueState(value)
+        return KeyValueState(value, torch.cat((self.key, fresh.key), dim=2)[:, :, keep:])
 
 
 @dataclass(frozen=True)

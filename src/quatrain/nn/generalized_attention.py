@@ -174,13 +174,7 @@ class GeneralizedAttention(nn.Module):
     ) -> KeyValueState:
         """Project keys and values once; with `state`, append them and drop what left the window."""
         fresh = KeyValueState(self._heads(self.value(key)), self._heads_of(self.key, key))
-        if state is None:
-            return fresh
-        keep = None if self.spec.window is None else -self.spec.window
-        value = torch.cat((state.value, fresh.value), dim=2)[:, :, keep:]
-        if fresh.key is None or state.key is None:
-            return KeyValueState(value)
-        return KeyValueState(value, torch.cat((state.key, fresh.key), dim=2)[:, :, keep:])
+        return fresh if state is None else state.extended(fresh, self.spec.window)
 
     def recall(
         self,
