@@ -24,7 +24,7 @@ def texts(svg: str) -> set[str]:
 
 def test_the_plot_names_cells_groups_and_the_unit(study):
     svg = accuracy_cost_svg(build_table(study))
-    assert {"1111", "0110", "0010", "1000", "self", "cross", "bleu", "M multiply-adds"} <= texts(
+    assert {"1111", "0110", "0010", "1000", "self", "cross", "BLEU", "M multiply-adds"} <= texts(
         svg
     )
     assert "w/o" not in texts(svg)

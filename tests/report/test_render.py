@@ -50,8 +50,8 @@ def test_headers_name_units_and_unmeasured_quantities_have_no_column(tables, sto
     assert headers == [
         "group",
         "cell",
-        "bleu",
-        "chrf",
+        "BLEU",
+        "chrF",
         "seeds",
         "M multiply-adds",
         "M parameters",

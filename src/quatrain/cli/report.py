@@ -42,6 +42,7 @@ def print_report(console: Console, store: ResultStore) -> None:
 
     Where the table is too wide, the metrics beside the headline one are left to the page.
     """
+    from quatrain.report.names import title_of
     from quatrain.report.render import columns, difference_columns, to_terminal
     from quatrain.report.runs import load_runs
     from quatrain.report.tables import build_differences, build_table
@@ -49,7 +50,7 @@ def print_report(console: Console, store: ResultStore) -> None:
     study = load_runs(store)
     table, differences = build_table(study), build_differences(study)
     shown = columns(table)
-    extra = list(table.metric_names[1:])
+    extra = [title_of(name) for name in table.metric_names[1:]]
     while extra and width_of(to_terminal(shown, "")) > console.width:
         dropped = extra.pop()
         shown = [column for column in shown if column.header != dropped]

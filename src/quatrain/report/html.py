@@ -13,6 +13,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from quatrain.report.curves import learning_curves
+from quatrain.report.names import title_of
 from quatrain.report.plot import FAINT, INK, PAPER, accuracy_cost_svg, curves_svg, forest_svg
 from quatrain.report.render import Column, columns, difference_columns
 from quatrain.report.runs import Run, StudyRuns
@@ -57,12 +58,13 @@ def html_page(study: StudyRuns, table: ReportTable, differences: DifferenceTable
     lines = _run_lines(study)
     return environment.get_template("report.html.j2").render(
         table=table,
+        metric=title_of(table.metric),
         headline=_body(columns(table)),
         differences=_body(difference_columns(differences)) if differences.rows else None,
         forest=_inline(forest_svg(differences)),
         accuracy_cost=_inline(accuracy_cost_svg(table)),
         curves=[
-            (name, _inline(curves_svg(curves, name)))
+            (title_of(name), _inline(curves_svg(curves, name)))
             for name in dict.fromkeys(curve.name for curve in curves)
         ],
         samples=_samples(study),

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from quatrain.report.curves import Curve
 from quatrain.report.labels import place_labels
+from quatrain.report.names import title_of
 from quatrain.report.render import MULTIPLY_ADDS, scale_of
 from quatrain.report.tables import DifferenceTable, ReportRow, ReportTable
 
@@ -63,7 +64,7 @@ def accuracy_cost_svg(table: ReportTable) -> str:
             points += _draw_group(axes, members, table.metric, size, color, marker)
             labels += [(row.cell, color) for row in members]
         axes.set_xlabel(unit)
-        axes.set_ylabel(table.metric)
+        axes.set_ylabel(title_of(table.metric))
         axes.margins(0.12, 0.14)
         figure.legend(loc="outside upper left", ncols=4)
         place_labels(figure, axes, points, *zip(*labels, strict=True))
@@ -77,7 +78,7 @@ def curves_svg(curves: Sequence[Curve], name: str) -> str:
     salt = f"curves-{name}"
     with _figure(salt, (8.0, 3.4 * max(1, len(groups)))) as figure:
         if not chosen:
-            return _svg(_say(figure, f"No log of {name} yet"), salt)
+            return _svg(_say(figure, f"No log of {title_of(name)} yet"), salt)
         panels = figure.subplots(len(groups), 1, squeeze=False, sharex=True)[:, 0]
         for axes, group in zip(panels, groups, strict=True):
             members = [curve for curve in chosen if curve.group == group]
@@ -90,7 +91,7 @@ def curves_svg(curves: Sequence[Curve], name: str) -> str:
                 )
             _frame_late(axes, members)
             axes.set_title(group, loc="left", fontsize=11)
-            axes.set_ylabel(name)
+            axes.set_ylabel(title_of(name))
             axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
         panels[-1].set_xlabel("step")
         return _svg(figure, salt)
@@ -114,7 +115,7 @@ def forest_svg(table: DifferenceTable) -> str:
         axes.set_yticks(range(len(shown)), [name for name, _ in shown])
         axes.set_ylim(len(shown) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
-        axes.set_xlabel(f"difference in {table.metric}, 95 % interval")
+        axes.set_xlabel(f"difference in {title_of(table.metric)}, 95 % interval")
         return _svg(figure, "forest")
 
 

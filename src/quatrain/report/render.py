@@ -13,6 +13,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from quatrain.report.names import title_of
 from quatrain.report.tables import DifferenceTable, ReportRow, ReportTable
 from quatrain.results import RunState, Summary
 
@@ -79,7 +80,7 @@ def difference_columns(table: DifferenceTable) -> list[Column]:
     return [
         _words("group", [row.group for row in rows]),
         _words("difference", [f"{row.left} − {row.right}" for row in rows]),
-        Column(f"{table.metric} [95 %]", texts, means, numeric=True),
+        Column(f"{title_of(table.metric)} [95 %]", texts, means, numeric=True),
         Column("seeds", tuple(map(str, counts)), tuple(counts), numeric=True),
         _words("verdict", [row.verdict for row in rows]),
     ]
@@ -204,7 +205,7 @@ def _metric_column(rows: Sequence[ReportRow], name: str) -> Column:
     means = [summary.mean if summary else None for summary in summaries]
     places = _decimals([mean for mean in means if mean is not None], metric=True)
     texts = tuple(_interval(summary, places) for summary in summaries)
-    return Column(name, texts, tuple(means), numeric=True)
+    return Column(title_of(name), texts, tuple(means), numeric=True)
 
 
 def _scaled(values: Sequence[float | None], units: Units) -> Column:

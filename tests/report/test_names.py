@@ -1,0 +1,10 @@
+import pytest
+
+from quatrain.report.names import title_of
+
+
+@pytest.mark.parametrize(
+    ("metric", "title"), [("bleu", "BLEU"), ("chrf", "chrF"), ("test_loss", "test loss")]
+)
+def test_a_metric_has_the_name_that_the_field_gives_it(metric, title):
+    assert title_of(metric) == title
