@@ -22,7 +22,7 @@ study: $(BIN)/.installed
 lint: $(BIN)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
 # Shapes in signatures are checked at run time, which cannot be compiled: compiled graphs go apart.

@@ -7,7 +7,7 @@ from torch.testing import assert_close
 from laws import term_sets
 from quatrain.models.translator import TranslatorSpec
 from quatrain.nn import AttentionSpec
-from quatrain.specs import SpecError
+from quatrain.specs import ALL_TERM_SETS, SpecError
 
 SOURCE = torch.tensor([[3, 4, 5, 0, 0], [6, 7, 8, 9, 2]])
 TARGET = torch.tensor([[1, 5, 6, 7], [1, 7, 8, 0]])
@@ -106,3 +106,23 @@ def test_it_compiles_into_one_graph_and_is_exported(own):
     assert_close(compiled(SOURCE, TARGET), expected)
     exported = torch.export.export(model, (SOURCE, TARGET)).module()
     assert_close(exported(SOURCE, TARGET), expected)
+
+
+@pytest.mark.parametrize("terms", ["0010", "0101", "0110", "1000"])
+def test_parameters_of_one_name_begin_equal_whatever_the_terms(terms):
+    mixer = AttentionSpec(terms=terms, heads=2)
+    other = built(encoder_self=mixer, decoder_self=None, cross=mixer).state_dict()
+    full = built().state_dict()
+    shared = other.keys() & full.keys()
+    assert shared == other.keys()
+    assert all(torch.equal(other[name], full[name]) for name in shared)
+
+
+@pytest.mark.parametrize("norm", ["pre", "post"])
+@pytest.mark.parametrize("terms", ALL_TERM_SETS, ids=str)
+def test_every_parameter_is_trained(terms, norm):
+    mixer = AttentionSpec(terms=terms, heads=2)
+    model = built(encoder_self=mixer, decoder_self=mixer, cross=mixer, norm=norm)
+    model(SOURCE, TARGET).square().sum().backward()
+    without = [name for name, value in model.named_parameters() if value.grad is None]
+    assert without == []

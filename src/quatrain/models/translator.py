@@ -10,8 +10,9 @@ Shapes: b batch, s source tokens, t target tokens, c width, v vocabulary.
 """
 
 from dataclasses import dataclass
-from typing import cast
+from typing import ClassVar, cast
 
+import torch
 from jaxtyping import Bool, Float, Int
 from pydantic import Field, field_validator
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from torch.nn.functional import linear
 
 from quatrain.nn.dropout import Dropout
 from quatrain.nn.generalized_attention import AttentionSpec
+from quatrain.nn.initialization import draw_by_name
 from quatrain.nn.mixers import Mixer
 from quatrain.nn.transformer import DecoderLayer, EncoderLayer, LayerState, Norm
 from quatrain.specs import Spec, SpecError
@@ -33,6 +35,8 @@ class TranslatorSpec(Spec):
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, section 4.1; sizes from Vaswani et
         al. 2017, https://arxiv.org/abs/1706.03762, table 3.
     """
+
+    revision: ClassVar[int] = 2
 
     width: int = Field(default=512, ge=1)
     """Channels of every layer and of the embeddings."""
@@ -90,11 +94,10 @@ class Translator(nn.Module):
 
     def __init__(self, spec: TranslatorSpec, vocabulary: int) -> None:
         super().__init__()
+        seed = int(torch.randint(2**62, (), device="cpu"))
         self.spec, self.vocabulary = spec, vocabulary
         shape = (spec.width, spec.feed_forward, spec.dropout, spec.norm)
         self.embedding = nn.Embedding(vocabulary, spec.width, padding_idx=PADDING)
-        nn.init.normal_(self.embedding.weight, std=spec.width**-0.5)
-        nn.init.zeros_(self.embedding.weight[PADDING])
         self.dropout = Dropout(spec.dropout)
         self.encoder = nn.ModuleList(
             EncoderLayer(*shape, spec.encoder_self) for _ in range(spec.layers)
@@ -105,6 +108,12 @@ class Translator(nn.Module):
         ends = spec.norm == "pre"
         self.encoder_norm = nn.LayerNorm(spec.width) if ends else nn.Identity()
         self.decoder_norm = nn.LayerNorm(spec.width) if ends else nn.Identity()
+        draw_by_name(self, seed)
+
+    def reset_parameters(self) -> None:
+        """Draw the embeddings; everything else draws itself."""
+        nn.init.normal_(self.embedding.weight, std=self.spec.width**-0.5)
+        nn.init.zeros_(self.embedding.weight[PADDING])
 
     def forward(
         self, source: Int[Tensor, "b s"], target: Int[Tensor, "b t"]

@@ -17,6 +17,7 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from quatrain.nn.attention_state import Explanation, KeyValueState
+from quatrain.nn.initialization import Projection
 from quatrain.ops.attend import Method, attend
 from quatrain.ops.attend.reference import attention_weights
 from quatrain.ops.positions import Grid, sinusoid
@@ -95,8 +96,8 @@ class GeneralizedAttention(nn.Module):
             self.sequence_wavelength if ndim == 1 else self.map_wavelength
         )
 
-        def projection(fan_in: int) -> nn.Linear:
-            return nn.Linear(fan_in, channels, bias=False)
+        def projection(fan_in: int) -> Projection:
+            return Projection(fan_in, channels, bias=False)
 
         def bias() -> nn.Parameter:
             return nn.Parameter(torch.empty(spec.heads, width))
@@ -108,19 +109,20 @@ class GeneralizedAttention(nn.Module):
         self.position = nn.ModuleList(projection(channels // ndim) for _ in range(axes))
         self.key_bias = bias() if Term.KEY in terms else None
         self.position_bias = bias() if Term.POSITION in terms else None
-        self.output = nn.Linear(channels, channels)
+        self.output = Projection(channels, channels)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Projections of variance 1 / inputs, biases u and v of variance 1 / (6 d)."""
-        for layer in self.modules():
-            if isinstance(layer, nn.Linear):
-                nn.init.kaiming_uniform_(layer.weight, a=1)
-        nn.init.zeros_(self.output.bias)
-        bound = (2 * self.channels // self.spec.heads) ** -0.5
+        """Draw u and v, of variance 1 / (6 d); the projections draw themselves.
+
+        Both are drawn even where one is missing, so that neither depends on the other.
+        """
+        width = self.channels // self.spec.heads
+        bound = (2 * width) ** -0.5
         for bias in (self.key_bias, self.position_bias):
+            drawn = nn.init.uniform_(torch.empty(self.spec.heads, width), -bound, bound)
             if bias is not None:
-                nn.init.uniform_(bias, -bound, bound)
+                bias.data.copy_(drawn)
 
     def forward(
         self,

@@ -34,13 +34,16 @@ class LayerState:
 class Residual(nn.Module):
     """x + dropout(f(norm(x))), or norm(x + dropout(f(x))) with the norm after the sum.
 
+    A sub-layer that does not read x (`reads` is False) has no norm before it: nothing would ever
+    train that norm.
+
     Source: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 5.4 (norm after);
         Xiong et al. 2020, https://arxiv.org/abs/2002.04745 (norm before).
     """
 
-    def __init__(self, width: int, dropout: float, norm: Norm) -> None:
+    def __init__(self, width: int, dropout: float, norm: Norm, *, reads: bool = True) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width)
+        self.norm = nn.LayerNorm(width) if reads or norm == "post" else nn.Identity()
         self.dropout = Dropout(dropout)
         self.before = norm == "pre"
 
@@ -66,6 +69,10 @@ class FeedForward(nn.Module):
         self.expand = nn.Linear(width, hidden)
         self.dropout = Dropout(dropout)
         self.contract = nn.Linear(hidden, width)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Weights by Glorot's rule, biases zero."""
         for layer in (self.expand, self.contract):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
@@ -77,15 +84,18 @@ class FeedForward(nn.Module):
 
 
 class Mixing(nn.Module):
-    """A mixer as a residual sub-layer: self-attention, or attention to the source.
+    """A mixer as a residual sub-layer: self-attention, or attention to the source (`crossing`).
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, figure 2 (b).
     """
 
-    def __init__(self, width: int, dropout: float, norm: Norm, mixer: Mixer) -> None:
+    def __init__(
+        self, width: int, dropout: float, norm: Norm, mixer: Mixer, *, crossing: bool = False
+    ) -> None:
         super().__init__()
         self.mixer = mixer.build(width, ndim=1)
-        self.residual = Residual(width, dropout, norm)
+        reads = mixer.terms.use_query or not crossing
+        self.residual = Residual(width, dropout, norm, reads=reads)
 
     def forward(
         self,
@@ -159,7 +169,7 @@ class DecoderLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.self_attention = None if mixer is None else Mixing(width, dropout, norm, mixer)
-        self.cross_attention = Mixing(width, dropout, norm, cross)
+        self.cross_attention = Mixing(width, dropout, norm, cross, crossing=True)
         self.feed_forward = FeedForward(width, hidden, dropout, norm)
 
     def forward(

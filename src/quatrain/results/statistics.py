@@ -3,8 +3,9 @@
     summarize([30.0, 31.0, 32.0])                      mean 31.0, from 28.5 to 33.5, n 3
     paired_difference({0: 31, 1: 33}, {0: 30, 1: 31})  the mean of +1 and +2, n 2
 
-A seed fixes the order of the data and the first weights, so two cells under one seed share that
-luck; subtracting seed by seed cancels it, which makes the interval of the difference narrower.
+A seed fixes the order of the data and the first value of each parameter by its name, so two cells
+under one seed share that luck; subtracting seed by seed cancels it, which makes the interval of
+the difference narrower.
 """
 
 import math

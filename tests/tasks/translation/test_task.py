@@ -65,6 +65,10 @@ def test_the_vocabulary_is_kept_with_the_run_and_a_damaged_one_told(
     again = tiny_spec().open(text_folder, tmp_path, 0)
     assert (again.train, (tmp_path / VOCABULARY).read_bytes()) == (first.train, written)
     (tmp_path / VOCABULARY).write_bytes(written[:-20])
+    tiny_spec().open(text_folder, tmp_path, 0)
+    assert (tmp_path / VOCABULARY).read_bytes() == written  # nothing was trained with it yet
+    (tmp_path / VOCABULARY).write_bytes(written[:-20])
+    (tmp_path / "checkpoint.safetensors").touch()
     with pytest.raises(StoredFileError, match=r"vocabulary\.json"):
         tiny_spec().open(text_folder, tmp_path, 0)
 

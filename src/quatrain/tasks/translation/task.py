@@ -38,7 +38,7 @@ from quatrain.tasks.translation.vocabulary import (
     VocabularySpec,
     train_vocabulary,
 )
-from quatrain.training import Evaluation, Loss, Recipe
+from quatrain.training import Evaluation, Loss, Recipe, checkpoint
 
 HYPOTHESES = "hypotheses.txt"
 VOCABULARY = "vocabulary.json"
@@ -73,7 +73,7 @@ class TranslationSpec(Spec):
         # Frozen specs are hashable, which the checker does not see.
         corpus, vocabulary = _read(self.data, self.vocabulary, data, _stamps(data))  # pyright: ignore[reportArgumentType]
         stored = folder / VOCABULARY
-        if stored.exists():
+        if (folder / checkpoint.NAME).exists():
             vocabulary = Vocabulary.load(stored)
         else:
             vocabulary.save(stored)
