@@ -98,8 +98,11 @@ def _serve(study: Study, site: Site, orders: "queue.Queue[Order | None]", events
         events.write(event.to_line())
 
     while (order := orders.get()) is not None:
-        tell(_answer(study, site, order, tell))
+        answer = _answer(study, site, order, tell)
+        # The runner may close stdin on hearing the answer, which would end an order undone at once.
+        sys.stdout.flush()
         orders.task_done()
+        tell(answer)
 
 
 def _answer(study: Study, site: Site, order: Order, tell: Callable[[Event], None]) -> Event:
