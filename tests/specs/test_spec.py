@@ -69,6 +69,21 @@ def test_a_field_added_with_a_default_does_not_change_the_identity():
     assert identity(After(), 0) == identity(Before(), 0)
 
 
+def test_a_field_outside_the_identity_may_change_under_a_finished_run():
+    class Watched(Whole):
+        outside_identity: ClassVar = frozenset({"report_every"})
+        report_every: int = 50
+
+    class Holder(Spec):
+        watched: Watched = Watched()
+
+    seldom = Holder(watched=Watched(report_every=100))
+    assert seldom != Holder()
+    assert identity(seldom, 0) == identity(Holder(), 0)
+    assert Holder.from_json(seldom.to_json()) == seldom
+    assert identity(Holder(watched=Watched(rate=0.5)), 0) != identity(Holder(), 0)
+
+
 @pytest.mark.parametrize("raised", [Whole, Part])
 def test_raising_a_revision_changes_the_identity_even_of_what_only_holds_it(raised, monkeypatch):
     before = identity(Whole(), 0)

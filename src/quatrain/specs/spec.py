@@ -20,6 +20,8 @@ class Spec(BaseModel):
 
     `revision` is raised by hand when a default, or what a field means, changes: it is part of
     the identity, so runs from before the change are never averaged with runs from after it.
+    `outside_identity` names the fields that decide what is seen or saved of a run on its way, and
+    never its result: changing one of them keeps the runs that are done.
     """
 
     model_config = ConfigDict(
@@ -30,6 +32,7 @@ class Spec(BaseModel):
         allow_inf_nan=False,  # JSON has neither
     )
     revision: ClassVar[int] = 1
+    outside_identity: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: object) -> None:
@@ -66,12 +69,14 @@ class Spec(BaseModel):
 def canonical(spec: Spec) -> dict[str, Any]:
     """The fields that differ from their defaults, with the class name and revision, nested.
 
-    A field that holds a spec is written out even at its default: the revision inside counts.
+    Fields outside the identity are left out. A field that holds a spec is written out even at its
+    default: the revision inside counts.
     """
     stated = {
         name: _canonical_value(value)
         for name, value in spec
-        if isinstance(value, Spec) or value != type(spec).model_fields[name].default
+        if name not in spec.outside_identity
+        and (isinstance(value, Spec) or value != type(spec).model_fields[name].default)
     }
     return {"spec": type(spec).__name__, "revision": spec.revision, **stated}
 

@@ -99,21 +99,20 @@ def stands(run: Run, store: ResultStore) -> Event | None:
 
 
 def check_spec(run: Run, folder: Path) -> None:
-    """Write spec.json, or see that the one from before describes this run.
+    """Write spec.json, unless one from before describes another run.
 
     Raises:
         StudyError: if it describes another run.
     """
     path = folder / "spec.json"
-    if not path.exists():
-        write_atomically(path, run.spec.to_json() + "\n")
-        return
-    try:
-        stored = identity(type(run.spec).from_json(path.read_text()), run.seed)
-    except SpecError as error:
-        raise _changed(path, str(error)) from error
-    if stored != run.identity:
-        raise _changed(path, f"identity {stored[:16]}")
+    if path.exists():
+        try:
+            stored = identity(type(run.spec).from_json(path.read_text()), run.seed)
+        except SpecError as error:
+            raise _changed(path, str(error)) from error
+        if stored != run.identity:
+            raise _changed(path, f"identity {stored[:16]}")
+    write_atomically(path, run.spec.to_json() + "\n")
 
 
 def _changed(path: Path, found: str) -> StudyError:

@@ -1,6 +1,6 @@
 """How to train: optimizer, schedule, precision, and how often to look and to save."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -56,6 +56,8 @@ Schedule = Annotated[InverseSqrt | Steps | Polynomial, Field(discriminator="kind
 
 class Recipe(Spec):
     """How to train; the defaults are those of the paper's translator."""
+
+    outside_identity: ClassVar = frozenset({"report_every", "monitor_every", "checkpoint_every"})
 
     steps: int = Field(default=100_000, ge=1)
     """Optimizer steps."""
