@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from quatrain.models.decoding import DecodingSpec, decode
 from quatrain.models.translator import PADDING, TranslatorSpec
 from quatrain.nn import AttentionSpec
-from quatrain.specs import SpecError
+from quatrain.specs import InputError, SpecError
 
 BEGIN, END, VOCABULARY = 1, 2, 9
 sentences = st.lists(st.integers(3, VOCABULARY - 1), min_size=1, max_size=5)
@@ -122,6 +122,11 @@ def test_a_larger_length_penalty_never_shortens_the_corpus():
 def test_no_sentence_at_all_gives_no_hypothesis():
     empty = torch.zeros(0, 3, dtype=torch.int64)
     assert decode(built(), empty, DecodingSpec(), BEGIN, END) == []
+
+
+def test_a_translator_in_training_mode_is_refused_in_a_sentence():
+    with pytest.raises(InputError, match=r"translator.training is True, .* call its eval"):
+        decode(built().train(), torch.tensor([[3, 4]]), DecodingSpec(), BEGIN, END)
 
 
 @pytest.mark.parametrize("fields", [{"beam": 0}, {"longest": 0}, {"length_penalty": -1.0}])

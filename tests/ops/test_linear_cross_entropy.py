@@ -81,6 +81,17 @@ def test_under_autocast_it_stays_close_and_sums_in_float32():
         assert (ours - theirs).norm() < 0.02 * theirs.norm()
 
 
+def test_a_loss_scale_beyond_the_range_of_float16_leaves_finite_gradients():
+    hidden, weight, target = case(300, channels=16, vocabulary=50, dtype=torch.float32)
+    small = (0.1 * weight).detach().requires_grad_()
+    expected = torch.autograd.grad(dense(hidden, small, target, 0.1), (hidden, small))
+    with torch.autocast("cpu", torch.float16):
+        loss = linear_cross_entropy(hidden, small, target, 0.1)
+    scaled = torch.autograd.grad(loss * 2.0**16, (hidden, small))
+    for ours, theirs in zip(scaled, expected, strict=True):
+        assert (ours / 2**16 - theirs).norm() < 0.01 * theirs.norm()
+
+
 @pytest.mark.parametrize("wrong", [7, -1, -100])
 def test_a_target_outside_of_the_vocabulary_is_an_error_and_not_a_number(wrong):
     hidden, weight, target = case(3)

@@ -101,7 +101,7 @@ def store(tmp_path: Path) -> ResultStore:
             ),
             comparisons=(
                 ManifestComparison(group="self", left="1111", right="0110"),
-                ManifestComparison(group="cross", left="1000", right="1111"),
+                ManifestComparison(group="cross", left="1000", right="1111", published=0.25),
                 ManifestComparison(group="self", left="0010", right="w/o"),
             ),
         )

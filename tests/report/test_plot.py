@@ -58,6 +58,15 @@ def test_the_forest_has_a_line_for_each_difference_that_is_known(study):
     assert "self: 0010 − w/o" not in shown
 
 
+def test_a_published_difference_is_one_more_mark_in_the_forest(study):
+    differences = build_differences(study)
+    without = replace(
+        differences, rows=tuple(replace(row, published=None) for row in differences.rows)
+    )
+    marks = [forest_svg(table).count("fill: none; stroke: ") for table in (without, differences)]
+    assert marks[1] == marks[0] + 1
+
+
 def test_the_curves_have_a_panel_for_each_group(study):
     shown = texts(curves_svg(learning_curves(study), "loss"))
     assert {"self", "cross", "step", "loss", "0010", "1000"} <= shown

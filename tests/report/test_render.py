@@ -122,4 +122,16 @@ def test_differences_as_json_say_where_nothing_is_known(tables):
     rows = differences_as_json(tables[1])
     assert rows[2]["mean"] is None
     assert [row["seeds"] for row in rows] == [3, 3, 0]
+
+
+def test_published_differences_stand_beside_ours_where_a_study_quotes_them(tables):
+    table, differences = tables
+    shown = difference_columns(differences)
+    assert shown[-1] == Column("published", ("–", "+0.25", "–"), (None, 0.25, None), numeric=True)
+    assert "Published: what others found" in markdown_page(table, differences)
+    quoting_none = replace(
+        differences, rows=tuple(replace(row, published=None) for row in differences.rows)
+    )
+    assert difference_columns(quoting_none) == shown[:-1]
+    assert "Published" not in markdown_page(table, quoting_none)
     assert to_csv([]) == ""

@@ -1,3 +1,5 @@
+from typing import ClassVar
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +9,9 @@ from quatrain.study import Cell, Comparison, Study
 
 
 class Counting(Spec):
+    outside_identity: ClassVar = frozenset({"report_every"})
     steps: int = 4
+    report_every: int = 1
 
     def open(self, data, folder, seed):
         raise NotImplementedError
@@ -68,6 +72,13 @@ def test_one_name_may_stand_in_two_groups():
 def test_cells_with_equal_specs_are_one_run_with_both_labels():
     runs = study(cells=[cell("x", "one"), cell("y", "two")]).select()
     assert [run.labels for run in runs] == [("one/x", "two/y")] * 2
+
+
+def test_cells_that_differ_only_in_what_is_seen_of_a_run_share_it():
+    often = Cell(name="y", group="one", spec=Counting(report_every=1))
+    seldom = Cell(name="x", group="one", spec=Counting(report_every=9))
+    runs = study(cells=[often, seldom]).select()
+    assert [run.labels for run in runs] == [("one/y", "one/x")] * 2
 
 
 def test_the_selection_goes_seed_by_seed_so_that_cells_stay_comparable_when_stopped():

@@ -10,9 +10,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from quatrain.specs import DataError, StoredFileError, StudyError
+from quatrain.specs import DataError, SpecError, StoredFileError, StudyError
 from quatrain.training import NonFiniteLoss, train
 from quatrain.training import checkpoint as stored
+from quatrain.training.devices import Devices
 
 SCRIPT = Path(__file__).parent / "train_tiny.py"
 RICH = {"average": 0.9, "accumulate": 2, "clip_norm": 1.0, "monitor_every": 3}
@@ -310,15 +311,26 @@ def test_a_folder_that_cannot_be_made_is_told(tiny, tmp_path):
         run(tiny, tmp_path / "file" / "run")
 
 
+def test_a_step_that_the_processes_cannot_share_is_refused(tiny, tmp_path, monkeypatch):
+    class Pair(Devices):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            self.processes = 2
+
+    monkeypatch.setattr("quatrain.training.loop.Devices", Pair)
+    with pytest.raises(SpecError, match="accumulate is 3, expected a multiple of the 2 processes"):
+        run(tiny, tmp_path, accumulate=3)
+
+
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1")
 TORCHRUN += ("--nproc-per-node", "2")
 
 
 @pytest.mark.slow
-def test_two_processes_are_one_that_accumulates_twice_and_resume_together(tiny, tmp_path):
+def test_two_processes_train_as_one_and_resume_together(tiny, tmp_path):
     # Twenty rows in batches of three: seven batches an epoch, which two processes share unevenly.
-    arguments = {"dropout": 0.0, "average": 0.9, "steps": 12}
-    alone = run(tiny, tmp_path / "alone", **arguments, accumulate=2)
+    arguments = {"dropout": 0.0, "average": 0.9, "steps": 12, "accumulate": 2}
+    alone = run(tiny, tmp_path / "alone", **arguments)
     folder = tmp_path / "both"
     folder.mkdir()
     short = child(folder, arguments, 6, TORCHRUN)

@@ -78,7 +78,7 @@ def plan(
         workers = place(len(runs), device).workers
         print(plan_summary([row.hours for row in rows if row.state != "done"], workers))
         if gpu_hours >= 1:
-            print(f"{gpu_hours:,.0f} GPU hours in all.")
+            print(f"{gpu_hours:,.0f} GPU hours in all, by arithmetic and not measured.")
 
 
 @app.command()

@@ -16,7 +16,7 @@ from pydantic import Field
 from torch import Tensor
 
 from quatrain.models.translator import PADDING, DecodingState, Translator
-from quatrain.specs import Spec
+from quatrain.specs import InputError, Spec
 
 
 class DecodingSpec(Spec):
@@ -57,7 +57,14 @@ def decode(
 
     Source: Wu et al. 2016, https://arxiv.org/abs/1609.08144, equation 14 (length penalty); the
         ranking and the end as in fairseq, Ott et al. 2019, https://arxiv.org/abs/1904.01038.
+    Differs: at the length limit nothing is made to end; where no hypothesis is finished by then,
+        the likeliest running one is given as it stands.
+
+    Raises:
+        InputError: if the translator is in training mode, whose dropout would decide the words.
     """
+    if translator.training:
+        raise InputError("translator.training", True, "False to decode", "call its eval() first")
     sentences, beam = source.shape[0], spec.beam
     limits = (source != PADDING).sum(1) + spec.longest
     state = translator.start(source)

@@ -70,7 +70,8 @@ class GeneralizedAttention(nn.Module):
     `query` is U, `key` V^C, `value` W', `position` V^R (one projection per axis), `output` W,
     `key_bias` u and `position_bias` v; a parameter that no chosen term needs does not exist.
 
-    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equations 1, 2 and 8; logits scaled
+    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equations 1, 2 and 8; the four terms
+        are those of Dai et al. 2019, https://arxiv.org/abs/1901.02860, section 3.3; logits scaled
         by the root of the width on sequences as Vaswani et al. 2017,
         https://arxiv.org/abs/1706.03762, equation 1.
     Differs: the encodings of the axes of a map are projected separately, summed, and divided by

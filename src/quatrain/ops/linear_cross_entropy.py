@@ -50,7 +50,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, gradient):  # noqa: ANN001, ANN205 - autograd's signature
         to_hidden, to_weight = ctx.saved_tensors
-        return to_hidden * gradient.to(to_hidden.dtype), to_weight * gradient, None, None
+        # In float16 the gradient is the loss scale, which that type may not hold; the product fits.
+        scaled = (to_hidden.to(gradient.dtype) * gradient).to(to_hidden.dtype)
+        return scaled, to_weight * gradient, None, None
 
 
 def linear_cross_entropy(

@@ -61,6 +61,7 @@ def html_page(study: StudyRuns, table: ReportTable, differences: DifferenceTable
         metric=title_of(table.metric),
         headline=_body(columns(table)),
         differences=_body(difference_columns(differences)) if differences.rows else None,
+        published=differences.has_published,
         forest=_inline(forest_svg(differences)),
         accuracy_cost=_inline(accuracy_cost_svg(table)),
         curves=[

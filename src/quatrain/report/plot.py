@@ -98,21 +98,28 @@ def curves_svg(curves: Sequence[Curve], name: str) -> str:
 
 
 def forest_svg(table: DifferenceTable) -> str:
-    """Each difference as a point with its interval, against the line of no difference."""
+    """Each difference with its interval, against the line of no difference.
+
+    A hollow diamond is what others found for it.
+    """
     shown = [
-        (f"{row.group}: {row.left} − {row.right}", row.summary) for row in table.rows if row.summary
+        (f"{row.group}: {row.left} − {row.right}", row.summary, row.published)
+        for row in table.rows
+        if row.summary
     ]
     with _figure("forest", (8.0, 0.9 + 0.42 * max(1, len(shown)))) as figure:
         if not shown:
             return _svg(_say(figure, "No difference to show yet"), "forest")
         axes = figure.subplots()
         axes.axvline(0, color=INK, linewidth=1)
-        for height, (_, summary) in enumerate(shown):
+        for height, (_, summary, published) in enumerate(shown):
             color = COLORS[0] if summary.decided else FAINT
             if summary.low is not None and summary.high is not None:
                 axes.plot([summary.low, summary.high], [height] * 2, color=color, linewidth=2)
             axes.plot([summary.mean], [height], "o", color=color, markersize=7)
-        axes.set_yticks(range(len(shown)), [name for name, _ in shown])
+            if published is not None:
+                axes.plot([published], [height], "D", color=INK, fillstyle="none", markersize=6)
+        axes.set_yticks(range(len(shown)), [name for name, _, _ in shown])
         axes.set_ylim(len(shown) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
         axes.set_xlabel(f"difference in {title_of(table.metric)}, 95 % interval")

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from quatrain.report.names import title_of
-from quatrain.report.tables import DifferenceTable, ReportRow, ReportTable
+from quatrain.report.tables import DifferenceRow, DifferenceTable, ReportRow, ReportTable
 from quatrain.results import RunState, Summary
 
 Value = str | float | None
@@ -83,6 +83,7 @@ def difference_columns(table: DifferenceTable) -> list[Column]:
         Column(f"{title_of(table.metric)} [95 %]", texts, means, numeric=True),
         Column("seeds", tuple(map(str, counts)), tuple(counts), numeric=True),
         _words("verdict", [row.verdict for row in rows]),
+        *([_published(rows)] if table.has_published else []),
     ]
 
 
@@ -122,6 +123,8 @@ def markdown_page(table: ReportTable, differences: DifferenceTable) -> str:
     if differences.rows:
         parts.append("## Differences, paired by seed\n")
         parts.append(to_markdown(difference_columns(differences)))
+        if differences.has_published:
+            parts.append("Published: what others found, in their own setting.\n")
     if table.notes:
         parts.append("## Notes\n")
         parts.append("".join(f"- {note}\n" for note in table.notes))
@@ -146,6 +149,7 @@ def differences_as_json(table: DifferenceTable) -> list[dict[str, Value]]:
             "high": row.summary.high if row.summary else None,
             "seeds": row.summary.n if row.summary else 0,
             "verdict": row.verdict,
+            "published": row.published,
         }
         for row in table.rows
     ]
@@ -194,6 +198,12 @@ def _flat(row: ReportRow, names: Sequence[str]) -> dict[str, Value]:
         "peak_bytes": row.peak_bytes,
         "state": row.state,
     }
+
+
+def _published(rows: Sequence[DifferenceRow]) -> Column:
+    values = tuple(row.published for row in rows)
+    texts = tuple(ABSENT if value is None else f"{value:+.2f}" for value in values)
+    return Column("published", texts, values, numeric=True)
 
 
 def _words(header: str, texts: Sequence[str]) -> Column:

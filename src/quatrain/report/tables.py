@@ -63,6 +63,7 @@ class DifferenceRow:
     right: str
     summary: Summary | None
     verdict: str
+    published: float | None
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,11 @@ class DifferenceTable:
 
     metric: str
     rows: tuple[DifferenceRow, ...]
+
+    @property
+    def has_published(self) -> bool:
+        """Whether the study quotes what others found."""
+        return any(row.published is not None for row in self.rows)
 
 
 def build_table(study: StudyRuns) -> ReportTable:
@@ -168,9 +174,9 @@ def _difference(study: StudyRuns, comparison: ManifestComparison) -> DifferenceR
     )
     names = (comparison.group, comparison.left, comparison.right)
     if not left.keys() & right.keys():
-        return DifferenceRow(*names, None, "no seed finished in both")
+        return DifferenceRow(*names, None, "no seed finished in both", comparison.published)
     summary = paired_difference(left, right)
-    return DifferenceRow(*names, summary, _verdict(comparison, summary))
+    return DifferenceRow(*names, summary, _verdict(comparison, summary), comparison.published)
 
 
 def _verdict(comparison: ManifestComparison, summary: Summary) -> str:

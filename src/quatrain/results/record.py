@@ -100,6 +100,8 @@ class ManifestComparison(StoredModel):
     left: str
     right: str
     group: str
+    published: FiniteFloat | None = None
+    """What others found for it, in their own setting."""
 
 
 class Manifest(StoredModel):

@@ -14,6 +14,7 @@ specs: that is one run, shown in both groups.
 """
 
 import difflib
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -61,11 +62,15 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A difference worth showing: `left` minus `right`, two cells of one group."""
+    """A difference worth showing: `left` minus `right`, two cells of one group.
+
+    `published` is what others found for it, in their own setting: shown beside ours.
+    """
 
     left: str
     right: str
     group: str
+    published: float | None = None
 
 
 @dataclass(frozen=True)
@@ -127,7 +132,7 @@ class Study:
 
     def run(self, cell: Cell, seed: int) -> Run:
         """The run of `cell` with `seed`."""
-        labels = tuple(other.label for other in self.cells if other.spec == cell.spec)
+        labels = tuple(self._labels[identity(cell.spec, 0)])
         return Run(identity(cell.spec, seed), seed, cell.spec, labels)
 
     def find(self, wanted: str, seed: int) -> Run:
@@ -160,7 +165,9 @@ class Study:
             for cell in self.cells
         )
         comparisons = tuple(
-            ManifestComparison(left=each.left, right=each.right, group=each.group)
+            ManifestComparison(
+                left=each.left, right=each.right, group=each.group, published=each.published
+            )
             for each in self.comparisons
         )
         return Manifest(
@@ -170,6 +177,14 @@ class Study:
             cells=cells,
             comparisons=comparisons,
         )
+
+    @functools.cached_property
+    def _labels(self) -> dict[str, list[str]]:
+        """The cells that share their runs, by what seed 0 is called."""
+        labels: dict[str, list[str]] = {}
+        for cell in self.cells:
+            labels.setdefault(identity(cell.spec, 0), []).append(cell.label)
+        return labels
 
     def _matching(self, globs: Sequence[str] | None) -> list[Cell]:
         if globs is None:

@@ -2,7 +2,7 @@
 
     for step in position+1 .. steps:
         seed from (seed, step, process)
-        sum the gradients of `accumulate` batches, over all processes; divide by their weight
+        sum the gradients of `accumulate` batches, shared by the processes; divide by their weight
         clip, step, average the weights
         now and then: a line in metrics.jsonl, a validation, a checkpoint
 
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from quatrain.results.files import make_folder
-from quatrain.specs import DataError
+from quatrain.specs import DataError, SpecError
 from quatrain.training import checkpoint
 from quatrain.training.average import MovingAverage
 from quatrain.training.checkpoint import Trained, seed_step
@@ -57,6 +57,7 @@ def train(
 
     Raises:
         NonFiniteLoss: if the loss is NaN or infinite.
+        SpecError: if the processes cannot share a step's batches evenly, or lack the device.
         StoredFileError: if the checkpoint is damaged.
         DataError: if there is nothing to train on, or other data than before.
         StudyError: if the folder cannot be written.
@@ -82,6 +83,7 @@ class _Trainer:
     ) -> None:
         self.task, self.folder, self.seed = task, folder, seed
         self.recipe, self.devices, self.notify = task.recipe, devices, notify
+        self.share = _share(self.recipe.accumulate, devices.processes)
         self.objective = task.build().to(devices.device)
         self.optimizer = _optimizer(self.recipe, self.objective)
         self.average = MovingAverage(self.objective, self.recipe.average)
@@ -101,11 +103,11 @@ class _Trainer:
         while self.position.step < recipe.steps:
             step = self.position.step + 1
             seed_step(self.seed, step, self.devices.process)
-            loss = self._step(step, [next(plans) for _ in range(recipe.accumulate)])
+            loss = self._step(step, [next(plans) for _ in range(self.share)])
             self.position = self.position.advanced(
                 total=float(loss.total),
                 weight=float(loss.weight),
-                batches=recipe.accumulate * self.devices.processes,
+                batches=recipe.accumulate,
                 seconds=self._seconds(),
             )
             last = step == recipe.steps
@@ -208,6 +210,19 @@ class _Trainer:
 
     def _seconds(self) -> float:
         return time.perf_counter() - self.started
+
+
+def _share(accumulate: int, processes: int) -> int:
+    """How many of a step's batches each process takes, so that their number changes no result."""
+    share, left = divmod(accumulate, processes)
+    if left:
+        raise SpecError(
+            "Recipe.accumulate",
+            accumulate,
+            f"a multiple of the {processes} processes",
+            "accumulate more batches, smaller ones if a step is to stay as it is",
+        )
+    return share
 
 
 def _optimizer(recipe: Recipe, module: nn.Module) -> torch.optim.Optimizer:

@@ -79,7 +79,7 @@ class Recipe(Spec):
     clip_norm: float | None = Field(default=None, gt=0)
     """Largest norm of the gradient of all parameters together; None for no limit."""
     accumulate: int = Field(default=1, ge=1)
-    """Batches whose gradients are summed into one step, by each process."""
+    """Batches whose gradients are summed into one step, by all processes together."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """What autocast computes in; parameters and optimizer stay in float32."""
     average: Fraction = 0.0
