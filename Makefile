@@ -27,11 +27,11 @@ lint: $(BIN)/.installed
 
 # Shapes in signatures are checked at run time, which cannot be compiled: compiled graphs go apart.
 test: lint
-	$(BIN)/pytest -n 2 -m "not compile" --jaxtyping-packages=$(SHAPED),beartype.beartype
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not compile" --jaxtyping-packages=$(SHAPED),beartype.beartype
 	$(BIN)/pytest -n 2 -m compile
 
 check: lint
-	$(BIN)/pytest -n 2 -m "not compile and not slow"
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not compile and not slow"
 
 clean:
 	rm -rf $(VENV)

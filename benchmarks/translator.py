@@ -14,7 +14,6 @@ import argparse
 import json
 import math
 import statistics
-import time
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -23,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from benchmarks.alternation import alternate, median_ratio
 from quatrain.models.translator import TranslatorSpec
 from quatrain.nn import parse_mixer
 from quatrain.tasks.translation.task import TranslationObjective
@@ -88,18 +88,16 @@ def ours(terms: str) -> nn.Module:
 
 def stepper(
     module: nn.Module, loss: Callable[[], Tensor], context: AbstractContextManager[object]
-) -> Callable[[], float]:
-    """A training step, which returns its seconds."""
+) -> Callable[[], None]:
+    """A training step."""
     adam = torch.optim.Adam(module.parameters(), lr=1e-4)
 
-    def step() -> float:
-        started = time.perf_counter()
+    def step() -> None:
         with context:
             value = loss()
         adam.zero_grad()
         value.backward()
         adam.step()
-        return time.perf_counter() - started
 
     return step
 
@@ -121,12 +119,7 @@ def measure(tokens: int, rounds: int) -> dict[str, object]:
             mixed, lambda: mixed(source, target), torch.autocast("cpu", torch.bfloat16)
         ),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for number in range(rounds + 2):
-        for name, step in steps.items():
-            taken = step()
-            if number >= 2:
-                seconds[name].append(taken)
+    seconds = alternate(steps, rounds=rounds)
     first, *others = steps
     return {
         "threads": torch.get_num_threads(),
@@ -135,10 +128,7 @@ def measure(tokens: int, rounds: int) -> dict[str, object]:
         "tokens in a batch": tokens,
         "tokens per second": {n: tokens / statistics.median(s) for n, s in seconds.items()},
         f"speed of {first}, as a ratio to": {
-            name: statistics.median(
-                other / mine for mine, other in zip(seconds[first], seconds[name], strict=True)
-            )
-            for name in others
+            name: median_ratio(seconds[name], seconds[first]) for name in others
         },
     }
 

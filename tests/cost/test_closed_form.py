@@ -47,7 +47,7 @@ def test_on_sequences_the_counter_agrees(
 def test_on_maps_the_counter_agrees(terms, batch, height, width, stride, padded):
     module = AttentionSpec(terms=terms, heads=2, key_stride=stride).build(8)
     keys = (-(-height // stride), -(-width // stride))
-    padding = torch.zeros(batch, keys[0] * keys[1], dtype=torch.bool) if padded else None
+    padding = torch.zeros(batch, height * width, dtype=torch.bool) if padded else None
     x = torch.zeros(batch, 8, height, width)
     closed = attention_multiply_adds(module, batch, Grid((height, width), keys, stride))
     assert closed == count_multiply_adds(module, x, key_padding_mask=padding)

@@ -1,5 +1,6 @@
 import pytest
-from benchmarks import translator
+import torch
+from benchmarks import mixers, translator
 
 
 @pytest.mark.slow
@@ -18,3 +19,31 @@ def test_the_plain_transformer_has_the_size_of_ours():
 
     plain, ours = translator.PlainTransformer(), translator.ours("1111")
     assert count(plain) == pytest.approx(count(ours), rel=0.15)
+
+
+@pytest.mark.slow
+def test_the_mixers_benchmark_holds_each_way_against_the_other_library(monkeypatch):
+    small = {
+        name: {**case, "batch": 1, "channels": 32, "sizes": [6] * len(case["sizes"]), "window": 3}
+        for name, case in mixers.CASES.items()
+    }
+    monkeypatch.setattr(mixers, "CASES", dict(list(small.items())[1:3]))
+    monkeypatch.setattr(mixers, "peak_memory", lambda *_, **__: 2)  # it has tests of its own
+    found = mixers.measure(rounds=1, device="cpu")
+    shown = [value for value in found.values() if isinstance(value, dict)]
+    assert [list(value) for value in shown] == [
+        ["gather against torchvision", "auto against torchvision", "auto is"],
+        ["ours against unfold"],
+    ]
+    assert shown[1]["ours against unfold"]["time"] > 0
+
+
+@pytest.mark.parametrize("sizes", [[7], [4, 5]])
+def test_the_unfold_formulation_is_the_same_convolution(sizes):
+    case = {"batch": 2, "channels": 32, "sizes": sizes, "window": 3, "device": "cpu"}
+    outputs = []
+    for way in ("ours", "unfold"):
+        torch.manual_seed(0)
+        forward, _ = mixers._dynamic(way, **case)
+        outputs.append(forward())
+    torch.testing.assert_close(*outputs)

@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from laws import term_sets
 from quatrain.models.translator import TranslatorSpec
-from quatrain.nn import AttentionSpec
+from quatrain.nn import AttendedSpec, AttentionSpec, RegularConvSpec, parse_mixer
 from quatrain.specs import ALL_TERM_SETS, SpecError
 
 SOURCE = torch.tensor([[3, 4, 5, 0, 0], [6, 7, 8, 9, 2]])
@@ -83,6 +83,29 @@ def test_a_range_limited_translator_decodes_step_by_step_too():
 def test_a_decoder_with_strided_keys_is_refused_in_a_sentence(field):
     with pytest.raises(SpecError, match="key_stride is 2, expected 1 in a decoder"):
         TranslatorSpec(**{field: AttentionSpec(key_stride=2)})
+
+
+@pytest.mark.parametrize(
+    "mixer", [RegularConvSpec(stride=2), AttendedSpec(convolution=RegularConvSpec(stride=2))]
+)
+def test_a_convolution_that_drops_tokens_is_refused_in_a_sentence(mixer):
+    with pytest.raises(SpecError, match="stride is 2, expected 1 in a translator"):
+        TranslatorSpec(encoder_self=mixer)
+
+
+@pytest.mark.parametrize("name", ["dynamic@5", "deformable", "0010+deformable", "regular"])
+def test_a_translator_of_convolutions_decodes_step_by_step_too(name):
+    own = parse_mixer(name, heads=2)
+    torch.manual_seed(0)
+    spec = TranslatorSpec(
+        width=16, layers=2, feed_forward=8, encoder_self=own, decoder_self=own, norm="pre"
+    )
+    model = spec.build(11).double().eval()
+    source, target = torch.tensor([[3, 4, 5], [6, 7, 0]]), torch.tensor([[1, 8, 9], [1, 3, 4]])
+    expected, state = model(source, target), model.start(source)
+    for position in range(3):
+        logits, state = model.step(target[:, position], state)
+        assert_close(logits, expected[:, position])
 
 
 def test_a_typo_in_a_field_is_named():

@@ -1,7 +1,8 @@
+import pytest
 import torch
 from torch.testing import assert_close
 
-from quatrain.nn.attention_state import Explanation, KeyValueState
+from quatrain.nn.attention_state import Explanation, KeyValueState, RunningState
 from quatrain.specs import Term
 
 
@@ -29,3 +30,15 @@ def test_a_window_keeps_the_last_tokens_of_keys_and_values():
     assert_close(state.extended(fresh, 3).value, value[:, :, 3:])
     assert_close(state.extended(fresh, 3).key, key[:, :, 3:])
     assert KeyValueState(value).extended(KeyValueState(value), 3).key is None
+
+
+@pytest.mark.parametrize("spread", [1.0, 200.0])
+def test_running_sums_are_the_softmax_over_the_past_however_far_the_logits_lie_apart(spread):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(1, 2, 9, dtype=torch.float64, generator=generator) * spread
+    values = torch.randn(1, 2, 9, 3, dtype=torch.float64, generator=generator)
+    state = RunningState.empty(values[:, :, 0])
+    for t in range(9):
+        state = state.extended(logits[..., t : t + 1], values[:, :, t])
+        weights = logits[..., : t + 1].softmax(-1)
+        assert_close(state.mean, (weights[..., None] * values[:, :, : t + 1]).sum(2))

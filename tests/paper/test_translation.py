@@ -1,13 +1,16 @@
 import dataclasses
 
 import pytest
+import torch
 
 from quatrain.cost.closed_form import layer_multiply_adds
-from quatrain.paper import translation
-from quatrain.paper.published import points
-from quatrain.paper.translation import TOKENS, cost_rows
+from quatrain.paper.published import configurations, pairs, points
+from quatrain.paper.translation import TABLES, TOKENS, cost_rows, translator_spec
 
-ODD = {("figure-3c", "0110"), ("figure-3c", "0111")}
+ODD = {("figure-3c", "0110"), ("figure-3c", "0111"), ("figure-3c", "0010+deformable")}
+
+
+pytestmark = pytest.mark.xdist_group("paper's translation")  # they share one slow count
 
 
 @pytest.fixture(scope="module")
@@ -15,21 +18,36 @@ def rows():
     return cost_rows()
 
 
-def test_every_configuration_of_terms_has_a_row(rows):
-    published = {
-        (point.table, point.config)
-        for table in ("figure-3c", "figure-3d")
-        for point in points(table)
-    }
-    compared = {(row.table, row.config) for row in rows}
-    assert len(rows) == len(compared)
-    assert published - compared == {("figure-3c", "0010+deformable")}
+def test_every_configuration_has_a_row(rows):
+    compared = [(row.table, row.config) for row in rows]
+    assert len(compared) == len(set(compared))
+    assert {table for table, _ in compared} == set(TABLES)
+    assert {point.config for point in points("figure-3c")} <= {config for _, config in compared}
+    assert {("table-2", "0010+deformable"), ("table-3", "dynamic@31")} <= set(compared)
 
 
-def test_computed_is_within_a_fiftieth_of_published_but_for_the_odd_entries(rows):
-    far = {(row.table, row.config) for row in rows if abs(row.computed - row.published) > 0.02}
-    assert far == ODD
+def test_computed_is_within_a_fiftieth_of_the_figures_but_for_the_odd_entries(rows):
+    figures = [row for row in rows if row.table.startswith("figure")]
+    far = {(row.table, row.config) for row in figures if abs(row.computed - row.published) > 0.02}
+    assert far <= ODD
     assert all(row.note for row in rows if (row.table, row.config) in ODD)
+
+
+@pytest.mark.parametrize(("table", "tolerance"), [("table-2", 0.06), ("table-3", 0.07)])
+def test_computed_is_within_the_one_decimal_of_the_tables(rows, table, tolerance):
+    known = [row for row in rows if row.table == table]
+    assert [row for row in known if abs(row.computed - row.published) > tolerance] == []
+
+
+@pytest.mark.parametrize("table", ["table-2", "table-3"])
+def test_the_published_percentages_are_those_of_our_counts(rows, table):
+    computed = {row.config: row.computed for row in rows if row.table == table}
+    for pair in pairs(table, "translation"):
+        before, after = pair.giga_multiply_adds
+        if pair.percent == pytest.approx(100 * (after / before - 1), abs=0.05):
+            continue  # the paper took this one from its rounded numbers
+        percent = 100 * (computed[pair.right] / computed[pair.left] - 1)
+        assert percent == pytest.approx(pair.percent, abs=1.2), pair
 
 
 def test_the_network_without_self_attention_costs_what_the_convention_predicts(rows):
@@ -40,11 +58,9 @@ def test_the_network_without_self_attention_costs_what_the_convention_predicts(r
 def test_what_is_executed_is_the_sum_of_the_closed_forms(rows):
     sizes = {"batch": 1, "source": TOKENS, "target": TOKENS}
     executed = {(row.table, row.config): row.executed for row in rows}
-    known = [point for table in ("figure-3c", "figure-3d") for point in points(table)]
-    for point in known:
-        if "deformable" in point.config:
-            continue
-        translator = translation._translator(point)
+    for point in (point for table in TABLES for point in configurations(table, "translation")):
+        with torch.device("meta"):
+            translator = translator_spec(point).build(vocabulary=2)
         layers = (*translator.encoder, *translator.decoder)
         closed = sum(layer_multiply_adds(layer, **sizes) for layer in layers)
         assert executed[point.table, point.config] == closed / 1e9, point

@@ -199,6 +199,27 @@ def test_one_step_of_sgd_is_the_mean_gradient_clipped(tiny, tmp_path):
     assert torch.allclose(before - clipped["linear.weight"], gradients[0] * 0.1 / norm, atol=1e-6)
 
 
+def test_a_part_that_slows_itself_down_learns_at_that_share_of_the_rate(tiny, tmp_path):
+    arguments = {"optimizer": "sgd", "momentum": 0.0, "steps": 1, "warmup_steps": 0}
+    begun = tiny.Task().build
+    moved = []
+    for factors in ({}, {"linear": 0.1}):
+        task = tiny.Task(dropout=0.0, **arguments)
+
+        def build(task=task, factors=factors):
+            torch.manual_seed(0)
+            objective = begun()
+            objective.dropout.p = 0.0
+            objective.rate_factors = factors
+            return objective
+
+        task.build = build
+        after = train(task, tmp_path / str(len(factors)), seed=7).objective.linear.weight
+        moved.append(after.detach() - build().linear.weight.detach())
+    assert torch.allclose(moved[1], 0.1 * moved[0])
+    assert moved[0].abs().min() > 0
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
 def test_every_precision_learns_and_keeps_float32_weights(tiny, tmp_path, precision):
     fields = {"dropout": 0.0, "steps": 150, "learning_rate": 0.1, "checkpoint_every": 150}

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torchvision  # noqa: F401 - it registers its operators
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
@@ -59,6 +60,9 @@ def _formulas() -> dict[Any, Any]:
     return {
         aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
         aten._scaled_dot_product_fused_attention_overrideable: _attention_flops,
+        aten.addmm_: _added_product_flops,
+        aten.baddbmm_: _added_product_flops,
+        torch.ops.torchvision.deform_conv2d: _deformable_flops,
         aten.mv: _matrix_vector_flops,
         aten.addmv: _biased_matrix_vector_flops,
         aten.dot: _dot_flops,
@@ -70,6 +74,18 @@ def _attention_flops(
 ) -> int:
     del out_shape
     return sdpa_flop_count(query, key, value)
+
+
+def _added_product_flops(
+    total: Shape, left: Shape, right: Shape, *, out_shape: object = None, **__: object
+) -> int:
+    del total, out_shape
+    return 2 * math.prod(left) * right[-1]
+
+
+def _deformable_flops(x: Shape, weight: Shape, *_: object, out_shape: Shape, **__: object) -> int:
+    del x
+    return 2 * math.prod(out_shape) * math.prod(weight[1:])
 
 
 def _matrix_vector_flops(matrix: Shape, vector: Shape, *, out_shape: object = None) -> int:

@@ -14,10 +14,11 @@ from typing import ClassVar, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import Field, field_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from quatrain.nn.attended import AttendedSpec
 from quatrain.nn.dropout import Dropout
 from quatrain.nn.generalized_attention import AttentionSpec
 from quatrain.nn.initialization import draw_by_name
@@ -52,21 +53,30 @@ class TranslatorSpec(Spec):
     """Self-attention of the encoder; None leaves it out ("w/o")."""
     decoder_self: Mixer | None = AttentionSpec()
     """Causal self-attention of the decoder; None leaves it out ("w/o")."""
-    cross: Mixer = AttentionSpec()
+    cross: AttentionSpec = AttentionSpec()
     """Encoder-decoder attention."""
 
-    @field_validator("decoder_self", "cross")
-    @classmethod
-    def _keeps_every_key(cls, mixer: Mixer | None) -> Mixer | None:
-        if mixer is not None and mixer.key_stride > 1:
-            raise SpecError(
-                "key_stride", mixer.key_stride, "1 in a decoder", "every token's key is needed"
-            )
-        return mixer
+    @model_validator(mode="after")
+    def _keeps_every_token(self) -> "TranslatorSpec":
+        for name, mixer in (("encoder", self.encoder_self), ("decoder", self.decoder_self)):
+            attended = isinstance(mixer, AttendedSpec)
+            for part in (mixer.convolution, mixer.attention) if attended else (mixer,):
+                stride = getattr(part, "stride", 1)
+                if stride > 1:
+                    raise SpecError("stride", stride, "1 in a translator", "keep every token")
+                _check_keys(part, decodes=name == "decoder")
+        _check_keys(self.cross, decodes=True)
+        return self
 
     def build(self, vocabulary: int) -> "Translator":
         """The network, with fresh weights from torch's random state."""
         return Translator(self, vocabulary)
+
+
+def _check_keys(mixer: Mixer | None, *, decodes: bool) -> None:
+    stride = getattr(mixer, "key_stride", 1)
+    if decodes and stride > 1:
+        raise SpecError("key_stride", stride, "1 in a decoder", "every token's key is needed")
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,34 @@
 """Modules that own parameters, each beside the frozen spec that describes it."""
 
+from quatrain.nn.attended import Attended, AttendedSpec
 from quatrain.nn.attention_state import Explanation
 from quatrain.nn.capture import capture
+from quatrain.nn.deformable_conv import DeformableConv, DeformableConvSpec
+from quatrain.nn.dynamic_conv import (
+    DynamicConv,
+    DynamicConvSpec,
+    LightweightConv,
+    LightweightConvSpec,
+)
 from quatrain.nn.generalized_attention import AttentionSpec, GeneralizedAttention
 from quatrain.nn.mixers import Mixer, parse_mixer
+from quatrain.nn.regular_conv import RegularConv, RegularConvSpec
 
 __all__ = [
+    "Attended",
+    "AttendedSpec",
     "AttentionSpec",
+    "DeformableConv",
+    "DeformableConvSpec",
+    "DynamicConv",
+    "DynamicConvSpec",
     "Explanation",
     "GeneralizedAttention",
+    "LightweightConv",
+    "LightweightConvSpec",
     "Mixer",
+    "RegularConv",
+    "RegularConvSpec",
     "capture",
     "parse_mixer",
 ]

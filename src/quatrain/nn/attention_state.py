@@ -38,6 +38,44 @@ class KeyValueState:
 
 
 @dataclass(frozen=True)
+class RunningState:
+    """What decoding remembers where no query changes the weights: sums over the past, per head.
+
+    The sums are kept relative to the highest logit so far, so that none of them overflows and the
+    past never underflows beside it.
+
+    Source: Milakov and Gimelshein 2018, https://arxiv.org/abs/1805.02867, algorithm 3.
+    """
+
+    highest: Float[Tensor, "b h 1"]
+    total: Float[Tensor, "b h 1"]
+    mixed: Float[Tensor, "b h d"]
+
+    @classmethod
+    def empty(cls, value: Float[Tensor, "b h d"]) -> "RunningState":
+        """The state before the first token."""
+        nothing = torch.zeros_like(value[..., :1])
+        return cls(torch.full_like(nothing, -torch.inf), nothing, torch.zeros_like(value))
+
+    def select(self, rows: Int[Tensor, " n"]) -> "RunningState":
+        """The state of the chosen batch rows, in that order."""
+        return RunningState(self.highest[rows], self.total[rows], self.mixed[rows])
+
+    def extended(
+        self, logit: Float[Tensor, "b h 1"], value: Float[Tensor, "b h d"]
+    ) -> "RunningState":
+        """These sums with one more token's logit and value."""
+        highest = torch.maximum(self.highest, logit)
+        kept, fresh = (self.highest - highest).exp(), (logit - highest).exp()
+        return RunningState(highest, self.total * kept + fresh, self.mixed * kept + value * fresh)
+
+    @property
+    def mean(self) -> Float[Tensor, "b h d"]:
+        """The weighted mean of all values so far."""
+        return self.mixed / self.total
+
+
+@dataclass(frozen=True)
 class Explanation:
     """Where an attention looked, and how much each term contributed.
 

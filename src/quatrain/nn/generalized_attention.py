@@ -8,7 +8,8 @@
 Shapes: b batch, q queries, k keys, c channels, h heads, d width of a head, t tokens so far.
 """
 
-from typing import ClassVar, Literal
+import math
+from typing import ClassVar, Literal, cast
 
 import torch
 from einops import rearrange
@@ -16,7 +17,7 @@ from jaxtyping import Bool, Float
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from quatrain.nn.attention_state import Explanation, KeyValueState
+from quatrain.nn.attention_state import Explanation, KeyValueState, RunningState
 from quatrain.nn.initialization import Projection
 from quatrain.ops.attend import Method, attend
 from quatrain.ops.attend.reference import attention_weights
@@ -141,7 +142,8 @@ class GeneralizedAttention(nn.Module):
             query: (B, T, C) for sequences, (N, C, H, W) for maps.
             key: the attended content, in the same layout, of any length or size.
             causal: whether a query sees only keys at or before it (sequences).
-            key_padding_mask: True at keys that are padding; (B, K).
+            key_padding_mask: True at keys that are padding, those that a stride leaves out
+                among them; (B, K).
             attend_mask: True where a query may attend to a key; (Q, K), (B, Q, K) or (B, h, Q, K).
             method: force a method instead of letting `plan` choose.
 
@@ -195,19 +197,36 @@ class GeneralizedAttention(nn.Module):
         return self.output(_merge_heads(mixed))
 
     def step(
-        self, query: Float[Tensor, "b 1 c"], state: KeyValueState | None
-    ) -> tuple[Float[Tensor, "b 1 c"], KeyValueState]:
+        self, query: Float[Tensor, "b 1 c"], state: KeyValueState | RunningState | None
+    ) -> tuple[Float[Tensor, "b 1 c"], KeyValueState | RunningState]:
         """One token of causal self-attention: the output at this token, and the next state.
 
         Only offsets matter, so the keys still remembered are numbered from 0 and the query is
-        the last of them; whatever a window has dropped needs no place.
+        the last of them; whatever a window has dropped needs no place. Where neither the query
+        nor a position matters, sums over the past are all that is remembered.
         """
         self._check_stepwise()
-        state = self.remember(query, state)
+        terms = self.spec.terms
+        if self.spec.window is None and not terms.use_query and not terms.use_position:
+            return self._run_on(query, cast("RunningState | None", state))
+        state = self.remember(query, cast("KeyValueState | None", state))
         last = state.value.shape[2] - 1
         grid = Grid((1,), (last + 1,), first_query=last)
         mixed = attend(self.spec.terms, self._operands(query, state, grid), grid, Support())
         return self.output(_merge_heads(mixed)), state
+
+    def _run_on(
+        self, query: Float[Tensor, "b 1 c"], state: RunningState | None
+    ) -> tuple[Float[Tensor, "b 1 c"], RunningState]:
+        fresh = self.remember(query)
+        exact = torch.promote_types(fresh.value.dtype, torch.float32)
+        value = fresh.value[:, :, 0].to(exact)
+        logit = torch.zeros_like(value[..., :1])
+        if fresh.key is not None and self.key_bias is not None:
+            matched = (fresh.key[:, :, 0] * self.key_bias).sum(-1, keepdim=True)
+            logit = (matched * self.scale).to(exact)
+        state = (RunningState.empty(value) if state is None else state).extended(logit, value)
+        return self.output(state.mean.to(fresh.value.dtype).flatten(1)[:, None]), state
 
     def _prepare(
         self,
@@ -222,14 +241,24 @@ class GeneralizedAttention(nn.Module):
         self._check(key, "key", query.shape[0], self.key_channels)
         stride = self.spec.key_stride
         queries = _sizes(query, self.ndim)
-        if stride > 1 and self.ndim == 2:
-            key = key[..., ::stride, ::stride]
-        elif stride > 1:
-            key = key[:, ::stride]
+        if stride > 1:
+            key_padding_mask = self._stride_mask(key_padding_mask, key)
+            key = key[:, ::stride] if self.ndim == 1 else key[..., ::stride, ::stride]
         grid = Grid(queries, _sizes(key, self.ndim), stride)
         support = Support(causal, self.spec.window, key_padding_mask, attend_mask)
         content = _flat(key, self.ndim)
         return self._operands(_flat(query, self.ndim), self.remember(content), grid), grid, support
+
+    def _stride_mask(
+        self, mask: Bool[Tensor, "b k"] | None, key: Tensor
+    ) -> Bool[Tensor, "b kept"] | None:
+        """The mask of the keys that the stride keeps; one that fits no key is told later."""
+        stride = self.spec.key_stride
+        if mask is None or mask.ndim != 2 or mask.shape[1] != math.prod(_sizes(key, self.ndim)):
+            return mask
+        if self.ndim == 1:
+            return mask[:, ::stride]
+        return mask.unflatten(1, key.shape[2:])[:, ::stride, ::stride].flatten(1)
 
     def _operands(
         self, query: Float[Tensor, "b q c"], state: KeyValueState, grid: Grid

@@ -6,14 +6,15 @@ Shapes: b batch, s source tokens, t target tokens, c width.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, cast
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from quatrain.nn.attention_state import KeyValueState
 from quatrain.nn.dropout import Dropout
-from quatrain.nn.generalized_attention import KeyValueState
-from quatrain.nn.mixers import Mixer
+from quatrain.nn.generalized_attention import AttentionSpec
+from quatrain.nn.mixers import Mixer, Past
 
 Norm = Literal["pre", "post"]
 
@@ -22,7 +23,7 @@ Norm = Literal["pre", "post"]
 class LayerState:
     """What one decoder layer remembers: its own past, and the source's keys and values."""
 
-    past: KeyValueState | None
+    past: Past | None
     memory: KeyValueState
 
     def select(self, rows: Int[Tensor, " n"]) -> "LayerState":
@@ -84,39 +85,56 @@ class FeedForward(nn.Module):
 
 
 class Mixing(nn.Module):
-    """A mixer as a residual sub-layer: self-attention, or attention to the source (`crossing`).
+    """A mixer within one sequence, as a residual sub-layer.
 
-    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, figure 2 (b).
+    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, figure 2 (b) and (c).
     """
 
-    def __init__(
-        self, width: int, dropout: float, norm: Norm, mixer: Mixer, *, crossing: bool = False
-    ) -> None:
+    def __init__(self, width: int, dropout: float, norm: Norm, mixer: Mixer) -> None:
         super().__init__()
         self.mixer = mixer.build(width, ndim=1)
-        reads = mixer.terms.use_query or not crossing
-        self.residual = Residual(width, dropout, norm, reads=reads)
+        self.residual = Residual(width, dropout, norm)
 
     def forward(
         self,
         x: Float[Tensor, "b t c"],
-        memory: Float[Tensor, "b s c"] | None = None,
         *,
         causal: bool = False,
-        padding: Bool[Tensor, "b s"] | None = None,
+        padding: Bool[Tensor, "b t"] | None = None,
     ) -> Float[Tensor, "b t c"]:
-        """Mix all positions at once; `padding` is True at keys that are padding."""
-        kept = None if padding is None else padding[:, :: self.mixer.spec.key_stride]
-        entered = self.residual.enter(x)
-        mixed = self.mixer(entered, memory, causal=causal, key_padding_mask=kept)
+        """Mix all positions at once; `padding` is True where there is nothing to read."""
+        mixed = self.mixer(self.residual.enter(x), causal=causal, key_padding_mask=padding)
         return self.residual.leave(x, mixed)
 
     def step(
-        self, x: Float[Tensor, "b 1 c"], past: KeyValueState | None
-    ) -> tuple[Float[Tensor, "b 1 c"], KeyValueState]:
-        """Causal self-attention of the next token."""
-        mixed, past = self.mixer.step(self.residual.enter(x), past)
+        self, x: Float[Tensor, "b 1 c"], past: Past | None
+    ) -> tuple[Float[Tensor, "b 1 c"], Past]:
+        """The next token, from what is remembered of those before."""
+        own = cast("Any", past)  # the union of states is met by the union of mixers, one by one
+        mixed, past = self.mixer.step(self.residual.enter(x), own)
         return self.residual.leave(x, mixed), past
+
+
+class Crossing(nn.Module):
+    """Attention to the source, as a residual sub-layer.
+
+    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, figure 2 (b).
+    """
+
+    def __init__(self, width: int, dropout: float, norm: Norm, mixer: AttentionSpec) -> None:
+        super().__init__()
+        self.mixer = mixer.build(width, ndim=1)
+        self.residual = Residual(width, dropout, norm, reads=mixer.terms.use_query)
+
+    def forward(
+        self,
+        x: Float[Tensor, "b t c"],
+        memory: Float[Tensor, "b s c"],
+        padding: Bool[Tensor, "b s"] | None,
+    ) -> Float[Tensor, "b t c"]:
+        """Attend from all positions at once; `padding` is True at source padding."""
+        mixed = self.mixer(self.residual.enter(x), memory, key_padding_mask=padding)
+        return self.residual.leave(x, mixed)
 
     def recall(
         self,
@@ -125,7 +143,7 @@ class Mixing(nn.Module):
         position: int,
         padding: Bool[Tensor, "b s"] | None,
     ) -> Float[Tensor, "b 1 c"]:
-        """Attention to the source from the token at `position` alone."""
+        """Attend from the token at `position` alone."""
         mixed = self.mixer.recall(self.residual.enter(x), memory, position, padding)
         return self.residual.leave(x, mixed)
 
@@ -165,11 +183,11 @@ class DecoderLayer(nn.Module):
         dropout: float,
         norm: Norm,
         mixer: Mixer | None,
-        cross: Mixer,
+        cross: AttentionSpec,
     ) -> None:
         super().__init__()
         self.self_attention = None if mixer is None else Mixing(width, dropout, norm, mixer)
-        self.cross_attention = Mixing(width, dropout, norm, cross, crossing=True)
+        self.cross_attention = Crossing(width, dropout, norm, cross)
         self.feed_forward = FeedForward(width, hidden, dropout, norm)
 
     def forward(
@@ -181,7 +199,7 @@ class DecoderLayer(nn.Module):
         """Decode all positions at once; `padding` is True at source padding."""
         if self.self_attention is not None:
             x = self.self_attention(x, causal=True)
-        return self.feed_forward(self.cross_attention(x, memory, padding=padding))
+        return self.feed_forward(self.cross_attention(x, memory, padding))
 
     def start(self, memory: Float[Tensor, "b s c"]) -> LayerState:
         """The state before the first token."""

@@ -17,9 +17,11 @@ Differs: these are exact counts of what is executed; the paper's own convention 
 `quatrain.paper.counting`.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
+from quatrain.ops.dynamic import blocks
 from quatrain.specs import Term
 
 
@@ -49,6 +51,29 @@ def linear(rows: int, inputs: int, outputs: int) -> int:
         52428800
     """
     return rows * inputs * outputs
+
+
+def convolution(rows: int, taps: int, inputs: int, outputs: int) -> int:
+    """A convolution with `rows` output positions, of `inputs` channels for each output.
+
+    Example:
+        >>> convolution(50, 3, 512, 512)
+        39321600
+    """
+    return rows * taps * inputs * outputs
+
+
+def dynamic_conv(rows: int, width: int, window: tuple[int, ...], channels: int) -> int:
+    """The band products of a dynamic convolution on `rows` rows of `width` positions.
+
+    A block of r positions multiplies a band of r x (r + n - 1), zeros included.
+    """
+    *above, along = window
+    bands = sum(
+        (part.stop - part.start) * (part.stop - part.start + along - 1)
+        for part in blocks(width, along)
+    )
+    return rows * math.prod(above) * bands * channels
 
 
 def attention(terms: Term, method: Literal["reference", "fused"], size: AttentionSize) -> int:

@@ -88,7 +88,7 @@ class Support:
                 "key_padding_mask",
                 f"{mask.dtype} of shape {tuple(mask.shape)}",
                 f"booleans of shape ({batch}, {keys}), one for each key",
-                "pass True at padding; with a key stride, give the mask of the strided keys",
+                "pass True at padding",
             )
         return ~mask[:, None, None, :]
 

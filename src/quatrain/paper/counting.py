@@ -9,11 +9,44 @@ import math
 
 from torch import nn
 
+from quatrain.cost.closed_form import linears_multiply_adds
+from quatrain.nn.attended import Attended
+from quatrain.nn.deformable_conv import DeformableConv
+from quatrain.nn.dynamic_conv import DynamicConv
 from quatrain.nn.generalized_attention import GeneralizedAttention
+from quatrain.nn.regular_conv import RegularConv
 from quatrain.ops import counts
 from quatrain.specs import Term
 
 Sizes = tuple[int, ...]
+
+
+def mixer(module: nn.Module, sizes: Sizes) -> int:
+    """A mixer within one image or sentence; sizes are (T,) or (H, W).
+
+    A deformable convolution counts as the regular one: the branch that predicts its offsets and
+    the interpolation are left out.
+
+    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, table 1 and equations 3 to 7.
+
+    Raises:
+        TypeError: if the paper counts no such module.
+    """
+    positions = math.prod(sizes)
+    match module:
+        case GeneralizedAttention():
+            return attention(module, sizes, sizes)
+        case RegularConv() | DeformableConv():
+            taps, width = module.spec.kernel**module.ndim, module.weight.shape[1]
+            return counts.convolution(positions, taps, width, module.channels)
+        case DynamicConv():
+            taps = module.spec.kernel**module.ndim
+            mixed = counts.convolution(positions, taps, 1, module.channels)
+            return linears_multiply_adds(module, positions) + mixed
+        case Attended():
+            return mixer(module.convolution, sizes) + mixer(module.attention, sizes)
+        case _:
+            raise TypeError(f"the paper has no {type(module).__name__}")
 
 
 def attention(module: GeneralizedAttention, queries: Sizes, keys: Sizes) -> int:
@@ -26,25 +59,18 @@ def attention(module: GeneralizedAttention, queries: Sizes, keys: Sizes) -> int:
     """
     terms = module.spec.terms
     asked, answering = math.prod(queries), math.prod(keys)
-    total = linears(module.output, asked) + linears(module.value, answering)
+    total = linears_multiply_adds(module.output, asked) + linears_multiply_adds(
+        module.value, answering
+    )
     if module.query is not None:
-        total += linears(module.query, asked)
+        total += linears_multiply_adds(module.query, asked)
     if module.key is not None:
-        total += linears(module.key, answering)
+        total += linears_multiply_adds(module.key, answering)
     for axis, layer in enumerate(module.position):
-        total += module.ndim * linears(layer, _offsets(module, queries, keys, axis))
+        total += module.ndim * linears_multiply_adds(layer, _offsets(module, queries, keys, axis))
     if terms == Term.KEY or not terms:
         return total
     return total + asked * module.channels * (_logits(module, keys) + _region(module, keys))
-
-
-def linears(module: nn.Module, rows: int) -> int:
-    """All linear layers in `module` (or the one it is), each applied to `rows` vectors."""
-    return sum(
-        counts.linear(rows, part.in_features, part.out_features)
-        for part in module.modules()
-        if isinstance(part, nn.Linear)
-    )
 
 
 def _offsets(module: GeneralizedAttention, queries: Sizes, keys: Sizes, axis: int) -> int:

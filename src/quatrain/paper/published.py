@@ -58,6 +58,16 @@ def pairs(table: str, task: str) -> tuple[Pair, ...]:
     )
 
 
+def configurations(table: str, task: str) -> tuple[Point, ...]:
+    """Every configuration of a table once: its lone points, then both sides of its pairs."""
+    found = {point.config: point for point in points(table) if point.task == task}
+    for pair in pairs(table, task):
+        sides = zip((pair.left, pair.right), pair.accuracy, pair.giga_multiply_adds, strict=True)
+        for config, accuracy, cost in sides:
+            found.setdefault(config, Point(table, task, config, accuracy, cost, note=""))
+    return tuple(found.values())
+
+
 @functools.cache
 def _document() -> dict:
     return json.loads(

@@ -147,7 +147,7 @@ class _Trainer:
     def _step(self, step: int, plans: list[Any]) -> Loss:
         rate = self.recipe.rate(step)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["rate_factor"]
         self.optimizer.zero_grad(set_to_none=True)
         losses = [
             self._gradients(plan, last=number == len(plans))
@@ -212,6 +212,27 @@ class _Trainer:
         return time.perf_counter() - self.started
 
 
+def rate_groups(module: nn.Module) -> list[dict[str, Any]]:
+    """The trained parameters, by the factor on their learning rate.
+
+    A module slows parts of itself down by a class attribute, `rate_factors = {"offset": 0.1}`.
+
+    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, section 3.1 (offsets of a
+        deformable convolution learn at a tenth of the rate).
+    """
+    factors = {
+        parameter: factor
+        for part in module.modules()
+        for name, factor in getattr(part, "rate_factors", {}).items()
+        for parameter in getattr(part, name).parameters()
+    }
+    groups: dict[float, list[nn.Parameter]] = {}
+    for parameter in module.parameters():
+        if parameter.requires_grad:
+            groups.setdefault(factors.get(parameter, 1.0), []).append(parameter)
+    return [{"params": members, "rate_factor": factor} for factor, members in groups.items()]
+
+
 def _share(accumulate: int, processes: int) -> int:
     """How many of a step's batches each process takes, so that their number changes no result."""
     share, left = divmod(accumulate, processes)
@@ -226,7 +247,7 @@ def _share(accumulate: int, processes: int) -> int:
 
 
 def _optimizer(recipe: Recipe, module: nn.Module) -> torch.optim.Optimizer:
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    parameters = rate_groups(module)
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(
             parameters,

@@ -1,0 +1,180 @@
+"""Convolutions that look at content, beside how others compute them: time and memory.
+
+    python -m benchmarks.mixers
+    python -m benchmarks.mixers --rounds 5 --json
+
+Forward and backward, float32. Deformable convolution is held against torchvision's operator, in
+each of our methods and in the one that `plan` chooses; dynamic convolution against the unfold
+formulation, which copies every window out. Time is a median ratio in alternation in one process;
+memory is the peak above the inputs in a fresh process.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad, unfold
+from torchvision.ops import deform_conv2d as torchvision_deform_conv2d
+
+from benchmarks.alternation import alternate, median_ratio
+from quatrain.cost import peak_memory
+from quatrain.ops.deform import deform_conv2d, plan
+from quatrain.ops.dynamic import dynamic_conv1d, dynamic_conv2d
+
+CASES: dict[str, dict[str, Any]] = {
+    "deformable, 256 channels, 50 x 84, batch 2, 3 x 3": {
+        "kind": "deformable", "batch": 2, "channels": 256, "sizes": [50, 84], "window": 3,
+    },
+    "modulated, 256 channels, 50 x 84, batch 2, 3 x 3": {
+        "kind": "modulated", "batch": 2, "channels": 256, "sizes": [50, 84], "window": 3,
+    },
+    "dynamic, 512 channels, length 512, batch 32, window 31": {
+        "kind": "dynamic", "batch": 32, "channels": 512, "sizes": [512], "window": 31,
+    },
+    "dynamic, 256 channels, 96 x 96, batch 1, window 13 x 13": {
+        "kind": "dynamic", "batch": 1, "channels": 256, "sizes": [96, 96], "window": 13,
+    },
+}  # fmt: skip
+GROUPS = 16
+
+
+def prepare(
+    way: str, kind: str, batch: int, channels: int, sizes: list[int], window: int, device: str
+) -> Callable[[], object]:
+    """One forward and backward pass by one `way`, ready to be called."""
+    torch.manual_seed(0)
+    if kind == "dynamic":
+        forward, leaves = _dynamic(way, batch, channels, sizes, window, device)
+    else:
+        forward, leaves = _deformable(way, kind, batch, channels, sizes, window, device)
+    gradient = torch.randn_like(forward().detach())
+
+    def call() -> None:
+        torch.autograd.grad(forward(), leaves, gradient)
+        if device != "cpu":
+            torch.cuda.synchronize()
+
+    return call
+
+
+def _deformable(
+    way: str, kind: str, batch: int, channels: int, sizes: list[int], window: int, device: str
+) -> tuple[Callable[[], Tensor], list[Tensor]]:
+    taps = window**2
+    x = torch.randn(batch, channels, *sizes, device=device, requires_grad=True)
+    weight = torch.randn(channels, channels, window, window, device=device) * 0.01
+    offset = torch.randn(batch, 2 * taps, *sizes, device=device, requires_grad=True)
+    leaves, modulation = [x, weight.requires_grad_(), offset], None
+    if kind == "modulated":
+        modulation = torch.rand(batch, taps, *sizes, device=device, requires_grad=True)
+        leaves.append(modulation)
+    padding = window // 2
+    if way == "torchvision":
+        return lambda: torchvision_deform_conv2d(
+            x, offset, weight, padding=padding, mask=modulation
+        ), leaves
+    return lambda: deform_conv2d(
+        x, offset, weight, padding=padding, modulation=modulation, method=way
+    ), leaves
+
+
+def _dynamic(
+    way: str, batch: int, channels: int, sizes: list[int], window: int, device: str
+) -> tuple[Callable[[], Tensor], list[Tensor]]:
+    if len(sizes) == 1:
+        x = torch.randn(batch, *sizes, channels, device=device, requires_grad=True)
+        logits = torch.randn(batch, *sizes, GROUPS, window, device=device)
+        ours, theirs = dynamic_conv1d, unfolded1d
+    else:
+        x = torch.randn(batch, channels, *sizes, device=device, requires_grad=True)
+        logits = torch.randn(batch, *sizes, GROUPS, window, window, device=device)
+        ours, theirs = dynamic_conv2d, unfolded2d
+    weights = logits.flatten(-len(sizes)).softmax(-1).view_as(logits).requires_grad_()
+    del logits
+    how = ours if way == "ours" else theirs
+    return lambda: how(x, weights), [x, weights]
+
+
+def unfolded1d(x: Tensor, weights: Tensor) -> Tensor:
+    """The unfold formulation: windows (b, t, g, e, n) times weights (b, t, g, n)."""
+    groups, window = weights.shape[2:]
+    wide = pad(x, (0, 0, window // 2, window // 2)).unflatten(-1, (groups, -1))
+    windows = wide.unfold(1, window, 1).contiguous()
+    return torch.matmul(windows, weights[..., None]).flatten(2)
+
+
+def unfolded2d(x: Tensor, weights: Tensor) -> Tensor:
+    """The unfold formulation on a map: windows (b, g, e, n * n, h * w)."""
+    batch, height, width, groups, window, _ = weights.shape
+    windows = unfold(x, window, padding=window // 2)
+    windows = windows.view(batch, groups, -1, window**2, height * width)
+    by_tap = weights.reshape(batch, height * width, groups, window**2).permute(0, 2, 3, 1)
+    return (windows * by_tap[:, :, None]).sum(3).view(batch, -1, height, width)
+
+
+def measure(rounds: int, device: str) -> dict[str, Any]:
+    """For every case, each of our ways as a multiple of the other library's or formulation."""
+    found: dict[str, Any] = {
+        "device": torch.cuda.get_device_name() if device != "cpu" else "cpu",
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "rounds": rounds,
+    }
+    for name, case in CASES.items():
+        dynamic = case["kind"] == "dynamic"
+        baseline, ways = ("unfold", ["ours"]) if dynamic else ("torchvision", ["gather", "auto"])
+        calls = {way: prepare(way, **case, device=device) for way in (baseline, *ways)}
+        seconds = alternate(calls, rounds=rounds)
+        del calls
+        memory = {
+            way: peak_memory(
+                "benchmarks.mixers:prepare", {"way": way, **case, "device": device}, device=device
+            )
+            for way in (baseline, *ways)
+        }
+        found[name] = {
+            f"{way} against {baseline}": {
+                "time": median_ratio(seconds[way], seconds[baseline]),
+                "memory": memory[way] / memory[baseline],
+                "milliseconds": 1e3 * sorted(seconds[way])[rounds // 2],
+                "MiB": memory[way] / 2**20,
+            }
+            for way in ways
+        }
+        if not dynamic:
+            found[name]["auto is"] = plan(ndim=2).method
+    return found
+
+
+def main() -> None:
+    """Parse, measure, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    found = measure(given.rounds, given.device)
+    if given.json:
+        print(json.dumps(found, indent=2))
+        return
+    for name, value in found.items():
+        if not isinstance(value, dict):
+            print(f"{name}: {value}")
+            continue
+        print(name)
+        for way, numbers in value.items():
+            shown = numbers
+            if isinstance(numbers, dict):
+                shown = ", ".join(f"{key} {number:.2f}" for key, number in numbers.items())
+            print(f"  {way}: {shown}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from quatrain.ops.dynamic import blocks, dynamic_conv1d, dynamic_conv2d
+
+
+def by_the_formula(x, weights, before):
+    """Equation 5: one number at a time, over positions of x (b, c, *axes)."""
+    axes, taps = x.shape[2:], weights.shape[2 + len(x.shape[2:]) :]
+    per_group = x.shape[1] // weights.shape[1 + len(axes)]
+    y = torch.zeros_like(x)
+    places = [range(size) for size in x.shape]
+    for (b, c, *q), j in itertools.product(
+        itertools.product(*places), itertools.product(*map(range, taps))
+    ):
+        k = [here + step - back for here, step, back in zip(q, j, before, strict=True)]
+        if all(0 <= at < size for at, size in zip(k, axes, strict=True)):
+            weight = weights[(b, *q, c // per_group, *j)]
+            y[(b, c, *q)] = y[(b, c, *q)] + weight * x[(b, c, *k)]
+    return y
+
+
+def leaf(*shape):
+    generator = torch.Generator().manual_seed(sum(shape))
+    return torch.randn(shape, dtype=torch.float64, generator=generator).requires_grad_()
+
+
+def assert_same(ours, theirs, leaves):
+    assert_close(ours, theirs)
+    weights = torch.randn(ours.shape, dtype=ours.dtype, generator=torch.Generator().manual_seed(1))
+    gradients = [torch.autograd.grad((weights * y).sum(), leaves) for y in (ours, theirs)]
+    assert_close(*gradients)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(1, 40),
+    st.integers(0, 4).map(lambda n: 2 * n + 1),
+    st.sampled_from([1, 2, 4]),
+    st.booleans(),
+)
+def test_on_sequences_it_is_the_formula(length, window, groups, causal):
+    x, weights = leaf(2, length, 4), leaf(2, length, groups, window)
+    before = window - 1 if causal else window // 2
+    expected = by_the_formula(x.transpose(1, 2), weights, (before,)).transpose(1, 2)
+    assert_same(dynamic_conv1d(x, weights, causal=causal), expected, (x, weights))
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 5), st.integers(1, 6), st.sampled_from([1, 3, 5]), st.sampled_from([1, 2]))
+def test_on_maps_it_is_the_formula_whatever_their_shape(height, width, window, groups):
+    x, weights = leaf(1, 2, height, width), leaf(1, height, width, groups, window, window)
+    expected = by_the_formula(x, weights, (window // 2,) * 2)
+    assert_same(dynamic_conv2d(x, weights), expected, (x, weights))
+
+
+def test_a_map_wider_than_a_block_is_the_formula_too():
+    x, weights = leaf(1, 2, 2, 37), leaf(1, 2, 37, 2, 3, 3)
+    assert_same(dynamic_conv2d(x, weights), by_the_formula(x, weights, (1, 1)), (x, weights))
+
+
+@pytest.mark.parametrize("width", [1, 15, 16, 17, 200])
+@pytest.mark.parametrize("window", [1, 3, 31, 101])
+def test_blocks_cover_every_position_once(width, window):
+    parts = list(blocks(width, window))
+    covered = [place for part in parts for place in range(width)[part]]
+    assert covered == list(range(width))
+
+
+def test_it_can_be_checked_by_finite_differences():
+    leaves = (leaf(1, 5, 2), leaf(1, 5, 1, 3))
+    assert torch.autograd.gradcheck(dynamic_conv1d, leaves)
