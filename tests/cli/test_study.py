@@ -126,7 +126,8 @@ def test_gpu_hours_are_told_where_they_are_many(call, write_study, out):
     for hours, told in ((30.0, True), (1e-9, False)):
         priced = f"    def gpu_hours(self):\n        return {hours}\n\n    def open("
         path.write_text(plain.replace("    def open(", priced))
-        assert ("60 GPU hours in all, by arithmetic" in call("plan", path, "--out", out).output) is told
+        shown = call("plan", path, "--out", out).output
+        assert ("60 GPU hours in all, by arithmetic" in shown) is told
         path.write_text(plain)
 
 
