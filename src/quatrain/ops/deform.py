@@ -85,7 +85,8 @@ def plan(method: Method = "auto", *, ndim: int) -> Plan:
         raise SpecError("method", method, '"gather" on a sequence', "torchvision has maps only")
     if method == "torchvision":
         return Plan("torchvision", "it was asked for")
-    return Plan("gather", "it was asked for" if method == "gather" else "it is the faster one")
+    why = "it was asked for" if method == "gather" else "it holds one tap at a time"
+    return Plan("gather", why)
 
 
 def deform_conv1d(
