@@ -23,7 +23,10 @@ def test_both_methods_agree_on_a_map(modulated):
     module = spec.build(8).double()
     torch.nn.init.normal_(module.offset.weight, std=0.3)
     x = torch.randn(2, 8, 5, 4, dtype=torch.float64)
-    assert_close(module(x, method="gather"), module(x, method="torchvision"))
+    found = []
+    for module.method in ("gather", "torchvision"):
+        found.append(module(x))
+    assert_close(*found)
 
 
 def test_groups_that_do_not_divide_the_channels_are_refused():

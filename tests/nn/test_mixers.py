@@ -218,7 +218,9 @@ def test_the_counter_and_the_closed_form_agree(name):
 
 def test_torchvisions_operator_is_counted_as_ours():
     module, x = built("modulated", 2), content(2)
-    counted = [count_multiply_adds(module, x, method=how) for how in ("gather", "torchvision")]
+    counted = []
+    for module.method in ("gather", "torchvision"):
+        counted.append(count_multiply_adds(module, x))
     assert counted[0] == counted[1]
 
 

@@ -1,14 +1,16 @@
 """What the convolutions share: where taps lie, what decoding remembers, what inputs must be.
 
-Shapes: b batch, t tokens, c channels.
+Shapes: b batch, t tokens, s tokens and the zeros around them, c channels.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
 from pydantic import Field, field_validator
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from quatrain.specs import InputError, Spec, SpecError
 
@@ -72,6 +74,49 @@ class InputState:
     def last(self, length: int) -> "InputState":
         """The last `length` inputs only."""
         return InputState(self.inputs[:, self.inputs.shape[1] - length :])
+
+
+class Convolution(nn.Module, ABC):
+    """What mixes its own input, a sequence or a map; how is the subclass's to say.
+
+    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 1.
+    """
+
+    def __init__(self, channels: int, ndim: int, groups: int) -> None:
+        super().__init__()
+        check_ndim(ndim)
+        check_groups("groups", groups, channels)
+        self.channels, self.ndim = channels, ndim
+
+    def forward(
+        self,
+        x: Float[Tensor, "*shape"],
+        *,
+        causal: bool = False,
+        key_padding_mask: Bool[Tensor, "b t"] | None = None,
+    ) -> Float[Tensor, "*reached"]:
+        """Convolve (B, T, C) or (N, C, H, W).
+
+        Args:
+            x: the input.
+            causal: whether an output sees only positions at or before its own (sequences).
+            key_padding_mask: True at padding, which reads zero; (B, T) or (N, H * W).
+
+        Raises:
+            InputError: if a shape or mask does not fit.
+        """
+        check_input(x, self.channels, self.ndim, causal=causal)
+        return self._convolve(x, key_padding_mask, causal=causal)
+
+    @abstractmethod
+    def _convolve(
+        self,
+        x: Float[Tensor, "*shape"],
+        key_padding_mask: Bool[Tensor, "b t"] | None,
+        *,
+        causal: bool,
+    ) -> Float[Tensor, "*reached"]:
+        """The same, of an input that fits."""
 
 
 def refuse_keys(channels: int, key_channels: int | None) -> None:
@@ -142,6 +187,12 @@ def without_padding(
         raise InputError("key_padding_mask", found, f"booleans of shape {expected}", remedy)
     mask = key_padding_mask[:, :, None] if sequence else key_padding_mask.view(-1, 1, *x.shape[2:])
     return x.masked_fill(mask, 0.0)
+
+
+def surround(x: Float[Tensor, "b t c"], reach: int, *, causal: bool) -> Float[Tensor, "b s c"]:
+    """`reach` zeros before the sequence if `causal`, half of them on either side if not."""
+    before = reach if causal else reach // 2
+    return pad(x, (0, 0, before, reach - before))
 
 
 def check_stepwise(ndim: int, stride: int = 1) -> None:

@@ -13,16 +13,16 @@ import torch
 from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import conv1d, conv2d, pad
+from torch.nn.functional import conv1d, conv2d
 
 from quatrain.nn.convolution import (
+    Convolution,
     ConvSpec,
     InputState,
     check_groups,
-    check_input,
-    check_ndim,
     check_stepwise,
     refuse_keys,
+    surround,
     without_padding,
 )
 from quatrain.ops.deform import Method, deform_conv1d, deform_conv2d
@@ -48,12 +48,13 @@ class DeformableConvSpec(ConvSpec):
         return DeformableConv(self, channels, ndim)
 
 
-class DeformableConv(nn.Module):
+class DeformableConv(Convolution):
     """A deformable convolution without bias that keeps the channels.
 
     `offset` predicts displacements (y, x for each tap of each group) and, after them, modulations,
     by a convolution of the same taps. It begins at zero, so that all begins as the regular
-    convolution, or as half of it if modulated; it learns at a tenth of the rate.
+    convolution, or as half of it if modulated; it learns at a tenth of the rate. Set `method` to
+    force how a map is computed, instead of letting `plan` choose.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 4 and section 4.1;
         modulation from Zhu et al. 2018, https://arxiv.org/abs/1811.11168, section 3.2.
@@ -64,11 +65,10 @@ class DeformableConv(nn.Module):
     rate_factors: ClassVar = {"offset": 0.1}
 
     def __init__(self, spec: DeformableConvSpec, channels: int, ndim: int = 2) -> None:
-        super().__init__()
-        check_ndim(ndim)
-        check_groups("groups", spec.groups, channels)
+        super().__init__(channels, ndim, spec.groups)
         check_groups("offset_groups", spec.offset_groups, channels)
-        self.spec, self.channels, self.ndim = spec, channels, ndim
+        self.spec = spec
+        self.method: Method = "auto"
         self.taps = spec.kernel**ndim
         kernel = [spec.kernel] * ndim
         self.weight = nn.Parameter(torch.empty(channels, channels // spec.groups, *kernel))
@@ -84,26 +84,13 @@ class DeformableConv(nn.Module):
         if self.offset.bias is not None:
             nn.init.zeros_(self.offset.bias)
 
-    def forward(
+    def _convolve(
         self,
         x: Float[Tensor, "*shape"],
+        key_padding_mask: Bool[Tensor, "b t"] | None,
         *,
-        causal: bool = False,
-        key_padding_mask: Bool[Tensor, "b t"] | None = None,
-        method: Method = "auto",
+        causal: bool,
     ) -> Float[Tensor, "*reached"]:
-        """Convolve (B, T, C) or (N, C, H, W).
-
-        Args:
-            x: the input.
-            causal: whether an output sees only positions at or before its own (sequences).
-            key_padding_mask: True at padding, which reads zero; (B, T) or (N, H * W).
-            method: force a method instead of letting `plan` choose.
-
-        Raises:
-            InputError: if a shape or mask does not fit.
-        """
-        check_input(x, self.channels, self.ndim, causal=causal)
         x, spec = without_padding(x, key_padding_mask), self.spec
         if self.ndim == 2:
             moved = conv2d(
@@ -118,11 +105,10 @@ class DeformableConv(nn.Module):
                 padding=spec.padding,
                 dilation=spec.dilation,
                 modulation=modulation,
-                method=method,
+                method=self.method,
             )
-        reach = 2 * spec.padding
-        before = reach if causal else spec.padding
-        offset, modulation = self._displace(pad(x, (0, 0, before, reach - before)), spec.stride)
+        near = surround(x, 2 * spec.padding, causal=causal)
+        offset, modulation = self._displace(near, spec.stride)
         return deform_conv1d(
             x,
             offset,
@@ -144,7 +130,7 @@ class DeformableConv(nn.Module):
         check_stepwise(self.ndim, self.spec.stride)
         seen = (InputState.empty(x) if state is None else state).extended(x)
         reach = 2 * self.spec.padding
-        near = pad(seen.inputs, (0, 0, reach, 0))[:, -(reach + 1) :]
+        near = surround(seen.inputs, reach, causal=True)[:, -(reach + 1) :]
         offset, modulation = self._displace(near, stride=1)
         y = deform_conv1d(
             seen.inputs,

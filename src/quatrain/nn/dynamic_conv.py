@@ -17,16 +17,15 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from pydantic import Field, field_validator
 from torch import Tensor, nn
-from torch.nn.functional import conv1d, conv2d, glu, pad
+from torch.nn.functional import conv1d, conv2d, glu
 
 from quatrain.nn.convolution import (
+    Convolution,
     InputState,
-    check_groups,
-    check_input,
-    check_ndim,
     check_odd,
     check_stepwise,
     refuse_keys,
+    surround,
     without_padding,
 )
 from quatrain.nn.initialization import Projection
@@ -78,35 +77,22 @@ class LightweightConvSpec(WindowSpec):
         return LightweightConv(self, channels, ndim)
 
 
-class _Windowed(nn.Module):
+class _Windowed(Convolution):
     """Gate, convolve within each channel, project; what differs is where weights come from."""
 
     def __init__(self, spec: WindowSpec, channels: int, ndim: int) -> None:
-        super().__init__()
-        check_ndim(ndim)
-        check_groups("groups", spec.groups, channels)
-        self.spec, self.channels, self.ndim = spec, channels, ndim
+        super().__init__(channels, ndim, spec.groups)
+        self.spec = spec
         self.gate = Projection(channels, 2 * channels)
         self.output = Projection(channels, channels)
 
-    def forward(
+    def _convolve(
         self,
         x: Float[Tensor, "*shape"],
+        key_padding_mask: Bool[Tensor, "b t"] | None,
         *,
-        causal: bool = False,
-        key_padding_mask: Bool[Tensor, "b t"] | None = None,
+        causal: bool,
     ) -> Float[Tensor, "*shape"]:
-        """Convolve (B, T, C) or (N, C, H, W).
-
-        Args:
-            x: the input.
-            causal: whether an output sees only positions at or before its own (sequences).
-            key_padding_mask: True at padding, which reads zero; (B, T) or (N, H * W).
-
-        Raises:
-            InputError: if a shape or mask does not fit.
-        """
-        check_input(x, self.channels, self.ndim, causal=causal)
         if self.ndim == 2:
             x = rearrange(x, "b c h w -> b h w c")
             gated = rearrange(glu(self.gate(x)), "b h w c -> b c h w")
@@ -188,9 +174,7 @@ class LightweightConv(_Windowed):
         return self.kernel.softmax(-1).expand(*x.shape[:-1], -1, -1)
 
     def _mix_sequence(self, x: Float[Tensor, "b t c"], *, causal: bool) -> Float[Tensor, "b t c"]:
-        reach = self.spec.kernel - 1
-        before = reach if causal else reach // 2
-        wide = pad(x, (0, 0, before, reach - before)).transpose(1, 2)
+        wide = surround(x, self.spec.kernel - 1, causal=causal).transpose(1, 2)
         return conv1d(wide, self._by_channel(1), groups=self.channels).transpose(1, 2)
 
     def _mix_map(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:

@@ -12,16 +12,15 @@ from typing import Literal
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn.functional import conv1d, conv2d, pad
+from torch.nn.functional import conv1d, conv2d
 
 from quatrain.nn.convolution import (
+    Convolution,
     ConvSpec,
     InputState,
-    check_groups,
-    check_input,
-    check_ndim,
     check_stepwise,
     refuse_keys,
+    surround,
     without_padding,
 )
 
@@ -40,17 +39,15 @@ class RegularConvSpec(ConvSpec):
         return RegularConv(self, channels, ndim)
 
 
-class RegularConv(nn.Module):
+class RegularConv(Convolution):
     """A convolution without bias that keeps the channels.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 3.
     """
 
     def __init__(self, spec: RegularConvSpec, channels: int, ndim: int = 2) -> None:
-        super().__init__()
-        check_ndim(ndim)
-        check_groups("groups", spec.groups, channels)
-        self.spec, self.channels, self.ndim = spec, channels, ndim
+        super().__init__(channels, ndim, spec.groups)
+        self.spec = spec
         width = channels // spec.groups
         self.weight = nn.Parameter(torch.empty(channels, width, *[spec.kernel] * ndim))
         self.reset_parameters()
@@ -59,32 +56,19 @@ class RegularConv(nn.Module):
         """Draw weights of variance 1 / inputs."""
         nn.init.kaiming_uniform_(self.weight, a=1)
 
-    def forward(
+    def _convolve(
         self,
         x: Float[Tensor, "*shape"],
+        key_padding_mask: Bool[Tensor, "b t"] | None,
         *,
-        causal: bool = False,
-        key_padding_mask: Bool[Tensor, "b t"] | None = None,
+        causal: bool,
     ) -> Float[Tensor, "*reached"]:
-        """Convolve (B, T, C) or (N, C, H, W).
-
-        Args:
-            x: the input.
-            causal: whether an output sees only positions at or before its own (sequences).
-            key_padding_mask: True at padding, which reads zero; (B, T) or (N, H * W).
-
-        Raises:
-            InputError: if a shape or mask does not fit.
-        """
-        check_input(x, self.channels, self.ndim, causal=causal)
         x, spec = without_padding(x, key_padding_mask), self.spec
         if self.ndim == 2:
             return conv2d(
                 x, self.weight, None, spec.stride, spec.padding, spec.dilation, spec.groups
             )
-        reach = 2 * spec.padding
-        before = reach if causal else spec.padding
-        return self._along(pad(x, (0, 0, before, reach - before)), spec.stride)
+        return self._along(surround(x, 2 * spec.padding, causal=causal), spec.stride)
 
     def step(
         self, x: Float[Tensor, "b 1 c"], state: InputState | None
