@@ -25,6 +25,9 @@ lint: $(BIN)/.installed
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
+# Two processes with a thread each: with more they wait for one another's threads.
+test check: export OMP_NUM_THREADS = 1
+
 # Shapes in signatures are checked at run time, which cannot be compiled: compiled graphs go apart.
 test: lint
 	$(BIN)/pytest -n 2 --dist loadgroup -m "not compile" --jaxtyping-packages=$(SHAPED),beartype.beartype

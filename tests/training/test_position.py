@@ -12,6 +12,12 @@ def test_the_means_are_over_what_came_since_the_last_line():
     assert (position.step, position.mean_loss, position.rate) == (3, 3.0, 2.0)
 
 
+def test_time_spent_aside_is_time_but_no_part_of_the_speed():
+    position = Position().advanced(total=8.0, weight=4.0, batches=1, seconds=1.0).reported()
+    position = position.aside(5.0).advanced(total=8.0, weight=4.0, batches=1, seconds=8.0)
+    assert (position.seconds, position.rate) == (8.0, 2.0)
+
+
 def test_nothing_gathered_has_no_mean():
     assert math.isnan(Position().mean_loss)
     assert Position().rate == 0.0

@@ -193,12 +193,14 @@ class _Trainer:
 
     def _monitor(self) -> None:
         """Look at the weights that would be evaluated; the training goes on as if nobody had."""
+        started = self._seconds()
         self.objective.eval()
         with self.average.installed(), torch.no_grad():
             values = self.task.monitor(self.objective)
         self.objective.train()
         if self.log is not None:
             self.log.write(self.position.step, seconds=self._seconds(), **values)
+        self.position = self.position.aside(self._seconds() - started)
 
     def _save(self) -> None:
         # A finite loss may have a gradient that is not; the checkpoint from before is still good.

@@ -28,7 +28,7 @@ class Position:
     weight: float = 0.0
     """What the loss summed over since the last line."""
     since: float = 0.0
-    """The seconds at the last line."""
+    """The seconds at the last line, and what was spent since on anything but training."""
 
     def advanced(self, *, total: float, weight: float, batches: int, seconds: float) -> "Position":
         """One step further, `seconds` being the time spent until now."""
@@ -44,6 +44,10 @@ class Position:
     def reported(self) -> "Position":
         """The same place, with the means beginning anew."""
         return replace(self, total=0.0, weight=0.0, since=self.seconds)
+
+    def aside(self, seconds: float) -> "Position":
+        """The same place, `seconds` having gone into a validation: no part of the speed."""
+        return replace(self, seconds=self.seconds + seconds, since=self.since + seconds)
 
     @property
     def mean_loss(self) -> float:
