@@ -1,23 +1,37 @@
 import pytest
 import torch
 from benchmarks import mixers, translator
+from benchmarks.plain_transformer import PlainTransformer
 
 
 @pytest.mark.slow
 def test_the_translator_benchmark_measures_both_and_gives_their_ratios():
     found = translator.measure(tokens=32, rounds=1)
-    speeds = found["tokens per second"]
-    ratios = found["speed of quatrain 1111, float32, as a ratio to"]
-    assert len(speeds) == 3
-    ours = speeds["quatrain 1111, float32"]
-    assert ratios == pytest.approx({name: ours / speeds[name] for name in ratios})
+    for part, count in (("training", 3), ("decoding, beam 5", 2)):
+        speeds = found[part]["tokens per second"]
+        ratios = found[part]["speed of quatrain 1111, float32, as a ratio to"]
+        assert len(speeds) == count
+        ours = speeds["quatrain 1111, float32"]
+        assert ratios == pytest.approx({name: ours / speeds[name] for name in ratios})
+
+
+def test_the_plain_transformer_decodes_with_caches_what_it_computes_without():
+    plain = PlainTransformer().eval()
+    source = torch.tensor([[5, 6, 7, 8], [9, 10, 0, 0]])
+    target = torch.tensor([[1, 20, 30], [1, 40, 50]])
+    with torch.no_grad():
+        state, steps = plain.start(source), []
+        for tokens in target.T:
+            logits, state = plain.step(tokens, state)
+            steps.append(logits)
+        torch.testing.assert_close(torch.stack(steps, 1), plain.logits(source, target))
 
 
 def test_the_plain_transformer_has_the_size_of_ours():
     def count(module):
         return sum(parameter.numel() for parameter in module.parameters())
 
-    plain, ours = translator.PlainTransformer(), translator.ours("1111")
+    plain, ours = PlainTransformer(), translator.ours("1111")
     assert count(plain) == pytest.approx(count(ours), rel=0.15)
 
 

@@ -109,7 +109,7 @@ def _extend(
     kept = search.tokens.gather(1, parents[:, :, None].expand(-1, -1, length))
     search.tokens = torch.cat((kept, tokens.gather(1, running)[:, :, None]), dim=-1)
     rows = torch.arange(sentences, device=parents.device)[:, None] * beam + parents
-    return state.select(rows.flatten())
+    return state.reorder(rows.flatten())
 
 
 def _finish(

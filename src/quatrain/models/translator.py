@@ -94,6 +94,11 @@ class DecodingState:
             tuple(layer.select(rows) for layer in self.layers), padding, self.position
         )
 
+    def reorder(self, rows: Int[Tensor, " b"]) -> "DecodingState":
+        """The state where each row goes on from another row of the same source."""
+        layers = tuple(layer.reorder(rows) for layer in self.layers)
+        return DecodingState(layers, self.padding, self.position)
+
 
 class Translator(nn.Module):
     """Encoder, decoder and one embedding for source, target and output.

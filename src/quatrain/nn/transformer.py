@@ -28,8 +28,12 @@ class LayerState:
 
     def select(self, rows: Int[Tensor, " n"]) -> "LayerState":
         """The state of the chosen batch rows, in that order."""
+        return LayerState(self.reorder(rows).past, self.memory.select(rows))
+
+    def reorder(self, rows: Int[Tensor, " b"]) -> "LayerState":
+        """The state where each row goes on from another row of the same source."""
         past = None if self.past is None else self.past.select(rows)
-        return LayerState(past, self.memory.select(rows))
+        return LayerState(past, self.memory)
 
 
 class Residual(nn.Module):
