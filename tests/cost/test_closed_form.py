@@ -15,7 +15,7 @@ every_term_set = pytest.mark.parametrize("terms", ALL_TERM_SETS, ids=str)
 
 
 @every_term_set
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(
     batch=st.integers(1, 3),
     queries=lengths,
@@ -36,7 +36,7 @@ def test_on_sequences_the_counter_agrees(
 
 
 @every_term_set
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(
     batch=st.integers(1, 3),
     height=lengths,

@@ -40,7 +40,7 @@ def test_a_convolution_counts_positions_times_its_kernel():
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(batch=widths, heads=widths, queries=widths, keys=widths, width=widths)
 def test_scaled_dot_product_attention_counts_two_products(
     device, batch, heads, queries, keys, width

@@ -70,14 +70,14 @@ def slow_search(model, source, spec):
             return best[1]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 50), term_sets, sentences, specs)
 def test_it_finds_what_a_search_that_recomputes_everything_finds(seed, terms, source, spec):
     model = built(seed, terms)
     assert decode(model, padded([source]), spec, BEGIN, END) == [slow_search(model, source, spec)]
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.integers(0, 50), term_sets, st.lists(sentences, min_size=2, max_size=5), specs)
 def test_a_sentence_is_translated_alike_alone_and_among_others(seed, terms, sources, spec):
     model = built(seed, terms)
@@ -86,7 +86,7 @@ def test_a_sentence_is_translated_alike_alone_and_among_others(seed, terms, sour
     assert together == alone
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.integers(0, 50), term_sets, sentences)
 def test_a_beam_of_one_takes_the_likeliest_token_each_time(seed, terms, source):
     model, tokens = built(seed, terms), [BEGIN]
@@ -101,7 +101,7 @@ def test_a_beam_of_one_takes_the_likeliest_token_each_time(seed, terms, source):
 
 
 @given(st.integers(0, 20), sentences, st.integers(1, 4))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_no_hypothesis_is_longer_than_allowed_nor_holds_padding_or_the_end(seed, source, longest):
     spec = DecodingSpec(beam=3, longest=longest, length_penalty=2.0)
     (found,) = decode(built(seed), padded([source]), spec, BEGIN, END)

@@ -86,7 +86,7 @@ def test_the_terms_it_explains_add_up_to_the_weights_and_the_weights_to_the_outp
     assert_close(output, module.output(mixed))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(term_sets, st.none() | st.sampled_from([1, 3, 9]), st.integers(1, 7))
 def test_decoding_step_by_step_equals_the_causal_pass(terms, window, length):
     module = built(terms=terms, window=window)
@@ -100,7 +100,7 @@ def test_decoding_step_by_step_equals_the_causal_pass(terms, window, length):
         assert state.value.shape[2] == min(length, window or length)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(term_sets, st.none() | st.sampled_from([1, 3, 9]), st.booleans())
 def test_recalling_position_by_position_equals_the_full_pass(terms, window, padded):
     module = built(terms=terms, window=window)

@@ -62,7 +62,7 @@ def test_a_strided_encoder_layer_strides_its_padding_too():
     assert_close(module(longer, padding)[:, :4], module(x, None))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(term_sets, term_sets)
 def test_a_decoder_layer_step_by_step_equals_the_full_pass(own, cross):
     module = layer(DecoderLayer, attention(str(own), window=3), attention(str(cross)))

@@ -23,7 +23,7 @@ def assert_same(ours, theirs, leaves):
     assert_close(*gradients)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.tuples(st.integers(1, 6), st.integers(1, 6)),
     st.tuples(st.integers(1, 4), st.integers(1, 3)),
@@ -83,7 +83,7 @@ def test_causal_without_displacement_is_the_causal_convolution(kernel, dilation)
     assert_same(found, expected, (x, weight))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 7), st.integers(0, 6), st.sampled_from([1.0, 10.0, 1e9]))
 def test_causal_never_sees_the_future_whatever_the_offsets(length, changed, spread):
     x, weight, offset = leaf(1, length, 2), leaf(2, 2, 3), leaf(1, length, 3, spread=spread)

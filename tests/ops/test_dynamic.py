@@ -37,7 +37,7 @@ def assert_same(ours, theirs, leaves):
     assert_close(*gradients)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.integers(1, 40),
     st.integers(0, 4).map(lambda n: 2 * n + 1),
@@ -51,7 +51,7 @@ def test_on_sequences_it_is_the_formula(length, window, groups, causal):
     assert_same(dynamic_conv1d(x, weights, causal=causal), expected, (x, weights))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(1, 5), st.integers(1, 6), st.sampled_from([1, 3, 5]), st.sampled_from([1, 2]))
 def test_on_maps_it_is_the_formula_whatever_their_shape(height, width, window, groups):
     x, weights = leaf(1, 2, height, width), leaf(1, height, width, groups, window, window)

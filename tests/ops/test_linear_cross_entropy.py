@@ -34,7 +34,7 @@ def test_it_equals_the_dense_loss_in_value_and_gradient(rows, smoothing):
     assert_equals_dense(*case(rows), smoothing)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 9), st.integers(1, 6), st.integers(1, 9), st.floats(0, 0.9))
 def test_it_equals_the_dense_loss_at_every_size(rows, channels, vocabulary, smoothing):
     assert_equals_dense(*case(rows, channels, vocabulary), smoothing)

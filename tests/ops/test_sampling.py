@@ -28,7 +28,7 @@ def sample(x, positions, **how):
 coordinates = st.floats(-4, 9, allow_nan=False) | st.integers(-2, 8).map(float)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.sampled_from([(1,), (5,), (1, 4), (3, 5), (4, 1)]),
     st.lists(st.tuples(coordinates, coordinates), min_size=1, max_size=4),

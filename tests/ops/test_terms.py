@@ -12,7 +12,7 @@ from quatrain.specs import ALL_TERM_SETS, Term
 every_term_set = pytest.mark.parametrize("terms", ALL_TERM_SETS, ids=str)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cases())
 def test_each_logit_is_the_sum_of_its_terms(case):
     terms, asked = case

@@ -3,7 +3,9 @@ import dataclasses
 import pytest
 import torch
 
+from quatrain.cost import count_multiply_adds
 from quatrain.cost.closed_form import layer_multiply_adds
+from quatrain.models.translator import TranslatorSpec
 from quatrain.paper.published import configurations, pairs, points
 from quatrain.paper.translation import TABLES, TOKENS, cost_rows, translator_spec
 
@@ -59,11 +61,22 @@ def test_what_is_executed_is_the_sum_of_the_closed_forms(rows):
     sizes = {"batch": 1, "source": TOKENS, "target": TOKENS}
     executed = {(row.table, row.config): row.executed for row in rows}
     for point in (point for table in TABLES for point in configurations(table, "translation")):
+        spec = translator_spec(point)
         with torch.device("meta"):
-            translator = translator_spec(point).build(vocabulary=2)
-        layers = (*translator.encoder, *translator.decoder)
+            translator = spec.model_copy(update={"layers": 1}).build(vocabulary=2)
+        layers = (*translator.encoder, *translator.decoder) * spec.layers
         closed = sum(layer_multiply_adds(layer, **sizes) for layer in layers)
         assert executed[point.table, point.config] == closed / 1e9, point
+
+
+def test_a_layer_times_their_number_is_the_whole_network(rows):
+    with torch.device("meta"):
+        translator = TranslatorSpec().build(vocabulary=2)
+        tokens = torch.zeros(1, TOKENS, dtype=torch.long)
+    whole = count_multiply_adds(translator, tokens, tokens)
+    of_vocabulary = TOKENS * translator.spec.width * 2
+    executed = next(row.executed for row in rows if row.config == "1111")
+    assert (whole - of_vocabulary) / 1e9 == executed
 
 
 def test_rows_are_plain_values(rows):

@@ -68,9 +68,7 @@ def expect_unbroken(tiny, unbroken, variant, tmp_path_factory, result, folder):
     assert tiny.lines_of(folder) == unbroken[key][1]
 
 
-@settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(kills=st.lists(st.integers(0, 23), min_size=1, max_size=3))
 def test_a_training_stopped_at_any_batch_ends_as_if_it_never_was(
     tiny, variant, unbroken, tmp_path_factory, kills

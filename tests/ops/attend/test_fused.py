@@ -13,7 +13,7 @@ SERVED = [Term.parse("1000"), Term.parse("1010")]
 every_term_set = pytest.mark.parametrize("terms", SERVED, ids=str)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cases(st.sampled_from(SERVED), longest=7))
 def test_it_agrees_with_the_reference_in_value_and_gradient(case):
     terms, asked = case

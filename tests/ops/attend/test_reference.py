@@ -65,7 +65,7 @@ def test_causal_attention_sees_no_later_key(terms, window):
     check(terms, Grid((4,), (4,)), Support(causal=True, window=window))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(cases())
 def test_it_is_the_formula_of_the_paper_whatever_is_asked(case):
     terms, asked = case

@@ -19,7 +19,7 @@ VOCABULARY = train_vocabulary(PAIRS, VocabularySpec(size=500))
 
 
 @given(text=st.text())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_text_comes_back_with_its_white_space_tidied(text):
     assert VOCABULARY.decode(VOCABULARY.encode(text)) == " ".join(text.split())
 
