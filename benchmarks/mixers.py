@@ -3,14 +3,12 @@
     python -m benchmarks.mixers
     python -m benchmarks.mixers --rounds 5 --json
 
-Forward and backward, float32. Deformable convolution is held against torchvision's operator, in
-each of our methods and in the one that `plan` chooses; dynamic convolution against the unfold
-formulation, which copies every window out. Time is a median ratio in alternation in one process;
-memory is the peak above the inputs in a fresh process.
+Forward and backward, float32. Deformable convolution, by the method that `plan` chooses, is held
+against torchvision's operator; dynamic convolution against the unfold formulation, which copies
+every window out. Memory is the peak above the inputs in a fresh process.
 """
 
-import argparse
-import json
+import statistics
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +18,7 @@ from torch.nn.functional import pad, unfold
 from torchvision.ops import deform_conv2d as torchvision_deform_conv2d
 
 from benchmarks.alternation import alternate, median_ratio
+from benchmarks.outcome import Outcome, Row, arguments, tell
 from quatrain.cost import peak_memory
 from quatrain.ops.deform import deform_conv2d, plan
 from quatrain.ops.dynamic import dynamic_conv1d, dynamic_conv2d
@@ -115,66 +114,36 @@ def unfolded2d(x: Tensor, weights: Tensor) -> Tensor:
     return (windows * by_tap[:, :, None]).sum(3).view(batch, -1, height, width)
 
 
-def measure(rounds: int, device: str) -> dict[str, Any]:
+def measure(rounds: int, device: str) -> Outcome:
     """For every case, each of our ways as a multiple of the other library's or formulation."""
-    found: dict[str, Any] = {
-        "device": torch.cuda.get_device_name() if device != "cpu" else "cpu",
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "rounds": rounds,
-    }
+    rows: list[Row] = []
     for name, case in CASES.items():
         dynamic = case["kind"] == "dynamic"
-        baseline, ways = ("unfold", ["ours"]) if dynamic else ("torchvision", ["gather", "auto"])
-        calls = {way: prepare(way, **case, device=device) for way in (baseline, *ways)}
+        baseline, ours = ("unfold", "ours") if dynamic else ("torchvision", plan(ndim=2).method)
+        ways = dict.fromkeys((baseline, ours))
+        calls = {way: prepare(way, **case, device=device) for way in ways}
         seconds = alternate(calls, rounds=rounds)
         del calls
         memory = {
             way: peak_memory(
                 "benchmarks.mixers:prepare", {"way": way, **case, "device": device}, device=device
             )
-            for way in (baseline, *ways)
-        }
-        found[name] = {
-            f"{way} against {baseline}": {
-                "time": median_ratio(seconds[way], seconds[baseline]),
-                "memory": memory[way] / memory[baseline],
-                "milliseconds": 1e3 * sorted(seconds[way])[rounds // 2],
-                "MiB": memory[way] / 2**20,
-            }
             for way in ways
         }
-        if not dynamic:
-            found[name]["auto is"] = plan(ndim=2).method
-    return found
-
-
-def main() -> None:
-    """Parse, measure, print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--json", action="store_true")
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    found = measure(given.rounds, given.device)
-    if given.json:
-        print(json.dumps(found, indent=2))
-        return
-    for name, value in found.items():
-        if not isinstance(value, dict):
-            print(f"{name}: {value}")
-            continue
-        print(name)
-        for way, numbers in value.items():
-            shown = numbers
-            if isinstance(numbers, dict):
-                shown = ", ".join(f"{key} {number:.2f}" for key, number in numbers.items())
-            print(f"  {way}: {shown}")
+        rows.append(
+            {
+                "case": name,
+                "method": ours,
+                "against": baseline,
+                "time ratio": median_ratio(seconds[ours], seconds[baseline]),
+                "memory ratio": memory[ours] / memory[baseline],
+                "ms": 1e3 * statistics.median(seconds[ours]),
+                "MiB": memory[ours] / 2**20,
+            }
+        )
+    return Outcome.here("mixers", rounds=rounds, rows=rows, device=device)
 
 
 if __name__ == "__main__":
-    main()
+    given = arguments(__doc__, rounds=9, device="cpu")
+    tell(measure(given.rounds, given.device), as_json=given.json)

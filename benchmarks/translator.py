@@ -11,8 +11,6 @@ the machine's speed drifts; ratios are medians over rounds. Times depend on the 
 much less. Both decode with the same search, and keep the keys and values of every layer.
 """
 
-import argparse
-import json
 import statistics
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -22,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.alternation import alternate, median_ratio
+from benchmarks.outcome import Outcome, Row, arguments, tell
 from benchmarks.plain_transformer import (
     DROPOUT,
     FEED_FORWARD,
@@ -34,7 +33,6 @@ from benchmarks.plain_transformer import (
 from quatrain.models.decoding import DecodingSpec, decode
 from quatrain.models.translator import TranslatorSpec
 from quatrain.nn import parse_mixer
-from quatrain.study.provenance import device_name
 from quatrain.tasks.translation.task import TranslationObjective
 
 LENGTH, BEAM = 16, 5
@@ -106,52 +104,25 @@ def decoding(tokens: int) -> tuple[str, dict[str, Callable[[], None]]]:
     }
 
 
-def measure(tokens: int, rounds: int) -> dict[str, Any]:
-    """Median target tokens a second of each, and median ratios of ours to each other."""
+def measure(tokens: int, rounds: int) -> Outcome:
+    """Median tokens a second of each, and the speed of ours as a multiple."""
     torch.manual_seed(0)
-    found: dict[str, Any] = {
-        "device": device_name("cpu"),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "rounds": rounds,
-        "tokens in a batch": tokens,
-    }
-    for name, calls in (training(tokens), decoding(tokens)):
+    rows: list[Row] = []
+    for part, calls in (training(tokens), decoding(tokens)):
         seconds = alternate(calls, rounds=rounds)
-        mine, *others = calls
-        found[name] = {
-            "tokens per second": {n: tokens / statistics.median(s) for n, s in seconds.items()},
-            f"speed of {mine}, as a ratio to": {
-                other: median_ratio(seconds[other], seconds[mine]) for other in others
-            },
-        }
-    return found
-
-
-def main() -> None:
-    """Parse, measure, print."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--tokens", type=int, default=4096)
-    parser.add_argument("--json", action="store_true")
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    found = measure(given.tokens, given.rounds)
-    if given.json:
-        print(json.dumps(found, indent=2))
-        return
-    for name, value in found.items():
-        if not isinstance(value, dict):
-            print(f"{name}: {value}")
-            continue
-        for what, numbers in value.items():
-            print(f"{name}, {what}")
-            for each, number in numbers.items():
-                print(f"  {each:32} {number:10.2f}")
+        ours = next(iter(calls))
+        rows += [
+            {
+                "part": part,
+                "network": name,
+                "tokens/s": tokens / statistics.median(taken),
+                "speed of ours / its own": median_ratio(taken, seconds[ours]),
+            }
+            for name, taken in seconds.items()
+        ]
+    return Outcome.here("translator", rounds=rounds, rows=rows)
 
 
 if __name__ == "__main__":
-    main()
+    given = arguments(__doc__, rounds=15, tokens=4096)
+    tell(measure(given.tokens, given.rounds), as_json=given.json)

@@ -1,18 +1,18 @@
 import pytest
 import torch
-from benchmarks import mixers, translator
+from benchmarks import mixers, performance, translator
+from benchmarks.outcome import Outcome
 from benchmarks.plain_transformer import PlainTransformer
 
 
 @pytest.mark.slow
 def test_the_translator_benchmark_measures_both_and_gives_their_ratios():
     found = translator.measure(tokens=32, rounds=1)
-    for part, count in (("training", 3), ("decoding, beam 5", 2)):
-        speeds = found[part]["tokens per second"]
-        ratios = found[part]["speed of quatrain 1111, float32, as a ratio to"]
-        assert len(speeds) == count
-        ours = speeds["quatrain 1111, float32"]
-        assert ratios == pytest.approx({name: ours / speeds[name] for name in ratios})
+    speeds = {(row["part"], row["network"]): row["tokens/s"] for row in found.rows}
+    assert len(speeds) == 5
+    for row in found.rows:
+        ours = speeds[row["part"], "quatrain 1111, float32"]
+        assert row["speed of ours / its own"] == pytest.approx(ours / row["tokens/s"])
 
 
 def test_the_plain_transformer_decodes_with_caches_what_it_computes_without():
@@ -44,12 +44,24 @@ def test_the_mixers_benchmark_holds_each_way_against_the_other_library(monkeypat
     monkeypatch.setattr(mixers, "CASES", dict(list(small.items())[1:3]))
     monkeypatch.setattr(mixers, "peak_memory", lambda *_, **__: 2)  # it has tests of its own
     found = mixers.measure(rounds=1, device="cpu")
-    shown = [value for value in found.values() if isinstance(value, dict)]
-    assert [list(value) for value in shown] == [
-        ["gather against torchvision", "auto against torchvision", "auto is"],
-        ["ours against unfold"],
+    assert [(row["method"], row["against"]) for row in found.rows] == [
+        ("gather", "torchvision"),
+        ("ours", "unfold"),
     ]
-    assert shown[1]["ours against unfold"]["time"] > 0
+    assert all(row["time ratio"] > 0 and row["memory ratio"] == 1 for row in found.rows)
+
+
+def test_an_outcome_is_read_back_and_set_as_a_table():
+    outcome = Outcome.here("mixers", rounds=3, rows=[{"case": "a", "ratio": 0.0912, "ms": 1234.5}])
+    assert Outcome.from_json(outcome.to_json()) == outcome
+    assert (
+        outcome.markdown() == "| case | ratio | ms |\n| --- | ---: | ---: |\n| a | 0.0912 | 1,234 |"
+    )
+    assert outcome.text().endswith("3 rounds\ncase  ratio   ms\na     0.0912  1,234")
+
+
+def test_the_page_on_performance_is_what_the_outcomes_say():
+    assert performance.PAGE.read_text() == performance.page()
 
 
 @pytest.mark.parametrize("sizes", [[7], [4, 5]])

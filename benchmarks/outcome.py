@@ -1,0 +1,100 @@
+"""What a benchmark found: where it ran, and a table; printed, kept as JSON, set as Markdown.
+
+outcome = Outcome.here("mixers", rounds=9, rows=[{"case": "1-D", "time ratio": 0.09}])
+print(outcome.text())                                  # for the terminal
+Outcome.from_json(outcome.to_json()).markdown()        # for docs/performance.md
+"""
+
+import argparse
+import json
+import os
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from quatrain.study.provenance import device_name
+
+Row = dict[str, str | float]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The rows of one benchmark and the machine they hold for; all rows have the same columns."""
+
+    benchmark: str
+    machine: dict[str, str | int]
+    rounds: int
+    rows: list[Row]
+
+    @classmethod
+    def here(
+        cls, benchmark: str, *, rounds: int, rows: list[Row], device: str = "cpu"
+    ) -> "Outcome":
+        """With the description of this machine and process."""
+        machine: dict[str, str | int] = {
+            "device": device_name(device),
+            "cores": os.cpu_count() or 1,
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+        }
+        return cls(benchmark, machine, rounds, rows)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Outcome":
+        """Read what `to_json` wrote."""
+        return cls(**json.loads(text))
+
+    def to_json(self) -> str:
+        """Everything, indented."""
+        return json.dumps(asdict(self), indent=2)
+
+    @property
+    def where(self) -> str:
+        """The machine in a line."""
+        stated = ", ".join(f"{name} {value}" for name, value in self.machine.items())
+        return f"{stated}; medians of {self.rounds} rounds"
+
+    def text(self) -> str:
+        """The machine and an aligned table."""
+        cells = self._cells()
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        lines = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in cells]
+        return "\n".join([self.where, *lines])
+
+    def markdown(self) -> str:
+        """The table alone."""
+        head, *lines = self._cells()
+        numeric = [not isinstance(value, str) for value in self.rows[0].values()]
+        rule = ["---:" if is_number else "---" for is_number in numeric]
+        return "\n".join(f"| {' | '.join(line)} |" for line in [head, rule, *lines])
+
+    def _cells(self) -> list[list[str]]:
+        return [
+            list(self.rows[0]),
+            *([_shown(value) for value in row.values()] for row in self.rows),
+        ]
+
+
+def arguments(description: str | None, rounds: int, **more: Any) -> argparse.Namespace:
+    """Parse what every benchmark takes, and options of its own with these defaults."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--json", action="store_true")
+    for name, default in more.items():
+        parser.add_argument(f"--{name}", type=type(default), default=default)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    return given
+
+
+def tell(outcome: Outcome, *, as_json: bool) -> None:
+    """Print it, as JSON or as a table."""
+    print(outcome.to_json() if as_json else outcome.text())
+
+
+def _shown(value: str | float) -> str:
+    return value if isinstance(value, str) else f"{value:,.3g}" if value < 100 else f"{value:,.0f}"
