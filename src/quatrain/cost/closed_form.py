@@ -18,7 +18,7 @@ from quatrain.nn.transformer import DecoderLayer, EncoderLayer
 from quatrain.ops import counts
 from quatrain.ops.attend import Method, plan
 from quatrain.ops.positions import Grid
-from quatrain.ops.support import Structure
+from quatrain.ops.support import EVERY_KEY, Structure
 
 Sizes = tuple[int, ...]
 
@@ -53,7 +53,7 @@ def attention_multiply_adds(
     module: GeneralizedAttention,
     batch: int,
     grid: Grid,
-    structure: Structure = Structure(),
+    structure: Structure = EVERY_KEY,
     *,
     method: Method = "auto",
 ) -> int:

@@ -26,7 +26,7 @@ from quatrain.ops.attend.blocks import blocks
 from quatrain.ops.attend.plan import Chosen, plan
 from quatrain.ops.attend.pooled import BLOCK
 from quatrain.ops.positions import Grid
-from quatrain.ops.support import Structure
+from quatrain.ops.support import EVERY_KEY, Structure
 from quatrain.specs import Term
 
 
@@ -41,7 +41,7 @@ class AttentionSize:
     grid: Grid
     channels: int
     key_channels: int | None = None
-    structure: Structure = Structure()
+    structure: Structure = EVERY_KEY
 
     @property
     def queries(self) -> int:

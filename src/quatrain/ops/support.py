@@ -66,6 +66,10 @@ class Structure:
         return range(start, max(start, stop))
 
 
+EVERY_KEY = Structure()
+"""Nothing is excluded."""
+
+
 @dataclass(frozen=True)
 class Support:
     """Which keys each query may attend to; the default is all of them.

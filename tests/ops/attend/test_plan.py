@@ -5,14 +5,14 @@ from laws import operands
 from quatrain.ops.attend import attend, plan
 from quatrain.ops.attend.plan import SMALL
 from quatrain.ops.positions import Grid
-from quatrain.ops.support import Structure, Support
+from quatrain.ops.support import EVERY_KEY, Structure, Support
 from quatrain.specs import ALL_TERM_SETS, SpecError, Term
 
 every_term_set = pytest.mark.parametrize("terms", ALL_TERM_SETS, ids=str)
 MAP, LINE = Grid((20, 20), (20, 20)), Grid((SMALL,), (SMALL,))
 
 
-def chosen(grid, structure=Structure(), **asked):
+def chosen(grid, structure=EVERY_KEY, **asked):
     return {str(t): plan(t, grid, structure, **asked).method for t in ALL_TERM_SETS}
 
 

@@ -17,6 +17,7 @@ Shapes: b batch, h heads, q queries, n queries of a block, k keys that it reache
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float
@@ -55,9 +56,9 @@ class Factors:
 
     def part(self, batch: slice, heads: slice) -> "Factors":
         """Those of some batch elements and heads, as views."""
-        chosen = {field.name: getattr(self, field.name) for field in fields(self)}
+        chosen: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
         relative = tuple(axis[heads] for axis in chosen.pop("relative"))
-        views = {name: part_of(x, batch, heads) for name, x in chosen.items()}
+        views: dict[str, Any] = {n: part_of(x, batch, heads) for n, x in chosen.items()}
         return Factors(**views, relative=relative)
 
 
@@ -235,9 +236,9 @@ def _spend(given: Float[Tensor, "b h n k"], factors: Factors, found: Factors, bl
     if found.key_logits is not None:
         _add(block.reached(found.key_logits, 2), given.sum(2))
     if found.asks is not None and factors.asks is not None:
-        asks = factors.asks[:, :, block.queries]
-        found.asks[:, :, block.queries] += given @ block.reached(factors.key, 2).flatten(2, -2)
-        _add(block.reached(found.key, 2), (asks.mT @ given).mT)
+        asks, key = factors.asks[:, :, block.queries], cast(Tensor, factors.key)
+        found.asks[:, :, block.queries] += given @ block.reached(key, 2).flatten(2, -2)
+        _add(block.reached(cast(Tensor, found.key), 2), (asks.mT @ given).mT)
     if factors.position_asks is None or found.position_asks is None:
         return
     by_place = given.unflatten(3, tuple(map(len, block.keys)))

@@ -9,6 +9,7 @@ Shapes: b batch, h heads, n queries of the block, q all queries, k keys that the
 one axis, l offsets that occur between them, d width of a head.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -78,7 +79,7 @@ def blocks(grid: Grid, structure: Structure) -> Iterator[Block]:
     parts = -(-width // LONGEST)
     bounds = [width * part // parts for part in range(parts + 1)]
     for row in range(above[0] if above else 1):
-        for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+        for start, stop in itertools.pairwise(bounds):
             first, last = ((row, start), (row, stop - 1)) if above else ((start,), (stop - 1,))
             keys = tuple(
                 structure.reach(grid, axis, first[axis], last[axis]) for axis in range(grid.ndim)

@@ -96,7 +96,7 @@ def _mix(
     product: bool,
 ) -> Tensor:
     made = (value, asks, key, key_logits, position_asks, attend_mask)
-    factors = Factors(*(_packed(x) for x in made), tuple(map(_packed, relative)))
+    factors = _packed(made, relative)
     grid = Grid(tuple(queries), tuple(keys), key_stride, first_query)
     structure = Structure(causal, window, padded, attend_mask is not None)
     with full_precision(value):
@@ -130,7 +130,7 @@ def _gradients(
     product: bool,
 ) -> list[Tensor]:
     made = (value, asks, key, key_logits, position_asks, attend_mask)
-    factors = Factors(*(_packed(x) for x in made), tuple(map(_packed, relative)))
+    factors = _packed(made, relative)
     grid = Grid(tuple(queries), tuple(keys), key_stride, first_query)
     structure = Structure(causal, window, padded, attend_mask is not None)
     with full_precision(value):
@@ -150,8 +150,10 @@ def _differentiable(factors: Any) -> list[Tensor]:
     return [x.contiguous() for x in (*single, *relative) if x is not None]
 
 
-def _packed(x: Tensor | None) -> Tensor | None:
-    return None if x is None else x.contiguous()
+def _packed(single: Sequence[Tensor | None], relative: Sequence[Tensor]) -> Factors:
+    """The factors as the operator's arguments give them, contiguous."""
+    made: list[Any] = [None if x is None else x.contiguous() for x in single]
+    return Factors(*made, relative=tuple(axis.contiguous() for axis in relative))
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -22,7 +22,7 @@ from typing import Literal, cast
 import torch
 
 from quatrain.ops.positions import Grid
-from quatrain.ops.support import Structure
+from quatrain.ops.support import EVERY_KEY, Structure
 from quatrain.specs import SpecError, Term
 
 Chosen = Literal["reference", "pooled", "separable", "factored", "fused"]
@@ -45,7 +45,7 @@ class Plan:
 def plan(
     terms: Term,
     grid: Grid,
-    structure: Structure = Structure(),
+    structure: Structure = EVERY_KEY,
     method: Method = "auto",
     *,
     device: str = "cpu",
@@ -63,7 +63,7 @@ def plan(
     fitting = _fitting(terms, grid, structure)
     kernel = "sdpa" if equal_widths and _suits_sdpa(terms, grid, structure) else "blocks"
     if method == "auto":
-        chosen, why = _automatic(terms, grid, fitting, kernel, device)
+        chosen, why = _automatic(grid, fitting, kernel, device)
     elif method == "reference" or method in fitting:
         chosen, why = cast(Chosen, method), "it was asked for"
     else:
@@ -91,7 +91,7 @@ def _fitting(terms: Term, grid: Grid, structure: Structure) -> dict[Chosen, str]
 
 
 def _automatic(
-    terms: Term, grid: Grid, fitting: dict[Chosen, str], kernel: str, device: str
+    grid: Grid, fitting: dict[Chosen, str], kernel: str, device: str
 ) -> tuple[Chosen, str]:
     best = next(iter(fitting))
     if best in ("pooled", "separable"):
