@@ -117,7 +117,7 @@ def cases(draw, terms=term_sets, longest=4):
 def assert_same_attention(first, second, terms, case):
     """Two methods agree in value, and in the gradient of a random projection of the output."""
     outputs = [how(terms, case.operands, case.grid, case.support) for how in (first, second)]
-    assert_close(outputs[0], outputs[1])
+    assert_close(outputs[0], outputs[1], rtol=1e-10, atol=1e-10)
     weights = torch.linspace(-1, 1, outputs[0].numel(), dtype=torch.float64)
     gradients = [
         torch.autograd.grad(
@@ -128,4 +128,4 @@ def assert_same_attention(first, second, terms, case):
         )
         for output in outputs
     ]
-    assert_close(gradients[0], gradients[1])
+    assert_close(gradients[0], gradients[1], rtol=1e-10, atol=1e-10)

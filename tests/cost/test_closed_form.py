@@ -8,6 +8,7 @@ from quatrain.cost.closed_form import attention_multiply_adds, layer_multiply_ad
 from quatrain.nn.generalized_attention import AttentionSpec
 from quatrain.nn.transformer import DecoderLayer, EncoderLayer
 from quatrain.ops.positions import Grid
+from quatrain.ops.support import Structure
 from quatrain.specs import ALL_TERM_SETS, Term
 
 lengths = st.integers(1, 9)
@@ -31,7 +32,7 @@ def test_on_sequences_the_counter_agrees(
     module = AttentionSpec(terms=terms, heads=heads, window=window).build(8, 1, key_channels)
     query, key = torch.zeros(batch, queries, 8), torch.zeros(batch, keys, key_channels or 8)
     grid = Grid((queries,), (keys,))
-    closed = attention_multiply_adds(module, batch, grid, masked_by_query=causal)
+    closed = attention_multiply_adds(module, batch, grid, Structure(causal))
     assert closed == count_multiply_adds(module, query, key, causal=causal)
 
 
@@ -53,12 +54,37 @@ def test_on_maps_the_counter_agrees(terms, batch, height, width, stride, padded)
     assert closed == count_multiply_adds(module, x, key_padding_mask=padding)
 
 
-@pytest.mark.parametrize("method", ["reference", "fused"])
-@pytest.mark.parametrize("digits", ["1000", "1010"])
-def test_a_forced_method_is_counted_as_that_method(digits, method):
-    module = AttentionSpec(terms=digits, heads=2).build(8, ndim=1)
-    closed = attention_multiply_adds(module, 2, Grid((5,), (5,)), method=method)
-    assert closed == count_multiply_adds(module, torch.zeros(2, 5, 8), method=method)
+FITTING = {
+    "reference": ALL_TERM_SETS,
+    "fused": ALL_TERM_SETS,
+    "pooled": [Term.parse(digits) for digits in ("0000", "0010")],
+    "separable": [Term.parse(digits) for digits in ("0000", "0010", "0001", "0011")],
+    "factored": [Term.parse(digits) for digits in ("0100", "0101", "0110", "0111")],
+}
+
+
+@pytest.mark.parametrize(
+    ("terms", "method"), [(terms, method) for method in FITTING for terms in FITTING[method]]
+)
+@pytest.mark.parametrize("window", [None, 3])
+def test_a_forced_method_is_counted_as_that_method_on_maps(terms, method, window):
+    if method == "pooled" and window is not None:
+        pytest.skip("a window undoes what is pooled")
+    module = AttentionSpec(terms=terms, heads=2, window=window, key_stride=2).build(8)
+    grid = Grid((3, 70), (2, 35), 2)
+    closed = attention_multiply_adds(module, 2, grid, method=method)
+    assert closed == count_multiply_adds(module, torch.zeros(2, 8, 3, 70), method=method)
+
+
+@every_term_set
+@pytest.mark.parametrize("causal", [False, True])
+def test_long_sequences_are_counted_by_the_method_that_is_chosen_for_them(terms, causal):
+    module = AttentionSpec(terms=terms, heads=2).build(8, ndim=1).to("meta")
+    length = 1000
+    grid = Grid((length,), (length,))
+    closed = attention_multiply_adds(module, 2, grid, Structure(causal))
+    x = torch.empty(2, length, 8, device="meta")
+    assert closed == count_multiply_adds(module, x, causal=causal)
 
 
 @pytest.mark.parametrize("self_attention", [None, "0010", "0110", "1000", "1111"])

@@ -1,17 +1,19 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from laws import grids
 from quatrain.ops import counts
+from quatrain.ops.attend.blocks import LONGEST
+from quatrain.ops.positions import Grid
+from quatrain.ops.support import Structure
 from quatrain.specs import ALL_TERM_SETS, Term
 
 sizes = st.fixed_dictionaries(
     {
         "batch": st.integers(1, 5),
-        "queries": st.integers(1, 50),
-        "keys": st.integers(1, 50),
+        "grid": grids(longest=20),
         "channels": st.integers(1, 16).map(lambda n: 4 * n),
-        "offsets": st.lists(st.integers(1, 99), min_size=1, max_size=2).map(tuple),
-        "masked_by_query": st.booleans(),
+        "structure": st.sampled_from([Structure(), Structure(window=3), Structure(picked=True)]),
     }
 )
 term_sets = st.sampled_from(ALL_TERM_SETS)
@@ -22,7 +24,7 @@ def test_a_linear_layer_is_rows_times_inputs_times_outputs():
 
 
 def test_all_terms_on_a_sequence_by_hand():
-    size = counts.AttentionSize(batch=2, queries=3, keys=5, channels=4, offsets=(7,))
+    size = counts.AttentionSize(batch=2, grid=Grid((3,), (5,)), channels=4)
     by_hand = {
         "query and output": 2 * 2 * 3 * 16,
         "key and value": 2 * 2 * 5 * 16,
@@ -36,12 +38,12 @@ def test_all_terms_on_a_sequence_by_hand():
 
 
 def test_key_alone_weights_the_values_once_for_all_queries():
-    size = counts.AttentionSize(batch=1, queries=10, keys=10, channels=8, offsets=())
+    size = counts.AttentionSize(batch=1, grid=Grid((10,), (10,)), channels=8)
     assert counts.attend(Term.KEY, "reference", size) == 10 * 8 + 10 * 8
 
 
 def test_a_mask_that_differs_from_query_to_query_makes_key_alone_weight_for_each_query():
-    size = counts.AttentionSize(1, 10, 10, 8, offsets=(), masked_by_query=True)
+    size = counts.AttentionSize(1, Grid((10,), (10,)), 8, structure=Structure(causal=True))
     assert counts.attend(Term.KEY, "reference", size) == 10 * 8 + 10 * 10 * 8
 
 
@@ -61,7 +63,32 @@ def test_switching_a_term_on_never_costs_less(terms, more, size):
     assert counts.attention(terms | more, "reference", size) >= alone
 
 
-@given(st.sampled_from(["1000", "1010"]), sizes)
-def test_the_fused_method_executes_as_much_as_the_reference(digits, size):
-    terms, size = Term.parse(digits), counts.AttentionSize(**size)
-    assert counts.attend(terms, "fused", size) == counts.attend(terms, "reference", size)
+@given(term_sets, sizes)
+def test_the_fused_method_executes_as_much_as_the_reference_on_every_pair_it_reaches(terms, size):
+    size = counts.AttentionSize(**{**size, "structure": Structure()})
+    pairs = size.batch * size.queries * size.keys * size.channels
+    fused = counts.attend(terms, "fused", size)
+    assert fused >= pairs
+    if str(terms) in ("1000", "1010"):
+        assert fused == counts.attend(terms, "reference", size) == 2 * pairs
+
+
+def test_a_window_leaves_only_its_band_to_blocks():
+    size = counts.AttentionSize(1, Grid((1000,), (1000,)), 8, structure=Structure(window=5))
+    totals = counts.block_totals(size.grid, size.structure)
+    assert 1000 * 5 <= totals.pairs <= 1000 * (5 + LONGEST)
+
+
+def test_a_running_softmax_grows_with_its_length_and_not_with_its_square():
+    costs = [
+        counts.attend(Term.KEY, "pooled", counts.AttentionSize(1, Grid((n,), (n,)), 8, None, order))
+        for n in (2**12, 2**13)
+        for order in [Structure(causal=True)]
+    ]
+    assert costs[1] < 2.01 * costs[0]
+
+
+def test_separable_contracts_one_axis_after_the_other():
+    size = counts.AttentionSize(2, Grid((3, 4), (5, 6)), 8)
+    contracted = 5 * 4 * 6 + 3 * 4 * 5
+    assert counts.attend(Term.parse("0000"), "separable", size) == 2 * contracted * 8

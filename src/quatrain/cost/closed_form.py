@@ -5,6 +5,7 @@ layer_multiply_adds(layer, batch=8, source=50, target=60)
 """
 
 import math
+from dataclasses import replace
 
 from torch import nn
 
@@ -17,6 +18,7 @@ from quatrain.nn.transformer import DecoderLayer, EncoderLayer
 from quatrain.ops import counts
 from quatrain.ops.attend import Method, plan
 from quatrain.ops.positions import Grid
+from quatrain.ops.support import EVERY_KEY, Structure
 
 Sizes = tuple[int, ...]
 
@@ -33,7 +35,7 @@ def mixer_multiply_adds(
         case GeneralizedAttention():
             stride = module.spec.key_stride
             grid = Grid(sizes, tuple(-(-size // stride) for size in sizes), stride)
-            return attention_multiply_adds(module, batch, grid, masked_by_query=causal)
+            return attention_multiply_adds(module, batch, grid, Structure(causal))
         case RegularConv() | DeformableConv():
             return _convolution(module, batch * math.prod(_reached(module, sizes)))
         case DynamicConv() | LightweightConv():
@@ -51,26 +53,23 @@ def attention_multiply_adds(
     module: GeneralizedAttention,
     batch: int,
     grid: Grid,
+    structure: Structure = EVERY_KEY,
     *,
-    masked_by_query: bool = False,
     method: Method = "auto",
 ) -> int:
     """The multiply-adds of one forward pass of `module`.
 
-    `masked_by_query` tells that the call is causal or has an attend mask that differs from query
-    to query; a window of the module's own is known without telling.
+    `structure` tells what is masked in the call; the window is the module's own.
     """
-    terms = module.spec.terms
+    terms, structure = module.spec.terms, replace(structure, window=module.spec.window)
     size = counts.AttentionSize(
         batch=batch,
-        queries=math.prod(grid.queries),
-        keys=math.prod(grid.keys),
+        grid=grid,
         channels=module.channels,
-        offsets=tuple(len(grid.offset_range(axis)) for axis in range(grid.ndim)),
         key_channels=module.value.in_features,
-        masked_by_query=masked_by_query or module.spec.window is not None,
+        structure=structure,
     )
-    return counts.attention(terms, plan(terms, method).method, size)
+    return counts.attention(terms, plan(terms, grid, structure, method).method, size)
 
 
 def layer_multiply_adds(

@@ -11,7 +11,7 @@ One multiply-add is two FLOPs. Element-wise work, softmax, gathers and embedding
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +19,11 @@ import torch
 import torchvision  # noqa: F401 - it registers its operators
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+from quatrain.ops.attend import opaque  # noqa: F401 - it registers its operator
+from quatrain.ops.counts import block_totals
+from quatrain.ops.positions import Grid
+from quatrain.ops.support import Structure
 
 Shape = tuple[int, ...]
 
@@ -66,6 +71,7 @@ def _formulas() -> dict[Any, Any]:
         aten.mv: _matrix_vector_flops,
         aten.addmv: _biased_matrix_vector_flops,
         aten.dot: _dot_flops,
+        torch.ops.quatrain.mix_by_blocks: blocked_flops,
     }
 
 
@@ -86,6 +92,34 @@ def _added_product_flops(
 def _deformable_flops(x: Shape, weight: Shape, *_: object, out_shape: Shape, **__: object) -> int:
     del x
     return 2 * math.prod(out_shape) * math.prod(weight[1:])
+
+
+def blocked_flops(
+    value: Shape,
+    asks: Shape | None,
+    key: Shape | None,
+    key_logits: Shape | None,
+    position_asks: Shape | None,
+    attend_mask: Shape | None,
+    relative: Sequence[Shape],
+    queries: Sequence[int],
+    keys: Sequence[int],
+    key_stride: int,
+    first_query: int,
+    causal: bool,
+    window: int | None,
+    *_: object,
+    out_shape: object = None,
+) -> int:
+    """FLOPs of our attention by blocks of queries, whose products the counter does not see."""
+    del key, key_logits, relative, out_shape
+    grid = Grid(tuple(queries), tuple(keys), key_stride, first_query)
+    totals = block_totals(grid, Structure(causal, window, picked=attend_mask is not None))
+    products = totals.pairs * (value[-1] + (0 if asks is None else asks[-1]))
+    if position_asks is not None:
+        offsets = totals.occurring if position_asks[2] == 1 < math.prod(queries) else totals.asked
+        products += offsets * position_asks[-1]
+    return 2 * math.prod(value[:2]) * products
 
 
 def _matrix_vector_flops(matrix: Shape, vector: Shape, *, out_shape: object = None) -> int:

@@ -3,25 +3,30 @@
 They hold for the matrix products alone; element-wise work, softmax and alignment count nothing.
 The counter in `quatrain.cost` arrives at the same numbers by watching the operators run.
 
-    size = AttentionSize(batch=1, queries=50, keys=50, channels=512, offsets=(99,))
+    size = AttentionSize(batch=1, grid=Grid((50,), (50,)), channels=512)
     attention(Term.parse("1111"), "reference", size)
 
 Heads do not appear: h heads of width d cost what one head of width h * d costs.
 
 Terms that do not depend on the query are computed once for all queries, so 0010 costs one row of
-weights where 1000 costs a row for each query. A mask that differs from query to query (causal,
-window, attend mask) undoes that for the weighted sum.
+weights where 1000 costs a row for each query. In the reference a mask that differs from query to
+query (causal, window, attend mask) undoes that for the weighted sum.
 
 Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, table 1, gives the orders of growth.
 Differs: these are exact counts of what is executed; the paper's own convention is in
 `quatrain.paper.counting`.
 """
 
+import functools
 import math
 from dataclasses import dataclass
-from typing import Literal
 
-from quatrain.ops.dynamic import blocks
+from quatrain.ops import dynamic
+from quatrain.ops.attend.blocks import blocks
+from quatrain.ops.attend.plan import Chosen, plan
+from quatrain.ops.attend.pooled import BLOCK
+from quatrain.ops.positions import Grid
+from quatrain.ops.support import EVERY_KEY, Structure
 from quatrain.specs import Term
 
 
@@ -29,18 +34,41 @@ from quatrain.specs import Term
 class AttentionSize:
     """Everything that the cost of an attention depends on, besides terms and method.
 
-    `queries` and `keys` count positions over all axes; `offsets` holds the number of offsets that
-    occur on each axis, (Q + K - 1,) on a sequence; `key_channels` is None for `channels`.
-    `masked_by_query` tells that the mask differs from query to query.
+    `key_channels` is None for `channels`.
     """
 
     batch: int
-    queries: int
-    keys: int
+    grid: Grid
     channels: int
-    offsets: tuple[int, ...]
     key_channels: int | None = None
-    masked_by_query: bool = False
+    structure: Structure = EVERY_KEY
+
+    @property
+    def queries(self) -> int:
+        """Queries over all axes."""
+        return math.prod(self.grid.queries)
+
+    @property
+    def keys(self) -> int:
+        """Keys over all axes."""
+        return math.prod(self.grid.keys)
+
+    @property
+    def offsets(self) -> tuple[int, ...]:
+        """The number of offsets that occur on each axis, (Q + K - 1,) on a sequence."""
+        return tuple(len(self.grid.offset_range(axis)) for axis in range(self.grid.ndim))
+
+
+@dataclass(frozen=True)
+class BlockTotals:
+    """Sums over blocks of queries: pairs of a query and a key it reaches, and offsets.
+
+    `asked` counts the offsets that occur in a block for each of its queries, `occurring` once.
+    """
+
+    pairs: int
+    asked: int
+    occurring: int
 
 
 def linear(rows: int, inputs: int, outputs: int) -> int:
@@ -71,12 +99,12 @@ def dynamic_conv(rows: int, width: int, window: tuple[int, ...], channels: int) 
     *above, along = window
     bands = sum(
         (part.stop - part.start) * (part.stop - part.start + along - 1)
-        for part in blocks(width, along)
+        for part in dynamic.blocks(width, along)
     )
     return rows * math.prod(above) * bands * channels
 
 
-def attention(terms: Term, method: Literal["reference", "fused"], size: AttentionSize) -> int:
+def attention(terms: Term, method: Chosen, size: AttentionSize) -> int:
     """All of a generalized attention: its projections and its `attend`."""
     return projections(terms, size) + attend(terms, method, size)
 
@@ -98,14 +126,78 @@ def projections(terms: Term, size: AttentionSize) -> int:
     return total
 
 
-def attend(terms: Term, method: Literal["reference", "fused"], size: AttentionSize) -> int:
+def attend(terms: Term, method: Chosen, size: AttentionSize) -> int:
     """Logits and weighted sum, by the named method of `quatrain.ops.attend`."""
+    by_method = {
+        "reference": _reference,
+        "pooled": _pooled,
+        "separable": _separable,
+        "factored": _blocked,
+        "fused": _fused,
+    }
+    return by_method[method](terms, size)
+
+
+@functools.cache
+def block_totals(grid: Grid, structure: Structure) -> BlockTotals:
+    """What the blocks of `quatrain.ops.attend.blocks` add up to, for one batch element."""
+    pairs = asked = occurring = 0
+    for block in blocks(grid, structure):
+        if not all(block.keys):
+            continue
+        spans = [block.occurring(axis) for axis in range(grid.ndim)]
+        offsets = sum(span.stop - span.start for span in spans)
+        pairs += block.count * math.prod(map(len, block.keys))
+        asked += block.count * offsets
+        occurring += offsets
+    return BlockTotals(pairs, asked, occurring)
+
+
+def _reference(terms: Term, size: AttentionSize) -> int:
     pairs = size.batch * size.queries * size.keys * size.channels
-    if method == "fused":
-        return 2 * pairs
-    by_query = terms.use_query or Term.POSITION in terms or size.masked_by_query
+    by_query = terms.use_query or Term.POSITION in terms or size.structure.by_query
     weighted_sum = pairs if by_query else pairs // size.queries
     return _content_logits(terms, size) + _position_logits(terms, size) + weighted_sum
+
+
+def _pooled(terms: Term, size: AttentionSize) -> int:
+    mixed = _running(size.keys) if size.structure.causal else size.keys
+    return _content_logits(terms, size) + size.batch * mixed * size.channels
+
+
+def _running(keys: int) -> int:
+    """Products of the running softmax: triangles, and means of blocks, which run in turn."""
+    if keys <= BLOCK:
+        return keys * keys
+    count = -(-keys // BLOCK)
+    return count * BLOCK + _running(count) + count * BLOCK * (BLOCK + 1)
+
+
+def _separable(terms: Term, size: AttentionSize) -> int:
+    (tall, wide), (above, along) = size.grid.queries, size.grid.keys
+    contracted = above * wide * along + tall * wide * above
+    logits = _content_logits(terms, size) + _position_logits(terms, size)
+    return logits + size.batch * contracted * size.channels
+
+
+def _fused(terms: Term, size: AttentionSize) -> int:
+    if plan(terms, size.grid, size.structure, "fused").kernel == "blocks":
+        return _blocked(terms, size)
+    return 2 * size.batch * size.queries * size.keys * size.channels
+
+
+def _blocked(terms: Term, size: AttentionSize) -> int:
+    totals = block_totals(size.grid, size.structure)
+    vectors = totals.pairs  # the weighted sum
+    if Term.QUERY_KEY in terms:
+        vectors += totals.pairs
+    elif Term.KEY in terms:
+        vectors += size.keys
+    if Term.QUERY_POSITION in terms:
+        vectors += totals.asked
+    elif Term.POSITION in terms:
+        vectors += totals.occurring
+    return size.batch * vectors * size.channels
 
 
 def _content_logits(terms: Term, size: AttentionSize) -> int:

@@ -13,7 +13,6 @@ offsets, g groups of the convolution, i and j channels of one, e channels of an 
 
 import itertools
 import math
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torchvision.ops import deform_conv2d as torchvision_deform_conv2d
 
+from quatrain.ops.precision import exact, full_precision
 from quatrain.ops.sampling import corners, gather, match, scatter
 from quatrain.specs import InputError, SpecError
 
@@ -122,7 +122,7 @@ def deform_conv1d(
     if modulation is not None:
         _check("modulation", modulation, expected)
         modulation = rearrange(modulation, "b p (d m) -> b p d m", d=share)
-    moved = rearrange(_exact(offset), "b p (d m) -> b p d m 1", d=share)
+    moved = rearrange(exact(offset), "b p (d m) -> b p d m 1", d=share)
     positions = taps.positions(moved)[first:queries, None] + moved
     if causal:
         here = torch.arange(first, queries, device=x.device, dtype=moved.dtype) * stride
@@ -161,7 +161,7 @@ def deform_conv2d(
         return _by_torchvision(x, offset, weight, taps, modulation)
     if modulation is not None:
         modulation = rearrange(modulation, "b (d m) v u -> b (v u) d m", d=share)
-    moved = rearrange(_exact(offset), "b (d m n) v u -> b (v u) d m n", d=share, n=2)
+    moved = rearrange(exact(offset), "b (d m n) v u -> b (v u) d m n", d=share, n=2)
     positions = taps.positions(moved)[:, None] + moved
     rows = rearrange(x, "b c h w -> b (h w) c")
     y = sampled_conv(rows, positions, weight.flatten(2), taps.sizes, modulation)
@@ -197,9 +197,9 @@ def sampled_conv(
     at = (at + starts) * share + torch.arange(share, device=x.device)[:, None, None]
     at = rearrange(at, "b p d m k -> m (b p d) k")
     near = rearrange(near, "b p d m k -> m (b p d) k")
-    rows = rearrange(_exact(x), "b l (d e) -> (b l d) e", d=share)
-    kernel = rearrange(_exact(weight), "(g j) i m -> m g i j", g=groups)
-    with _full_precision(x):
+    rows = rearrange(exact(x), "b l (d e) -> (b l d) e", d=share)
+    kernel = rearrange(exact(weight), "(g j) i m -> m g i j", g=groups)
+    with full_precision(x):
         y = _SampledConv.apply(rows, near, kernel, at)
     return rearrange(y, "g (b p) j -> b p (g j)", b=batch, p=count).to(x.dtype)
 
@@ -254,28 +254,17 @@ def _by_torchvision(
     # Its kernel takes any number for a coordinate, NaN included; ours reads zero there.
     nowhere = float(2 * max(taps.sizes) + 2 * taps.padding + taps.dilation * max(taps.kernel))
     placed = torch.where(offset.abs() < nowhere, offset, -nowhere)
-    with _full_precision(x):
+    with full_precision(x):
         y = torchvision_deform_conv2d(
-            _exact(x),
-            _exact(placed),
-            _exact(weight),
+            exact(x),
+            exact(placed),
+            exact(weight),
             stride=(taps.stride, taps.stride),
             padding=(taps.padding, taps.padding),
             dilation=(taps.dilation, taps.dilation),
-            mask=None if modulation is None else _exact(modulation),
+            mask=None if modulation is None else exact(modulation),
         )
     return y.to(x.dtype)
-
-
-def _full_precision(x: Tensor) -> AbstractContextManager[object]:
-    """No autocast within; tensors without numbers have none to begin with."""
-    kind = x.device.type
-    return nullcontext() if kind == "meta" else torch.autocast(kind, enabled=False)
-
-
-def _exact(x: Tensor) -> Tensor:
-    """In float32 at least: half precision cannot hold a coordinate."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _share(taps_of_all: int, taps: Taps) -> int:

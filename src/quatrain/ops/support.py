@@ -6,11 +6,68 @@ Shapes: b batch, h heads, q queries, k keys. Masks are broadcast over every axis
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from quatrain.ops.positions import Grid
 from quatrain.specs import InputError
+
+
+@dataclass(frozen=True)
+class Structure:
+    """What is known of a support before any mask is looked at; methods are chosen by it.
+
+    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 1.
+    """
+
+    causal: bool = False
+    window: int | None = None
+    padded: bool = False
+    """Whether there is a key padding mask."""
+    picked: bool = False
+    """Whether there is an attend mask."""
+
+    @property
+    def by_query(self) -> bool:
+        """Whether the region may differ from query to query."""
+        return self.causal or self.window is not None or self.picked
+
+    def check(self, grid: Grid) -> None:
+        """Refuse causality on a map.
+
+        Raises:
+            InputError: there.
+        """
+        if self.causal and grid.ndim != 1:
+            raise InputError(
+                "causal", True, "False on a map", "order exists on sequences (ndim=1) only"
+            )
+
+    def keeps(self, offsets: Int[Tensor, "..."]) -> Bool[Tensor, "..."]:
+        """True at the offsets k - q along an axis that causality and window allow."""
+        if self.causal:
+            kept = offsets <= 0
+            return kept if self.window is None else kept & (offsets > -self.window)
+        if self.window is None:
+            return torch.ones_like(offsets, dtype=torch.bool)
+        return offsets.abs() <= self.window // 2
+
+    def reach(self, grid: Grid, axis: int, first: int, last: int) -> range:
+        """The numbers of the keys along `axis` that queries number `first` to `last` may reach."""
+        stride, keys = grid.key_stride, grid.keys[axis]
+        lowest, highest = first + grid.first_query, last + grid.first_query
+        before = after = None
+        if self.causal:
+            before, after = None if self.window is None else self.window - 1, 0
+        elif self.window is not None:
+            before = after = self.window // 2
+        start = 0 if before is None else max(0, -((before - lowest) // stride))
+        stop = keys if after is None else min(keys, (highest + after) // stride + 1)
+        return range(start, max(start, stop))
+
+
+EVERY_KEY = Structure()
+"""Nothing is excluded."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +91,12 @@ class Support:
     key_padding_mask: Bool[Tensor, "b k"] | None = None
     attend_mask: Bool[Tensor, "..."] | None = None
 
+    @property
+    def structure(self) -> Structure:
+        """This support without its masks' contents."""
+        padded, picked = self.key_padding_mask is not None, self.attend_mask is not None
+        return Structure(self.causal, self.window, padded, picked)
+
     def mask(
         self, grid: Grid, value: Float[Tensor, "b h k e"]
     ) -> Bool[Tensor, "#b #h #q k"] | None:
@@ -45,8 +108,8 @@ class Support:
         batch, heads = value.shape[:2]
         parts = [
             self._structure(grid, value.device),
-            self._padding(grid, batch),
-            self._attend(grid, batch, heads),
+            self.kept_keys(grid, batch),
+            self.kept_pairs(grid, batch, heads),
         ]
         given = [part for part in parts if part is not None]
         if not given:
@@ -57,28 +120,28 @@ class Support:
         return combined
 
     def _structure(self, grid: Grid, device: torch.device) -> Bool[Tensor, "1 1 q k"] | None:
-        if self.causal and grid.ndim != 1:
-            raise InputError(
-                "causal", True, "False on a map", "order exists on sequences (ndim=1) only"
-            )
+        self.structure.check(grid)
         if not self.causal and self.window is None:
             return None
-        per_axis = [self._axis(grid, axis, device) for axis in range(grid.ndim)]
+        per_axis = [self.kept_along(grid, axis, device) for axis in range(grid.ndim)]
         if grid.ndim == 1:
             return per_axis[0][None, None]
         rows, columns = per_axis
         both = rows[:, None, :, None] & columns[None, :, None, :]
         return both.reshape(1, 1, rows.shape[0] * columns.shape[0], -1)
 
-    def _axis(self, grid: Grid, axis: int, device: torch.device) -> Bool[Tensor, "q k"]:
-        offsets = grid.offsets(axis, device)
-        if self.window is None:
-            return offsets <= 0
-        if self.causal:
-            return (offsets <= 0) & (offsets > -self.window)
-        return offsets.abs() <= self.window // 2
+    def kept_along(
+        self, grid: Grid, axis: int, device: torch.device
+    ) -> Bool[Tensor, "q_axis k_axis"]:
+        """True where causality and window let a query attend to a key, along one axis."""
+        return self.structure.keeps(grid.offsets(axis, device))
 
-    def _padding(self, grid: Grid, batch: int) -> Bool[Tensor, "#b 1 1 k"] | None:
+    def kept_keys(self, grid: Grid, batch: int) -> Bool[Tensor, "#b 1 1 k"] | None:
+        """True at keys that are no padding; None without a padding mask.
+
+        Raises:
+            InputError: if the mask does not fit.
+        """
         mask = self.key_padding_mask
         if mask is None:
             return None
@@ -92,7 +155,12 @@ class Support:
             )
         return ~mask[:, None, None, :]
 
-    def _attend(self, grid: Grid, batch: int, heads: int) -> Bool[Tensor, "#b #h #q k"] | None:
+    def kept_pairs(self, grid: Grid, batch: int, heads: int) -> Bool[Tensor, "#b #h #q k"] | None:
+        """True where the attend mask lets a query attend to a key; None without such a mask.
+
+        Raises:
+            InputError: if the mask does not fit.
+        """
         mask = self.attend_mask
         if mask is None:
             return None

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from quatrain.ops.positions import Grid, align
+from quatrain.ops.precision import exact
 from quatrain.specs import Term
 
 
@@ -39,6 +40,13 @@ class Operands:
     scale: float = 1.0
 
 
+def exactly(operands: Operands) -> Operands:
+    """The same operands in float32 at least: tables and logits in half precision are far off."""
+    made = {name: exact(x) for name, x in vars(operands).items() if isinstance(x, Tensor)}
+    relative = tuple(exact(axis) for axis in operands.relative)
+    return Operands(**made, relative=relative, scale=operands.scale)
+
+
 def content_asks(terms: Term, operands: Operands) -> Float[Tensor, "#b h #q d"] | None:
     """What is asked of key content, b1 z' + b3 u; None where no content term is on."""
     return _asks(
@@ -55,6 +63,15 @@ def position_asks(terms: Term, operands: Operands) -> Float[Tensor, "#b h #q d"]
         operands.position_bias if Term.POSITION in terms else None,
         operands.scale,
     )
+
+
+def key_logits(terms: Term, operands: Operands) -> Float[Tensor, "#b #h k"]:
+    """E3 alone, which no query changes; zeros where it is off."""
+    keys = operands.value.shape[2]
+    asks = _asks(None, operands.key_bias if Term.KEY in terms else None, operands.scale)
+    if asks is None:
+        return operands.value.new_zeros(1, 1, keys)
+    return torch.einsum("bhqd,bhkd->bhqk", asks, operands.key)[:, :, 0]
 
 
 def position_tables(

@@ -3,35 +3,65 @@ from torch.testing import assert_close
 
 from laws import operands
 from quatrain.ops.attend import attend, plan
+from quatrain.ops.attend.plan import SMALL
 from quatrain.ops.positions import Grid
-from quatrain.ops.support import Support
-from quatrain.specs import ALL_TERM_SETS, SpecError
+from quatrain.ops.support import EVERY_KEY, Structure, Support
+from quatrain.specs import ALL_TERM_SETS, SpecError, Term
 
 every_term_set = pytest.mark.parametrize("terms", ALL_TERM_SETS, ids=str)
+MAP, LINE = Grid((20, 20), (20, 20)), Grid((SMALL,), (SMALL,))
 
 
-def test_the_fused_method_is_chosen_for_query_key_without_position_and_for_nothing_else():
-    chosen = [str(terms) for terms in ALL_TERM_SETS if plan(terms).method == "fused"]
-    assert chosen == ["1000", "1010"]
+def chosen(grid, structure=EVERY_KEY, **asked):
+    return {str(t): plan(t, grid, structure, **asked).method for t in ALL_TERM_SETS}
 
 
-@every_term_set
-def test_the_reference_serves_every_term_set_when_it_is_asked_for(terms):
-    assert plan(terms, "reference").method == "reference"
+def test_on_a_large_map_the_terms_decide():
+    by_terms = chosen(MAP)
+    assert {t for t, m in by_terms.items() if m == "pooled"} == {"0000", "0010"}
+    assert {t for t, m in by_terms.items() if m == "separable"} == {"0001", "0011"}
+    assert {t for t, m in by_terms.items() if m == "factored"} == {"0100", "0101", "0110", "0111"}
+    assert {m for t, m in by_terms.items() if t[0] == "1"} == {"fused"}
+
+
+def test_an_attend_mask_leaves_the_fused_method():
+    assert set(chosen(MAP, Structure(picked=True)).values()) == {"fused"}
+
+
+def test_on_a_long_sequence_only_what_needs_no_query_and_place_is_pooled():
+    by_terms = chosen(LINE, Structure(causal=True))
+    assert {t for t, m in by_terms.items() if m == "pooled"} == {"0000", "0010"}
+    assert {m for t, m in by_terms.items() if t not in ("0000", "0010")} == {"fused"}
+
+
+def test_a_sentence_and_a_single_query_are_left_to_the_formula():
+    for grid in (Grid((16,), (16,)), Grid((1,), (SMALL + 1,))):
+        assert chosen(grid)["1111"] == "reference"
+
+
+@pytest.mark.parametrize("structure", [Structure(window=3), Structure(picked=True)])
+def test_torchs_kernel_is_not_asked_for_what_it_would_need_a_mask_of_all_pairs_for(structure):
+    assert plan(Term.parse("1000"), LINE, structure).kernel == "blocks"
+    assert plan(Term.parse("1000"), LINE).kernel == "sdpa"
+    assert plan(Term.parse("1000"), LINE, Structure(causal=True)).kernel == "sdpa"
+    assert plan(Term.parse("1000"), LINE, equal_widths=False).kernel == "blocks"
 
 
 @every_term_set
 def test_a_plan_says_why(terms):
-    assert len(plan(terms).why.split()) > 3
+    assert len(plan(terms, MAP).why.split()) > 3
 
 
 @every_term_set
-def test_a_forced_method_is_used_or_refused_in_a_sentence_but_never_replaced(terms):
-    if str(terms) in ("1000", "1010"):
-        assert plan(terms, "fused").method == "fused"
+@pytest.mark.parametrize("method", ["reference", "pooled", "separable", "factored", "fused"])
+def test_a_forced_method_is_used_or_refused_in_a_sentence_but_never_replaced(terms, method):
+    fits = method in ("reference", "fused") or plan(terms, MAP).method == method
+    fits = fits or (method == "separable" and not terms.use_query)
+    if fits:
+        assert plan(terms, MAP, method=method).method == method
         return
-    with pytest.raises(SpecError, match='method is "fused", expected a method that serves'):
-        plan(terms, "fused")
+    with pytest.raises(SpecError, match=f'method is "{method}", expected a method that serves'):
+        plan(terms, MAP, method=method)
 
 
 @every_term_set

@@ -3,16 +3,22 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from quatrain.ops.attend import fused, reference
-from quatrain.ops.attend.plan import Method, Plan, plan
+from quatrain.ops.attend import factored, fused, pooled, reference, separable
+from quatrain.ops.attend.plan import Chosen, Method, Plan, plan
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
 from quatrain.ops.terms import Operands
 from quatrain.specs import Term
 
-__all__ = ["Method", "Plan", "attend", "plan"]
+__all__ = ["Chosen", "Method", "Plan", "attend", "plan"]
 
-_METHODS = {"reference": reference.attend, "fused": fused.attend}
+_METHODS = {
+    "reference": reference.attend,
+    "pooled": pooled.attend,
+    "separable": separable.attend,
+    "factored": factored.attend,
+    "fused": fused.attend,
+}
 
 
 def attend(
@@ -22,4 +28,13 @@ def attend(
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equations 1, 2 and 8.
     """
-    return _METHODS[plan(terms, method).method](terms, operands, grid, support)
+    key, value = operands.key, operands.value
+    chosen = plan(
+        terms,
+        grid,
+        support.structure,
+        method,
+        device=value.device.type,
+        equal_widths=key is not None and key.shape[-1] == value.shape[-1],
+    )
+    return _METHODS[chosen.method](terms, operands, grid, support)

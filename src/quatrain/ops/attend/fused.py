@@ -1,7 +1,8 @@
-"""Content terms through the fused scaled-dot-product kernel, which never holds the logits.
+"""Attention that never holds its weights: torch's own kernel for content, ours for the rest.
 
-It serves the term sets that need the query's content and no position: E3 is E1 with the bias
-u added to the query, (z' + u) . x'.
+torch's kernel serves content terms that need the query's content and no position: E3 is E1 with
+the bias u added to the query, (z' + u) . x'. It has no place for position logits but a mask for
+every pair, so everything else is done by our blocks of queries.
 """
 
 from typing import cast
@@ -10,6 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from quatrain.ops.attend.opaque import attend_by_blocks
+from quatrain.ops.attend.plan import is_ordered, plan
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
 from quatrain.ops.terms import Operands, content_asks
@@ -19,18 +22,24 @@ from quatrain.specs import Term
 def attend(
     terms: Term, operands: Operands, grid: Grid, support: Support
 ) -> Float[Tensor, "b h q e"]:
-    """The weighted sum of values of each query, for terms 1000 and 1010.
+    """The weighted sum of values of each query; zeros where its support is empty.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2; Dao et al. 2022,
         https://arxiv.org/abs/2205.14135.
     """
+    same = operands.key is not None and operands.key.shape[-1] == operands.value.shape[-1]
+    chosen = plan(terms, grid, support.structure, "fused", equal_widths=same)
+    if chosen.kernel == "blocks":
+        return attend_by_blocks(terms, operands, grid, support, product=False)
     asks = cast(Tensor, content_asks(terms, operands))  # plan chose it: E1 is on
     key = cast(Tensor, operands.key)
     dtype = operands.value.dtype
+    ordered = is_ordered(grid, support.structure)
     return scaled_dot_product_attention(
         asks.to(dtype),
         key.to(dtype),
         operands.value,
-        attn_mask=support.mask(grid, operands.value),
+        attn_mask=None if ordered else support.mask(grid, operands.value),
+        is_causal=ordered,
         scale=1.0,
     )

@@ -1,47 +1,138 @@
 """Which method computes an attention, as a pure function of what is asked.
 
-    method      terms                    why it is exact
-    fused       1000, 1010               E3 is a bias on the query of E1
-    reference   all                      it is the formula
+    method      serves                                          why it is exact
+    pooled      0000, 0010; no window                           the weights are those of all queries
+    separable   maps: 0000, 0010, 0001, 0011                    rows and columns are summed in turn
+    factored    maps: 0100, 0101, 0110, 0111                    weights of a query are a product
+    fused       all                                             the softmax, a block at a time
+    reference   all                                             it is the formula
 
-Every method agrees with the reference in value and gradient; the tests hold them to it.
+An attend mask, which may differ in any pair, leaves fused and reference. Every method agrees with
+the reference in value and gradient; the tests hold them to it. Only the reference holds a number
+for every pair of a query and a key.
 
 Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2, for the terms; which method
 serves them is our own.
 """
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
+import torch
+
+from quatrain.ops.positions import Grid
+from quatrain.ops.support import EVERY_KEY, Structure
 from quatrain.specs import SpecError, Term
 
-Method = Literal["auto", "reference", "fused"]
+Chosen = Literal["reference", "pooled", "separable", "factored", "fused"]
+Method = Literal["auto", "reference", "pooled", "separable", "factored", "fused"]
+
+SMALL = 2**16
+"""Pairs of a query and a key up to which the formula itself is as fast as blocks of queries: a
+sentence of 256 tokens. All heads of it are one matrix product, and the logits stay in the cache."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The chosen method and, in a sentence, why."""
+    """The chosen method, for fused the kernel that runs it, and, in a sentence, why."""
 
-    method: Literal["reference", "fused"]
+    method: Chosen
     why: str
+    kernel: Literal["sdpa", "blocks"] | None = None
 
 
-def plan(terms: Term, method: Method = "auto") -> Plan:
-    """Choose the method for `terms`, or check the one that the caller forces.
+def plan(
+    terms: Term,
+    grid: Grid,
+    structure: Structure = EVERY_KEY,
+    method: Method = "auto",
+    *,
+    device: str = "cpu",
+    equal_widths: bool = True,
+) -> Plan:
+    """Choose the method, or check the one that the caller forces.
+
+    `equal_widths` tells that keys and values have the same width for a head.
 
     Raises:
-        SpecError: if the forced method does not serve these terms.
+        SpecError: if the forced method does not serve these terms, grid and structure.
+        InputError: if causality is asked for on a map.
     """
-    fits_fused = Term.QUERY_KEY in terms and not terms.use_position
-    if method == "reference":
-        return Plan("reference", "it was asked for")
-    if method == "fused" and not fits_fused:
+    structure.check(grid)
+    fitting = _fitting(terms, grid, structure)
+    kernel = "sdpa" if equal_widths and _suits_sdpa(terms, grid, structure) else "blocks"
+    if method == "auto":
+        chosen, why = _automatic(grid, fitting, kernel, device)
+    elif method == "reference" or method in fitting:
+        chosen, why = cast(Chosen, method), "it was asked for"
+    else:
         raise SpecError(
             "method",
             method,
-            f'a method that serves the terms "{terms}"',
-            'fused serves "1000" and "1010"; use "auto" or "reference"',
+            f'a method that serves the terms "{terms}" {_described(grid, structure)}',
+            "use " + ", ".join(f'"{each}"' for each in ("auto", *fitting)) + ' or "reference"',
         )
-    if fits_fused:
-        return Plan("fused", "content terms alone are one dot product of biased queries and keys")
-    return Plan("reference", "the terms need relative positions, or no content of the query")
+    return Plan(chosen, why, kernel if chosen == "fused" else None)
+
+
+def _fitting(terms: Term, grid: Grid, structure: Structure) -> dict[Chosen, str]:
+    """The methods that use what is special here, best first, and fused, which needs nothing."""
+    serves: dict[Chosen, str] = {}
+    if not structure.picked:
+        if not terms.use_query and not terms.use_position and structure.window is None:
+            serves["pooled"] = "the weights do not depend on the query, so all queries share them"
+        if grid.ndim == 2 and not terms.use_query:
+            serves["separable"] = "the logits are sums over rows and columns, taken one by one"
+        if grid.ndim == 2 and Term.QUERY_POSITION in terms and Term.QUERY_KEY not in terms:
+            serves["factored"] = "the weights of a query are a product over rows, columns and keys"
+    serves["fused"] = "weights are made for a block of queries at a time, and never held together"
+    return serves
+
+
+def _automatic(
+    grid: Grid, fitting: dict[Chosen, str], kernel: str, device: str
+) -> tuple[Chosen, str]:
+    best = next(iter(fitting))
+    if best in ("pooled", "separable"):
+        return best, fitting[best]
+    if best == "fused" and kernel == "sdpa":
+        return best, "content terms alone are one dot product of biased queries and keys"
+    if is_small(grid):
+        return "reference", "the pairs of queries and keys are so few that the formula is fastest"
+    if device not in ("cpu", "meta"):
+        return "reference", "blocks of queries are cut for the cache of a CPU"
+    return best, fitting[best]
+
+
+def _suits_sdpa(terms: Term, grid: Grid, structure: Structure) -> bool:
+    """Whether torch's own kernel runs without a mask for every pair, to which it would fall back.
+
+    A mask of the user's own is such a mask: small ones are left to it.
+    """
+    if Term.QUERY_KEY not in terms or terms.use_position:
+        return False
+    return not structure.by_query or is_ordered(grid, structure) or is_small(grid)
+
+
+def is_ordered(grid: Grid, structure: Structure) -> bool:
+    """Whether causality is all, and query number i sees the first i + 1 keys."""
+    square = grid.queries == grid.keys and grid.key_stride == 1 and grid.first_query == 0
+    return structure == Structure(causal=True) and square
+
+
+def is_small(grid: Grid) -> bool:
+    """Whether a number for every pair is no burden; a length that may vary may be long."""
+    queries, keys = math.prod(grid.queries), math.prod(grid.keys)
+    if isinstance(queries, torch.SymInt) or isinstance(keys, torch.SymInt):
+        return False
+    return queries == 1 or queries * keys <= SMALL
+
+
+def _described(grid: Grid, structure: Structure) -> str:
+    asked = [
+        "on a map" if grid.ndim == 2 else "on a sequence",
+        "with a window" if structure.window is not None else "",
+        "with an attend mask" if structure.picked else "",
+    ]
+    return " ".join(part for part in asked if part)

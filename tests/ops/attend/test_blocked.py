@@ -1,0 +1,41 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from torch.utils.flop_counter import FlopCounterMode
+
+from laws import assert_same_attention, cases, operands
+from quatrain.ops.attend import blocked, blocks, opaque, reference
+from quatrain.ops.counts import block_totals
+from quatrain.ops.positions import Grid
+from quatrain.ops.support import Structure, Support
+from quatrain.specs import ALL_TERM_SETS, Term
+
+
+def softmax(terms, made, grid, support):
+    return opaque.attend_by_blocks(terms, made, grid, support, product=False)
+
+
+@settings(max_examples=120, deadline=None)
+@given(cases(longest=7))
+def test_blocks_of_few_queries_and_heads_agree_with_the_reference(case):
+    terms, asked = case
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "LONGEST", 3)
+        patch.setattr(blocked, "CELLS", 50)
+        assert_same_attention(softmax, reference.attend, terms, asked)
+
+
+@pytest.mark.parametrize("terms", ALL_TERM_SETS, ids=str)
+@pytest.mark.parametrize("window", [None, 5])
+def test_the_products_that_run_are_those_of_the_closed_form(terms, window):
+    grid, structure = Grid((3, 70), (2, 35), 2), Structure(window=window)
+    with torch.no_grad():
+        factors = opaque._factors(terms, operands(terms, grid), grid, Support(window=window))
+        with FlopCounterMode(display=False) as counter:
+            blocked.mix(factors, grid, structure, product=False)
+    totals = block_totals(grid, structure)
+    products = totals.pairs * (2 + 3 * (Term.QUERY_KEY in terms))
+    if terms.use_position:
+        by_query = Term.QUERY_POSITION in terms
+        products += 3 * (totals.asked if by_query else totals.occurring)
+    assert counter.get_total_flops() == 2 * 2 * 2 * products

@@ -1,0 +1,26 @@
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from laws import Case, assert_same_attention, cases, operands
+from quatrain.ops.attend import reference, separable
+from quatrain.ops.positions import Grid
+from quatrain.ops.support import Support
+from quatrain.specs import Term
+
+SERVED = [Term.parse(digits) for digits in ("0000", "0010", "0001", "0011")]
+
+
+@settings(max_examples=80, deadline=None)
+@given(cases(st.sampled_from(SERVED), longest=5))
+def test_it_agrees_with_the_reference_in_value_and_gradient(case):
+    terms, asked = case
+    assume(asked.grid.ndim == 2 and asked.support.attend_mask is None)
+    assert_same_attention(separable.attend, reference.attend, terms, asked)
+
+
+@pytest.mark.parametrize("terms", SERVED, ids=str)
+def test_it_agrees_on_logits_far_apart(terms):
+    grid = Grid((5, 6), (3, 4))
+    case = Case(operands(terms, grid, spread=200.0), grid, Support())
+    assert_same_attention(separable.attend, reference.attend, terms, case)
