@@ -17,8 +17,8 @@ from quatrain.ops.attend.reference import softmax_over
 
 
 def weights_and_totals(
-    scores: Float[Tensor, "*lead k"], mask: Bool[Tensor, "*given"] | None = None
-) -> tuple[Float[Tensor, "*lead k"], Float[Tensor, "*lead"]]:
+    scores: Float[Tensor, "*given k"], mask: Bool[Tensor, "*kept k"] | None = None
+) -> tuple[Float[Tensor, "*whole k"], Float[Tensor, "*whole"]]:
     """The softmax over the keys where `mask` is True, and the logarithm of its denominator.
 
     Where there is no such key, weights are 0 and the total is minus infinity, with gradient 0.

@@ -39,9 +39,11 @@ def attention_weights(
 
 
 def softmax_over(
-    scores: Float[Tensor, "#b h #q k"], mask: Bool[Tensor, "#b #h #q k"] | None
-) -> Float[Tensor, "#b h #q k"]:
+    scores: Float[Tensor, "*given k"], mask: Bool[Tensor, "*kept k"] | None
+) -> Float[Tensor, "*whole k"]:
     """Softmax over the keys where `mask` is True; rows without any such key are zero.
+
+    The two are broadcast to each other.
 
     The lowest finite number stands in for minus infinity, so that the gradient of an empty row
     is zero and not NaN.
