@@ -54,7 +54,11 @@ class ProbeSpec(Spec):
     channels: int = Field(default=64, ge=2)
     """Width of the embedding."""
     recipe: Recipe = Recipe(
-        steps=400, learning_rate=1.5e-2, warmup_steps=20, schedule=Polynomial(power=1.0)
+        steps=400,
+        learning_rate=1.5e-2,
+        warmup_steps=20,
+        schedule=Polynomial(power=1.0),
+        clip_norm=1.0,
     )
     batch: int = Field(default=32, ge=1)
     """Sequences of a training batch."""
