@@ -11,7 +11,7 @@ the token's own value is drawn apart from it, and tells nothing.
 from typing import Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from quatrain.specs import SpecError
 from quatrain.tasks.probes.sample import UNASKED, Question, Samples, samples

@@ -35,6 +35,7 @@ class ProbeNetwork(nn.Module):
         self.embedding = nn.Embedding(sum(features), channels)
         self.constant = nn.Parameter(torch.empty(channels))
         first = [0, *itertools.accumulate(features[:-1])]
+        self.first: Tensor
         self.register_buffer("first", torch.tensor(first), persistent=False)
         self.mixer = None if mixer is None else mixer.build(channels, ndim=1)
         self.readout = Projection(channels, values)

@@ -109,9 +109,7 @@ class ProbeTask:
     def build(self) -> ProbeObjective:
         """A fresh network under its loss."""
         probe, spec = self.spec.probe, self.spec
-        return ProbeObjective(
-            ProbeNetwork(probe.features, probe.values, spec.channels, spec.mixer)
-        )
+        return ProbeObjective(ProbeNetwork(probe.features, probe.values, spec.channels, spec.mixer))
 
     def batches(self, epoch: int) -> list[tuple[int, int]]:
         """The epoch and the number of each batch: all that it is drawn from, with the seed."""
