@@ -127,8 +127,7 @@ class ProbeTask:
 
     def evaluate(self, objective: nn.Module, folder: Path) -> Evaluation:  # noqa: ARG002
         """Right answers in percent, and how many would be right by counting alone."""
-        with torch.no_grad():
-            loss, accuracy = self._score(objective)
+        loss, accuracy = self._score(objective)
         metrics = {
             "accuracy": accuracy,
             "counting": counting(self.held_out, self.spec.probe.values),
@@ -150,6 +149,7 @@ class ProbeTask:
         """A training batch."""
         return self.collate((0, 0))
 
+    @torch.no_grad()
     def _score(self, objective: nn.Module) -> tuple[float, float]:
         """Cross entropy an answer, in nats, and right answers in percent."""
         network = _network(objective)
