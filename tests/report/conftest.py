@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from quatrain.results import (
+    Expectation,
     Failure,
     Manifest,
     ManifestCell,
@@ -105,5 +106,37 @@ def store(tmp_path: Path) -> ResultStore:
                 ManifestComparison(group="self", left="0010", right="w/o"),
             ),
         )
+    )
+    return store
+
+
+@pytest.fixture
+def matrix_store(tmp_path: Path) -> ResultStore:
+    """Two cells in two groups, one seed: one as expected, one against, one silent, one absent."""
+    store = ResultStore(tmp_path / "matrix")
+    scores = {("near", "0001"): 99.0, ("near", "0010"): 40.0, ("far", "0001"): 12.0}
+    expected = {
+        ("near", "0001"): Expectation(low=95, because="it weighs places"),
+        ("near", "0010"): Expectation(high=25, because="it sees a bag | <counted>"),
+        ("far", "0010"): Expectation(low=95, because="it weighs keys"),
+    }
+    cells = []
+    for group in ("near", "far"):
+        for cell in ("0001", "0010"):
+            identity = identity_of(f"{group}/{cell}", 0)
+            cells.append(
+                ManifestCell(
+                    name=cell,
+                    group=group,
+                    spec_name="ProbeSpec",
+                    identities={0: identity},
+                    expected=expected.get((group, cell)),
+                )
+            )
+            if (group, cell) in scores:
+                metrics = {"accuracy": scores[group, cell]}
+                store.write_record(record_of(cell, 0, 0.0, identity=identity, metrics=metrics))
+    store.write_manifest(
+        Manifest(title="A matrix", question="Which?", metric="accuracy", cells=tuple(cells))
     )
     return store

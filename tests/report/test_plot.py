@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quatrain.report.curves import Curve, learning_curves
-from quatrain.report.plot import accuracy_cost_svg, curves_svg, forest_svg, pareto_front
+from quatrain.report.matrix import build_matrix
+from quatrain.report.plot import (
+    accuracy_cost_svg,
+    curves_svg,
+    forest_svg,
+    matrix_svg,
+    pareto_front,
+)
 from quatrain.report.runs import load_runs
 from quatrain.report.tables import build_differences, build_table
 
@@ -78,6 +85,14 @@ def test_a_steep_start_leaves_the_frame_of_the_curves():
     shown = texts(curves_svg([curve], "loss"))
     assert "2.00" in shown
     assert not {"200", "400", "800"} & shown
+
+
+def test_the_matrix_says_in_words_what_is_expected_and_what_is_against_it(matrix_store):
+    matrix = build_matrix(build_table(load_runs(matrix_store)))
+    shown = texts(matrix_svg(matrix))
+    assert {"near", "far", "0001", "0010", "99.0", "40.0", "12.0", "–"} <= shown
+    assert {"(≥ 95)", "(≤ 25) against"} <= shown
+    assert matrix_svg(matrix) == matrix_svg(matrix)
 
 
 @given(POINTS)

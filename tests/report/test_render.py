@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from quatrain.report.column import Column
 from quatrain.report.render import (
     MULTIPLY_ADDS,
     TRAINING,
-    Column,
     columns,
     difference_columns,
     differences_as_json,

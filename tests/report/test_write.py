@@ -10,8 +10,19 @@ def test_a_report_is_four_files_and_the_same_bytes_twice(store, tmp_path):
     second = write_report(store, tmp_path / "two")
     names = ("html", "markdown", "csv", "svg")
     assert len(list((tmp_path / "one").iterdir())) == len(names)
+    assert first.matrix is None
     for name in names:
         assert getattr(first, name).read_bytes() == getattr(second, name).read_bytes()
+
+
+def test_a_study_that_is_a_matrix_has_its_picture_too(matrix_store, tmp_path):
+    files = write_report(matrix_store, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} >= {"matrix.svg", "report.md", "report.html"}
+    assert "against" in files.matrix.read_text()
+    page = files.html.read_text()
+    assert "<h2>Matrix</h2>" in page
+    assert "it sees a bag | &lt;counted&gt;" in page
+    assert "40.0 (≤ 25, against)" in files.markdown.read_text()
 
 
 def test_a_study_without_a_finished_run_still_reports(store, tmp_path):

@@ -38,10 +38,11 @@ def report(
 
 
 def print_report(console: Console, store: ResultStore) -> None:
-    """The table of cells, the differences and the notes.
+    """The table of cells, their matrix if they form one, the differences and the notes.
 
     Where the table is too wide, the metrics beside the headline one are left to the page.
     """
+    from quatrain.report.matrix import MATRIX_LEGEND, build_matrix, matrix_columns
     from quatrain.report.names import title_of
     from quatrain.report.render import columns, difference_columns, to_terminal
     from quatrain.report.runs import load_runs
@@ -55,6 +56,9 @@ def print_report(console: Console, store: ResultStore) -> None:
         dropped = extra.pop()
         shown = [column for column in shown if column.header != dropped]
     print_whole(console, to_terminal(shown, table.title))
+    matrix = build_matrix(table)
+    if matrix is not None:
+        print_whole(console, to_terminal(matrix_columns(matrix), MATRIX_LEGEND))
     if differences.rows:
         title = "Differences, paired by seed"
         print_whole(console, to_terminal(difference_columns(differences), title))

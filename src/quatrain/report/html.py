@@ -12,10 +12,21 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from quatrain.report.column import Column
 from quatrain.report.curves import learning_curves
+from quatrain.report.expected import reason_columns
+from quatrain.report.matrix import build_matrix
 from quatrain.report.names import title_of
-from quatrain.report.plot import FAINT, INK, PAPER, accuracy_cost_svg, curves_svg, forest_svg
-from quatrain.report.render import Column, columns, difference_columns
+from quatrain.report.plot import (
+    FAINT,
+    INK,
+    PAPER,
+    accuracy_cost_svg,
+    curves_svg,
+    forest_svg,
+    matrix_svg,
+)
+from quatrain.report.render import columns, difference_columns
 from quatrain.report.runs import Run, StudyRuns
 from quatrain.report.tables import DifferenceTable, ReportTable
 from quatrain.results import ManifestCell
@@ -56,10 +67,13 @@ def html_page(study: StudyRuns, table: ReportTable, differences: DifferenceTable
     )
     curves = learning_curves(study)
     lines = _run_lines(study)
+    matrix = build_matrix(table)
     return environment.get_template("report.html.j2").render(
         table=table,
         metric=title_of(table.metric),
         headline=_body(columns(table)),
+        matrix=None if matrix is None else _inline(matrix_svg(matrix)),
+        reasons=_body(reason_columns(table)) if table.has_expectations else None,
         differences=_body(difference_columns(differences)) if differences.rows else None,
         published=differences.has_published,
         forest=_inline(forest_svg(differences)),

@@ -13,9 +13,12 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from quatrain.report.curves import Curve
+from quatrain.report.expected import AGAINST
 from quatrain.report.labels import place_labels
+from quatrain.report.matrix import Matrix, measured
 from quatrain.report.names import title_of
 from quatrain.report.render import MULTIPLY_ADDS, scale_of
 from quatrain.report.tables import DifferenceTable, ReportRow, ReportTable
@@ -126,6 +129,32 @@ def forest_svg(table: DifferenceTable) -> str:
         return _svg(figure, "forest")
 
 
+def matrix_svg(matrix: Matrix) -> str:
+    """Each cell's headline metric, by mechanism and question, above what was expected of it.
+
+    The fill grows with the metric; a cell against expectation has a thick frame and says so.
+    """
+    height, width = len(matrix.cells), len(matrix.groups)
+    with _figure("matrix", (1.9 + 1.25 * width, 0.6 + 0.46 * height)) as figure:
+        axes = figure.subplots()
+        values = [s.mean for row in matrix.rows.values() if (s := row.metrics.get(matrix.metric))]
+        low, high = min(values, default=0.0), max(values, default=1.0)
+        for (cell, group), row in matrix.rows.items():
+            at = matrix.groups.index(group), matrix.cells.index(cell)
+            summary = row.metrics.get(matrix.metric)
+            fill = (summary.mean - low) / ((high - low) or 1.0) if summary else 0.0
+            _draw_cell(axes, at, measured(row, matrix.metric), row, fill)
+        axes.set_xlim(0, width)
+        axes.set_ylim(height, 0)
+        axes.set_xticks([x + 0.5 for x in range(width)], matrix.groups)
+        axes.set_yticks([y + 0.5 for y in range(height)], matrix.cells)
+        axes.tick_params(length=0, labeltop=True, labelbottom=False)
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+        axes.set_xlabel(f"{title_of(matrix.metric)}, measured; in brackets: expected")
+        return _svg(figure, "matrix")
+
+
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """The points (cost, value) that no other point beats at the same cost or less.
 
@@ -154,6 +183,20 @@ def _draw_group(
     axes.plot(*zip(*front, strict=True), "--", color=color, linewidth=1.2, alpha=0.8)
     axes.plot(*zip(*points, strict=True), marker, color=color, alpha=0.85, label=rows[0].group)
     return points
+
+
+def _draw_cell(axes: Axes, at: tuple[int, int], text: str, row: ReportRow, fill: float) -> None:
+    x, y = at
+    against = row.as_expected is False
+    color, line = (COLORS[5], 3.0) if against else (FAINT, 0.6)
+    inset = 0.04 if against else 0.0  # a thick frame must not lie under its neighbours
+    corner, sides = (x + inset, y + inset), (1 - 2 * inset, 1 - 2 * inset)
+    axes.add_patch(Rectangle(corner, *sides, facecolor=COLORS[0], alpha=0.35 * fill, linewidth=0))
+    axes.add_patch(Rectangle(corner, *sides, fill=False, edgecolor=color, linewidth=line))
+    axes.text(x + 0.46, y + 0.5, text, ha="right", va="center", fontsize=12)
+    if row.expected is not None:
+        said = f"({row.expected.bounds})" + (f" {AGAINST}" if against else "")
+        axes.text(x + 0.52, y + 0.5, said, ha="left", va="center", fontsize=9)
 
 
 def _frame_late(axes: Axes, curves: Sequence[Curve]) -> None:

@@ -7,17 +7,18 @@ the unit in the header, for example `training, min` or `G multiply-adds`.
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from quatrain.report.column import ABSENT, Column, Value, words
+from quatrain.report.expected import expectation_columns, expected_as_json, reason_columns
+from quatrain.report.matrix import MATRIX_LEGEND, build_matrix, matrix_columns
 from quatrain.report.names import title_of
 from quatrain.report.tables import DifferenceRow, DifferenceTable, ReportRow, ReportTable
 from quatrain.results import RunState, Summary
 
-Value = str | float | None
 Units = Sequence[tuple[float, str]]
 
 MULTIPLY_ADDS: Units = ((1e6, "M multiply-adds"), (1e9, "G multiply-adds"))
@@ -26,27 +27,15 @@ TRAINING: Units = ((1.0, "training, s"), (60.0, "training, min"), (3600.0, "trai
 LATENCY: Units = ((1e-3, "latency, ms"), (1.0, "latency, s"))
 MEMORY: Units = ((2.0**20, "memory, MiB"), (2.0**30, "memory, GiB"))
 
-ABSENT = "–"
-
-
-@dataclass(frozen=True)
-class Column:
-    """A header, the cells as text, and the values to sort by."""
-
-    header: str
-    texts: tuple[str, ...]
-    values: tuple[Value, ...]
-    numeric: bool
-
 
 def columns(table: ReportTable) -> list[Column]:
     """The table as people read it.
 
     A quantity nobody measured has no column, and neither has a spec that all cells share, nor
-    the state once all is done.
+    the state once all is done, nor an expectation that nobody stated.
     """
     rows = table.rows
-    metrics = [_metric_column(rows, name) for name in table.metric_names]
+    headline, *metrics = [_metric_column(rows, name) for name in table.metric_names]
     specs = [row.spec_name for row in rows]
     states = [row.state for row in rows]
     seeds = [f"{row.seeds_done}/{row.seeds_planned}" for row in rows]
@@ -58,13 +47,15 @@ def columns(table: ReportTable) -> list[Column]:
         _scaled([row.peak_bytes for row in rows], MEMORY),
     ]
     return [
-        _words("group", [row.group for row in rows]),
-        _words("cell", [row.cell for row in rows]),
-        *([_words("spec", specs)] if len(set(specs)) > 1 else []),
+        words("group", [row.group for row in rows]),
+        words("cell", [row.cell for row in rows]),
+        *([words("spec", specs)] if len(set(specs)) > 1 else []),
+        headline,
+        *(expectation_columns(rows) if table.has_expectations else []),
         *metrics,
         Column("seeds", tuple(seeds), tuple(row.seeds_done for row in rows), numeric=True),
         *(column for column in quantities if any(v is not None for v in column.values)),
-        *([_words("state", states)] if {*states} != {RunState.DONE.value} else []),
+        *([words("state", states)] if {*states} != {RunState.DONE.value} else []),
     ]
 
 
@@ -78,11 +69,11 @@ def difference_columns(table: DifferenceTable) -> list[Column]:
     means = tuple(summary.mean if summary else None for summary in summaries)
     counts = [summary.n if summary else 0 for summary in summaries]
     return [
-        _words("group", [row.group for row in rows]),
-        _words("difference", [f"{row.left} − {row.right}" for row in rows]),
+        words("group", [row.group for row in rows]),
+        words("difference", [f"{row.left} − {row.right}" for row in rows]),
         Column(f"{title_of(table.metric)} [95 %]", texts, means, numeric=True),
         Column("seeds", tuple(map(str, counts)), tuple(counts), numeric=True),
-        _words("verdict", [row.verdict for row in rows]),
+        words("verdict", [row.verdict for row in rows]),
         *([_published(rows)] if table.has_published else []),
     ]
 
@@ -113,12 +104,12 @@ def to_markdown(shown: Sequence[Column]) -> str:
 
 
 def markdown_page(table: ReportTable, differences: DifferenceTable) -> str:
-    """Title, question, both tables and the notes."""
-    parts = [
-        f"# {' '.join(table.title.split())}\n",
-        f"{table.question}\n",
-        to_markdown(columns(table)),
-    ]
+    """Title, question, the matrix if the cells form one, both tables, notes and reasons."""
+    parts = [f"# {' '.join(table.title.split())}\n", f"{table.question}\n"]
+    matrix = build_matrix(table)
+    if matrix is not None:
+        parts += [to_markdown(matrix_columns(matrix)), f"{MATRIX_LEGEND}\n"]
+    parts.append(to_markdown(columns(table)))
     parts.append("Mean ± half the 95 % interval over seeds (Student's t).\n")
     if differences.rows:
         parts.append("## Differences, paired by seed\n")
@@ -128,12 +119,17 @@ def markdown_page(table: ReportTable, differences: DifferenceTable) -> str:
     if table.notes:
         parts.append("## Notes\n")
         parts.append("".join(f"- {note}\n" for note in table.notes))
+    if table.has_expectations:
+        parts += ["## What was expected, and why\n", to_markdown(reason_columns(table))]
     return "\n".join(parts)
 
 
 def rows_as_json(table: ReportTable) -> list[dict[str, Value]]:
     """One flat dictionary for each cell, all with the same keys, in base units."""
-    return [_flat(row, table.metric_names) for row in table.rows]
+    rows = [_flat(row, table.metric_names) for row in table.rows]
+    if not table.has_expectations:
+        return rows
+    return [flat | expected_as_json(row) for flat, row in zip(rows, table.rows, strict=True)]
 
 
 def differences_as_json(table: DifferenceTable) -> list[dict[str, Value]]:
@@ -204,10 +200,6 @@ def _published(rows: Sequence[DifferenceRow]) -> Column:
     values = tuple(row.published for row in rows)
     texts = tuple(ABSENT if value is None else f"{value:+.2f}" for value in values)
     return Column("published", texts, values, numeric=True)
-
-
-def _words(header: str, texts: Sequence[str]) -> Column:
-    return Column(header, tuple(texts), tuple(texts), numeric=False)
 
 
 def _metric_column(rows: Sequence[ReportRow], name: str) -> Column:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from quatrain.report.runs import Run, StudyRuns
 from quatrain.results import (
+    Expectation,
     ManifestCell,
     ManifestComparison,
     Record,
@@ -38,6 +39,10 @@ class ReportRow:
     """Median over seeds of the measured peak memory."""
     state: str
     """`done`, or how many runs are done, failed, paused, running and absent."""
+    expected: Expectation | None
+    """Where the study said that the headline metric must lie."""
+    as_expected: bool | None
+    """Whether its mean lies there; None where nothing is said or finished."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,11 @@ class ReportTable:
     rows: tuple[ReportRow, ...]
     notes: tuple[str, ...]
     """What a reader must know before comparing: runs that are missing, unlike machines."""
+
+    @property
+    def has_expectations(self) -> bool:
+        """Whether the study says beforehand what some cell must reach."""
+        return any(row.expected is not None for row in self.rows)
 
 
 @dataclass(frozen=True)
@@ -94,7 +104,12 @@ def build_table(study: StudyRuns) -> ReportTable:
         manifest.metric,
         (manifest.metric, *others),
         rows,
-        (*_missing(rows), *_strangers(study), *_unlike_machines(study)),
+        (
+            *_judged(rows, manifest.metric),
+            *_missing(rows),
+            *_strangers(study),
+            *_unlike_machines(study),
+        ),
     )
 
 
@@ -119,11 +134,12 @@ def _row(study: StudyRuns, cell: ManifestCell) -> ReportRow:
         for name in ([headline, *names] if records else [])
     }
     measured = [run.measurement for run in runs.values() if run.measurement]
+    metrics = {name: summarize(numbers) for name, numbers in values.items()}
     return ReportRow(
         group=cell.group,
         cell=cell.name,
         spec_name=cell.spec_name,
-        metrics={name: summarize(numbers) for name, numbers in values.items()},
+        metrics=metrics,
         seeds_done=len(records),
         seeds_planned=len(runs),
         multiply_adds=_mean_cost(records, "multiply_adds"),
@@ -132,6 +148,10 @@ def _row(study: StudyRuns, cell: ManifestCell) -> ReportRow:
         latency=_median([each.median_seconds for each in measured]),
         peak_bytes=_median([each.peak_bytes for each in measured]),
         state=_state(list(runs.values())),
+        expected=cell.expected,
+        as_expected=(
+            cell.expected.met_by(metrics[headline].mean) if cell.expected and metrics else None
+        ),
     )
 
 
@@ -185,6 +205,23 @@ def _verdict(comparison: ManifestComparison, summary: Summary) -> str:
     if not summary.decided:
         return "undecided"
     return f"{comparison.left if summary.mean > 0 else comparison.right} is higher"
+
+
+def _judged(rows: tuple[ReportRow, ...], metric: str) -> list[str]:
+    """How many cells came as expected, and a sentence for each that did not."""
+    judged = [row for row in rows if row.as_expected is not None]
+    if not judged:
+        return []
+    against = [row for row in judged if not row.as_expected]
+    return [
+        f"{len(judged) - len(against)} of {len(judged)} cells are as expected",
+        *(
+            f"against expectation: {row.group}, {row.cell}: {row.metrics[metric].mean:.2f}, not "
+            f"{row.expected.bounds}, expected because {row.expected.because}"
+            for row in against
+            if row.expected
+        ),
+    ]
 
 
 def _missing(rows: tuple[ReportRow, ...]) -> list[str]:

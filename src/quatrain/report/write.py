@@ -1,10 +1,11 @@
-"""Write a study's report: four files, each replaced whole."""
+"""Write a study's report: four files, five if its cells form a matrix, each replaced whole."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from quatrain.report.html import html_page
-from quatrain.report.plot import accuracy_cost_svg
+from quatrain.report.matrix import build_matrix
+from quatrain.report.plot import accuracy_cost_svg, matrix_svg
 from quatrain.report.render import markdown_page, rows_as_json, to_csv
 from quatrain.report.runs import load_runs
 from quatrain.report.tables import build_differences, build_table
@@ -19,6 +20,8 @@ class ReportFiles:
     markdown: Path
     csv: Path
     svg: Path
+    matrix: Path | None
+    """Only where the groups of the study have the same cells."""
 
 
 def write_report(store: ResultStore, folder: Path) -> ReportFiles:
@@ -30,11 +33,13 @@ def write_report(store: ResultStore, folder: Path) -> ReportFiles:
     """
     study = load_runs(store)
     table, differences = build_table(study), build_differences(study)
+    matrix = build_matrix(table)
     files = ReportFiles(
         html=folder / "report.html",
         markdown=folder / "report.md",
         csv=folder / "report.csv",
         svg=folder / "accuracy_cost.svg",
+        matrix=None if matrix is None else folder / "matrix.svg",
     )
     contents = {
         files.html: html_page(study, table, differences),
@@ -42,6 +47,8 @@ def write_report(store: ResultStore, folder: Path) -> ReportFiles:
         files.csv: to_csv(rows_as_json(table)),
         files.svg: accuracy_cost_svg(table),
     }
+    if matrix is not None and files.matrix is not None:
+        contents[files.matrix] = matrix_svg(matrix)
     for path, text in contents.items():
         write_atomically(path, text)
     return files

@@ -2,6 +2,7 @@
 
 from quatrain.results.files import write_atomically
 from quatrain.results.record import (
+    Expectation,
     Failure,
     Manifest,
     ManifestCell,
@@ -13,6 +14,7 @@ from quatrain.results.statistics import Summary, paired_difference, summarize
 from quatrain.results.store import ResultStore, RunState
 
 __all__ = [
+    "Expectation",
     "Failure",
     "Manifest",
     "ManifestCell",

@@ -85,6 +85,47 @@ class Failure(StoredModel):
     """The last step that was finished; 0 before the first."""
 
 
+class Expectation(StoredModel):
+    """Where a cell's headline metric must lie, said before anything was run, and why."""
+
+    low: FiniteFloat | None = None
+    """The least, or None for no bound."""
+    high: FiniteFloat | None = None
+    """The most, or None for no bound."""
+    because: str
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.low is None and self.high is None:
+            raise StudyError("Expectation", "without bounds", "low, high or both", "give one")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise StudyError(
+                "Expectation.low", self.low, f"at most high, {self.high}", "exchange them"
+            )
+        if not self.because.strip():
+            raise StudyError(
+                "Expectation.because", self.because, "a reason", "say why the cell must come so"
+            )
+        return self
+
+    @property
+    def bounds(self) -> str:
+        """The bounds as people write them.
+
+        Example:
+            >>> Expectation(low=95, because="it has the term").bounds
+            '≥ 95'
+        """
+        if self.low is None or self.high is None:
+            return f"≤ {self.high:g}" if self.low is None else f"≥ {self.low:g}"
+        return f"{self.low:g} to {self.high:g}"
+
+    def met_by(self, value: float) -> bool:
+        """Whether `value` lies within the bounds."""
+        above = self.low is None or value >= self.low
+        return above and (self.high is None or value <= self.high)
+
+
 class ManifestCell(StoredModel):
     """A cell as the study wanted it: its name, its group, and the identity of each seed's run."""
 
@@ -92,6 +133,7 @@ class ManifestCell(StoredModel):
     group: str
     spec_name: str
     identities: dict[int, Identity]
+    expected: Expectation | None = None
 
 
 class ManifestComparison(StoredModel):

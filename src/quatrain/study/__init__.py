@@ -1,5 +1,6 @@
 """Studies: a grid of cells and seeds, and the runner that does each run once."""
 
+from quatrain.results import Expectation
 from quatrain.study.grid import Cell, Comparison, Run, Study, TaskSpec
 from quatrain.study.load import load_study
 from quatrain.study.messages import Event
@@ -10,6 +11,7 @@ __all__ = [
     "Cell",
     "Comparison",
     "Event",
+    "Expectation",
     "Placement",
     "Run",
     "RunSummary",

@@ -21,7 +21,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from quatrain.results import Manifest, ManifestCell, ManifestComparison
+from quatrain.results import Expectation, Manifest, ManifestCell, ManifestComparison
 from quatrain.specs import Spec, StudyError, identity
 
 if TYPE_CHECKING:
@@ -39,11 +39,15 @@ class TaskSpec(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One point of the grid: a name that is unique in its group, and everything that decides it."""
+    """One point of the grid: a name that is unique in its group, and everything that decides it.
+
+    `expected` is what is known of the headline metric beforehand: it decides no result.
+    """
 
     name: str
     group: str
     spec: Spec
+    expected: Expectation | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.spec, Spec) or not isinstance(self.spec, TaskSpec):
@@ -161,6 +165,7 @@ class Study:
                 group=cell.group,
                 spec_name=type(cell.spec).__name__,
                 identities={seed: identity(cell.spec, seed) for seed in every},
+                expected=cell.expected,
             )
             for cell in self.cells
         )

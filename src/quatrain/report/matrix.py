@@ -1,0 +1,59 @@
+"""The matrix of a study whose groups have the same cells: mechanisms down, questions across.
+
+            saliency      offset
+0010       100.0 (≥ 95)   14.7 (≤ 25)
+0001        13.2 (≤ 25)  100.0 (≥ 95)
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from quatrain.report.column import ABSENT, Column, words
+from quatrain.report.expected import AGAINST
+from quatrain.report.tables import ReportRow, ReportTable
+
+MATRIX_LEGEND = "Measured, and in brackets what was expected beforehand."
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """The rows of a report by (cell, group)."""
+
+    metric: str
+    cells: tuple[str, ...]
+    groups: tuple[str, ...]
+    rows: Mapping[tuple[str, str], ReportRow]
+
+
+def build_matrix(table: ReportTable) -> Matrix | None:
+    """The cells as a matrix; None unless there are two groups and all have the same cells."""
+    groups = tuple(dict.fromkeys(row.group for row in table.rows))
+    cells = tuple(dict.fromkeys(row.cell for row in table.rows))
+    if len(groups) < 2 or len(table.rows) != len(groups) * len(cells):
+        return None
+    rows = {(row.cell, row.group): row for row in table.rows}
+    return Matrix(table.metric, cells, groups, rows)
+
+
+def measured(row: ReportRow, metric: str) -> str:
+    """The mean of the headline metric, short enough for a matrix."""
+    summary = row.metrics.get(metric)
+    return ABSENT if summary is None else f"{summary.mean:.1f}"
+
+
+def matrix_columns(matrix: Matrix) -> list[Column]:
+    """The headline metric of each cell by group, and in brackets what was expected."""
+    columns = [words("cell", list(matrix.cells))]
+    for group in matrix.groups:
+        rows = [matrix.rows[cell, group] for cell in matrix.cells]
+        summaries = [row.metrics.get(matrix.metric) for row in rows]
+        texts = tuple(f"{measured(row, matrix.metric)}{_bracketed(row)}" for row in rows)
+        means = tuple(summary.mean if summary else None for summary in summaries)
+        columns.append(Column(group, texts, means, numeric=True))
+    return columns
+
+
+def _bracketed(row: ReportRow) -> str:
+    if row.expected is None:
+        return ""
+    return f" ({row.expected.bounds}{f', {AGAINST}' if row.as_expected is False else ''})"

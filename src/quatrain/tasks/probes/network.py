@@ -1,0 +1,51 @@
+"""The network of a probe: an embedding, one mixer, a linear read-out, and nothing else.
+
+    network = ProbeNetwork(features=(32, 2), values=32, channels=64, mixer=parse_mixer("0010", 1))
+    network(tokens)                         # a score for each value at each token
+
+Neither residual nor norm nor hidden layer: what the read-out sees has passed through the mixer,
+and what a mixer cannot do, nothing else does for it.
+
+Shapes: b sequences, t tokens, f features, c channels, v values.
+"""
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from quatrain.nn import Mixer
+from quatrain.nn.initialization import Projection, draw_by_name
+
+
+class ProbeNetwork(nn.Module):
+    """A mixer between the sum of embedded features and a linear score for each value.
+
+    `constant` is a component that all tokens share: by it E1 holds E3, and E2 holds E4. Without a
+    mixer (None) each token is scored on its own.
+    """
+
+    def __init__(
+        self, features: Sequence[int], values: int, channels: int, mixer: Mixer | None
+    ) -> None:
+        super().__init__()
+        seed = int(torch.randint(2**62, (), device="cpu"))
+        self.embedding = nn.Embedding(sum(features), channels)
+        self.constant = nn.Parameter(torch.empty(channels))
+        first = [0, *itertools.accumulate(features[:-1])]
+        self.first: Tensor
+        self.register_buffer("first", torch.tensor(first), persistent=False)
+        self.mixer = None if mixer is None else mixer.build(channels, ndim=1)
+        self.readout = Projection(channels, values)
+        draw_by_name(self, seed)
+
+    def reset_parameters(self) -> None:
+        """Draw the constant, as long as an embedded feature; the parts draw themselves."""
+        nn.init.normal_(self.constant)
+
+    def forward(self, tokens: Int64[Tensor, "b t f"]) -> Float[Tensor, "b t v"]:
+        """The score of each value at each token."""
+        x = self.embedding(tokens + self.first).sum(-2) + self.constant
+        return self.readout(x if self.mixer is None else self.mixer(x))
