@@ -9,14 +9,43 @@ Shapes: b sentences, n beam, s source tokens, v vocabulary.
 """
 
 from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor
 
-from quatrain.models.translator import PADDING, DecodingState, Translator
+from quatrain.models.translator import PADDING
 from quatrain.specs import InputError, Spec
+
+
+@runtime_checkable
+class Memory(Protocol):
+    """What a translator remembers of the tokens so far, for a batch of rows."""
+
+    def select(self, rows: Int[Tensor, " n"]) -> "Memory":
+        """That of the chosen rows, in that order."""
+        ...
+
+    def reorder(self, rows: Int[Tensor, " b"]) -> "Memory":
+        """That where each row goes on from another row of the same source."""
+        ...
+
+
+@runtime_checkable
+class Stepwise(Protocol):
+    """What the search needs of a translator: ours, or one to stand beside it."""
+
+    training: bool
+
+    def start(self, source: Int[Tensor, "b s"]) -> Memory:
+        """The memory before the first token."""
+        ...
+
+    def step(self, tokens: Int[Tensor, " b"], state: Any) -> tuple[Float[Tensor, "b v"], Memory]:
+        """Logits of the token after `tokens`, and the memory with them."""
+        ...
 
 
 class DecodingSpec(Spec):
@@ -46,7 +75,7 @@ class _Search:
 
 @torch.no_grad()
 def decode(
-    translator: Translator, source: Int[Tensor, "b s"], spec: DecodingSpec, begin: int, end: int
+    translator: Stepwise, source: Int[Tensor, "b s"], spec: DecodingSpec, begin: int, end: int
 ) -> list[list[int]]:
     """The best hypothesis of each sentence, without `begin` and `end`.
 
@@ -92,10 +121,10 @@ def decode(
 def _extend(
     search: _Search,
     log_probabilities: Float[Tensor, "bn v"],
-    state: DecodingState,
+    state: Memory,
     spec: DecodingSpec,
     end: int,
-) -> DecodingState:
+) -> Memory:
     sentences, beam, length = search.tokens.shape
     vocabulary = log_probabilities.shape[-1]
     log_probabilities[:, PADDING] = -torch.inf
@@ -132,8 +161,8 @@ def _done(search: _Search, limits: Int[Tensor, " b"]) -> Bool[Tensor, " b"]:
 
 
 def _keep(
-    search: _Search, state: DecodingState, alive: Int[Tensor, " b"], going: Bool[Tensor, " b"]
-) -> tuple[_Search, DecodingState, Int[Tensor, " kept"]]:
+    search: _Search, state: Memory, alive: Int[Tensor, " b"], going: Bool[Tensor, " b"]
+) -> tuple[_Search, Memory, Int[Tensor, " kept"]]:
     if bool(going.all()):
         return search, state, alive
     rows = going.nonzero()[:, 0]
