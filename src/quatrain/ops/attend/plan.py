@@ -29,8 +29,9 @@ Chosen = Literal["reference", "pooled", "separable", "factored", "fused"]
 Method = Literal["auto", "reference", "pooled", "separable", "factored", "fused"]
 
 SMALL = 2**16
-"""Pairs of a query and a key up to which the formula itself is as fast as blocks of queries: a
-sentence of 256 tokens. All heads of it are one matrix product, and the logits stay in the cache."""
+"""Pairs of a query and a key up to which the formula itself is taken: a sentence of 256 tokens. All
+heads of it are one matrix product, and the logits stay in the cache. Where exactly blocks of
+queries become faster has not been measured."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def _automatic(
     if best == "fused" and kernel == "sdpa":
         return best, "content terms alone are one dot product of biased queries and keys"
     if is_small(grid):
-        return "reference", "the pairs of queries and keys are so few that the formula is fastest"
+        return "reference", "the pairs of queries and keys are so few that the formula holds them all at once"
     if device not in ("cpu", "meta"):
         return "reference", "blocks of queries are cut for the cache of a CPU"
     return best, fitting[best]
