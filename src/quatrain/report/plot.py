@@ -27,6 +27,8 @@ INK = "#24292f"
 FAINT = "#8c959f"
 PAPER = "#fefefe"
 MARKERS = "osD^v"
+MOST_NAMES = 40
+"""The points beyond which no place is left for their names."""
 COLORS = ("#2f7ed8", "#e0762f", "#2a9d76", "#b45ac2", "#c9a227", "#d64550", "#4fb3bf", "#7d8590")
 
 _STYLE: dict[Any, Any] = {
@@ -52,7 +54,10 @@ _STYLE: dict[Any, Any] = {
 
 
 def accuracy_cost_svg(table: ReportTable) -> str:
-    """Metric against counted multiply-adds, error bars over seeds, a Pareto front per group."""
+    """Metric against counted multiply-adds, error bars over seeds, a Pareto front per group.
+
+    Each point has its name, unless there are too many to be read.
+    """
     rows = [row for row in table.rows if row.metrics and row.multiply_adds is not None]
     with _figure("accuracy-cost", (8.0, 5.0)) as figure:
         if not rows:
@@ -70,7 +75,8 @@ def accuracy_cost_svg(table: ReportTable) -> str:
         axes.set_ylabel(title_of(table.metric))
         axes.margins(0.12, 0.14)
         figure.legend(loc="outside upper left", ncols=4)
-        place_labels(figure, axes, points, *zip(*labels, strict=True))
+        if len(points) <= MOST_NAMES:
+            place_labels(figure, axes, points, *zip(*labels, strict=True))
         return _svg(figure, "accuracy-cost")
 
 
