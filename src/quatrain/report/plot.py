@@ -199,10 +199,13 @@ def _draw_cell(axes: Axes, at: tuple[int, int], text: str, row: ReportRow, fill:
     corner, sides = (x + inset, y + inset), (1 - 2 * inset, 1 - 2 * inset)
     axes.add_patch(Rectangle(corner, *sides, facecolor=COLORS[0], alpha=0.35 * fill, linewidth=0))
     axes.add_patch(Rectangle(corner, *sides, fill=False, edgecolor=color, linewidth=line))
-    axes.text(x + 0.46, y + 0.5, text, ha="right", va="center", fontsize=12)
+    middle = y + (0.36 if against else 0.5)
+    axes.text(x + 0.46, middle, text, ha="right", va="center", fontsize=12)
     if row.expected is not None:
-        said = f"({row.expected.bounds})" + (f" {AGAINST}" if against else "")
-        axes.text(x + 0.52, y + 0.5, said, ha="left", va="center", fontsize=9)
+        bounds = f"({row.expected.bounds})"
+        axes.text(x + 0.52, middle, bounds, ha="left", va="center", fontsize=9)
+    if against:
+        axes.text(x + 0.5, y + 0.76, AGAINST, ha="center", va="center", fontsize=9)
 
 
 def _frame_late(axes: Axes, curves: Sequence[Curve]) -> None:
