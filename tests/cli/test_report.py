@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from quatrain.cli.main import app
 from quatrain.cli.report import print_report
+from quatrain.report.matrix import MATRIX_LEGEND
 from quatrain.results import ResultStore
 from quatrain.specs import StudyError
 from quatrain.study import load_study, run_study
@@ -75,3 +76,13 @@ def test_a_narrow_terminal_shows_the_headline_metric_and_leaves_the_others_to_th
 @pytest.fixture
 def make_console():
     return lambda width: Console(file=io.StringIO(), width=width)
+
+
+def test_a_study_whose_groups_have_the_same_cells_shows_their_matrix(
+    write_study, command, tmp_path
+):
+    cells = "[cell(n, group=g, weight=w) for g, w in (('x', 1), ('y', 2)) for n in ('a', 'b')]"
+    run_study(write_study(cells), tmp_path / "out", command=command)
+    output = call(tmp_path / "out").output
+    assert MATRIX_LEGEND in " ".join(output.split())
+    assert (tmp_path / "out" / "report" / "matrix.svg").exists()

@@ -61,6 +61,33 @@ def test_the_paper_study_takes_two_steps_at_its_own_size_on_mini_data(label, sha
 
 
 @pytest.mark.slow
+def test_two_probes_are_judged_from_the_command_line_to_the_picture(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = (STUDIES / "probes.py").read_text()
+    recipe = "Recipe(steps=60, learning_rate=1.5e-2, warmup_steps=10, clip_norm=1.0)"
+    short = source.replace("heads=1)),", f"heads=1), recipe={recipe}),")
+    short = short.replace(
+        "from quatrain.tasks", "from quatrain.training import Recipe\nfrom quatrain.tasks"
+    )
+    # The file now says that E4 answers too: what comes out against it is a finding, no failure.
+    short = short.replace('"0000 0001 0100", CANNOT', '"0000 0001 0100", CAN')
+    assert short.count("CAN, ") > source.count("CAN, ")
+    (tmp_path / "short.py").write_text(short)
+    command = ["study", "run", "short.py", "--out", "out", "--seeds", "0"]
+    chosen = ["--cells", "saliency/0010", "--cells", "saliency/0001"]
+    placed = ["--workers", "1", "--threads", "1"]
+    ran = CliRunner().invoke(app, [*command, *chosen, *placed])
+    assert ran.exit_code == 0, ran.output
+    assert "1 of 2 cells are as expected" in ran.output
+    assert "against expectation: saliency, 0001" in " ".join(ran.output.split())
+    records = ResultStore(tmp_path / "out").all_records()
+    reached = {record.cell: record.metrics["accuracy"] for record in records}
+    assert reached["saliency/0010"] > 95
+    assert reached["saliency/0001"] < 25
+    assert "against" in (tmp_path / "out" / "report" / "matrix.svg").read_text()
+
+
+@pytest.mark.slow
 def test_a_small_study_runs_from_the_command_line_to_the_page(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     source = (STUDIES / "numerals_terms.py").read_text()

@@ -3,23 +3,35 @@ from pathlib import Path
 import pytest
 
 from quatrain.report.write import write_report
-from quatrain.results import ResultStore
+from quatrain.results import Manifest, ResultStore
+from quatrain.study import load_study
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = sorted(path.parent for path in (ROOT / "docs" / "results").glob("*/study.json"))
-MADE = ("report.md", "report.csv", "accuracy_cost.svg")
+MADE = ("report.md", "report.csv", "accuracy_cost.svg", "matrix.svg")
 
 
 @pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.name)
 def test_published_tables_and_figures_are_what_the_records_say(folder, tmp_path):
     write_report(ResultStore(folder), tmp_path)
-    differing = [
-        name
-        for name in MADE
-        if (folder / "report" / name).read_text() != (tmp_path / name).read_text()
-    ]
-    assert differing == []
+    published, made = (
+        {name: (at / name).read_text() for name in MADE if (at / name).exists()}
+        for at in (folder / "report", tmp_path)
+    )
+    assert published.keys() == made.keys()
+    assert [name for name, text in made.items() if published[name] != text] == []
 
 
-def test_the_default_study_is_published():
-    assert "numerals_terms" in {folder.name for folder in PUBLISHED}
+def test_the_default_study_and_the_probes_are_published():
+    assert {"numerals_terms", "probes"} <= {folder.name for folder in PUBLISHED}
+
+
+def test_the_published_probes_are_the_runs_that_the_study_wants_judged_by_what_it_expects():
+    study = load_study(ROOT / "studies" / "probes.py")
+    assert ResultStore(ROOT / "docs" / "results" / "probes").manifest() == study.manifest()
+
+
+def test_manifests_from_before_there_were_expectations_are_still_read():
+    text = (ROOT / "docs" / "results" / "numerals_terms" / "study.json").read_text()
+    assert "expected" not in text
+    assert Manifest.model_validate_json(text).cells[0].expected is None

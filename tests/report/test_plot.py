@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from quatrain.report.curves import Curve, learning_curves
 from quatrain.report.matrix import build_matrix
 from quatrain.report.plot import (
+    MOST_NAMES,
     accuracy_cost_svg,
     curves_svg,
     forest_svg,
@@ -35,6 +36,12 @@ def test_the_plot_names_cells_groups_and_the_unit(study):
         svg
     )
     assert "w/o" not in texts(svg)
+
+
+def test_more_points_than_can_be_named_have_no_names(study):
+    table = build_table(study)
+    many = tuple(replace(table.rows[0], cell=f"cell {number}") for number in range(MOST_NAMES + 1))
+    assert "cell 1" not in texts(accuracy_cost_svg(replace(table, rows=many)))
 
 
 def test_a_plot_is_the_same_bytes_twice_and_holds_no_date(study):
@@ -91,7 +98,7 @@ def test_the_matrix_says_in_words_what_is_expected_and_what_is_against_it(matrix
     matrix = build_matrix(build_table(load_runs(matrix_store)))
     shown = texts(matrix_svg(matrix))
     assert {"near", "far", "0001", "0010", "99.0", "40.0", "12.0", "–"} <= shown
-    assert {"(≥ 95)", "(≤ 25) against"} <= shown
+    assert {"(≥ 95)", "(≤ 25)", "against"} <= shown
     assert matrix_svg(matrix) == matrix_svg(matrix)
 
 

@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from quatrain.results import Failure, Manifest, ManifestCell, ManifestComparison, Record
+from quatrain.results import (
+    Expectation,
+    Failure,
+    Manifest,
+    ManifestCell,
+    ManifestComparison,
+    Record,
+)
 from quatrain.specs import StudyError
 
 FIELDS = {
@@ -98,3 +105,46 @@ def test_a_comparison_of_an_unknown_cell_is_refused_and_names_the_known_ones():
             cells=(cell("a"), cell("b"), cell("c", "cross")),
             comparisons=(ManifestComparison(left="a", right="c", group="self"),),
         )
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "bounds", "within", "outside"),
+    [
+        (95, None, "≥ 95", [95, 100], [94.9]),
+        (None, 25, "≤ 25", [0, 25], [25.1]),
+        (10.5, 20, "10.5 to 20", [10.5, 20], [10.4, 20.1]),
+    ],
+)
+def test_an_expectation_holds_its_bounds(low, high, bounds, within, outside):
+    expected = Expectation(low=low, high=high, because="so it must")
+    assert expected.bounds == bounds
+    assert all(expected.met_by(value) for value in within)
+    assert not any(expected.met_by(value) for value in outside)
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"because": "x"}, "Expectation is .*without bounds.*expected low, high or both"),
+        ({"low": 3, "high": 2, "because": "x"}, r"Expectation\.low is 3\.0, expected at most high"),
+        ({"low": 3, "because": " "}, r"Expectation\.because .* expected a reason"),
+        ({"low": 3}, r"Expectation\.because is .*missing"),
+        ({"low": math.nan, "because": "x"}, "a finite number"),
+        ({"least": 3, "because": "x"}, r"Expectation\.least"),
+    ],
+)
+def test_an_expectation_that_says_nothing_is_refused(fields, sentence):
+    with pytest.raises(StudyError, match=sentence):
+        Expectation(**fields)
+
+
+def test_an_expectation_survives_in_the_manifest():
+    cell = ManifestCell(
+        name="0010",
+        group="saliency",
+        spec_name="ProbeSpec",
+        identities={0: "ab" * 32},
+        expected=Expectation(low=95, because="it has E3"),
+    )
+    manifest = Manifest(title="t", question="q?", metric="accuracy", cells=(cell,))
+    assert Manifest.model_validate_json(manifest.to_json()) == manifest

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quatrain.specs import Spec, StudyError, identity
-from quatrain.study import Cell, Comparison, Study
+from quatrain.study import Cell, Comparison, Expectation, Study
 
 
 class Counting(Spec):
@@ -122,3 +122,11 @@ def test_the_manifest_has_every_seed_of_the_study_and_of_the_command_line(own, f
     assert manifest.cells[0].identities == {
         seed: identity(Counting(), seed) for seed in own | further
     }
+
+
+def test_what_is_expected_of_a_cell_goes_into_the_manifest_and_changes_no_run():
+    expected = Expectation(low=95, because="it has the term")
+    judged = Cell(name="a", group="one", spec=Counting(), expected=expected)
+    wanting = study(cells=[judged])
+    assert wanting.manifest().cells[0].expected == expected
+    assert wanting.select()[0].identity == study().select()[0].identity

@@ -27,6 +27,8 @@ INK = "#24292f"
 FAINT = "#8c959f"
 PAPER = "#fefefe"
 MARKERS = "osD^v"
+MOST_NAMES = 40
+"""The points beyond which no place is left for their names."""
 COLORS = ("#2f7ed8", "#e0762f", "#2a9d76", "#b45ac2", "#c9a227", "#d64550", "#4fb3bf", "#7d8590")
 
 _STYLE: dict[Any, Any] = {
@@ -52,7 +54,10 @@ _STYLE: dict[Any, Any] = {
 
 
 def accuracy_cost_svg(table: ReportTable) -> str:
-    """Metric against counted multiply-adds, error bars over seeds, a Pareto front per group."""
+    """Metric against counted multiply-adds, error bars over seeds, a Pareto front per group.
+
+    Each point has its name, unless there are too many to be read.
+    """
     rows = [row for row in table.rows if row.metrics and row.multiply_adds is not None]
     with _figure("accuracy-cost", (8.0, 5.0)) as figure:
         if not rows:
@@ -70,7 +75,8 @@ def accuracy_cost_svg(table: ReportTable) -> str:
         axes.set_ylabel(title_of(table.metric))
         axes.margins(0.12, 0.14)
         figure.legend(loc="outside upper left", ncols=4)
-        place_labels(figure, axes, points, *zip(*labels, strict=True))
+        if len(points) <= MOST_NAMES:
+            place_labels(figure, axes, points, *zip(*labels, strict=True))
         return _svg(figure, "accuracy-cost")
 
 
@@ -193,10 +199,13 @@ def _draw_cell(axes: Axes, at: tuple[int, int], text: str, row: ReportRow, fill:
     corner, sides = (x + inset, y + inset), (1 - 2 * inset, 1 - 2 * inset)
     axes.add_patch(Rectangle(corner, *sides, facecolor=COLORS[0], alpha=0.35 * fill, linewidth=0))
     axes.add_patch(Rectangle(corner, *sides, fill=False, edgecolor=color, linewidth=line))
-    axes.text(x + 0.46, y + 0.5, text, ha="right", va="center", fontsize=12)
+    middle = y + (0.36 if against else 0.5)
+    axes.text(x + 0.46, middle, text, ha="right", va="center", fontsize=12)
     if row.expected is not None:
-        said = f"({row.expected.bounds})" + (f" {AGAINST}" if against else "")
-        axes.text(x + 0.52, y + 0.5, said, ha="left", va="center", fontsize=9)
+        bounds = f"({row.expected.bounds})"
+        axes.text(x + 0.52, middle, bounds, ha="left", va="center", fontsize=9)
+    if against:
+        axes.text(x + 0.5, y + 0.76, AGAINST, ha="center", va="center", fontsize=9)
 
 
 def _frame_late(axes: Axes, curves: Sequence[Curve]) -> None:

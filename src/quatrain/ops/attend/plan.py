@@ -100,7 +100,7 @@ def _automatic(
     if best == "fused" and kernel == "sdpa":
         return best, "content terms alone are one dot product of biased queries and keys"
     if is_small(grid):
-        return "reference", "the pairs of queries and keys are so few that the formula holds them all at once"
+        return "reference", "the pairs of queries and keys are few enough for the formula"
     if device not in ("cpu", "meta"):
         return "reference", "blocks of queries are cut for the cache of a CPU"
     return best, fitting[best]
