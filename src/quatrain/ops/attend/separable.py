@@ -54,10 +54,11 @@ def _by_axis(
     mixed = weights @ value  # (b, h, v, x, e)
     scores = by_row
     if totals.shape[2] > 1:  # rows of keys differ in more than their place
-        totals = totals.mT[..., None, :]
-        filled = totals > -torch.inf
-        rows = filled if rows is None else rows & filled
+        totals = totals.mT.contiguous()[..., None, :]
         scores = by_row + totals
+        if columns is not None:  # else no row of keys is empty
+            filled = totals > -torch.inf
+            rows = filled if rows is None else rows & filled
     weights = softmax_over(scores, rows)
     return (weights @ mixed.transpose(2, 3)).transpose(2, 3).flatten(2, 3)
 

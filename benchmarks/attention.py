@@ -1,0 +1,197 @@
+"""Attention on maps: every term set, beside the dense computation and beside torch's kernel.
+
+    python -m benchmarks.attention --maps 64x64
+    python -m benchmarks.attention --maps 50x84/25x42,96x96 --terms 0011,1111 --rounds 9 --json
+
+The operator alone: position tables are included, projections are not. 256 channels, 8 heads,
+float32, batch 1; "50x84/25x42" is a map of queries and the map of its keys. Ours is the method
+that `plan` chooses. Dense lays out the position logits of every pair as bx + by, adds the content
+logits, takes the softmax and multiplies with the values. SDPA is
+`torch.nn.functional.scaled_dot_product_attention` of the same queries, keys and values without
+any position: the floor for content terms.
+
+"forward" is without gradients, "training" is forward and backward, with gradients to every
+operand. Memory is the peak above the operands in a fresh process. Where a map has more than
+25 million pairs, the memory of dense is that of one head times 8, and above 100 million pairs
+dense is not timed: a dash.
+"""
+
+import math
+import statistics
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+from benchmarks.alternation import alternate, median_ratio
+from benchmarks.outcome import Outcome, Row, arguments, tell
+from quatrain.cost import peak_memory
+from quatrain.ops.attend import attend, plan
+from quatrain.ops.positions import Grid
+from quatrain.ops.support import Support
+from quatrain.ops.terms import Operands, content_asks, key_logits, position_asks, position_tables
+from quatrain.specs import ALL_TERM_SETS, Term
+
+Way = Literal["ours", "dense", "sdpa"]
+MAPS = "50x84/25x42,50x84,64x64,96x96,100x168"
+CHANNELS, HEADS = 256, 8
+MOST_PAIRS_AT_ONCE, MOST_PAIRS_TIMED = 25e6, 100e6
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def grid_of(name: str) -> Grid:
+    """The grid that "50x84/25x42" names; keys lie on every so many rows and columns.
+
+    Example:
+        >>> grid_of("50x84/25x42").key_stride
+        2
+    """
+    queries, _, keys = name.partition("/")
+    sizes = [tuple(map(int, part.split("x"))) for part in (queries, keys or queries)]
+    return Grid(sizes[0], sizes[1], -(-sizes[0][0] // sizes[1][0]))
+
+
+def prepare(
+    way: Way,
+    terms: str,
+    name: str,
+    training: bool,
+    heads: int = HEADS,
+    device: str = "cpu",
+    dtype: str = "float32",
+) -> Callable[[], object]:
+    """One pass by one `way`, ready to be called."""
+    chosen, grid = Term.parse(terms), grid_of(name)
+    made = operands(Term.parse("1000") if way == "sdpa" else chosen, grid, heads, device, dtype)
+    leaves = [x for x in (*vars(made).values(), *made.relative) if isinstance(x, Tensor)]
+    ways: dict[Way, Callable[[], Tensor]] = {
+        "ours": lambda: attend(chosen, made, grid, Support()),
+        "dense": lambda: dense(chosen, made, grid),
+        "sdpa": lambda: scaled_dot_product_attention(made.query, made.key, made.value, scale=1.0),
+    }
+    forward = ways[way]
+
+    def call() -> None:
+        if training:
+            output = forward()
+            torch.autograd.grad(output, leaves, torch.ones_like(output))
+        else:
+            with torch.no_grad():
+                forward()
+        if device != "cpu":
+            torch.cuda.synchronize()
+
+    return call
+
+
+def operands(terms: Term, grid: Grid, heads: int, device: str, dtype: str) -> Operands:
+    """Random operands, of those that `terms` need, with logits of about the size of 1."""
+    torch.manual_seed(0)
+    width = CHANNELS // HEADS
+    queries, keys = math.prod(grid.queries), math.prod(grid.keys)
+
+    def leaf(*shape: int, scale: float = 1.0) -> Tensor:
+        made = torch.randn(*shape, device=device, dtype=DTYPES[dtype]) * scale
+        return made.requires_grad_()
+
+    axes = range(grid.ndim) if terms.use_position else ()
+    return Operands(
+        value=leaf(1, heads, keys, width),
+        query=leaf(1, heads, queries, width, scale=width**-0.5) if terms.use_query else None,
+        key=leaf(1, heads, keys, width) if terms.use_content else None,
+        key_bias=leaf(heads, width, scale=width**-0.5) if Term.KEY in terms else None,
+        position_bias=leaf(heads, width, scale=width**-0.5) if Term.POSITION in terms else None,
+        relative=tuple(leaf(heads, len(grid.offset_range(axis)), width) for axis in axes),
+    )
+
+
+def dense(terms: Term, made: Operands, grid: Grid) -> Tensor:
+    """Attention as it is usually written: a logit for every pair and head, whatever the terms."""
+    asks, places = content_asks(terms, made), position_asks(terms, made)
+    scores = made.value.new_zeros(1, 1, 1, 1)
+    if Term.QUERY_KEY in terms and asks is not None and made.key is not None:
+        scores = asks @ made.key.mT
+    elif Term.KEY in terms:
+        scores = key_logits(terms, made)[:, :, None]
+    if places is not None:
+        rows, columns = position_tables(places, made, grid)
+        scores = scores + (rows[..., :, None] + columns[..., None, :]).flatten(-2)
+    heads, keys = made.value.shape[1:3]
+    weights = scores.expand(1, heads, math.prod(grid.queries), keys).softmax(-1)
+    return weights @ made.value
+
+
+def measure(
+    maps: str, terms: str, rounds: int, device: str = "cpu", dtype: str = "float32"
+) -> Outcome:
+    """A row for each map and term set: both passes, as multiples of dense and of SDPA."""
+    chosen = terms.split(",") if terms else [str(each) for each in ALL_TERM_SETS]
+    rows = [
+        _row(name, each, rounds, device, dtype) for name in maps.split(",") for each in chosen
+    ]
+    return Outcome.here("attention", rounds=rounds, rows=rows, device=device)
+
+
+def _row(name: str, terms: str, rounds: int, device: str, dtype: str) -> Row:
+    grid = grid_of(name)
+    row: Row = {
+        "map": name,
+        "terms": terms,
+        "method": plan(Term.parse(terms), grid, device=torch.device(device).type).method,
+    }
+    for training in (False, True):
+        shape = {"terms": terms, "name": name, "training": training}
+        where = {"device": device, "dtype": dtype}
+        row |= _times(shape | where, grid, rounds) | _memory(shape | where, grid, device)
+    return row
+
+
+def _times(arguments: dict, grid: Grid, rounds: int) -> Row:
+    timed = _pairs(grid) <= MOST_PAIRS_TIMED
+    ways: list[Way] = ["ours", "dense", "sdpa"] if timed else ["ours", "sdpa"]
+    calls = {way: prepare(way, **arguments) for way in ways}
+    seconds = alternate(calls, rounds=rounds, warmup=1)
+    part = _part(arguments["training"])
+    return {
+        f"{part} time / dense": median_ratio(seconds["ours"], seconds["dense"]) if timed else "-",
+        f"{part} time / SDPA": median_ratio(seconds["ours"], seconds["sdpa"]),
+        f"{part} ms": 1e3 * statistics.median(seconds["ours"]),
+    }
+
+
+def _memory(arguments: dict, grid: Grid, device: str) -> Row:
+    few = _pairs(grid) > MOST_PAIRS_AT_ONCE
+    heads: dict[Way, int] = {"ours": HEADS, "dense": 1 if few else HEADS, "sdpa": HEADS}
+    peaks = {
+        way: peak_memory(
+            "benchmarks.attention:prepare",
+            {"way": way, "heads": count, **arguments},
+            device=device,
+        )
+        * (HEADS // count)
+        for way, count in heads.items()
+    }
+    part = _part(arguments["training"])
+    return {
+        f"{part} memory / dense": peaks["ours"] / peaks["dense"],
+        f"{part} memory / SDPA": peaks["ours"] / peaks["sdpa"],
+        f"{part} MiB": peaks["ours"] / 2**20,
+    }
+
+
+def _part(training: bool) -> str:
+    return "training" if training else "forward"
+
+
+def _pairs(grid: Grid) -> int:
+    return math.prod(grid.queries) * math.prod(grid.keys)
+
+
+if __name__ == "__main__":
+    given = arguments(__doc__, rounds=5, maps=MAPS, terms="", device="cpu", dtype="float32")
+    tell(
+        measure(given.maps, given.terms, given.rounds, given.device, given.dtype),
+        as_json=given.json,
+    )
