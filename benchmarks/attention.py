@@ -16,6 +16,7 @@ operand. Memory is the peak above the operands in a fresh process. Where a map h
 dense is not timed: a dash.
 """
 
+import functools
 import math
 import statistics
 from collections.abc import Callable
@@ -126,63 +127,49 @@ def dense(terms: Term, made: Operands, grid: Grid) -> Tensor:
 def measure(
     maps: str, terms: str, rounds: int, device: str = "cpu", dtype: str = "float32"
 ) -> Outcome:
-    """A row for each map and term set: both passes, as multiples of dense and of SDPA."""
+    """A row for each map, term set and pass: ours as a multiple of dense and of SDPA."""
     chosen = terms.split(",") if terms else [str(each) for each in ALL_TERM_SETS]
     rows = [
-        _row(name, each, rounds, device, dtype) for name in maps.split(",") for each in chosen
+        _row(name, each, training, rounds, device, dtype)
+        for name in maps.split(",")
+        for each in chosen
+        for training in (False, True)
     ]
     return Outcome.here("attention", rounds=rounds, rows=rows, device=device)
 
 
-def _row(name: str, terms: str, rounds: int, device: str, dtype: str) -> Row:
+def _row(name: str, terms: str, training: bool, rounds: int, device: str, dtype: str) -> Row:
     grid = grid_of(name)
-    row: Row = {
-        "map": name,
-        "terms": terms,
-        "method": plan(Term.parse(terms), grid, device=torch.device(device).type).method,
-    }
-    for training in (False, True):
-        shape = {"terms": terms, "name": name, "training": training}
-        where = {"device": device, "dtype": dtype}
-        row |= _times(shape | where, grid, rounds) | _memory(shape | where, grid, device)
-    return row
-
-
-def _times(arguments: dict, grid: Grid, rounds: int) -> Row:
+    method = plan(Term.parse(terms), grid, device=torch.device(device).type).method
+    asked = {"name": name, "training": training, "device": device, "dtype": dtype}
     timed = _pairs(grid) <= MOST_PAIRS_TIMED
     ways: list[Way] = ["ours", "dense", "sdpa"] if timed else ["ours", "sdpa"]
-    calls = {way: prepare(way, **arguments) for way in ways}
-    seconds = alternate(calls, rounds=rounds, warmup=1)
-    part = _part(arguments["training"])
+    seconds = alternate(
+        {way: prepare(way, terms, **asked) for way in ways}, rounds=rounds, warmup=1
+    )
+    ours, few = seconds["ours"], _pairs(grid) > MOST_PAIRS_AT_ONCE
+    memory = _memory("ours", terms=terms, **asked)
+    dense_memory = _memory("dense", terms=terms, heads=1 if few else HEADS, **asked)
     return {
-        f"{part} time / dense": median_ratio(seconds["ours"], seconds["dense"]) if timed else "-",
-        f"{part} time / SDPA": median_ratio(seconds["ours"], seconds["sdpa"]),
-        f"{part} ms": 1e3 * statistics.median(seconds["ours"]),
+        "map": name,
+        "terms": terms,
+        "pass": "training" if training else "forward",
+        "method": method,
+        "time / dense": median_ratio(ours, seconds["dense"]) if timed else "-",
+        "time / SDPA": median_ratio(ours, seconds["sdpa"]),
+        "memory / dense": memory / dense_memory,
+        "memory / SDPA": memory / _memory("sdpa", terms="1000", **asked),
+        "ms": 1e3 * statistics.median(ours),
+        "MiB": memory / 2**20,
     }
 
 
-def _memory(arguments: dict, grid: Grid, device: str) -> Row:
-    few = _pairs(grid) > MOST_PAIRS_AT_ONCE
-    heads: dict[Way, int] = {"ours": HEADS, "dense": 1 if few else HEADS, "sdpa": HEADS}
-    peaks = {
-        way: peak_memory(
-            "benchmarks.attention:prepare",
-            {"way": way, "heads": count, **arguments},
-            device=device,
-        )
-        * (HEADS // count)
-        for way, count in heads.items()
-    }
-    part = _part(arguments["training"])
-    return {
-        f"{part} memory / dense": peaks["ours"] / peaks["dense"],
-        f"{part} memory / SDPA": peaks["ours"] / peaks["sdpa"],
-        f"{part} MiB": peaks["ours"] / 2**20,
-    }
-
-
-def _part(training: bool) -> str:
-    return "training" if training else "forward"
+@functools.cache
+def _memory(way: Way, *, heads: int = HEADS, **asked: str | bool) -> int:
+    """Bytes at the peak, for all heads."""
+    named = {"way": way, "heads": heads, **asked}
+    peak = peak_memory("benchmarks.attention:prepare", named, device=str(asked["device"]))
+    return peak * (HEADS // heads)
 
 
 def _pairs(grid: Grid) -> int:

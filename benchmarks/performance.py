@@ -1,18 +1,27 @@
 """Make docs/performance.md from what the benchmarks left in docs/results/benchmarks.
 
-python -m benchmarks.mixers --json > docs/results/benchmarks/mixers.json
-python -m benchmarks.performance
+    python -m benchmarks.mixers --json > docs/results/benchmarks/mixers.json
+    python -m benchmarks.performance
+    python -m benchmarks.performance --check new.json
+
+With --check nothing is written: the ratios of a new outcome are held against those that are
+published, and the exit status is 1 if one is more than a quarter worse. Times are not compared.
 """
 
+import argparse
 import importlib
+import itertools
+import sys
 from pathlib import Path
 
-from benchmarks.outcome import Outcome
+from benchmarks.outcome import Outcome, Row
+from benchmarks.plots import PLOTS
 from quatrain.results import write_atomically
 
 DOCS = Path(__file__).parents[1] / "docs"
 OUTCOMES = DOCS / "results" / "benchmarks"
 PAGE = DOCS / "performance.md"
+WORSE = 1.25
 
 _INTRODUCTION = """# Performance
 
@@ -23,24 +32,77 @@ numbers hold for the machine named. A GPU was used only where a table names one.
 """
 
 
-def page() -> str:
-    """The whole page: a section for each outcome, with its benchmark's own words."""
-    return "\n".join([_INTRODUCTION, *map(_section, sorted(OUTCOMES.glob("*.json")))])
+def page(outcomes: list[Outcome]) -> str:
+    """The whole page: a section for each benchmark, in its own words."""
+    by_name = itertools.groupby(outcomes, key=lambda outcome: outcome.benchmark)
+    return "\n".join([_INTRODUCTION, *(_section(name, list(of)) for name, of in by_name)])
 
 
-def _section(path: Path) -> str:
-    outcome = Outcome.from_json(path.read_text(encoding="utf-8"))
-    described = importlib.import_module(f"benchmarks.{outcome.benchmark}").__doc__ or ""
+def published() -> list[Outcome]:
+    """The outcomes in the docs, those of one benchmark together."""
+    paths = sorted(OUTCOMES.glob("*.json"))
+    outcomes = [Outcome.from_json(path.read_text(encoding="utf-8")) for path in paths]
+    return sorted(outcomes, key=lambda outcome: outcome.benchmark)
+
+
+def _section(name: str, outcomes: list[Outcome]) -> str:
+    described = importlib.import_module(f"benchmarks.{name}").__doc__ or ""
     title, *paragraphs = described.strip().split("\n\n")
     prose = [text for text in paragraphs if not text.startswith("    ")]
-    parts = [
-        f"## {title.rstrip('.')}",
-        *prose,
-        f"`python -m benchmarks.{outcome.benchmark}`: {outcome.where}.",
-        outcome.markdown(),
-    ]
+    parts = [f"## {title.rstrip('.')}", *prose]
+    parts += [f"![{text}](results/benchmarks/{file})" for file, text, _ in PLOTS.get(name, [])]
+    for outcome in outcomes:
+        parts += [f"`python -m benchmarks.{name}`: {outcome.where}.", outcome.markdown()]
     return "\n\n".join(parts) + "\n"
 
 
+def drawings(outcomes: list[Outcome]) -> dict[Path, str]:
+    """The plots of all benchmarks that have any, by their files."""
+    drawn = {}
+    for name, plots in PLOTS.items():
+        rows = [row for each in outcomes if each.benchmark == name for row in each.rows]
+        drawn |= {OUTCOMES / file: draw(rows) for file, _, draw in plots if rows}
+    return drawn
+
+
+def worse(new: Outcome, old: list[Outcome]) -> list[str]:
+    """A line for each ratio of `new` that is more than a quarter above the published one."""
+    before = {_case(row): row for outcome in old for row in outcome.rows}
+    found = []
+    for row in new.rows:
+        known = before.get(_case(row), {})
+        for name, value in row.items():
+            is_ratio = "ratio" in name or "/ dense" in name or "/ SDPA" in name
+            if not is_ratio or isinstance(value, str) or not isinstance(known.get(name), float):
+                continue
+            if value > WORSE * float(known[name]):
+                case = " ".join(_case(row))
+                found.append(f"{case}: {name} is {value:.3g}, published {known[name]:.3g}")
+    return found
+
+
+def _case(row: Row) -> tuple[str, ...]:
+    return tuple(value for value in row.values() if isinstance(value, str) and value != "-")
+
+
+def main() -> None:
+    """Write the page and its plots, or check a new outcome."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--check", type=Path, help="the JSON of a new outcome")
+    given = parser.parse_args()
+    outcomes = published()
+    if given.check is None:
+        for path, drawn in drawings(outcomes).items():
+            write_atomically(path, drawn)
+        write_atomically(PAGE, page(outcomes))
+        return
+    new = Outcome.from_json(given.check.read_text(encoding="utf-8"))
+    found = worse(new, [each for each in outcomes if each.benchmark == new.benchmark])
+    print("\n".join(found) or f"all ratios within {WORSE} times the published ones")
+    sys.exit(1 if found else 0)
+
+
 if __name__ == "__main__":
-    write_atomically(PAGE, page())
+    main()

@@ -1,8 +1,12 @@
 import pytest
 import torch
-from benchmarks import mixers, performance, translator
+from benchmarks import attention, mixers, performance, plots, sequences, steps, translator
 from benchmarks.outcome import Outcome
 from benchmarks.plain_transformer import PlainTransformer
+
+from quatrain.ops.attend import attend
+from quatrain.ops.support import Support
+from quatrain.specs import Term
 
 
 @pytest.mark.slow
@@ -60,8 +64,63 @@ def test_an_outcome_is_read_back_and_set_as_a_table():
     assert outcome.text().endswith("3 rounds\ncase  ratio   ms\na     0.0912  1,234")
 
 
+@pytest.mark.parametrize("terms", ["0000", "0010", "0011", "0110", "1000", "1111"])
+@pytest.mark.parametrize("name", ["4x6", "5x4/3x2"])
+def test_the_dense_attention_of_the_benchmark_is_the_same_attention(terms, name):
+    grid, chosen = attention.grid_of(name), Term.parse(terms)
+    made = attention.operands(chosen, grid, heads=2, device="cpu", dtype="float32")
+    expected = attend(chosen, made, grid, Support(), "reference")
+    torch.testing.assert_close(attention.dense(chosen, made, grid), expected)
+
+
+def test_the_attention_benchmark_holds_ours_against_dense_and_torchs_kernel(monkeypatch):
+    monkeypatch.setattr(attention, "peak_memory", lambda *_, **__: 2)  # it has tests of its own
+    attention._memory.cache_clear()
+    monkeypatch.setattr(attention, "MOST_PAIRS_TIMED", 24 * 24)
+    found = attention.measure("4x6,5x5", "0011,1111", rounds=1)
+    assert [(row["map"], row["terms"], row["pass"]) for row in found.rows] == [
+        (name, terms, part)
+        for name in ("4x6", "5x5")
+        for terms in ("0011", "1111")
+        for part in ("forward", "training")
+    ]
+    assert all((row["time / dense"] == "-") == (row["map"] == "5x5") for row in found.rows)
+    assert all(row["time / SDPA"] > 0 and row["memory / dense"] == 1 for row in found.rows)
+    assert plots.time_svg(found.rows).count("</svg>") == 1
+    attention._memory.cache_clear()
+
+
+def test_a_ratio_a_quarter_above_the_published_one_is_told_and_a_longer_time_is_not():
+    def outcome(ratio, ms):
+        rows = [{"terms": "0011", "time / dense": ratio, "ms": ms}]
+        return Outcome.here("attention", rounds=1, rows=rows)
+
+    assert performance.worse(outcome(0.12, 900.0), [outcome(0.1, 1.0)]) == []
+    assert performance.worse(outcome(0.13, 1.0), [outcome(0.1, 1.0)]) == [
+        "0011: time / dense is 0.13, published 0.1"
+    ]
+
+
 def test_the_page_on_performance_is_what_the_outcomes_say():
-    assert performance.PAGE.read_text() == performance.page()
+    outcomes = performance.published()
+    assert performance.PAGE.read_text() == performance.page(outcomes)
+    for path, drawn in performance.drawings(outcomes).items():
+        assert path.read_text() == drawn
+
+
+def test_the_sequences_benchmark_tells_how_memory_and_time_grow(monkeypatch):
+    monkeypatch.setattr(sequences, "peak_memory", lambda _, asked: 2**20 * asked["length"])
+    found = sequences.measure("0010,1111", [8, 16, 32], rounds=1)
+    assert [(row["terms"], row["order"]) for row in found.rows] == [
+        (terms, order) for terms in ("0010", "1111") for order in ("both ways", "causal")
+    ]
+    assert all(row["MiB at 32"] == 32 and row["memory growth"] == 2 for row in found.rows)
+    assert all(row["time growth"] > 0 for row in found.rows)
+
+
+def test_the_steps_benchmark_asks_at_both_positions():
+    found = steps.measure(early=2, late=6, rounds=1)
+    assert all(row["ms at 2"] > 0 and row["ms at 6"] > 0 for row in found.rows)
 
 
 @pytest.mark.parametrize("sizes", [[7], [4, 5]])

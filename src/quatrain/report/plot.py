@@ -59,9 +59,9 @@ def accuracy_cost_svg(table: ReportTable) -> str:
     Each point has its name, unless there are too many to be read.
     """
     rows = [row for row in table.rows if row.metrics and row.multiply_adds is not None]
-    with _figure("accuracy-cost", (8.0, 5.0)) as figure:
+    with open_figure("accuracy-cost", (8.0, 5.0)) as figure:
         if not rows:
-            return _svg(_say(figure, "No finished run with counted cost yet"), "accuracy-cost")
+            return to_svg(_say(figure, "No finished run with counted cost yet"), "accuracy-cost")
         axes = figure.subplots()
         size, unit = scale_of([row.multiply_adds for row in rows], MULTIPLY_ADDS)
         labels: list[tuple[str, str]] = []
@@ -77,7 +77,7 @@ def accuracy_cost_svg(table: ReportTable) -> str:
         figure.legend(loc="outside upper left", ncols=4)
         if len(points) <= MOST_NAMES:
             place_labels(figure, axes, points, *zip(*labels, strict=True))
-        return _svg(figure, "accuracy-cost")
+        return to_svg(figure, "accuracy-cost")
 
 
 def curves_svg(curves: Sequence[Curve], name: str) -> str:
@@ -85,9 +85,9 @@ def curves_svg(curves: Sequence[Curve], name: str) -> str:
     chosen = [curve for curve in curves if curve.name == name]
     groups = list(dict.fromkeys(curve.group for curve in chosen))
     salt = f"curves-{name}"
-    with _figure(salt, (8.0, 3.4 * max(1, len(groups)))) as figure:
+    with open_figure(salt, (8.0, 3.4 * max(1, len(groups)))) as figure:
         if not chosen:
-            return _svg(_say(figure, f"No log of {title_of(name)} yet"), salt)
+            return to_svg(_say(figure, f"No log of {title_of(name)} yet"), salt)
         panels = figure.subplots(len(groups), 1, squeeze=False, sharex=True)[:, 0]
         for axes, group in zip(panels, groups, strict=True):
             members = [curve for curve in chosen if curve.group == group]
@@ -103,7 +103,7 @@ def curves_svg(curves: Sequence[Curve], name: str) -> str:
             axes.set_ylabel(title_of(name))
             axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
         panels[-1].set_xlabel("step")
-        return _svg(figure, salt)
+        return to_svg(figure, salt)
 
 
 def forest_svg(table: DifferenceTable) -> str:
@@ -116,9 +116,9 @@ def forest_svg(table: DifferenceTable) -> str:
         for row in table.rows
         if row.summary
     ]
-    with _figure("forest", (8.0, 0.9 + 0.42 * max(1, len(shown)))) as figure:
+    with open_figure("forest", (8.0, 0.9 + 0.42 * max(1, len(shown)))) as figure:
         if not shown:
-            return _svg(_say(figure, "No difference to show yet"), "forest")
+            return to_svg(_say(figure, "No difference to show yet"), "forest")
         axes = figure.subplots()
         axes.axvline(0, color=INK, linewidth=1)
         for height, (_, summary, published) in enumerate(shown):
@@ -132,7 +132,7 @@ def forest_svg(table: DifferenceTable) -> str:
         axes.set_ylim(len(shown) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
         axes.set_xlabel(f"difference in {title_of(table.metric)}, 95 % interval")
-        return _svg(figure, "forest")
+        return to_svg(figure, "forest")
 
 
 def matrix_svg(matrix: Matrix) -> str:
@@ -141,7 +141,7 @@ def matrix_svg(matrix: Matrix) -> str:
     The fill grows with the metric; a cell against expectation has a thick frame and says so.
     """
     height, width = len(matrix.cells), len(matrix.groups)
-    with _figure("matrix", (1.9 + 1.25 * width, 0.6 + 0.46 * height)) as figure:
+    with open_figure("matrix", (1.9 + 1.25 * width, 0.6 + 0.46 * height)) as figure:
         axes = figure.subplots()
         values = [s.mean for row in matrix.rows.values() if (s := row.metrics.get(matrix.metric))]
         low, high = min(values, default=0.0), max(values, default=1.0)
@@ -158,7 +158,7 @@ def matrix_svg(matrix: Matrix) -> str:
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
         axes.set_xlabel(f"{title_of(matrix.metric)}, measured; in brackets: expected")
-        return _svg(figure, "matrix")
+        return to_svg(figure, "matrix")
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -229,12 +229,14 @@ def _say(figure: Figure, text: str) -> Figure:
 
 
 @contextmanager
-def _figure(salt: str, size: tuple[float, float]) -> Generator[Figure]:
+def open_figure(salt: str, size: tuple[float, float]) -> Generator[Figure]:
+    """An empty figure of this size in inches, in our style; `salt` names what is drawn in it."""
     with mpl.rc_context({**_STYLE, "svg.hashsalt": salt}):
         yield Figure(figsize=size, layout="constrained")
 
 
-def _svg(figure: Figure, label: str) -> str:
+def to_svg(figure: Figure, label: str) -> str:
+    """The figure as SVG text titled `label`."""
     text = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     FigureCanvasSVG(figure).print_svg(text, metadata={**nothing, "Title": label})

@@ -1,0 +1,68 @@
+"""Plots for docs/performance.md, drawn from the rows of a benchmark's outcomes."""
+
+from collections.abc import Callable, Sequence
+
+from matplotlib.axes import Axes
+
+from benchmarks.outcome import Row
+from quatrain.report.plot import COLORS, open_figure, to_svg
+
+DRAWN = ("0010", "0011", "0110", "1000", "1111")
+"""One term set for each method; 1000 is torch's own kernel."""
+
+
+def time_svg(rows: Sequence[Row]) -> str:
+    """Milliseconds against positions, ours and dense, a panel for each pass."""
+    return _against_size(rows, "ms", "time / dense", "attention-time")
+
+
+def memory_svg(rows: Sequence[Row]) -> str:
+    """Peak memory against positions, ours and dense, a panel for each pass."""
+    return _against_size(rows, "MiB", "memory / dense", "attention-memory")
+
+
+def _against_size(rows: Sequence[Row], unit: str, ratio: str, label: str) -> str:
+    squares = [row for row in rows if "/" not in str(row["map"])]
+    with open_figure(label, (8.0, 4.2)) as figure:
+        panels = figure.subplots(1, 2, sharey=True)
+        for axes, part in zip(panels, ("forward", "training"), strict=True):
+            shown = [row for row in squares if row["pass"] == part]
+            for number, terms in enumerate(DRAWN):
+                members = [row for row in shown if row["terms"] == terms]
+                ours = [(_positions(row), float(row[unit])) for row in members]
+                dense = [
+                    (_positions(row), float(row[unit]) / row[ratio])
+                    for row in members
+                    if isinstance(row[ratio], float)
+                ]
+                _draw(axes, ours, COLORS[number], "o-", label=terms)
+                _draw(axes, dense, COLORS[number], "s:", label="")
+            axes.set_xscale("log")
+            axes.set_yscale("log")
+            axes.set_title(part, loc="left", fontsize=11)
+            axes.set_xlabel("positions of the map")
+        panels[0].set_ylabel(unit)
+        panels[0].plot([], [], "s:", color="#8c959f", label="dense")
+        figure.legend(loc="outside upper left", ncols=6)
+        return to_svg(figure, label)
+
+
+def _draw(axes: Axes, points: list[tuple[int, float]], color: str, style: str, label: str) -> None:
+    if not points:
+        return
+    sizes, values = zip(*sorted(points), strict=True)
+    axes.plot(sizes, values, style, color=color, markersize=4, label=label or None)
+
+
+def _positions(row: Row) -> int:
+    height, width = map(int, str(row["map"]).split("x"))
+    return height * width
+
+
+PLOTS: dict[str, list[tuple[str, str, Callable[[Sequence[Row]], str]]]] = {
+    "attention": [
+        ("attention_time.svg", "Time against the size of the map, ours and dense", time_svg),
+        ("attention_memory.svg", "Memory against the size of the map, ours and dense", memory_svg),
+    ]
+}
+"""For each benchmark: the file, what it shows, and the function that draws it."""

@@ -1,0 +1,87 @@
+"""Attention on long sequences: how time and memory grow with the length, for every term set.
+
+    python -m benchmarks.sequences
+    python -m benchmarks.sequences --terms 0010,1111 --rounds 3 --json
+
+Forward and backward of the operator alone, in float32: 64 channels, 2 heads, batch 1, queries and
+keys of the same length, by the method that `plan` chooses. Memory is the peak above the operands
+in a fresh process. Growth is from the second longest to the longest, twice as long: 2 is linear,
+4 is quadratic.
+"""
+
+import statistics
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from benchmarks.alternation import alternate, median_ratio
+from benchmarks.outcome import Outcome, Row, arguments, tell
+from quatrain.cost import peak_memory
+from quatrain.ops.attend import attend, plan
+from quatrain.ops.positions import Grid
+from quatrain.ops.support import Structure, Support
+from quatrain.ops.terms import Operands
+from quatrain.specs import ALL_TERM_SETS, Term
+
+LENGTHS = [4096, 8192, 16384]
+HEADS, WIDTH = 2, 32
+
+
+def prepare(terms: str, length: int, causal: bool) -> Callable[[], object]:
+    """One forward and backward pass, ready to be called."""
+    torch.manual_seed(0)
+    chosen, grid = Term.parse(terms), Grid((length,), (length,))
+
+    def leaf(*shape: int) -> Tensor:
+        return (torch.randn(*shape) * WIDTH**-0.5).requires_grad_()
+
+    made = Operands(
+        value=leaf(1, HEADS, length, WIDTH),
+        query=leaf(1, HEADS, length, WIDTH) if chosen.use_query else None,
+        key=leaf(1, HEADS, length, WIDTH) if chosen.use_content else None,
+        key_bias=leaf(HEADS, WIDTH) if Term.KEY in chosen else None,
+        position_bias=leaf(HEADS, WIDTH) if Term.POSITION in chosen else None,
+        relative=(leaf(HEADS, 2 * length - 1, WIDTH),) if chosen.use_position else (),
+    )
+    leaves = [x for x in (*vars(made).values(), *made.relative) if isinstance(x, Tensor)]
+
+    def call() -> None:
+        output = attend(chosen, made, grid, Support(causal=causal))
+        torch.autograd.grad(output, leaves, torch.ones_like(output))
+
+    return call
+
+
+def measure(terms: str, lengths: list[int], rounds: int) -> Outcome:
+    """A row for each term set and order."""
+    chosen = terms.split(",") if terms else [str(each) for each in ALL_TERM_SETS]
+    rows = [_row(each, lengths, causal, rounds) for each in chosen for causal in (False, True)]
+    return Outcome.here("sequences", rounds=rounds, rows=rows)
+
+
+def _row(terms: str, lengths: list[int], causal: bool, rounds: int) -> Row:
+    *_, half, longest = lengths
+    grid, structure = Grid((longest,), (longest,)), Structure(causal)
+    bytes_at = {
+        length: peak_memory(
+            "benchmarks.sequences:prepare", {"terms": terms, "length": length, "causal": causal}
+        )
+        for length in lengths
+    }
+    calls = {str(length): prepare(terms, length, causal) for length in (half, longest)}
+    seconds = alternate(calls, rounds=rounds, warmup=1)
+    return {
+        "terms": terms,
+        "order": "causal" if causal else "both ways",
+        "method": plan(Term.parse(terms), grid, structure).method,
+        **{f"MiB at {length:,}": size / 2**20 for length, size in bytes_at.items()},
+        "memory growth": bytes_at[longest] / bytes_at[half],
+        f"ms at {longest:,}": 1e3 * statistics.median(seconds[str(longest)]),
+        "time growth": median_ratio(seconds[str(longest)], seconds[str(half)]),
+    }
+
+
+if __name__ == "__main__":
+    given = arguments(__doc__, rounds=1, terms="")
+    tell(measure(given.terms, LENGTHS, given.rounds), as_json=given.json)
