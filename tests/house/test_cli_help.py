@@ -21,6 +21,7 @@ COMMANDS = dict(commands(typer.main.get_command(app)))
 def test_the_commands_are_the_ones_we_know():
     assert sorted(COMMANDS) == [
         "quatrain cost paper",
+        "quatrain plan",
         "quatrain report",
         "quatrain study measure",
         "quatrain study plan",

@@ -1,12 +1,21 @@
+import contextlib
+import itertools
+from dataclasses import replace
+from typing import get_args
+
+import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.flop_counter import FlopCounterMode
 
-from laws import grids
+from laws import Case, grids, operands
 from quatrain.ops import counts
+from quatrain.ops.attend import Chosen, attend, blocked, opaque, plan
 from quatrain.ops.attend.blocks import LONGEST
 from quatrain.ops.positions import Grid
-from quatrain.ops.support import Structure
-from quatrain.specs import ALL_TERM_SETS, Term
+from quatrain.ops.support import Structure, Support
+from quatrain.specs import ALL_TERM_SETS, SpecError, Term
 
 sizes = st.fixed_dictionaries(
     {
@@ -71,6 +80,60 @@ def test_the_fused_method_executes_as_much_as_the_reference_on_every_pair_it_rea
     assert fused >= pairs
     if str(terms) in ("1000", "1010"):
         assert fused == counts.attend(terms, "reference", size) == 2 * pairs
+
+
+def case_of(terms, grid, causal):
+    """Operands whose values are as wide as their keys, as the closed forms have it."""
+    made = operands(terms, grid)
+    value = torch.randn(2, 2, made.value.shape[2], 3, dtype=torch.float64, requires_grad=True)
+    return Case(replace(made, value=value), grid, Support(causal=causal))
+
+
+def served(grid, causal):
+    for terms, method in itertools.product(ALL_TERM_SETS, get_args(Chosen)):
+        with contextlib.suppress(SpecError):
+            yield terms, plan(terms, grid, Structure(causal), method)
+
+
+def run_with_gradients(terms, planned, case):
+    grid, structure = case.grid, case.support.structure
+    if planned.method == "factored" or planned.kernel == "blocks":  # one opaque operator
+        factors = opaque._factors(terms, case.operands, grid, case.support)
+        product = planned.method == "factored"
+        with torch.no_grad():
+            mixed = blocked.mix(factors, grid, structure, product=product)
+            blocked.gradients(factors, grid, structure, mixed, mixed, product=product)
+        output = factors.key_logits
+    else:
+        output = attend(terms, case.operands, grid, case.support, planned.method)
+    if output is not None and output.requires_grad:
+        torch.autograd.grad(output.sum(), case.leaves, allow_unused=True)
+
+
+@pytest.mark.parametrize(
+    ("grid", "causal"), [(Grid((5, 70), (3, 35), 2), False), (Grid((70,), (70,)), True)]
+)
+def test_the_products_that_run_with_gradients_are_those_of_the_closed_form(grid, causal):
+    for terms, planned in served(grid, causal):
+        if planned.kernel == "sdpa":
+            continue  # its inside is torch's
+        with FlopCounterMode(display=False) as counter:
+            run_with_gradients(terms, planned, case_of(terms, grid, causal))
+        size = counts.AttentionSize(2, grid, 6, structure=Structure(causal))
+        products = counts.attend(terms, planned.method, size)
+        products += counts.attend_backward(terms, planned.method, size, heads=2)
+        assert counter.get_total_flops() == 2 * products, (str(terms), planned.method)
+
+
+def test_only_the_reference_holds_a_weight_for_every_pair():
+    grid = Grid((60, 70), (60, 70))
+    size = counts.AttentionSize(1, grid, 64)
+    for terms, planned in served(grid, causal=False):
+        held = counts.weights_held(terms, planned.method, size, heads=8)
+        if planned.method != "reference":
+            assert held < 8 * (60 * 70) ** 2 / 30
+        elif terms.use_query:
+            assert held == 8 * (60 * 70) ** 2
 
 
 def test_a_window_leaves_only_its_band_to_blocks():

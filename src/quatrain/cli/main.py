@@ -3,6 +3,7 @@
     quatrain study plan | run | status | measure
     quatrain report
     quatrain cost
+    quatrain plan
 
 What goes wrong because of what was given is one sentence and exit status 2; a traceback is a
 fault of the program.
@@ -14,6 +15,7 @@ import typer
 from rich.console import Console
 
 from quatrain.cli.cost import app as cost_app
+from quatrain.cli.plan import plan
 from quatrain.cli.report import report
 from quatrain.cli.study import app as study_app
 from quatrain.specs import QuatrainError
@@ -28,6 +30,7 @@ app = typer.Typer(
 app.add_typer(study_app, name="study")
 app.add_typer(cost_app, name="cost")
 app.command()(report)
+app.command()(plan)
 
 
 def main() -> None:

@@ -3,5 +3,14 @@
 from quatrain.cost.count import count_multiply_adds, count_parameters
 from quatrain.cost.latency import Latency, latency
 from quatrain.cost.memory import peak_memory
+from quatrain.cost.planned import PlannedCost, planned_cost
 
-__all__ = ["Latency", "count_multiply_adds", "count_parameters", "latency", "peak_memory"]
+__all__ = [
+    "Latency",
+    "PlannedCost",
+    "count_multiply_adds",
+    "count_parameters",
+    "latency",
+    "peak_memory",
+    "planned_cost",
+]

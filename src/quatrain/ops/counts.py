@@ -22,6 +22,7 @@ import math
 from dataclasses import dataclass
 
 from quatrain.ops import dynamic
+from quatrain.ops.attend import blocked
 from quatrain.ops.attend.blocks import blocks
 from quatrain.ops.attend.plan import Chosen, plan
 from quatrain.ops.attend.pooled import BLOCK
@@ -136,6 +137,51 @@ def attend(terms: Term, method: Chosen, size: AttentionSize) -> int:
         "fused": _fused,
     }
     return by_method[method](terms, size)
+
+
+def attend_backward(terms: Term, method: Chosen, size: AttentionSize, heads: int = 1) -> int:
+    """What the gradients of all operands add to `attend`.
+
+    Every product has two gradients, each a product of the same size. Methods that do not keep
+    their weights make them again first; by blocks, the mean of what enters is one more channel of
+    the values, for each head. Weights that are uniform by definition have no gradient.
+    """
+    forward = attend(terms, method, size)
+    by_blocks = method == "factored" or (
+        method == "fused" and plan(terms, size.grid, size.structure, "fused").kernel == "blocks"
+    )
+    if by_blocks:
+        reached = size.batch * block_totals(size.grid, size.structure).pairs
+        of_keys = 0 if Term.QUERY_KEY in terms else _content_logits(terms, size)
+        again = forward - reached * size.channels - of_keys
+        return 2 * forward + again + reached * heads
+    if method == "fused":
+        return 2 * forward + size.batch * size.queries * size.keys * size.channels
+    return 2 * forward if terms else forward
+
+
+def weights_held(terms: Term, method: Chosen, size: AttentionSize, heads: int) -> int:
+    """The most attention weights that exist at once: of all pairs only in the reference.
+
+    torch's kernel holds a tile of a size of its own, which counts as none.
+    """
+    if method == "reference":
+        by_query = terms.use_query or Term.POSITION in terms or size.structure.by_query
+        return size.batch * heads * size.keys * (size.queries if by_query else 1)
+    if method == "pooled":
+        rows = min(size.keys, BLOCK + 1) if size.structure.causal else 1
+        return size.batch * heads * size.keys * rows
+    if method == "separable":
+        (tall, wide), (above, along) = size.grid.queries, size.grid.keys
+        if Term.KEY in terms or size.structure.padded:
+            return size.batch * heads * wide * above * (along + tall)
+        return heads * (wide * along + tall * above)  # every row of keys is alike
+    if method == "fused" and plan(terms, size.grid, size.structure, "fused").kernel == "sdpa":
+        return 0
+    longest = max(
+        block.count * math.prod(map(len, block.keys)) for block in blocks(size.grid, size.structure)
+    )
+    return longest * math.prod(blocked.at_once(size.grid, size.batch, heads))
 
 
 @functools.cache

@@ -70,15 +70,21 @@ def part_of(x: Tensor | None, batch: slice, heads: slice) -> Tensor | None:
     return x if x.shape[1] == 1 else x[:, heads]
 
 
+def at_once(grid: Grid, batch: int, heads: int) -> tuple[int, int]:
+    """How many batch elements and heads have blocks that hold about `CELLS` weights together."""
+    longest = max(block.count for block in blocks(grid, Structure())) * math.prod(grid.keys)
+    fitting = max(1, min(heads, CELLS // longest))
+    elements = max(1, CELLS // (longest * heads)) if fitting == heads else 1
+    return min(batch, elements), fitting
+
+
 def parts(factors: Factors, grid: Grid) -> Iterator[tuple[slice, slice]]:
-    """Batch elements and heads in groups whose blocks hold about `CELLS` weights."""
-    batch, heads, keys, _ = factors.value.shape
-    longest = max(1, keys * max(block.count for block in blocks(grid, Structure())))
-    at_once = max(1, min(heads, CELLS // longest))
-    elements = max(1, CELLS // (longest * heads)) if at_once == heads else 1
+    """Batch elements and heads in groups of `at_once`."""
+    batch, heads = factors.value.shape[:2]
+    elements, fitting = at_once(grid, batch, heads)
     for element in range(0, batch, elements):
-        for head in range(0, heads, at_once):
-            yield slice(element, element + elements), slice(head, head + at_once)
+        for head in range(0, heads, fitting):
+            yield slice(element, element + elements), slice(head, head + fitting)
 
 
 def weigh(

@@ -1,0 +1,74 @@
+"""What `plan` chooses for an attention of given sizes, and what that costs, before it is built.
+
+planned_cost(Term.parse("0011"), queries=(50, 84), keys=(25, 42))
+"""
+
+from dataclasses import dataclass
+
+from quatrain.nn.generalized_attention import AttentionSpec
+from quatrain.ops import counts
+from quatrain.ops.attend import Chosen, Method, plan
+from quatrain.ops.positions import Grid
+from quatrain.ops.support import EVERY_KEY, Structure
+from quatrain.specs import SpecError, Term
+
+_FLOAT32 = 4
+
+
+@dataclass(frozen=True)
+class PlannedCost:
+    """The method, what runs it and why; and its price without projections.
+
+    `multiply_adds` include the gradients of all operands where they were asked for; `bytes` are
+    those of the attention weights that are held at once, in float32.
+    """
+
+    method: Chosen
+    kernel: str | None
+    multiply_adds: int
+    bytes: int
+    why: str
+
+
+def planned_cost(
+    terms: Term,
+    queries: tuple[int, ...],
+    keys: tuple[int, ...] | None = None,
+    structure: Structure = EVERY_KEY,
+    *,
+    channels: int = 256,
+    heads: int = 8,
+    batch: int = 1,
+    training: bool = False,
+    method: Method = "auto",
+    device: str = "cpu",
+) -> PlannedCost:
+    """The plan for one attention from a map (H, W) or sequence (T,) of queries to one of keys.
+
+    `keys` defaults to the queries; keys that are fewer by a whole stride on every axis lie on
+    every so many queries.
+
+    Raises:
+        SpecError: if the method does not serve what is asked, or heads do not divide channels.
+        InputError: if queries and keys do not go together.
+    """
+    AttentionSpec(terms=terms, heads=heads, window=structure.window)  # it refuses what cannot be
+    if channels % heads:
+        raise SpecError("heads", heads, f"a divisor of the {channels} channels", "choose one")
+    keys = queries if keys is None else keys
+    grid = Grid(queries, keys, _stride(queries, keys))
+    chosen = plan(terms, grid, structure, method, device=device)
+    size = counts.AttentionSize(batch, grid, channels, structure=structure)
+    products = counts.attend(terms, chosen.method, size)
+    if training:
+        products += counts.attend_backward(terms, chosen.method, size, heads)
+    held = counts.weights_held(terms, chosen.method, size, heads)
+    return PlannedCost(chosen.method, chosen.kernel, products, _FLOAT32 * held, chosen.why)
+
+
+def _stride(queries: tuple[int, ...], keys: tuple[int, ...]) -> int:
+    """The key stride that leaves exactly these keys; 1 where none does."""
+    for stride in range(1, max(queries) + 1):
+        if tuple(-(-size // stride) for size in queries) == keys:
+            return stride
+    return 1

@@ -1,0 +1,42 @@
+import pytest
+
+from quatrain.cost import planned_cost
+from quatrain.ops import counts
+from quatrain.ops.positions import Grid
+from quatrain.ops.support import Structure
+from quatrain.specs import QuatrainError, Term
+
+
+def test_the_cost_is_that_of_the_chosen_method_on_the_grid_that_the_sizes_name():
+    terms = Term.parse("0011")
+    found = planned_cost(terms, (50, 84), (25, 42))
+    size = counts.AttentionSize(1, Grid((50, 84), (25, 42), 2), 256)
+    assert found.method == "separable"
+    assert found.multiply_adds == counts.attend(terms, "separable", size)
+    assert found.bytes == 4 * counts.weights_held(terms, "separable", size, heads=8)
+
+
+def test_training_adds_the_gradients():
+    forward, both = (planned_cost(Term.KEY, (64, 64), training=each) for each in (False, True))
+    assert both.multiply_adds == 3 * forward.multiply_adds
+
+
+def test_keys_that_no_stride_leaves_lie_next_to_each_other():
+    alone, stepwise = (planned_cost(Term.parse("1111"), (300,), keys) for keys in ((300,), (299,)))
+    assert stepwise.multiply_adds < alone.multiply_adds
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ({"heads": 7}, "heads"),
+        ({"heads": 0}, "heads"),
+        ({"structure": Structure(window=4)}, "window"),
+        ({"structure": Structure(causal=True)}, "causal"),
+        ({"keys": (5,)}, "keys"),
+        ({"method": "pooled"}, "method"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_its_name(asked, field):
+    with pytest.raises(QuatrainError, match=f"{field} is"):
+        planned_cost(Term.parse("1111"), (8, 9), **asked)
