@@ -33,12 +33,16 @@ class PlainState:
 
     def select(self, rows: Int[Tensor, " n"]) -> "PlainState":
         """The state of the chosen batch rows, in that order."""
-        memory = [(key[rows], value[rows]) for key, value in self.memory]
+        memory = [
+            (key.index_select(0, rows), value.index_select(0, rows)) for key, value in self.memory
+        ]
         return PlainState(self.reorder(rows).past, memory, self.attended[rows], self.position)
 
     def reorder(self, rows: Int[Tensor, " b"]) -> "PlainState":
         """The state where each row goes on from another row of the same source."""
-        past = [(key[rows], value[rows]) for key, value in self.past]
+        past = [
+            (key.index_select(0, rows), value.index_select(0, rows)) for key, value in self.past
+        ]
         return PlainState(past, self.memory, self.attended, self.position)
 
 

@@ -25,8 +25,8 @@ class KeyValueState:
 
     def select(self, rows: Int[Tensor, " n"]) -> "KeyValueState":
         """The state of the chosen batch rows, in that order."""
-        key = None if self.key is None else self.key[rows]
-        return KeyValueState(self.value[rows], key)
+        key = None if self.key is None else self.key.index_select(0, rows)
+        return KeyValueState(self.value.index_select(0, rows), key)
 
     def extended(self, fresh: "KeyValueState", window: int | None) -> "KeyValueState":
         """This state and then `fresh`; with a `window`, only the last that many tokens."""
