@@ -21,6 +21,15 @@ def test_training_adds_the_gradients():
     assert both.multiply_adds == 3 * forward.multiply_adds
 
 
+def test_on_a_gpu_the_price_is_that_of_wider_queries_and_keys():
+    found = planned_cost(Term.parse("1111"), (100, 168), device="cuda")
+    pairs = (100 * 168) ** 2
+    assert (found.kernel, found.bytes) == ("augmented", 0)
+    assert found.multiply_adds > pairs * (8 * (32 + 100 + 168) + 256)
+    both = planned_cost(Term.parse("1111"), (100, 168), device="cuda", training=True)
+    assert 3 < both.multiply_adds / found.multiply_adds < 4
+
+
 def test_keys_that_no_stride_leaves_lie_next_to_each_other():
     alone, stepwise = (planned_cost(Term.parse("1111"), (300,), keys) for keys in ((300,), (299,)))
     assert stepwise.multiply_adds < alone.multiply_adds

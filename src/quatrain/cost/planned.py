@@ -59,10 +59,12 @@ def planned_cost(
     grid = Grid(queries, keys, _stride(queries, keys))
     chosen = plan(terms, grid, structure, method, device=device)
     size = counts.AttentionSize(batch, grid, channels, structure=structure)
-    products = counts.attend(terms, chosen.method, size)
-    if training:
-        products += counts.attend_backward(terms, chosen.method, size, heads)
-    held = counts.weights_held(terms, chosen.method, size, heads)
+    if chosen.kernel == "augmented":
+        products, held = counts.augmented(terms, size, heads, training=training), 0
+    else:
+        products = counts.attend(terms, chosen.method, size)
+        products += counts.attend_backward(terms, chosen.method, size, heads) if training else 0
+        held = counts.weights_held(terms, chosen.method, size, heads)
     return PlannedCost(chosen.method, chosen.kernel, products, _FLOAT32 * held, chosen.why)
 
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 from quatrain.ops import dynamic
 from quatrain.ops.attend import blocked
+from quatrain.ops.attend.augmented import WIDTHS
 from quatrain.ops.attend.blocks import blocks
 from quatrain.ops.attend.plan import Chosen, plan
 from quatrain.ops.attend.pooled import BLOCK
@@ -158,6 +159,25 @@ def attend_backward(terms: Term, method: Chosen, size: AttentionSize, heads: int
     if method == "fused":
         return 2 * forward + size.batch * size.queries * size.keys * size.channels
     return 2 * forward if terms else forward
+
+
+def augmented(terms: Term, size: AttentionSize, heads: int, *, training: bool = False) -> int:
+    """Logits and weighted sum where positions are channels (`quatrain.ops.attend.augmented`).
+
+    Each head is as wide as its content, its rows and its columns of keys together. With gradients,
+    the kernel makes its weights again.
+    """
+    width, logits = 0, _position_logits(terms, size)
+    if Term.QUERY_KEY in terms:
+        width += size.channels // heads
+    elif Term.KEY in terms:
+        width, logits = width + 1, logits + _content_logits(terms, size)
+    if terms.use_position:
+        width += sum(size.grid.keys)
+    width += -width % WIDTHS if width else WIDTHS
+    pairs = size.batch * size.queries * size.keys
+    asked, mixed = pairs * heads * width, pairs * size.channels
+    return 3 * logits + 4 * asked + 3 * mixed if training else logits + asked + mixed
 
 
 def weights_held(terms: Term, method: Chosen, size: AttentionSize, heads: int) -> int:

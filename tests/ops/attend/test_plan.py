@@ -47,6 +47,16 @@ def test_torchs_kernel_is_not_asked_for_what_it_would_need_a_mask_of_all_pairs_f
     assert plan(Term.parse("1000"), LINE, equal_widths=False).kernel == "blocks"
 
 
+def test_on_a_gpu_positions_become_channels_where_no_mask_differs_from_query_to_query():
+    by_terms = {str(t): plan(t, MAP, device="cuda").kernel for t in ALL_TERM_SETS}
+    assert by_terms["0110"] == by_terms["1111"] == "augmented"
+    assert by_terms["1000"] == "sdpa"
+    assert by_terms["0011"] is by_terms["0010"] is None
+    for structure in (Structure(window=3), Structure(picked=True)):
+        assert plan(Term.parse("1111"), MAP, structure, device="cuda").kernel == "blocks"
+    assert plan(Term.parse("1111"), LINE, device="cuda").kernel == "blocks"
+
+
 @every_term_set
 def test_a_plan_says_why(terms):
     assert len(plan(terms, MAP).why.split()) > 3

@@ -2,7 +2,8 @@
 
 torch's kernel serves content terms that need the query's content and no position: E3 is E1 with
 the bias u added to the query, (z' + u) . x'. It has no place for position logits but a mask for
-every pair, so everything else is done by our blocks of queries.
+every pair, or channels of queries and keys (`augmented`), which is the way on a GPU; on a CPU
+everything else is done by our blocks of queries.
 """
 
 from typing import cast
@@ -11,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from quatrain.ops.attend import augmented
 from quatrain.ops.attend.opaque import attend_by_blocks
 from quatrain.ops.attend.plan import is_ordered, plan
 from quatrain.ops.positions import Grid
@@ -28,7 +30,10 @@ def attend(
         https://arxiv.org/abs/2205.14135.
     """
     same = operands.key is not None and operands.key.shape[-1] == operands.value.shape[-1]
-    chosen = plan(terms, grid, support.structure, "fused", equal_widths=same)
+    device = operands.value.device.type
+    chosen = plan(terms, grid, support.structure, "fused", device=device, equal_widths=same)
+    if chosen.kernel == "augmented":
+        return augmented.attend(terms, operands, grid, support)
     if chosen.kernel == "blocks":
         return attend_by_blocks(terms, operands, grid, support, product=False)
     asks = cast(Tensor, content_asks(terms, operands))  # plan chose it: E1 is on

@@ -28,6 +28,9 @@ from quatrain.specs import SpecError, Term
 Chosen = Literal["reference", "pooled", "separable", "factored", "fused"]
 Method = Literal["auto", "reference", "pooled", "separable", "factored", "fused"]
 
+Kernel = Literal["sdpa", "augmented", "blocks"]
+"""torch's own on content alone, or on content and positions side by side, or our own blocks."""
+
 SMALL = 2**16
 """Pairs of a query and a key up to which the formula itself is taken: a sentence of 256 tokens. All
 heads of it are one matrix product, and the logits stay in the cache. Where exactly blocks of
@@ -40,7 +43,7 @@ class Plan:
 
     method: Chosen
     why: str
-    kernel: Literal["sdpa", "blocks"] | None = None
+    kernel: Kernel | None = None
 
 
 def plan(
@@ -62,9 +65,9 @@ def plan(
     """
     structure.check(grid)
     fitting = _fitting(terms, grid, structure)
-    kernel = "sdpa" if equal_widths and _suits_sdpa(terms, grid, structure) else "blocks"
+    kernel = _kernel(terms, grid, structure, device, equal_widths)
     if method == "auto":
-        chosen, why = _automatic(grid, fitting, kernel, device)
+        chosen, why = _automatic(grid, fitting, kernel)
     elif method == "reference" or method in fitting:
         chosen, why = cast(Chosen, method), "it was asked for"
     else:
@@ -91,9 +94,7 @@ def _fitting(terms: Term, grid: Grid, structure: Structure) -> dict[Chosen, str]
     return serves
 
 
-def _automatic(
-    grid: Grid, fitting: dict[Chosen, str], kernel: str, device: str
-) -> tuple[Chosen, str]:
+def _automatic(grid: Grid, fitting: dict[Chosen, str], kernel: Kernel) -> tuple[Chosen, str]:
     best = next(iter(fitting))
     if best in ("pooled", "separable"):
         return best, fitting[best]
@@ -101,9 +102,18 @@ def _automatic(
         return best, "content terms alone are one dot product of biased queries and keys"
     if is_small(grid):
         return "reference", "the pairs of queries and keys are few enough for the formula"
-    if device not in ("cpu", "meta"):
-        return "reference", "blocks of queries are cut for the cache of a CPU"
+    if kernel == "augmented":
+        return "fused", "positions become channels of queries and keys, for the kernel of a GPU"
     return best, fitting[best]
+
+
+def _kernel(
+    terms: Term, grid: Grid, structure: Structure, device: str, equal_widths: bool
+) -> Kernel:
+    if equal_widths and _suits_sdpa(terms, grid, structure):
+        return "sdpa"
+    on_gpu = device not in ("cpu", "meta")
+    return "augmented" if on_gpu and grid.ndim == 2 and not structure.by_query else "blocks"
 
 
 def _suits_sdpa(terms: Term, grid: Grid, structure: Structure) -> bool:

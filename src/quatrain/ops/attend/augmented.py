@@ -1,0 +1,91 @@
+"""Attention on a map as one dot product: position logits become channels of queries and keys.
+
+The position logits of a pair are bx[q, kx] + by[q, ky]: the product of the tables of the query,
+laid side by side, with a vector that is 1 at the key's row and at its column. Appended to content,
+
+    [asks; by(q, :); bx(q, :)] . [key; onehot(ky); onehot(kx)],
+
+they let torch's own kernel, which knows content only, do everything. Queries and keys are wider by
+the height and the width of the map of keys, so it pays where such a kernel is much faster than
+blocks of queries: on a GPU.
+
+Shapes: b batch, h heads, q queries, k keys, d width of a head, e width of a value, w all channels.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import one_hot, scaled_dot_product_attention
+
+from quatrain.ops.positions import Grid
+from quatrain.ops.precision import full_precision
+from quatrain.ops.support import Support
+from quatrain.ops.terms import (
+    Operands,
+    content_asks,
+    exactly,
+    key_logits,
+    position_asks,
+    position_tables,
+)
+from quatrain.specs import Term
+
+WIDTHS = 8
+"""Kernels take widths that are multiples of this."""
+
+
+def attend(
+    terms: Term, operands: Operands, grid: Grid, support: Support
+) -> Float[Tensor, "b h q e"]:
+    """The weighted sum of values of each query; zeros where its support is empty.
+
+    Tables are made in float32 and rounded, with the sum, to the type of the operands.
+
+    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2, on a map.
+    """
+    value = operands.value
+    with full_precision(value):
+        query, key = _augmented(terms, exactly(operands), grid)
+    kept = support.kept_keys(grid, value.shape[0])
+    mixed = scaled_dot_product_attention(
+        query.to(value.dtype), key.to(value.dtype), value, attn_mask=kept, scale=1.0
+    )
+    return mixed if kept is None else torch.where(kept.any(-1, keepdim=True), mixed, 0.0)
+
+
+def _augmented(
+    terms: Term, operands: Operands, grid: Grid
+) -> tuple[Float[Tensor, "b h q w"], Float[Tensor, "b h k w"]]:
+    batch, heads, keys, _ = operands.value.shape
+    queries = math.prod(grid.queries)
+    ours: list[Tensor] = []
+    theirs: list[Tensor] = []
+    asks = content_asks(terms, operands)
+    if Term.QUERY_KEY in terms and asks is not None and operands.key is not None:
+        ours.append(asks)
+        theirs.append(operands.key)
+    elif Term.KEY in terms:
+        theirs.append(key_logits(terms, operands)[..., None])
+        ours.append(torch.ones_like(theirs[0][:, :, :1]))
+    places = position_asks(terms, operands)
+    if places is not None:
+        ours += position_tables(places, operands, grid)
+        theirs += _places_of_keys(grid, operands.value)
+    width = sum(part.shape[-1] for part in ours)
+    missing = operands.value.new_zeros(1, 1, 1, -width % WIDTHS if width else WIDTHS)
+    ours.append(missing)
+    theirs.append(missing)
+    return (
+        torch.cat([part.expand(batch, heads, queries, -1) for part in ours], dim=-1),
+        torch.cat([part.expand(batch, heads, keys, -1) for part in theirs], dim=-1),
+    )
+
+
+def _places_of_keys(grid: Grid, like: Tensor) -> list[Float[Tensor, "k _"]]:
+    """For each axis a vector for each key, 1 at its coordinate."""
+    above, along = grid.keys
+    rows = torch.arange(above, device=like.device).repeat_interleave(along)
+    columns = torch.arange(along, device=like.device).repeat(above)
+    return [one_hot(rows, above).to(like.dtype), one_hot(columns, along).to(like.dtype)]
