@@ -9,6 +9,7 @@ Shapes: b batch, h heads, q queries, k keys, e width of a value.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -77,97 +78,89 @@ def _factors(terms: Term, operands: Operands, grid: Grid, support: Support) -> F
     )
 
 
-@torch.library.custom_op("quatrain::mix_by_blocks", mutates_args=())
-def _mix(
-    value: Tensor,
-    asks: Tensor | None,
-    key: Tensor | None,
-    key_logits: Tensor | None,
-    position_asks: Tensor | None,
-    attend_mask: Tensor | None,
-    relative: Sequence[Tensor],
-    queries: Sequence[int],
-    keys: Sequence[int],
-    key_stride: int,
-    first_query: int,
-    causal: bool,
-    window: int | None,
-    padded: bool,
-    product: bool,
-) -> Tensor:
-    made = (value, asks, key, key_logits, position_asks, attend_mask)
-    factors = _packed(made, relative)
-    grid = Grid(tuple(queries), tuple(keys), key_stride, first_query)
-    structure = Structure(causal, window, padded, attend_mask is not None)
-    with full_precision(value):
-        return blocked.mix(factors, grid, structure, product=product)
+_ARGUMENTS = """
+    Tensor value, Tensor? asks, Tensor? key, Tensor? key_logits, Tensor? position_asks,
+    Tensor? attend_mask, Tensor[] relative, SymInt[] queries, SymInt[] keys, SymInt key_stride,
+    SymInt first_query, bool causal, SymInt? window, bool padded, bool product
+"""
+_SINGLE = 6
+"""The first of them: tensors, or None. Of these the mask, which is the last, has no gradient."""
+
+
+@dataclass(frozen=True)
+class _Call:
+    """The arguments of the operators, as what they are."""
+
+    factors: Factors
+    grid: Grid
+    structure: Structure
+    product: bool
+
+    @classmethod
+    def read(cls, arguments: Sequence[Any]) -> "_Call":
+        """From the order of `_ARGUMENTS`; all tensors become contiguous."""
+        single, (relative, *rest) = arguments[:_SINGLE], arguments[_SINGLE:]
+        queries, keys, key_stride, first_query, causal, window, padded, product = rest
+        made: list[Any] = [None if x is None else x.contiguous() for x in single]
+        return cls(
+            Factors(*made, relative=tuple(axis.contiguous() for axis in relative)),
+            Grid(tuple(queries), tuple(keys), key_stride, first_query),
+            Structure(causal, window, padded, picked=made[-1] is not None),
+            product,
+        )
+
+
+@torch.library.custom_op(
+    "quatrain::mix_by_blocks", mutates_args=(), schema=f"({_ARGUMENTS}) -> Tensor"
+)
+def _mix(*arguments: Any) -> Tensor:
+    call = _Call.read(arguments)
+    with full_precision(call.factors.value):
+        return blocked.mix(call.factors, call.grid, call.structure, product=call.product)
 
 
 @_mix.register_fake
-def _(value: Tensor, *others: Any) -> Tensor:
-    queries = others[6]
+def _(*arguments: Any) -> Tensor:
+    value, queries = arguments[0], arguments[_SINGLE + 1]
     return value.new_empty(*value.shape[:2], math.prod(queries), value.shape[-1])
 
 
-@torch.library.custom_op("quatrain::mix_by_blocks_backward", mutates_args=())
-def _gradients(
-    mixed: Tensor,
-    given: Tensor,
-    value: Tensor,
-    asks: Tensor | None,
-    key: Tensor | None,
-    key_logits: Tensor | None,
-    position_asks: Tensor | None,
-    attend_mask: Tensor | None,
-    relative: Sequence[Tensor],
-    queries: Sequence[int],
-    keys: Sequence[int],
-    key_stride: int,
-    first_query: int,
-    causal: bool,
-    window: int | None,
-    padded: bool,
-    product: bool,
-) -> list[Tensor]:
-    made = (value, asks, key, key_logits, position_asks, attend_mask)
-    factors = _packed(made, relative)
-    grid = Grid(tuple(queries), tuple(keys), key_stride, first_query)
-    structure = Structure(causal, window, padded, attend_mask is not None)
-    with full_precision(value):
-        found = blocked.gradients(factors, grid, structure, mixed, given, product=product)
-    return _differentiable(vars(found).values())
+@torch.library.custom_op(
+    "quatrain::mix_by_blocks_backward",
+    mutates_args=(),
+    schema=f"(Tensor mixed, Tensor given, {_ARGUMENTS}) -> Tensor[]",
+)
+def _gradients(mixed: Tensor, given: Tensor, *arguments: Any) -> list[Tensor]:
+    call = _Call.read(arguments)
+    with full_precision(mixed):
+        found = blocked.gradients(
+            call.factors, call.grid, call.structure, mixed, given, product=call.product
+        )
+    return [x.contiguous() for x in _differentiable((*vars(found).values(),))]
 
 
 @_gradients.register_fake
-def _(mixed: Tensor, given: Tensor, *others: Any) -> list[Tensor]:
+def _(mixed: Tensor, given: Tensor, *arguments: Any) -> list[Tensor]:
     del mixed, given
-    found = (*others[:5], None, tuple(others[6]))
-    return [x.new_empty(x.shape) for x in _differentiable(found)]
+    return [x.new_empty(x.shape) for x in _differentiable(arguments)]
 
 
-def _differentiable(factors: Any) -> list[Tensor]:
-    *single, relative = factors
-    return [x.contiguous() for x in (*single, *relative) if x is not None]
-
-
-def _packed(single: Sequence[Tensor | None], relative: Sequence[Tensor]) -> Factors:
-    """The factors as the operator's arguments give them, contiguous."""
-    made: list[Any] = [None if x is None else x.contiguous() for x in single]
-    return Factors(*made, relative=tuple(axis.contiguous() for axis in relative))
+def _differentiable(arguments: Sequence[Any]) -> list[Tensor]:
+    """Those of the leading arguments that are there and have a gradient."""
+    single, relative = arguments[: _SINGLE - 1], arguments[_SINGLE]
+    return [x for x in (*single, *relative) if x is not None]
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    relative = inputs[6]
-    ctx.save_for_backward(output, *inputs[:6], *relative)
-    ctx.rest = inputs[7:]
+    ctx.save_for_backward(output, *inputs[:_SINGLE], *inputs[_SINGLE])
+    ctx.rest = inputs[_SINGLE + 1 :]
 
 
 def _backward(ctx: Any, given: Tensor) -> tuple[Any, ...]:
     output, *factors = ctx.saved_tensors
-    single, relative = factors[:6], factors[6:]
+    single, relative = factors[:_SINGLE], factors[_SINGLE:]
     found = iter(_gradients(output, given.contiguous(), *single, relative, *ctx.rest))
-    # the mask, sixth of them, has no gradient and is not among those found
-    to_single = [None if x is None else next(found) for x in single[:5]]
+    to_single = [None if x is None else next(found) for x in single[: _SINGLE - 1]]
     to_relative = [next(found) for _ in relative]
     return (*to_single, None, to_relative, *(None for _ in ctx.rest))
 
