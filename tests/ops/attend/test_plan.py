@@ -9,7 +9,7 @@ from quatrain.ops.support import EVERY_KEY, Structure, Support
 from quatrain.specs import ALL_TERM_SETS, SpecError, Term
 
 every_term_set = pytest.mark.parametrize("terms", ALL_TERM_SETS, ids=str)
-MAP, LINE = Grid((20, 20), (20, 20)), Grid((SMALL,), (SMALL,))
+MAP, LINE = Grid((30, 30), (30, 30)), Grid((SMALL[1],), (SMALL[1],))
 
 
 def chosen(grid, structure=EVERY_KEY, **asked):
@@ -34,8 +34,8 @@ def test_on_a_long_sequence_only_what_needs_no_query_and_place_is_pooled():
     assert {m for t, m in by_terms.items() if t not in ("0000", "0010")} == {"fused"}
 
 
-def test_a_sentence_and_a_single_query_are_left_to_the_formula():
-    for grid in (Grid((16,), (16,)), Grid((1,), (SMALL + 1,))):
+def test_a_sentence_a_small_map_and_a_single_query_are_left_to_the_formula():
+    for grid in (Grid((16,), (16,)), Grid((22, 22), (22, 22)), Grid((1,), (SMALL[1] + 1,))):
         assert chosen(grid)["1111"] == "reference"
 
 
