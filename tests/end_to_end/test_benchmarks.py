@@ -13,9 +13,9 @@ from quatrain.specs import Term
 def test_the_translator_benchmark_measures_both_and_gives_their_ratios():
     found = translator.measure(tokens=32, rounds=1)
     speeds = {(row["part"], row["network"]): row["tokens/s"] for row in found.rows}
-    assert len(speeds) == 5
+    assert len(speeds) == 4
     for row in found.rows:
-        ours = speeds[row["part"], "quatrain 1111, float32"]
+        ours = speeds[row["part"], "quatrain 1111"]
         assert row["speed of ours / its own"] == pytest.approx(ours / row["tokens/s"])
 
 
