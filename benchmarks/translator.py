@@ -3,8 +3,8 @@
     python -m benchmarks.translator --threads 2 --rounds 15
     python -m benchmarks.translator --json
 
-In float32, both have 4+4 layers, width 128, feed-forward 256, 4 heads, dropout 0.3, a tied vocabulary of
-8,000, label smoothing 0.1 and Adam. Ours attends by 1111 with relative positions in every
+Both have 4+4 layers, width 128, feed-forward 256, 4 heads, dropout 0.3, a tied vocabulary of 8,000,
+label smoothing 0.1 and Adam, in float32. Ours attends by 1111 with relative positions in every
 attention; torch's adds absolute sinusoids to the embeddings. One training step, then one beam
 search, is taken on the same batch by each in turn, in one process, so that the ratio holds where
 the machine's speed drifts; ratios are medians over rounds. Times depend on the machine, ratios
