@@ -66,7 +66,7 @@ def test_all_terms_on_a_sequence_by_hand():
 
 
 @pytest.mark.parametrize("terms", ["0000", "0010"])
-def test_weights_that_are_the_same_for_all_queries_cost_only_projections(terms):
+def test_weights_that_are_the_same_for_all_queries_cost_projections_and_one_mean(terms):
     module = AttentionSpec(terms=terms, heads=2).build(8, ndim=1)
-    projections = 3 if terms == "0010" else 2
-    assert counting.attention(module, (4,), (4,)) == projections * 4 * 8 * 8
+    projections, vectors = (3, 2) if terms == "0010" else (2, 1)
+    assert counting.attention(module, (4,), (4,)) == projections * 4 * 8 * 8 + vectors * 4 * 8

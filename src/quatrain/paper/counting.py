@@ -68,8 +68,8 @@ def attention(module: GeneralizedAttention, queries: Sizes, keys: Sizes) -> int:
         total += linears_multiply_adds(module.key, answering)
     for axis, layer in enumerate(module.position):
         total += module.ndim * linears_multiply_adds(layer, _offsets(module, queries, keys, axis))
-    if terms == Term.KEY or not terms:
-        return total
+    if terms == Term.KEY or not terms:  # one row of logits and one mean, for all queries
+        return total + answering * module.channels * (1 + bool(terms))
     return total + asked * module.channels * (_logits(module, keys) + _region(module, keys))
 
 

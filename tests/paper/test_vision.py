@@ -1,0 +1,48 @@
+import pytest
+import torch
+from torch import nn
+
+from quatrain.cost.closed_form import mixer_multiply_adds
+from quatrain.nn.mixers import parse_mixer
+from quatrain.paper.published import configurations
+from quatrain.paper.vision import ATTENTION, DEFORMABLE, cost_rows, overhead
+
+both_tasks = pytest.mark.parametrize("task", ["detection", "segmentation"])
+pytestmark = pytest.mark.xdist_group("paper's vision")  # they share one slow count
+
+
+@both_tasks
+def test_computed_is_within_a_tenth_of_every_published_cost_but_for_the_odd_entries(task):
+    for row in cost_rows(task):
+        odd = task == "segmentation" and row.config.split("+")[0] in ("1000", "1010")
+        assert row.computed == pytest.approx(row.published, abs=0.3 if odd else 0.1), row
+
+
+@both_tasks
+def test_every_configuration_of_the_task_has_a_row(task):
+    rows = {(row.table, row.config) for row in cost_rows(task)}
+    figure = {"detection": "figure-3a", "segmentation": "figure-3b"}[task]
+    for table in (figure, "table-2", "table-3"):
+        assert {(table, p.config) for p in configurations(table, task)} <= rows
+
+
+@both_tasks
+@pytest.mark.parametrize(
+    "config", ["0010", "0011", "0110", "1000", "1111", "0100@13", "dynamic@13"]
+)
+def test_what_is_executed_is_the_closed_form_of_our_methods(task, config):
+    expected = 0
+    for place in ATTENTION[task]:
+        with torch.device("meta"):
+            module = parse_mixer(config).build(place.channels)
+        expected += place.blocks * mixer_multiply_adds(module, batch=1, sizes=place.sizes)
+    assert overhead(task, config).executed == expected
+
+
+@both_tasks
+def test_a_deformable_convolution_adds_the_branch_that_predicts_its_offsets(task):
+    found, expected = overhead(task, "w/o+deformable"), 0
+    for place in DEFORMABLE[task]:
+        branch = nn.Conv2d(place.channels, 18, 3).weight.numel()
+        expected += place.blocks * branch * torch.Size(place.sizes).numel()
+    assert (found.computed, found.executed) == (0, expected)
