@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from quatrain.cli.cost import app
 from quatrain.paper.translation import CostRow
+from quatrain.paper.vision import VisionCost
 
 ROWS = [
     CostRow("figure-3c", "w/o", 1.75, 1.7439, 1.7591, ""),
@@ -40,6 +41,18 @@ def test_the_table_shows_every_row_and_each_note_once():
     assert "0111 (1)" in result.stdout
     assert "1.744" in result.stdout
     assert result.stdout.count("plotted low") == 1
+
+
+def test_the_vision_tasks_tell_what_is_added(monkeypatch):
+    row = VisionCost("figure-3a", "0010", 221.1, 221.13, 7.45, note="")
+    monkeypatch.setattr(
+        "quatrain.paper.vision.cost_rows", lambda task: [row] * (task == "detection")
+    )
+    found = CliRunner().invoke(app, ["paper", "--task", "detection", "--json"])
+    assert json.loads(found.stdout) == [vars(row)]
+    table = CliRunner().invoke(app, ["paper", "--task", "detection"]).stdout
+    assert "overhead executed" in table
+    assert "221.130" in table
 
 
 def test_a_task_that_is_not_in_the_paper_is_refused():

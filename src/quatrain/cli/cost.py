@@ -3,12 +3,14 @@
 import dataclasses
 import enum
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from quatrain.paper.translation import CostRow
+    from quatrain.paper.vision import VisionCost
 
 app = typer.Typer(no_args_is_help=True, help="Count multiply-adds.")
 
@@ -16,6 +18,8 @@ app = typer.Typer(no_args_is_help=True, help="Count multiply-adds.")
 class PaperTask(enum.StrEnum):
     """Tasks whose published costs we reproduce."""
 
+    detection = enum.auto()
+    segmentation = enum.auto()
     translation = enum.auto()
 
 
@@ -31,38 +35,49 @@ def paper(
 ) -> None:
     """Compare the paper's published costs with ours, for every configuration of a task.
 
-    "computed" counts our modules in the paper's convention, "executed" counts what our methods
-    really do; both leave out embeddings and the projection to the vocabulary.
+    "computed" counts our modules in the paper's convention, "executed" what our methods really do.
+    For translation both are the whole network without embeddings and the projection to the
+    vocabulary. For detection and segmentation "computed" is the published cost without attention
+    plus what our modules add, and "overhead_executed" what they add as executed.
 
     Example: quatrain cost paper --task translation --json
     """
     from rich.console import Console
 
-    from quatrain.paper.translation import cost_rows
-
     with Console(stderr=True).status("Building and counting every configuration"):
-        rows = {PaperTask.translation: cost_rows}[task]()
+        rows = _rows(task)
     if as_json:
         print(json.dumps([dataclasses.asdict(row) for row in rows], indent=2))
     else:
         _print_table(rows)
 
 
-def _print_table(rows: "list[CostRow]") -> None:
+def _rows(task: PaperTask) -> "Sequence[CostRow | VisionCost]":
+    if task is PaperTask.translation:
+        from quatrain.paper.translation import cost_rows
+
+        return cost_rows()
+    from quatrain.paper import vision
+
+    return vision.cost_rows("detection" if task is PaperTask.detection else "segmentation")
+
+
+def _print_table(rows: "Sequence[CostRow | VisionCost]") -> None:
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title="G multiply-adds of the whole network")
-    for name in ("table", "config"):
-        table.add_column(name)
-    for name in ("published", "computed", "executed"):
-        table.add_column(name, justify="right")
+    named = {f.name: f.type for f in dataclasses.fields(rows[0]) if f.name != "note"}
+    for name, kind in named.items():
+        justify = "right" if kind in (float, "float") else "left"
+        table.add_column(name.replace("_", " "), justify=justify)
     noted: dict[str, int] = {}
     for row in rows:
         number = noted.setdefault(row.note, len(noted) + 1) if row.note else None
         config = row.config if number is None else f"{row.config} ({number})"
-        costs = (row.published, row.computed, row.executed)
-        table.add_row(row.table, config, *(f"{value:.3f}" for value in costs))
+        shown = dataclasses.asdict(row) | {"config": config}
+        cells = (shown[name] for name in named)
+        table.add_row(*(f"{cell:.3f}" if isinstance(cell, float) else cell for cell in cells))
     console = Console()
     console.print(table)
     for note, number in noted.items():
