@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -18,22 +16,12 @@ SERVED = [Term.parse("1000"), Term.parse("1010")]
 every_term_set = pytest.mark.parametrize("terms", SERVED, ids=str)
 FLASH = "aten::_scaled_dot_product_flash_attention_for_cpu"
 FALLBACK = {"aten::_softmax", "aten::_safe_softmax"}
+WIDTHS = {"blocks": (3, 2), "sdpa": (3, 3)}
+"""Of keys and values, by the kernel that serves them."""
+either_kernel = pytest.mark.parametrize("widths", WIDTHS.values(), ids=WIDTHS.keys())
 every_type = pytest.mark.parametrize(
     "dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64]
 )
-
-
-def widened(case):
-    """The same with values as wide as the keys, which torch's kernel wants."""
-    value = case.operands.value.detach()
-    value = torch.cat((value, value[..., :1].flip(2)), dim=-1).requires_grad_()
-    return replace(case, operands=replace(case.operands, value=value))
-
-
-def kernel(terms, case):
-    value, key = case.operands.value, case.operands.key
-    same = value.shape[-1] == key.shape[-1]
-    return plan(terms, case.grid, case.support.structure, "fused", equal_widths=same).kernel
 
 
 class Watch(TorchDispatchMode):
@@ -49,41 +37,40 @@ class Watch(TorchDispatchMode):
 
 
 @settings(max_examples=60)
-@given(cases(st.sampled_from(SERVED), longest=7), st.booleans())
-def test_it_agrees_with_the_reference_in_value_and_gradient_by_either_kernel(case, widen):
-    terms, asked = case
-    asked = widened(asked) if widen else asked
-    assert kernel(terms, asked) == ("sdpa" if widen else "blocks")
+@given(st.sampled_from(list(WIDTHS.items())), st.data())
+def test_it_agrees_with_the_reference_in_value_and_gradient_by_either_kernel(chosen, data):
+    kernel, widths = chosen
+    terms, asked = data.draw(cases(st.sampled_from(SERVED), longest=7, widths=widths))
+    same, structure = len(set(widths)) == 1, asked.support.structure
+    assert plan(terms, asked.grid, structure, "fused", equal_widths=same).kernel == kernel
     assert_same_attention(fused.attend, reference.attend, terms, asked)
 
 
 @every_term_set
-@pytest.mark.parametrize("widen", [False, True], ids=["blocks", "sdpa"])
-def test_it_agrees_on_logits_far_apart(terms, widen):
+@either_kernel
+def test_it_agrees_on_logits_far_apart(terms, widths):
     grid = Grid((6,), (5,))
-    case = Case(operands(terms, grid, spread=40.0), grid, Support())
-    case = widened(case) if widen else case
+    case = Case(operands(terms, grid, spread=40.0, widths=widths), grid, Support())
     assert_same_attention(fused.attend, reference.attend, terms, case)
 
 
 @every_term_set
 @every_type
-@pytest.mark.parametrize("widen", [False, True], ids=["blocks", "sdpa"])
+@either_kernel
 @pytest.mark.parametrize("mask", ["attend_mask", "key_padding_mask"])
-def test_rows_without_any_key_are_zero_with_finite_gradients(terms, dtype, widen, mask):
+def test_rows_without_any_key_are_zero_with_finite_gradients(terms, dtype, widths, mask):
     grid = Grid((3,), (4,))
     support = {
         "attend_mask": Support(attend_mask=torch.tensor([[True] * 4, [False] * 4, [True] * 4])),
         "key_padding_mask": Support(key_padding_mask=torch.tensor([[True] * 4, [False] * 4])),
     }[mask]
-    case = Case(operands(terms, grid), grid, support)
-    case = widened(case) if widen else case
+    made = operands(terms, grid, widths=widths)
     lower = {
         name: value.detach().to(dtype).requires_grad_()
-        for name, value in vars(case.operands).items()
+        for name, value in vars(made).items()
         if isinstance(value, torch.Tensor)
     }
-    output = fused.attend(terms, type(case.operands)(**lower), grid, support)
+    output = fused.attend(terms, type(made)(**lower), grid, support)
     empty, filled = (output[:, :, 1], output[:, :, 2]) if mask == "attend_mask" else output
     assert output.dtype == dtype
     assert not empty.any()
