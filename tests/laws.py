@@ -1,7 +1,7 @@
 """What several rooms' tests of attention share: random cases, and what "the same" means."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import jaxtyping
@@ -9,10 +9,11 @@ import torch
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
+from quatrain.ops.attend import plan
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
 from quatrain.ops.terms import Operands
-from quatrain.specs import ALL_TERM_SETS
+from quatrain.specs import ALL_TERM_SETS, SpecError
 
 term_sets = st.sampled_from(ALL_TERM_SETS)
 windows = st.none() | st.sampled_from([1, 3, 5, 31])
@@ -48,8 +49,9 @@ class Case:
         return [leaf for leaf in (*named, *made.relative) if leaf is not None]
 
 
-def operands(terms, grid, batch=2, heads=2, seed=0, spread=1.0):
-    """Random float64 operands, of those that `terms` need."""
+def operands(terms, grid, batch=2, heads=2, seed=0, spread=1.0, widths=(3, 2)):
+    """Random float64 operands, of those that `terms` need; `widths` are of keys and values."""
+    width, value_width = widths
     generator = torch.Generator().manual_seed(seed)
     queries, keys = (torch.Size(sizes).numel() for sizes in (grid.queries, grid.keys))
 
@@ -60,14 +62,23 @@ def operands(terms, grid, batch=2, heads=2, seed=0, spread=1.0):
     axes = range(grid.ndim) if terms.use_position else ()
     lengths = [len(grid.offset_range(axis)) for axis in axes]
     return Operands(
-        value=leaf(batch, heads, keys, 2),
-        query=leaf(batch, heads, queries, 3, scale=spread) if terms.use_query else None,
-        key=leaf(batch, heads, keys, 3, scale=spread) if terms.use_content else None,
-        key_bias=leaf(heads, 3) if str(terms)[2] == "1" else None,
-        position_bias=leaf(heads, 3) if str(terms)[3] == "1" else None,
-        relative=tuple(leaf(heads, length, 3, scale=spread) for length in lengths),
+        value=leaf(batch, heads, keys, value_width),
+        query=leaf(batch, heads, queries, width, scale=spread) if terms.use_query else None,
+        key=leaf(batch, heads, keys, width, scale=spread) if terms.use_content else None,
+        key_bias=leaf(heads, width) if str(terms)[2] == "1" else None,
+        position_bias=leaf(heads, width) if str(terms)[3] == "1" else None,
+        relative=tuple(leaf(heads, length, width, scale=spread) for length in lengths),
         scale=0.7,
     )
+
+
+def fitting_methods(terms, grid, structure):
+    """The names of all methods but the reference that serve this."""
+    fitting = []
+    for method in ("pooled", "separable", "factored", "fused"):
+        with suppress(SpecError):
+            fitting.append(plan(terms, grid, structure, method).method)
+    return fitting
 
 
 @st.composite
@@ -105,13 +116,14 @@ def supports(draw, grid, batch, heads, generator):
 
 @st.composite
 @unchecked()
-def cases(draw, terms=term_sets, longest=4):
+def cases(draw, terms=term_sets, longest=4, widths=(3, 2)):
     """Everything an attention can be asked."""
     grid, chosen = draw(grids(longest)), draw(terms)
     batch, heads = draw(st.integers(1, 2)), draw(st.integers(1, 2))
     seed = draw(st.integers(0, 2**16))
     support = draw(supports(grid, batch, heads, torch.Generator().manual_seed(seed)))
-    return chosen, Case(operands(chosen, grid, batch, heads, seed), grid, support)
+    made = operands(chosen, grid, batch, heads, seed, widths=widths)
+    return chosen, Case(made, grid, support)
 
 
 def assert_same_attention(first, second, terms, case):

@@ -2,6 +2,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from quatrain.cost import count_multiply_adds
+from quatrain.nn import AttentionSpec
 from quatrain.nn.attention_state import Explanation, KeyValueState, RunningState
 from quatrain.specs import Term
 
@@ -42,3 +44,41 @@ def test_running_sums_are_the_softmax_over_the_past_however_far_the_logits_lie_a
         state = state.extended(logits[..., t : t + 1], values[:, :, t])
         weights = logits[..., : t + 1].softmax(-1)
         assert_close(state.mean, (weights[..., None] * values[:, :, : t + 1]).sum(2))
+
+
+class Step(torch.nn.Module):
+    """One step of decoding as a module, whose products can be counted."""
+
+    def __init__(self, attention):
+        super().__init__()
+        self.attention = attention
+
+    def forward(self, token, state):
+        return self.attention.step(token, state)
+
+
+@torch.no_grad()
+def spent(positions, **fields):
+    """Numbers remembered before each of these positions, and multiply-adds of the step there."""
+    attention, state, found = AttentionSpec(heads=2, **fields).build(8, ndim=1), None, []
+    tokens = torch.randn(2, max(positions) + 1, 1, 8).unbind(1)
+    for position, token in enumerate(tokens):
+        if position in positions:
+            held = [x.numel() for x in vars(state).values() if x is not None]
+            found.append((sum(held), count_multiply_adds(Step(attention), token, state)))
+        _, state = attention.step(token, state)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("terms", "window"), [("0010", None), ("0000", None), ("0001", 5), ("0011", 5), ("1111", 5)]
+)
+def test_a_step_remembers_and_costs_as_much_far_on_as_early(terms, window):
+    early, late = spent((10, 300), terms=terms, window=window)
+    assert early == late
+
+
+def test_a_step_that_looks_at_every_token_remembers_and_costs_more_far_on():
+    (held, counted), (held_late, counted_late) = spent((10, 300), terms="0011")
+    assert held_late == 30 * held
+    assert counted_late > 10 * counted

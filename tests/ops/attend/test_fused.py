@@ -2,44 +2,120 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.functional import scaled_dot_product_attention
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from laws import Case, assert_same_attention, cases, operands
-from quatrain.ops.attend import fused, reference
+from quatrain.nn import AttentionSpec
+from quatrain.ops.attend import fused, plan, reference
 from quatrain.ops.positions import Grid
-from quatrain.ops.support import Support
+from quatrain.ops.support import Structure, Support
 from quatrain.specs import Term
 
 SERVED = [Term.parse("1000"), Term.parse("1010")]
 every_term_set = pytest.mark.parametrize("terms", SERVED, ids=str)
+FLASH = "aten::_scaled_dot_product_flash_attention_for_cpu"
+FALLBACK = {"aten::_softmax", "aten::_safe_softmax"}
+WIDTHS = {"blocks": (3, 2), "sdpa": (3, 3)}
+"""Of keys and values, by the kernel that serves them."""
+either_kernel = pytest.mark.parametrize("widths", WIDTHS.values(), ids=WIDTHS.keys())
+every_type = pytest.mark.parametrize(
+    "dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64]
+)
+
+
+class Watch(TorchDispatchMode):
+    """Remembers which operators ran."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = set()
+
+    def __torch_dispatch__(self, operator, types, arguments=(), named=None):
+        self.seen.add(operator.name().split(".")[0])
+        return operator(*arguments, **(named or {}))
 
 
 @settings(max_examples=60)
-@given(cases(st.sampled_from(SERVED), longest=7))
-def test_it_agrees_with_the_reference_in_value_and_gradient(case):
-    terms, asked = case
+@given(st.sampled_from(list(WIDTHS.items())), st.data())
+def test_it_agrees_with_the_reference_in_value_and_gradient_by_either_kernel(chosen, data):
+    kernel, widths = chosen
+    terms, asked = data.draw(cases(st.sampled_from(SERVED), longest=7, widths=widths))
+    same, structure = len(set(widths)) == 1, asked.support.structure
+    assert plan(terms, asked.grid, structure, "fused", equal_widths=same).kernel == kernel
     assert_same_attention(fused.attend, reference.attend, terms, asked)
 
 
 @every_term_set
-def test_it_agrees_on_logits_far_apart(terms):
+@either_kernel
+def test_it_agrees_on_logits_far_apart(terms, widths):
     grid = Grid((6,), (5,))
-    case = Case(operands(terms, grid, spread=40.0), grid, Support())
+    case = Case(operands(terms, grid, spread=40.0, widths=widths), grid, Support())
     assert_same_attention(fused.attend, reference.attend, terms, case)
 
 
 @every_term_set
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
-def test_rows_without_any_key_are_zero_with_finite_gradients_in_every_precision(terms, dtype):
-    grid, kept = Grid((3,), (4,)), torch.tensor([[True] * 4, [False] * 4, [True] * 4])
-    case = Case(operands(terms, grid), grid, Support(attend_mask=kept))
+@every_type
+@either_kernel
+@pytest.mark.parametrize("mask", ["attend_mask", "key_padding_mask"])
+def test_rows_without_any_key_are_zero_with_finite_gradients(terms, dtype, widths, mask):
+    grid = Grid((3,), (4,))
+    support = {
+        "attend_mask": Support(attend_mask=torch.tensor([[True] * 4, [False] * 4, [True] * 4])),
+        "key_padding_mask": Support(key_padding_mask=torch.tensor([[True] * 4, [False] * 4])),
+    }[mask]
+    made = operands(terms, grid, widths=widths)
     lower = {
         name: value.detach().to(dtype).requires_grad_()
-        for name, value in vars(case.operands).items()
+        for name, value in vars(made).items()
         if isinstance(value, torch.Tensor)
     }
-    made = type(case.operands)(**lower)
-    output = fused.attend(terms, made, grid, case.support)
+    output = fused.attend(terms, type(made)(**lower), grid, support)
+    empty, filled = (output[:, :, 1], output[:, :, 2]) if mask == "attend_mask" else output
     assert output.dtype == dtype
-    assert not output[:, :, 1].any()
+    assert not empty.any()
+    assert filled.any()
     for gradient in torch.autograd.grad(output.sum(), lower.values()):
         assert gradient.isfinite().all()
+
+
+def test_torchs_kernel_needs_values_as_wide_as_keys_or_holds_all_weights():
+    query, value = torch.randn(1, 2, 5, 4), torch.randn(1, 2, 5, 3)
+    with Watch() as watch:
+        scaled_dot_product_attention(query, query, value)
+    assert FLASH not in watch.seen
+    assert FALLBACK & watch.seen
+
+
+CALLS = {
+    "a map": (2, Structure(), {}),
+    "a sequence": (1, Structure(), {}),
+    "a causal sequence": (1, Structure(causal=True), {"causal": True}),
+    "another sequence": (1, Structure(), {"key": torch.randn(2, 270, 8)}),
+    "padded keys": (
+        1,
+        Structure(padded=True),
+        {"key_padding_mask": torch.arange(300) > torch.tensor([[99], [299]])},
+    ),
+}
+
+
+@every_term_set
+@pytest.mark.parametrize(("ndim", "structure", "named"), CALLS.values(), ids=CALLS.keys())
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_where_the_plan_says_so_torchs_kernel_runs_and_no_fallback(
+    terms, ndim, structure, named, dtype
+):
+    module = AttentionSpec(terms=terms, heads=2).build(8, ndim).to(dtype)
+    x = torch.randn((2, 8, 15, 20) if ndim == 2 else (2, 300, 8), dtype=dtype)
+    named = {name: y.to(dtype) if name == "key" else y for name, y in named.items()}
+    sizes = (15, 20) if ndim == 2 else (300,)
+    keys = (270,) if "key" in named else sizes
+    assert plan(terms, Grid(sizes, keys), structure).kernel == "sdpa"
+    with torch.no_grad(), Watch() as watch:
+        module(x, **named)
+    assert FLASH in watch.seen
+    with Watch() as learning:
+        module(x.requires_grad_(), **named).square().sum().backward()
+    assert {FLASH, f"{FLASH}_backward"} <= learning.seen
+    assert not FALLBACK & (watch.seen | learning.seen)

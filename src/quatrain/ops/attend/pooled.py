@@ -75,14 +75,15 @@ def running(
     keys = scores.shape[2]
     if levels == 0:
         return _within(scores, value)
-    missing = -keys % BLOCK
-    scores = pad(scores, (0, missing), value=-torch.inf).unflatten(2, (-1, BLOCK))
-    value = pad(value, (0, 0, 0, missing)).unflatten(2, (-1, BLOCK))
+    count = _blocks(keys)
+    missing = count * BLOCK - keys
+    scores = pad(scores, (0, missing), value=-torch.inf).unflatten(2, (count, BLOCK))
+    value = pad(value, (0, 0, 0, missing)).unflatten(2, (count, BLOCK))
     weights, total = weights_and_totals(scores, scores > -torch.inf)
     mean = (weights[..., None, :] @ value)[..., 0, :]
     total, mean = running(total, mean, levels - 1)
-    total = pad(total[:, :, :-1], (1, 0), value=-torch.inf)
-    mean = pad(mean[:, :, :-1], (0, 0, 1, 0))
+    total = pad(total, (1, 0), value=-torch.inf)[:, :, :count]
+    mean = pad(mean, (0, 0, 1, 0))[:, :, :count]
     scores = torch.cat((total[..., None], scores), dim=-1)
     value = torch.cat((mean[..., None, :], value), dim=-2)
     totals, means = _within(scores, value, before=1)
@@ -100,6 +101,11 @@ def _within(
     scores = scores[..., None, :].expand(*scores.shape[:-1], keys - before, keys)
     weights, totals = weights_and_totals(scores, order & (scores > -torch.inf))
     return totals, weights @ value
+
+
+def _blocks(keys: int) -> int:
+    """Blocks that hold all keys; of a symbol two at least, as a graph of one serves no others."""
+    return keys // BLOCK + 2 if isinstance(keys, torch.SymInt) else -(-keys // BLOCK)
 
 
 def _levels(keys: int) -> int:
