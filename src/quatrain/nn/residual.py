@@ -1,0 +1,28 @@
+"""A mixer beside what it reads: the block by which attention joins a trained network.
+
+block = GatedResidual(AttentionSpec(terms="0010").build(channels=256))
+y = block(x)                       # x + gamma * attention(x); gamma is zero at first
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class GatedResidual(nn.Module):
+    """x + gamma * mixer(x); with gamma zero, as it is at first, this is x bit for bit.
+
+    While gamma is zero no gradient reaches the mixer; after one step it does.
+
+    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, figure 2 (a); gamma as Wang et al.
+        2018, https://arxiv.org/abs/1711.07971, section 4.1.
+    """
+
+    def __init__(self, mixer: nn.Module) -> None:
+        super().__init__()
+        self.mixer = mixer
+        self.gamma = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Add what the mixer makes of `x`."""
+        return x + self.gamma * self.mixer(x)

@@ -1,0 +1,117 @@
+import pytest
+import torch
+import torchvision
+from safetensors.torch import save_file
+
+from quatrain.insertion import Inserted
+from quatrain.models.resnet import ResNetSpec
+from quatrain.nn.deformable_conv import DeformableConv
+from quatrain.nn.mixers import parse_mixer
+from quatrain.specs import DataError, SpecError
+
+
+def built(**settings):
+    torch.manual_seed(0)
+    return ResNetSpec(**settings).build().eval()
+
+
+def images(height=65, width=97):
+    return torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+@pytest.mark.parametrize("output_stride", [8, 32])
+@pytest.mark.parametrize("text", ["1111", "dynamic@7"])
+def test_the_attended_network_starts_as_the_plain_one_bit_for_bit(depth, output_stride, text):
+    shape = {"depth": depth, "output_stride": output_stride}
+    plain, attended = built(**shape), built(**shape, mixer=parse_mixer(text))
+    with torch.no_grad():
+        expected, found = plain(images()), attended(images())
+    assert list(found) == ["conv2", "conv3", "conv4", "conv5"]
+    for name, value in found.items():
+        assert torch.equal(value, expected[name])
+        assert value.shape[1] == attended.channels[name]
+    assert -(-65 // output_stride) == found["conv5"].shape[2]
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+def test_deformable_convolutions_keep_the_weights_they_replace(depth):
+    plain, deformable = built(depth=depth), built(depth=depth, mixer=parse_mixer("0010+deformable"))
+    with torch.no_grad():
+        torch.testing.assert_close(deformable(images()), plain(images()), rtol=1e-3, atol=1e-3)
+
+
+def test_mixers_stand_in_the_chosen_stages_of_all_blocks():
+    spec = {
+        "mixer": parse_mixer("0010+deformable"),
+        "inserted_stages": (5,),
+        "replaced_stages": (3, 4),
+    }
+    names = {
+        kind: {
+            name.split(".")[1] for name, m in built(**spec).named_modules() if isinstance(m, kind)
+        }
+        for kind in (Inserted, DeformableConv)
+    }
+    assert names == {Inserted: {"layer4"}, DeformableConv: {"layer2", "layer3"}}
+    found = [m for m in built(mixer=parse_mixer("1111")).modules() if isinstance(m, Inserted)]
+    assert [m.block.mixer.channels for m in found] == [256] * 6 + [512] * 3
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pt"])
+def test_weights_are_read_from_a_file(suffix, tmp_path):
+    torch.manual_seed(7)
+    known = torchvision.models.resnet18(num_classes=5).state_dict()
+    path = tmp_path / f"weights.{suffix}"
+    save_file(known, path) if suffix == "safetensors" else torch.save(known, path)
+    found = built(depth=18, weights=str(path), mixer=parse_mixer("0010"), norm="frozen").body
+    assert torch.equal(found.conv1.weight, known["conv1.weight"])
+    place = found.get_submodule("layer4.1.bn2")
+    assert torch.equal(place.original.running_var, known["layer4.1.bn2.running_var"])
+
+
+@pytest.mark.parametrize("content", ["other", "nothing", "classes"])
+def test_a_file_that_holds_no_such_weights_is_told(content, tmp_path):
+    path = tmp_path / "weights.pt"
+    if content == "other":
+        torch.save(torchvision.models.resnet34().state_dict(), path)
+    elif content == "classes":
+        torch.save({"model": torch.nn.ReLU()}, path)
+    else:
+        path.write_bytes(b"")
+    with pytest.raises(DataError, match=r"layer|weights"):
+        built(depth=50, weights=str(path))
+
+
+def test_a_name_that_is_neither_weights_nor_a_file_is_told():
+    with pytest.raises(DataError, match="IMAGENET1K_V1"):
+        built(depth=18, weights="IMAGENET")
+
+
+def test_what_is_frozen_does_not_learn_and_keeps_its_statistics():
+    model = built(depth=18, frozen_stages=2).train()
+    before = model.body.bn1.running_mean.clone(), model.body.layer2[0].bn1.running_mean.clone()
+    model(images())
+    assert torch.equal(model.body.bn1.running_mean, before[0])
+    assert not torch.equal(model.body.layer2[0].bn1.running_mean, before[1])
+    learning = {name.split(".")[1] for name, p in model.named_parameters() if p.requires_grad}
+    assert learning == {"layer2", "layer3", "layer4"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        ({"inserted_stages": (1,)}, "inserted_stages"),
+        ({"replaced_stages": (6,)}, "replaced_stages"),
+        ({"norm": "group", "weights": "IMAGENET1K_V1"}, "norm"),
+    ],
+)
+def test_contradictions_are_refused(settings, field):
+    with pytest.raises(SpecError, match=field):
+        ResNetSpec(**settings)
+
+
+def test_groups_take_the_place_of_batches():
+    model = built(depth=18, norm="group").train()
+    assert not any("running_mean" in name for name, _ in model.named_buffers())
+    assert model(images())["conv5"].isfinite().all()
