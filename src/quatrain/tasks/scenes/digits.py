@@ -13,7 +13,7 @@ Recognition of Handwritten Digits, https://doi.org/10.24432/C50P49.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -93,11 +93,11 @@ class DigitScenesSpec(Spec):
 def _make(spec: DigitScenesSpec) -> Scenes:
     """Runs of one study share their scenes, and a worker does many of them."""
     numbers = (spec.train, spec.valid, spec.test)
-    parts = [
+    train, valid, test = (
         tuple(draw_scene(spec, part, index) for index in range(number))
         for part, number in zip(_STRETCHES, numbers, strict=True)
-    ]
-    return Scenes(*parts, {"digit scenes": _fingerprint(parts)})
+    )
+    return Scenes(train, valid, test, {"digit scenes": _fingerprint((train, valid, test))})
 
 
 def draw_scene(spec: DigitScenesSpec, part: str, index: int) -> Scene:
@@ -185,7 +185,7 @@ def _handwritten() -> tuple[np.ndarray, np.ndarray]:
     # Importing it takes a second, which only who makes scenes should wait for.
     from sklearn.datasets import load_digits
 
-    found = load_digits()
+    found: Any = load_digits()
     return found["images"].astype(np.int64), found["target"].astype(np.int64)
 
 
