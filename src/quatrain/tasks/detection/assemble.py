@@ -48,7 +48,6 @@ def assemble(listing: Listing, part: str, *, training: bool, keep_empty: bool) -
         DataError: if an image is missing, broken or of another size than the file says, a held-out
             box cannot be found by anyone, or nothing is left to train on or to score.
     """
-    refuse_repeats("image ids", (entry.image_id for entry in listing.images), listing.source)
     refuse_repeats("images", (entry.path for entry in listing.images), listing.source)
     tally = Tally()
     found = survey([entry.path for entry in listing.images], listing.source, tally)

@@ -181,6 +181,7 @@ def _listing(document: _File, category_ids: list[int], folder: Path, name: str) 
         )
         for entry in document["images"]
     ]
+    refuse_repeats("image ids", (entry.image_id for entry in images), name)
     known = {entry.image_id for entry in images}
     annotations = document["annotations"]
     refuse_repeats("annotation ids", (entry["id"] for entry in annotations), name)
