@@ -1,9 +1,7 @@
 import numpy as np
-import pytest
 from PIL import Image
 
-from quatrain.specs import DataError
-from quatrain.tasks.detection.assemble import ImageEntry, Listing, assemble, refuse_repeats
+from quatrain.tasks.detection.assemble import ImageEntry, Listing, assemble
 from quatrain.tasks.detection.boxes import Box
 from quatrain.tasks.scenes import ImageSize
 
@@ -20,9 +18,3 @@ def test_boxes_come_to_their_images_in_the_order_of_the_file(tmp_path):
     assert [sample.image_id for sample in part] == [5, 2, 9]
     assert [sample.labels.tolist() for sample in part] == [[2, 5], [4], [1, 3]]
     assert [int(sample.image[0, 0, 0]) for sample in part] == [5, 2, 9]
-
-
-def test_repeats_are_counted():
-    refuse_repeats("ids", (1, 2, 3), "a.json")
-    with pytest.raises(DataError, match=r'the ids of a\.json is "2 more than once, as are 1 other'):
-        refuse_repeats("ids", (1, 2, 2, 3, 3), "a.json")

@@ -1,7 +1,14 @@
 import pytest
 
 from quatrain.specs import DataError
-from quatrain.tasks.scenes.files import data_folder, decode, read_bytes, require_files, sha256
+from quatrain.tasks.scenes.files import (
+    data_folder,
+    decode,
+    read_bytes,
+    refuse_repeats,
+    require_files,
+    sha256,
+)
 
 
 def problem(function, *arguments):
@@ -40,3 +47,9 @@ def test_text_is_utf_8_with_or_without_a_mark(tmp_path):
 def test_where_a_piece_ends_is_part_of_the_hash():
     assert sha256([b"ab", b"c"]) != sha256([b"a", b"bc"])
     assert sha256(iter([b"ab", b"c"])) == sha256([b"ab", b"c"])
+
+
+def test_repeats_are_counted():
+    refuse_repeats("ids", (1, 2, 3), "a.json")
+    with pytest.raises(DataError, match=r'the ids of a\.json is "2 more than once, as are 1 other'):
+        refuse_repeats("ids", (1, 2, 2, 3, 3), "a.json")

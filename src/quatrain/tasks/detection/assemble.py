@@ -1,7 +1,6 @@
 """From the entries of annotation files to a part of a corpus, checked against the images."""
 
-from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +11,7 @@ from quatrain.specs import DataError
 from quatrain.tasks.detection.boxes import Box, check_boxes
 from quatrain.tasks.detection.corpus import DetectionPart, Truth
 from quatrain.tasks.scenes import ImageSize, Tally, read_image, survey
+from quatrain.tasks.scenes.files import refuse_repeats
 from quatrain.tasks.scenes.images import require_size
 
 
@@ -62,22 +62,6 @@ def assemble(listing: Listing, part: str, *, training: bool, keep_empty: bool) -
     files = [paths[truth.image_id] for truth in truths]
     loaded = DetectionPart(truths, lambda index: read_image(files[index]))
     return Assembled(loaded, found.fingerprint, skipped)
-
-
-def refuse_repeats(what: str, values: Iterable[Hashable], source: str) -> None:
-    """Refuse a value that is there twice.
-
-    Raises:
-        DataError: with the number of such values and the first.
-    """
-    twice = [value for value, times in Counter(values).items() if times > 1]
-    if twice:
-        raise DataError(
-            f"the {what} of {source}",
-            f"{twice[0]} more than once, as are {len(twice) - 1} others",
-            "each once",
-            "remove what is double, or number anew",
-        )
 
 
 def _truths(listing: Listing, *, training: bool, tally: Tally) -> list[Truth]:

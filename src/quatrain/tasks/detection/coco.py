@@ -17,11 +17,11 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, field_vali
 from typing_extensions import TypedDict
 
 from quatrain.specs import DataError, Spec, SpecError
-from quatrain.tasks.detection.assemble import ImageEntry, Listing, assemble, refuse_repeats
+from quatrain.tasks.detection.assemble import ImageEntry, Listing, assemble
 from quatrain.tasks.detection.boxes import Box
 from quatrain.tasks.detection.corpus import DetectionCorpus, DetectionPart
 from quatrain.tasks.scenes import ImageSize
-from quatrain.tasks.scenes.files import data_folder, read_bytes
+from quatrain.tasks.scenes.files import data_folder, read_bytes, refuse_repeats
 
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 

@@ -19,11 +19,11 @@ from xml.etree import ElementTree
 from pydantic import Field
 
 from quatrain.specs import DataError, Spec
-from quatrain.tasks.detection.assemble import ImageEntry, Listing, assemble, refuse_repeats
+from quatrain.tasks.detection.assemble import ImageEntry, Listing, assemble
 from quatrain.tasks.detection.boxes import Box
 from quatrain.tasks.detection.corpus import DetectionCorpus, DetectionPart
 from quatrain.tasks.scenes import ImageSize
-from quatrain.tasks.scenes.files import data_folder, decode, read_bytes, sha256
+from quatrain.tasks.scenes.files import data_folder, decode, read_bytes, refuse_repeats, sha256
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",

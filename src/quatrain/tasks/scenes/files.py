@@ -1,7 +1,8 @@
 """The user's files: found, read and fingerprinted, or refused in one sentence."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
 
 from quatrain.specs import DataError
@@ -69,6 +70,22 @@ def require_files(paths: Sequence[Path], whose: str) -> None:
             f"missing {len(missing)} of {len(paths)}, the first {missing[0]}",
             "files that exist",
             what_is_there(folder) if folder.is_dir() else f"there is no folder {folder}",
+        )
+
+
+def refuse_repeats(what: str, values: Iterable[Hashable], source: str) -> None:
+    """Refuse a value that is there twice.
+
+    Raises:
+        DataError: with the number of such values and the first.
+    """
+    twice = [value for value, times in Counter(values).items() if times > 1]
+    if twice:
+        raise DataError(
+            f"the {what} of {source}",
+            f"{twice[0]} more than once, as are {len(twice) - 1} others",
+            "each once",
+            "remove what is double, or number anew",
         )
 
 
