@@ -52,26 +52,24 @@ class SegmentationAugmentation(Spec):
         """A training sample of (crop, crop) pixels."""
         scale, down, across, mirror = torch.rand(4, generator=generator).tolist()
         factor = self.smallest + scale * (self.largest - self.smallest)
+        height, width = (max(round(side * factor), 1) for side in sample.label.shape)
         image: Tensor = tv_tensors.Image(sample.image)
-        label: Tensor = tv_tensors.Mask(sample.label.to(torch.uint8))  # all that a label holds fits
-        height, width = (max(round(side * factor), 1) for side in label.shape)
+        # All that a label holds fits into a byte, which resizes eight times as fast.
+        label: Tensor = tv_tensors.Mask(sample.label[None].to(torch.uint8))
         image = functional.resize(image, [height, width], antialias=True)
-        label = _resized(label, height, width)
+        label = functional.resize(
+            label, [height, width], interpolation=InterpolationMode.NEAREST_EXACT
+        )
         missing = [0, 0, max(self.crop - width, 0), max(self.crop - height, 0)]
         image = functional.pad(image, missing, fill=list(_MEAN_COLOR))
         label = functional.pad(label, missing, fill=IGNORE)
-        room = [side - self.crop for side in label.shape]
+        room = [side - self.crop for side in label.shape[1:]]
         top, left = (int(share * (r + 1)) for share, r in zip((down, across), room, strict=True))
         image = functional.crop(image, top, left, self.crop, self.crop)
         label = functional.crop(label, top, left, self.crop, self.crop)
         if mirror < self.flip:
             image, label = functional.horizontal_flip(image), functional.horizontal_flip(label)
-        return replace(sample, image=_plain(image), label=_plain(label).long())
-
-
-def _resized(label: Tensor, height: int, width: int) -> Tensor:
-    nearest = InterpolationMode.NEAREST_EXACT
-    return functional.resize(label[None], [height, width], interpolation=nearest)[0]
+        return replace(sample, image=_plain(image), label=_plain(label)[0].long())
 
 
 def _plain(tensor: Tensor) -> Tensor:
