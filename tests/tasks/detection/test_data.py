@@ -1,4 +1,7 @@
+import pickle
+
 import pytest
+import torch
 from pydantic import TypeAdapter
 
 from quatrain.specs import DataError
@@ -21,3 +24,10 @@ def test_files_are_read_from_the_folder(coco_folder):
 @pytest.mark.parametrize("spec", [CocoSpec(), VocSpec(), DigitScenesSpec()])
 def test_the_kind_tells_them_apart_in_json(spec):
     assert TypeAdapter(DetectionData).validate_json(spec.to_json()) == spec
+
+
+@pytest.mark.parametrize("spec", [DigitScenesSpec(train=2, valid=1, test=1), CocoSpec()])
+def test_parts_travel_to_processes_that_load_samples(coco_folder, spec):
+    part = read_detection(spec, coco_folder).train
+    copy = pickle.loads(pickle.dumps(part))
+    assert torch.equal(copy[1].image, part[1].image)

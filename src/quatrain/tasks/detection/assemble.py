@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import UInt8
+from torch import Tensor
 
 from quatrain.specs import DataError
 from quatrain.tasks.detection.boxes import Box, check_boxes
@@ -60,8 +63,12 @@ def assemble(listing: Listing, part: str, *, training: bool, keep_empty: bool) -
     _refuse_nothing(truths, part, listing.source)
     skipped = tally.warn(part)
     files = [paths[truth.image_id] for truth in truths]
-    loaded = DetectionPart(truths, lambda index: read_image(files[index]))
+    loaded = DetectionPart(truths, partial(_load, files))
     return Assembled(loaded, found.fingerprint, skipped)
+
+
+def _load(files: Sequence[Path], index: int) -> UInt8[Tensor, "3 h w"]:
+    return read_image(files[index])
 
 
 def _truths(listing: Listing, *, training: bool, tally: Tally) -> list[Truth]:

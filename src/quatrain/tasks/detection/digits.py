@@ -1,7 +1,9 @@
 """Digit scenes as detection data: a box tight around the visible pixels of each digit."""
 
+from functools import partial
+
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Int64, UInt8
 from torch import Tensor
 
 from quatrain.tasks.detection.corpus import DetectionCorpus, DetectionPart, Truth
@@ -29,7 +31,11 @@ def tight_boxes(masks: Bool[Tensor, "n h w"]) -> Int64[np.ndarray, "n 4"]:
 
 def _part(scenes: tuple[Scene, ...]) -> DetectionPart:
     truths = [_truth(scene, number) for number, scene in enumerate(scenes)]
-    return DetectionPart(truths, lambda index: scenes[index].image)
+    return DetectionPart(truths, partial(_load, scenes))
+
+
+def _load(scenes: tuple[Scene, ...], index: int) -> UInt8[Tensor, "3 h w"]:
+    return scenes[index].image
 
 
 def _truth(scene: Scene, number: int) -> Truth:

@@ -3,11 +3,12 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from quatrain.specs import DataError
@@ -65,12 +66,15 @@ def assemble(pairs: Sequence[Pair], classes: Classes, part: str) -> Assembled:
             "mend the labels or the file of classes",
         )
     skipped = tally.warn(part)
-    files = list(pairs)
-    loaded = SegmentationPart(
-        [str(pair.image) for pair in files],
-        lambda index: (read_image(files[index].image), read_label(files[index].label, classes)),
-    )
+    names = [str(pair.image) for pair in pairs]
+    loaded = SegmentationPart(names, partial(_load, list(pairs), classes))
     return Assembled(loaded, found.fingerprint, sha256(hashed), skipped)
+
+
+def _load(
+    pairs: Sequence[Pair], classes: Classes, index: int
+) -> tuple[UInt8[Tensor, "3 h w"], Int64[Tensor, "y x"]]:
+    return read_image(pairs[index].image), read_label(pairs[index].label, classes)
 
 
 def read_label(path: Path, classes: Classes) -> Int64[Tensor, "h w"]:

@@ -88,7 +88,7 @@ class Classes:
 
     def _by_color(self, stored: np.ndarray, name: str) -> np.ndarray:
         packed = _packed(stored.astype(np.int64))
-        keys = np.array([_packed(np.array(color)) for color in self.colors], dtype=np.int64)
+        keys = _packed(np.array(list(self.colors), dtype=np.int64))
         order = np.argsort(keys)
         indices = np.array(list(self.colors.values()), dtype=np.int64)[order]
         place = np.searchsorted(keys[order], packed).clip(max=len(keys) - 1)

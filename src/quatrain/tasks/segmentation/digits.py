@@ -1,9 +1,10 @@
 """Digit scenes as segmentation data: the background, and a class for each of the ten digits."""
 
 import colorsys
+from functools import partial
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from quatrain.tasks.scenes import DigitScenesSpec, Scene
@@ -41,4 +42,10 @@ def digit_label(scene: Scene) -> Int64[Tensor, "h w"]:
 
 def _part(scenes: tuple[Scene, ...]) -> SegmentationPart:
     names = [f"scene {number}" for number in range(len(scenes))]
-    return SegmentationPart(names, lambda index: (scenes[index].image, digit_label(scenes[index])))
+    return SegmentationPart(names, partial(_load, scenes))
+
+
+def _load(
+    scenes: tuple[Scene, ...], index: int
+) -> tuple[UInt8[Tensor, "3 h w"], Int64[Tensor, "h w"]]:
+    return scenes[index].image, digit_label(scenes[index])

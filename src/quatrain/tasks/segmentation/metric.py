@@ -48,7 +48,7 @@ class ConfusionMatrix:
         self.images: frozenset[int] = frozenset()
 
     def add(
-        self, image_id: int, prediction: Int64[Tensor, "h w"], label: Int64[Tensor, "h w"]
+        self, image_id: int, prediction: Int64[Tensor, "_ _"], label: Int64[Tensor, "h w"]
     ) -> None:
         """Count one image. Pixels whose label is IGNORE do not count, nor does a known image.
 
