@@ -1,0 +1,33 @@
+"""Detection: COCO, Pascal VOC or digit scenes, augmentation, and COCO's 12 numbers."""
+
+from quatrain.tasks.detection.augment import DetectionAugmentation, rescale
+from quatrain.tasks.detection.coco import COCO2017, CocoSpec
+from quatrain.tasks.detection.corpus import (
+    DetectionCorpus,
+    DetectionPart,
+    DetectionSample,
+    Truth,
+)
+from quatrain.tasks.detection.data import DetectionData, read_detection
+from quatrain.tasks.detection.metric import NUMBERS, DetectionMetric, DetectionScores, Found
+from quatrain.tasks.detection.voc import VOC0712, VOC_CLASSES, VocSpec
+
+__all__ = [
+    "COCO2017",
+    "NUMBERS",
+    "VOC0712",
+    "VOC_CLASSES",
+    "CocoSpec",
+    "DetectionAugmentation",
+    "DetectionCorpus",
+    "DetectionData",
+    "DetectionMetric",
+    "DetectionPart",
+    "DetectionSample",
+    "DetectionScores",
+    "Found",
+    "Truth",
+    "VocSpec",
+    "read_detection",
+    "rescale",
+]

@@ -1,0 +1,79 @@
+"""Which boxes of a file are boxes, and what becomes of the others.
+
+A training part may do without a box; a score may not, so held-out parts refuse what nobody could
+find, and keep a box that crosses the edge as it was written.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float64
+
+from quatrain.specs import DataError
+from quatrain.tasks.detection.corpus import corners
+from quatrain.tasks.scenes import Tally
+
+_ROUNDING = 0.5
+"""Pixels by which a box may cross the edge of its image unnoticed."""
+
+
+class Box(NamedTuple):
+    """One annotation: `name` says in an error which one it is."""
+
+    image_id: int
+    xywh: tuple[float, float, float, float]
+    label: int
+    crowd: bool
+    area: float
+    name: str
+
+
+def check_boxes(
+    boxes: Sequence[Box], sizes: Float64[np.ndarray, "n 2"], *, training: bool, tally: Tally
+) -> tuple[Bool[np.ndarray, " n"], Float64[np.ndarray, "n 4"]]:
+    """Judge boxes against the (height, width) of the image of each.
+
+    Returns:
+        Which to keep, and all of them as x y w h, clipped to their images if they are for training.
+
+    Raises:
+        DataError: if a held-out box has no area or lies wholly outside its image.
+    """
+    xywh = np.array([box.xywh for box in boxes], dtype=np.float64).reshape(len(boxes), 4)
+    limits = sizes[:, [1, 0, 1, 0]]
+    ends = corners(xywh)
+    # Models are given float32, so that is where a box must have an area.
+    flat = np.any(ends[:, 2:].astype(np.float32) <= ends[:, :2].astype(np.float32), axis=1)
+    inside = np.clip(ends, 0, limits)
+    outside = ~flat & np.any(inside[:, 2:] <= inside[:, :2], axis=1)
+    crossing = ~flat & ~outside & np.any(np.abs(inside - ends) > _ROUNDING, axis=1)
+    if not training:
+        _refuse(boxes, flat | outside, sizes)
+        _count(tally, "boxes beyond the edge of their image, kept as written", boxes, crossing)
+        return np.ones(len(boxes), dtype=np.bool_), xywh
+    _count(tally, "boxes without area, left out", boxes, flat)
+    _count(tally, "boxes outside their image, left out", boxes, outside)
+    _count(tally, "boxes beyond the edge of their image, clipped", boxes, crossing)
+    clipped = np.concatenate([inside[:, :2], inside[:, 2:] - inside[:, :2]], axis=1)
+    return ~(flat | outside), clipped
+
+
+def _refuse(
+    boxes: Sequence[Box], bad: Bool[np.ndarray, " n"], sizes: Float64[np.ndarray, "n 2"]
+) -> None:
+    if not bad.any():
+        return
+    first = int(bad.argmax())
+    height, width = sizes[first]
+    raise DataError(
+        boxes[first].name,
+        f"x y w h {list(boxes[first].xywh)}",
+        f"a box with an area inside its image of {width:g} x {height:g}",
+        f"mend or remove it, and all {int(bad.sum())} of this part that nothing could match",
+    )
+
+
+def _count(tally: Tally, kind: str, boxes: Sequence[Box], cases: Bool[np.ndarray, " n"]) -> None:
+    if cases.any():
+        tally.add(kind, boxes[int(cases.argmax())].name, int(cases.sum()))

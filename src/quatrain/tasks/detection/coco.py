@@ -1,0 +1,215 @@
+"""COCO's json: images, categories and boxes of one part in one file.
+
+    {"images":      [{"id": 7, "file_name": "a.jpg", "width": 640, "height": 480}],
+     "categories":  [{"id": 18, "name": "dog"}],
+     "annotations": [{"id": 1, "image_id": 7, "category_id": 18, "bbox": [x, y, w, h],
+                      "area": 512.5, "iscrowd": 0}]}
+
+Source: Lin et al. 2014, Microsoft COCO, https://arxiv.org/abs/1405.0312, and its data format,
+https://cocodataset.org/#format-data.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Annotated, Literal, NotRequired
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from typing_extensions import TypedDict
+
+from quatrain.specs import DataError, Spec, SpecError
+from quatrain.tasks.detection.assemble import ImageEntry, Listing, assemble
+from quatrain.tasks.detection.boxes import Box
+from quatrain.tasks.detection.corpus import DetectionCorpus, DetectionPart
+from quatrain.tasks.scenes import ImageSize
+from quatrain.tasks.scenes.files import data_folder, read_bytes, refuse_repeats
+
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Image(TypedDict):
+    id: int
+    file_name: Annotated[str, Field(min_length=1)]
+    width: Annotated[int, Field(ge=1)]
+    height: Annotated[int, Field(ge=1)]
+
+
+class _Category(TypedDict):
+    id: int
+    name: str
+
+
+class _Annotation(TypedDict):
+    id: int
+    image_id: int
+    category_id: int
+    bbox: tuple[_Finite, _Finite, _Finite, _Finite]
+    area: NotRequired[_Finite]
+    iscrowd: NotRequired[bool]
+    ignore: NotRequired[bool]
+
+
+class _File(TypedDict):
+    __pydantic_config__ = ConfigDict(hide_input_in_errors=True)  # pyright: ignore[reportGeneralTypeIssues]
+    images: list[_Image]
+    categories: list[_Category]
+    annotations: list[_Annotation]
+
+
+_READER = TypeAdapter(_File)
+
+
+class CocoSpec(Spec):
+    """Which json and which images of a folder are the three parts.
+
+    The defaults read a folder with annotations/instances_train.json, images/train and so on.
+
+    Example:
+        >>> COCO2017.train, COCO2017.images
+        ('train2017', '{part}')
+    """
+
+    kind: Literal["coco"] = "coco"
+    train: str = "train"
+    valid: str = "val"
+    test: str = "test"
+    """What is scored at the end; where there is no such part, name the validation part again."""
+    annotations: str = "annotations/instances_{part}.json"
+    """The json of a part; {part} stands for its name."""
+    images: str = "images/{part}"
+    """The folder in which a part's images are."""
+    keep_empty: bool = False
+    """Train on images without boxes too."""
+
+    @field_validator("annotations")
+    @classmethod
+    def _names_the_part(cls, value: str) -> str:
+        if "{part}" not in value:
+            raise SpecError(
+                "CocoSpec.annotations",
+                value,
+                "a path with {part} in it",
+                "write {part} where the name of the part stands",
+            )
+        return value
+
+    def read(self, folder: Path | None) -> DetectionCorpus:
+        """Read and check all three parts.
+
+        Raises:
+            DataError: if a file is missing or damaged, entries contradict each other or the
+                images, or the parts have different categories.
+        """
+        folder = data_folder(folder, "images and COCO annotations")
+        reading = _Reading(self, folder)
+        train = reading.part(self.train, training=True)
+        valid = reading.part(self.valid, training=False)
+        test = valid if self.test == self.valid else reading.part(self.test, training=False)
+        categories = tuple(reading.categories.values())
+        return DetectionCorpus(train, valid, test, categories, reading.hashes, reading.skipped)
+
+
+COCO2017 = CocoSpec(images="{part}", train="train2017", valid="val2017", test="val2017")
+"""COCO 2017 as it is unpacked: train2017/, val2017/ and annotations/ in one folder."""
+
+
+class _Reading:
+    """What gathers while the parts are read one after the other."""
+
+    def __init__(self, spec: CocoSpec, folder: Path) -> None:
+        self.spec, self.folder = spec, folder
+        self.categories: dict[int, str] = {}
+        self.hashes: dict[str, str] = {}
+        self.skipped: dict[str, int] = {}
+
+    def part(self, part: str, *, training: bool) -> DetectionPart:
+        name = self.spec.annotations.replace("{part}", part)
+        content = read_bytes(self.folder / name)
+        document = _parse(content, name)
+        found = _categories(document, name)
+        self.categories = self.categories or found
+        _refuse_other_categories(found, self.categories, name)
+        images = self.folder / self.spec.images.replace("{part}", part)
+        listing = _listing(document, list(found), images, name)
+        assembled = assemble(listing, part, training=training, keep_empty=self.spec.keep_empty)
+        self.hashes[name] = hashlib.sha256(content).hexdigest()
+        self.hashes[f"images of {name}"] = assembled.fingerprint
+        self.skipped |= assembled.skipped
+        return assembled.part
+
+
+def _parse(content: bytes, name: str) -> _File:
+    try:
+        return _READER.validate_json(content)
+    except ValidationError as error:
+        problem = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(str(step) for step in problem["loc"])
+        message = problem["msg"][:1].lower() + problem["msg"][1:]
+        raise DataError(
+            name,
+            f"{place}: {message}" if place else message,
+            "COCO json with images, categories and annotations",
+            "mend the file",
+        ) from None
+
+
+def _categories(document: _File, name: str) -> dict[int, str]:
+    """Names by id, in the order of the ids."""
+    entries = document["categories"]
+    refuse_repeats("category ids", (entry["id"] for entry in entries), name)
+    refuse_repeats("category names", (entry["name"] for entry in entries), name)
+    if not entries:
+        raise DataError(f"the categories of {name}", "empty", "at least one", "mend the file")
+    return {entry["id"]: entry["name"] for entry in sorted(entries, key=lambda entry: entry["id"])}
+
+
+def _refuse_other_categories(found: dict[int, str], wanted: dict[int, str], name: str) -> None:
+    if found != wanted:
+        odd = sorted(set(found.items()) ^ set(wanted.items()))[0]
+        raise DataError(
+            f"the categories of {name}",
+            f"different in {odd[0]} ({odd[1]})",
+            "those of the training part",
+            "give all parts the same categories",
+        )
+
+
+def _listing(document: _File, category_ids: list[int], folder: Path, name: str) -> Listing:
+    labels = {category: label for label, category in enumerate(category_ids, start=1)}
+    images = [
+        ImageEntry(
+            entry["id"], folder / entry["file_name"], ImageSize(entry["height"], entry["width"])
+        )
+        for entry in document["images"]
+    ]
+    refuse_repeats("image ids", (entry.image_id for entry in images), name)
+    known = {entry.image_id for entry in images}
+    annotations = document["annotations"]
+    refuse_repeats("annotation ids", (entry["id"] for entry in annotations), name)
+    return Listing(name, images, [_box(entry, labels, known, name) for entry in annotations])
+
+
+def _box(entry: _Annotation, labels: dict[int, int], known: set[int], name: str) -> Box:
+    title = f"annotation {entry['id']} of {name}"
+    if entry["category_id"] not in labels:
+        raise DataError(
+            f"the category of {title}",
+            entry["category_id"],
+            "the id of one of the categories",
+            "add the category to the file or remove the annotation",
+        )
+    if entry["image_id"] not in known:
+        raise DataError(
+            f"the image of {title}",
+            entry["image_id"],
+            "the id of one of the images",
+            "add the image to the file or remove the annotation",
+        )
+    x, y, width, height = entry["bbox"]
+    return Box(
+        image_id=entry["image_id"],
+        xywh=(x, y, width, height),
+        label=labels[entry["category_id"]],
+        crowd=entry.get("iscrowd", False) or entry.get("ignore", False),
+        area=entry.get("area", width * height),
+        name=title,
+    )

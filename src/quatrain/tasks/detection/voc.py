@@ -1,0 +1,166 @@
+"""Pascal VOC's xml: one file an image, and lists that say which images are which part.
+
+    VOC2007/ImageSets/Main/trainval.txt     000005, 000007, ...       named "VOC2007/trainval"
+    VOC2007/Annotations/000005.xml          size, and an object for each box
+    VOC2007/JPEGImages/000005.jpg
+
+Pixels are counted from 1 and a box includes its last: the leftmost pixel alone is xmin 1, xmax 1,
+which is x 0, width 1 here.
+
+Source: Everingham et al. 2010, The Pascal Visual Object Classes Challenge,
+https://doi.org/10.1007/s11263-009-0275-4.
+"""
+
+import math
+from pathlib import Path
+from typing import Literal
+from xml.etree import ElementTree
+
+from pydantic import Field
+
+from quatrain.specs import DataError, Spec
+from quatrain.tasks.detection.assemble import ImageEntry, Listing, assemble
+from quatrain.tasks.detection.boxes import Box
+from quatrain.tasks.detection.corpus import DetectionCorpus, DetectionPart
+from quatrain.tasks.scenes import ImageSize
+from quatrain.tasks.scenes.files import data_folder, decode, read_bytes, refuse_repeats, sha256
+
+VOC_CLASSES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
+    "tvmonitor",
+)  # fmt: skip
+
+
+class VocSpec(Spec):
+    """Which lists of images are the three parts, and which classes there are.
+
+    A list is named by its folder and its stem; the folder is left out where the data folder itself
+    holds Annotations, ImageSets and JPEGImages.
+
+    Example:
+        >>> VocSpec(classes=("cat", "dog"), train=("trainval",), valid="test").classes
+        ('cat', 'dog')
+    """
+
+    kind: Literal["voc"] = "voc"
+    train: tuple[str, ...] = Field(default=("train",), min_length=1)
+    """The lists of the training images, one after the other."""
+    valid: str = "val"
+    test: str = "test"
+    classes: tuple[str, ...] = Field(default=VOC_CLASSES, min_length=1)
+    """Names of the classes, which become the labels 1...C in this order."""
+    first_pixel: Literal[0, 1] = 1
+    """The number of the first pixel. With 0, xmax and ymax are where a box ends, not its last."""
+    keep_empty: bool = False
+    """Train on images without boxes too."""
+
+    def read(self, folder: Path | None) -> DetectionCorpus:
+        """Read and check all three parts. Objects marked "difficult" are handed on as crowd.
+
+        Raises:
+            DataError: if a file is missing or damaged, an object is of no known class, or xml
+                and image contradict each other.
+        """
+        folder = data_folder(folder, "Pascal VOC annotations")
+        refuse_repeats("classes", self.classes, "VocSpec")
+        hashes: dict[str, str] = {}
+        skipped: dict[str, int] = {}
+
+        def part(names: tuple[str, ...], *, training: bool) -> DetectionPart:
+            title = " and ".join(names)
+            listing, content = _listing(self, folder, names)
+            made = assemble(listing, title, training=training, keep_empty=self.keep_empty)
+            hashes[f"annotations of {title}"] = sha256(content)
+            hashes[f"images of {title}"] = made.fingerprint
+            skipped.update(made.skipped)
+            return made.part
+
+        train = part(self.train, training=True)
+        valid = part((self.valid,), training=False)
+        test = valid if self.test == self.valid else part((self.test,), training=False)
+        return DetectionCorpus(train, valid, test, self.classes, hashes, skipped)
+
+
+VOC0712 = VocSpec(
+    train=("VOC2007/trainval", "VOC2012/trainval"), valid="VOC2007/test", test="VOC2007/test"
+)
+"""VOC 2007 and 2012 as they lie in VOCdevkit: trained on both, scored on the test part of 2007."""
+
+
+def _listing(spec: VocSpec, folder: Path, names: tuple[str, ...]) -> tuple[Listing, list[bytes]]:
+    images: list[ImageEntry] = []
+    boxes: list[Box] = []
+    contents: list[bytes] = []
+    for name in names:
+        year, _, stem = name.rpartition("/")
+        home = folder / year
+        path = home / "ImageSets" / "Main" / f"{stem}.txt"
+        content = read_bytes(path)
+        contents.append(content)
+        # Lists of one class have a second column, of which images hold it.
+        for line in filter(None, (line.split() for line in decode(content, path).splitlines())):
+            xml = home / "Annotations" / f"{line[0]}.xml"
+            contents.append(read_bytes(xml))
+            annotation = _Annotation(spec, xml, contents[-1], image_id=len(images))
+            images.append(annotation.image(home / "JPEGImages"))
+            boxes += annotation.boxes()
+    if not images:
+        raise DataError(" and ".join(names), "empty", "a list of images", "name another list")
+    return Listing(" and ".join(names), images, boxes), contents
+
+
+class _Annotation:
+    """One xml, read field by field, so that an error names the file and the field."""
+
+    def __init__(self, spec: VocSpec, path: Path, content: bytes, image_id: int) -> None:
+        self.spec, self.path, self.image_id = spec, path, image_id
+        try:
+            self.root = ElementTree.fromstring(content)  # noqa: S314 - the user's own files
+        except ElementTree.ParseError as error:
+            raise DataError(str(path), str(error), "well-formed xml", "mend the file") from None
+
+    def image(self, folder: Path) -> ImageEntry:
+        name = self.root.findtext("filename") or f"{self.path.stem}.jpg"
+        height, width = (int(self._number(self.root, f"size/{side}")) for side in _SIDES)
+        return ImageEntry(self.image_id, folder / name.strip(), ImageSize(height, width))
+
+    def boxes(self) -> list[Box]:
+        found = self.root.findall("object")
+        return [self._box(each, number) for number, each in enumerate(found, start=1)]
+
+    def _box(self, entry: ElementTree.Element, number: int) -> Box:
+        title = f"object {number} of {self.path}"
+        name = (entry.findtext("name") or "").strip()
+        if name not in self.spec.classes:
+            raise DataError(
+                f"the class of {title}",
+                name,
+                "one of VocSpec.classes",
+                f"name all classes in the spec, which has {', '.join(self.spec.classes[:8])}",
+            )
+        left, top, right, bottom = (self._number(entry, f"bndbox/{end}") for end in _ENDS)
+        before = self.spec.first_pixel
+        xywh = (left - before, top - before, right - left + before, bottom - top + before)
+        return Box(
+            image_id=self.image_id,
+            xywh=xywh,
+            label=self.spec.classes.index(name) + 1,
+            crowd=(entry.findtext("difficult") or "0").strip() == "1",
+            area=xywh[2] * xywh[3],
+            name=title,
+        )
+
+    def _number(self, element: ElementTree.Element, field: str) -> float:
+        text = element.findtext(field)
+        try:
+            value = float(text or "")
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise DataError(f"{field} in {self.path}", text, "a number", "mend the file")
+        return value
+
+
+_SIDES = ("height", "width")
+_ENDS = ("xmin", "ymin", "xmax", "ymax")

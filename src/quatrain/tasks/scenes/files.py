@@ -1,0 +1,108 @@
+"""The user's files: found, read and fingerprinted, or refused in one sentence."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
+from pathlib import Path
+
+from quatrain.specs import DataError
+
+
+def data_folder(folder: Path | None, kind: str) -> Path:
+    """The folder given as `--data`.
+
+    Raises:
+        DataError: if none was given, or there is no such folder.
+    """
+    if folder is None:
+        raise DataError("--data", None, f"a folder of {kind}", "pass --data FOLDER")
+    if not folder.is_dir():
+        raise DataError("--data", str(folder), "a folder that exists", "mend the path")
+    return folder
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        DataError: if it does not exist or cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(
+            "data file", str(path), "a file that exists", what_is_there(path.parent)
+        ) from None
+    except OSError as error:
+        raise DataError(
+            "data file", str(path), "a file that can be read", error.strerror or str(error)
+        ) from error
+
+
+def decode(content: bytes, path: Path) -> str:
+    """Text of a UTF-8 file, without a byte order mark.
+
+    Raises:
+        DataError: if it is not UTF-8.
+    """
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            str(path),
+            f"byte 0x{content[error.start]:02x} at {error.start}",
+            "text in UTF-8",
+            "convert the file, for example by iconv -t utf-8",
+        ) from None
+
+
+def require_files(paths: Sequence[Path], whose: str) -> None:
+    """Refuse files that do not exist, all at once.
+
+    Raises:
+        DataError: with the number of missing files and the first of them.
+    """
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        folder = missing[0].parent
+        raise DataError(
+            f"the files named in {whose}",
+            f"missing {len(missing)} of {len(paths)}, the first {missing[0]}",
+            "files that exist",
+            what_is_there(folder) if folder.is_dir() else f"there is no folder {folder}",
+        )
+
+
+def refuse_repeats(what: str, values: Iterable[Hashable], source: str) -> None:
+    """Refuse a value that is there twice.
+
+    Raises:
+        DataError: with the number of such values and the first.
+    """
+    twice = [value for value, times in Counter(values).items() if times > 1]
+    if twice:
+        raise DataError(
+            f"the {what} of {source}",
+            f"{twice[0]} more than once, as are {len(twice) - 1} others",
+            "each once",
+            "remove what is double, or number anew",
+        )
+
+
+def what_is_there(folder: Path) -> str:
+    """A few names in `folder`, for whoever mistyped one."""
+    if not folder.is_dir():
+        return f"there is no folder {folder}"
+    names = sorted(entry.name for entry in folder.iterdir())
+    if not names:
+        return "its folder is empty"
+    return f"its folder holds {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}"
+
+
+def sha256(pieces: Iterable[bytes]) -> str:
+    """SHA-256 of the pieces, each with its length, in hexadecimal."""
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(len(piece).to_bytes(8, "little"))
+        digest.update(piece)
+    return digest.hexdigest()

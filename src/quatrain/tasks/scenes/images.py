@@ -1,0 +1,192 @@
+"""Images of the user's: looked over when the data are opened, read when they are needed.
+
+    survey([photos / "a.jpg", photos / "b.png"], "train", tally)
+        ->  sizes [(480, 640), (500, 375)], a fingerprint; truncated files and 16 bits are refused
+    read_image(photos / "a.jpg")
+        ->  uint8 (3, 480, 640), whatever the file's colours
+
+Looking over reads the header and the end of a file: formats put an end mark there, so a truncated
+download shows without decoding. Where no mark is found, the image is decoded to be sure.
+"""
+
+import struct
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+from torch import Tensor
+
+from quatrain.specs import DataError
+from quatrain.tasks.scenes.files import require_files, sha256
+from quatrain.tasks.scenes.notices import Tally
+
+_EIGHT_BITS = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
+_END_MARKS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}
+_EDGE = 4096
+_ORIENTATION = 274
+_PNG_BIT_DEPTH = 24
+
+# What Pillow's decoders raise for content they cannot make sense of.
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
+
+
+@dataclass(frozen=True)
+class ImageSize:
+    """Height and width in pixels, as stored."""
+
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return f"{self.width} x {self.height}"
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What looking over a part's images found."""
+
+    sizes: list[ImageSize]
+    fingerprint: str
+
+
+def survey(paths: Sequence[Path], whose: str, tally: Tally) -> Survey:
+    """Look over images without decoding them.
+
+    Alpha channels and EXIF orientations, which reading does not use, are counted in `tally`. The
+    fingerprint is a SHA-256 of each image's name, length, first and last 4 KiB.
+
+    Raises:
+        DataError: if a file is missing, no image, truncated, or has 16 bits a channel.
+    """
+    require_files(paths, whose)
+    sizes: list[ImageSize] = []
+    marks: list[bytes] = []
+    for path in paths:
+        head, tail, length = _edges(path)
+        with _opened(path) as image:
+            _refuse_deep(image, head, path)
+            _count_unused(image, path, tally)
+            mark = _END_MARKS.get(image.format or "")
+            if mark is None or mark not in tail:
+                _load(image, path)
+            sizes.append(ImageSize(image.height, image.width))
+        marks += [path.name.encode(), length.to_bytes(8, "little"), head, tail]
+    return Survey(sizes, sha256(marks))
+
+
+def read_image(path: Path) -> UInt8[Tensor, "3 h w"]:
+    """Decode an image as RGB: grey is repeated, palettes are looked up, alpha is left out.
+
+    Raises:
+        DataError: if the file is broken, or has 16 bits a channel.
+    """
+    head, _, _ = _edges(path)
+    with _opened(path) as image:
+        _refuse_deep(image, head, path)
+        _load(image, path)
+        # A palette may hold alpha as bytes, which Pillow only looks up by way of RGBA.
+        whole = image.convert("RGBA") if image.mode in {"P", "PA"} else image
+        pixels = np.array(whole.convert("RGB"))
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+
+
+def read_plane(path: Path) -> tuple[str, np.ndarray]:
+    """Decode an image as it is stored, for labels: its mode and its values.
+
+    Palette images give their indices, and 16 bits a channel are kept.
+
+    Raises:
+        DataError: if the file is broken.
+    """
+    with _opened(path) as image:
+        _load(image, path)
+        return image.mode, np.array(image)
+
+
+def require_size(found: ImageSize, wanted: ImageSize, path: Path, source: str) -> None:
+    """Refuse an image that has another size than `source` says.
+
+    Raises:
+        DataError: with both sizes, and a hint where one is the other turned.
+    """
+    if found == wanted:
+        return
+    turned = found == ImageSize(wanted.width, wanted.height)
+    remedy = (
+        "turn the pixels of the file: an EXIF orientation is not used"
+        if turned
+        else "the two must belong together"
+    )
+    raise DataError(f"the size of {path}", str(found), f"{wanted}, as {source} says", remedy)
+
+
+def _edges(path: Path) -> tuple[bytes, bytes, int]:
+    """The first and last 4 KiB, and the length in bytes."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_EDGE)
+            length = file.seek(0, 2)
+            file.seek(max(length - _EDGE, 0))
+            return head, file.read(), length
+    except OSError as error:
+        raise DataError(
+            "image", str(path), "a file that can be read", error.strerror or str(error)
+        ) from error
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    try:
+        # Pillow warns of odd metadata, which is not read, and of very large images.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = Image.open(path)
+    except (*_BROKEN, Image.DecompressionBombError) as error:
+        raise _broken(path, error) from error
+    with image:
+        yield image
+
+
+def _load(image: Image.Image, path: Path) -> None:
+    try:
+        image.load()
+    except _BROKEN as error:
+        raise _broken(path, error) from error
+
+
+def _broken(path: Path, error: Exception) -> DataError:
+    reason = str(error).split(" <_io")[0].split(" '")[0].rstrip(".") or type(error).__name__
+    return DataError(
+        "image", str(path), f"an image that can be read ({reason})", "replace or remove the file"
+    )
+
+
+def _refuse_deep(image: Image.Image, head: bytes, path: Path) -> None:
+    """Pillow would clip, or take the high byte, and not say so."""
+    deep_png = image.format == "PNG" and head[_PNG_BIT_DEPTH : _PNG_BIT_DEPTH + 1] == b"\x10"
+    if deep_png or image.mode not in _EIGHT_BITS:
+        depth = "16 bits a channel" if deep_png else f"mode {image.mode}"
+        raise DataError(
+            f"image {path}", depth, "8 bits a channel", "convert it, which decides how to scale"
+        )
+
+
+def _count_unused(image: Image.Image, path: Path, tally: Tally) -> None:
+    if image.mode in {"LA", "PA", "RGBA"} or "transparency" in image.info:
+        tally.add("images with an alpha channel, which is not used", path.name)
+    if "exif" not in image.info:
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            orientation = image.getexif().get(_ORIENTATION, 1)
+        except _BROKEN:  # damaged metadata beside a sound picture
+            return
+    if orientation not in {0, 1}:
+        tally.add("images with an EXIF orientation, which is not used", path.name)

@@ -1,0 +1,32 @@
+"""What is not as it should be in data and yet no reason to stop: counted, and said once.
+
+tally.add("boxes without area, left out", "annotation 17")      and again for 96
+tally.warn("train")
+    ->  train: 2 boxes without area, left out (the first is annotation 17)
+"""
+
+import warnings
+
+
+class DataWarning(UserWarning):
+    """Something in the user's data was left out or changed, and how often."""
+
+
+class Tally:
+    """Counts by kind, with the first case of each."""
+
+    def __init__(self) -> None:
+        self._cases: dict[str, tuple[int, str]] = {}
+
+    def add(self, kind: str, case: str, times: int = 1) -> None:
+        """Count `times` more of this kind; `case` is shown if it is the first."""
+        if times:
+            before, first = self._cases.get(kind, (0, case))
+            self._cases[kind] = (before + times, first)
+
+    def warn(self, part: str) -> dict[str, int]:
+        """Warn of each kind once, and return the counts as "part: kind"."""
+        for kind, (times, first) in self._cases.items():
+            message = f"{part}: {times} {kind} (the first is {first})"
+            warnings.warn(message, DataWarning, stacklevel=2)
+        return {f"{part}: {kind}": times for kind, (times, _) in self._cases.items()}

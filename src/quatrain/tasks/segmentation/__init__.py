@@ -1,0 +1,29 @@
+"""Segmentation: Cityscapes, CamVid-like folders or digit scenes, augmentation, and IoU."""
+
+from quatrain.tasks.segmentation.augment import SegmentationAugmentation
+from quatrain.tasks.segmentation.cityscapes import CityscapesSpec
+from quatrain.tasks.segmentation.corpus import (
+    IGNORE,
+    SegmentationClass,
+    SegmentationCorpus,
+    SegmentationPart,
+    SegmentationSample,
+)
+from quatrain.tasks.segmentation.data import SegmentationData, read_segmentation
+from quatrain.tasks.segmentation.folders import FoldersSpec
+from quatrain.tasks.segmentation.metric import ConfusionMatrix, SegmentationScores
+
+__all__ = [
+    "IGNORE",
+    "CityscapesSpec",
+    "ConfusionMatrix",
+    "FoldersSpec",
+    "SegmentationAugmentation",
+    "SegmentationClass",
+    "SegmentationCorpus",
+    "SegmentationData",
+    "SegmentationPart",
+    "SegmentationSample",
+    "SegmentationScores",
+    "read_segmentation",
+]

@@ -1,0 +1,106 @@
+"""From pairs of an image and a label file to a part of a corpus, all labels checked."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Int64, UInt8
+from torch import Tensor
+
+from quatrain.specs import DataError
+from quatrain.tasks.scenes import ImageSize, Tally, read_image, survey
+from quatrain.tasks.scenes.files import read_bytes, refuse_repeats, require_files, sha256
+from quatrain.tasks.scenes.images import read_plane, require_size
+from quatrain.tasks.segmentation.classes import Classes
+from quatrain.tasks.segmentation.corpus import IGNORE, SegmentationCorpus, SegmentationPart
+
+
+class Pair(NamedTuple):
+    """The file of an image and the file of its labels."""
+
+    image: Path
+    label: Path
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """A part, the SHA-256 of its images and of its labels, and what was not used, by kind."""
+
+    part: SegmentationPart
+    images: str
+    labels: str
+    skipped: dict[str, int]
+
+
+def assemble(pairs: Sequence[Pair], classes: Classes, part: str) -> Assembled:
+    """Check a part and put it together: every label is read once, to know its values.
+
+    Raises:
+        DataError: if there is no pair, a file is missing or broken, an image and its label differ
+            in size, a label has a value of no class, or all pixels are to be ignored.
+    """
+    if not pairs:
+        raise DataError(f"the {part} part", "empty", "at least one image", "choose other files")
+    refuse_repeats("images", (pair.image for pair in pairs), f"the {part} part")
+    tally = Tally()
+    found = survey([pair.image for pair in pairs], f"the {part} part", tally)
+    require_files([pair.label for pair in pairs], f"the {part} part")
+    hashed: list[bytes] = []
+    judged = False
+    for pair, size in zip(pairs, found.sizes, strict=True):
+        label = read_label(pair.label, classes)
+        own = ImageSize(*label.shape)
+        require_size(size, own, pair.image, f"its label {pair.label}")
+        judged = judged or bool((label != IGNORE).any())
+        content = read_bytes(pair.label)
+        hashed += [pair.label.name.encode(), hashlib.sha256(content).digest()]
+    if not judged:
+        raise DataError(
+            f"the {part} part",
+            f"{len(pairs)} labels of ignored pixels only",
+            "at least one pixel of a class",
+            "mend the labels or the file of classes",
+        )
+    skipped = tally.warn(part)
+    names = [str(pair.image) for pair in pairs]
+    loaded = SegmentationPart(names, partial(_load, list(pairs), classes))
+    return Assembled(loaded, found.fingerprint, sha256(hashed), skipped)
+
+
+def _load(
+    pairs: Sequence[Pair], classes: Classes, index: int
+) -> tuple[UInt8[Tensor, "3 h w"], Int64[Tensor, "y x"]]:
+    return read_image(pairs[index].image), read_label(pairs[index].label, classes)
+
+
+def read_label(path: Path, classes: Classes) -> Int64[Tensor, "h w"]:
+    """The classes 0...C-1 of a label's pixels, or IGNORE.
+
+    Raises:
+        DataError: if the file is broken, or holds what no class has.
+    """
+    mode, stored = read_plane(path)
+    return torch.from_numpy(classes.indices(mode, stored, str(path)))
+
+
+def read_parts(
+    parts: tuple[str, str, str],
+    pairs: Callable[[str], list[Pair]],
+    classes: Classes,
+    hashes: dict[str, str],
+) -> SegmentationCorpus:
+    """Assemble the training, validation and test part of these names; each name is read once.
+
+    `hashes` gets the images and the labels of each part beside what it holds.
+    """
+    made = {part: assemble(pairs(part), classes, part) for part in dict.fromkeys(parts)}
+    skipped: dict[str, int] = {}
+    for part, each in made.items():
+        hashes |= {f"images of {part}": each.images, f"labels of {part}": each.labels}
+        skipped |= each.skipped
+    train, valid, test = (made[part].part for part in parts)
+    return SegmentationCorpus(train, valid, test, classes.entries, hashes, skipped)

@@ -1,0 +1,153 @@
+"""The classes of a data set, from a file: names, colours, and what is to be ignored.
+
+    {"classes": [{"id": 0, "name": "sky", "color": [128, 128, 128]}, ...],
+     "ignore_index": 255,            the value, or a list of values, of pixels of no class
+     "ignore_color": [0, 0, 0]}      their colour, where labels are pictures in colour
+
+The last two may be left out: ignored pixels are 255 then, and every colour is a class's. Other
+fields may be there and are not read. `Classes.indices` turns what a label file holds, values
+or colours, into 0...C-1 and 255.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, NotRequired
+
+import numpy as np
+from jaxtyping import Int64
+from pydantic import Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from quatrain.specs import DataError
+from quatrain.tasks.scenes.files import refuse_repeats
+from quatrain.tasks.segmentation.corpus import IGNORE, SegmentationClass
+
+_Channel = Annotated[int, Field(ge=0, le=255)]
+_Color = tuple[_Channel, _Channel, _Channel]
+
+
+_Value = Annotated[int, Field(ge=0, le=IGNORE)]
+
+
+class _Class(TypedDict):
+    id: _Value
+    name: Annotated[str, Field(min_length=1)]
+    color: _Color
+
+
+class _File(TypedDict):
+    classes: Annotated[list[_Class], Field(min_length=1)]
+    ignore_index: NotRequired[_Value | list[_Value]]
+    ignore_color: NotRequired[_Color]
+
+
+_READER = TypeAdapter(_File)
+_UNKNOWN = -1
+
+
+@dataclass(frozen=True)
+class Classes:
+    """What stands for what in label files.
+
+    `values` maps a stored value to a class or IGNORE, `colors` a stored colour.
+    """
+
+    entries: tuple[SegmentationClass, ...]
+    values: dict[int, int]
+    colors: dict[tuple[int, int, int], int]
+
+    def indices(self, mode: str, stored: np.ndarray, name: str) -> Int64[np.ndarray, "h w"]:
+        """Classes 0...C-1 and IGNORE of a label as it was stored.
+
+        Grey and palette images hold values, RGB images hold colours; `mode` is Pillow's name of
+        the kind, and `name` the file's.
+
+        Raises:
+            DataError: if a pixel has a value or colour that no class has, or the image is of
+                another kind.
+        """
+        if mode == "RGB":
+            return self._by_color(stored, name)
+        if mode not in {"L", "P", "1"} and not mode.startswith("I"):
+            raise DataError(
+                f"label {name}",
+                f"mode {mode}",
+                "grey or palette values, or RGB colours",
+                "write labels without an alpha channel",
+            )
+        return self._by_value(stored.astype(np.int64), name)
+
+    def _by_value(self, stored: np.ndarray, name: str) -> np.ndarray:
+        table = np.full(IGNORE + 2, _UNKNOWN)
+        for value, index in self.values.items():
+            table[value] = index
+        # Values beyond the table, of 16-bit files, meet its last entry, which no class has.
+        found = table[np.where((stored < 0) | (stored > IGNORE), IGNORE + 1, stored)]
+        self._refuse_unknown(found, stored, name, "value", sorted(self.values))
+        return found
+
+    def _by_color(self, stored: np.ndarray, name: str) -> np.ndarray:
+        packed = _packed(stored.astype(np.int64))
+        keys = _packed(np.array(list(self.colors), dtype=np.int64))
+        order = np.argsort(keys)
+        indices = np.array(list(self.colors.values()), dtype=np.int64)[order]
+        place = np.searchsorted(keys[order], packed).clip(max=len(keys) - 1)
+        found = np.where(keys[order][place] == packed, indices[place], _UNKNOWN)
+        self._refuse_unknown(found, stored, name, "colour", list(self.colors))
+        return found
+
+    def _refuse_unknown(
+        self, found: np.ndarray, stored: np.ndarray, name: str, what: str, known: Sequence[object]
+    ) -> None:
+        unknown = found == _UNKNOWN
+        if not unknown.any():
+            return
+        row, column = np.argwhere(unknown)[0].tolist()
+        shown = ", ".join(map(str, known[:24])) + (", ..." if len(known) > 24 else "")
+        raise DataError(
+            f"label {name}, row {row}, column {column}",
+            stored[row, column].tolist(),
+            f"a {what} of the classes ({shown})",
+            f"name it in the file of classes, or mend {int(unknown.sum())} pixels",
+        )
+
+
+def parse_classes(content: bytes, name: str) -> Classes:
+    """Read a file of classes; classes are numbered in the order of their ids.
+
+    Raises:
+        DataError: if it is no such file, an id, name or colour is there twice, or a class has the
+            value of ignored pixels.
+    """
+    try:
+        document = _READER.validate_json(content)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        place = ".".join(map(str, problem["loc"]))
+        message = problem["msg"][:1].lower() + problem["msg"][1:]
+        raise DataError(
+            name,
+            f"{place}: {message}" if place else message,
+            "json with classes of an id, a name and a color",
+            "mend the file",
+        ) from None
+    entries = sorted(document["classes"], key=lambda entry: entry["id"])
+    ignored = document.get("ignore_index", IGNORE)
+    ignored = ignored if isinstance(ignored, list) else [ignored]
+    ids = [entry["id"] for entry in entries] + ignored
+    colors = [entry["color"] for entry in entries]
+    if "ignore_color" in document:
+        colors.append(document["ignore_color"])
+    refuse_repeats("ids and ignore_index", ids, name)
+    refuse_repeats("names", (entry["name"] for entry in entries), name)
+    refuse_repeats("colours", colors, name)
+    order = [*range(len(entries)), *[IGNORE] * max(len(ignored), 1)]
+    return Classes(
+        tuple(SegmentationClass(entry["name"], entry["color"]) for entry in entries),
+        dict(zip(ids, order, strict=False)),
+        dict(zip(colors, order, strict=False)),
+    )
+
+
+def _packed(color: np.ndarray) -> np.ndarray:
+    return (color[..., 0] * 256 + color[..., 1]) * 256 + color[..., 2]

@@ -1,0 +1,124 @@
+"""CamVid and folders like it: images in one folder, labels in another, classes in a file.
+
+    classes.json                     names, colours and values: see `classes`
+    train/0001TP_006690.jpg          trainannot/0001TP_006690.png
+    train.txt                        "train/0001TP_006690.jpg trainannot/0001TP_006690.png", ...
+
+A list decides which images a part has; without one it is all that the folder holds, image and
+label being of one name.
+
+Source: Brostow et al. 2009, https://doi.org/10.1016/j.patrec.2008.04.005, in the layout of SegNet,
+Badrinarayanan et al. 2015, https://arxiv.org/abs/1511.00561.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+from quatrain.specs import DataError, Spec
+from quatrain.tasks.scenes.files import data_folder, decode, read_bytes, what_is_there
+from quatrain.tasks.segmentation.assemble import Pair, read_parts
+from quatrain.tasks.segmentation.classes import parse_classes
+from quatrain.tasks.segmentation.corpus import SegmentationCorpus
+
+_ENDINGS = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+
+class FoldersSpec(Spec):
+    """Which lists or folders are the three parts, and where their classes are written.
+
+    In the patterns, {part} stands for the name of a part.
+
+    Example:
+        >>> FoldersSpec(images="img/{part}", labels="lab/{part}", label_suffix="_L").classes
+        'classes.json'
+    """
+
+    kind: Literal["folders"] = "folders"
+    train: str = "train"
+    valid: str = "val"
+    test: str = "test"
+    """What is scored at the end; where there is no such part, name the validation part again."""
+    lists: str = "{part}.txt"
+    """A list of image and label, relative to the data folder, a pair a line; it need not exist."""
+    images: str = "{part}"
+    labels: str = "{part}annot"
+    label_suffix: str = ""
+    """What the name of a label has more than its image's, before the ending."""
+    classes: str = "classes.json"
+
+    def read(self, folder: Path | None) -> SegmentationCorpus:
+        """Read and check all three parts.
+
+        Raises:
+            DataError: if a file is missing or damaged, an image has no label, the two differ in
+                size, or a label holds what no class has.
+        """
+        folder = data_folder(folder, "images and labels")
+        content = read_bytes(folder / self.classes)
+        hashes = {self.classes: hashlib.sha256(content).hexdigest()}
+        classes = parse_classes(content, self.classes)
+
+        def pairs(part: str) -> list[Pair]:
+            path = folder / self.lists.replace("{part}", part)
+            if not path.is_file():
+                return self._beside_each_other(folder, part)
+            listed = read_bytes(path)
+            hashes[path.relative_to(folder).as_posix()] = hashlib.sha256(listed).hexdigest()
+            return _listed(folder, path, listed)
+
+        parts = (self.train, self.valid, self.test)
+        return read_parts(parts, pairs, classes, hashes)
+
+    def _beside_each_other(self, folder: Path, part: str) -> list[Pair]:
+        homes = [folder / name.replace("{part}", part) for name in (self.images, self.labels)]
+        for home in homes:
+            if not home.is_dir():
+                raise DataError(
+                    f"the {part} part",
+                    str(home),
+                    f"a folder that exists, or a list {self.lists.replace('{part}', part)}",
+                    what_is_there(folder),
+                )
+        images, labels = (_by_stem(home) for home in homes)
+        wanted = {f"{stem}{self.label_suffix}": path for stem, path in images.items()}
+        alone = [path for stem, path in wanted.items() if stem not in labels]
+        alone += [path for stem, path in labels.items() if stem not in wanted]
+        if alone:
+            raise DataError(
+                f"the {part} part",
+                f"{len(alone)} images or labels alone, the first {alone[0]}",
+                f'for each image a label of its name and "{self.label_suffix}"',
+                "add what is missing, or write a list of pairs",
+            )
+        return [Pair(path, labels[stem]) for stem, path in wanted.items()]
+
+
+def _by_stem(home: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in sorted(home.iterdir()):
+        if path.suffix.lower() not in _ENDINGS or path.name.startswith("."):
+            continue
+        if path.stem in found:
+            raise DataError(
+                f"the files of {home}",
+                f"{found[path.stem].name} and {path.name}",
+                "one file of a name",
+                "remove one of them",
+            )
+        found[path.stem] = path
+    return found
+
+
+def _listed(folder: Path, path: Path, content: bytes) -> list[Pair]:
+    pairs: list[Pair] = []
+    for number, line in enumerate(decode(content, path).splitlines(), start=1):
+        words = line.split()
+        if not words:
+            continue
+        if len(words) != 2:
+            raise DataError(
+                f"{path}:{number}", line.strip(), "an image and a label", "write two paths a line"
+            )
+        pairs.append(Pair(folder / words[0], folder / words[1]))
+    return pairs

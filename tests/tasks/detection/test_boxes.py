@@ -1,0 +1,39 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quatrain.specs import DataError
+from quatrain.tasks.detection.boxes import Box, check_boxes
+from quatrain.tasks.detection.corpus import corners
+from quatrain.tasks.scenes import Tally
+
+numbers = st.floats(-60, 60, width=32)
+rows = st.lists(st.tuples(numbers, numbers, numbers, numbers), max_size=8)
+
+
+def entries(xywh):
+    return [Box(1, tuple(row), 1, False, 1.0, f"box {n}") for n, row in enumerate(xywh)]
+
+
+@given(rows)
+def test_what_trains_has_an_area_and_lies_inside(xywh):
+    sizes = np.tile([[20.0, 30.0]], (len(xywh), 1))
+    kept, clipped = check_boxes(entries(xywh), sizes, training=True, tally=Tally())
+    ends = corners(clipped[kept])
+    assert (ends[:, 2:] > ends[:, :2]).all()
+    assert (ends >= 0).all()
+    assert (ends[:, 2:] <= [30, 20]).all()
+
+
+@given(rows)
+def test_what_is_scored_is_as_written_or_refused(xywh):
+    sizes = np.tile([[20.0, 30.0]], (len(xywh), 1))
+    good, _ = check_boxes(entries(xywh), sizes, training=True, tally=Tally())
+    if good.all():
+        kept, same = check_boxes(entries(xywh), sizes, training=False, tally=Tally())
+        assert kept.all()
+        assert np.array_equal(same, np.array(xywh).reshape(-1, 4))
+    else:
+        with pytest.raises(DataError, match=f"all {(~good).sum()} of this part"):
+            check_boxes(entries(xywh), sizes, training=False, tally=Tally())

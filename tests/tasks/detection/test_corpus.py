@@ -1,0 +1,37 @@
+import numpy as np
+import pytest
+import torch
+
+from quatrain.specs import DataError
+from quatrain.tasks.detection.corpus import DetectionPart, Truth, corners
+
+
+def truth(height=4, width=6):
+    return Truth(
+        3,
+        "a.jpg",
+        height,
+        width,
+        np.array([[1.5, 2, 3, 1]]),
+        np.array([1]),
+        np.array([False]),
+        np.array([3.0]),
+    )
+
+
+def test_corners_add_the_sides():
+    assert corners(np.array([[1.5, 2, 3, 1]])).tolist() == [[1.5, 2, 4.5, 3]]
+    assert corners(np.zeros((0, 4))).shape == (0, 4)
+
+
+def test_a_part_reads_pixels_beside_their_truth():
+    part = DetectionPart([truth()], lambda _: torch.zeros(3, 4, 6, dtype=torch.uint8))
+    assert len(part) == 1
+    assert part[0].boxes.tolist() == [[1.5, 2, 4.5, 3]]
+    assert len(list(part)) == 1
+
+
+def test_an_image_that_grew_is_refused():
+    part = DetectionPart([truth(height=5)], lambda _: torch.zeros(3, 4, 6, dtype=torch.uint8))
+    with pytest.raises(DataError, match=r'the size of a\.jpg is "6 x 4", expected 6 x 5'):
+        next(iter(part))

@@ -1,0 +1,33 @@
+import pickle
+
+import pytest
+import torch
+from pydantic import TypeAdapter
+
+from quatrain.specs import DataError
+from quatrain.tasks.detection.coco import CocoSpec
+from quatrain.tasks.detection.data import DetectionData, read_detection
+from quatrain.tasks.detection.voc import VocSpec
+from quatrain.tasks.scenes import DigitScenesSpec
+
+
+def test_digit_scenes_need_no_folder():
+    assert len(read_detection(DigitScenesSpec(train=3, valid=1, test=1), None).train) == 3
+
+
+def test_files_are_read_from_the_folder(coco_folder):
+    assert len(read_detection(CocoSpec(), coco_folder).train) == 2
+    with pytest.raises(DataError, match="--data"):
+        read_detection(VocSpec(), None)
+
+
+@pytest.mark.parametrize("spec", [CocoSpec(), VocSpec(), DigitScenesSpec()])
+def test_the_kind_tells_them_apart_in_json(spec):
+    assert TypeAdapter(DetectionData).validate_json(spec.to_json()) == spec
+
+
+@pytest.mark.parametrize("spec", [DigitScenesSpec(train=2, valid=1, test=1), CocoSpec()])
+def test_parts_travel_to_processes_that_load_samples(coco_folder, spec):
+    part = read_detection(spec, coco_folder).train
+    copy = pickle.loads(pickle.dumps(part))
+    assert torch.equal(copy[1].image, part[1].image)

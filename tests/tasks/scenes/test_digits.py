@@ -1,0 +1,80 @@
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+
+from quatrain.specs import SpecError
+from quatrain.tasks.scenes import digits
+from quatrain.tasks.scenes.digits import DigitScenesSpec, draw_scene
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return DigitScenesSpec(train=60, valid=10, test=20).make()
+
+
+def test_scenes_have_the_size_and_number_asked_for(scenes):
+    assert (len(scenes.train), len(scenes.valid), len(scenes.test)) == (60, 10, 20)
+    for scene in scenes.train:
+        assert scene.image.shape == (3, 96, 96)
+        assert scene.owners.shape == (96, 96)
+        assert 1 <= len(scene.digits) <= 4
+    assert draw_scene(DigitScenesSpec(size=64), "valid", 0).image.shape == (3, 64, 64)
+
+
+def test_masks_do_not_meet_and_each_digit_is_seen(scenes):
+    for scene in scenes.train:
+        assert scene.masks.sum(0).max() <= 1
+        assert scene.masks.flatten(1).sum(1).min() > 20
+        assert int(scene.owners.max()) == len(scene.digits)
+
+
+def test_all_ten_digits_and_one_to_four_a_scene_occur(scenes):
+    names = torch.cat([scene.digits for scene in scenes.train])
+    assert set(names.tolist()) == set(range(10))
+    assert {len(scene.digits) for scene in scenes.train} == {1, 2, 3, 4}
+
+
+def test_a_digit_stands_out_from_a_bare_canvas():
+    scene = draw_scene(DigitScenesSpec(clutter=0, most=1), "train", 3)
+    pixels = scene.image.double()
+    ink, canvas = pixels[:, scene.masks[0]].mean(1), pixels[:, scene.owners == 0].mean(1)
+    assert (ink - canvas).abs().min() > 20
+
+
+def test_more_scenes_of_one_part_leave_the_others_as_they_are(scenes):
+    more = DigitScenesSpec(train=61, valid=10, test=20).make()
+    assert torch.equal(more.train[7].image, scenes.train[7].image)
+    assert torch.equal(more.test[19].image, scenes.test[19].image)
+    assert more.hashes != scenes.hashes
+
+
+def test_a_variant_is_another_sample():
+    first, second = (draw_scene(DigitScenesSpec(variant=v), "test", 0) for v in (0, 1))
+    assert not torch.equal(first.image, second.image)
+
+
+def test_the_parts_share_no_handwritten_digit(monkeypatch):
+    """Each part draws from its own stretch: elsewhere the digits are replaced by nothing."""
+    images, names = digits._handwritten()
+    spec = DigitScenesSpec()
+    for part, (low, high) in digits._STRETCHES.items():
+        kept = np.zeros_like(images)
+        kept[low:high] = images[low:high]
+        expected = draw_scene(spec, part, 5)
+        monkeypatch.setattr(digits, "_handwritten", lambda kept=kept: (kept, names))
+        assert torch.equal(draw_scene(spec, part, 5).image, expected.image)
+        monkeypatch.undo()
+    stretches = sorted(digits._STRETCHES.values())
+    assert [high for _, high in stretches] == [*(low for low, _ in stretches[1:]), len(images)]
+
+
+def test_the_pixels_are_the_same_everywhere():
+    pixels = draw_scene(DigitScenesSpec(), "train", 0).image.numpy().tobytes()
+    assert hashlib.sha256(pixels).hexdigest()[:16] == "b80680754f6be6f6"
+
+
+def test_a_spec_that_cannot_be_drawn_is_refused():
+    with pytest.raises(SpecError, match="size"):
+        DigitScenesSpec(size=20)

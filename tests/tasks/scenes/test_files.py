@@ -1,0 +1,55 @@
+import pytest
+
+from quatrain.specs import DataError
+from quatrain.tasks.scenes.files import (
+    data_folder,
+    decode,
+    read_bytes,
+    refuse_repeats,
+    require_files,
+    sha256,
+)
+
+
+def problem(function, *arguments):
+    with pytest.raises(DataError) as caught:
+        function(*arguments)
+    return str(caught.value)
+
+
+def test_the_data_folder_must_be_given_and_exist(tmp_path):
+    assert data_folder(tmp_path, "images") == tmp_path
+    assert problem(data_folder, None, "images").startswith("--data is None, expected a folder of")
+    assert "nowhere" in problem(data_folder, tmp_path / "nowhere", "images")
+
+
+def test_a_missing_file_is_named_with_what_is_beside_it(tmp_path):
+    assert "its folder is empty" in problem(read_bytes, tmp_path / "a.json")
+    (tmp_path / "b.json").touch()
+    assert "its folder holds b.json" in problem(read_bytes, tmp_path / "a.json")
+    assert "there is no folder" in problem(read_bytes, tmp_path / "c" / "a.json")
+    (tmp_path / "d").mkdir()
+    assert "a file that can be read" in problem(read_bytes, tmp_path / "d")
+
+
+def test_missing_files_are_counted(tmp_path):
+    (tmp_path / "1.jpg").touch()
+    paths = [tmp_path / f"{number}.jpg" for number in range(3)]
+    message = problem(require_files, paths, "train.json")
+    assert f'the files named in train.json is "missing 2 of 3, the first {paths[0]}"' in message
+
+
+def test_text_is_utf_8_with_or_without_a_mark(tmp_path):
+    assert decode("über".encode("utf-8-sig"), tmp_path) == decode("über".encode(), tmp_path)
+    assert "byte 0xfc at 0" in problem(decode, "über".encode("latin-1"), tmp_path)
+
+
+def test_where_a_piece_ends_is_part_of_the_hash():
+    assert sha256([b"ab", b"c"]) != sha256([b"a", b"bc"])
+    assert sha256(iter([b"ab", b"c"])) == sha256([b"ab", b"c"])
+
+
+def test_repeats_are_counted():
+    refuse_repeats("ids", (1, 2, 3), "a.json")
+    with pytest.raises(DataError, match=r'the ids of a\.json is "2 more than once, as are 1 other'):
+        refuse_repeats("ids", (1, 2, 2, 3, 3), "a.json")

@@ -1,0 +1,199 @@
+import io
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from quatrain.specs import DataError
+from quatrain.tasks.scenes.images import (
+    ImageSize,
+    read_image,
+    read_plane,
+    require_size,
+    survey,
+)
+from quatrain.tasks.scenes.notices import DataWarning, Tally
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype=np.uint8)
+
+
+def saved(path, mode="RGB", **options):
+    Image.fromarray(PIXELS).convert(mode).save(path, **options)
+    return path
+
+
+def problem(function, *arguments):
+    with pytest.raises(DataError) as caught:
+        function(*arguments)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.fixture
+def look(tmp_path):
+    """Look over one file without expecting anything to be counted."""
+
+    def surveyed(path):
+        tally = Tally()
+        found = survey([path], "train", tally)
+        assert tally.warn("train") == {}
+        return found
+
+    return surveyed
+
+
+def test_an_image_is_read_as_channels_of_rows(tmp_path, look):
+    path = saved(tmp_path / "a.png")
+    assert torch.equal(read_image(path), torch.from_numpy(PIXELS).permute(2, 0, 1))
+    assert look(path).sizes == [ImageSize(12, 20)]
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P"])
+def test_grey_and_palette_images_become_rgb(tmp_path, look, mode):
+    path = saved(tmp_path / "a.png", mode)
+    look(path)
+    wanted = np.array(Image.fromarray(PIXELS).convert(mode).convert("RGB"))
+    assert np.array_equal(read_image(path).permute(1, 2, 0).numpy(), wanted)
+
+
+def test_a_cmyk_image_becomes_rgb(tmp_path, look):
+    path = saved(tmp_path / "a.jpg", "CMYK", quality=95)
+    look(path)
+    assert read_image(path).shape == (3, 12, 20)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_an_alpha_channel_is_left_out_and_counted(tmp_path, mode):
+    pixels = np.concatenate([PIXELS, np.full((12, 20, 1), 9, np.uint8)], -1)
+    path = tmp_path / "a.png"
+    Image.fromarray(pixels).convert(mode).save(path)
+    tally = Tally()
+    survey([path], "train", tally)
+    with pytest.warns(DataWarning, match=r"train: 1 images with an alpha channel.*a\.png"):
+        tally.warn("train")
+    wanted = np.array(Image.open(path).convert("RGB"))
+    assert np.array_equal(read_image(path).permute(1, 2, 0).numpy(), wanted)
+    if mode == "RGBA":
+        assert np.array_equal(wanted, PIXELS)
+
+
+def test_a_palette_with_alpha_is_read_without_a_word_from_the_decoder(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(PIXELS).convert("P").save(path, transparency=bytes(range(256)))
+    tally = Tally()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        survey([path], "train", tally)
+        assert read_image(path).shape == (3, 12, 20)
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_sixteen_bits_are_refused(tmp_path, ending):
+    path = tmp_path / f"a.{ending}"
+    Image.fromarray(np.arange(240, dtype=np.uint16).reshape(12, 20) * 200).save(path)
+    for function, arguments in ((survey, ([path], "train", Tally())), (read_image, (path,))):
+        message = problem(function, *arguments)
+        assert "8 bits a channel" in message
+        assert str(path) in message
+
+
+def test_sixteen_bits_in_colour_are_refused(tmp_path):
+    """Pillow writes none, but the depth stands in the header, which is enough to see it."""
+    path = saved(tmp_path / "a.png")
+    content = bytearray(path.read_bytes())
+    content[24] = 16
+    path.write_bytes(bytes(content))
+    with pytest.raises(DataError):
+        survey([path], "train", Tally())
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}])
+@pytest.mark.parametrize("ending", ["jpg", "png"])
+def test_a_truncated_image_is_seen_without_decoding(tmp_path, ending, options):
+    path = tmp_path / f"a.{ending}"
+    large = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    Image.fromarray(large).save(path, **(options if ending == "jpg" else {}))
+    path.write_bytes(path.read_bytes()[:-5000])
+    for function, arguments in ((survey, ([path], "train", Tally())), (read_image, (path,))):
+        assert str(path) in problem(function, *arguments)
+
+
+def test_bytes_after_the_end_are_no_harm(tmp_path, look):
+    path = saved(tmp_path / "a.jpg")
+    path.write_bytes(path.read_bytes() + bytes(10_000))
+    assert look(path).sizes == [ImageSize(12, 20)]
+
+
+def test_an_image_broken_in_its_middle_is_refused_when_it_is_read(tmp_path, look):
+    path = tmp_path / "a.png"
+    large = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    Image.fromarray(large).save(path)
+    content = bytearray(path.read_bytes())
+    content[20_000:40_000] = bytes(20_000)
+    path.write_bytes(bytes(content))
+    look(path)
+    assert str(path) in problem(read_image, path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image at all", b"\xff\xd8\xff\xe0\xff\xd9"])
+def test_what_is_no_image_is_refused(tmp_path, content):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(content)
+    assert "an image that can be read" in problem(survey, [path], "train", Tally())
+    assert "an image that can be read" in problem(read_image, path)
+
+
+def test_a_file_that_went_away_is_named(tmp_path):
+    assert "missing 1 of 1" in problem(survey, [tmp_path / "a.jpg"], "train", Tally())
+    assert "a file that can be read" in problem(read_image, tmp_path / "a.jpg")
+
+
+def test_an_orientation_is_counted_and_not_used(tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6
+    path = saved(tmp_path / "a.jpg", exif=exif)
+    tally = Tally()
+    assert survey([path], "train", tally).sizes == [ImageSize(12, 20)]
+    with pytest.warns(DataWarning, match="EXIF orientation"):
+        tally.warn("train")
+    assert read_image(path).shape == (3, 12, 20)
+    message = problem(require_size, ImageSize(12, 20), ImageSize(20, 12), path, "train.json")
+    assert '"20 x 12", expected 12 x 20, as train.json says: turn the pixels' in message
+
+
+def test_a_wrong_size_is_refused(tmp_path):
+    require_size(ImageSize(3, 4), ImageSize(3, 4), tmp_path, "train.json")
+    message = problem(require_size, ImageSize(3, 4), ImageSize(3, 5), tmp_path, "train.json")
+    assert '"4 x 3", expected 5 x 3' in message
+
+
+def test_the_fingerprint_tells_content_names_and_order(tmp_path, look):
+    first, second = saved(tmp_path / "a.png"), saved(tmp_path / "b.png", "L")
+
+    def fingerprint(*paths):
+        return survey(paths, "train", Tally()).fingerprint
+
+    before = fingerprint(first, second)
+    assert before == fingerprint(first, second)
+    assert before != fingerprint(second, first)
+    (tmp_path / "c.png").write_bytes(first.read_bytes())
+    assert fingerprint(first) != fingerprint(tmp_path / "c.png")
+    saved(first, "L")
+    assert before != fingerprint(first, second)
+
+
+def test_a_plane_keeps_values_as_they_are_stored(tmp_path):
+    path = tmp_path / "a.png"
+    indices = Image.fromarray(np.array([[0, 1], [254, 255]], np.uint8), "P")
+    indices.putpalette(bytes(768))
+    indices.save(path)
+    mode, values = read_plane(path)
+    assert mode == "P"
+    assert values.tolist() == [[0, 1], [254, 255]]
+    Image.fromarray(np.array([[7, 300]], np.uint16)).save(path)
+    assert read_plane(path)[1].tolist() == [[7, 300]]
+    path.write_bytes(io.BytesIO(path.read_bytes()).read(40))
+    assert "an image that can be read" in problem(read_plane, path)

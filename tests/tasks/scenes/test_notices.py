@@ -1,0 +1,27 @@
+import warnings
+
+import pytest
+
+from quatrain.tasks.scenes.notices import DataWarning, Tally
+
+
+def test_each_kind_is_said_once_with_its_number_and_first_case():
+    tally = Tally()
+    tally.add("boxes left out", "annotation 17")
+    tally.add("boxes left out", "annotation 96", times=2)
+    tally.add("images left out", "a.jpg")
+    with pytest.warns(DataWarning) as caught:
+        counts = tally.warn("train")
+    assert [str(each.message) for each in caught] == [
+        "train: 3 boxes left out (the first is annotation 17)",
+        "train: 1 images left out (the first is a.jpg)",
+    ]
+    assert counts == {"train: boxes left out": 3, "train: images left out": 1}
+
+
+def test_nothing_to_say_is_silence():
+    tally = Tally()
+    tally.add("boxes left out", "annotation 17", times=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert tally.warn("train") == {}

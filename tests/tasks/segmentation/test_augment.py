@@ -1,0 +1,83 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from quatrain.specs import SpecError
+from quatrain.tasks.segmentation.augment import SegmentationAugmentation
+from quatrain.tasks.segmentation.corpus import IGNORE, SegmentationSample
+
+
+def sample(height=30, width=50):
+    """Grey levels 40 times the class, so that an image tells what its label must be."""
+    label = torch.zeros(height, width, dtype=torch.long)
+    label[:, width // 3 :] = 2
+    label[height // 2 :, width // 2 :] = 5
+    return SegmentationSample((40 * label)[None].repeat(3, 1, 1).byte(), label, 4)
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
+
+
+@given(st.integers(0, 10_000), st.integers(8, 80))
+@settings(max_examples=30)
+def test_labels_follow_their_pixels(seed, crop):
+    made = SegmentationAugmentation(crop=crop).train(sample(), seeded(seed))
+    assert made.image.shape == (3, crop, crop)
+    assert made.label.shape == (crop, crop)
+    assert type(made.image) is type(made.label) is torch.Tensor
+    assert made.image.dtype == torch.uint8
+    assert made.label.dtype == torch.int64
+    assert made.image_id == 4
+    assert set(made.label.unique().tolist()) <= {0, 2, 5, IGNORE}
+    filled = made.label == IGNORE
+    assert (made.image[:, filled] == torch.tensor([[124], [116], [104]])).all()
+    # Interpolation blurs edges alone: most pixels have the grey of their class.
+    agree = made.image[0][~filled] == 40 * made.label[~filled]
+    assert agree.double().mean() > 0.6
+
+
+def test_factors_reach_both_ends_of_their_range():
+    plan = SegmentationAugmentation(smallest=0.5, largest=2.0, crop=100)
+    widths = [
+        int((plan.train(sample(), seeded(seed)).label != IGNORE).any(0).sum()) for seed in range(60)
+    ]
+    assert 25 <= min(widths) < 32
+    assert 92 < max(widths) <= 100
+
+
+def test_crops_come_from_everywhere():
+    plan = SegmentationAugmentation(smallest=1.0, largest=1.0, crop=10, flip=0.0)
+    height, width = 12, 13
+    place = torch.arange(height)[:, None] * width + torch.arange(width)
+    whole = SegmentationSample(torch.zeros(3, height, width, dtype=torch.uint8), place, 0)
+    corners = {int(plan.train(whole, seeded(seed)).label[0, 0]) for seed in range(200)}
+    assert corners == {row * width + column for row in range(3) for column in range(4)}
+
+
+def test_half_of_all_are_mirrored():
+    def right(flip, seed):
+        plan = SegmentationAugmentation(smallest=1.0, largest=1.0, crop=30, flip=flip)
+        return int(plan.train(sample(width=30), seeded(seed)).label[0, -1])
+
+    assert {right(0.0, seed) for seed in range(8)} == {2}
+    assert {right(1.0, seed) for seed in range(8)} == {0}
+    assert {right(0.5, seed) for seed in range(8)} == {0, 2}
+
+
+def test_a_sample_depends_on_its_generator_and_leaves_torch_alone():
+    plan = SegmentationAugmentation(crop=20)
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = plan.train(sample(), seeded(3))
+    assert torch.equal(before, torch.get_rng_state())
+    torch.manual_seed(2)
+    again = plan.train(sample(), seeded(3))
+    assert torch.equal(first.image, again.image)
+    assert torch.equal(first.label, again.label)
+
+
+def test_the_factors_must_be_in_order():
+    with pytest.raises(SpecError, match=r"at least the smallest factor, 0\.7"):
+        SegmentationAugmentation(largest=0.5)

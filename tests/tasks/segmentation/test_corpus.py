@@ -1,0 +1,25 @@
+import operator
+
+import pytest
+import torch
+
+from quatrain.specs import DataError
+from quatrain.tasks.segmentation.corpus import SegmentationPart
+
+
+def part(width=6):
+    image = torch.zeros(3, 4, width, dtype=torch.uint8)
+    return SegmentationPart(["a.png"], lambda _: (image, torch.zeros(4, 6, dtype=torch.long)))
+
+
+def test_a_part_ends_where_its_names_end():
+    assert [sample.image_id for sample in part()] == [0]
+    assert len(part()) == 1
+    for index in (1, -1):
+        with pytest.raises(IndexError):
+            operator.getitem(part(), index)
+
+
+def test_an_image_that_grew_is_refused():
+    with pytest.raises(DataError, match=r'the size of a\.png is "7 x 4", expected 6 x 4'):
+        operator.getitem(part(width=7), 0)

@@ -1,0 +1,27 @@
+import pickle
+
+import pytest
+import torch
+from pydantic import TypeAdapter
+
+from quatrain.tasks.scenes import DigitScenesSpec
+from quatrain.tasks.segmentation.cityscapes import CityscapesSpec
+from quatrain.tasks.segmentation.data import SegmentationData, read_segmentation
+from quatrain.tasks.segmentation.folders import FoldersSpec
+
+
+def test_each_kind_is_read(camvid_folder):
+    assert len(read_segmentation(DigitScenesSpec(train=3, valid=1, test=1), None).train) == 3
+    assert len(read_segmentation(FoldersSpec(), camvid_folder).train) == 2
+
+
+@pytest.mark.parametrize("spec", [CityscapesSpec(), FoldersSpec(), DigitScenesSpec()])
+def test_the_kind_tells_them_apart_in_json(spec):
+    assert TypeAdapter(SegmentationData).validate_json(spec.to_json()) == spec
+
+
+@pytest.mark.parametrize("spec", [DigitScenesSpec(train=2, valid=1, test=1), FoldersSpec()])
+def test_parts_travel_to_processes_that_load_samples(camvid_folder, spec):
+    part = read_segmentation(spec, camvid_folder).train
+    copy = pickle.loads(pickle.dumps(part))
+    assert torch.equal(copy[1].image, part[1].image)

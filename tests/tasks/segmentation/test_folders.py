@@ -1,0 +1,93 @@
+import hashlib
+
+import pytest
+
+from quatrain.specs import DataError, identity
+from quatrain.tasks.segmentation.folders import FoldersSpec
+
+
+def problem(folder, spec=None):
+    with pytest.raises(DataError) as caught:
+        (spec or FoldersSpec()).read(folder)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_images_and_labels_of_one_name_belong_together(camvid_folder):
+    (camvid_folder / "train" / ".hidden.png").write_text("no image")
+    (camvid_folder / "train" / "notes.txt").write_text("no image")
+    corpus = FoldersSpec().read(camvid_folder)
+    assert [len(corpus.train), len(corpus.valid), len(corpus.test)] == [2, 2, 2]
+    assert [entry.name for entry in corpus.classes] == ["sky", "road"]
+    assert corpus.train[0].label.unique().tolist() == [0, 1, 255]
+
+
+def test_a_list_decides_which_images_there_are_and_their_order(camvid_folder):
+    text = "train/b.png trainannot/b.png\n\nval/a.png valannot/b.png\n"
+    (camvid_folder / "train.txt").write_text(text)
+    corpus = FoldersSpec().read(camvid_folder)
+    assert [name.split("/")[-2:] for name in corpus.train.names] == [
+        ["train", "b.png"],
+        ["val", "a.png"],
+    ]
+    assert corpus.hashes["train.txt"] == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_other_folders_and_names_of_labels_are_told_by_patterns(camvid_folder):
+    (camvid_folder / "img").mkdir()
+    (camvid_folder / "lab").mkdir()
+    for part in ("train", "val", "test"):
+        (camvid_folder / part).rename(camvid_folder / "img" / part)
+        (camvid_folder / f"{part}annot").rename(camvid_folder / "lab" / part)
+        for path in list((camvid_folder / "lab" / part).iterdir()):
+            path.rename(path.with_name(f"{path.stem}_L.png"))
+    spec = FoldersSpec(images="img/{part}", labels="lab/{part}", label_suffix="_L")
+    assert len(spec.read(camvid_folder).train) == 2
+
+
+def test_an_image_or_a_label_alone_is_refused(camvid_folder):
+    (camvid_folder / "trainannot" / "a.png").unlink()
+    message = problem(camvid_folder)
+    assert f"1 images or labels alone, the first {camvid_folder / 'train' / 'a.png'}" in message
+    (camvid_folder / "train" / "a.png").unlink()
+    (camvid_folder / "train" / "b.png").unlink()
+    assert "trainannot" in problem(camvid_folder)
+
+
+def test_two_files_of_one_name_are_refused(camvid_folder):
+    (camvid_folder / "train" / "a.jpg").write_bytes(b"")
+    assert "a.jpg and a.png" in problem(camvid_folder)
+
+
+@pytest.mark.parametrize("line", ["train/a.png", "train/a.png trainannot/a.png more"])
+def test_a_line_that_is_no_pair_is_refused(camvid_folder, line):
+    (camvid_folder / "train.txt").write_text(f"train/b.png trainannot/b.png\n{line}\n")
+    assert f"{camvid_folder / 'train.txt'}:2 is" in problem(camvid_folder)
+
+
+def test_what_is_missing_is_named(camvid_folder):
+    assert "--data" in problem(None)
+    message = problem(camvid_folder, FoldersSpec(test="tset"))
+    assert str(camvid_folder / "tset") in message
+    assert "a list tset.txt" in message
+    assert "classes.yaml" in problem(camvid_folder, FoldersSpec(classes="classes.yaml"))
+    (camvid_folder / "train.txt").write_text("")
+    assert "the train part" in problem(camvid_folder)
+    (camvid_folder / "train.txt").write_text("train/z.png trainannot/a.png")
+    assert "missing 1 of 1" in problem(camvid_folder)
+
+
+def test_a_spec_comes_back_from_json_with_its_identity():
+    spec = FoldersSpec(test="val")
+    assert identity(FoldersSpec.from_json(spec.to_json()), 0) == identity(spec, 0)
+
+
+@pytest.mark.data
+def test_real_folders_are_read_whole(shared_data):
+    mini = FoldersSpec(test="val").read(shared_data / "mini" / "segmentation")
+    assert [len(mini.train), len(mini.valid)] == [32, 16]
+    assert mini.train[5].label.shape == (180, 240)
+    full = FoldersSpec().read(shared_data / "camvid")
+    assert [len(full.train), len(full.valid), len(full.test)] == [367, 101, 233]
+    assert full.classes[8].name == "car"
+    assert full.skipped == {}

@@ -1,0 +1,121 @@
+import math
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from quatrain.specs import DataError, InputError
+from quatrain.tasks.scenes import shard
+from quatrain.tasks.segmentation.corpus import IGNORE
+from quatrain.tasks.segmentation.metric import ConfusionMatrix
+
+NAMES = ("sky", "road", "car", "tree")
+
+
+def random_pairs(seed, images=5):
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 3, (images, 6, 7))
+    predictions = np.where(
+        random.random(labels.shape) < 0.6, labels, random.integers(0, 3, labels.shape)
+    )
+    labels[random.random(labels.shape) < 0.2] = IGNORE
+    return torch.from_numpy(predictions), torch.from_numpy(labels)
+
+
+def counted(predictions, labels, indices):
+    matrix = ConfusionMatrix(4)
+    for index in indices:
+        matrix.add(index, predictions[index], labels[index])
+    return matrix
+
+
+@given(st.integers(0, 1000))
+@settings(max_examples=20)
+def test_scores_are_what_sets_of_pixels_give(seed):
+    predictions, labels = random_pairs(seed)
+    scores = counted(predictions, labels, range(5)).scores(NAMES)
+    known = labels != IGNORE
+    wanted = {}
+    for index, name in enumerate(NAMES):
+        inside, there = (predictions == index) & known, (labels == index) & known
+        union = int((inside | there).sum())
+        wanted[name] = 100 * int((inside & there).sum()) / union if union else math.nan
+    assert scores.classes == pytest.approx(wanted, abs=1e-9, nan_ok=True)
+    assert math.isnan(scores.classes["tree"])
+    assert scores.miou == pytest.approx(np.mean([wanted[name] for name in NAMES[:3]]), abs=1e-9)
+    right = ((predictions == labels) & known).sum() / known.sum()
+    assert scores.pixel_accuracy == pytest.approx(100 * float(right), abs=1e-4)
+    assert scores.metrics == {"miou": scores.miou, "pixel_accuracy": scores.pixel_accuracy}
+
+
+@given(st.integers(0, 1000), st.integers(1, 6))
+@settings(max_examples=20)
+def test_processes_that_share_the_images_get_the_number_that_one_gets(seed, processes):
+    predictions, labels = random_pairs(seed)
+    total = ConfusionMatrix(4)
+    for process in range(processes):
+        mine = counted(predictions, labels, shard(5, process=process, processes=processes))
+        total = total + pickle.loads(pickle.dumps(mine))
+    alone = counted(predictions, labels, range(5))
+    assert torch.equal(total.counts, alone.counts)
+    assert total.images == alone.images
+    assert total.counts.dtype == torch.int64
+
+
+def test_an_image_that_a_sampler_repeats_counts_once():
+    predictions, labels = random_pairs(0)
+    assert torch.equal(
+        counted(predictions, labels, [0, 1, 0]).counts, counted(predictions, labels, [0, 1]).counts
+    )
+
+
+def test_matrices_that_share_an_image_are_not_added():
+    predictions, labels = random_pairs(0)
+    one, two = (counted(predictions, labels, indices) for indices in ([0, 1], [1, 2]))
+    with pytest.raises(InputError, match="1, the first 1"):
+        one + two
+    with pytest.raises(InputError, match="classes of the other matrix is 3, expected 4"):
+        one + ConfusionMatrix(3)
+
+
+def test_a_class_that_is_only_predicted_has_an_iou_of_zero():
+    matrix = ConfusionMatrix(3)
+    matrix.add(0, torch.tensor([[0, 1]]), torch.tensor([[0, 0]]))
+    scores = matrix.scores(NAMES[:3])
+    assert scores.classes["road"] == 0
+    assert scores.miou == 25
+
+
+def test_what_is_predicted_on_ignored_pixels_does_not_count():
+    matrix = ConfusionMatrix(2)
+    matrix.add(0, torch.tensor([[0, 99]]), torch.tensor([[0, IGNORE]]))
+    assert matrix.counts.tolist() == [[1, 0], [0, 0]]
+
+
+def test_what_cannot_be_counted_is_refused():
+    matrix = ConfusionMatrix(2)
+    zeros = torch.zeros(2, 2, dtype=torch.long)
+    with pytest.raises(InputError, match="as the label"):
+        matrix.add(0, zeros[:1], zeros)
+    with pytest.raises(DataError, match='the label of image 0 is "0 to 2"'):
+        matrix.add(0, zeros, torch.tensor([[0, 1], [2, 0]]))
+    with pytest.raises(InputError, match='the prediction of image 0 is "-1 to 0"'):
+        matrix.add(0, torch.tensor([[0, 0], [0, -1]]), zeros)
+    assert matrix.counts.sum() == 0
+    with pytest.raises(InputError, match="counted pixels is 0"):
+        matrix.scores(NAMES[:2])
+    with pytest.raises(InputError, match="2 names"):
+        matrix.scores(NAMES)
+    for number in (0, 256):
+        with pytest.raises(InputError, match="1 to 255"):
+            ConfusionMatrix(number)
+
+
+def test_a_sum_of_many_pixels_is_exact():
+    matrix = ConfusionMatrix(2)
+    matrix.counts += 2**40
+    matrix.add(0, torch.tensor([[1]]), torch.tensor([[1]]))
+    assert matrix.counts[1, 1] == 2**40 + 1
