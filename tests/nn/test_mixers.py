@@ -12,7 +12,7 @@ from quatrain.cost import count_multiply_adds
 from quatrain.cost.closed_form import mixer_multiply_adds
 from quatrain.nn import AttendedSpec, DeformableConvSpec, RegularConvSpec
 from quatrain.nn.attention_state import RunningState
-from quatrain.nn.mixers import Mixer, parse_mixer
+from quatrain.nn.mixers import Mixer, parse_mixer, parts_of
 from quatrain.specs import InputError, SpecError, identity
 
 UNION = [
@@ -366,3 +366,18 @@ def test_anything_else_is_refused_in_a_sentence(text, sentence):
 def test_groups_that_do_not_divide_the_channels_are_refused_with_those_that_do(name):
     with pytest.raises(SpecError, match="groups is 16, expected a divisor of the 24 channels"):
         parse_mixer(name).build(24)
+
+
+@pytest.mark.parametrize(
+    ("name", "replaces", "added"),
+    [
+        ("w/o", None, None),
+        ("0110", None, "0110"),
+        ("dynamic@5", None, "dynamic@5"),
+        ("w/o+deformable", "deformable", None),
+        ("0010+modulated", "modulated", "0010"),
+    ],
+)
+def test_a_mixer_is_what_replaces_a_convolution_and_what_is_added_to_it(name, replaces, added):
+    expected = tuple(None if each is None else parse_mixer(each) for each in (replaces, added))
+    assert parts_of(parse_mixer(name)) == expected

@@ -25,10 +25,7 @@ from torchvision.models.resnet import BasicBlock
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from quatrain.insertion import insert, replace
-from quatrain.nn.attended import AttendedSpec
-from quatrain.nn.deformable_conv import DeformableConvSpec
-from quatrain.nn.mixers import Mixer
-from quatrain.nn.regular_conv import RegularConvSpec
+from quatrain.nn.mixers import Mixer, parts_of
 from quatrain.specs import DataError, Spec, SpecError
 
 Norm = Literal["batch", "frozen", "group"]
@@ -156,7 +153,7 @@ def _dilate(stage: nn.Module, dilation: int) -> None:
 
 
 def _mix(body: nn.Module, spec: ResNetSpec) -> None:
-    convolution, attention = _parts(spec.mixer)
+    convolution, attention = parts_of(spec.mixer)
     if convolution is not None:
         for stage in spec.replaced_stages:
             replace(body, convolution, at=f"layer{stage - 1}.*.conv2")
@@ -170,15 +167,6 @@ def _mix(body: nn.Module, spec: ResNetSpec) -> None:
             insert(body, attention, after=f"{layer}.bn2", example=example)
         else:
             insert(body, attention, before=f"{layer}.conv3", example=example)
-
-
-def _parts(mixer: Mixer | None) -> tuple[Mixer | None, Mixer | None]:
-    """The convolution that replaces a 3 x 3, and what is inserted after it."""
-    if isinstance(mixer, AttendedSpec):
-        return mixer.convolution, mixer.attention
-    if isinstance(mixer, RegularConvSpec | DeformableConvSpec):
-        return mixer, None
-    return None, mixer
 
 
 def _load(body: nn.Module, spec: ResNetSpec) -> None:

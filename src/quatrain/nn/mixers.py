@@ -70,6 +70,18 @@ def parse_mixer(text: str, heads: int = 8) -> Mixer | None:
     return AttendedSpec(convolution=convolution, attention=attention)
 
 
+def parts_of(mixer: Mixer | None) -> tuple[Mixer | None, Mixer | None]:
+    """What replaces a convolution of a network, and what is added after it.
+
+    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, figure 2 (a).
+    """
+    if isinstance(mixer, AttendedSpec):
+        return mixer.convolution, mixer.attention
+    if isinstance(mixer, RegularConvSpec | DeformableConvSpec):
+        return mixer, None
+    return None, mixer
+
+
 def _parse_part(part: str, heads: int, text: str) -> Mixer:
     found = re.fullmatch(r"(?P<name>[^@]*)(@(?P<width>\d+))?", part)
     if found is None:

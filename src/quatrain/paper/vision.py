@@ -13,9 +13,8 @@ import torch
 from torch import nn
 
 from quatrain.cost import count_multiply_adds
-from quatrain.nn.attended import AttendedSpec
 from quatrain.nn.deformable_conv import DeformableConvSpec
-from quatrain.nn.mixers import Mixer, parse_mixer
+from quatrain.nn.mixers import Mixer, parse_mixer, parts_of
 from quatrain.nn.regular_conv import RegularConvSpec
 from quatrain.paper import counting
 from quatrain.paper.published import Point, configurations
@@ -102,7 +101,7 @@ def overhead(task: VisionTask, config: str) -> Overhead:
     A deformable convolution adds what it costs beyond the regular one whose place it takes:
     nothing in the paper's convention, the branch that predicts offsets as executed.
     """
-    convolution, attention = _parts(parse_mixer(config))
+    convolution, attention = parts_of(parse_mixer(config))
     computed = executed = 0
     if attention is not None:
         for place in ATTENTION[task]:
@@ -116,15 +115,6 @@ def overhead(task: VisionTask, config: str) -> Overhead:
             )
             executed += place.blocks * (deformable - regular)
     return Overhead(computed, executed)
-
-
-def _parts(mixer: Mixer | None) -> tuple[Mixer | None, Mixer | None]:
-    """The convolution that takes the place of the 3 x 3, and what comes after it."""
-    if isinstance(mixer, AttendedSpec):
-        return mixer.convolution, mixer.attention
-    if isinstance(mixer, DeformableConvSpec):
-        return mixer, None
-    return None, mixer
 
 
 def _on_meta(spec: Mixer, place: Place) -> nn.Module:
