@@ -176,7 +176,7 @@ def _load(body: nn.Module, spec: ResNetSpec) -> None:
         each.name: each for each in torchvision.models.get_model_weights(f"resnet{spec.depth}")
     }
     if given in known:
-        state = known[given].get_state_dict(check_hash=True)
+        state = known[given].get_state_dict(check_hash=True, weights_only=True)
     elif Path(given).is_file():
         state = _read(Path(given))
     else:
