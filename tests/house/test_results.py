@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,12 @@ def test_manifests_from_before_there_were_expectations_are_still_read():
     text = (ROOT / "docs" / "results" / "numerals_terms" / "study.json").read_text()
     assert "expected" not in text
     assert Manifest.model_validate_json(text).cells[0].expected is None
+
+
+def test_each_number_of_the_findings_is_in_a_published_report():
+    findings = (ROOT / "docs" / "findings.md").read_text()
+    reports = "\n".join((folder / "report" / "report.md").read_text() for folder in PUBLISHED)
+    stated = set(re.findall(r"(?<![\w.])\d+\.\d\d(?![\d.])", findings))
+    known = set(re.findall(r"\d+\.\d\d", reports))
+    assert len(stated) > 10
+    assert sorted(stated - known) == []
