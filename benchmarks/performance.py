@@ -66,9 +66,14 @@ def drawings(outcomes: list[Outcome]) -> dict[Path, str]:
 
 
 def worse(new: Outcome, old: list[Outcome]) -> list[str]:
-    """A line for each ratio of `new` that is more than a quarter above the published one."""
+    """A line for each ratio of `new` that is more than a quarter above the published one.
+
+    A row that has no published one is told too: it was not checked.
+    """
     before = {_case(row): row for outcome in old for row in outcome.rows}
-    found = []
+    found = [
+        f"{' '.join(_case(row))}: not published" for row in new.rows if _case(row) not in before
+    ]
     for row in new.rows:
         known = before.get(_case(row), {})
         for name, value in row.items():
@@ -82,7 +87,12 @@ def worse(new: Outcome, old: list[Outcome]) -> list[str]:
 
 
 def _case(row: Row) -> tuple[str, ...]:
-    return tuple(value for value in row.values() if isinstance(value, str) and value != "-")
+    """What was measured; the method may change, and a dash is a number that was not taken."""
+    return tuple(
+        value
+        for name, value in row.items()
+        if isinstance(value, str) and value != "-" and name != "method"
+    )
 
 
 def main() -> None:

@@ -39,3 +39,9 @@ def test_sizes_that_are_none_are_told(sizes):
     result = run("--terms", "1111", "--queries", sizes)
     assert isinstance(result.exception, SpecError)
     assert "queries" in str(result.exception)
+
+
+def test_a_device_that_is_none_is_refused():
+    result = run("--terms", "1111", "--queries", "8", "--device", "gpu")
+    assert result.exit_code == 2
+    assert "cuda" in result.output

@@ -91,13 +91,17 @@ def test_the_attention_benchmark_holds_ours_against_dense_and_torchs_kernel(monk
 
 
 def test_a_ratio_a_quarter_above_the_published_one_is_told_and_a_longer_time_is_not():
-    def outcome(ratio, ms):
-        rows = [{"terms": "0011", "time / dense": ratio, "ms": ms}]
+    def outcome(ratio, ms, terms="0011", method="separable"):
+        rows = [{"terms": terms, "method": method, "time / dense": ratio, "ms": ms}]
         return Outcome.here("attention", rounds=1, rows=rows)
 
     assert performance.worse(outcome(0.12, 900.0), [outcome(0.1, 1.0)]) == []
     assert performance.worse(outcome(0.13, 1.0), [outcome(0.1, 1.0)]) == [
         "0011: time / dense is 0.13, published 0.1"
+    ]
+    assert performance.worse(outcome(0.13, 1.0, method="fused"), [outcome(0.1, 1.0)])
+    assert performance.worse(outcome(0.1, 1.0, terms="0001"), [outcome(0.1, 1.0)]) == [
+        "0001: not published"
     ]
 
 

@@ -99,6 +99,13 @@ def test_a_convolution_that_cannot_be_taken_over_is_refused_and_nothing_is_chang
     assert all(isinstance(each, nn.Conv2d) for each in find(model, "*.0").values())
 
 
+def test_a_module_that_is_tied_to_another_name_is_refused():
+    model = network()
+    model[0].add_module("again", model[0][2])
+    with pytest.raises(InputError, match=r"also 0\.again.*tied"):
+        insert(model, parse_mixer("0010"), after="0.2", example=images())
+
+
 @pytest.mark.parametrize("places", [{}, {"after": "0", "before": "1"}])
 def test_exactly_one_place_is_named(places):
     with pytest.raises(InputError, match="one of them"):

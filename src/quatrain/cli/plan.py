@@ -1,5 +1,6 @@
 """`quatrain plan`: which method computes an attention, what that costs, and why."""
 
+import enum
 import re
 from dataclasses import asdict
 from typing import Annotated
@@ -8,6 +9,13 @@ import typer
 
 from quatrain.cli.output import open_console, print_json
 from quatrain.specs import SpecError, Term
+
+
+class Device(enum.StrEnum):
+    """Kinds of machine that methods are planned for."""
+
+    cpu = enum.auto()
+    cuda = enum.auto()
 
 
 def plan(
@@ -22,7 +30,7 @@ def plan(
     channels: Annotated[int, typer.Option(help="Channels of all heads together.")] = 256,
     heads: Annotated[int, typer.Option(help="Heads.")] = 8,
     batch: Annotated[int, typer.Option(help="Batch size.")] = 1,
-    device: Annotated[str, typer.Option(help='"cpu" or "cuda".')] = "cpu",
+    device: Annotated[Device, typer.Option(help="Where it is to run.")] = Device.cpu,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Tell which method computes an attention, its multiply-adds, and why it was chosen.
@@ -44,7 +52,7 @@ def plan(
         heads=heads,
         batch=batch,
         training=train,
-        device=device,
+        device=device.value,
     )
     if as_json:
         print_json(asdict(found))

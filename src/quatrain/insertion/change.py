@@ -46,10 +46,9 @@ def _adopt(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) ->
     ]
     for key in plain:
         state[f"{prefix}original.{key.removeprefix(prefix)}"] = state.pop(key)
-    if plain:
-        for key, value in module.state_dict(prefix=prefix).items():
-            if key.startswith(f"{prefix}block."):
-                state.setdefault(key, value)
+    own = module.state_dict(prefix=prefix)
+    if plain and not any(key.startswith(f"{prefix}block.") for key in state):
+        state |= {key: own[key] for key in own if key.startswith(f"{prefix}block.")}
 
 
 @dataclass(frozen=True)
@@ -157,6 +156,13 @@ def _exchange(
     make: Callable[[str, nn.Module], nn.Module],
 ) -> Change:
     """Make all new modules before the first is put in place, so that an error changes nothing."""
+    names: dict[nn.Module, list[str]] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        names.setdefault(module, []).append(name)
+    for name, module in places.items():
+        if len(names[module]) > 1:
+            expected = "a module of one name, not tied to another"
+            raise InputError(name, f"also {names[module][1]}", expected, "untie or leave it out")
     now = {name: make(name, module) for name, module in places.items()}
     for name, module in now.items():
         model.set_submodule(name, module)

@@ -12,7 +12,7 @@ Shapes: n images, h w their size.
 import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal, Protocol, cast
+from typing import Literal, cast
 
 import torch
 import torchvision
@@ -31,16 +31,6 @@ from quatrain.specs import DataError, Spec, SpecError
 Norm = Literal["batch", "frozen", "group"]
 STAGES = (2, 3, 4, 5)
 _GROUPS = 32
-
-
-class Backbone(Protocol):
-    """What detectors and segmenters build on."""
-
-    channels: Mapping[str, int]
-
-    def __call__(self, images: Float[Tensor, "n 3 h w"]) -> dict[str, Tensor]:
-        """The maps of all stages by their names."""
-        ...
 
 
 class ResNetSpec(Spec):
