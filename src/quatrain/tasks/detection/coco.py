@@ -13,7 +13,7 @@ import hashlib
 from pathlib import Path
 from typing import Annotated, Literal, NotRequired
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import ConfigDict, Field, TypeAdapter, field_validator
 from typing_extensions import TypedDict
 
 from quatrain.specs import DataError, Spec, SpecError
@@ -21,7 +21,7 @@ from quatrain.tasks.detection.assemble import ImageEntry, Listing, assemble
 from quatrain.tasks.detection.boxes import Box
 from quatrain.tasks.detection.corpus import DetectionCorpus, DetectionPart
 from quatrain.tasks.scenes import ImageSize
-from quatrain.tasks.scenes.files import data_folder, read_bytes, refuse_repeats
+from quatrain.tasks.scenes.files import data_folder, parse_json, read_bytes, refuse_repeats
 
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -124,7 +124,8 @@ class _Reading:
     def part(self, part: str, *, training: bool) -> DetectionPart:
         name = self.spec.annotations.replace("{part}", part)
         content = read_bytes(self.folder / name)
-        document = _parse(content, name)
+        expected = "COCO json with images, categories and annotations"
+        document = parse_json(_READER, content, name, expected)
         found = _categories(document, name)
         self.categories = self.categories or found
         _refuse_other_categories(found, self.categories, name)
@@ -135,21 +136,6 @@ class _Reading:
         self.hashes[f"images of {name}"] = assembled.fingerprint
         self.skipped |= assembled.skipped
         return assembled.part
-
-
-def _parse(content: bytes, name: str) -> _File:
-    try:
-        return _READER.validate_json(content)
-    except ValidationError as error:
-        problem = error.errors(include_input=False, include_url=False)[0]
-        place = ".".join(str(step) for step in problem["loc"])
-        message = problem["msg"][:1].lower() + problem["msg"][1:]
-        raise DataError(
-            name,
-            f"{place}: {message}" if place else message,
-            "COCO json with images, categories and annotations",
-            "mend the file",
-        ) from None
 
 
 def _categories(document: _File, name: str) -> dict[int, str]:

@@ -4,8 +4,13 @@ import hashlib
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from quatrain.specs import DataError
+
+Parsed = TypeVar("Parsed")
 
 
 def data_folder(folder: Path | None, kind: str) -> Path:
@@ -54,6 +59,22 @@ def decode(content: bytes, path: Path) -> str:
             "text in UTF-8",
             "convert the file, for example by iconv -t utf-8",
         ) from None
+
+
+def parse_json(reader: TypeAdapter[Parsed], content: bytes, name: str, expected: str) -> Parsed:
+    """What a json file holds, by its type.
+
+    Raises:
+        DataError: with the first place that is not of that type, `expected` saying what would be.
+    """
+    try:
+        return reader.validate_json(content)
+    except ValidationError as error:
+        problem = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(map(str, problem["loc"]))
+        message = problem["msg"][:1].lower() + problem["msg"][1:]
+        found = f"{place}: {message}" if place else message
+        raise DataError(name, found, expected, "mend the file") from None
 
 
 def require_files(paths: Sequence[Path], whose: str) -> None:

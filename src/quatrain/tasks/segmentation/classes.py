@@ -15,17 +15,15 @@ from typing import Annotated, NotRequired
 
 import numpy as np
 from jaxtyping import Int64
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
 from quatrain.specs import DataError
-from quatrain.tasks.scenes.files import refuse_repeats
+from quatrain.tasks.scenes.files import parse_json, refuse_repeats
 from quatrain.tasks.segmentation.corpus import IGNORE, SegmentationClass
 
 _Channel = Annotated[int, Field(ge=0, le=255)]
 _Color = tuple[_Channel, _Channel, _Channel]
-
-
 _Value = Annotated[int, Field(ge=0, le=IGNORE)]
 
 
@@ -119,18 +117,8 @@ def parse_classes(content: bytes, name: str) -> Classes:
         DataError: if it is no such file, an id, name or colour is there twice, or a class has the
             value of ignored pixels.
     """
-    try:
-        document = _READER.validate_json(content)
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        place = ".".join(map(str, problem["loc"]))
-        message = problem["msg"][:1].lower() + problem["msg"][1:]
-        raise DataError(
-            name,
-            f"{place}: {message}" if place else message,
-            "json with classes of an id, a name and a color",
-            "mend the file",
-        ) from None
+    expected = "json with classes of an id, a name and a color"
+    document = parse_json(_READER, content, name, expected)
     entries = sorted(document["classes"], key=lambda entry: entry["id"])
     ignored = document.get("ignore_index", IGNORE)
     ignored = ignored if isinstance(ignored, list) else [ignored]
