@@ -125,7 +125,7 @@ class _Reading:
         name = self.spec.annotations.replace("{part}", part)
         content = read_bytes(self.folder / name)
         expected = "COCO json with images, categories and annotations"
-        document = parse_json(_READER, content, name, expected)
+        document = parse_json(_READER.validate_json, content, name, expected)
         found = _categories(document, name)
         self.categories = self.categories or found
         _refuse_other_categories(found, self.categories, name)

@@ -2,11 +2,11 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from quatrain.specs import DataError
 
@@ -61,14 +61,16 @@ def decode(content: bytes, path: Path) -> str:
         ) from None
 
 
-def parse_json(reader: TypeAdapter[Parsed], content: bytes, name: str, expected: str) -> Parsed:
-    """What a json file holds, by its type.
+def parse_json(
+    validate: Callable[[bytes], Parsed], content: bytes, name: str, expected: str
+) -> Parsed:
+    """What a json file holds, as `validate` of a pydantic type reads it.
 
     Raises:
         DataError: with the first place that is not of that type, `expected` saying what would be.
     """
     try:
-        return reader.validate_json(content)
+        return validate(content)
     except ValidationError as error:
         problem = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(map(str, problem["loc"]))

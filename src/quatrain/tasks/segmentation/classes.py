@@ -118,7 +118,7 @@ def parse_classes(content: bytes, name: str) -> Classes:
             value of ignored pixels.
     """
     expected = "json with classes of an id, a name and a color"
-    document = parse_json(_READER, content, name, expected)
+    document = parse_json(_READER.validate_json, content, name, expected)
     entries = sorted(document["classes"], key=lambda entry: entry["id"])
     ignored = document.get("ignore_index", IGNORE)
     ignored = ignored if isinstance(ignored, list) else [ignored]
