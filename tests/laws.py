@@ -83,10 +83,10 @@ def fitting_methods(terms, grid, structure):
 
 @st.composite
 @unchecked()
-def grids(draw, longest=4):
+def grids(draw, longest=4, ndims=(1, 2)):
     """Sequences and maps, their keys elsewhere or strided."""
     sizes = st.integers(1, longest)
-    queries = tuple(draw(st.lists(sizes, min_size=1, max_size=2)))
+    queries = tuple(draw(sizes) for _ in range(draw(st.sampled_from(ndims))))
     if draw(st.booleans()):
         stride = draw(st.integers(1, 3))
         return Grid(queries, tuple(-(-size // stride) for size in queries), stride)
@@ -97,7 +97,7 @@ def grids(draw, longest=4):
 
 @st.composite
 @unchecked()
-def supports(draw, grid, batch, heads, generator):
+def supports(draw, grid, batch, heads, generator, leave_out=()):
     """Any mixture of structure and masks, rows without any key included."""
     queries, keys = (torch.Size(sizes).numel() for sizes in (grid.queries, grid.keys))
 
@@ -106,22 +106,23 @@ def supports(draw, grid, batch, heads, generator):
 
     shapes = [(queries, keys), (batch, queries, keys), (batch, heads, queries, keys)]
     attend = draw(st.none() | st.sampled_from(shapes))
-    return Support(
-        causal=grid.ndim == 1 and draw(st.booleans()),
-        window=draw(windows),
-        key_padding_mask=~chance(batch, keys) if draw(st.booleans()) else None,
-        attend_mask=None if attend is None else chance(*attend),
-    )
+    made = {
+        "causal": grid.ndim == 1 and draw(st.booleans()),
+        "window": draw(windows),
+        "key_padding_mask": ~chance(batch, keys) if draw(st.booleans()) else None,
+        "attend_mask": None if attend is None else chance(*attend),
+    }
+    return Support(**{name: made[name] for name in made if name not in leave_out})
 
 
 @st.composite
 @unchecked()
-def cases(draw, terms=term_sets, longest=4, widths=(3, 2)):
-    """Everything an attention can be asked."""
-    grid, chosen = draw(grids(longest)), draw(terms)
+def cases(draw, terms=term_sets, longest=4, widths=(3, 2), ndims=(1, 2), leave_out=()):
+    """Everything an attention can be asked, but for the fields of its support to `leave_out`."""
+    grid, chosen = draw(grids(longest, ndims)), draw(terms)
     batch, heads = draw(st.integers(1, 2)), draw(st.integers(1, 2))
     seed = draw(st.integers(0, 2**16))
-    support = draw(supports(grid, batch, heads, torch.Generator().manual_seed(seed)))
+    support = draw(supports(grid, batch, heads, torch.Generator().manual_seed(seed), leave_out))
     made = operands(chosen, grid, batch, heads, seed, widths=widths)
     return chosen, Case(made, grid, support)
 

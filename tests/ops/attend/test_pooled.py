@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
@@ -15,10 +15,9 @@ SERVED = [Term.parse("0000"), Term.parse("0010")]
 
 
 @settings(max_examples=60, deadline=None)
-@given(cases(st.sampled_from(SERVED), longest=7))
+@given(cases(st.sampled_from(SERVED), longest=7, leave_out=("window", "attend_mask")))
 def test_it_agrees_with_the_reference_in_value_and_gradient(case):
     terms, asked = case
-    assume(asked.support.window is None and asked.support.attend_mask is None)
     assert_same_attention(pooled.attend, reference.attend, terms, asked)
 
 
