@@ -1,12 +1,23 @@
 """Who evaluates what, among several processes: every item once, nothing repeated.
 
     shard(5, process=0, processes=2)  ->  0 2 4        shard(5, process=1, processes=2)  ->  1 3
+    own_shard(5)                          this process's, under `torchrun` and without
+    merged(matrix)                        the sum of every process's matrix, in every process
 
 Samplers for training repeat items so that all processes have as many; a sum over a data set that
 was divided like that is of another data set.
 """
 
+import functools
+import operator
+from typing import TypeVar
+
+from torch import distributed
+
 from quatrain.specs import InputError
+
+
+_Metric = TypeVar("_Metric")
 
 
 def shard(items: int, *, process: int, processes: int) -> range:
@@ -20,3 +31,26 @@ def shard(items: int, *, process: int, processes: int) -> range:
             "process", process, f"one of the {processes} processes", "count them from 0"
         )
     return range(process, items, processes)
+
+
+def own_shard(items: int) -> range:
+    """The indices of `items` that this process takes: all of them where it is alone."""
+    if not _together():
+        return range(items)
+    return shard(items, process=distributed.get_rank(), processes=distributed.get_world_size())
+
+
+def merged(part: _Metric) -> _Metric:
+    """The sum of what all processes hold, in the order of the processes; each of them calls it.
+
+    Metrics of two parts are added by `+`.
+    """
+    if not _together():
+        return part
+    parts: list[_Metric] = [part] * distributed.get_world_size()
+    distributed.all_gather_object(parts, part)
+    return functools.reduce(operator.add, parts)
+
+
+def _together() -> bool:
+    return distributed.is_available() and distributed.is_initialized()
