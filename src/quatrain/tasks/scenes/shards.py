@@ -10,12 +10,11 @@ was divided like that is of another data set.
 
 import functools
 import operator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import distributed
 
 from quatrain.specs import InputError
-
 
 _Metric = TypeVar("_Metric")
 
@@ -47,7 +46,7 @@ def merged(part: _Metric) -> _Metric:
     """
     if not _together():
         return part
-    parts: list[_Metric] = [part] * distributed.get_world_size()
+    parts: list[Any] = [part] * distributed.get_world_size()
     distributed.all_gather_object(parts, part)
     return functools.reduce(operator.add, parts)
 
