@@ -66,7 +66,7 @@ def lines_of(folder):
     """The log without its times."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [
-        {name: value for name, value in line.items() if name not in {"seconds", "rate"}}
+        {name: value for name, value in line.items() if name not in {"seconds", "rate", "waiting"}}
         for line in lines
     ]
 

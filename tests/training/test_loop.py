@@ -44,8 +44,8 @@ def after(number):
     return call
 
 
-def run(tiny, folder, notify=lambda _: None, seed=7, **arguments):
-    return train(tiny.Task(**arguments), folder, seed=seed, notify=notify)
+def run(tiny, folder, notify=lambda _: None, seed=7, readers=0, **arguments):
+    return train(tiny.Task(**arguments), folder, seed=seed, readers=readers, notify=notify)
 
 
 @pytest.fixture(scope="module", params=VARIANTS, ids=NAMES)
@@ -81,6 +81,11 @@ def test_a_training_stopped_at_any_batch_ends_as_if_it_never_was(
             continue
     result = run(tiny, folder, **variant)
     expect_unbroken(tiny, unbroken, variant, tmp_path_factory, result, folder)
+
+
+def test_readers_change_no_result(tiny, variant, unbroken, tmp_path_factory, tmp_path):
+    result = run(tiny, tmp_path, readers=2, **variant)
+    expect_unbroken(tiny, unbroken, variant, tmp_path_factory, result, tmp_path)
 
 
 @pytest.mark.parametrize("reports", [0, 1, 2])

@@ -18,6 +18,17 @@ def test_time_spent_aside_is_time_but_no_part_of_the_speed():
     assert (position.seconds, position.rate) == (8.0, 2.0)
 
 
+def test_waiting_is_a_share_of_the_time_since_the_last_line():
+    position = Position().advanced(total=1.0, weight=1.0, batches=1, seconds=2.0, waited=0.5)
+    position = position.advanced(total=1.0, weight=1.0, batches=1, seconds=4.0, waited=0.5)
+    assert position.waiting == 0.25
+    position = position.reported().advanced(
+        total=1.0, weight=1.0, batches=1, seconds=5.0, waited=1.0
+    )
+    assert position.waiting == 1.0
+    assert Position().waiting == 0.0
+
+
 def test_nothing_gathered_has_no_mean():
     assert math.isnan(Position().mean_loss)
     assert Position().rate == 0.0

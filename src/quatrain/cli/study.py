@@ -34,6 +34,9 @@ Data = Annotated[Path | None, typer.Option(help="The folder of data, for studies
 Device = Annotated[str, typer.Option(help="Such as cpu or cuda:0.")]
 Workers = Annotated[int | None, typer.Option(help="Runs side by side. Default: fill the cores.")]
 Threads = Annotated[int | None, typer.Option(help="Threads of each run. Default: fill the cores.")]
+Readers = Annotated[
+    int, typer.Option(min=0, help="Processes of each run that make its batches ahead.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -91,6 +94,7 @@ def run(
     device: Device = "cpu",
     workers: Workers = None,
     threads: Threads = None,
+    readers: Readers = 0,
     retry: Annotated[
         str | None, typer.Option(help='"failed": run failed runs again.', metavar="failed")
     ] = None,
@@ -118,6 +122,7 @@ def run(
                 data=data,
                 workers=workers,
                 threads=threads,
+                readers=readers,
                 device=device,
                 select=selection,
                 notify=display.notify,

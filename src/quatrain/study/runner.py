@@ -68,6 +68,7 @@ def run_study(
     data: Path | None = None,
     workers: int | None = None,
     threads: int | None = None,
+    readers: int = 0,
     device: str = "cpu",
     select: Selection | None = None,
     notify: Callable[[Event], None] = lambda _: None,
@@ -81,6 +82,7 @@ def run_study(
         data: given to every task.
         workers: processes side by side; by default what fills the cores.
         threads: of each worker; by default what fills the cores.
+        readers: processes of each worker that make its batches ahead.
         device: as torch names it.
         select: by default everything.
         notify: is told each event, for a progress display.
@@ -96,7 +98,7 @@ def run_study(
     runs = study.select(select.cells, select.seeds)
     store = _prepared(out, study, runs)
     placement = place(len(runs), device, workers=workers, threads=threads)
-    arguments = _arguments(path, out, data, device, placement)
+    arguments = _arguments(path, out, data, device, placement, readers)
     pool = Pool(min(placement.workers, len(runs)), (*command, *arguments), out)
     dispatch = _Dispatch(store, runs, pool, select.retry_failed, notify)
     try:
@@ -109,10 +111,15 @@ def run_study(
 
 
 def _arguments(
-    path: Path, out: Path, data: Path | None, device: str, placement: Placement
+    path: Path,
+    out: Path,
+    data: Path | None,
+    device: str,
+    placement: Placement,
+    readers: int,
 ) -> list[str]:
     given = [str(path), "--out", str(out), "--device", device]
-    given += ["--threads", str(placement.threads)]
+    given += ["--threads", str(placement.threads), "--readers", str(readers)]
     return given if data is None else [*given, "--data", str(data)]
 
 

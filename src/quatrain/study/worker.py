@@ -12,6 +12,7 @@ import queue
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -39,7 +40,7 @@ def main(arguments: list[str] | None = None, train: Train | None = None) -> int:
         device=given.device,
         threads=given.threads,
         commit=commit_of(given.study.resolve().parent),
-        train=_training(given.threads) if train is None else train,
+        train=_training(given.threads, given.readers) if train is None else train,
     )
     _serve(load_study(given.study), site, _orders(sys.stdin), events)
     return 0
@@ -52,16 +53,17 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--readers", type=int, default=0)
     return parser.parse_args(arguments)
 
 
-def _training(threads: int) -> Train:
+def _training(threads: int, readers: int) -> Train:
     import torch
 
     from quatrain.training import train
 
     torch.set_num_threads(threads)
-    return train
+    return partial(train, readers=readers)
 
 
 def _private_stdout() -> TextIO:

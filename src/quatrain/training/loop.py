@@ -11,7 +11,8 @@ CPU with the same number of threads.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from quatrain.training import checkpoint
 from quatrain.training.average import MovingAverage
 from quatrain.training.checkpoint import Trained, seed_step
 from quatrain.training.devices import Devices
+from quatrain.training.input import Batch, read
 from quatrain.training.log import MetricsLog
 from quatrain.training.recipe import Recipe
 from quatrain.training.task import Loss, Progress, Task
@@ -49,11 +51,13 @@ def train(
     *,
     seed: int,
     device: str = "cpu",
+    readers: int = 0,
     notify: Callable[[Progress], None] = lambda _: None,
 ) -> TrainingResult:
     """Train the task's objective as its recipe says, from the checkpoint in `folder` if any.
 
-    The trained weights are left in the folder's model.safetensors.
+    The trained weights are left in the folder's model.safetensors. `readers` processes make
+    batches ahead; their number changes no result.
 
     Raises:
         NonFiniteLoss: if the loss is NaN or infinite.
@@ -65,7 +69,8 @@ def train(
     make_folder(folder)
     torch.manual_seed(seed)
     trainer = _Trainer(task, folder, seed, Devices(device, task.recipe.precision), notify)
-    trainer.run()
+    with closing(trainer.read(readers)) as batches:
+        trainer.run(batches)
     trainer.finish()
     return TrainingResult(trainer.objective, trainer.position.step, trainer.position.seconds)
 
@@ -91,24 +96,31 @@ class _Trainer:
             self.objective, self.optimizer, self.average.tensors, devices.scaler, task.data_hashes
         )
         self.position = checkpoint.load(folder, self.trained)
+        self.waited = 0.0
         self.wrapped = devices.wrap(self.objective)
         self.log = MetricsLog(folder, self.position.step) if devices.is_main else None
         self.started = time.perf_counter() - self.position.seconds
 
-    def run(self) -> None:
+    def read(self, readers: int) -> Generator[Batch]:
+        """This process's batches, from where the training stands."""
+        pin = self.devices.device.type == "cuda"
+        return read(self.task.collate, self._plans(), readers=readers, pin=pin)
+
+    def run(self, batches: Iterator[Batch]) -> None:
         """Train to the last step."""
         recipe = self.recipe
-        plans = self._plans()
         self.objective.train()
         while self.position.step < recipe.steps:
             step = self.position.step + 1
             seed_step(self.seed, step, self.devices.process)
-            loss = self._step(step, [next(plans) for _ in range(self.share)])
+            self.waited = 0.0
+            loss = self._step(step, batches)
             self.position = self.position.advanced(
                 total=float(loss.total),
                 weight=float(loss.weight),
                 batches=recipe.accumulate,
                 seconds=self._seconds(),
+                waited=self.waited,
             )
             last = step == recipe.steps
             if step % recipe.report_every == 0 or last:
@@ -144,14 +156,14 @@ class _Trainer:
                 number += 1
             epoch += 1
 
-    def _step(self, step: int, plans: list[Any]) -> Loss:
+    def _step(self, step: int, batches: Iterator[Batch]) -> Loss:
         rate = self.recipe.rate(step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["rate_factor"]
         self.optimizer.zero_grad(set_to_none=True)
         losses = [
-            self._gradients(plan, last=number == len(plans))
-            for number, plan in enumerate(plans, start=1)
+            self._gradients(self._next(batches), last=number == self.share)
+            for number in range(1, self.share + 1)
         ]
         total, weight = self.devices.sum(torch.stack(losses).sum(0)).unbind()
         if not torch.isfinite(total):
@@ -160,11 +172,17 @@ class _Trainer:
         self.average.update(step)
         return Loss(total, weight)
 
-    def _gradients(self, plan: Any, *, last: bool) -> Tensor:
+    def _next(self, batches: Iterator[Batch]) -> Batch:
+        started = time.perf_counter()
+        batch = next(batches)
+        self.waited += time.perf_counter() - started
+        return batch
+
+    def _gradients(self, batch: Batch, *, last: bool) -> Tensor:
         """Add a batch's gradients to the parameters', and give its loss and weight."""
         with self.devices.synchronized(self.wrapped, last=last):
             with self.devices.autocast():
-                loss: Loss = self.wrapped(**self.devices.move(self.task.collate(plan)))
+                loss: Loss = self.wrapped(**self.devices.move(batch))
             self.devices.backward(loss.total)
         return torch.stack((loss.total.detach().float(), loss.weight.float()))
 
@@ -177,6 +195,7 @@ class _Trainer:
             loss=position.mean_loss,
             learning_rate=self.recipe.rate(position.step),
             rate=position.rate,
+            waiting=position.waiting,
             seconds=position.seconds,
         )
         seconds_a_step = position.seconds / position.step

@@ -29,9 +29,13 @@ class Position:
     """What the loss summed over since the last line."""
     since: float = 0.0
     """The seconds at the last line, and what was spent since on anything but training."""
+    waited: float = 0.0
+    """Seconds since the last line that this process waited for its data."""
 
-    def advanced(self, *, total: float, weight: float, batches: int, seconds: float) -> "Position":
-        """One step further, `seconds` being the time spent until now."""
+    def advanced(
+        self, *, total: float, weight: float, batches: int, seconds: float, waited: float = 0.0
+    ) -> "Position":
+        """One step further; `seconds` is the time until now, `waited` the step's wait for data."""
         return replace(
             self,
             step=self.step + 1,
@@ -39,11 +43,12 @@ class Position:
             seconds=seconds,
             total=self.total + total,
             weight=self.weight + weight,
+            waited=self.waited + waited,
         )
 
     def reported(self) -> "Position":
         """The same place, with the means beginning anew."""
-        return replace(self, total=0.0, weight=0.0, since=self.seconds)
+        return replace(self, total=0.0, weight=0.0, since=self.seconds, waited=0.0)
 
     def aside(self, seconds: float) -> "Position":
         """The same place, `seconds` having gone into a validation: no part of the speed."""
@@ -59,3 +64,9 @@ class Position:
         """Weight a second since the last line."""
         elapsed = self.seconds - self.since
         return self.weight / elapsed if elapsed > 0 else 0.0
+
+    @property
+    def waiting(self) -> float:
+        """The share of the time since the last line that went into waiting for data."""
+        elapsed = self.seconds - self.since
+        return self.waited / elapsed if elapsed > 0 else 0.0
