@@ -9,6 +9,7 @@ from quatrain.tasks.detection.corpus import DetectionSample
 from quatrain.tasks.detection.metric import Found
 from quatrain.tasks.detection.pictures import (
     CROWD,
+    MOST_TAGS,
     category_color,
     detection_picture,
     largest_object,
@@ -99,6 +100,31 @@ def test_an_image_with_nothing_in_it_and_nothing_found_is_drawn():
     picture = detection_picture(make_sample([], []), make_found(), CATEGORIES)
     for panel in panels(picture):
         assert (panel == 128).all()
+
+
+@pytest.mark.parametrize(("number", "named"), [(MOST_TAGS, True), (MOST_TAGS + 1, False)])
+def test_names_are_left_out_where_they_would_hide_the_image(number, named):
+    boxes = [[5 + 5 * place, 20, 50, 48] for place in range(number)]
+    sample = make_sample([[5, 20, 50, 48]] * number, [1] * number, [True] * number)
+    truth, given = panels(
+        detection_picture(sample, make_found(boxes, [0.5] * number, [2] * number), CATEGORIES)
+    )
+    assert (tuple(truth[75, 21]) == CROWD) is named
+    assert (tuple(given[75, 21]) == category_color(2)) is named
+
+
+def test_the_legend_names_the_categories_that_occur_in_either():
+    def below(sample, found):
+        picture = np.asarray(detection_picture(sample, found, CATEGORIES))[TOP + 200 :]
+        return {tuple(color) for color in picture.reshape(-1, 3).tolist()}
+
+    one, two, three = (category_color(label) for label in (1, 2, 3))
+    found = below(make_sample(), make_found([[1, 1, 9, 9]], [0.9], [2]))
+    assert {one, two, three} <= found
+    assert CROWD not in found
+    found = below(make_sample(crowd=[True, False]), make_found([[1, 1, 9, 9]], [0.1], [2]))
+    assert {CROWD, three} <= found
+    assert not {one, two} & found
 
 
 def test_a_box_without_area_breaks_nothing():

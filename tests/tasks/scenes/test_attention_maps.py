@@ -115,6 +115,7 @@ def test_each_term_that_is_on_has_a_panel_and_one_alone_is_the_whole():
         terms_on = terms.count("1")
         assert len(shown) - len(empty) == 2 + (terms_on if terms_on > 1 else 0)
     assert heights["0000"] == heights["0100"] < heights["0110"] == heights["1111"]
+    assert heights["0110"] == heights["1110"]
 
 
 def test_uniform_weights_are_equally_bright_everywhere():

@@ -16,11 +16,14 @@ from PIL import Image, ImageDraw
 from quatrain.specs import InputError
 from quatrain.tasks.detection.corpus import DetectionSample
 from quatrain.tasks.detection.metric import Found
-from quatrain.tasks.scenes.pictures import TAG_HEIGHT, Panel, arrange, fit, tag, to_image
+from quatrain.tasks.scenes.pictures import TAG_HEIGHT, Panel, Swatch, arrange, fit, tag, to_image
 
 SHOWN_FROM = 0.3
 """The least score of a box that is drawn, where nobody says otherwise."""
+MOST_TAGS = 12
+"""Of more boxes in a panel no names are drawn, which would hide the image."""
 CROWD = (150, 150, 150)
+"""The colour of boxes that are no target."""
 
 _LINE = 2
 _TURN = 0.618034
@@ -44,9 +47,10 @@ def detection_picture(
 ) -> Image.Image:
     """Truth and detections over the image, side by side.
 
-    A box has the colour of its category in both; boxes that are no target are grey. Of what was
-    found, boxes with a score of at least `threshold` are drawn, the highest on top; the caption
-    says how many there are besides.
+    A box has the colour of its category in both, which the legend tells; boxes that are no target
+    are grey. Of what was found, boxes with a score of at least `threshold` are drawn, the highest
+    on top; the caption says how many there are besides. Names and scores stand above the boxes
+    unless there are more than `MOST_TAGS`.
 
     Args:
         sample: The image as it was read, and its boxes in pixels.
@@ -69,11 +73,21 @@ def detection_picture(
     given = _given(found, categories, threshold)
     image = to_image(sample.image)
     shown = f"found: {len(given)} of {len(found.scores)} with a score of {threshold:g} or more"
+    colors = {each.color for each in (*wanted, *given)}
+    legend = [
+        swatch
+        for swatch in (
+            *(Swatch(category_color(i), name) for i, name in enumerate(categories, start=1)),
+            Swatch(CROWD, "no target"),
+        )
+        if swatch.color in colors
+    ]
     return arrange(
         [
-            Panel(f"truth: {_number(len(wanted), 'box', 'boxes')}", _draw(image, wanted)),
+            Panel(f"truth: {len(wanted)} box{'es' * (len(wanted) != 1)}", _draw(image, wanted)),
             Panel(shown, _draw(image, given)),
-        ]
+        ],
+        legend=legend,
     )
 
 
@@ -103,7 +117,7 @@ def _wanted(sample: DetectionSample, categories: Sequence[str]) -> list[_Drawn]:
     for box, label, crowd in rows:
         name = categories[int(label) - 1]
         if crowd:
-            drawn.append(_Drawn(box, CROWD, f"{name}, no target"))
+            drawn.append(_Drawn(box, CROWD, name))
         else:
             drawn.append(_Drawn(box, category_color(label), name))
     return drawn
@@ -128,9 +142,6 @@ def _draw(image: Image.Image, drawn: Sequence[_Drawn]) -> Image.Image:
         right, bottom = round(x1 * across) - 1, round(y1 * down) - 1
         place = (left, top, max(left, right), max(top, bottom))
         draw.rectangle(place, outline=color, width=_LINE)
-        tag(draw, (left, top - TAG_HEIGHT), text, color)
+        if len(drawn) <= MOST_TAGS:
+            tag(draw, (left, top - TAG_HEIGHT), text, color)
     return panel
-
-
-def _number(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"

@@ -38,7 +38,6 @@ MEANINGS = {
 # From no weight to the most, each step brighter: black, violet, red, orange, pale yellow.
 _RAMP = np.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)])
 _HEAT = 0.75
-_COLUMNS = 3
 _TOLD_OUTSIDE = 0.005
 
 
@@ -208,7 +207,7 @@ def _picture(
             for term, weights in alone.items()
         ),
     ]
-    return arrange(panels, title=title, columns=_COLUMNS)
+    return arrange(panels, title=title, columns=max(-(-len(panels) // 2), 2))
 
 
 def _heat(caption: str, weights: Float[Tensor, "1 m 1 k"], seen: _Seen, frame: _Frame) -> Panel:
