@@ -28,6 +28,14 @@ def png(width=3, height=2, padding=0):
     )
 
 
+def put(folder, files):
+    """Write what has content."""
+    for name, content in files.items():
+        if content is not None:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+
+
 @pytest.fixture
 def drawn(tmp_path, make_record):
     """A study of given cells: {(group, cell, run): {seed: {name: bytes or None for no file}}}."""
@@ -41,11 +49,7 @@ def drawn(tmp_path, make_record):
                 record = make_record(run, seed, 1.0, artifacts=("hypotheses.txt", *files))
                 identities[seed] = record.identity
                 store.write_record(record)
-                for name, content in files.items():
-                    path = store.folder(record.identity) / name
-                    if content is not None:
-                        path.parent.mkdir(parents=True, exist_ok=True)
-                        path.write_bytes(content)
+                put(store.folder(record.identity), files)
             listed.append(
                 ManifestCell(name=cell, group=group, spec_name="S", identities=identities)
             )
@@ -160,12 +164,12 @@ def test_a_huge_picture_is_left_out(drawn):
 
 
 def test_a_full_page_still_has_the_first_picture_of_each_cell(drawn, monkeypatch):
-    monkeypatch.setattr(gallery, "TOGETHER", 3 * len(png()) + 10)
+    monkeypatch.setattr(gallery, "TOGETHER", 2 * len(png()) + 10)
     files = {0: {"a.png": png(), "b.png": png()}}
     found = gallery_of(drawn({("g", cell, cell): files for cell in ("c", "d")}))
     shown = [[each.name for each in exhibit.pictures] for exhibit in found.exhibits]
-    assert shown == [["a.png", "b.png"], ["a.png"]]
-    assert found.left_out == ("1 beyond the 0 MB of a page (the first: b.png of g, d)",)
+    assert shown == [["a.png"], ["a.png"]]
+    assert found.left_out == ("2 beyond the 0 MB of a page (the first: b.png of g, c)",)
 
 
 def test_a_study_without_pictures_has_no_gallery(store):
