@@ -86,6 +86,33 @@ def test_the_terms_it_explains_add_up_to_the_weights_and_the_weights_to_the_outp
     assert_close(output, module.output(mixed))
 
 
+@every_term_set
+@pytest.mark.parametrize("ndim", [1, 2])
+def test_one_query_is_explained_as_among_all(terms, ndim):
+    module, x = built(ndim=ndim, terms=terms, window=3, key_stride=2), content(ndim)
+    whole = module.explain(x)
+    at, number = ((3,), 3) if ndim == 1 else ((2, 1), 9)
+    one = module.explain(x, at=at)
+    assert_close(one.weights, whole.weights[:, :, number : number + 1])
+    for term in terms:
+        assert_close(one.logits[term], whole.logits[term][:, :, number : number + 1])
+        assert_close(one.alone(term), whole.alone(term)[:, :, number : number + 1])
+
+
+@pytest.mark.parametrize("terms", ["0100", "1111"])
+def test_a_term_alone_is_the_attention_of_that_term_over_the_same_keys(terms):
+    module, x = built(terms=terms), content()
+    padding = torch.tensor([[False] * 5, [False, False, False, True, True]])
+    explained = module.explain(x, key_padding_mask=padding)
+    alone = explained.alone(Term.QUERY_POSITION)
+    assert alone[1, :, :, 3:].abs().max() == 0
+    logits = explained.logits[Term.QUERY_POSITION]
+    assert_close(alone[0], logits[0].softmax(-1))
+    assert_close(alone[1, :, :, :3], logits[1, :, :, :3].softmax(-1))
+    if terms == "0100":
+        assert_close(alone, explained.weights)
+
+
 @settings(max_examples=40)
 @given(term_sets, st.none() | st.sampled_from([1, 3, 9]), st.integers(1, 7))
 def test_decoding_step_by_step_equals_the_causal_pass(terms, window, length):

@@ -15,6 +15,13 @@ def test_a_file_is_replaced_whole_and_nothing_else_is_left(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_bytes_and_line_ends_stay_what_they_are(tmp_path):
+    write_atomically(tmp_path / "a.png", b"\x89PNG\r\n\x00")
+    assert (tmp_path / "a.png").read_bytes() == b"\x89PNG\r\n\x00"
+    write_atomically(tmp_path / "a.txt", "one\r\ntwo\n")
+    assert (tmp_path / "a.txt").read_bytes() == b"one\r\ntwo\n"
+
+
 def test_a_full_disk_is_a_clear_error_and_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "a.json"
     write_atomically(path, "old")

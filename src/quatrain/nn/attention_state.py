@@ -6,9 +6,10 @@ Shapes: b batch, q queries, k keys, h heads, d width of a head, t tokens so far.
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from quatrain.ops.attend.reference import softmax_over
 from quatrain.specs import Term
 
 
@@ -80,8 +81,18 @@ class Explanation:
     """Where an attention looked, and how much each term contributed.
 
     `logits` holds the scaled logits of every term that is on, over all keys: their sum is what
-    the softmax over the support turned into `weights`.
+    the softmax over the support turned into `weights`. `support` is True at the keys that a query
+    may attend to; None where that is every key.
     """
 
     weights: Float[Tensor, "b h q k"]
     logits: dict[Term, Float[Tensor, "b h q k"]]
+    support: Bool[Tensor, "#b #h #q k"] | None = None
+
+    def alone(self, term: Term) -> Float[Tensor, "b h q k"]:
+        """The weights that the softmax makes of this term's logits alone, over the same keys.
+
+        They are where the term by itself would look, and no summand of `weights`: the softmax of
+        a sum is the product of such weights, normalized again.
+        """
+        return softmax_over(self.logits[term], self.support)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from quatrain.nn.attention_state import Explanation, KeyValueState, RunningState
 from quatrain.nn.initialization import Projection
 from quatrain.ops.attend import Method, attend
+from quatrain.ops.attend.one_query import one_query
 from quatrain.ops.attend.reference import attention_weights
 from quatrain.ops.positions import Grid, sinusoid
 from quatrain.ops.support import Support
@@ -162,16 +163,23 @@ class GeneralizedAttention(nn.Module):
         causal: bool = False,
         key_padding_mask: Bool[Tensor, "b k"] | None = None,
         attend_mask: Bool[Tensor, "..."] | None = None,
+        at: tuple[int, ...] | None = None,
     ) -> Explanation:
-        """The weights of this attention and the logits of each of its terms, for these inputs."""
+        """The weights of this attention and the logits of each of its terms, for these inputs.
+
+        With `at`, the coordinates (t,) or (y, x) of a query, that query alone is explained: the
+        axis of the queries has size 1, and no matrix of all pairs is made.
+        """
         operands, grid, support = self._prepare(query, key, causal, key_padding_mask, attend_mask)
+        if at is not None:
+            operands, grid, support = one_query(at, operands, grid, support)
         terms = self.spec.terms
         weights = attention_weights(terms, operands, grid, support)
-        queries = _flat(query, self.ndim).shape[1]
-        shape = (query.shape[0], self.spec.heads, queries, operands.value.shape[2])
+        shape = (query.shape[0], self.spec.heads, math.prod(grid.queries), weights.shape[-1])
         return Explanation(
             weights.expand(shape),
             {term: logits(term, operands, grid).expand(shape) for term in terms},
+            support.mask(grid, operands.value),
         )
 
     def remember(

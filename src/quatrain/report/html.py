@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from quatrain.report.column import Column
 from quatrain.report.curves import learning_curves
 from quatrain.report.expected import reason_columns
+from quatrain.report.gallery import build_gallery
 from quatrain.report.matrix import build_matrix
 from quatrain.report.names import title_of
 from quatrain.report.plot import (
@@ -83,6 +84,7 @@ def html_page(study: StudyRuns, table: ReportTable, differences: DifferenceTable
             for name in dict.fromkeys(curve.name for curve in curves)
         ],
         samples=_samples(study),
+        gallery=build_gallery(study),
         provenance=_provenance(study),
         runs=lines,
         failures=[line for line in lines if line.run.failure is not None],

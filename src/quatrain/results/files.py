@@ -1,4 +1,4 @@
-"""Writing a text file so that a reader sees the old one or the new one, and never half of it."""
+"""Writing a file so that a reader sees the old one or the new one, and never half of it."""
 
 import os
 import secrets
@@ -8,17 +8,20 @@ from pathlib import Path
 from quatrain.specs import StudyError
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write `text` beside `path` under a temporary name, then rename it; make missing folders.
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write bytes or text beside `path` under a temporary name, then rename; make missing folders.
+
+    Text is written in UTF-8, and its line ends stay what they are.
 
     Raises:
         StudyError: if the disk is full or the folder cannot be written; `path` is untouched then.
     """
     make_folder(path.parent)
+    written = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with temporary.open("wb") as file:
+            file.write(written)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -10,6 +10,7 @@ from quatrain.tasks.detection.corpus import (
 )
 from quatrain.tasks.detection.data import DetectionData, read_detection
 from quatrain.tasks.detection.metric import NUMBERS, DetectionMetric, DetectionScores, Found
+from quatrain.tasks.detection.pictures import detection_picture, largest_object
 from quatrain.tasks.detection.voc import VOC0712, VOC_CLASSES, VocSpec
 
 __all__ = [
@@ -28,6 +29,8 @@ __all__ = [
     "Found",
     "Truth",
     "VocSpec",
+    "detection_picture",
+    "largest_object",
     "read_detection",
     "rescale",
 ]

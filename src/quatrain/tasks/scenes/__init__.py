@@ -1,9 +1,11 @@
-"""What the vision tasks share: reading images, digit scenes, and counting what is left out."""
+"""What the vision tasks share: reading and drawing images, digit scenes, counted warnings."""
 
+from quatrain.tasks.scenes.attention_maps import attention_picture
 from quatrain.tasks.scenes.digits import DigitScenesSpec, Scene, Scenes
 from quatrain.tasks.scenes.epochs import Draw, image_batches, image_generator
 from quatrain.tasks.scenes.images import ImageSize, Survey, read_image, survey
 from quatrain.tasks.scenes.notices import DataWarning, Tally
+from quatrain.tasks.scenes.pictures import write_picture
 from quatrain.tasks.scenes.shards import merged, own_shard, shard
 
 __all__ = [
@@ -15,6 +17,7 @@ __all__ = [
     "Scenes",
     "Survey",
     "Tally",
+    "attention_picture",
     "image_batches",
     "image_generator",
     "merged",
@@ -22,4 +25,5 @@ __all__ = [
     "read_image",
     "shard",
     "survey",
+    "write_picture",
 ]

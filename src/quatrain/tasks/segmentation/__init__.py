@@ -12,6 +12,7 @@ from quatrain.tasks.segmentation.corpus import (
 from quatrain.tasks.segmentation.data import SegmentationData, read_segmentation
 from quatrain.tasks.segmentation.folders import FoldersSpec
 from quatrain.tasks.segmentation.metric import ConfusionMatrix, SegmentationScores
+from quatrain.tasks.segmentation.pictures import object_pixel, segmentation_picture
 
 __all__ = [
     "IGNORE",
@@ -25,5 +26,7 @@ __all__ = [
     "SegmentationPart",
     "SegmentationSample",
     "SegmentationScores",
+    "object_pixel",
     "read_segmentation",
+    "segmentation_picture",
 ]
