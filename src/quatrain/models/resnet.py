@@ -47,8 +47,8 @@ class ResNetSpec(Spec):
     """Stages whose blocks get the attention or dynamic convolution; conv4 and conv5."""
     replaced_stages: tuple[int, ...] = (3, 4, 5)
     """Stages whose 3 x 3 becomes the deformable convolution."""
-    output_stride: Literal[8, 32] = 32
-    """Pixels of an image for one of conv5; with 8, conv4 and conv5 are dilated by 2 and 4."""
+    output_stride: Literal[8, 16, 32] = 32
+    """Pixels of an image for one of conv5; with 16 it is dilated by 2, with 8 by 4, conv4 by 2."""
     norm: Norm = "batch"
     """Batch normalization, the same with constants, or groups of channels."""
     frozen_stages: int = Field(default=0, ge=0, le=5)
@@ -92,7 +92,8 @@ class ResNet(nn.Module):
         body.fc = nn.Identity()
         if spec.output_stride == 8:
             _dilate(body.layer3, 2)
-            _dilate(body.layer4, 4)
+        if spec.output_stride < 32:
+            _dilate(body.layer4, 32 // spec.output_stride)
         self.body = body
         _mix(body, spec)
         width = 64 if spec.depth < 50 else 256
