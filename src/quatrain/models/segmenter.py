@@ -129,7 +129,7 @@ class _Head(nn.Module):
         """Scores of the classes."""
         x = self.enter(conv5)
         if self.extra is not None:
-            x = self.extra(x)
+            x = self.extra(x)  # noqa: S610 - no Django is here
         x = self.join(torch.cat((conv5, self.leave(x)), dim=1))
         return self.classify(self.dropout(x))
 

@@ -1,4 +1,4 @@
-"""Segmentation: Cityscapes, CamVid-like folders or digit scenes, augmentation, and IoU."""
+"""Segmentation: Cityscapes, CamVid-like folders or digit scenes, augmentation, a segmenter, IoU."""
 
 from quatrain.tasks.segmentation.augment import SegmentationAugmentation
 from quatrain.tasks.segmentation.cityscapes import CityscapesSpec
@@ -12,6 +12,9 @@ from quatrain.tasks.segmentation.corpus import (
 from quatrain.tasks.segmentation.data import SegmentationData, read_segmentation
 from quatrain.tasks.segmentation.folders import FoldersSpec
 from quatrain.tasks.segmentation.metric import ConfusionMatrix, SegmentationScores
+from quatrain.tasks.segmentation.small import small_segmentation
+from quatrain.tasks.segmentation.task import SegmentationSpec, SegmentationTask
+from quatrain.tasks.segmentation.testing import Testing, TilesSpec, WholeImageSpec
 
 __all__ = [
     "IGNORE",
@@ -25,5 +28,11 @@ __all__ = [
     "SegmentationPart",
     "SegmentationSample",
     "SegmentationScores",
+    "SegmentationSpec",
+    "SegmentationTask",
+    "Testing",
+    "TilesSpec",
+    "WholeImageSpec",
     "read_segmentation",
+    "small_segmentation",
 ]
