@@ -20,7 +20,7 @@ def images(height=65, width=97):
 
 
 @pytest.mark.parametrize("depth", [18, 50])
-@pytest.mark.parametrize("output_stride", [8, 32])
+@pytest.mark.parametrize("output_stride", [8, 16, 32])
 @pytest.mark.parametrize("text", ["1111", "dynamic@7"])
 def test_the_attended_network_starts_as_the_plain_one_bit_for_bit(depth, output_stride, text):
     shape = {"depth": depth, "output_stride": output_stride}
@@ -104,6 +104,8 @@ def test_what_is_frozen_does_not_learn_and_keeps_its_statistics():
         ({"inserted_stages": (1,)}, "inserted_stages"),
         ({"replaced_stages": (6,)}, "replaced_stages"),
         ({"norm": "group", "weights": "IMAGENET1K_V1"}, "norm"),
+        ({"width": 32, "weights": "IMAGENET1K_V1"}, "width"),
+        ({"width": 20}, "width"),
     ],
 )
 def test_contradictions_are_refused(settings, field):
@@ -111,7 +113,35 @@ def test_contradictions_are_refused(settings, field):
         ResNetSpec(**settings)
 
 
-def test_groups_take_the_place_of_batches():
-    model = built(depth=18, norm="group").train()
+@pytest.mark.parametrize("depth", [18, 50])
+def test_at_full_width_it_is_torchvisions_network_weight_for_weight(depth):
+    ours = built(depth=depth).body.state_dict()
+    torch.manual_seed(0)
+    theirs = getattr(torchvision.models, f"resnet{depth}")().state_dict()
+    assert theirs.keys() - ours.keys() == {"fc.weight", "fc.bias"}
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
+@pytest.mark.parametrize(("depth", "expansion"), [(18, 1), (50, 4)])
+def test_a_narrow_network_is_narrow_in_every_stage(depth, expansion):
+    model = built(depth=depth, width=16, mixer=parse_mixer("0010+deformable"))
+    found = {name: value.shape[1] for name, value in model(images()).items()}
+    assert found == model.channels
+    assert list(found.values()) == [expansion * 16 * factor for factor in (1, 2, 4, 8)]
+    assert model.body.layer1[0].conv2.out_channels == 16
+
+
+def test_a_stride_of_16_dilates_the_last_stage_alone():
+    model = built(depth=18, output_stride=16)
+    dilations = {n: m.dilation[0] for n, m in model.named_modules() if hasattr(m, "dilation")}
+    assert dilations["body.layer3.0.conv1"] == 1
+    assert dilations["body.layer4.0.conv1"] == dilations["body.layer4.1.conv2"] == 2
+    maps = model(images(64, 96))
+    assert maps["conv4"].shape[2:] == maps["conv5"].shape[2:] == (4, 6)
+
+
+@pytest.mark.parametrize("width", [48, 64])
+def test_groups_take_the_place_of_batches(width):
+    model = built(depth=18, width=width, norm="group").train()
     assert not any("running_mean" in name for name, _ in model.named_buffers())
     assert model(images())["conv5"].isfinite().all()

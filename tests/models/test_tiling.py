@@ -17,6 +17,12 @@ def test_a_network_that_looks_at_single_pixels_gives_what_it_gives_for_the_whole
     torch.testing.assert_close(found, images[:, :2] * 3)
 
 
+def test_images_of_bytes_are_cut_into_tiles_too():
+    images = torch.arange(60, dtype=torch.uint8).reshape(1, 1, 6, 10)
+    found = tiled(lambda x: x.float() / 7, images, (4, 6))
+    torch.testing.assert_close(found, images.float() / 7)
+
+
 def test_where_tiles_meet_their_outputs_are_averaged():
     numbers = iter((1.0, 3.0))
     found = tiled(lambda x: torch.full_like(x, next(numbers)), torch.zeros(1, 1, 2, 6), (2, 4))

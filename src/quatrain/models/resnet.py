@@ -9,10 +9,11 @@ for bit; a deformable convolution takes the place of a 3 x 3 and of its weight.
 Shapes: n images, h w their size.
 """
 
+import math
 import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 import torchvision
@@ -21,7 +22,7 @@ from pydantic import Field, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock
+from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from quatrain.insertion import insert, replace
@@ -31,6 +32,8 @@ from quatrain.specs import DataError, Spec, SpecError
 Norm = Literal["batch", "frozen", "group"]
 STAGES = (2, 3, 4, 5)
 _GROUPS = 32
+_WIDTH = 64
+"""Of the networks that torchvision has weights for."""
 
 
 class ResNetSpec(Spec):
@@ -41,14 +44,16 @@ class ResNetSpec(Spec):
     """
 
     depth: Literal[18, 34, 50, 101] = 50
+    width: int = Field(default=64, ge=8, multiple_of=8)
+    """Channels of the 3 x 3 of conv2; each stage doubles them."""
     mixer: Mixer | None = None
     """Attention or dynamic convolution to insert, a convolution to replace by, or both."""
     inserted_stages: tuple[int, ...] = (4, 5)
     """Stages whose blocks get the attention or dynamic convolution; conv4 and conv5."""
     replaced_stages: tuple[int, ...] = (3, 4, 5)
     """Stages whose 3 x 3 becomes the deformable convolution."""
-    output_stride: Literal[8, 32] = 32
-    """Pixels of an image for one of conv5; with 8, conv4 and conv5 are dilated by 2 and 4."""
+    output_stride: Literal[8, 16, 32] = 32
+    """Pixels of an image for one of conv5; with 16 it is dilated by 2, with 8 by 4, conv4 by 2."""
     norm: Norm = "batch"
     """Batch normalization, the same with constants, or groups of channels."""
     frozen_stages: int = Field(default=0, ge=0, le=5)
@@ -65,11 +70,33 @@ class ResNetSpec(Spec):
         if self.norm == "group" and self.weights is not None:
             remedy = 'use "batch" or "frozen", or no weights'
             raise SpecError("norm", self.norm, "batch normalization, as in the weights", remedy)
+        if self.width != _WIDTH and self.weights is not None:
+            raise SpecError("width", self.width, f"{_WIDTH}, as in the weights", "use no weights")
         return self
 
     def build(self) -> "ResNet":
         """The network, on the default device."""
         return ResNet(self)
+
+
+_BLOCKS = {
+    18: (BasicBlock, [2, 2, 2, 2]),
+    34: (BasicBlock, [3, 4, 6, 3]),
+    50: (Bottleneck, [3, 4, 6, 3]),
+    101: (Bottleneck, [3, 4, 23, 3]),
+}
+"""The kind of block, and how many each stage has."""
+
+
+class _Body(torchvision.models.ResNet):
+    """torchvision's network, its stages as wide as the spec says; the stem has 64 channels."""
+
+    def __init__(self, spec: ResNetSpec) -> None:
+        self._factor = spec.width / _WIDTH
+        super().__init__(*_BLOCKS[spec.depth], norm_layer=normalization(spec.norm))
+
+    def _make_layer(self, block: Any, planes: int, *rest: Any, **named: Any) -> nn.Sequential:
+        return super()._make_layer(block, round(planes * self._factor), *rest, **named)
 
 
 class ResNet(nn.Module):
@@ -85,17 +112,17 @@ class ResNet(nn.Module):
     def __init__(self, spec: ResNetSpec) -> None:
         super().__init__()
         self.spec = spec
-        build = getattr(torchvision.models, f"resnet{spec.depth}")
-        body = build(weights=None, norm_layer=_norm(spec.norm))
+        body = _Body(spec)
         if spec.weights is not None:
             _load(body, spec)
-        body.fc = nn.Identity()
+        body.fc = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
         if spec.output_stride == 8:
             _dilate(body.layer3, 2)
-            _dilate(body.layer4, 4)
+        if spec.output_stride < 32:
+            _dilate(body.layer4, 32 // spec.output_stride)
         self.body = body
         _mix(body, spec)
-        width = 64 if spec.depth < 50 else 256
+        width = spec.width * _BLOCKS[spec.depth][0].expansion
         self.channels = {f"conv{stage}": width * 2 ** (stage - 2) for stage in STAGES}
         for part in self._frozen():
             part.requires_grad_(requires_grad=False)
@@ -127,9 +154,10 @@ class ResNet(nn.Module):
         return cast(nn.Module, getattr(self.body, f"layer{stage - 1}"))
 
 
-def _norm(kind: Norm) -> Callable[[int], nn.Module]:
+def normalization(kind: Norm) -> Callable[[int], nn.Module]:
+    """What makes a layer of that kind for a number of channels."""
     if kind == "group":
-        return lambda channels: nn.GroupNorm(min(_GROUPS, channels), channels)
+        return lambda channels: nn.GroupNorm(math.gcd(_GROUPS, channels), channels)
     return FrozenBatchNorm2d if kind == "frozen" else nn.BatchNorm2d
 
 

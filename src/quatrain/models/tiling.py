@@ -10,18 +10,18 @@ import math
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor
 from torch.nn.functional import pad
 
 from quatrain.specs import InputError
 
-Network = Callable[[Float[Tensor, "n i y x"]], Float[Tensor, "n c y x"]]
+Network = Callable[[Num[Tensor, "n i y x"]], Float[Tensor, "n c y x"]]
 
 
 def tiled(
     network: Network,
-    images: Float[Tensor, "n i h w"],
+    images: Num[Tensor, "n i h w"],
     tile: tuple[int, int],
     overlap: float = 1 / 3,
 ) -> Float[Tensor, "n c h w"]:

@@ -48,7 +48,8 @@ def test_scores_are_what_sets_of_pixels_give(seed):
     assert scores.miou == pytest.approx(np.mean([wanted[name] for name in NAMES[:3]]), abs=1e-9)
     right = ((predictions == labels) & known).sum() / known.sum()
     assert scores.pixel_accuracy == pytest.approx(100 * float(right), abs=1e-4)
-    assert scores.metrics == {"miou": scores.miou, "pixel_accuracy": scores.pixel_accuracy}
+    assert list(scores.metrics) == ["miou", "pixel_accuracy", "iou_sky", "iou_road", "iou_car"]
+    assert scores.metrics["iou_car"] == scores.classes["car"]
 
 
 @given(st.integers(0, 1000), st.integers(1, 6))

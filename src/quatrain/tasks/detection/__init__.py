@@ -1,4 +1,4 @@
-"""Detection: COCO, Pascal VOC or digit scenes, augmentation, and COCO's 12 numbers."""
+"""Detection: COCO, Pascal VOC or digit scenes, augmentation, a detector, COCO's 12 numbers."""
 
 from quatrain.tasks.detection.augment import DetectionAugmentation, rescale
 from quatrain.tasks.detection.coco import COCO2017, CocoSpec
@@ -11,6 +11,8 @@ from quatrain.tasks.detection.corpus import (
 from quatrain.tasks.detection.data import DetectionData, read_detection
 from quatrain.tasks.detection.metric import NUMBERS, DetectionMetric, DetectionScores, Found
 from quatrain.tasks.detection.pictures import detection_picture, largest_object
+from quatrain.tasks.detection.small import small_detection
+from quatrain.tasks.detection.task import DetectionSpec, DetectionTask
 from quatrain.tasks.detection.voc import VOC0712, VOC_CLASSES, VocSpec
 
 __all__ = [
@@ -26,6 +28,8 @@ __all__ = [
     "DetectionPart",
     "DetectionSample",
     "DetectionScores",
+    "DetectionSpec",
+    "DetectionTask",
     "Found",
     "Truth",
     "VocSpec",
@@ -33,4 +37,5 @@ __all__ = [
     "largest_object",
     "read_detection",
     "rescale",
+    "small_detection",
 ]

@@ -53,6 +53,13 @@ class DetectionScores:
         """The numbers that there are, for a record."""
         return {name: value for name, value in self.numbers.items() if not np.isnan(value)}
 
+    @property
+    def category_metrics(self) -> dict[str, float]:
+        """The AP of each category that there is, as "ap_of_fish", for a record."""
+        return {
+            f"ap_of_{name}": value for name, value in self.categories.items() if not np.isnan(value)
+        }
+
 
 class DetectionMetric:
     """Gathers detections by image and scores them against the truth.
@@ -106,6 +113,10 @@ class DetectionMetric:
         """Take what another process found; an image that both have counts once."""
         for image_id, each in found.items():
             self.found.setdefault(image_id, each)
+
+    def results(self) -> list[dict[str, Any]]:
+        """What was found, as COCO's format of results has it."""
+        return _given(self.found)
 
     def scores(self) -> DetectionScores:
         """The 12 numbers and the AP of each category.

@@ -10,6 +10,7 @@ was divided like that is of another data set.
 
 import functools
 import operator
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from torch import distributed
@@ -39,16 +40,13 @@ def own_shard(items: int) -> range:
     return shard(items, process=distributed.get_rank(), processes=distributed.get_world_size())
 
 
-def merged(part: _Metric) -> _Metric:
-    """The sum of what all processes hold, in the order of the processes; each of them calls it.
-
-    Metrics of two parts are added by `+`.
-    """
+def merged(part: _Metric, add: Callable[[Any, Any], Any] = operator.add) -> _Metric:
+    """The sum of what all processes hold, in the order of the processes; each of them calls it."""
     if not _together():
         return part
     parts: list[Any] = [part] * distributed.get_world_size()
     distributed.all_gather_object(parts, part)
-    return functools.reduce(operator.add, parts)
+    return functools.reduce(add, parts)
 
 
 def _together() -> bool:

@@ -1,4 +1,4 @@
-"""Segmentation: Cityscapes, CamVid-like folders or digit scenes, augmentation, and IoU."""
+"""Segmentation: Cityscapes, CamVid-like folders or digit scenes, augmentation, a segmenter, IoU."""
 
 from quatrain.tasks.segmentation.augment import SegmentationAugmentation
 from quatrain.tasks.segmentation.cityscapes import CityscapesSpec
@@ -13,6 +13,9 @@ from quatrain.tasks.segmentation.data import SegmentationData, read_segmentation
 from quatrain.tasks.segmentation.folders import FoldersSpec
 from quatrain.tasks.segmentation.metric import ConfusionMatrix, SegmentationScores
 from quatrain.tasks.segmentation.pictures import object_pixel, segmentation_picture
+from quatrain.tasks.segmentation.small import small_segmentation
+from quatrain.tasks.segmentation.task import SegmentationSpec, SegmentationTask
+from quatrain.tasks.segmentation.testing import Testing, TilesSpec, WholeImageSpec
 
 __all__ = [
     "IGNORE",
@@ -26,7 +29,13 @@ __all__ = [
     "SegmentationPart",
     "SegmentationSample",
     "SegmentationScores",
+    "SegmentationSpec",
+    "SegmentationTask",
+    "Testing",
+    "TilesSpec",
+    "WholeImageSpec",
     "object_pixel",
     "read_segmentation",
     "segmentation_picture",
+    "small_segmentation",
 ]

@@ -30,8 +30,9 @@ class SegmentationScores:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Both numbers by name, for a record."""
-        return {"miou": self.miou, "pixel_accuracy": self.pixel_accuracy}
+        """The numbers that there are, for a record; "iou_sky" is that of the class sky."""
+        found = {f"iou_{name}": iou for name, iou in self.classes.items() if not np.isnan(iou)}
+        return {"miou": self.miou, "pixel_accuracy": self.pixel_accuracy, **found}
 
 
 class ConfusionMatrix:

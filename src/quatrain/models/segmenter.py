@@ -1,0 +1,152 @@
+"""The segmenter: a dilated residual network, one attention module more, and a class for each pixel.
+
+    segmenter = SegmenterSpec(backbone=ResNetSpec(output_stride=8, mixer=mixer)).build(classes=19)
+    logits = segmenter(images)                 # uint8 (N, 3, H, W) -> (N, 19, H, W)
+    main, auxiliary = segmenter.scores(images) # both (N, 19, H/8, W/8), for training
+
+    conv5 -> 3 x 3 -> attention -> 3 x 3 -> beside conv5 -> 3 x 3 -> classes
+    conv4 -> 3 x 3 -> classes, while training
+
+Shapes: n images, h w their size, c classes, k channels of a map, y x its size.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, UInt8
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from quatrain.models.normalize import normalized
+from quatrain.models.resnet import ResNetSpec
+from quatrain.nn.dropout import Dropout
+from quatrain.nn.initialization import draw_by_name
+from quatrain.nn.mixers import parts_of
+from quatrain.nn.residual import GatedResidual
+from quatrain.specs import Spec
+
+_GROUPS = 32
+
+HeadNorm = Literal["synchronized", "batch", "group"]
+
+
+class SegmenterSpec(Spec):
+    """A segmenter; the defaults are the paper's, without its weights from ImageNet.
+
+    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, section 4.1.
+    """
+
+    backbone: ResNetSpec = ResNetSpec(output_stride=8)
+    """The residual network, and the mixer in its blocks."""
+    channels: int = Field(default=512, ge=1)
+    """Width of the layers after it."""
+    extra: bool = True
+    """Put the mixer's attention or dynamic convolution after the backbone too, if it has one."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Before the classes are told."""
+    norm: HeadNorm = "synchronized"
+    """Of the layers after the backbone: over the batch of all processes (where there are several,
+    torch does so on GPUs only), over the batch of each, or over groups of channels."""
+
+    def build(self, classes: int) -> "Segmenter":
+        """The network, with fresh weights from torch's random state, on the default device."""
+        return Segmenter(self, classes)
+
+
+class Scores(NamedTuple):
+    """The scores of all classes, coarse as the maps they come from."""
+
+    main: Float[Tensor, "n c y x"]
+    auxiliary: Float[Tensor, "n c y x"]
+
+
+class Segmenter(nn.Module):
+    """A class for each pixel of an image.
+
+    Source: Huang et al. 2019, https://arxiv.org/abs/1811.11721, section 3.2 and its released
+        code, whose criss-cross attention the paper replaces by its own module of 512 channels;
+        the auxiliary head as Zhao et al. 2017, https://arxiv.org/abs/1612.01105, section 3.3.
+    Differs: the stem of the backbone is torchvision's one 7 x 7 convolution, where CCNet has
+        three of 3 x 3, so that published weights load.
+    """
+
+    def __init__(self, spec: SegmenterSpec, classes: int) -> None:
+        super().__init__()
+        # Drawn before the backbone, which takes more random numbers for some mixers than others.
+        seed = int(torch.randint(2**62, (), device="cpu"))
+        self.spec, self.classes = spec, classes
+        self.backbone = spec.backbone.build()
+        self.head = _Head(spec, self.backbone.channels["conv5"], classes)
+        self.auxiliary = nn.Sequential(
+            _layer(self.backbone.channels["conv4"], spec.channels, spec.norm),
+            Dropout(spec.dropout),
+            nn.Conv2d(spec.channels, classes, 1),
+        )
+        draw_by_name(self.head, seed)
+        draw_by_name(self.auxiliary, seed)
+
+    def forward(self, images: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n c h w"]:
+        """Logits of the classes at each pixel."""
+        found = self.head(self.backbone(normalized(images))["conv5"])
+        return resized(found, (images.shape[2], images.shape[3]))
+
+    def scores(self, images: UInt8[Tensor, "n 3 h w"]) -> Scores:
+        """Logits at each position of conv5, and of conv4 by the auxiliary head."""
+        maps = self.backbone(normalized(images))
+        return Scores(self.head(maps["conv5"]), self.auxiliary(maps["conv4"]))
+
+
+def resized(scores: Float[Tensor, "n c y x"], size: tuple[int, int]) -> Float[Tensor, "n c h w"]:
+    """Scores at the pixels of an image of `size`, (height, width), by bilinear interpolation.
+
+    Differs: the released code of CCNet aligns the corners of the two grids, ours aligns their
+        borders, as the strides of the convolutions do.
+    """
+    return interpolate(scores, size, mode="bilinear", align_corners=False)
+
+
+class _Head(nn.Module):
+    """From conv5 to scores, around the module that the paper adds after the backbone."""
+
+    def __init__(self, spec: SegmenterSpec, channels: int, classes: int) -> None:
+        super().__init__()
+        _, attention = parts_of(spec.backbone.mixer)
+        self.enter = _layer(channels, spec.channels, spec.norm)
+        self.extra = (
+            None
+            if attention is None or not spec.extra
+            else GatedResidual(attention.build(spec.channels, ndim=2))
+        )
+        self.leave = _layer(spec.channels, spec.channels, spec.norm)
+        self.join = _layer(channels + spec.channels, spec.channels, spec.norm)
+        self.dropout = Dropout(spec.dropout)
+        self.classify = nn.Conv2d(spec.channels, classes, 1)
+
+    def forward(self, conv5: Float[Tensor, "n k y x"]) -> Float[Tensor, "n c y x"]:
+        """Scores of the classes."""
+        x = self.enter(conv5)
+        if self.extra is not None:
+            x = self.extra(x)  # noqa: S610 - no Django is here
+        x = self.join(torch.cat((conv5, self.leave(x)), dim=1))
+        return self.classify(self.dropout(x))
+
+
+def _layer(inputs: int, outputs: int, norm: HeadNorm) -> nn.Sequential:
+    """A 3 x 3 convolution, its normalization and ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), _NORMS[norm](outputs), nn.ReLU()
+    )
+
+
+def _groups(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(math.gcd(_GROUPS, channels), channels)
+
+
+_NORMS: dict[HeadNorm, Callable[[int], nn.Module]] = {
+    "synchronized": nn.SyncBatchNorm,
+    "batch": nn.BatchNorm2d,
+    "group": _groups,
+}

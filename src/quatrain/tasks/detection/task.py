@@ -1,0 +1,305 @@
+"""The detection task: from images, boxes and a spec to something the loop can train.
+
+    spec = DetectionSpec(data=CocoSpec(), model=DetectorSpec())
+    task = spec.open(data=Path("coco"), folder=Path("run"), seed=0)
+
+Shapes: n images, h w the size of the largest, b boxes in all of them.
+"""
+
+import json
+import operator
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal, cast
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from quatrain.cost import count_multiply_adds, count_parameters
+from quatrain.cost.network import network_cost
+from quatrain.models.detector import Detector, DetectorSpec, Targets
+from quatrain.results import write_atomically
+from quatrain.specs import Spec
+from quatrain.tasks.detection.augment import DetectionAugmentation, rescale
+from quatrain.tasks.detection.corpus import DetectionCorpus, DetectionPart, DetectionSample
+from quatrain.tasks.detection.data import DetectionData, read_detection
+from quatrain.tasks.detection.metric import DetectionMetric, Found
+from quatrain.tasks.detection.pictures import detection_picture, largest_object
+from quatrain.tasks.scenes import (
+    DigitScenesSpec,
+    Draw,
+    attention_picture,
+    image_batches,
+    image_generator,
+    merged,
+    own_shard,
+    write_picture,
+)
+from quatrain.tasks.scenes.stamps import Stamps, file_stamps
+from quatrain.training import Evaluation, Loss, Recipe, Steps
+
+DETECTIONS = "detections.json"
+
+_PRICED_CLASSES = 80
+_MULTIPLY_ADDS_PER_SECOND = 50e12
+_DRAWN = 4
+"""Images of the test part that a run draws."""
+
+
+class DetectionSpec(Spec):
+    """A detection experiment; the defaults are the paper's, on digit scenes.
+
+    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, section 4.1: twelve epochs of COCO's
+        118,000 images by 16; warm-up and clipping as in mmdetection's settings.
+    """
+
+    kind: Literal["detection"] = "detection"
+    data: DetectionData = DigitScenesSpec()
+    model: DetectorSpec = DetectorSpec()
+    augmentation: DetectionAugmentation = DetectionAugmentation()
+    recipe: Recipe = Recipe(
+        steps=87_960,
+        optimizer="sgd",
+        learning_rate=0.02,
+        momentum=0.9,
+        weight_decay=1e-4,
+        warmup_steps=500,
+        warmup_from=0.02 / 3,
+        schedule=Steps(),
+        clip_norm=35.0,
+    )
+    batch: int = Field(default=16, ge=1)
+    """Images of a training batch."""
+
+    def open(self, data: Path | None, folder: Path, seed: int) -> "DetectionTask":  # noqa: ARG002
+        """Read and check the data; nothing is kept in the run's folder.
+
+        Raises:
+            DataError: if the data cannot be used.
+        """
+        where = None if isinstance(self.data, DigitScenesSpec) else data
+        # Frozen specs are hashable, which the checker does not see.
+        corpus = _read(self.data, where, file_stamps(where))  # pyright: ignore[reportArgumentType]
+        return DetectionTask(self, corpus, seed)
+
+    def gpu_hours(self) -> float:
+        """Hours of training on one GPU, by arithmetic, before anything was run.
+
+        Forward and backward count as three forward passes over an image of the paper's shape, 3 to
+        5, with the proposals that train the heads; the assumed speed is 50 tera multiply-adds a
+        second, a third of what an NVIDIA A100 does at its peak in bfloat16.
+        """
+        size = self.augmentation.resized(300, 500)
+        dense = _Dense(_on_meta(self.model, _PRICED_CLASSES), self.model.regions_sampled)
+        images = self.recipe.steps * self.recipe.accumulate * self.batch
+        forward = count_multiply_adds(dense, _blank(size))
+        return 3 * forward * images / _MULTIPLY_ADDS_PER_SECOND / 3600
+
+
+@lru_cache(maxsize=2)
+def _read(
+    data: DetectionData,
+    folder: Path | None,
+    stamps: Stamps,  # noqa: ARG001 - part of the cache's key
+) -> DetectionCorpus:
+    """Runs of one study share their data, and a worker does many of them."""
+    return read_detection(data, folder)
+
+
+class DetectionObjective(nn.Module):
+    """The losses of proposals and heads.
+
+    Source: Ren et al. 2015, https://arxiv.org/abs/1506.01497, section 3.1.2.
+    Differs: crowd boxes are no targets, and what lies in them may be sampled as background.
+    """
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def forward(
+        self,
+        images: UInt8[Tensor, "n 3 h w"],
+        sizes: Int64[Tensor, "n 2"],
+        counts: Int64[Tensor, " n"],
+        boxes: Float[Tensor, "b 4"],
+        labels: Int64[Tensor, " b"],
+    ) -> Loss:
+        """The mean loss of the images times their number, and that number.
+
+        Args:
+            images: Padded on the right and below.
+            sizes: Height and width of each without its padding.
+            counts: How many of the boxes belong to each.
+            boxes: Those of all images, one image after the other.
+            labels: Of the boxes.
+        """
+        own = counts.tolist()
+        targets = map(Targets, boxes.split(own), labels.split(own))
+        bare = [
+            image[:, :height, :width]
+            for image, (height, width) in zip(images, sizes.tolist(), strict=True)
+        ]
+        losses = self.detector.losses(bare, list(targets))
+        weight = boxes.new_tensor(float(len(images)))
+        return Loss(torch.stack(list(losses.values())).sum() * weight, weight)
+
+
+class DetectionTask:
+    """Images and boxes of one run, its objective and its metrics."""
+
+    rate_unit = "images"
+
+    def __init__(self, spec: DetectionSpec, corpus: DetectionCorpus, seed: int) -> None:
+        self.spec, self.corpus, self.seed = spec, corpus, seed
+
+    @property
+    def recipe(self) -> Recipe:
+        """How to train."""
+        return self.spec.recipe
+
+    @property
+    def data_hashes(self) -> dict[str, str]:
+        """SHA-256 of what was read, by name."""
+        return self.corpus.hashes
+
+    def build(self) -> DetectionObjective:
+        """A fresh detector under its losses."""
+        return DetectionObjective(self.spec.model.build(len(self.corpus.categories)))
+
+    def batches(self, epoch: int) -> list[Draw]:
+        """The epoch's batches, as indices of training images."""
+        images = len(self.corpus.train)
+        return image_batches(images, self.spec.batch, seed=self.seed, epoch=epoch)
+
+    def collate(self, plan: Draw) -> dict[str, Tensor]:
+        """The augmented images of one batch, padded to one size, and their boxes."""
+        augment = self.spec.augmentation.train
+        samples = [
+            augment(self.corpus.train[index], image_generator(self.seed, plan.epoch, index))
+            for index in plan.indices
+        ]
+        sizes = torch.tensor([sample.image.shape[1:] for sample in samples])
+        height, width = sizes.amax(0).tolist()
+        kept = [~sample.crowd for sample in samples]
+        wanted = list(zip(samples, kept, strict=True))
+        return {
+            "images": torch.stack([_padded(sample.image, height, width) for sample in samples]),
+            "sizes": sizes,
+            "counts": torch.stack([each.sum() for each in kept]),
+            "boxes": torch.cat([sample.boxes[each] for sample, each in wanted]),
+            "labels": torch.cat([sample.labels[each] for sample, each in wanted]),
+        }
+
+    def monitor(self, objective: nn.Module) -> dict[str, float]:
+        """COCO's numbers on the validation part."""
+        metric = self.detect(_detector(objective), self.corpus.valid)
+        return {f"valid_{name}": value for name, value in metric.scores().metrics.items()}
+
+    def evaluate(self, objective: nn.Module, folder: Path) -> Evaluation:
+        """COCO's numbers and the AP of each category on the test part, in percent.
+
+        What was found is kept, in COCO's format of results, and drawn for the first images.
+        """
+        detector = _detector(objective)
+        metric = self.detect(detector, self.corpus.test)
+        scores = metric.scores()
+        write_atomically(folder / DETECTIONS, json.dumps(metric.results()))
+        drawn = self._draw(detector, metric.found, folder)
+        return Evaluation(
+            {**scores.metrics, **scores.category_metrics},
+            {"ap": scores.signature},
+            (DETECTIONS, *drawn),
+        )
+
+    @torch.no_grad()
+    def detect(self, detector: Detector, part: DetectionPart) -> DetectionMetric:
+        """What is found in a part; every process has its share to look at."""
+        metric = DetectionMetric(self.corpus.categories, part.truths)
+        device = next(detector.parameters()).device
+        for index in own_shard(len(part)):
+            sample = part[index]
+            shown = self.spec.augmentation.evaluate(sample)
+            (found,) = detector([shown.image.to(device)])
+            boxes = rescale(found.boxes.float(), _size(shown), _size(sample))
+            metric.add(sample.image_id, boxes, found.scores.float(), found.labels)
+        metric.merge(merged(metric.found, operator.or_))
+        return metric
+
+    def cost(self, objective: nn.Module) -> dict[str, float]:
+        """Parameters, and multiply-adds of the first test image with all its proposals."""
+        first = self.corpus.test.truths[0]
+        size = self.spec.augmentation.resized(first.height, first.width)
+        classes, spec = len(self.corpus.categories), self.spec.model
+        attended, plain = (
+            _Dense(_on_meta(spec, classes, **changed), spec.test_proposals)
+            for changed in ({}, {"mixer": None})
+        )
+        found = network_cost(attended, plain, _blank(size))
+        return {
+            "parameters": float(count_parameters(_detector(objective))),
+            "multiply_adds": float(found.counted),
+            "multiply_adds_closed_form": float(found.closed_form),
+        }
+
+    def probe_batch(self) -> Mapping[str, Tensor]:
+        """The first training batch."""
+        return self.collate(self.batches(epoch=0)[0])
+
+    def _draw(self, detector: Detector, found: Mapping[int, Found], folder: Path) -> Iterable[str]:
+        """Draw what was found in the first test images, and where attention looked."""
+        device = next(detector.parameters()).device
+        for index in range(min(_DRAWN, len(self.corpus.test))):
+            sample = self.corpus.test[index]
+            picture = detection_picture(sample, found[sample.image_id], self.corpus.categories)
+            yield write_picture(folder / f"detection-{sample.image_id}.png", picture)
+            shown = self.spec.augmentation.evaluate(sample)
+            pixels = detector.padded(shown.image.to(device))
+            seen = attention_picture(
+                detector.network.backbone,
+                pixels,
+                sample.image,
+                at=largest_object(sample),
+                covered=_size(shown),
+            )
+            if seen is not None:
+                yield write_picture(folder / f"attention-{sample.image_id}.png", seen)
+
+
+class _Dense(nn.Module):
+    """All layers of a detector at a fixed number of proposals."""
+
+    def __init__(self, detector: Detector, proposals: int) -> None:
+        super().__init__()
+        self.detector, self.proposals = detector, proposals
+
+    def forward(self, images: UInt8[Tensor, "n 3 h w"]) -> None:
+        self.detector.dense(images, self.proposals)
+
+
+def _detector(objective: nn.Module) -> Detector:
+    return cast("DetectionObjective", objective).detector
+
+
+def _padded(image: UInt8[Tensor, "3 _ _"], height: int, width: int) -> UInt8[Tensor, "3 h w"]:
+    return pad(image, (0, width - image.shape[2], 0, height - image.shape[1]))
+
+
+def _size(sample: DetectionSample) -> tuple[int, int]:
+    return sample.image.shape[1], sample.image.shape[2]
+
+
+def _on_meta(spec: DetectorSpec, classes: int, **backbone: object) -> Detector:
+    """A detector of sizes alone, with changed fields of its backbone."""
+    changed = spec.backbone.model_copy(update={"weights": None, **backbone})
+    with torch.device("meta"):
+        return spec.model_copy(update={"backbone": changed}).build(classes)
+
+
+def _blank(size: tuple[int, int]) -> UInt8[Tensor, "1 3 h w"]:
+    """An image of sizes alone."""
+    return torch.empty(1, 3, *size, dtype=torch.uint8, device="meta")

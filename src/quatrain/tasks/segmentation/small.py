@@ -1,0 +1,59 @@
+"""The small recipe: a segmenter that two cores train from scratch.
+
+    spec = small_segmentation(parse_mixer("0010+deformable"), FoldersSpec(), steps=1200)
+
+Against the paper's: a ResNet-18 of half the width for a ResNet-50, 128 channels in the head for 512,
+half of the image's size, crops of 192 pixels for 769, and Adam, since nothing was learnt beforehand.
+"""
+
+from quatrain.models.resnet import ResNetSpec
+from quatrain.models.segmenter import SegmenterSpec
+from quatrain.nn.mixers import Mixer
+from quatrain.tasks.segmentation.augment import SegmentationAugmentation
+from quatrain.tasks.segmentation.data import SegmentationData
+from quatrain.tasks.segmentation.task import SegmentationSpec
+from quatrain.training import Polynomial, Recipe
+
+
+def small_segmentation(
+    mixer: Mixer | None,
+    data: SegmentationData,
+    *,
+    steps: int,
+    scale: float = 0.5,
+    crop: int = 192,
+    monitor_every: int = 0,
+) -> SegmentationSpec:
+    """The small segmenter with a mixer in it, trained for `steps` batches of 8 images.
+
+    Args:
+        mixer: What stands in conv3 to conv5 and after the backbone; None for nothing.
+        data: What it learns from; the sizes suit street scenes of 480 x 360.
+        steps: Optimizer steps, a tenth of which warms up, 100 at most.
+        scale: Factor on the size of all images.
+        crop: Height and width of training crops, in pixels of the scaled images.
+        monitor_every: Steps between validations; 0 for none.
+    """
+    return SegmentationSpec(
+        data=data,
+        model=SegmenterSpec(
+            backbone=ResNetSpec(depth=18, width=32, mixer=mixer, output_stride=8),
+            channels=128,
+            norm="batch",
+        ),
+        augmentation=SegmentationAugmentation(smallest=0.8, largest=1.6, crop=crop),
+        recipe=Recipe(
+            steps=steps,
+            learning_rate=1e-3,
+            betas=(0.9, 0.99),
+            epsilon=1e-8,
+            weight_decay=0.01,
+            warmup_steps=min(100, steps // 10),
+            schedule=Polynomial(power=0.9),
+            clip_norm=1.0,
+            report_every=20,
+            monitor_every=monitor_every,
+            checkpoint_every=100,
+        ),
+        scale=scale,
+    )

@@ -1,0 +1,242 @@
+"""The segmentation task: from images, labels and a spec to something the loop can train.
+
+    spec = SegmentationSpec(data=FoldersSpec(), model=SegmenterSpec(), scale=0.5)
+    task = spec.open(data=Path("camvid"), folder=Path("run"), seed=0)
+
+Shapes: n images, h w their size.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal, cast
+
+import torch
+from jaxtyping import Float, Int64, UInt8
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torchvision.transforms.v2 import functional
+
+from quatrain.cost import count_multiply_adds, count_parameters
+from quatrain.cost.network import network_cost
+from quatrain.models.segmenter import Segmenter, SegmenterSpec, resized
+from quatrain.specs import Spec
+from quatrain.tasks.scenes import DigitScenesSpec, Draw, image_batches, image_generator
+from quatrain.tasks.scenes.shards import merged, own_shard
+from quatrain.tasks.scenes.stamps import Stamps, file_stamps
+from quatrain.tasks.segmentation.augment import SegmentationAugmentation
+from quatrain.tasks.segmentation.corpus import IGNORE, SegmentationCorpus, SegmentationPart
+from quatrain.tasks.segmentation.data import SegmentationData, read_segmentation
+from quatrain.tasks.segmentation.metric import ConfusionMatrix, SegmentationScores
+from quatrain.tasks.segmentation.testing import Testing, WholeImageSpec
+from quatrain.training import Evaluation, Loss, Polynomial, Recipe
+
+_PRICED_CLASSES = 19
+_MULTIPLY_ADDS_PER_SECOND = 50e12
+
+
+class SegmentationSpec(Spec):
+    """A segmentation experiment; the defaults are the paper's, on digit scenes.
+
+    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, section 4.1; the weight of the
+        auxiliary loss as Zhao et al. 2017, https://arxiv.org/abs/1612.01105, section 3.3.
+    """
+
+    kind: Literal["segmentation"] = "segmentation"
+    data: SegmentationData = DigitScenesSpec()
+    model: SegmenterSpec = SegmenterSpec()
+    augmentation: SegmentationAugmentation = SegmentationAugmentation()
+    recipe: Recipe = Recipe(
+        steps=60_000,
+        optimizer="sgd",
+        learning_rate=0.005,
+        momentum=0.9,
+        weight_decay=1e-4,
+        warmup_steps=0,
+        schedule=Polynomial(power=0.9),
+    )
+    batch: int = Field(default=8, ge=1)
+    """Images of a training batch."""
+    auxiliary_weight: float = Field(default=0.4, ge=0)
+    """What multiplies the auxiliary head's loss."""
+    scale: float = Field(default=1.0, gt=0)
+    """Factor on the size of all images; scores are of the labels as they were."""
+    testing: Testing = WholeImageSpec()
+    """How held-out images are shown."""
+
+    def open(self, data: Path | None, folder: Path, seed: int) -> "SegmentationTask":  # noqa: ARG002
+        """Read and check the data; nothing is kept in the run's folder.
+
+        Raises:
+            DataError: if the data cannot be used.
+        """
+        where = None if isinstance(self.data, DigitScenesSpec) else data
+        # Frozen specs are hashable, which the checker does not see.
+        corpus = _read(self.data, where, file_stamps(where))  # pyright: ignore[reportArgumentType]
+        return SegmentationTask(self, corpus, seed)
+
+    def gpu_hours(self) -> float:
+        """Hours of training on one GPU, by arithmetic, before anything was run.
+
+        Forward and backward count as three forward passes over a crop, without the auxiliary head;
+        the assumed speed is 50 tera multiply-adds a second, a third of what an NVIDIA A100 does at
+        its peak in bfloat16.
+        """
+        segmenter = _on_meta(self.model, _PRICED_CLASSES)
+        side = self.augmentation.crop
+        forward = count_multiply_adds(segmenter, _blank((side, side)))
+        images = self.recipe.steps * self.recipe.accumulate * self.batch
+        return 3 * forward * images / _MULTIPLY_ADDS_PER_SECOND / 3600
+
+
+@lru_cache(maxsize=2)
+def _read(
+    data: SegmentationData,
+    folder: Path | None,
+    stamps: Stamps,  # noqa: ARG001 - part of the cache's key
+) -> SegmentationCorpus:
+    """Runs of one study share their data, and a worker does many of them."""
+    return read_segmentation(data, folder)
+
+
+class SegmentationObjective(nn.Module):
+    """Cross entropy of the class of each pixel, and of the auxiliary head's while training.
+
+    Source: Zhao et al. 2017, https://arxiv.org/abs/1612.01105, section 3.3.
+    """
+
+    def __init__(self, segmenter: Segmenter, auxiliary_weight: float) -> None:
+        super().__init__()
+        self.segmenter = segmenter
+        self.auxiliary_weight = auxiliary_weight
+
+    def forward(self, images: UInt8[Tensor, "n 3 h w"], labels: Int64[Tensor, "n h w"]) -> Loss:
+        """The loss summed over the pixels that are of a class, and their number."""
+        # Where all is ignored the loss is zero, which must not be divided by zero.
+        judged = (labels != IGNORE).sum().clamp(min=1).float()
+        if not self.training:
+            return Loss(_loss(self.segmenter(images), labels), judged)
+        main, auxiliary = self.segmenter.scores(images)
+        total = _loss(main, labels) + self.auxiliary_weight * _loss(auxiliary, labels)
+        return Loss(total, judged)
+
+
+def _loss(scores: Float[Tensor, "n c y x"], labels: Int64[Tensor, "n h w"]) -> Float[Tensor, ""]:
+    logits = resized(scores.float(), (labels.shape[1], labels.shape[2]))
+    return cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
+
+
+class SegmentationTask:
+    """Images and labels of one run, its objective and its metrics."""
+
+    rate_unit = "pixels"
+
+    def __init__(self, spec: SegmentationSpec, corpus: SegmentationCorpus, seed: int) -> None:
+        self.spec, self.corpus, self.seed = spec, corpus, seed
+        # One resize does for both factors.
+        factors = {
+            name: spec.scale * getattr(spec.augmentation, name) for name in ("smallest", "largest")
+        }
+        self._augmentation = spec.augmentation.model_copy(update=factors)
+
+    @property
+    def recipe(self) -> Recipe:
+        """How to train."""
+        return self.spec.recipe
+
+    @property
+    def data_hashes(self) -> dict[str, str]:
+        """SHA-256 of what was read, by name."""
+        return self.corpus.hashes
+
+    def build(self) -> SegmentationObjective:
+        """A fresh segmenter under its loss."""
+        segmenter = self.spec.model.build(len(self.corpus.classes))
+        return SegmentationObjective(segmenter, self.spec.auxiliary_weight)
+
+    def batches(self, epoch: int) -> list[Draw]:
+        """The epoch's batches, as indices of training images."""
+        images = len(self.corpus.train)
+        return image_batches(images, self.spec.batch, seed=self.seed, epoch=epoch)
+
+    def collate(self, plan: Draw) -> dict[str, Tensor]:
+        """The augmented images of one batch, and their labels."""
+        samples = [
+            self._augmentation.train(
+                self.corpus.train[index], image_generator(self.seed, plan.epoch, index)
+            )
+            for index in plan.indices
+        ]
+        return {
+            "images": torch.stack([sample.image for sample in samples]),
+            "labels": torch.stack([sample.label for sample in samples]),
+        }
+
+    def monitor(self, objective: nn.Module) -> dict[str, float]:
+        """The metrics on the validation part."""
+        scores = self.score(_segmenter(objective), self.corpus.valid)
+        return {f"valid_{name}": value for name, value in scores.metrics.items()}
+
+    def evaluate(self, objective: nn.Module, folder: Path) -> Evaluation:  # noqa: ARG002
+        """mIoU, right pixels and the IoU of each class on the test part, in percent."""
+        return Evaluation(self.score(_segmenter(objective), self.corpus.test).metrics)
+
+    @torch.no_grad()
+    def score(self, segmenter: Segmenter, part: SegmentationPart) -> SegmentationScores:
+        """Scores of a part, at the size of its labels; every process has its share to do."""
+        matrix = ConfusionMatrix(len(self.corpus.classes))
+        for index in own_shard(len(part)):
+            sample = part[index]
+            logits = self.logits(segmenter, sample.image)
+            label = sample.label
+            best = resized(logits, (label.shape[0], label.shape[1])).argmax(1)[0]
+            matrix.add(sample.image_id, best, label)
+        return merged(matrix).scores([entry.name for entry in self.corpus.classes])
+
+    def logits(
+        self, segmenter: Segmenter, image: UInt8[Tensor, "3 h w"]
+    ) -> Float[Tensor, "1 c y x"]:
+        """Scores of the classes for a held-out image, scaled as the spec says."""
+        size = self._scaled(image)
+        if size != (image.shape[1], image.shape[2]):
+            image = functional.resize(image, list(size), antialias=True)
+        device = next(segmenter.parameters()).device
+        return self.spec.testing.logits(segmenter, image[None].to(device))
+
+    def cost(self, objective: nn.Module) -> dict[str, float]:
+        """Parameters, and multiply-adds of what is shown at once of the first test image."""
+        classes, spec = len(self.corpus.classes), self.spec.model
+        segmenter, plain = _on_meta(spec, classes), _on_meta(spec, classes, mixer=None)
+        shown = self.spec.testing.seen(self._scaled(self.corpus.test[0].image))
+        found = network_cost(segmenter, plain, _blank(shown))
+        return {
+            "parameters": float(count_parameters(_segmenter(objective))),
+            "multiply_adds": float(found.counted),
+            "multiply_adds_closed_form": float(found.closed_form),
+        }
+
+    def probe_batch(self) -> Mapping[str, Tensor]:
+        """The first training batch."""
+        return self.collate(self.batches(epoch=0)[0])
+
+    def _scaled(self, image: UInt8[Tensor, "3 h w"]) -> tuple[int, int]:
+        """The height and width at which an image is shown."""
+        height, width = (max(round(side * self.spec.scale), 1) for side in image.shape[1:])
+        return height, width
+
+
+def _segmenter(objective: nn.Module) -> Segmenter:
+    return cast("SegmentationObjective", objective).segmenter
+
+
+def _on_meta(spec: SegmenterSpec, classes: int, **backbone: object) -> Segmenter:
+    """A segmenter of sizes alone, with changed fields of its backbone."""
+    changed = spec.backbone.model_copy(update={"weights": None, **backbone})
+    with torch.device("meta"):
+        return spec.model_copy(update={"backbone": changed}).build(classes)
+
+
+def _blank(size: tuple[int, int]) -> UInt8[Tensor, "1 3 h w"]:
+    """An image of sizes alone."""
+    return torch.empty(1, 3, *size, dtype=torch.uint8, device="meta")

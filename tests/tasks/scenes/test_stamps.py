@@ -1,0 +1,23 @@
+import os
+
+from quatrain.tasks.scenes.stamps import file_stamps
+
+
+def test_a_file_that_changes_at_any_depth_changes_the_answer(tmp_path):
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    (tmp_path / "deep" / "er" / "a.png").write_bytes(b"1")
+    first = file_stamps(tmp_path)
+    assert [name for name, _, _ in first] == [os.path.join("deep", "er", "a.png")]
+    assert file_stamps(tmp_path) == first
+    (tmp_path / "deep" / "er" / "a.png").write_bytes(b"12")
+    second = file_stamps(tmp_path)
+    (tmp_path / "b.png").touch()
+    third = file_stamps(tmp_path)
+    os.utime(tmp_path / "b.png", (1, 1))
+    assert len({first, second, third, file_stamps(tmp_path)}) == 4
+
+
+def test_where_nothing_can_be_listed_there_is_none(tmp_path):
+    assert file_stamps(None) == file_stamps(tmp_path / "absent") == ()
+    (tmp_path / "nowhere").symlink_to(tmp_path / "absent")
+    assert file_stamps(tmp_path) == ()

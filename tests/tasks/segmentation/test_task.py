@@ -1,0 +1,293 @@
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from quatrain.models.resnet import ResNetSpec
+from quatrain.models.segmenter import SegmenterSpec
+from quatrain.nn.mixers import parse_mixer
+from quatrain.specs import DataError, SpecError, StoredFileError
+from quatrain.tasks.scenes import DigitScenesSpec, shard
+from quatrain.tasks.segmentation import (
+    IGNORE,
+    FoldersSpec,
+    SegmentationAugmentation,
+    SegmentationSpec,
+    TilesSpec,
+)
+from quatrain.tasks.segmentation import task as module
+from quatrain.training import Polynomial, Recipe, train
+
+SCENES = DigitScenesSpec(size=48, train=6, valid=3, test=3)
+SHORT = Recipe(
+    steps=4,
+    warmup_steps=1,
+    learning_rate=1e-3,
+    monitor_every=3,
+    checkpoint_every=2,
+    report_every=1,
+    schedule=Polynomial(),
+)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Bit for bit equality is promised at the same number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def spec(mixer="w/o", width=8, **fields):
+    backbone = ResNetSpec(depth=18, width=width, output_stride=8, mixer=parse_mixer(mixer, heads=2))
+    plain = {
+        "data": SCENES,
+        "model": SegmenterSpec(backbone=backbone, channels=2 * width, norm="batch"),
+        "augmentation": SegmentationAugmentation(crop=40),
+        "recipe": SHORT,
+        "batch": 3,
+    }
+    return SegmentationSpec(**(plain | fields))
+
+
+def opened(folder, *arguments, seed=0, **fields):
+    return spec(*arguments, **fields).open(None, folder, seed)
+
+
+def test_a_spec_is_the_same_after_json_and_the_default_recipe_is_the_papers():
+    chosen = spec("0010+deformable", testing=TilesSpec(tile=32))
+    assert SegmentationSpec.from_json(chosen.to_json()) == chosen
+    recipe = SegmentationSpec().recipe
+    assert (recipe.steps, recipe.rate(1), recipe.momentum) == (60_000, 0.005, 0.9)
+    assert recipe.rate(30_001) == pytest.approx(0.005 * 0.5**0.9)
+    with pytest.raises(SpecError, match=r"SegmentationSpec\.testing"):
+        SegmentationSpec(testing={"kind": "guess"})
+
+
+def test_batches_are_functions_of_seed_epoch_and_image(tmp_path):
+    task, again, other = (opened(tmp_path, seed=seed) for seed in (0, 0, 1))
+    plan = task.batches(3)[1]
+    batch = task.collate(plan)
+    assert batch["images"].shape == (3, 3, 40, 40)
+    assert batch["labels"].shape == (3, 40, 40)
+    assert torch.equal(again.collate(again.batches(3)[1])["images"], batch["images"])
+    assert not torch.equal(other.collate(plan)["images"], batch["images"])
+    assert not torch.equal(task.collate(plan._replace(epoch=4))["images"], batch["images"])
+
+
+def test_training_images_are_scaled_as_held_out_ones_are(tmp_path):
+    still = SegmentationAugmentation(smallest=1, largest=1, crop=24, flip=0)
+    task = opened(tmp_path, augmentation=still, scale=0.5)
+    plan = task.batches(0)[0]
+    image = task.corpus.train[plan.indices[0]].image
+    shrunk = module.functional.resize(image, [24, 24], antialias=True)
+    assert torch.equal(task.collate(plan)["images"][0], shrunk)
+
+
+def test_the_loss_is_of_judged_pixels_and_the_auxiliary_head_counts_in_training(tmp_path):
+    task = opened(tmp_path)
+    objective = task.build().train()
+    batch = task.collate(task.batches(0)[0])
+    batch["labels"][:, :, :7] = IGNORE
+    objective(**batch)
+    objective.eval()
+    loss = objective(**batch)
+    logits = objective.segmenter(batch["images"]).log_softmax(1)
+    judged = batch["labels"] != IGNORE
+    picked = logits.gather(1, batch["labels"].where(judged, 0)[:, None])[:, 0]
+    torch.testing.assert_close(loss.total, -picked[judged].sum())
+    assert float(loss.weight) == int(judged.sum())
+    totals = []
+    for weight in (0.0, 1.0, 3.0):
+        objective.train()
+        objective.auxiliary_weight = weight
+        torch.manual_seed(0)
+        totals.append(float(objective(**batch).total))
+    assert totals[1] > totals[0]
+    assert totals[2] - totals[0] == pytest.approx(3 * (totals[1] - totals[0]), rel=1e-3)
+
+
+def test_a_batch_without_a_judged_pixel_teaches_nothing(tmp_path):
+    task = opened(tmp_path)
+    objective = task.build()
+    batch = task.collate(task.batches(0)[0])
+    loss = objective(batch["images"], torch.full_like(batch["labels"], IGNORE))
+    assert (float(loss.total), float(loss.weight)) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "mixer", ["w/o", "0010", "0111", "1111", "0100@3", "dynamic@3", "deformable", "1111+deformable"]
+)
+def test_counted_and_closed_form_multiply_adds_agree(tmp_path, mixer):
+    task = opened(tmp_path, mixer, scale=1.5)
+    cost = task.cost(task.build())
+    assert cost["multiply_adds"] == cost["multiply_adds_closed_form"] > 0
+    assert cost["parameters"] == sum(p.numel() for p in task.build().parameters())
+
+
+def test_what_is_counted_is_what_is_shown_at_once(tmp_path):
+    counted = [
+        task.cost(task.build())["multiply_adds"]
+        for task in (
+            opened(tmp_path),
+            opened(tmp_path, scale=2),
+            opened(tmp_path, scale=2, testing=TilesSpec(tile=48)),
+        )
+    ]
+    assert counted[0] == counted[2] < counted[1] / 3
+
+
+def test_hours_on_a_gpu_follow_from_the_work_and_need_no_weights_or_data():
+    plain, attended = (
+        SegmentationSpec(model=SegmenterSpec(backbone=backbone)).gpu_hours()
+        for backbone in (
+            ResNetSpec(output_stride=8, weights="IMAGENET1K_V1"),
+            ResNetSpec(output_stride=8, mixer=parse_mixer("0010")),
+        )
+    )
+    assert 1 < plain < attended < 2 * plain
+    assert spec(batch=6).gpu_hours() == pytest.approx(2 * spec(batch=3).gpu_hours())
+
+
+@pytest.mark.parametrize("testing", [{}, {"testing": TilesSpec(tile=40)}])
+def test_scores_are_at_the_size_of_the_labels_whatever_the_scale(tmp_path, testing):
+    for scale in (0.75, 1.0):
+        task = opened(tmp_path, scale=scale, **testing)
+        metrics = task.evaluate(task.build().eval(), tmp_path).metrics
+        assert 0 <= metrics["miou"] <= 100
+        assert 0 <= metrics["iou_background"] <= 100
+        assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
+        monitored = task.monitor(task.build().eval())
+        assert {"valid_miou", "valid_pixel_accuracy", "valid_iou_background"} <= monitored.keys()
+
+
+def test_a_perfect_segmenter_scores_100(tmp_path, monkeypatch):
+    task = opened(tmp_path, scale=0.5)
+    answers = iter(task.corpus.test[index].label for index in range(3))
+
+    def told(_, image):
+        return torch.nn.functional.one_hot(next(answers), 11).movedim(-1, 0)[None].float()
+
+    monkeypatch.setattr(task, "logits", told)
+    metrics = task.evaluate(task.build().eval(), tmp_path).metrics
+    assert (metrics["miou"], metrics["pixel_accuracy"]) == (100, 100)
+    seen = {int(c) for index in range(3) for c in task.corpus.test[index].label.unique()}
+    assert len([name for name in metrics if name.startswith("iou_")]) == len(seen) < 11
+
+
+def test_processes_that_share_the_test_part_get_the_number_that_one_gets(tmp_path, monkeypatch):
+    task = opened(tmp_path)
+    objective = task.build().eval()
+    alone = task.evaluate(objective, tmp_path).metrics
+    parts = []
+    for process in range(2):
+        monkeypatch.setattr(
+            module, "own_shard", lambda items, p=process: shard(items, process=p, processes=2)
+        )
+        monkeypatch.setattr(module, "merged", lambda part: parts.append(part) or part)
+        task.evaluate(objective, tmp_path)
+    assert [len(part.images) for part in parts] == [2, 1]
+    monkeypatch.setattr(module, "merged", lambda _: parts[0] + parts[1])
+    assert task.evaluate(objective, tmp_path).metrics == alone
+
+
+class Stop(Exception):  # noqa: N818
+    """What stands for a kill."""
+
+
+@pytest.mark.parametrize("mixer", ["w/o", "0110+deformable"])
+def test_a_training_stopped_on_the_way_ends_as_if_it_never_was(tmp_path, mixer):
+    def interrupt(progress):
+        if progress.step == 3:
+            raise Stop
+
+    whole = train(opened(tmp_path, mixer), tmp_path / "whole", seed=5)
+    with pytest.raises(Stop):
+        train(opened(tmp_path, mixer), tmp_path / "broken", seed=5, notify=interrupt)
+    resumed = train(opened(tmp_path, mixer), tmp_path / "broken", seed=5)
+    expected, found = whole.objective.state_dict(), resumed.objective.state_dict()
+    assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
+    assert '"valid_miou"' in (tmp_path / "whole" / "metrics.jsonl").read_text()
+
+
+def test_a_checkpoint_of_another_shape_is_told(tmp_path):
+    train(opened(tmp_path), tmp_path, seed=0)
+    with pytest.raises(StoredFileError, match="checkpoint"):
+        train(opened(tmp_path, width=16), tmp_path, seed=0)
+
+
+def test_other_data_than_before_are_told(tmp_path):
+    train(opened(tmp_path), tmp_path, seed=0)
+    other = SCENES.model_copy(update={"variant": 1})
+    with pytest.raises(DataError, match="digit scenes"):
+        train(opened(tmp_path, data=other), tmp_path, seed=0)
+
+
+def test_labels_and_sizes_that_do_not_fit_are_told_when_the_data_are_opened(
+    camvid_folder, tmp_path
+):
+    folders = spec(data=FoldersSpec())
+    with pytest.raises(DataError, match="pass --data"):
+        folders.open(None, tmp_path, 0)
+    path = camvid_folder / "trainannot" / "a.png"
+    Image.new("L", (6, 4), 7).save(path)
+    with pytest.raises(DataError, match=r"a\.png, row 0, column 0 is 7"):
+        folders.open(camvid_folder, tmp_path, 0)
+    Image.new("L", (5, 4), 0).save(path)
+    with pytest.raises(DataError, match=r"its label .*a\.png"):
+        folders.open(camvid_folder, tmp_path, 0)
+
+
+def test_two_equal_opens_share_the_corpus_until_a_file_changes(camvid_folder, tmp_path):
+    folders = spec(data=FoldersSpec())
+    first = folders.open(camvid_folder, tmp_path, 0)
+    assert folders.open(camvid_folder, tmp_path, 1).corpus is first.corpus
+    Image.new("RGB", (6, 4), (1, 2, 3)).save(camvid_folder / "train" / "a.png")
+    later = folders.open(camvid_folder, tmp_path, 0)
+    assert later.data_hashes != first.data_hashes
+
+
+def test_a_batch_for_measuring_is_one_of_training(tmp_path):
+    task = opened(tmp_path)
+    assert task.probe_batch()["images"].shape == (3, 3, 40, 40)
+    assert float(task.build().eval()(**task.probe_batch()).total) > 0
+
+
+@pytest.mark.slow
+def test_eight_scenes_are_learnt_by_heart(tmp_path):
+    recipe = Recipe(
+        steps=80,
+        learning_rate=1e-2,
+        warmup_steps=10,
+        schedule=Polynomial(),
+        clip_norm=1.0,
+    )
+    task = opened(
+        tmp_path,
+        "0010",
+        width=16,
+        data=DigitScenesSpec(size=96, train=8, valid=1, test=1),
+        augmentation=SegmentationAugmentation(smallest=1, largest=1, crop=192, flip=0),
+        recipe=recipe,
+        batch=4,
+        scale=2,
+    )
+    result = train(task, tmp_path, seed=0)
+    assert task.score(result.objective.segmenter, task.corpus.train).miou >= 90
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_two_steps_on_real_street_scenes(shared_data, tmp_path):
+    chosen = spec("0010+deformable", data=FoldersSpec(test="val"), scale=0.25)
+    recipe = SHORT.model_copy(update={"steps": 2})
+    task = chosen.model_copy(update={"recipe": recipe}).open(
+        shared_data / "mini" / "segmentation", tmp_path, 0
+    )
+    losses = []
+    result = train(task, tmp_path, seed=0, notify=lambda progress: losses.append(progress.loss))
+    assert 0 < losses[-1] < 10
+    metrics = task.evaluate(result.objective, tmp_path).metrics
+    assert {"miou", "pixel_accuracy", "iou_sky", "iou_road"} <= metrics.keys()
