@@ -40,8 +40,9 @@ class DetectorSpec(Spec):
         settings, which it shares.
     """
 
-    backbone: ResNetSpec = ResNetSpec(norm="frozen", frozen_stages=1)
-    """The residual network, and the mixer in its blocks."""
+    backbone: ResNetSpec = ResNetSpec(norm="frozen", frozen_stages=2)
+    """The residual network, and the mixer in its blocks; conv2 is frozen, which mmdetection calls
+    its first stage."""
     channels: int = Field(default=256, ge=1)
     """Width of the pyramid."""
     norm: Literal["none", "group"] = "none"

@@ -1,0 +1,252 @@
+import json
+
+import pytest
+import torch
+
+from quatrain.models.detector import Detections, DetectorSpec
+from quatrain.models.resnet import ResNetSpec
+from quatrain.nn.mixers import parse_mixer
+from quatrain.specs import DataError, StoredFileError
+from quatrain.tasks.detection import CocoSpec, DetectionAugmentation, DetectionSpec
+from quatrain.tasks.detection import task as module
+from quatrain.tasks.scenes import DigitScenesSpec, shard
+from quatrain.training import Polynomial, Recipe, train
+
+SCENES = DigitScenesSpec(size=48, train=6, valid=3, test=3)
+SHORT = Recipe(
+    steps=4,
+    warmup_steps=1,
+    learning_rate=1e-3,
+    monitor_every=3,
+    checkpoint_every=2,
+    report_every=1,
+    schedule=Polynomial(),
+)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Bit for bit equality is promised at the same number of threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def spec(mixer="w/o", width=8, model=None, **fields):
+    backbone = ResNetSpec(depth=18, width=width, norm="group", mixer=parse_mixer(mixer, heads=2))
+    small = {"channels": 16, "head_channels": 32, "train_proposals": 30, "test_proposals": 20}
+    small |= {"backbone": backbone, "norm": "group", "anchor_scale": 4}
+    plain = {
+        "data": SCENES,
+        "model": DetectorSpec(**(small | (model or {}))),
+        "augmentation": DetectionAugmentation(shorter=48, longer=48),
+        "recipe": SHORT,
+        "batch": 3,
+    }
+    return DetectionSpec(**(plain | fields))
+
+
+def opened(folder, *arguments, seed=0, **fields):
+    return spec(*arguments, **fields).open(None, folder, seed)
+
+
+def test_a_spec_is_the_same_after_json_and_the_default_recipe_is_the_papers():
+    chosen = spec("0010+deformable")
+    assert DetectionSpec.from_json(chosen.to_json()) == chosen
+    recipe = DetectionSpec().recipe
+    epoch = recipe.steps // 12
+    assert recipe.rate(500) == recipe.rate(8 * epoch) == 0.02
+    assert recipe.rate(8 * epoch + 1) == pytest.approx(0.002)
+    assert recipe.rate(recipe.steps) == pytest.approx(0.0002)
+    assert 0.02 / 3 < recipe.rate(1) < 0.007
+
+
+def test_batches_are_functions_of_seed_epoch_and_image(tmp_path):
+    task, again, other = (opened(tmp_path, seed=seed) for seed in (0, 0, 1))
+    plan = task.batches(3)[1]
+    batch = task.collate(plan)
+    assert batch["images"].shape == (3, 3, 48, 48)
+    assert all(
+        torch.equal(value, batch[name])
+        for name, value in again.collate(again.batches(3)[1]).items()
+    )
+    epochs = [task.collate(plan._replace(epoch=epoch))["images"] for epoch in range(8)]
+    assert any(not torch.equal(images, batch["images"]) for images in epochs)
+    assert other.batches(3) != task.batches(3)
+
+
+def test_crowds_are_no_targets_and_images_are_padded_to_the_largest(coco_folder, tmp_path):
+    augmentation = DetectionAugmentation(shorter=20, longer=30, flip=0)
+    folders = spec(data=CocoSpec(), augmentation=augmentation, batch=2)
+    task = folders.open(coco_folder, tmp_path, 0)
+    plan = task.batches(0)[0]
+    batch = task.collate(plan)
+    assert batch["images"].shape == (2, 3, 20, 30)
+    assert batch["counts"].tolist() == [1, 1]
+    expected = [task.corpus.train[index].boxes[0] for index in plan.indices]
+    assert torch.equal(batch["boxes"], torch.stack(expected))
+    assert module._padded(torch.ones(3, 2, 2, dtype=torch.uint8), 3, 4).sum() == 12
+
+
+def test_the_loss_is_a_mean_of_images_times_their_number(tmp_path):
+    task = opened(tmp_path)
+    objective = task.build().train()
+    batch = task.collate(task.batches(0)[0])
+    torch.manual_seed(0)
+    loss = objective(**batch)
+    images = list(batch["images"])
+    targets = [
+        module.Targets(boxes, labels)
+        for boxes, labels in zip(
+            batch["boxes"].split(batch["counts"].tolist()),
+            batch["labels"].split(batch["counts"].tolist()),
+            strict=True,
+        )
+    ]
+    torch.manual_seed(0)
+    losses = objective.detector.losses(images, targets)
+    torch.testing.assert_close(loss.total, 3 * sum(losses.values()))
+    assert loss.weight == 3
+
+
+@pytest.mark.parametrize("mixer", ["w/o", "0111", "1111", "0100@3", "dynamic@3", "1111+deformable"])
+def test_counted_and_closed_form_multiply_adds_agree(tmp_path, mixer):
+    task = opened(tmp_path, mixer)
+    cost = task.cost(task.build())
+    assert cost["multiply_adds"] == cost["multiply_adds_closed_form"] > 0
+    assert cost["parameters"] == sum(p.numel() for p in task.build().parameters())
+
+
+def test_hours_on_a_gpu_follow_from_the_work():
+    plain, attended = (
+        DetectionSpec(model=DetectorSpec(backbone=backbone)).gpu_hours()
+        for backbone in (
+            ResNetSpec(weights="IMAGENET1K_V1"),
+            ResNetSpec(mixer=parse_mixer("0010")),
+        )
+    )
+    assert 1 < plain < attended < 2 * plain
+    assert spec(batch=6).gpu_hours() == pytest.approx(2 * spec(batch=3).gpu_hours())
+
+
+def test_a_run_keeps_what_it_found_and_draws_it(tmp_path):
+    task = opened(tmp_path, "0011", model={"score_threshold": 0.0})
+    evaluation = task.evaluate(task.build().eval(), tmp_path)
+    assert {"ap", "ap50", "ar100"} <= evaluation.metrics.keys()
+    assert json.loads(json.dumps(evaluation.metrics, allow_nan=False)) == evaluation.metrics
+    assert all((tmp_path / name).stat().st_size > 0 for name in evaluation.artifacts)
+    drawn = [name for name in evaluation.artifacts if name.endswith(".png")]
+    assert len(drawn) == 2 * len(task.corpus.test)
+    kept = json.loads((tmp_path / module.DETECTIONS).read_text())
+    assert kept
+    assert set(kept[0]) >= {"image_id", "category_id", "bbox", "score"}
+
+
+def test_boxes_are_told_in_pixels_of_the_image_as_it_was(tmp_path, monkeypatch):
+    task = opened(tmp_path, augmentation=DetectionAugmentation(shorter=96, longer=96))
+    objective = task.build().eval()
+    truths = iter(task.corpus.test[index] for index in range(3))
+
+    def told(_, images):
+        sample = next(truths)
+        assert images[0].shape == (3, 96, 96)
+        return [Detections(2 * sample.boxes, torch.ones(len(sample.labels)), sample.labels)]
+
+    monkeypatch.setattr(type(objective.detector), "forward", told)
+    scores = task.detect(objective.detector, task.corpus.test).scores()
+    assert scores.numbers["ap"] == pytest.approx(100)
+
+
+def test_processes_that_share_the_test_part_get_the_number_that_one_gets(tmp_path, monkeypatch):
+    task = opened(tmp_path, model={"score_threshold": 0.0})
+    objective = task.build().eval()
+    alone = task.detect(objective.detector, task.corpus.test).scores().metrics
+    parts = []
+
+    def gather(found, add):
+        parts.append(dict(found))
+        return add(parts[0], found)
+
+    monkeypatch.setattr(module, "merged", gather)
+    for process in range(2):
+        monkeypatch.setattr(
+            module, "own_shard", lambda items, p=process: shard(items, process=p, processes=2)
+        )
+        metric = task.detect(objective.detector, task.corpus.test)
+    assert [len(part) for part in parts] == [2, 1]
+    assert metric.scores().metrics == alone
+
+
+class Stop(Exception):  # noqa: N818
+    """What stands for a kill."""
+
+
+def test_a_training_stopped_on_the_way_ends_as_if_it_never_was(tmp_path):
+    def interrupt(progress):
+        if progress.step == 3:
+            raise Stop
+
+    mixer = "0110+deformable"
+    whole = train(opened(tmp_path, mixer), tmp_path / "whole", seed=5)
+    with pytest.raises(Stop):
+        train(opened(tmp_path, mixer), tmp_path / "broken", seed=5, notify=interrupt)
+    resumed = train(opened(tmp_path, mixer), tmp_path / "broken", seed=5, readers=1)
+    expected, found = whole.objective.state_dict(), resumed.objective.state_dict()
+    assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
+    assert '"valid_ap50"' in (tmp_path / "whole" / "metrics.jsonl").read_text()
+
+
+def test_a_checkpoint_of_another_shape_and_other_data_are_told(tmp_path):
+    train(opened(tmp_path), tmp_path, seed=0)
+    with pytest.raises(StoredFileError, match="checkpoint"):
+        train(opened(tmp_path, width=16), tmp_path, seed=0)
+    with pytest.raises(DataError, match="digit scenes"):
+        train(opened(tmp_path, data=SCENES.model_copy(update={"variant": 1})), tmp_path, seed=0)
+    with pytest.raises(DataError, match="pass --data"):
+        spec(data=CocoSpec()).open(None, tmp_path, 0)
+
+
+@pytest.mark.slow
+def test_eight_scenes_are_learnt_by_heart(tmp_path):
+    recipe = Recipe(
+        steps=160,
+        learning_rate=3e-3,
+        betas=(0.9, 0.99),
+        warmup_steps=15,
+        schedule=Polynomial(),
+        clip_norm=1.0,
+    )
+    task = opened(
+        tmp_path,
+        "0010",
+        width=16,
+        model={
+            "channels": 32,
+            "head_channels": 128,
+            "regions_sampled": 64,
+            "train_proposals": 100,
+            "test_proposals": 50,
+        },
+        data=DigitScenesSpec(size=96, train=8, valid=1, test=1),
+        augmentation=DetectionAugmentation(shorter=96, longer=96, flip=0),
+        recipe=recipe,
+        batch=4,
+    )
+    result = train(task, tmp_path, seed=0)
+    scores = task.detect(result.objective.detector, task.corpus.train).scores()
+    assert scores.numbers["ap50"] >= 90
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_two_steps_on_real_animals(shared_data, tmp_path):
+    chosen = spec("0010+deformable", data=CocoSpec(test="val"))
+    recipe = SHORT.model_copy(update={"steps": 2})
+    task = chosen.model_copy(update={"recipe": recipe}).open(
+        shared_data / "mini" / "detection", tmp_path, 0
+    )
+    losses = []
+    result = train(task, tmp_path, seed=0, notify=lambda progress: losses.append(progress.loss))
+    assert 0 < losses[-1] < 10
+    assert "ap50" in task.evaluate(result.objective, tmp_path).metrics
