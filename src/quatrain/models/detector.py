@@ -9,7 +9,8 @@
 Shapes: an image is h high and w wide, with n boxes; images of a batch may differ in size.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, cast
 
 import torch
@@ -95,8 +96,9 @@ class Detector(nn.Module):
 
     Source: Ren et al. 2015, https://arxiv.org/abs/1506.01497; Lin et al. 2017,
         https://arxiv.org/abs/1612.03144.
-    Differs: both box losses bend at 1/9 of a standard offset, as torchvision's; the paper's
-        second one bends at 1.
+    Differs: as torchvision's, where mmdetection's settings have it otherwise: both box losses bend
+        at 1/9, not the second at 1; anchors across the border of an image learn too; the best
+        anchor of an object is taken whatever their IoU, not from 0.3 on.
     """
 
     def __init__(self, spec: DetectorSpec, classes: int) -> None:
@@ -118,12 +120,13 @@ class Detector(nn.Module):
     def losses(
         self, images: Sequence[UInt8[Tensor, "3 _ _"]], targets: Sequence[Targets]
     ) -> dict[str, Float[Tensor, ""]]:
-        """The losses of proposals and heads by torchvision's names, in training.
+        """The losses of proposals and heads by torchvision's names, in training and in evaluation.
 
-        Each is a mean over what was sampled from all images.
+        Each is a mean over what torch's random numbers sampled from all images.
         """
         named = [target._asdict() for target in targets]
-        return self.network(list(images), named)
+        with _in_training(self.network, self.network.rpn, self.network.roi_heads):
+            return self.network(list(images), named)
 
     def padded(self, image: UInt8[Tensor, "3 h w"]) -> Float[Tensor, "1 3 y x"]:
         """The image as the backbone gets it: normalized, zeros on the right and below."""
@@ -141,6 +144,19 @@ class Detector(nn.Module):
         heads = network.roi_heads
         regions = maps["pool"].new_empty(proposals, self.spec.channels, _POOLED, _POOLED)
         heads.box_predictor(heads.box_head(regions))
+
+
+@contextmanager
+def _in_training(*parts: nn.Module) -> Iterator[None]:
+    """Have these parts give losses, which torchvision's do in training only; not those in them."""
+    before = [part.training for part in parts]
+    for part in parts:
+        part.training = True
+    try:
+        yield
+    finally:
+        for part, mode in zip(parts, before, strict=True):
+            part.training = mode
 
 
 class _Pyramid(nn.Module):

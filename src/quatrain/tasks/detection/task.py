@@ -8,7 +8,7 @@ Shapes: n images, h w the size of the largest, b boxes in all of them.
 
 import json
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, cast
@@ -113,8 +113,10 @@ def _read(
 class DetectionObjective(nn.Module):
     """The losses of proposals and heads.
 
+    Crowd boxes are no targets, and what lies in them may be sampled as background, as in
+    mmdetection's settings.
+
     Source: Ren et al. 2015, https://arxiv.org/abs/1506.01497, section 3.1.2.
-    Differs: crowd boxes are no targets, and what lies in them may be sampled as background.
     """
 
     def __init__(self, detector: Detector) -> None:
@@ -179,26 +181,18 @@ class DetectionTask:
     def collate(self, plan: Draw) -> dict[str, Tensor]:
         """The augmented images of one batch, padded to one size, and their boxes."""
         augment = self.spec.augmentation.train
-        samples = [
-            augment(self.corpus.train[index], image_generator(self.seed, plan.epoch, index))
-            for index in plan.indices
-        ]
-        sizes = torch.tensor([sample.image.shape[1:] for sample in samples])
-        height, width = sizes.amax(0).tolist()
-        kept = [~sample.crowd for sample in samples]
-        wanted = list(zip(samples, kept, strict=True))
-        return {
-            "images": torch.stack([_padded(sample.image, height, width) for sample in samples]),
-            "sizes": sizes,
-            "counts": torch.stack([each.sum() for each in kept]),
-            "boxes": torch.cat([sample.boxes[each] for sample, each in wanted]),
-            "labels": torch.cat([sample.labels[each] for sample, each in wanted]),
-        }
+        return _collated(
+            [
+                augment(self.corpus.train[index], image_generator(self.seed, plan.epoch, index))
+                for index in plan.indices
+            ]
+        )
 
     def monitor(self, objective: nn.Module) -> dict[str, float]:
-        """COCO's numbers on the validation part."""
+        """COCO's numbers on the validation part, in percent, and the mean loss of its images."""
         metric = self.detect(_detector(objective), self.corpus.valid)
-        return {f"valid_{name}": value for name, value in metric.scores().metrics.items()}
+        scores = {f"valid_{name}": value for name, value in metric.scores().metrics.items()}
+        return {"valid_loss": self._loss(objective, self.corpus.valid), **scores}
 
     def evaluate(self, objective: nn.Module, folder: Path) -> Evaluation:
         """COCO's numbers and the AP of each category on the test part, in percent.
@@ -229,6 +223,20 @@ class DetectionTask:
             metric.add(sample.image_id, boxes, found.scores.float(), found.labels)
         metric.merge(merged(metric.found, operator.or_))
         return metric
+
+    @torch.no_grad()
+    def _loss(self, objective: nn.Module, part: DetectionPart) -> float:
+        """The mean loss of an image; what is sampled from one is the same every time."""
+        device = next(objective.parameters()).device
+        totals: dict[int, float] = {}
+        with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
+            for index in own_shard(len(part)):
+                torch.manual_seed(index)
+                batch = _collated([self.spec.augmentation.evaluate(part[index])])
+                loss = objective(**{name: value.to(device) for name, value in batch.items()})
+                totals[index] = float(loss.total)
+        # In the order of the images, whichever process had them.
+        return sum(total for _, total in sorted(merged(totals, operator.or_).items())) / len(part)
 
     def cost(self, objective: nn.Module) -> dict[str, float]:
         """Parameters, and multiply-adds of the first test image with all its proposals."""
@@ -283,6 +291,21 @@ class _Dense(nn.Module):
 
 def _detector(objective: nn.Module) -> Detector:
     return cast("DetectionObjective", objective).detector
+
+
+def _collated(samples: Sequence[DetectionSample]) -> dict[str, Tensor]:
+    """Images padded to one size, and the boxes in them that are targets."""
+    sizes = torch.tensor([sample.image.shape[1:] for sample in samples])
+    height, width = sizes.amax(0).tolist()
+    kept = [~sample.crowd for sample in samples]
+    wanted = list(zip(samples, kept, strict=True))
+    return {
+        "images": torch.stack([_padded(sample.image, height, width) for sample in samples]),
+        "sizes": sizes,
+        "counts": torch.stack([each.sum() for each in kept]),
+        "boxes": torch.cat([sample.boxes[each] for sample, each in wanted]),
+        "labels": torch.cat([sample.labels[each] for sample, each in wanted]),
+    }
 
 
 def _padded(image: UInt8[Tensor, "3 _ _"], height: int, width: int) -> UInt8[Tensor, "3 h w"]:
