@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 from quatrain.cli.main import app
 from quatrain.results import ResultStore
 from quatrain.study import load_study
+from quatrain.tasks.detection import CocoSpec, DetectionAugmentation
+from quatrain.tasks.segmentation import FoldersSpec, SegmentationAugmentation
 from quatrain.tasks.translation import ParallelTextSpec, VocabularySpec
 from quatrain.training import train
 
@@ -28,6 +30,62 @@ def test_the_paper_study_has_every_configuration_of_figure_3_c_and_d():
     groups = {cell.group for cell in study.cells}
     sizes = {group: sum(cell.group == group for cell in study.cells) for group in groups}
     assert sorted(sizes.values()) == [15, 16]
+
+
+@pytest.mark.parametrize("name", ["paper_coco", "paper_cityscapes"])
+def test_the_paper_studies_of_vision_have_every_published_configuration(name):
+    study = load_study(STUDIES / f"{name}.py")
+    groups = [cell.group for cell in study.cells]
+    assert [groups.count(group) for group in dict.fromkeys(groups)] == [17, 18, 9]
+    assert len(study.comparisons) == 13
+    shared = [cell.spec for cell in study.cells if cell.name == "1111"]
+    assert shared[0] == shared[1]
+
+
+def two_steps(spec, mini, folder, **changed):
+    """Train for two steps of few small images, and evaluate; the ImageNet weights stay away."""
+    backbone = spec.model.backbone.model_copy(update={"weights": None})
+    short = spec.recipe.model_copy(
+        update={"steps": 2, "warmup_steps": 1, "accumulate": 1, "precision": "float32"}
+    )
+    model = spec.model.model_copy(update={"backbone": backbone})
+    fields = {"model": model, "recipe": short, "batch": 1} | changed
+    task = spec.model_copy(update=fields).open(mini, folder, seed=0)
+    result = train(task, folder, seed=0)
+    assert result.steps == 2
+    assert all(torch.isfinite(value).all() for value in result.objective.state_dict().values())
+    return task.evaluate(result.objective, folder).metrics
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_the_paper_detector_takes_two_steps(shared_data, tmp_path):
+    study = load_study(STUDIES / "paper_coco.py")
+    spec = next(cell.spec for cell in study.cells if cell.name == "0010+deformable")
+    metrics = two_steps(
+        spec,
+        shared_data / "mini" / "detection",
+        tmp_path,
+        data=CocoSpec(test="val"),
+        augmentation=DetectionAugmentation(shorter=128, longer=213),
+    )
+    assert "ap" in metrics
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_the_paper_segmenter_takes_two_steps(shared_data, tmp_path):
+    study = load_study(STUDIES / "paper_cityscapes.py")
+    spec = next(cell.spec for cell in study.cells if cell.name == "0010")
+    metrics = two_steps(
+        spec,
+        shared_data / "mini" / "segmentation",
+        tmp_path,
+        data=FoldersSpec(test="val"),
+        augmentation=SegmentationAugmentation(crop=193),
+        scale=0.5,
+    )
+    assert 0 <= metrics["miou"] <= 100
 
 
 @pytest.mark.data
