@@ -20,7 +20,7 @@ def images(height=65, width=97):
 
 
 @pytest.mark.parametrize("depth", [18, 50])
-@pytest.mark.parametrize("output_stride", [8, 16, 32])
+@pytest.mark.parametrize("output_stride", [4, 8, 16, 32])
 @pytest.mark.parametrize("text", ["1111", "dynamic@7"])
 def test_the_attended_network_starts_as_the_plain_one_bit_for_bit(depth, output_stride, text):
     shape = {"depth": depth, "output_stride": output_stride}
@@ -131,13 +131,19 @@ def test_a_narrow_network_is_narrow_in_every_stage(depth, expansion):
     assert model.body.layer1[0].conv2.out_channels == 16
 
 
-def test_a_stride_of_16_dilates_the_last_stage_alone():
-    model = built(depth=18, output_stride=16)
-    dilations = {n: m.dilation[0] for n, m in model.named_modules() if hasattr(m, "dilation")}
-    assert dilations["body.layer3.0.conv1"] == 1
-    assert dilations["body.layer4.0.conv1"] == dilations["body.layer4.1.conv2"] == 2
-    maps = model(images(64, 96))
-    assert maps["conv4"].shape[2:] == maps["conv5"].shape[2:] == (4, 6)
+@pytest.mark.parametrize(
+    ("stride", "dilations"),
+    [(32, [1, 1, 1, 1]), (16, [1, 1, 1, 2]), (8, [1, 1, 2, 4]), (4, [1, 2, 4, 8])],
+)
+def test_stages_that_would_be_coarser_than_the_output_are_dilated(stride, dilations):
+    model = built(depth=18, output_stride=stride)
+    body = model.body
+    stages = (body.layer1, body.layer2, body.layer3, body.layer4)
+    assert [stage[0].conv1.dilation[0] for stage in stages] == dilations
+    assert [stage[1].conv2.padding[0] for stage in stages] == dilations
+    sizes = [tuple(value.shape[2:]) for value in model(images(64, 96)).values()]
+    steps = [min(natural, stride) for natural in (4, 8, 16, 32)]
+    assert sizes == [(64 // step, 96 // step) for step in steps]
 
 
 @pytest.mark.parametrize("width", [48, 64])

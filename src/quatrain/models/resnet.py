@@ -52,8 +52,8 @@ class ResNetSpec(Spec):
     """Stages whose blocks get the attention or dynamic convolution; conv4 and conv5."""
     replaced_stages: tuple[int, ...] = (3, 4, 5)
     """Stages whose 3 x 3 becomes the deformable convolution."""
-    output_stride: Literal[8, 16, 32] = 32
-    """Pixels of an image for one of conv5; with 16 it is dilated by 2, with 8 by 4, conv4 by 2."""
+    output_stride: Literal[4, 8, 16, 32] = 32
+    """Pixels of an image for one of conv5; stages that would be coarser are dilated instead."""
     norm: Norm = "batch"
     """Batch normalization, the same with constants, or groups of channels."""
     frozen_stages: int = Field(default=0, ge=0, le=5)
@@ -116,11 +116,10 @@ class ResNet(nn.Module):
         if spec.weights is not None:
             _load(body, spec)
         body.fc = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
-        if spec.output_stride == 8:
-            _dilate(body.layer3, 2)
-        if spec.output_stride < 32:
-            _dilate(body.layer4, 32 // spec.output_stride)
         self.body = body
+        for stage in STAGES:
+            if 2**stage > spec.output_stride:
+                _dilate(self._stage(stage), 2**stage // spec.output_stride)
         _mix(body, spec)
         width = spec.width * _BLOCKS[spec.depth][0].expansion
         self.channels = {f"conv{stage}": width * 2 ** (stage - 2) for stage in STAGES}

@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 from quatrain.tasks.scenes.stamps import file_stamps
 
@@ -7,7 +8,7 @@ def test_a_file_that_changes_at_any_depth_changes_the_answer(tmp_path):
     (tmp_path / "deep" / "er").mkdir(parents=True)
     (tmp_path / "deep" / "er" / "a.png").write_bytes(b"1")
     first = file_stamps(tmp_path)
-    assert [name for name, _, _ in first] == [os.path.join("deep", "er", "a.png")]
+    assert [name for name, _, _ in first] == [str(Path("deep", "er", "a.png"))]
     assert file_stamps(tmp_path) == first
     (tmp_path / "deep" / "er" / "a.png").write_bytes(b"12")
     second = file_stamps(tmp_path)

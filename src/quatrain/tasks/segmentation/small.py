@@ -1,9 +1,10 @@
 """The small recipe: a segmenter that two cores train from scratch.
 
-    spec = small_segmentation(parse_mixer("0010+deformable"), FoldersSpec(), steps=1200)
+    spec = small_segmentation(parse_mixer("0010+deformable"), FoldersSpec(), steps=1000)
 
-Against the paper's: a ResNet-18 of half the width for a ResNet-50, 128 channels in the head for 512,
-half of the image's size, crops of 192 pixels for 769, and Adam, since nothing was learnt beforehand.
+Against the paper's: a ResNet-18 of half the width for a ResNet-50, 128 channels in the head for
+512, half of the image's size, crops of 192 pixels for 769, and Adam, since nothing was learnt
+beforehand.
 """
 
 from quatrain.models.resnet import ResNetSpec
