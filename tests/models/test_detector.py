@@ -106,6 +106,32 @@ def test_images_of_a_batch_may_differ_in_size_and_may_hold_nothing():
     )
 
 
+@pytest.mark.parametrize("norm", ["group", "batch"])
+def test_there_are_losses_in_evaluation_too_and_they_change_nothing(norm):
+    backbone = ResNetSpec(depth=18, width=8, norm=norm)
+    detector = drawn(tiny(backbone=backbone))
+    losses = {}
+    for mode in (True, False):
+        detector.train(mode)
+        before = {name: value.clone() for name, value in detector.state_dict().items()}
+        torch.manual_seed(2)
+        losses[mode] = detector.losses(pictures((64, 96), (50, 41)), TARGETS)
+        assert all(part.training == mode for part in detector.modules())
+        changed = [n for n, value in detector.state_dict().items() if value.ne(before[n]).any()]
+        assert bool(changed) == (mode and norm == "batch")
+    assert losses[False].keys() == losses[True].keys()
+    for name, value in losses[False].items():
+        assert torch.equal(value, losses[True][name]) == (norm == "group")
+
+
+def test_a_detector_that_failed_is_in_the_mode_it_was_in():
+    detector = drawn(tiny()).eval()
+    nowhere = [Targets(torch.tensor([[9.0, 9.0, 9.0, 20.0]]), torch.tensor([1]))]
+    with pytest.raises(AssertionError, match="positive height and width"):
+        detector.losses(pictures((64, 96)), nowhere)
+    assert not any(part.training for part in detector.modules())
+
+
 def test_images_are_taken_at_the_size_they_have():
     detector = drawn(tiny()).eval()
     assert detector.padded(pictures((33, 70))[0]).shape == (1, 3, 64, 96)

@@ -178,6 +178,38 @@ def test_processes_that_share_the_test_part_get_the_number_that_one_gets(tmp_pat
     assert metric.scores().metrics == alone
 
 
+def test_the_loss_of_held_out_images_is_always_the_same_and_draws_nothing(tmp_path, monkeypatch):
+    task = opened(tmp_path, "0010", model={"anchors_sampled": 8, "regions_sampled": 4})
+    objective = task.build().eval()
+    torch.manual_seed(7)
+    state = torch.get_rng_state()
+    first = task.monitor(objective)["valid_loss"]
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(8)
+    assert task.monitor(objective)["valid_loss"] == first > 0
+    parts = []
+    monkeypatch.setattr(module, "merged", lambda part, _: parts.append(part) or part)
+    for process in range(2):
+        monkeypatch.setattr(
+            module, "own_shard", lambda items, p=process: shard(items, process=p, processes=2)
+        )
+        task._loss(objective, task.corpus.valid)
+    monkeypatch.setattr(module, "merged", lambda _, add: add(parts[1], parts[0]))
+    assert task._loss(objective, task.corpus.valid) == first
+
+
+def test_what_is_measured_is_a_batch_of_training_in_evaluation(tmp_path):
+    task = opened(tmp_path)
+    loss = task.build().eval()(**task.probe_batch())
+    assert (loss.total.item() > 0, loss.weight.item()) == (True, 3)
+
+
+def test_it_trains_in_half_of_the_precision(tmp_path):
+    recipe = SHORT.model_copy(update={"steps": 2, "precision": "bfloat16", "monitor_every": 0})
+    found = train(opened(tmp_path, "1111+deformable", recipe=recipe), tmp_path, seed=0)
+    assert all(torch.isfinite(value).all() for value in found.objective.state_dict().values())
+
+
 class Stop(Exception):  # noqa: N818
     """What stands for a kill."""
 
