@@ -163,6 +163,15 @@ def test_scores_are_at_the_size_of_the_labels_whatever_the_scale(tmp_path, testi
         assert {"valid_miou", "valid_pixel_accuracy", "valid_iou_background"} <= monitored.keys()
 
 
+def test_a_run_draws_what_it_predicts_and_where_attention_looks(tmp_path):
+    task = opened(tmp_path, "0011", scale=1.5)
+    drawn = task.evaluate(task.build().eval(), tmp_path).artifacts
+    assert sorted(name.split("-")[0] for name in drawn) == ["attention"] * 3 + ["segmentation"] * 3
+    assert all((tmp_path / name).stat().st_size > 0 for name in drawn)
+    plain = opened(tmp_path)
+    assert len(plain.evaluate(plain.build().eval(), tmp_path).artifacts) == 3
+
+
 def test_a_perfect_segmenter_scores_100(tmp_path, monkeypatch):
     task = opened(tmp_path, scale=0.5)
     answers = iter(task.corpus.test[index].label for index in range(3))

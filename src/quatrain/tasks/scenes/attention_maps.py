@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
@@ -62,7 +62,7 @@ class _Frame:
 
 def attention_picture(
     network: nn.Module,
-    pixels: Float[Tensor, "1 _ rows columns"],
+    pixels: Shaped[Tensor, "1 _ rows columns"],
     image: UInt8[Tensor, "3 h w"],
     *,
     at: tuple[int, int] | None = None,

@@ -6,7 +6,7 @@
 Shapes: n images, h w their size.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, cast
@@ -22,18 +22,34 @@ from quatrain.cost import count_multiply_adds, count_parameters
 from quatrain.cost.network import network_cost
 from quatrain.models.segmenter import Segmenter, SegmenterSpec, resized
 from quatrain.specs import Spec
-from quatrain.tasks.scenes import DigitScenesSpec, Draw, image_batches, image_generator
-from quatrain.tasks.scenes.shards import merged, own_shard
+from quatrain.tasks.scenes import (
+    DigitScenesSpec,
+    Draw,
+    attention_picture,
+    image_batches,
+    image_generator,
+    merged,
+    own_shard,
+    write_picture,
+)
 from quatrain.tasks.scenes.stamps import Stamps, file_stamps
 from quatrain.tasks.segmentation.augment import SegmentationAugmentation
-from quatrain.tasks.segmentation.corpus import IGNORE, SegmentationCorpus, SegmentationPart
+from quatrain.tasks.segmentation.corpus import (
+    IGNORE,
+    SegmentationCorpus,
+    SegmentationPart,
+    SegmentationSample,
+)
 from quatrain.tasks.segmentation.data import SegmentationData, read_segmentation
 from quatrain.tasks.segmentation.metric import ConfusionMatrix, SegmentationScores
+from quatrain.tasks.segmentation.pictures import object_pixel, segmentation_picture
 from quatrain.tasks.segmentation.testing import Testing, WholeImageSpec
 from quatrain.training import Evaluation, Loss, Polynomial, Recipe
 
 _PRICED_CLASSES = 19
 _MULTIPLY_ADDS_PER_SECOND = 50e12
+_DRAWN = 4
+"""Images of the test part that a run draws."""
 
 
 class SegmentationSpec(Spec):
@@ -178,9 +194,14 @@ class SegmentationTask:
         scores = self.score(_segmenter(objective), self.corpus.valid)
         return {f"valid_{name}": value for name, value in scores.metrics.items()}
 
-    def evaluate(self, objective: nn.Module, folder: Path) -> Evaluation:  # noqa: ARG002
-        """mIoU, right pixels and the IoU of each class on the test part, in percent."""
-        return Evaluation(self.score(_segmenter(objective), self.corpus.test).metrics)
+    def evaluate(self, objective: nn.Module, folder: Path) -> Evaluation:
+        """mIoU, right pixels and the IoU of each class on the test part, in percent.
+
+        The first images are drawn with what was predicted for them.
+        """
+        segmenter = _segmenter(objective)
+        metrics = self.score(segmenter, self.corpus.test).metrics
+        return Evaluation(metrics, artifacts=tuple(self._draw(segmenter, folder)))
 
     @torch.no_grad()
     def score(self, segmenter: Segmenter, part: SegmentationPart) -> SegmentationScores:
@@ -188,21 +209,19 @@ class SegmentationTask:
         matrix = ConfusionMatrix(len(self.corpus.classes))
         for index in own_shard(len(part)):
             sample = part[index]
-            logits = self.logits(segmenter, sample.image)
-            label = sample.label
-            best = resized(logits, (label.shape[0], label.shape[1])).argmax(1)[0]
-            matrix.add(sample.image_id, best, label)
+            matrix.add(sample.image_id, self.predict(segmenter, sample), sample.label)
         return merged(matrix).scores([entry.name for entry in self.corpus.classes])
+
+    def predict(self, segmenter: Segmenter, sample: SegmentationSample) -> Int64[Tensor, "h w"]:
+        """The class of each pixel of a held-out image, at the size of its label."""
+        height, width = sample.label.shape
+        return resized(self.logits(segmenter, sample.image), (height, width)).argmax(1)[0]
 
     def logits(
         self, segmenter: Segmenter, image: UInt8[Tensor, "3 h w"]
     ) -> Float[Tensor, "1 c y x"]:
         """Scores of the classes for a held-out image, scaled as the spec says."""
-        size = self._scaled(image)
-        if size != (image.shape[1], image.shape[2]):
-            image = functional.resize(image, list(size), antialias=True)
-        device = next(segmenter.parameters()).device
-        return self.spec.testing.logits(segmenter, image[None].to(device))
+        return self.spec.testing.logits(segmenter, self._shown(segmenter, image))
 
     def cost(self, objective: nn.Module) -> dict[str, float]:
         """Parameters, and multiply-adds of what is shown at once of the first test image."""
@@ -219,6 +238,32 @@ class SegmentationTask:
     def probe_batch(self) -> Mapping[str, Tensor]:
         """The first training batch."""
         return self.collate(self.batches(epoch=0)[0])
+
+    @torch.no_grad()
+    def _draw(self, segmenter: Segmenter, folder: Path) -> Iterable[str]:
+        """Draw what was predicted for the first test images, and where attention looked.
+
+        Attention is shown the whole of an image, even where testing is by tiles.
+        """
+        for index in range(min(_DRAWN, len(self.corpus.test))):
+            sample = self.corpus.test[index]
+            predicted = self.predict(segmenter, sample).cpu()
+            picture = segmentation_picture(sample, predicted, self.corpus.classes)
+            yield write_picture(folder / f"segmentation-{sample.image_id}.png", picture)
+            shown = self._shown(segmenter, sample.image)
+            place = object_pixel(sample.label)
+            seen = attention_picture(segmenter, shown, sample.image, at=place)
+            if seen is not None:
+                yield write_picture(folder / f"attention-{sample.image_id}.png", seen)
+
+    def _shown(
+        self, segmenter: Segmenter, image: UInt8[Tensor, "3 h w"]
+    ) -> UInt8[Tensor, "1 3 y x"]:
+        """A held-out image as the segmenter takes it."""
+        size = self._scaled(image)
+        if size != (image.shape[1], image.shape[2]):
+            image = functional.resize(image, list(size), antialias=True)
+        return image[None].to(next(segmenter.parameters()).device)
 
     def _scaled(self, image: UInt8[Tensor, "3 h w"]) -> tuple[int, int]:
         """The height and width at which an image is shown."""
