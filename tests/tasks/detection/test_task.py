@@ -86,28 +86,6 @@ def test_crowds_are_no_targets_and_images_are_padded_to_the_largest(coco_folder,
     assert batch["counts"].tolist() == [1, 1]
     expected = [task.corpus.train[index].boxes[0] for index in plan.indices]
     assert torch.equal(batch["boxes"], torch.stack(expected))
-    assert module._padded(torch.ones(3, 2, 2, dtype=torch.uint8), 3, 4).sum() == 12
-
-
-def test_the_loss_is_a_mean_of_images_times_their_number(tmp_path):
-    task = opened(tmp_path)
-    objective = task.build().train()
-    batch = task.collate(task.batches(0)[0])
-    torch.manual_seed(0)
-    loss = objective(**batch)
-    images = list(batch["images"])
-    targets = [
-        module.Targets(boxes, labels)
-        for boxes, labels in zip(
-            batch["boxes"].split(batch["counts"].tolist()),
-            batch["labels"].split(batch["counts"].tolist()),
-            strict=True,
-        )
-    ]
-    torch.manual_seed(0)
-    losses = objective.detector.losses(images, targets)
-    torch.testing.assert_close(loss.total, 3 * sum(losses.values()))
-    assert loss.weight == 3
 
 
 @pytest.mark.parametrize("mixer", ["w/o", "0111", "1111", "0100@3", "dynamic@3", "1111+deformable"])

@@ -3,31 +3,31 @@
     spec = DetectionSpec(data=CocoSpec(), model=DetectorSpec())
     task = spec.open(data=Path("coco"), folder=Path("run"), seed=0)
 
-Shapes: n images, h w the size of the largest, b boxes in all of them.
+Shapes: n images, h w their size.
 """
 
 import json
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, cast
 
 import torch
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import UInt8
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from quatrain.cost import count_multiply_adds, count_parameters
 from quatrain.cost.network import network_cost
-from quatrain.models.detector import Detector, DetectorSpec, Targets
+from quatrain.models.detector import Detector, DetectorSpec
 from quatrain.results import write_atomically
 from quatrain.specs import Spec
 from quatrain.tasks.detection.augment import DetectionAugmentation, rescale
 from quatrain.tasks.detection.corpus import DetectionCorpus, DetectionPart, DetectionSample
 from quatrain.tasks.detection.data import DetectionData, read_detection
 from quatrain.tasks.detection.metric import DetectionMetric, Found
+from quatrain.tasks.detection.objective import DetectionObjective, collated
 from quatrain.tasks.detection.pictures import detection_picture, largest_object
 from quatrain.tasks.scenes import (
     DigitScenesSpec,
@@ -40,7 +40,7 @@ from quatrain.tasks.scenes import (
     write_picture,
 )
 from quatrain.tasks.scenes.stamps import Stamps, file_stamps
-from quatrain.training import Evaluation, Loss, Recipe, Steps
+from quatrain.training import Evaluation, Recipe, Steps
 
 DETECTIONS = "detections.json"
 
@@ -110,47 +110,6 @@ def _read(
     return read_detection(data, folder)
 
 
-class DetectionObjective(nn.Module):
-    """The losses of proposals and heads.
-
-    Crowd boxes are no targets, and what lies in them may be sampled as background, as in
-    mmdetection's settings.
-
-    Source: Ren et al. 2015, https://arxiv.org/abs/1506.01497, section 3.1.2.
-    """
-
-    def __init__(self, detector: Detector) -> None:
-        super().__init__()
-        self.detector = detector
-
-    def forward(
-        self,
-        images: UInt8[Tensor, "n 3 h w"],
-        sizes: Int64[Tensor, "n 2"],
-        counts: Int64[Tensor, " n"],
-        boxes: Float[Tensor, "b 4"],
-        labels: Int64[Tensor, " b"],
-    ) -> Loss:
-        """The mean loss of the images times their number, and that number.
-
-        Args:
-            images: Padded on the right and below.
-            sizes: Height and width of each without its padding.
-            counts: How many of the boxes belong to each.
-            boxes: Those of all images, one image after the other.
-            labels: Of the boxes.
-        """
-        own = counts.tolist()
-        targets = map(Targets, boxes.split(own), labels.split(own))
-        bare = [
-            image[:, :height, :width]
-            for image, (height, width) in zip(images, sizes.tolist(), strict=True)
-        ]
-        losses = self.detector.losses(bare, list(targets))
-        weight = boxes.new_tensor(float(len(images)))
-        return Loss(torch.stack(list(losses.values())).sum() * weight, weight)
-
-
 class DetectionTask:
     """Images and boxes of one run, its objective and its metrics."""
 
@@ -181,7 +140,7 @@ class DetectionTask:
     def collate(self, plan: Draw) -> dict[str, Tensor]:
         """The augmented images of one batch, padded to one size, and their boxes."""
         augment = self.spec.augmentation.train
-        return _collated(
+        return collated(
             [
                 augment(self.corpus.train[index], image_generator(self.seed, plan.epoch, index))
                 for index in plan.indices
@@ -232,7 +191,7 @@ class DetectionTask:
         with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
             for index in own_shard(len(part)):
                 torch.manual_seed(index)
-                batch = _collated([self.spec.augmentation.evaluate(part[index])])
+                batch = collated([self.spec.augmentation.evaluate(part[index])])
                 loss = objective(**{name: value.to(device) for name, value in batch.items()})
                 totals[index] = float(loss.total)
         # In the order of the images, whichever process had them.
@@ -291,25 +250,6 @@ class _Dense(nn.Module):
 
 def _detector(objective: nn.Module) -> Detector:
     return cast("DetectionObjective", objective).detector
-
-
-def _collated(samples: Sequence[DetectionSample]) -> dict[str, Tensor]:
-    """Images padded to one size, and the boxes in them that are targets."""
-    sizes = torch.tensor([sample.image.shape[1:] for sample in samples])
-    height, width = sizes.amax(0).tolist()
-    kept = [~sample.crowd for sample in samples]
-    wanted = list(zip(samples, kept, strict=True))
-    return {
-        "images": torch.stack([_padded(sample.image, height, width) for sample in samples]),
-        "sizes": sizes,
-        "counts": torch.stack([each.sum() for each in kept]),
-        "boxes": torch.cat([sample.boxes[each] for sample, each in wanted]),
-        "labels": torch.cat([sample.labels[each] for sample, each in wanted]),
-    }
-
-
-def _padded(image: UInt8[Tensor, "3 _ _"], height: int, width: int) -> UInt8[Tensor, "3 h w"]:
-    return pad(image, (0, width - image.shape[2], 0, height - image.shape[1]))
 
 
 def _size(sample: DetectionSample) -> tuple[int, int]:
