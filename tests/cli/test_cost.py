@@ -44,14 +44,26 @@ def test_the_table_shows_every_row_and_each_note_once():
 
 
 def test_the_vision_tasks_tell_what_is_added(monkeypatch):
-    row = VisionCost("figure-3a", "0010", 221.1, 221.13, 7.45, note="")
+    row = VisionCost("figure-3a", "0010", 221.1, 221.13, 215.94, 223.39, 7.45, note="")
     monkeypatch.setattr(
         "quatrain.paper.vision.cost_rows", lambda task: [row] * (task == "detection")
     )
     found = CliRunner().invoke(app, ["paper", "--task", "detection", "--json"])
-    assert json.loads(found.stdout) == [vars(row)]
+    assert json.loads(found.stdout) == [
+        {
+            "table": "figure-3a",
+            "config": "0010",
+            "published": 221.1,
+            "computed": 221.13,
+            "base_computed": 215.94,
+            "executed": 223.39,
+            "overhead_executed": 7.45,
+            "note": "",
+        }
+    ]
     table = CliRunner().invoke(app, ["paper", "--task", "detection"]).stdout
-    assert "overhead executed" in table
+    assert "base computed: 215.940" in table
+    assert all(word in table for word in ("figure-3a", "executed", "overhead", "223.390"))
     assert "221.130" in table
 
 

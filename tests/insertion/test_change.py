@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from quatrain.cost import count_multiply_adds
-from quatrain.insertion import Inserted, find, insert, remove, replace
+from quatrain.insertion import Inserted, Replaced, insert, remove, replace
 from quatrain.nn.deformable_conv import DeformableConvSpec
 from quatrain.nn.mixers import parse_mixer
 from quatrain.nn.regular_conv import RegularConvSpec
@@ -49,13 +49,51 @@ def test_undo_and_remove_leave_the_same_objects_under_the_same_names():
         assert torch.equal(model(x), expected)
 
 
-def test_sequences_are_recognised():
+LAYOUTS = [
+    (nn.Sequential(nn.Conv1d(3, 16, 3, padding=1)), (2, 3, 5), None, (0, 2, 1)),
+    (nn.Sequential(nn.Linear(3, 16)), (2, 5, 3), None, (0, 1, 2)),
+    (nn.Sequential(nn.Linear(3, 16)), (5, 2, 3), "time-first", (1, 0, 2)),
+    (nn.Sequential(nn.Conv2d(3, 16, 3, padding=1)), (2, 3, 4, 5), None, (0, 1, 2, 3)),
+    (nn.Sequential(nn.Linear(3, 16)), (2, 4, 5, 3), None, (0, 3, 1, 2)),
+    (nn.Sequential(nn.Linear(3, 16)), (2, 4, 5, 3), "channels-last", (0, 3, 1, 2)),
+]
+
+
+@pytest.mark.parametrize(("model", "shape", "layout", "to_ours"), LAYOUTS)
+@pytest.mark.parametrize("text", ["1111", "0011", "dynamic@3"])
+def test_the_mixer_reads_each_layout_along_its_own_axes(model, shape, layout, to_ours, text):
+    torch.manual_seed(0)
+    model, x = copy.deepcopy(model).eval(), torch.randn(shape)
+    plain = model(x)
+    change = insert(model, parse_mixer(text), after="0", example=x, layout=layout)
+    assert torch.equal(model(x), plain)
+    block = change.now["0"].block
+    nn.init.constant_(block.gamma, 2.0)
+    back = torch.tensor(to_ours).argsort().tolist()
+    expected = plain + 2 * block.mixer(plain.permute(to_ours)).permute(back)
+    torch.testing.assert_close(model(x), expected)
+    assert not torch.allclose(model(x), plain)
+
+
+def test_a_mixer_may_also_stand_in_for_what_has_another_layout():
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(16, 16)), torch.randn(5, 2, 16)
+    change = replace(model, parse_mixer("0110"), at="0", example=x, layout="time-first")
+    expected = change.now["0"].block(x.transpose(0, 1)).transpose(0, 1)
+    torch.testing.assert_close(model(x), expected)
+
+
+@pytest.mark.parametrize("layout", [None, "channels-last"])
+def test_the_second_sequence_of_a_batch_changes_nothing_in_the_first(layout):
     torch.manual_seed(0)
     layer = nn.TransformerEncoderLayer(16, 2, 8, batch_first=True)
-    model = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).train()
+    model = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).eval()
     x = torch.randn(2, 5, 16)
-    change = insert(model, parse_mixer("0110"), after="layers.*.linear2", example=x)
-    assert [module.block.mixer.ndim for module in change.now.values()] == [1, 1]
+    change = insert(model, parse_mixer("0110"), after="layers.*.linear2", example=x, layout=layout)
+    for each in change.now.values():
+        nn.init.ones_(each.block.gamma)
+    changed = torch.cat((x[:1], x[1:] + 1))
+    torch.testing.assert_close(model(x)[0], model(changed)[0])
 
 
 def test_weights_from_before_the_insertion_load_and_those_from_after_too():
@@ -74,29 +112,79 @@ def test_weights_from_before_the_insertion_load_and_those_from_after_too():
     torch.testing.assert_close(other.state_dict(), own, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("mixer", [RegularConvSpec(), DeformableConvSpec()])
-def test_a_convolution_takes_over_the_taps_and_the_weight_of_the_one_it_replaces(mixer):
+def test_remove_undoes_replace_too_and_what_stood_within_or_around():
     model, x = network(), images()
-    expected = model(x)
-    change = replace(model, mixer, at="1.0")
-    assert type(model[1][0]).__name__ == type(mixer.build(16)).__name__
-    torch.testing.assert_close(model(x), expected)
-    change.undo()
+    modules, expected = dict(model.named_modules()), model(x)
+    insert(model, parse_mixer("0010"), after="1.0", example=x)
+    replace(model, DeformableConvSpec(), at="1.0.original")
+    replace(model, parse_mixer("0011"), at="0.2", example=x)
+    insert(model, parse_mixer("0110"), after="0.2", example=x)
+    insert(model, parse_mixer("0010"), after="1", example=x)
+    assert remove(model) == ["0.2", "1", "1.0"]
+    assert dict(model.named_modules()) == modules
     assert torch.equal(model(x), expected)
+
+
+def test_what_was_put_aside_with_a_mixer_in_it_comes_back_without():
+    model, x = network(), images()
+    place = model[0]
+    insert(model, parse_mixer("0010"), after="0.0", example=x)
+    replace(model, RegularConvSpec(), at="1.0")
+    model[1] = nn.Sequential(model[1], nn.Sequential(nn.Conv2d(16, 16, 1)))
+    insert(model, parse_mixer("0010"), after="1.1.0", example=x)
+    replace(model, parse_mixer("0010"), at="1.1", example=x)
+    remove(model)
+    assert model[0] is place
+    assert not [m for m in model.modules() if isinstance(m, Inserted | Replaced)]
 
 
 def test_other_mixers_replace_what_keeps_its_width():
     model, x = network(), images()
-    replace(model, parse_mixer("0010"), at="0.2", example=x)
-    assert model[0][2].channels == 16
+    change = replace(model, parse_mixer("0010"), at="0.2", example=x)
+    assert change.now["0.2"].block.channels == 16
     assert model(x).shape == (2, 16, 4, 5)
+    with pytest.raises(InputError, match=r"0.0 is .3 channels in and 16 out"):
+        replace(network(), parse_mixer("0010"), at="0.0", example=x)
 
 
-def test_a_convolution_that_cannot_be_taken_over_is_refused_and_nothing_is_changed():
+@pytest.mark.parametrize("text", ["1111", "dynamic@3", "0010+deformable"])
+def test_first_weights_depend_on_the_seed_and_the_place_alone(text):
+    def weights(*places, seed):
+        model = network()
+        for place in places:
+            insert(model, parse_mixer(text), after=place, example=images(), seed=seed)
+        return model[1][1].block.state_dict(), model[1][1]
+
+    alone, _ = weights("1.1", seed=5)
+    torch.testing.assert_close(weights("0", "1.0", "1.1", seed=5)[0], alone, rtol=0, atol=0)
+    assert _differ(weights("1.1", seed=6)[0], alone)
+    outer, place = weights("1.1", "1.1", seed=5)
+    assert _differ(outer, place.original.block.state_dict())
     model = network()
-    with pytest.raises(SpecError, match="keeps its channels"):
-        replace(model, DeformableConvSpec(), at="*.0")
-    assert all(isinstance(each, nn.Conv2d) for each in find(model, "*.0").values())
+    change = insert(model, parse_mixer(text), after="*", example=images(), seed=5)
+    first, second = (each.block.state_dict() for each in change.now.values())
+    assert _differ(first, second)
+
+
+def _differ(one, other):
+    return any(not torch.equal(value, other[name]) for name, value in one.items())
+
+
+@pytest.mark.parametrize("text", MIXERS)
+def test_without_a_seed_one_is_drawn_from_torchs_random_state_whatever_is_inserted(text):
+    model = network()
+    torch.randint(2**62, ())
+    expected = torch.rand(())
+    model = network()
+    insert(model, parse_mixer(text), after="**", example=images())
+    assert torch.equal(torch.rand(()), expected)
+
+
+def test_a_mixer_that_leaves_out_positions_is_refused_where_it_is_added():
+    for model, change in ((network(), insert), (network(), replace)):
+        place = {"after": "0.2"} if change is insert else {"at": "0.2"}
+        with pytest.raises(SpecError, match="stride is 2"):
+            change(model, RegularConvSpec(stride=2), **place, example=images())
 
 
 def test_a_module_that_is_tied_to_another_name_is_refused():

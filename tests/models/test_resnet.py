@@ -1,3 +1,6 @@
+import dataclasses
+import hashlib
+
 import pytest
 import torch
 import torchvision
@@ -7,7 +10,7 @@ from quatrain.insertion import Inserted
 from quatrain.models.resnet import ResNetSpec
 from quatrain.nn.deformable_conv import DeformableConv
 from quatrain.nn.mixers import parse_mixer
-from quatrain.specs import DataError, SpecError
+from quatrain.specs import DataError, SpecError, identity
 
 
 def built(**settings):
@@ -58,29 +61,95 @@ def test_mixers_stand_in_the_chosen_stages_of_all_blocks():
     assert [m.block.mixer.channels for m in found] == [256] * 6 + [512] * 3
 
 
-@pytest.mark.parametrize("suffix", ["safetensors", "pt"])
-def test_weights_are_read_from_a_file(suffix, tmp_path):
+@pytest.mark.parametrize("depth", [18, 50])
+def test_under_one_seed_all_networks_share_their_plain_weights_and_the_random_stream(depth):
+    found = {}
+    for text in ("w/o", "0010", "1111", "w/o+deformable", "0010+deformable", "dynamic@3"):
+        network = built(depth=depth, mixer=parse_mixer(text))
+        found[text] = (
+            {
+                name.replace(".original.", ".").replace(".conv2.block.", ".conv2."): value
+                for name, value in network.state_dict().items()
+            },
+            torch.rand(()),
+        )
+    plain, drawn = found.pop("w/o")
+    for weights, drawn_after in found.values():
+        assert torch.equal(drawn_after, drawn)
+        for name, value in plain.items():
+            assert torch.equal(weights[name], value), name
+    attended, both = found["0010"][0], found["0010+deformable"][0]
+    assert all(torch.equal(both[name], value) for name, value in attended.items())
+
+
+def test_the_weights_of_a_mixer_do_not_depend_on_the_others():
+    settings = {"depth": 18, "mixer": parse_mixer("1111")}
+    both, late = built(**settings), built(**settings, inserted_stages=(5,))
+    expected = late.body.layer4.state_dict()
+    torch.testing.assert_close(both.body.layer4.state_dict(), expected, rtol=0, atol=0)
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def saved(path, network=torchvision.models.resnet18):
     torch.manual_seed(7)
-    known = torchvision.models.resnet18(num_classes=5).state_dict()
+    state = network(num_classes=5).state_dict()
+    save_file(state, path) if path.suffix == ".safetensors" else torch.save(state, path)
+    return state
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pt"])
+def test_weights_are_read_from_a_file_of_the_content_that_is_named(suffix, tmp_path):
     path = tmp_path / f"weights.{suffix}"
-    save_file(known, path) if suffix == "safetensors" else torch.save(known, path)
-    found = built(depth=18, weights=str(path), mixer=parse_mixer("0010"), norm="frozen").body
+    known = saved(path)
+    named = {"weights": sha256(path), "weights_file": str(path)}
+    found = built(depth=18, **named, mixer=parse_mixer("0010"), norm="frozen").body
     assert torch.equal(found.conv1.weight, known["conv1.weight"])
     place = found.get_submodule("layer4.1.bn2")
     assert torch.equal(place.original.running_var, known["layer4.1.bn2.running_var"])
 
 
-@pytest.mark.parametrize("content", ["other", "nothing", "classes"])
+def test_where_a_file_lies_is_not_in_the_identity_and_what_it_holds_is():
+    def named(content, path):
+        return identity(ResNetSpec(weights=content, weights_file=path), seed=0)
+
+    assert named("a" * 64, "/here/r50.pt") == named("a" * 64, "/there/resnet.pt")
+    assert named("a" * 64, "/here/r50.pt") != named("b" * 64, "/here/r50.pt")
+    assert named("IMAGENET1K_V1", None) == named("IMAGENET1K_V1", "/here/r50.pt")
+
+
+def test_a_copy_of_published_weights_is_known_by_the_hash_in_its_name(tmp_path, monkeypatch):
+    path = tmp_path / "anything.pth"
+    known = saved(path)
+    weights = torchvision.models.ResNet18_Weights.IMAGENET1K_V1
+    url = f"https://download.example/resnet18-{sha256(path)[:8]}.pth"
+    monkeypatch.setattr(weights, "_value_", dataclasses.replace(weights.value, url=url))
+    found = built(depth=18, weights="IMAGENET1K_V1", weights_file=str(path)).body
+    assert torch.equal(found.conv1.weight, known["conv1.weight"])
+
+
+@pytest.mark.parametrize("weights", ["IMAGENET1K_V1", "IMAGENET", "", "0" * 64])
+def test_a_file_of_another_content_is_refused_and_its_hash_is_told(weights, tmp_path):
+    path = tmp_path / "weights.pt"
+    saved(path)
+    with pytest.raises(DataError, match=f"weights={sha256(path)}"):
+        built(depth=18, weights=weights, weights_file=str(path))
+
+
+@pytest.mark.parametrize("content", ["other", "nothing", "classes", "missing"])
 def test_a_file_that_holds_no_such_weights_is_told(content, tmp_path):
     path = tmp_path / "weights.pt"
     if content == "other":
-        torch.save(torchvision.models.resnet34().state_dict(), path)
+        saved(path, torchvision.models.resnet34)
     elif content == "classes":
         torch.save({"model": torch.nn.ReLU()}, path)
-    else:
+    elif content == "nothing":
         path.write_bytes(b"")
-    with pytest.raises(DataError, match=r"layer|weights"):
-        built(depth=50, weights=str(path))
+    given = "0" * 64 if content == "missing" else sha256(path)
+    with pytest.raises(DataError, match=r"layer|weights_file is .*FileNotFound|tensors by name"):
+        built(depth=50, weights=given, weights_file=str(path))
 
 
 def test_a_name_that_is_neither_weights_nor_a_file_is_told():
@@ -106,6 +175,7 @@ def test_what_is_frozen_does_not_learn_and_keeps_its_statistics():
         ({"norm": "group", "weights": "IMAGENET1K_V1"}, "norm"),
         ({"width": 32, "weights": "IMAGENET1K_V1"}, "width"),
         ({"width": 20}, "width"),
+        ({"weights_file": "r50.pt"}, "weights is None.*sha256sum"),
     ],
 )
 def test_contradictions_are_refused(settings, field):

@@ -17,6 +17,12 @@ def test_a_part_draws_the_same_whatever_other_parts_there_are():
     assert not torch.equal(among["key"], among["value"])
 
 
+def test_a_module_draws_alone_as_it_draws_within_another():
+    alone = Projection(30, 20)
+    draw_by_name(alone, 0, within="value")
+    assert torch.equal(alone.weight, drawn("value")["value"])
+
+
 def test_another_seed_draws_other_weights():
     assert not torch.equal(drawn("value")["value"], drawn("value", seed=1)["value"])
 

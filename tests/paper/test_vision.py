@@ -4,6 +4,7 @@ from torch import nn
 
 from quatrain.cost.closed_form import mixer_multiply_adds
 from quatrain.nn.mixers import parse_mixer
+from quatrain.paper import base_network
 from quatrain.paper.published import configurations
 from quatrain.paper.vision import ATTENTION, DEFORMABLE, cost_rows, overhead
 
@@ -16,6 +17,17 @@ def test_computed_is_within_a_tenth_of_every_published_cost_but_for_the_odd_entr
     for row in cost_rows(task):
         odd = task == "segmentation" and row.config.split("+")[0] in ("1000", "1010")
         assert row.computed == pytest.approx(row.published, abs=0.3 if odd else 0.1), row
+
+
+@both_tasks
+def test_what_is_executed_is_our_own_base_network_and_what_is_added(task):
+    rows = cost_rows(task)
+    own = base_network.multiply_adds(task) / 1e9
+    for row in rows:
+        assert row.base_computed == own
+        assert row.executed == pytest.approx(own + row.overhead_executed)
+        assert row.overhead_executed == overhead(task, row.config).executed / 1e9
+    assert {row.executed for row in rows if row.config == "w/o"} == {own}
 
 
 @both_tasks

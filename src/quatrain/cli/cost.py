@@ -38,7 +38,8 @@ def paper(
     "computed" counts our modules in the paper's convention, "executed" what our methods really do.
     For translation both are the whole network without embeddings and the projection to the
     vocabulary. For detection and segmentation "computed" is the published cost without attention
-    plus what our modules add, and "overhead_executed" what they add as executed.
+    plus what our modules add; "base_computed" is our own network without attention, which is not
+    the paper's, and "executed" is it and "overhead_executed", what our methods add.
 
     Example: quatrain cost paper --task translation --json
     """
@@ -67,10 +68,12 @@ def _print_table(rows: "Sequence[CostRow | VisionCost]") -> None:
     from rich.table import Table
 
     table = Table(title="G multiply-adds of the whole network")
-    named = {f.name: f.type for f in dataclasses.fields(rows[0]) if f.name != "note"}
+    apart = ("note", "base_computed")
+    named = {f.name: f.type for f in dataclasses.fields(rows[0]) if f.name not in apart}
     for name, kind in named.items():
         justify = "right" if kind in (float, "float") else "left"
-        table.add_column(name.replace("_", " "), justify=justify)
+        whole = name == "config"
+        table.add_column(name.replace("_", " "), justify=justify, no_wrap=whole)
     noted: dict[str, int] = {}
     for row in rows:
         number = noted.setdefault(row.note, len(noted) + 1) if row.note else None
@@ -80,5 +83,8 @@ def _print_table(rows: "Sequence[CostRow | VisionCost]") -> None:
         table.add_row(*(f"{cell:.3f}" if isinstance(cell, float) else cell for cell in cells))
     console = Console()
     console.print(table)
+    own = {getattr(row, "base_computed", None) for row in rows} - {None}
+    for base in own:  # one network for all rows
+        console.print(f"base computed: {base:.3f}")
     for note, number in noted.items():
         console.print(f"({number}) {note}", markup=False, highlight=False)

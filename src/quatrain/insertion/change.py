@@ -1,63 +1,32 @@
-"""Insert mixers into a model, replace convolutions by them, and take it all back.
+"""Insert mixers into a model, replace modules by them, and take it all back.
 
-A place keeps its name: the module that was there becomes `original` of an `Inserted` at the same
-name, and weights saved from the model before still load into it.
+A place keeps its name: what was there becomes part of an `Inserted`, or is put aside by a
+`Replaced`, at the same name, and weights saved from the model before still load into it.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from quatrain.insertion.places import Example, Side, Width, find, widths
-from quatrain.nn.deformable_conv import DeformableConvSpec
-from quatrain.nn.mixers import Mixer
-from quatrain.nn.regular_conv import RegularConvSpec
+from quatrain.insertion.layouts import Layout
+from quatrain.insertion.places import find
+from quatrain.insertion.stand_in import fitted, stand_in, takes_over
+from quatrain.insertion.standing import Inserted, Replaced, Standing
+from quatrain.insertion.widths import Example, Side, Width, widths
+from quatrain.nn.initialization import draw_by_name
+from quatrain.nn.mixers import Mixer, parts_of
 from quatrain.nn.residual import GatedResidual
 from quatrain.specs import InputError, SpecError
 
 
-class Inserted(nn.Module):
-    """A module of the model, and a block before or after it.
-
-    Weights of the model from before, without the block, load into it: the block keeps its own.
-    """
-
-    def __init__(self, original: nn.Module, block: nn.Module, side: Side) -> None:
-        super().__init__()
-        self.original, self.block, self.side = original, block, side
-        self.register_load_state_dict_pre_hook(_adopt)
-
-    def forward(self, *inputs: Any, **named: Any) -> Any:
-        """Call both in turn."""
-        if self.side == "after":
-            return self.block(self.original(*inputs, **named))
-        return self.original(self.block(inputs[0]), *inputs[1:], **named)
-
-
-def _adopt(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    """Rename weights that were saved before the insertion, and fill in those of the block."""
-    plain = [
-        key
-        for key in state
-        if key.startswith(prefix) and not key.startswith((f"{prefix}original.", f"{prefix}block."))
-    ]
-    for key in plain:
-        state[f"{prefix}original.{key.removeprefix(prefix)}"] = state.pop(key)
-    own = module.state_dict(prefix=prefix)
-    if plain and not any(key.startswith(f"{prefix}block.") for key in state):
-        state |= {key: own[key] for key in own if key.startswith(f"{prefix}block.")}
-
-
 @dataclass(frozen=True)
 class Change:
-    """What was changed in a model: the modules that stand at each name, before and now."""
+    """What was changed in a model: what stands at each name now."""
 
     model: nn.Module
-    before: Mapping[str, nn.Module]
-    now: Mapping[str, nn.Module]
+    now: Mapping[str, Standing]
 
     def undo(self) -> None:
         """Put back what stood there: the same objects, under the same names.
@@ -69,8 +38,8 @@ class Change:
             if self.model.get_submodule(name) is not module:
                 expected = "the module that this change put there"
                 raise InputError(name, "another module", expected, "undo later changes first")
-        for name, module in self.before.items():
-            self.model.set_submodule(name, module)
+        for name, module in self.now.items():
+            self.model.set_submodule(name, module.restored())
 
 
 def insert(
@@ -80,6 +49,8 @@ def insert(
     after: str | None = None,
     before: str | None = None,
     example: Example,
+    layout: Layout | None = None,
+    seed: int | None = None,
 ) -> Change:
     """Add a mixer after, or before, every module whose name matches, as x + gamma * mixer(x).
 
@@ -87,73 +58,133 @@ def insert(
     read off one forward pass of `example`; in the paper's residual blocks, "after the second
     convolution, its normalization and ReLU" is `before="layer3.*.conv3"`.
 
+    Args:
+        model: any module; it is changed in place.
+        mixer: what to insert; each place gets its own.
+        after: a pattern (see `find`); the mixer reads what these modules give.
+        before: the same; the mixer reads the first argument of these modules.
+        example: what the model is called with.
+        layout: the axes of what passes there: "channels-first" is (B, C, T) or (N, C, H, W),
+            "channels-last" (B, T, C) or (N, H, W, C), "time-first" (T, B, C). None reads it off
+            the modules at the place and around it.
+        seed: of first weights, which depend on it and on the name of the place alone; None draws
+            one from torch's random state, whatever is inserted.
+
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, figure 2 (a).
 
     Raises:
-        InputError: if no module matches, or what passes there is neither a map nor a sequence.
+        InputError: if no module matches, what passes there is neither a map nor a sequence, or
+            its layout cannot be told.
         SpecError: if the mixer does not fit the width found.
     """
     if (after is None) == (before is None):
         raise InputError("after, before", (after, before), "one of them", "name one place")
     side: Side = "after" if after is not None else "before"
     places = find(model, after or before or "")
-    seen = widths(model, places, side, example)
+    _refuse_strides(mixer)
+    seen = widths(model, places, side, example, layout)
+    seed = _seed(seed)
 
-    def wrapped(name: str, module: nn.Module) -> nn.Module:
-        block = GatedResidual(mixer.build(seen[name].channels, ndim=seen[name].ndim))
-        return Inserted(module, _placed(block, module, model), side)
+    def wrapped(name: str, module: nn.Module) -> Inserted:
+        block = GatedResidual(_built(mixer, seen[name], name, module, seed))
+        return Inserted(module, _placed(block, module, model), side, seen[name].layout)
 
     return _exchange(model, places, wrapped)
 
 
-def replace(model: nn.Module, mixer: Mixer, *, at: str, example: Example | None = None) -> Change:
+def replace(
+    model: nn.Module,
+    mixer: Mixer,
+    *,
+    at: str,
+    example: Example | None = None,
+    layout: Layout | None = None,
+    seed: int | None = None,
+) -> Change:
     """Put a mixer in the place of every module whose name matches.
 
-    A convolution in the place of a `nn.Conv2d` takes over its kernel, stride, dilation, groups and
-    weight, so that with offsets of zero it computes the same. Anything else is of the width that
-    comes in there, read off one forward pass of `example`.
+    A convolution in the place of a `nn.Conv2d` or `nn.Conv1d` takes over its kernel, stride,
+    dilation and groups, and shares its weight and bias, so that with offsets of zero it computes
+    the same. Anything else is of the width that passes there, read off one forward pass of
+    `example`.
+
+    Args:
+        model: any module; it is changed in place.
+        mixer: what to put there; each place gets its own.
+        at: a pattern (see `find`).
+        example: what the model is called with; not needed where weights are taken over.
+        layout: the axes of what passes there, as for `insert`.
+        seed: of first weights, as for `insert`.
 
     Raises:
-        InputError: if no module matches, or an example is needed and missing.
+        InputError: if no module matches, a place changes the width of what passes, or an example
+            is needed and missing.
         SpecError: if a convolution cannot be taken over, or the mixer does not fit the width.
     """
     places = find(model, at)
-    takes_over = isinstance(mixer, RegularConvSpec | DeformableConvSpec)
-    rest = {
-        name: module
-        for name, module in places.items()
-        if not (takes_over and isinstance(module, nn.Conv2d))
-    }
+    rest = {name: each for name, each in places.items() if not takes_over(mixer, each)}
     if rest and example is None:
         raise InputError("example", None, "what the model is called with", "give an example")
-    seen = widths(model, rest, "before", example) if rest and example is not None else {}
+    seen = {}
+    if rest and example is not None:
+        _refuse_strides(mixer)
+        seen = widths(model, rest, "before", example, layout)
+        for name, given in widths(model, rest, "after", example, layout).items():
+            if given != seen[name]:
+                found = f"{seen[name].channels} channels in and {given.channels} out"
+                raise InputError(name, found, "a place that keeps its width", "choose another")
+    seed = _seed(seed)
 
-    def replaced(name: str, module: nn.Module) -> nn.Module:
+    def replaced(name: str, module: nn.Module) -> Replaced:
         if name in seen:
-            return _placed(_built(mixer, seen[name]), module, model)
-        return _placed(_taken_over(name, module, mixer), module, model)
+            block = _placed(_built(mixer, seen[name], name, module, seed), module, model)
+            return Replaced(module, block, seen[name].layout)
+        width, spec = fitted(name, module, mixer)
+        block = _placed(_built(spec, width, name, module, seed), module, model)
+        return stand_in(module, block, width.layout)
 
     return _exchange(model, places, replaced)
 
 
 def remove(model: nn.Module, at: str = "**") -> list[str]:
-    """Take out what was inserted where the name matches; the names of those places.
+    """Put back what stood where the name matches, before anything was inserted or replaced there.
+
+    The very same modules return; a convolution with what has been learnt in its place.
+
+    Returns:
+        The names of those places.
 
     Raises:
-        InputError: if nothing is inserted there.
+        InputError: if nothing was inserted or replaced there.
     """
-    found = {n: module for n, module in find(model, at).items() if isinstance(module, Inserted)}
+    found = _standing(find(model, at))
     if not found:
-        raise InputError("at", at, "a place with something inserted", "see find(model, at)")
-    for name, module in reversed(found.items()):  # inner places before those around them
-        model.set_submodule(name, module.original)
-    return list(found)
+        expected = "a place with something inserted or replaced"
+        raise InputError("at", at, expected, "see find(model, at)")
+    names = list(dict.fromkeys(_without_changes(name, found) for name in found))
+    while found:  # what was put aside may hold changes of its own
+        for name, module in reversed(found.items()):  # inner places before those around them
+            model.set_submodule(name, module.restored())
+        found = _standing(find(model, at))
+    return names
+
+
+def _standing(places: Mapping[str, nn.Module]) -> dict[str, Standing]:
+    return {name: module for name, module in places.items() if isinstance(module, Standing)}
+
+
+def _without_changes(name: str, standing: Mapping[str, Standing]) -> str:
+    """The name a place had before it, or what it lies in, became part of what stands there."""
+    for outer in reversed(list(standing)):
+        if f"{name}.".startswith(f"{outer}.original."):
+            name = outer + name.removeprefix(f"{outer}.original")
+    return name
 
 
 def _exchange(
     model: nn.Module,
     places: Mapping[str, nn.Module],
-    make: Callable[[str, nn.Module], nn.Module],
+    make: Callable[[str, nn.Module], Standing],
 ) -> Change:
     """Make all new modules before the first is put in place, so that an error changes nothing."""
     names: dict[nn.Module, list[str]] = {}
@@ -166,37 +197,32 @@ def _exchange(
     now = {name: make(name, module) for name, module in places.items()}
     for name, module in now.items():
         model.set_submodule(name, module)
-    return Change(model, dict(places), now)
+    return Change(model, now)
 
 
-def _built(mixer: Mixer, width: Width) -> nn.Module:
-    return mixer.build(width.channels, ndim=width.ndim)
+def _built(mixer: Mixer, width: Width, name: str, module: nn.Module, seed: int) -> nn.Module:
+    """A mixer with first weights of its own, made on the CPU so that they are the same anywhere.
 
-
-def _taken_over(name: str, module: nn.Module, mixer: Mixer) -> nn.Module:
-    if not isinstance(module, nn.Conv2d) or not isinstance(
-        mixer, RegularConvSpec | DeformableConvSpec
-    ):
-        raise InputError(name, type(module).__name__, "a Conv2d", "choose another place")
-    (kernel, tall), (stride, down), (dilation, apart) = (
-        module.kernel_size, module.stride, module.dilation,
-    )  # fmt: skip
-    spec = type(mixer).model_validate(
-        mixer.model_dump()
-        | {"kernel": kernel, "stride": stride, "dilation": dilation, "groups": module.groups}
-    )
-    square = kernel == tall and stride == down and dilation == apart
-    same = module.in_channels == module.out_channels and module.bias is None
-    centred = module.padding == (spec.padding, spec.padding) and module.padding_mode == "zeros"
-    if not (square and same and centred):
-        raise SpecError(
-            name, module, "a square, centred Conv2d without bias that keeps its channels",
-            "choose another place",
-        )  # fmt: skip
-    built = spec.build(module.in_channels, ndim=2)
-    with torch.no_grad():
-        built.weight.copy_(module.weight)
+    One that goes where others have gone before draws by another name than they did.
+    """
+    before = sum(isinstance(part, Standing) for part in module.modules())
+    on_meta = any(each.is_meta for each in module.parameters())
+    with torch.random.fork_rng(devices=[]), torch.device("meta" if on_meta else "cpu"):
+        built = mixer.build(width.channels, ndim=width.ndim)
+        draw_by_name(built, seed, within=f"{name}{'+' * before}.")
     return built
+
+
+def _seed(seed: int | None) -> int:
+    return int(torch.randint(2**62, (), device="cpu")) if seed is None else seed
+
+
+def _refuse_strides(mixer: Mixer) -> None:
+    convolution, _ = parts_of(mixer)
+    stride = getattr(convolution, "stride", 1)
+    if stride > 1:
+        expected = "1 but in the place of a convolution"
+        raise SpecError("stride", stride, expected, "keep every position")
 
 
 def _placed(block: nn.Module, module: nn.Module, model: nn.Module) -> nn.Module:

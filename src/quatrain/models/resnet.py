@@ -9,11 +9,12 @@ for bit; a deformable convolution takes the place of a 3 x 3 and of its weight.
 Shapes: n images, h w their size.
 """
 
+import hashlib
 import math
 import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 import torchvision
@@ -22,6 +23,7 @@ from pydantic import Field, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torchvision.models import WeightsEnum, get_model_weights
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.ops.misc import FrozenBatchNorm2d
 
@@ -59,10 +61,17 @@ class ResNetSpec(Spec):
     frozen_stages: int = Field(default=0, ge=0, le=5)
     """The stem (1) and stages up to this one do not learn."""
     weights: str | None = None
-    """The name of torchvision's weights, as "IMAGENET1K_V1", or a file of them; None for fresh."""
+    """The name of torchvision's weights, as "IMAGENET1K_V1", or the SHA-256 of a file of others."""
+    weights_file: str | None = None
+    """Where that file lies, or a copy of torchvision's; None to download those."""
+
+    outside_identity: ClassVar[frozenset[str]] = frozenset({"weights_file"})
 
     @model_validator(mode="after")
     def _fits_together(self) -> "ResNetSpec":
+        if self.weights is None and self.weights_file is not None:
+            expected = f"the SHA-256 of {self.weights_file}"
+            raise SpecError("weights", None, expected, "`sha256sum` prints it")
         for name in ("inserted_stages", "replaced_stages"):
             stages = getattr(self, name)
             if not set(stages) <= set(STAGES):
@@ -171,9 +180,10 @@ def _dilate(stage: nn.Module, dilation: int) -> None:
 
 def _mix(body: nn.Module, spec: ResNetSpec) -> None:
     convolution, attention = parts_of(spec.mixer)
+    seed = int(torch.randint(2**62, (), device="cpu"))  # whatever the mixer, the stream goes on
     if convolution is not None:
         for stage in spec.replaced_stages:
-            replace(body, convolution, at=f"layer{stage - 1}.*.conv2")
+            replace(body, convolution, at=f"layer{stage - 1}.*.conv2", seed=seed)
     if attention is None:
         return
     device = next(body.parameters()).device
@@ -181,24 +191,15 @@ def _mix(body: nn.Module, spec: ResNetSpec) -> None:
     for stage in spec.inserted_stages:
         layer = f"layer{stage - 1}.*"
         if isinstance(body.get_submodule("layer1.0"), BasicBlock):
-            insert(body, attention, after=f"{layer}.bn2", example=example)
+            insert(body, attention, after=f"{layer}.bn2", example=example, seed=seed)
         else:
-            insert(body, attention, before=f"{layer}.conv3", example=example)
+            insert(body, attention, before=f"{layer}.conv3", example=example, seed=seed)
 
 
 def _load(body: nn.Module, spec: ResNetSpec) -> None:
     """Read weights of the plain network into it; those of its classifier are left out."""
-    given = str(spec.weights)
-    known = {
-        each.name: each for each in torchvision.models.get_model_weights(f"resnet{spec.depth}")
-    }
-    if given in known:
-        state = known[given].get_state_dict(check_hash=True, weights_only=True)
-    elif Path(given).is_file():
-        state = _read(Path(given))
-    else:
-        expected = f"one of {', '.join(known)}, or a file"
-        raise DataError("weights", given, expected, "mend the name or the path")
+    state = _published(spec) if spec.weights_file is None else _read(Path(spec.weights_file), spec)
+    given = spec.weights_file or spec.weights
     wanted = {key: value for key, value in body.state_dict().items() if not key.startswith("fc.")}
     for key, value in wanted.items():
         if key.endswith("num_batches_tracked"):
@@ -210,12 +211,34 @@ def _load(body: nn.Module, spec: ResNetSpec) -> None:
     body.load_state_dict({key: state[key] for key in wanted if key in state}, strict=False)
 
 
-def _read(path: Path) -> Mapping[str, Tensor]:
-    """Tensors by name; nothing else is unpickled."""
+def _names(spec: ResNetSpec) -> dict[str, WeightsEnum]:
+    return {each.name: each for each in get_model_weights(f"resnet{spec.depth}")}
+
+
+def _published(spec: ResNetSpec) -> Mapping[str, Tensor]:
+    """Torchvision's weights, downloaded unless they are there already."""
+    named, name = _names(spec), str(spec.weights)
+    if name not in named:
+        expected = f"one of {', '.join(named)}, or the SHA-256 of weights_file"
+        raise DataError("weights", name, expected, "mend the name, or say where the file lies")
+    return named[name].get_state_dict(check_hash=True, weights_only=True)
+
+
+def _read(path: Path, spec: ResNetSpec) -> Mapping[str, Tensor]:
+    """Tensors by name, of a file with the right content; nothing else is unpickled."""
+    named, expected = _names(spec), str(spec.weights)
+    published = expected in named
+    if published:  # torchvision's files are called resnet50-0676ba61.pth, by their hash
+        expected = Path(named[expected].url).stem.rpartition("-")[2]
     try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != expected and not (published and found.startswith(expected)):
+            remedy = f"give another file, or weights={found}"
+            raise DataError("weights_file", str(path), f"a file of SHA-256 {expected}", remedy)
         if path.suffix == ".safetensors":
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
         remedy = f"save a state_dict there again ({type(error).__name__})"
-        raise DataError("weights", str(path), "tensors by name", remedy) from error
+        raise DataError("weights_file", str(path), "tensors by name", remedy) from error

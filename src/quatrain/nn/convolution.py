@@ -40,6 +40,8 @@ class ConvSpec(Spec):
     """Distance between neighbouring taps."""
     groups: int = Field(default=1, ge=1)
     """Groups of channels that are not mixed with each other."""
+    bias: bool = False
+    """Whether a learned number is added to each channel."""
 
     @field_validator("kernel")
     @classmethod

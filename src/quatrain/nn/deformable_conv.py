@@ -49,7 +49,7 @@ class DeformableConvSpec(ConvSpec):
 
 
 class DeformableConv(Convolution):
-    """A deformable convolution without bias that keeps the channels.
+    """A deformable convolution that keeps the channels.
 
     `offset` predicts displacements (y, x for each tap of each group) and, after them, modulations,
     by a convolution of the same taps. It begins at zero, so that all begins as the regular
@@ -72,17 +72,19 @@ class DeformableConv(Convolution):
         self.taps = spec.kernel**ndim
         kernel = [spec.kernel] * ndim
         self.weight = nn.Parameter(torch.empty(channels, channels // spec.groups, *kernel))
+        self.bias = nn.Parameter(torch.empty(channels)) if spec.bias else None
         numbers = spec.offset_groups * self.taps * (ndim + spec.modulated)
         layer = nn.Conv1d if ndim == 1 else nn.Conv2d
         self.offset = layer(channels, numbers, spec.kernel)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw weights of variance 1 / inputs; displace nothing."""
+        """Draw weights of variance 1 / inputs; displace and add nothing."""
         nn.init.kaiming_uniform_(self.weight, a=1)
         nn.init.zeros_(self.offset.weight)
-        if self.offset.bias is not None:
-            nn.init.zeros_(self.offset.bias)
+        for bias in (self.bias, self.offset.bias):
+            if bias is not None:
+                nn.init.zeros_(bias)
 
     def _convolve(
         self,
@@ -97,7 +99,7 @@ class DeformableConv(Convolution):
                 x, self.offset.weight, self.offset.bias, spec.stride, spec.padding, spec.dilation
             )
             offset, modulation = self._read(moved, axis=1)
-            return deform_conv2d(
+            y = deform_conv2d(
                 x,
                 offset,
                 self.weight,
@@ -107,9 +109,10 @@ class DeformableConv(Convolution):
                 modulation=modulation,
                 method=self.method,
             )
+            return y if self.bias is None else y + self.bias[:, None, None]
         near = surround(x, 2 * spec.padding, causal=causal)
         offset, modulation = self._displace(near, spec.stride)
-        return deform_conv1d(
+        y = deform_conv1d(
             x,
             offset,
             self.weight,
@@ -119,6 +122,7 @@ class DeformableConv(Convolution):
             modulation=modulation,
             causal=causal,
         )
+        return y if self.bias is None else y + self.bias
 
     def step(
         self, x: Float[Tensor, "b 1 c"], state: InputState | None
@@ -140,7 +144,7 @@ class DeformableConv(Convolution):
             modulation=modulation,
             causal=True,
         )
-        return y, seen
+        return y if self.bias is None else y + self.bias, seen
 
     def _displace(
         self, x: Float[Tensor, "b s c"], stride: int

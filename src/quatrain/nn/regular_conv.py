@@ -40,7 +40,7 @@ class RegularConvSpec(ConvSpec):
 
 
 class RegularConv(Convolution):
-    """A convolution without bias that keeps the channels.
+    """A convolution that keeps the channels.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 3.
     """
@@ -50,11 +50,14 @@ class RegularConv(Convolution):
         self.spec = spec
         width = channels // spec.groups
         self.weight = nn.Parameter(torch.empty(channels, width, *[spec.kernel] * ndim))
+        self.bias = nn.Parameter(torch.empty(channels)) if spec.bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw weights of variance 1 / inputs."""
+        """Draw weights of variance 1 / inputs; add nothing."""
         nn.init.kaiming_uniform_(self.weight, a=1)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
 
     def _convolve(
         self,
@@ -66,7 +69,7 @@ class RegularConv(Convolution):
         x, spec = without_padding(x, key_padding_mask), self.spec
         if self.ndim == 2:
             return conv2d(
-                x, self.weight, None, spec.stride, spec.padding, spec.dilation, spec.groups
+                x, self.weight, self.bias, spec.stride, spec.padding, spec.dilation, spec.groups
             )
         return self._along(surround(x, 2 * spec.padding, causal=causal), spec.stride)
 
@@ -81,5 +84,5 @@ class RegularConv(Convolution):
 
     def _along(self, x: Float[Tensor, "b s c"], stride: int) -> Float[Tensor, "b t c"]:
         spec = self.spec
-        y = conv1d(x.transpose(1, 2), self.weight, None, stride, 0, spec.dilation, spec.groups)
+        y = conv1d(x.transpose(1, 2), self.weight, self.bias, stride, 0, spec.dilation, spec.groups)
         return y.transpose(1, 2)

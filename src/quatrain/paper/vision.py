@@ -1,13 +1,13 @@
 """The cost of detection and segmentation: what attention adds to the network, from real modules.
 
 The base network of the paper's count cannot be recovered exactly, so `computed` is the published
-cost without attention plus what our modules add in the paper's convention. The modules are built
-and counted on the meta device, at the sizes of the paper's residual blocks.
+cost without attention plus what our modules add in the paper's convention; our own base network
+stands beside it, and `executed` is that and what our methods add. The modules are built and
+counted on the meta device, at the sizes of the paper's residual blocks.
 """
 
 import functools
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import nn
@@ -16,10 +16,9 @@ from quatrain.cost import count_multiply_adds
 from quatrain.nn.deformable_conv import DeformableConvSpec
 from quatrain.nn.mixers import Mixer, parse_mixer, parts_of
 from quatrain.nn.regular_conv import RegularConvSpec
-from quatrain.paper import counting
+from quatrain.paper import base_network, counting
+from quatrain.paper.base_network import VisionTask
 from quatrain.paper.published import Point, configurations
-
-VisionTask = Literal["detection", "segmentation"]
 
 
 @dataclass(frozen=True)
@@ -60,13 +59,16 @@ class Overhead:
 class VisionCost:
     """Giga multiply-adds of one configuration, the base network's published cost included.
 
-    `overhead_executed` is what our methods really do, above the base network.
+    `base_computed` is our own base network, which need not be the paper's; `executed` is that and
+    `overhead_executed`, which our methods really do above it.
     """
 
     table: str
     config: str
     published: float
     computed: float
+    base_computed: float
+    executed: float
     overhead_executed: float
     note: str
 
@@ -84,11 +86,14 @@ def cost_rows(task: VisionTask) -> list[VisionCost]:
 
 def _row(task: VisionTask, base: float, point: Point) -> VisionCost:
     added = overhead(task, point.config)
+    own = base_network.multiply_adds(task)
     return VisionCost(
         table=point.table,
         config=point.config,
         published=point.giga_multiply_adds,
         computed=base + added.computed / 1e9,
+        base_computed=own / 1e9,
+        executed=(own + added.executed) / 1e9,
         overhead_executed=added.executed / 1e9,
         note=point.note,
     )

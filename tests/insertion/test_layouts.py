@@ -1,0 +1,122 @@
+import pytest
+import torch
+from torch import nn
+
+from quatrain.insertion import find
+from quatrain.insertion.layouts import AXES, inferred, to_ours
+from quatrain.insertion.widths import widths
+from quatrain.specs import InputError
+
+
+class Moved(nn.Module):
+    def __init__(self, *axes):
+        super().__init__()
+        self.axes = axes
+
+    def forward(self, x):
+        return x.permute(self.axes)
+
+
+class Custom(nn.Module):
+    """Attention of torch's, tokens first, within a block that has the batch first."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2)
+        self.norm = nn.LayerNorm(8)
+
+    def forward(self, x):
+        turned = x.transpose(0, 1)
+        return self.norm(x + self.attention(turned, turned, turned)[0].transpose(0, 1))
+
+
+def transformer(batch_first):
+    layer = nn.TransformerEncoderLayer(8, 2, 12, batch_first=batch_first)
+    return nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+
+def swin():
+    mlp = nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 8))
+    body = nn.Sequential(Moved(0, 2, 3, 1), nn.Sequential(nn.LayerNorm(8), mlp))
+    return nn.Sequential(nn.Conv2d(3, 8, 1), body)
+
+
+def convnext():
+    parts = (nn.Conv2d(8, 8, 3, padding=1), Moved(0, 2, 3, 1), nn.LayerNorm(8), nn.Linear(8, 8))
+    return nn.Sequential(nn.Conv2d(3, 8, 1), nn.Sequential(*parts, nn.GELU(), Moved(0, 3, 1, 2)))
+
+
+def audio():
+    parts = (nn.Conv1d(3, 8, 3), nn.GroupNorm(2, 8), nn.ReLU())
+    return nn.Sequential(nn.Sequential(*parts), Moved(0, 2, 1), nn.Sequential(nn.Linear(8, 8)))
+
+
+def squeezed():
+    gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 8), nn.Sigmoid())
+    return nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(), gate)
+
+
+MAPS, WAVES, TOKENS = (2, 3, 5, 7), (2, 3, 9), (4, 5, 8)
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "place", "side", "layout", "channels"),
+    [
+        (swin, MAPS, "0", "after", "channels-first", 8),
+        (swin, MAPS, "1.1", "after", "channels-last", 8),
+        (swin, MAPS, "1.1.1.1", "after", "channels-last", 16),
+        (swin, MAPS, "1.1.1.2", "before", "channels-last", 16),
+        (convnext, MAPS, "1.0", "after", "channels-first", 8),
+        (convnext, MAPS, "1.3", "after", "channels-last", 8),
+        (squeezed, MAPS, "1", "after", "channels-first", 8),  # its Linear gives two axes
+        (audio, WAVES, "0", "after", "channels-first", 8),
+        (audio, WAVES, "0.0", "before", "channels-first", 3),
+        (audio, WAVES, "0.2", "after", "channels-first", 8),
+        (audio, WAVES, "2", "after", "channels-last", 8),
+        (lambda: transformer(True), TOKENS, "layers.0", "after", "channels-last", 8),
+        (lambda: transformer(True), TOKENS, "layers.1.linear1", "after", "channels-last", 12),
+        (lambda: transformer(True), TOKENS, "layers.1.self_attn", "before", "channels-last", 8),
+        (lambda: transformer(False), TOKENS, "layers.0", "before", "time-first", 8),
+        (lambda: transformer(False), TOKENS, "layers.1.linear1", "after", "time-first", 12),
+        (lambda: transformer(False), TOKENS, "layers.1.self_attn", "before", "time-first", 8),
+        (lambda: nn.Sequential(nn.GRU(8, 4)), TOKENS, "0", "before", "time-first", 8),
+        (lambda: nn.Sequential(nn.Linear(8, 4)), TOKENS, "0", "after", "channels-last", 4),
+    ],
+)
+def test_the_modules_at_a_place_or_nearest_to_it_say_how_it_is_laid_out(
+    model, shape, place, side, layout, channels
+):
+    made = model()
+    (found,) = widths(made, find(made, place), side, torch.randn(shape)).values()
+    assert (found.layout, found.channels) == (layout, channels)
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "place", "why"),
+    [
+        (convnext, MAPS, "1", "Conv2d and .*disagree"),
+        (convnext, MAPS, "1.4", "Conv2d and .*disagree"),
+        (lambda: nn.Sequential(nn.ReLU()), MAPS, "0", "no module near it"),
+        (lambda: nn.Sequential(nn.Conv2d(2, 8, 1)), (2, 5, 7), "0", "no module near it"),
+        (lambda: nn.Sequential(Custom()), TOKENS, "0", "batch_first=False"),
+        (lambda: nn.Sequential(Custom()), TOKENS, "0.norm", "batch_first=False"),
+        (lambda: nn.Sequential(Moved(1, 0, 2), nn.Linear(8, 8)), TOKENS, "1", "second axis"),
+    ],
+)
+def test_nothing_is_guessed_where_they_disagree_or_none_is_near(model, shape, place, why):
+    made = model()
+    with pytest.raises(InputError, match=f"layout of {place} is .*{why}"):
+        widths(made, find(made, place), "after", torch.randn(shape))
+
+
+@pytest.mark.parametrize(("axes", "layout"), [(n, each) for n in AXES for each in AXES[n]])
+def test_the_permutation_brings_the_letters_into_our_order(axes, layout):
+    letters = AXES[axes][layout].strip("()").split(", ")
+    ours = "B, T, C" if axes == 3 else "N, C, H, W"
+    assert ", ".join(letters[axis] for axis in to_ours(axes, layout)) == ours
+
+
+def test_the_kind_that_said_so_is_told():
+    model = swin()
+    given = {model[0]: {4}}
+    assert inferred(model, "0", MAPS, given, 2) == ("channels-first", "Conv2d")

@@ -1,0 +1,180 @@
+import copy
+import io
+
+import pytest
+import torch
+from torch import nn
+
+from quatrain.insertion import Inserted, Replaced, insert, remove, replace
+from quatrain.nn.deformable_conv import DeformableConvSpec
+from quatrain.nn.mixers import parse_mixer
+from quatrain.nn.residual import GatedResidual
+from quatrain.specs import InputError
+
+PLACES = [
+    {"after": "layers.*.linear2"},
+    {"after": "layers.*.linear1"},
+    {"after": "layers.1.norm1"},
+    {"before": "layers.0.self_attn"},
+    {"after": "layers.0"},
+    {"before": "layers.1"},
+]
+
+
+def encoder(nested=False):
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True)
+    return nn.TransformerEncoder(layer, 2, enable_nested_tensor=nested).eval()
+
+
+def tokens():
+    return torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("gradients", [False, True])  # without them torch runs a layer as one
+@pytest.mark.parametrize("place", PLACES)
+def test_the_encoder_of_torch_applies_the_mixer_in_both_of_its_paths(place, gradients):
+    model, x = encoder(), tokens()
+    with torch.set_grad_enabled(gradients):
+        plain = model(x)
+        change = insert(model, parse_mixer("1111"), **place, example=x)
+        torch.testing.assert_close(model(x), plain)
+        for each in change.now.values():
+            nn.init.ones_(each.block.gamma)
+        changed = model(x)
+        assert not torch.allclose(changed, plain)
+    torch.testing.assert_close(changed, model.train()(x))  # where nothing is run as one
+    change.undo()
+    with torch.no_grad():
+        torch.testing.assert_close(model.eval()(x), plain)
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+def test_the_encoder_of_torch_calls_what_replaces_its_part(gradients):
+    model, x = encoder(), tokens()
+    replace(model, parse_mixer("0110"), at="layers.0.norm1", example=x)
+    assert (model.layers[0].norm1.eps, model.layers[0].norm1.channels) == (1e-5, 16)
+    assert not hasattr(model.layers[0].norm1, "weight")
+    called = []
+    model.layers[0].norm1.block.register_forward_hook(lambda *_: called.append(1))
+    with torch.set_grad_enabled(gradients):
+        model(x)
+    assert called == [1]
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_ragged_batches_of_torch_are_refused_in_a_sentence():
+    model, x = encoder(nested=True), tokens()
+    insert(model, parse_mixer("1111"), after="layers.*.linear2", example=x)
+    padding = torch.arange(5).expand(2, 5) >= torch.tensor([[5], [3]])
+    with torch.no_grad(), pytest.raises(InputError, match="enable_nested_tensor=False"):
+        model(x, src_key_padding_mask=padding)
+    model(x)
+    model.use_nested_tensor = False
+    with torch.no_grad():
+        assert model(x, src_key_padding_mask=padding).shape == x.shape
+
+
+class Place(nn.Linear):
+    def __init__(self, block=False):
+        super().__init__(4, 4)
+        self.activation = torch.relu
+        self.child = nn.Identity()
+        if block:
+            self.block = nn.Linear(4, 4)
+
+    def features(self, x):
+        return self(x)
+
+
+def inserted(**settings):
+    torch.manual_seed(0)
+    mixer = parse_mixer("0010", heads=2).build(4, ndim=1)
+    return Inserted(Place(**settings), GatedResidual(mixer), "after", "channels-last")
+
+
+def test_settings_weights_and_parts_of_the_place_are_found_and_its_methods_are_not():
+    standing = inserted()
+    place = standing.original
+    assert standing.weight is place.weight
+    assert (standing.in_features, standing.child) == (4, place.child)
+    assert standing.activation is torch.relu
+    for missing in ("features", "nothing", "__len__"):
+        assert not hasattr(standing, missing)
+    with pytest.raises(AttributeError, match="'Inserted' object has no attribute 'features'"):
+        standing.features(torch.ones(2, 3, 4))
+    with pytest.raises(AttributeError, match="weight"):
+        Inserted.__new__(Inserted).weight  # noqa: B018 - before it is initialised
+
+
+def test_it_is_copied_and_saved_as_any_module():
+    standing, x = inserted(), torch.ones(2, 3, 4)
+    file = io.BytesIO()
+    torch.save(standing, file)
+    file.seek(0)
+    for other in (
+        copy.deepcopy(standing),
+        copy.copy(standing),
+        torch.load(file, weights_only=False),
+    ):
+        assert isinstance(other, Inserted)
+        torch.testing.assert_close(other(x), standing(x))
+    other = copy.deepcopy(standing)
+    assert other.weight is not standing.weight
+    assert list(other.state_dict()) == list(standing.state_dict())
+    assert [name for name in standing.state_dict() if name.endswith("l.weight")] == [
+        "original.weight"
+    ]
+
+
+def test_a_copy_of_a_replaced_convolution_shares_with_its_own_original():
+    model = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1))
+    replace(model, DeformableConvSpec(), at="0")
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other[0].block.weight.zero_()
+    assert isinstance(other[0], Replaced)
+    remove(other)
+    remove(model)
+    assert not other[0].weight.any()
+    assert model[0].weight.any()
+
+
+@pytest.mark.parametrize("block", [False, True])
+def test_weights_from_before_load_also_where_the_place_has_a_part_of_that_name(block):
+    torch.manual_seed(1)
+    plain = Place(block)
+    standing = inserted(block=block)
+    own = standing.block.mixer.value.weight.clone()
+    standing.load_state_dict(plain.state_dict())
+    for name, value in plain.state_dict().items():
+        assert torch.equal(standing.original.state_dict()[name], value)
+    assert torch.equal(standing.block.mixer.value.weight, own)
+
+
+def test_weights_from_before_a_replacement_load_and_those_from_after_too():
+    model = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8))
+    plain = {name: value + 1 for name, value in model.state_dict().items()}
+    replace(model, DeformableConvSpec(), at="0")
+    own = copy.deepcopy(model.state_dict())
+    model.load_state_dict(plain)
+    assert torch.equal(model[0].weight, plain["0.weight"])
+    assert torch.equal(model[0].bias, plain["0.bias"])
+    model.load_state_dict(own)
+    torch.testing.assert_close(model.state_dict(), own, rtol=0, atol=0)
+    del own["0.block.offset.bias"]
+    with pytest.raises(RuntimeError, match=r"Missing.*0\.block\.offset\.bias"):
+        model.load_state_dict(own)
+
+
+def test_what_was_put_aside_learns_nothing_and_comes_back_in_the_mode_of_now():
+    model = nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5))
+    place = model[0]
+    x = torch.randn(2, 5, 8)
+    replace(model, parse_mixer("0010"), at="*", example=x)
+    assert not any(p is place.weight for p in model.parameters())
+    model.eval()
+    remove(model)
+    assert model[0] is place
+    assert not place.training
+    assert not model[1].training
