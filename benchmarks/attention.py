@@ -27,17 +27,19 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from benchmarks.alternation import alternate, median_ratio
-from benchmarks.outcome import Outcome, Row, arguments, tell
+from benchmarks.command import one_of, run, sizes_of
+from benchmarks.outcome import Outcome, Row
 from quatrain.cost import peak_memory
 from quatrain.ops.attend import attend, plan
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
 from quatrain.ops.terms import Operands, content_asks, key_logits, position_asks, position_tables
-from quatrain.specs import ALL_TERM_SETS, Term
+from quatrain.specs import ALL_TERM_SETS, InputError, Term
 
 Way = Literal["ours", "dense", "sdpa"]
 MAPS = "50x84/25x42,50x84,64x64,96x96,100x168"
 CHANNELS, HEADS = 256, 8
+_ALL = [str(each) for each in ALL_TERM_SETS]
 MOST_PAIRS_AT_ONCE, MOST_PAIRS_TIMED = 25e6, 100e6
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -45,13 +47,22 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 def grid_of(name: str) -> Grid:
     """The grid that "50x84/25x42" names; keys lie on every so many rows and columns.
 
+    Raises:
+        InputError: if it names no maps, or the keys cannot lie so.
+
     Example:
         >>> grid_of("50x84/25x42").key_stride
         2
     """
-    queries, _, keys = name.partition("/")
-    sizes = [tuple(map(int, part.split("x"))) for part in (queries, keys or queries)]
-    return Grid(sizes[0], sizes[1], -(-sizes[0][0] // sizes[1][0]))
+    asking, over, answering = name.partition("/")
+    queries = sizes_of("maps", asking)
+    keys = sizes_of("maps", answering) if over else queries
+    stride = -(-queries[0] // keys[0])
+    reached = tuple(-(-size // stride) for size in queries)
+    if keys != reached:
+        found = f"{reached[0]}x{reached[1]}"
+        raise InputError("maps", name, f"keys of one stride, such as {found}", "mend the keys")
+    return Grid(queries, keys, stride)
 
 
 def prepare(
@@ -128,10 +139,14 @@ def measure(
     maps: str, terms: str, rounds: int, device: str = "cpu", dtype: str = "float32"
 ) -> Outcome:
     """A row for each map, term set and pass: ours as a multiple of dense and of SDPA."""
-    chosen = terms.split(",") if terms else [str(each) for each in ALL_TERM_SETS]
+    chosen = [str(Term.parse(each)) for each in terms.split(",")] if terms else _ALL
+    one_of("dtype", dtype, DTYPES)
+    names = maps.split(",")
+    for name in names:
+        grid_of(name)
     rows = [
         _row(name, each, training, rounds, device, dtype)
-        for name in maps.split(",")
+        for name in names
         for each in chosen
         for training in (False, True)
     ]
@@ -177,8 +192,4 @@ def _pairs(grid: Grid) -> int:
 
 
 if __name__ == "__main__":
-    given = arguments(__doc__, rounds=5, maps=MAPS, terms="", device="cpu", dtype="float32")
-    tell(
-        measure(given.maps, given.terms, given.rounds, given.device, given.dtype),
-        as_json=given.json,
-    )
+    run(__doc__, measure, rounds=5, maps=MAPS, terms="", device="cpu", dtype="float32")

@@ -18,7 +18,8 @@ from torch.nn.functional import pad, unfold
 from torchvision.ops import deform_conv2d as torchvision_deform_conv2d
 
 from benchmarks.alternation import alternate, median_ratio
-from benchmarks.outcome import Outcome, Row, arguments, tell
+from benchmarks.command import run
+from benchmarks.outcome import Outcome, Row
 from quatrain.cost import peak_memory
 from quatrain.ops.deform import deform_conv2d, plan
 from quatrain.ops.dynamic import dynamic_conv1d, dynamic_conv2d
@@ -145,5 +146,4 @@ def measure(rounds: int, device: str) -> Outcome:
 
 
 if __name__ == "__main__":
-    given = arguments(__doc__, rounds=9, device="cpu")
-    tell(measure(given.rounds, given.device), as_json=given.json)
+    run(__doc__, measure, rounds=9, device="cpu")

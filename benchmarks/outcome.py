@@ -5,11 +5,9 @@ print(outcome.text())                                  # for the terminal
 Outcome.from_json(outcome.to_json()).markdown()        # for docs/performance.md
 """
 
-import argparse
 import json
 import os
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import torch
 
@@ -74,26 +72,6 @@ class Outcome:
             list(self.rows[0]),
             *([_shown(value) for value in row.values()] for row in self.rows),
         ]
-
-
-def arguments(description: str | None, rounds: int, **more: Any) -> argparse.Namespace:
-    """Parse what every benchmark takes, and options of its own with these defaults."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--rounds", type=int, default=rounds)
-    parser.add_argument("--json", action="store_true")
-    for name, default in more.items():
-        parser.add_argument(f"--{name}", type=type(default), default=default)
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    return given
-
-
-def tell(outcome: Outcome, *, as_json: bool) -> None:
-    """Print it, as JSON or as a table."""
-    print(outcome.to_json() if as_json else outcome.text())
 
 
 def _shown(value: str | float) -> str:

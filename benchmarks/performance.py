@@ -8,15 +8,16 @@ With --check nothing is written: the ratios of a new outcome are held against th
 published, and the exit status is 1 if one is more than a quarter worse. Times are not compared.
 """
 
-import argparse
 import importlib
 import itertools
 import sys
 from pathlib import Path
 
+from benchmarks.command import Parser, refusing
 from benchmarks.outcome import Outcome, Row
 from benchmarks.plots import PLOTS
 from quatrain.results import write_atomically
+from quatrain.specs import InputError
 
 DOCS = Path(__file__).parents[1] / "docs"
 OUTCOMES = DOCS / "results" / "benchmarks"
@@ -95,11 +96,17 @@ def _case(row: Row) -> tuple[str, ...]:
     )
 
 
+def _read(path: Path) -> Outcome:
+    try:
+        return Outcome.from_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError) as error:
+        expected = f"what a benchmark prints with --json ({error})"
+        raise InputError("check", str(path), expected, "name another file") from error
+
+
 def main() -> None:
     """Write the page and its plots, or check a new outcome."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(__doc__)
     parser.add_argument("--check", type=Path, help="the JSON of a new outcome")
     given = parser.parse_args()
     outcomes = published()
@@ -108,7 +115,8 @@ def main() -> None:
             write_atomically(path, drawn)
         write_atomically(PAGE, page(outcomes))
         return
-    new = Outcome.from_json(given.check.read_text(encoding="utf-8"))
+    with refusing():
+        new = _read(given.check)
     found = worse(new, [each for each in outcomes if each.benchmark == new.benchmark])
     print("\n".join(found) or f"all ratios within {WORSE} times the published ones")
     sys.exit(1 if found else 0)

@@ -9,6 +9,7 @@ in a fresh process. Growth is from the second longest to the longest, twice as l
 4 is quadratic.
 """
 
+import functools
 import statistics
 from collections.abc import Callable
 
@@ -16,7 +17,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.alternation import alternate, median_ratio
-from benchmarks.outcome import Outcome, Row, arguments, tell
+from benchmarks.command import run
+from benchmarks.outcome import Outcome, Row
 from quatrain.cost import peak_memory
 from quatrain.ops.attend import attend, plan
 from quatrain.ops.positions import Grid
@@ -26,6 +28,7 @@ from quatrain.specs import ALL_TERM_SETS, Term
 
 LENGTHS = [4096, 8192, 16384]
 HEADS, WIDTH = 2, 32
+_ALL = [str(each) for each in ALL_TERM_SETS]
 
 
 def prepare(terms: str, length: int, causal: bool) -> Callable[[], object]:
@@ -55,7 +58,7 @@ def prepare(terms: str, length: int, causal: bool) -> Callable[[], object]:
 
 def measure(terms: str, lengths: list[int], rounds: int) -> Outcome:
     """A row for each term set and order."""
-    chosen = terms.split(",") if terms else [str(each) for each in ALL_TERM_SETS]
+    chosen = [str(Term.parse(each)) for each in terms.split(",")] if terms else _ALL
     rows = [_row(each, lengths, causal, rounds) for each in chosen for causal in (False, True)]
     return Outcome.here("sequences", rounds=rounds, rows=rows)
 
@@ -83,5 +86,4 @@ def _row(terms: str, lengths: list[int], causal: bool, rounds: int) -> Row:
 
 
 if __name__ == "__main__":
-    given = arguments(__doc__, rounds=1, terms="")
-    tell(measure(given.terms, LENGTHS, given.rounds), as_json=given.json)
+    run(__doc__, functools.partial(measure, lengths=LENGTHS), rounds=1, terms="")

@@ -14,7 +14,8 @@ from collections.abc import Callable
 import torch
 
 from benchmarks.alternation import alternate, median_ratio
-from benchmarks.outcome import Outcome, Row, arguments, tell
+from benchmarks.command import run
+from benchmarks.outcome import Outcome, Row
 from quatrain.nn.generalized_attention import AttentionSpec
 
 CHANNELS = 256
@@ -60,5 +61,4 @@ def measure(early: int, late: int, rounds: int) -> Outcome:
 
 
 if __name__ == "__main__":
-    given = arguments(__doc__, rounds=99, early=10, late=10_000)
-    tell(measure(given.early, given.late, given.rounds), as_json=given.json)
+    run(__doc__, measure, rounds=99, early=10, late=10_000)

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.alternation import alternate, median_ratio
-from benchmarks.outcome import Outcome, Row, arguments, tell
+from benchmarks.command import run
+from benchmarks.outcome import Outcome, Row
 from benchmarks.plain_transformer import (
     DROPOUT,
     FEED_FORWARD,
@@ -32,6 +33,7 @@ from benchmarks.plain_transformer import (
 from quatrain.models.decoding import DecodingSpec, decode
 from quatrain.models.translator import TranslatorSpec
 from quatrain.nn import parse_mixer
+from quatrain.specs import InputError
 from quatrain.tasks.translation.task import TranslationObjective
 
 LENGTH, BEAM = 16, 5
@@ -94,6 +96,8 @@ def decoding(tokens: int) -> tuple[str, dict[str, Callable[[], None]]]:
 
 def measure(tokens: int, rounds: int) -> Outcome:
     """Median tokens a second of each, and the speed of ours as a multiple."""
+    if tokens < LENGTH:
+        raise InputError("tokens", tokens, f"{LENGTH} or more", "a sentence has as many")
     torch.manual_seed(0)
     rows: list[Row] = []
     for part, calls in (training(tokens), decoding(tokens)):
@@ -112,5 +116,4 @@ def measure(tokens: int, rounds: int) -> Outcome:
 
 
 if __name__ == "__main__":
-    given = arguments(__doc__, rounds=15, tokens=4096)
-    tell(measure(given.tokens, given.rounds), as_json=given.json)
+    run(__doc__, measure, rounds=15, tokens=4096)

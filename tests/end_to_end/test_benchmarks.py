@@ -1,11 +1,25 @@
+import runpy
+import sys
+
 import pytest
 import torch
-from benchmarks import attention, mixers, performance, plots, sequences, steps, translator
+from benchmarks import (
+    attention,
+    command,
+    mixers,
+    networks,
+    performance,
+    plots,
+    sequences,
+    steps,
+    translator,
+)
 from benchmarks.outcome import Outcome
 from benchmarks.plain_transformer import PlainTransformer
 
 from quatrain.ops.attend import attend
 from quatrain.ops.support import Support
+from quatrain.paper.vision import overhead
 from quatrain.specs import Term
 
 
@@ -136,3 +150,83 @@ def test_the_unfold_formulation_is_the_same_convolution(sizes):
         forward, _ = mixers._dynamic(way, **case)
         outputs.append(forward())
     torch.testing.assert_close(*outputs)
+
+
+def test_the_networks_benchmark_holds_each_mixer_against_the_plain_network(monkeypatch):
+    monkeypatch.setattr(networks, "peak_memory", lambda _, asked, **__: 2 + len(asked["mixer"]))
+    networks._memory.cache_clear()
+    found = networks.measure("w/o,0010,0010+deformable", "32x64", rounds=1, device="cpu")
+    networks._memory.cache_clear()
+    plain, attended, both = found.rows
+    assert [row["network"] for row in found.rows] == [
+        "ResNet-50 w/o",
+        "ResNet-50 0010",
+        "ResNet-50 0010+deformable",
+    ]
+    assert plain["memory ratio"] == 1
+    assert attended["memory ratio"] == 6 / 5
+    assert plain["G paper"] == plain["G executed"]
+    assert both["G paper"] == attended["G paper"] > plain["G paper"]
+    assert both["G executed"] > attended["G executed"]
+    assert all(row["time ratio"] > 0 and row["ms"] > 0 for row in found.rows)
+
+
+@pytest.mark.parametrize("text", ["0110", "dynamic@31", "1111+deformable"])
+def test_the_networks_benchmark_counts_what_the_papers_tables_do(text):
+    size = "800x1344"  # 1333 as the detector pads it
+    plain, _ = networks.multiply_adds("w/o", size)
+    paper, executed = networks.multiply_adds(text, size)
+    expected = overhead("detection", text)
+    assert (paper - plain, executed - plain) == (expected.computed, expected.executed)
+
+
+def test_the_networks_benchmark_moves_the_taps_of_deformable_convolutions():
+    offset = networks.residual("w/o+deformable").body.layer4[0].conv2.block.offset
+    assert offset.weight.std().item() == pytest.approx((9 * 512) ** -0.5, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ("attention --maps 64x64,9y6", 'maps is "9y6"'),
+        ("attention --maps 8x8/3x4", "such as 3x3"),
+        ("attention --terms 0011,012", 'terms is "012"'),
+        ("attention --dtype float31", "bfloat16"),
+        ("attention --device cudda", 'device is "cudda"'),
+        ("mixers --rounds 0", '"0" is no whole number above 0'),
+        ("mixers --devise cpu", "unrecognized arguments: --devise"),
+        ("networks --mixers 0010,dynamo@3", 'terms is "dynamo"'),
+        ("networks --size 800", 'size is "800"'),
+        ("sequences --terms 0011,012", 'terms is "012"'),
+        ("steps --late never", '"never" is no whole number'),
+        ("translator --tokens 3", "tokens is 3, expected 16 or more"),
+        ("performance --check nothing.json", "No such file"),
+    ],
+)
+def test_a_mistyped_argument_is_told_in_a_sentence_before_anything_is_measured(
+    asked, found, monkeypatch, capsys
+):
+    module, *arguments = asked.split()
+    monkeypatch.setattr("benchmarks.alternation.alternate", lambda *_, **__: pytest.fail("timed"))
+    monkeypatch.setattr("quatrain.cost.peak_memory", lambda *_, **__: pytest.fail("measured"))
+    monkeypatch.setattr(sys, "argv", [f"benchmarks.{module}", *arguments])
+    with pytest.warns(RuntimeWarning, match="found in sys.modules"), pytest.raises(SystemExit) as e:
+        runpy.run_module(f"benchmarks.{module}", run_name="__main__")
+    assert e.value.code == 2
+    said = capsys.readouterr()
+    assert found in said.err
+    assert (said.out, said.err.count("\n")) == ("", 1)
+
+
+def test_what_is_asked_is_measured_and_told(monkeypatch, capsys):
+    def measure(rounds, terms, size):
+        return Outcome.here("mixers", rounds=rounds, rows=[{"terms": terms, "size": size}])
+
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    monkeypatch.setattr(sys, "argv", ["benchmarks.mixers", "--terms", "0110", "--json"])
+    command.run("What.", measure, rounds=3, terms="", size=8)
+    told = Outcome.from_json(capsys.readouterr().out)
+    assert (told.rounds, told.rows) == (3, [{"terms": "0110", "size": 8}])
+    monkeypatch.setattr(sys, "argv", ["benchmarks.mixers"])
+    command.run("What.", measure, rounds=3, terms="0001", size=8)
+    assert capsys.readouterr().out.splitlines()[1:] == ["terms  size", "0001   8"]
