@@ -36,5 +36,6 @@ def test_a_mixer_costs_more_than_none_and_a_regular_convolution_in_a_place_does_
 def test_the_network_keeps_no_hook():
     with torch.device("meta"):
         network = ResNetSpec(depth=18, mixer=parse_mixer("0010")).build()
+    before = [len(part._forward_pre_hooks) for part in network.modules()]
     network_cost(network, network, torch.empty(1, 3, 32, 32, device="meta"))
-    assert not any(part._forward_pre_hooks for part in network.modules())
+    assert [len(part._forward_pre_hooks) for part in network.modules()] == before
