@@ -75,6 +75,14 @@ def test_ragged_batches_of_torch_are_refused_in_a_sentence():
         assert model(x, src_key_padding_mask=padding).shape == x.shape
 
 
+def test_only_what_torch_might_not_call_has_a_hook():
+    model = nn.Sequential(encoder(), nn.Linear(16, 16))
+    for place in ("0.layers.*.linear2", "0.layers.1", "1"):
+        insert(model, parse_mixer("0010"), after=place, example=tokens())
+    hooked = [name for name, part in model.named_modules() if part._forward_pre_hooks]
+    assert hooked == ["0.layers.0.linear2", "0.layers.1.original.linear2"]
+
+
 class Place(nn.Linear):
     def __init__(self, block=False):
         super().__init__(4, 4)

@@ -197,6 +197,11 @@ def _exchange(
     now = {name: make(name, module) for name, module in places.items()}
     for name, module in now.items():
         model.set_submodule(name, module)
+    layers = [each for each in model.modules() if isinstance(each, nn.TransformerEncoderLayer)]
+    within = {part for layer in layers for part in layer.modules()}
+    for module in now.values():
+        if module in within:
+            module.be_called()
     return Change(model, now)
 
 

@@ -30,8 +30,6 @@ class _Standing(nn.Module):
         super().__init__()
         self.block, self.layout, self.training = block, layout, training
         self.register_load_state_dict_pre_hook(_adopt)
-        # with it, torch's own encoder layers call their parts instead of computing without them
-        self.register_forward_pre_hook(_be_called)
 
     def __getattr__(self, name: str) -> Any:
         """What the place has, but for methods, which would pass the block by."""
@@ -46,6 +44,13 @@ class _Standing(nn.Module):
     def _of_the_place(self, name: str) -> Any:
         return getattr(self.__dict__.get("_modules", {}).get(self.holds), name, _MISSING)
 
+    def be_called(self) -> None:
+        """Keep a layer of torch's from computing with the weights of this part uncalled.
+
+        In evaluation its encoder layers run as one operator, unless a part has a hook.
+        """
+        self.register_forward_pre_hook(_nothing)
+
     def _mixed(self, x: Tensor) -> Tensor:
         if x.is_nested:
             remedy = "build nn.TransformerEncoder with enable_nested_tensor=False"
@@ -55,7 +60,7 @@ class _Standing(nn.Module):
         return self.block(x.permute(ours)).permute(back)
 
 
-def _be_called(module: nn.Module, inputs: object) -> None:
+def _nothing(module: nn.Module, inputs: object) -> None:
     del module, inputs
 
 
