@@ -1,6 +1,7 @@
 """A worker that trains the counting task without torch."""
 
 import json
+import multiprocessing
 import os
 import signal
 import sys
@@ -53,6 +54,13 @@ def trouble(kind, step, folder):
         raise MemoryError
     if kind == "damaged":
         raise StoredFileError("checkpoint", "x", "a whole file", "delete it")
+    if kind == "child" and step == 2:
+        child = multiprocessing.get_context("fork").Process(target=print)
+        child.start()
+        child.join(timeout=20)
+        if child.exitcode is None:
+            child.kill()
+            raise RuntimeError("the child did not end")
     if kind == "killed once" and step == 2 and not marker.exists():
         marker.touch()
         os.kill(os.getpid(), signal.SIGKILL)

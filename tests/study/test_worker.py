@@ -39,6 +39,11 @@ def test_a_warm_worker_does_run_after_run_and_prints_only_events(talk, tmp_path)
     assert len(ResultStore(tmp_path / "out").all_records()) == 2
 
 
+def test_a_run_may_have_processes_of_its_own(talk):
+    events, _ = talk("[cell('a', trouble='child')]")
+    assert (events[-1].kind, events[-1].message) == ("done", "")
+
+
 def test_a_folder_that_cannot_be_written_is_a_failure_from_outside(talk, tmp_path):
     (tmp_path / "out").write_text("a file where the folder should be")
     events, _ = talk("[cell('a')]")

@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None, train: Train | None = None) -> int:
         commit=commit_of(given.study.resolve().parent),
         train=_training(given.threads, given.readers) if train is None else train,
     )
-    _serve(load_study(given.study), site, _orders(sys.stdin), events)
+    _serve(load_study(given.study), site, _orders(_private_stdin()), events)
     return 0
 
 
@@ -73,6 +73,18 @@ def _private_stdout() -> TextIO:
     """
     private = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
+    return private
+
+
+def _private_stdin() -> TextIO:
+    """Keep stdin for orders, and leave an empty one to everybody else.
+
+    A child process of a run closes its stdin first of all, and would wait for ever for the lock of
+    one that a thread reads from while the process is forked.
+    """
+    private = os.fdopen(os.dup(0))
+    with Path(os.devnull).open() as empty:
+        os.dup2(empty.fileno(), 0)
     return private
 
 
