@@ -27,7 +27,7 @@ from collections.abc import Iterable, Mapping
 from quatrain.models.decoding import DecodingSpec
 from quatrain.models.translator import TranslatorSpec
 from quatrain.nn.mixers import parse_mixer
-from quatrain.paper.published import configurations
+from quatrain.paper.published import gain
 from quatrain.study import Cell, Comparison, Study
 from quatrain.tasks.translation import ParallelTextSpec, TranslationSpec, VocabularySpec
 from quatrain.training import Polynomial, Recipe
@@ -78,13 +78,12 @@ def recipe(steps: int, warmup: int, monitor_every: int) -> Recipe:
 
 def differences(group: str, table: str, pairs: Iterable[tuple[str, str]]) -> list[Comparison]:
     """What the left of each pair gains over the right, and what it gained in the paper."""
-    bleu = {point.config: point.accuracy for point in configurations(table, "translation")}
     return [
         Comparison(
             left=left,
             right=right,
             group=group,
-            published=round(bleu[left] - bleu[right], 2) if {left, right} <= bleu.keys() else None,
+            published=gain(left, right, (table,), "translation"),
         )
         for left, right in pairs
     ]

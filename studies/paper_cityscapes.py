@@ -16,12 +16,10 @@ Expected, in mIoU of the validation part: `quatrain cost paper --task segmentati
 points; from 71.9 (w/o) to 77.8 (1111+deformable).
 """
 
-from collections.abc import Iterable
-
 from quatrain.models.resnet import ResNetSpec
 from quatrain.models.segmenter import SegmenterSpec
 from quatrain.nn.mixers import parse_mixer
-from quatrain.paper.published import configurations, pairs
+from quatrain.paper.published import configurations, gain, pairs
 from quatrain.study import Cell, Comparison, Study
 from quatrain.tasks.segmentation import CityscapesSpec, SegmentationSpec, TilesSpec
 
@@ -41,17 +39,6 @@ def segmentation(mixer: str) -> SegmentationSpec:
     return spec.model_copy(update={"recipe": recipe})
 
 
-def differences(group: str, table: str) -> Iterable[Comparison]:
-    """What the left of each pair of a table gains over the right, here and there."""
-    for pair in pairs(table, "segmentation"):
-        yield Comparison(
-            left=pair.left,
-            right=pair.right,
-            group=group,
-            published=round(pair.accuracy[0] - pair.accuracy[1], 2),
-        )
-
-
 study = Study(
     title="Attention terms on Cityscapes, as published",
     question="Which attention terms does a segmenter need, at the scale of the paper?",
@@ -63,7 +50,13 @@ study = Study(
     seeds=(0,),
     metric="miou",
     comparisons=[
-        *differences("table 2", "table-2"),
-        *differences("table 3", "table-3"),
+        Comparison(
+            left=pair.left,
+            right=pair.right,
+            group=group,
+            published=gain(pair.left, pair.right, (table,), "segmentation"),
+        )
+        for group, table in TABLES.items()
+        for pair in pairs(table, "segmentation")
     ],
 )

@@ -16,11 +16,9 @@ Expected, in mAP of val2017: `quatrain cost paper --task detection` names the po
 (w/o) to 41.0 (1111+deformable).
 """
 
-from collections.abc import Iterable
-
 from quatrain.models.detector import DetectorSpec
 from quatrain.nn.mixers import parse_mixer
-from quatrain.paper.published import configurations, pairs
+from quatrain.paper.published import configurations, gain, pairs
 from quatrain.study import Cell, Comparison, Study
 from quatrain.tasks.detection import COCO2017, DetectionSpec
 
@@ -45,17 +43,6 @@ def detection(mixer: str) -> DetectionSpec:
     )
 
 
-def differences(group: str, table: str) -> Iterable[Comparison]:
-    """What the left of each pair of a table gains over the right, here and there."""
-    for pair in pairs(table, "detection"):
-        yield Comparison(
-            left=pair.left,
-            right=pair.right,
-            group=group,
-            published=round(pair.accuracy[0] - pair.accuracy[1], 2),
-        )
-
-
 study = Study(
     title="Attention terms on COCO, as published",
     question="Which attention terms does a detector need, at the scale of the paper?",
@@ -67,7 +54,13 @@ study = Study(
     seeds=(0,),
     metric="ap",
     comparisons=[
-        *differences("table 2", "table-2"),
-        *differences("table 3", "table-3"),
+        Comparison(
+            left=pair.left,
+            right=pair.right,
+            group=group,
+            published=gain(pair.left, pair.right, (table,), "detection"),
+        )
+        for group, table in TABLES.items()
+        for pair in pairs(table, "detection")
     ],
 )

@@ -3,7 +3,7 @@ import torch
 from torch.testing import assert_close
 from torchvision.models.detection import fasterrcnn_resnet50_fpn
 
-from quatrain.models.detector import DetectorSpec, Targets
+from quatrain.models.detector import Dense, DetectorSpec, Targets
 from quatrain.models.resnet import ResNetSpec
 from quatrain.nn.mixers import parse_mixer
 from quatrain.specs import SpecError
@@ -155,4 +155,4 @@ def test_the_default_is_frozen_as_the_papers():
     assert not any("body.conv1" in name or "body.layer1" in name for name in learning)
     assert any("body.layer2" in name for name in learning)
     assert not any("bn" in name for name in learning)
-    detector.dense(torch.empty(1, 3, 64, 96, dtype=torch.uint8, device="meta"), proposals=5)
+    Dense(detector, 5)(torch.empty(1, 3, 64, 96, dtype=torch.uint8, device="meta"))

@@ -1,9 +1,16 @@
 import pytest
 
-from quatrain.paper.published import pairs, points
+from quatrain.paper.published import gain, pairs, points
 from quatrain.specs import ALL_TERM_SETS
 
 TASKS = ("detection", "segmentation", "translation")
+
+
+def test_a_gain_is_the_difference_of_two_published_accuracies():
+    assert gain("1111", "w/o", ("figure-3a",), "detection") == 2.4
+    assert gain("w/o", "1111", ("table-2", "figure-3b"), "segmentation") == -4.8
+    assert gain("dynamic@13", "0100", ("table-3",), "detection") == -1.1
+    assert gain("1111", "0100@7", ("table-2", "figure-3a"), "detection") is None
 
 
 @pytest.mark.parametrize("letter", "abcd")

@@ -87,9 +87,5 @@ def tiny():
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    """Bit for bit equality is promised at the same number of threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def always_one_thread(one_thread):
+    """Every test here."""

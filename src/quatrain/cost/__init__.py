@@ -1,6 +1,7 @@
 """What a module costs: multiply-adds, parameters, latency and peak memory, of any module."""
 
 from quatrain.cost.count import count_multiply_adds, count_parameters
+from quatrain.cost.gpu_hours import training_hours
 from quatrain.cost.latency import Latency, latency
 from quatrain.cost.memory import peak_memory
 from quatrain.cost.planned import PlannedCost, planned_cost
@@ -13,4 +14,5 @@ __all__ = [
     "latency",
     "peak_memory",
     "planned_cost",
+    "training_hours",
 ]

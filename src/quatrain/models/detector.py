@@ -133,16 +133,26 @@ class Detector(nn.Module):
         batch, _ = self.network.transform([image])
         return batch.tensors
 
-    def dense(self, images: UInt8[Tensor, "n 3 h w"], proposals: int) -> None:
-        """Compute all layers without choosing anything: the heads see `proposals` of nothing.
 
-        It is what can be counted on tensors of sizes alone.
-        """
-        network: Any = self.network
+class Dense(nn.Module):
+    """All layers of a detector and no choice: what can be counted on tensors of sizes alone.
+
+    Source: Ren et al. 2015, https://arxiv.org/abs/1506.01497, section 3.
+    Differs: the heads see `proposals` regions of nothing, however many would have been proposed.
+    """
+
+    def __init__(self, detector: Detector, proposals: int) -> None:
+        super().__init__()
+        self.detector, self.proposals = detector, proposals
+
+    def forward(self, images: UInt8[Tensor, "n 3 h w"]) -> None:
+        """Compute maps, anchors' scores and heads."""
+        network: Any = self.detector.network
         maps = network.backbone(normalized(images))
         network.rpn.head(list(maps.values()))
         heads = network.roi_heads
-        regions = maps["pool"].new_empty(proposals, self.spec.channels, _POOLED, _POOLED)
+        channels = self.detector.spec.channels
+        regions = maps["pool"].new_empty(self.proposals, channels, _POOLED, _POOLED)
         heads.box_predictor(heads.box_head(regions))
 
 

@@ -5,28 +5,22 @@ the detector pads to 800 x 1344; segmentation is ResNet-50 of output stride 8 an
 without its attention, of 768 x 768 pixels: maps of 96 x 96, as in the paper's count.
 
     multiply_adds("detection")
-
-Shapes: n images, h w their size.
 """
 
 import functools
 from typing import Literal
 
-import torch
-from jaxtyping import Float
-from torch import Tensor, nn
-from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
-from torchvision.models.detection.rpn import RPNHead
-from torchvision.ops import FeaturePyramidNetwork
-from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
-
 from quatrain.cost import count_multiply_adds
-from quatrain.models.resnet import ResNetSpec
+from quatrain.models.detector import Dense, DetectorSpec
+from quatrain.models.segmenter import SegmenterSpec
+from quatrain.tasks.scenes.on_meta import blank, on_meta
 
 VisionTask = Literal["detection", "segmentation"]
 
 SIZES: dict[VisionTask, tuple[int, int]] = {"detection": (800, 1344), "segmentation": (768, 768)}
 """Height and width of the image, in pixels."""
+_COCO, _CITYSCAPES = 80, 19
+"""Classes."""
 
 
 @functools.cache
@@ -37,47 +31,9 @@ def multiply_adds(task: VisionTask) -> int:
     Differs: the paper does not say what its count of the base network holds; ours is another
         number. The auxiliary head of segmentation, which only training has, is left out.
     """
-    with torch.device("meta"):
-        network = _Detector() if task == "detection" else _Segmenter()
-        return count_multiply_adds(network, torch.empty(1, 3, *SIZES[task]))
-
-
-class _Detector(nn.Module):
-    """Everything of a Faster R-CNN that multiplies: the heads see as many proposals as in tests."""
-
-    anchors, proposals, channels, pooled, hidden, classes = 3, 1000, 256, 7, 1024, 80
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.backbone = ResNetSpec().build()
-        widths = list(self.backbone.channels.values())
-        self.pyramid = FeaturePyramidNetwork(widths, self.channels, LastLevelMaxPool())
-        self.propose = RPNHead(self.channels, self.anchors)
-        self.head = TwoMLPHead(self.channels * self.pooled**2, self.hidden)
-        self.predict = FastRCNNPredictor(self.hidden, self.classes + 1)
-
-    def forward(self, images: Float[Tensor, "n 3 h w"]) -> None:
-        maps = self.pyramid(self.backbone(images))
-        self.propose(list(maps.values()))
-        regions = images.new_empty(self.proposals, self.channels, self.pooled, self.pooled)
-        self.predict(self.head(regions))
-
-
-class _Segmenter(nn.Module):
-    """The backbone and the convolutions after it, conv5 beside what they make of it."""
-
-    channels, classes = 512, 19
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.backbone = ResNetSpec(output_stride=8).build()
-        width = self.backbone.channels["conv5"]
-        self.reduce = nn.Conv2d(width, self.channels, 3, padding=1, bias=False)
-        self.refine = nn.Conv2d(self.channels, self.channels, 3, padding=1, bias=False)
-        self.join = nn.Conv2d(width + self.channels, self.channels, 3, padding=1, bias=False)
-        self.classify = nn.Conv2d(self.channels, self.classes, 1)
-
-    def forward(self, images: Float[Tensor, "n 3 h w"]) -> None:
-        conv5 = self.backbone(images)["conv5"]
-        beside = self.refine(self.reduce(conv5))
-        self.classify(self.join(torch.cat((conv5, beside), dim=1)))
+    if task == "segmentation":
+        network = on_meta(SegmenterSpec(), _CITYSCAPES)
+    else:
+        spec = DetectorSpec()
+        network = Dense(on_meta(spec, _COCO), spec.test_proposals)
+    return count_multiply_adds(network, blank(SIZES[task]))

@@ -7,6 +7,7 @@ convolution beside the attention, "w/o" a network without the attention module.
 
 import functools
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 
@@ -66,6 +67,17 @@ def configurations(table: str, task: str) -> tuple[Point, ...]:
         for config, accuracy, cost in sides:
             found.setdefault(config, Point(table, task, config, accuracy, cost, note=""))
     return tuple(found.values())
+
+
+def gain(left: str, right: str, tables: Sequence[str], task: str) -> float | None:
+    """What `left` gained over `right`; None where the tables do not have both.
+
+    Where two tables have a configuration, the last one counts.
+    """
+    found = {point.config: point for table in tables for point in configurations(table, task)}
+    if not {left, right} <= found.keys():
+        return None
+    return round(found[left].accuracy - found[right].accuracy, 2)
 
 
 @functools.cache

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 
 
 @pytest.fixture
@@ -17,9 +16,5 @@ def drawn():
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    """Small products lose more to threads than they gain."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def always_one_thread(one_thread):
+    """Every test here."""

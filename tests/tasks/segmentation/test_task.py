@@ -21,6 +21,7 @@ from quatrain.tasks.segmentation import task as module
 from quatrain.training import Polynomial, Recipe, train
 
 SCENES = DigitScenesSpec(size=48, train=6, valid=3, test=3)
+pytestmark = pytest.mark.usefixtures("one_thread")
 SHORT = Recipe(
     steps=4,
     warmup_steps=1,
@@ -30,15 +31,6 @@ SHORT = Recipe(
     report_every=1,
     schedule=Polynomial(),
 )
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Bit for bit equality is promised at the same number of threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def spec(mixer="w/o", width=8, **fields):

@@ -72,9 +72,5 @@ def finished(tmp_path_factory, text_folder, tiny_spec):
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    """Small products lose more to threads than they gain."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def always_one_thread(one_thread):
+    """Every test here."""

@@ -13,7 +13,7 @@ from quatrain.nn.mixers import Mixer
 from quatrain.tasks.detection.augment import DetectionAugmentation
 from quatrain.tasks.detection.data import DetectionData
 from quatrain.tasks.detection.task import DetectionSpec
-from quatrain.training import Polynomial, Recipe
+from quatrain.tasks.scenes.from_scratch import from_scratch
 
 
 def small_detection(
@@ -47,18 +47,6 @@ def small_detection(
             head_channels=256,
         ),
         augmentation=DetectionAugmentation(shorter=longer, longer=longer),
-        recipe=Recipe(
-            steps=steps,
-            learning_rate=1e-3,
-            betas=(0.9, 0.99),
-            epsilon=1e-8,
-            weight_decay=0.01,
-            warmup_steps=min(200, steps // 10),
-            schedule=Polynomial(power=0.9),
-            clip_norm=1.0,
-            report_every=20,
-            monitor_every=monitor_every,
-            checkpoint_every=100,
-        ),
+        recipe=from_scratch(steps, longest_warmup=200, monitor_every=monitor_every),
         batch=4,
     )

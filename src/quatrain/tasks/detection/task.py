@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Literal, cast
 
 import torch
-from jaxtyping import UInt8
 from pydantic import Field
 from torch import Tensor, nn
 
-from quatrain.cost import count_multiply_adds, count_parameters
+from quatrain.cost import count_multiply_adds, count_parameters, training_hours
 from quatrain.cost.network import network_cost
-from quatrain.models.detector import Detector, DetectorSpec
+from quatrain.models.detector import Dense, Detector, DetectorSpec
 from quatrain.results import write_atomically
 from quatrain.specs import Spec
 from quatrain.tasks.detection.augment import DetectionAugmentation, rescale
@@ -39,13 +38,13 @@ from quatrain.tasks.scenes import (
     own_shard,
     write_picture,
 )
-from quatrain.tasks.scenes.stamps import Stamps, file_stamps
+from quatrain.tasks.scenes.on_meta import blank, on_meta
+from quatrain.tasks.stamps import Stamps, file_stamps
 from quatrain.training import Evaluation, Recipe, Steps
 
 DETECTIONS = "detections.json"
 
 _PRICED_CLASSES = 80
-_MULTIPLY_ADDS_PER_SECOND = 50e12
 _DRAWN = 4
 """Images of the test part that a run draws."""
 
@@ -89,15 +88,14 @@ class DetectionSpec(Spec):
     def gpu_hours(self) -> float:
         """Hours of training on one GPU, by arithmetic, before anything was run.
 
-        Forward and backward count as three forward passes over an image of the paper's shape, 3 to
-        5, with the proposals that train the heads; the assumed speed is 50 tera multiply-adds a
-        second, a third of what an NVIDIA A100 does at its peak in bfloat16.
+        Images are of the paper's shape, 3 to 5, with the proposals that train the heads; see
+        `training_hours`.
         """
         size = self.augmentation.resized(300, 500)
-        dense = _Dense(_on_meta(self.model, _PRICED_CLASSES), self.model.regions_sampled)
+        dense = Dense(on_meta(self.model, _PRICED_CLASSES), self.model.regions_sampled)
         images = self.recipe.steps * self.recipe.accumulate * self.batch
-        forward = count_multiply_adds(dense, _blank(size))
-        return 3 * forward * images / _MULTIPLY_ADDS_PER_SECOND / 3600
+        forward = count_multiply_adds(dense, blank(size))
+        return training_hours(forward * images)
 
 
 @lru_cache(maxsize=2)
@@ -203,10 +201,10 @@ class DetectionTask:
         size = self.spec.augmentation.resized(first.height, first.width)
         classes, spec = len(self.corpus.categories), self.spec.model
         attended, plain = (
-            _Dense(_on_meta(spec, classes, **changed), spec.test_proposals)
+            Dense(on_meta(spec, classes, **changed), spec.test_proposals)
             for changed in ({}, {"mixer": None})
         )
-        found = network_cost(attended, plain, _blank(size))
+        found = network_cost(attended, plain, blank(size))
         return {
             "parameters": float(count_parameters(_detector(objective))),
             "multiply_adds": float(found.counted),
@@ -237,32 +235,9 @@ class DetectionTask:
                 yield write_picture(folder / f"attention-{sample.image_id}.png", seen)
 
 
-class _Dense(nn.Module):
-    """All layers of a detector at a fixed number of proposals."""
-
-    def __init__(self, detector: Detector, proposals: int) -> None:
-        super().__init__()
-        self.detector, self.proposals = detector, proposals
-
-    def forward(self, images: UInt8[Tensor, "n 3 h w"]) -> None:
-        self.detector.dense(images, self.proposals)
-
-
 def _detector(objective: nn.Module) -> Detector:
     return cast("DetectionObjective", objective).detector
 
 
 def _size(sample: DetectionSample) -> tuple[int, int]:
     return sample.image.shape[1], sample.image.shape[2]
-
-
-def _on_meta(spec: DetectorSpec, classes: int, **backbone: object) -> Detector:
-    """A detector of sizes alone, with changed fields of its backbone."""
-    changed = spec.backbone.model_copy(update={"weights": None, **backbone})
-    with torch.device("meta"):
-        return spec.model_copy(update={"backbone": changed}).build(classes)
-
-
-def _blank(size: tuple[int, int]) -> UInt8[Tensor, "1 3 h w"]:
-    """An image of sizes alone."""
-    return torch.empty(1, 3, *size, dtype=torch.uint8, device="meta")

@@ -10,10 +10,10 @@ beforehand.
 from quatrain.models.resnet import ResNetSpec
 from quatrain.models.segmenter import SegmenterSpec
 from quatrain.nn.mixers import Mixer
+from quatrain.tasks.scenes.from_scratch import from_scratch
 from quatrain.tasks.segmentation.augment import SegmentationAugmentation
 from quatrain.tasks.segmentation.data import SegmentationData
 from quatrain.tasks.segmentation.task import SegmentationSpec
-from quatrain.training import Polynomial, Recipe
 
 
 def small_segmentation(
@@ -43,18 +43,6 @@ def small_segmentation(
             norm="batch",
         ),
         augmentation=SegmentationAugmentation(smallest=0.8, largest=1.6, crop=crop),
-        recipe=Recipe(
-            steps=steps,
-            learning_rate=1e-3,
-            betas=(0.9, 0.99),
-            epsilon=1e-8,
-            weight_decay=0.01,
-            warmup_steps=min(100, steps // 10),
-            schedule=Polynomial(power=0.9),
-            clip_norm=1.0,
-            report_every=20,
-            monitor_every=monitor_every,
-            checkpoint_every=100,
-        ),
+        recipe=from_scratch(steps, longest_warmup=100, monitor_every=monitor_every),
         scale=scale,
     )

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torchvision.transforms.v2 import functional
 
-from quatrain.cost import count_multiply_adds, count_parameters
+from quatrain.cost import count_multiply_adds, count_parameters, training_hours
 from quatrain.cost.network import network_cost
 from quatrain.models.segmenter import Segmenter, SegmenterSpec, resized
 from quatrain.specs import Spec
@@ -32,7 +32,7 @@ from quatrain.tasks.scenes import (
     own_shard,
     write_picture,
 )
-from quatrain.tasks.scenes.stamps import Stamps, file_stamps
+from quatrain.tasks.scenes.on_meta import blank, on_meta
 from quatrain.tasks.segmentation.augment import SegmentationAugmentation
 from quatrain.tasks.segmentation.corpus import (
     IGNORE,
@@ -44,10 +44,10 @@ from quatrain.tasks.segmentation.data import SegmentationData, read_segmentation
 from quatrain.tasks.segmentation.metric import ConfusionMatrix, SegmentationScores
 from quatrain.tasks.segmentation.pictures import object_pixel, segmentation_picture
 from quatrain.tasks.segmentation.testing import Testing, WholeImageSpec
+from quatrain.tasks.stamps import Stamps, file_stamps
 from quatrain.training import Evaluation, Loss, Polynomial, Recipe
 
 _PRICED_CLASSES = 19
-_MULTIPLY_ADDS_PER_SECOND = 50e12
 _DRAWN = 4
 """Images of the test part that a run draws."""
 
@@ -95,15 +95,13 @@ class SegmentationSpec(Spec):
     def gpu_hours(self) -> float:
         """Hours of training on one GPU, by arithmetic, before anything was run.
 
-        Forward and backward count as three forward passes over a crop, without the auxiliary head;
-        the assumed speed is 50 tera multiply-adds a second, a third of what an NVIDIA A100 does at
-        its peak in bfloat16.
+        Images are crops, and the auxiliary head is left out; see `training_hours`.
         """
-        segmenter = _on_meta(self.model, _PRICED_CLASSES)
+        segmenter = on_meta(self.model, _PRICED_CLASSES)
         side = self.augmentation.crop
-        forward = count_multiply_adds(segmenter, _blank((side, side)))
+        forward = count_multiply_adds(segmenter, blank((side, side)))
         images = self.recipe.steps * self.recipe.accumulate * self.batch
-        return 3 * forward * images / _MULTIPLY_ADDS_PER_SECOND / 3600
+        return training_hours(forward * images)
 
 
 @lru_cache(maxsize=2)
@@ -226,9 +224,9 @@ class SegmentationTask:
     def cost(self, objective: nn.Module) -> dict[str, float]:
         """Parameters, and multiply-adds of what is shown at once of the first test image."""
         classes, spec = len(self.corpus.classes), self.spec.model
-        segmenter, plain = _on_meta(spec, classes), _on_meta(spec, classes, mixer=None)
+        segmenter, plain = on_meta(spec, classes), on_meta(spec, classes, mixer=None)
         shown = self.spec.testing.seen(self._scaled(self.corpus.test[0].image))
-        found = network_cost(segmenter, plain, _blank(shown))
+        found = network_cost(segmenter, plain, blank(shown))
         return {
             "parameters": float(count_parameters(_segmenter(objective))),
             "multiply_adds": float(found.counted),
@@ -273,15 +271,3 @@ class SegmentationTask:
 
 def _segmenter(objective: nn.Module) -> Segmenter:
     return cast("SegmentationObjective", objective).segmenter
-
-
-def _on_meta(spec: SegmenterSpec, classes: int, **backbone: object) -> Segmenter:
-    """A segmenter of sizes alone, with changed fields of its backbone."""
-    changed = spec.backbone.model_copy(update={"weights": None, **backbone})
-    with torch.device("meta"):
-        return spec.model_copy(update={"backbone": changed}).build(classes)
-
-
-def _blank(size: tuple[int, int]) -> UInt8[Tensor, "1 3 h w"]:
-    """An image of sizes alone."""
-    return torch.empty(1, 3, *size, dtype=torch.uint8, device="meta")

@@ -16,7 +16,7 @@ from jaxtyping import Int
 from pydantic import Field
 from torch import Tensor, nn
 
-from quatrain.cost import count_multiply_adds, count_parameters
+from quatrain.cost import count_multiply_adds, count_parameters, training_hours
 from quatrain.cost.closed_form import layer_multiply_adds
 from quatrain.models.decoding import DecodingSpec, decode
 from quatrain.models.translator import Translator, TranslatorSpec
@@ -24,6 +24,7 @@ from quatrain.nn.transformer import DecoderLayer, EncoderLayer
 from quatrain.ops import counts
 from quatrain.ops.linear_cross_entropy import linear_cross_entropy
 from quatrain.specs import Spec
+from quatrain.tasks.stamps import Stamps, file_stamps
 from quatrain.tasks.translation.batches import pad, token_batches
 from quatrain.tasks.translation.corpus import Corpus
 from quatrain.tasks.translation.encoded import Encoded
@@ -44,7 +45,6 @@ HYPOTHESES = "hypotheses.txt"
 VOCABULARY = "vocabulary.json"
 
 _PRICED_LENGTH = 50
-_MULTIPLY_ADDS_PER_SECOND = 50e12
 
 TranslationData = Annotated[NumeralsSpec | ParallelTextSpec, Field(discriminator="kind")]
 
@@ -71,7 +71,7 @@ class TranslationSpec(Spec):
             StoredFileError: if the vocabulary of an earlier sitting is damaged.
         """
         # Frozen specs are hashable, which the checker does not see.
-        corpus, vocabulary = _read(self.data, self.vocabulary, data, _stamps(data))  # pyright: ignore[reportArgumentType]
+        corpus, vocabulary = _read(self.data, self.vocabulary, data, file_stamps(data))  # pyright: ignore[reportArgumentType]
         stored = folder / VOCABULARY
         if (folder / checkpoint.NAME).exists():
             vocabulary = Vocabulary.load(stored)
@@ -82,15 +82,13 @@ class TranslationSpec(Spec):
     def gpu_hours(self) -> float:
         """Hours of training on one GPU, by arithmetic, before anything was run.
 
-        Forward and backward count as three forward passes over pairs of the paper's 50 tokens a
-        side; the assumed speed is 50 tera multiply-adds a second, a third of what an NVIDIA A100
-        does at its peak in bfloat16.
+        Pairs are of the paper's 50 tokens a side; see `training_hours`.
         """
         with torch.device("meta"):
             translator = self.model.build(self.vocabulary.size)
         forward = _multiply_adds(translator, source=_PRICED_LENGTH, target=_PRICED_LENGTH)
         pairs = self.recipe.steps * self.recipe.accumulate * self.batch_tokens / _PRICED_LENGTH
-        return 3 * forward * pairs / _MULTIPLY_ADDS_PER_SECOND / 3600
+        return training_hours(forward * pairs)
 
 
 @lru_cache(maxsize=2)
@@ -98,22 +96,11 @@ def _read(
     data: TranslationData,
     vocabulary: VocabularySpec,
     folder: Path | None,
-    stamps: tuple[tuple[str, int, int], ...],  # noqa: ARG001 - part of the cache's key
+    stamps: Stamps,  # noqa: ARG001 - part of the cache's key
 ) -> tuple[Corpus, Vocabulary]:
     """Runs of one study share their data, and a worker does many of them."""
     corpus = data.read(folder)
     return corpus, train_vocabulary(corpus.train, vocabulary)
-
-
-def _stamps(folder: Path | None) -> tuple[tuple[str, int, int], ...]:
-    """Name, time and size of each file, so that a file that changed is read again."""
-    if folder is None or not folder.is_dir():
-        return ()
-    try:
-        files = [(path.name, path.stat()) for path in folder.iterdir() if path.is_file()]
-    except OSError:  # reading the data will tell
-        return ()
-    return tuple(sorted((name, stat.st_mtime_ns, stat.st_size) for name, stat in files))
 
 
 class TranslationObjective(nn.Module):

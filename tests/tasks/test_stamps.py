@@ -1,7 +1,7 @@
 import os
 from pathlib import Path
 
-from quatrain.tasks.scenes.stamps import file_stamps
+from quatrain.tasks.stamps import file_stamps
 
 
 def test_a_file_that_changes_at_any_depth_changes_the_answer(tmp_path):

@@ -1,0 +1,17 @@
+"""What a training costs on a GPU, by arithmetic, before anything was run."""
+
+_PASSES = 3
+_PER_SECOND = 50e12
+
+
+def training_hours(forward: float) -> float:
+    """Hours on one GPU for a training whose forward passes make `forward` multiply-adds in all.
+
+    Forward and backward count as three forward passes; the assumed speed is 50 tera multiply-adds
+    a second, a third of what an NVIDIA A100 does at its peak in bfloat16.
+
+    Example:
+        >>> round(training_hours(60e15), 6)
+        1.0
+    """
+    return _PASSES * forward / _PER_SECOND / 3600
