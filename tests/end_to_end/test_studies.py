@@ -63,7 +63,7 @@ def test_the_paper_detector_takes_two_steps(shared_data, tmp_path):
     study = load_study(STUDIES / "paper_coco.py")
     spec = next(cell.spec for cell in study.cells if cell.name == "0010+deformable")
     metrics = two_steps(
-        spec,
+        spec.model_copy(update={"model": spec.model.model_copy(update={"test_proposals": 50})}),
         shared_data / "mini" / "detection",
         tmp_path,
         data=CocoSpec(test="val"),
@@ -82,8 +82,8 @@ def test_the_paper_segmenter_takes_two_steps(shared_data, tmp_path):
         shared_data / "mini" / "segmentation",
         tmp_path,
         data=FoldersSpec(test="val"),
-        augmentation=SegmentationAugmentation(crop=193),
-        scale=0.5,
+        augmentation=SegmentationAugmentation(crop=97),
+        scale=0.25,
     )
     assert 0 <= metrics["miou"] <= 100
 
