@@ -20,6 +20,7 @@ import functools
 import math
 import statistics
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import torch
@@ -163,8 +164,13 @@ def _row(name: str, terms: str, training: bool, rounds: int, device: str, dtype:
         {way: prepare(way, terms, **asked) for way in ways}, rounds=rounds, warmup=1
     )
     ours, few = seconds["ours"], _pairs(grid) > MOST_PAIRS_AT_ONCE
-    memory = _memory("ours", terms=terms, **asked)
-    dense_memory = _memory("dense", terms=terms, heads=1 if few else HEADS, **asked)
+    children = [
+        functools.partial(_memory, "ours", terms=terms, **asked),
+        functools.partial(_memory, "dense", terms=terms, heads=1 if few else HEADS, **asked),
+        functools.partial(_memory, "sdpa", terms="1000", **asked),
+    ]
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        memory, dense_memory, floor = pool.map(lambda child: child(), children)
     return {
         "map": name,
         "terms": terms,
@@ -173,7 +179,7 @@ def _row(name: str, terms: str, training: bool, rounds: int, device: str, dtype:
         "time / dense": median_ratio(ours, seconds["dense"]) if timed else "-",
         "time / SDPA": median_ratio(ours, seconds["sdpa"]),
         "memory / dense": memory / dense_memory,
-        "memory / SDPA": memory / _memory("sdpa", terms="1000", **asked),
+        "memory / SDPA": memory / floor,
         "ms": 1e3 * statistics.median(ours),
         "MiB": memory / 2**20,
     }

@@ -10,6 +10,10 @@ of 1 is noise. Memory is the peak above weights and image in a fresh process.
 
 Multiply-adds are of the backbone, in units of 10^9 (G): in the paper's convention, and as executed
 by the methods that `plan` chooses.
+
+"training" is one optimizer step of the small detector or segmenter, on a ResNet-18 of full width,
+held against the same network written from torchvision's parts; "waits" is the share of such a
+training that waits for its images, which it makes itself, or which one reader makes meanwhile.
 """
 
 import functools
@@ -25,6 +29,7 @@ from torch import Tensor, nn
 from benchmarks.alternation import alternate, median_ratio
 from benchmarks.command import run, sizes_of
 from benchmarks.outcome import Outcome, Row
+from benchmarks.vision_steps import PLAIN, step, waiting
 from quatrain.cost import count_multiply_adds, peak_memory
 from quatrain.insertion import Inserted
 from quatrain.models.resnet import ResNetSpec
@@ -46,8 +51,8 @@ Asked = dict[str, str]
 class Case:
     """A network, a pass of it, and the plain network that it is held against.
 
-    `prepare(**ours)` and `prepare(**plain)` give the calls to be measured; `paper` and `executed`
-    are multiply-adds of ours.
+    `prepare(**ours)` and `prepare(**plain)` give the calls to be measured; of a forward pass
+    `paper` and `executed` are its multiply-adds.
     """
 
     network: str
@@ -56,8 +61,8 @@ class Case:
     prepare: Callable[..., Callable[[], object]]
     ours: Asked
     plain: Asked
-    paper: int
-    executed: int
+    paper: int | None = None
+    executed: int | None = None
 
 
 def residual(text: str) -> nn.Module:
@@ -119,9 +124,25 @@ def forward_cases(mixers: str, size: str, device: str) -> list[Case]:
     return cases
 
 
+def training_cases(mixers: str, device: str) -> list[Case]:
+    """A training step of both small networks with each mixer."""
+    return [
+        Case(
+            f"{network} {mixer}",
+            "training",
+            PLAIN,
+            step,
+            {"network": network, "mixer": mixer, "device": device},
+            {"network": network, "mixer": PLAIN, "device": device},
+        )
+        for network in ("detector", "segmenter")
+        for mixer in mixers.split(",")
+    ]
+
+
 def measure(mixers: str, size: str, rounds: int, device: str) -> Outcome:
     """A row for each case; all of them are made before the first is measured."""
-    cases = forward_cases(mixers, size, device)
+    cases = forward_cases(mixers, size, device) + training_cases(mixers, device)
     rows = [_row(case, rounds) for case in cases]
     return Outcome.here("networks", rounds=rounds, rows=rows, device=device)
 
@@ -135,13 +156,26 @@ def _row(case: Case, rounds: int) -> Row:
         "network": case.network,
         "pass": case.part,
         "against": case.against,
-        "G paper": case.paper / 1e9,
-        "G executed": case.executed / 1e9,
+        "G paper": "-" if case.paper is None else case.paper / 1e9,
+        "G executed": "-" if case.executed is None else case.executed / 1e9,
         "time ratio": median_ratio(seconds["ours"], seconds["plain"]),
         "memory ratio": memory / _memory(case.prepare.__name__, **case.plain),
         "ms": 1e3 * statistics.median(seconds["ours"]),
         "MiB": memory / 2**20,
+        **{f"waits, {readers} readers": _waiting(case, readers) for readers in (0, 1)},
     }
+
+
+def _waiting(case: Case, readers: int) -> str | float:
+    """A training's share of waiting; what stands in the network changes nothing of its images."""
+    if case.prepare is not step:
+        return "-"
+    return _share(case.ours["network"], readers, case.ours["device"])
+
+
+@functools.cache
+def _share(network: str, readers: int, device: str) -> float:
+    return waiting(network, readers, device)
 
 
 @functools.cache

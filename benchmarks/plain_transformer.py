@@ -9,7 +9,7 @@ Shapes: b sentences, s source tokens, t target tokens, c width, v vocabulary.
 import math
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
@@ -30,20 +30,29 @@ class PlainState:
     memory: list[KeysAndValues]
     attended: Bool[Tensor, "b 1 1 s"]
     position: int
+    beam: int = 1
 
-    def select(self, rows: Int[Tensor, " n"]) -> "PlainState":
-        """The state of the chosen batch rows, in that order."""
+    def spread(self, beam: int) -> "PlainState":
+        """The state with so many copies of each row."""
+        copied = torch.arange(len(self.attended)).repeat_interleave(beam)
+        return replace(self._select(copied), beam=beam)
+
+    def keep(self, sources: Int[Tensor, " n"]) -> "PlainState":
+        """The state of the chosen sources, in that order, with all of their rows."""
+        return self._select((sources[:, None] * self.beam + torch.arange(self.beam)).flatten())
+
+    def _select(self, rows: Int[Tensor, " n"]) -> "PlainState":
         memory = [
             (key.index_select(0, rows), value.index_select(0, rows)) for key, value in self.memory
         ]
-        return PlainState(self.reorder(rows).past, memory, self.attended[rows], self.position)
+        return replace(self.reorder(rows), memory=memory, attended=self.attended[rows])
 
     def reorder(self, rows: Int[Tensor, " b"]) -> "PlainState":
         """The state where each row goes on from another row of the same source."""
         past = [
             (key.index_select(0, rows), value.index_select(0, rows)) for key, value in self.past
         ]
-        return PlainState(past, self.memory, self.attended, self.position)
+        return replace(self, past=past)
 
 
 class PlainTransformer(nn.Module):
@@ -111,7 +120,7 @@ class PlainTransformer(nn.Module):
             x = x + _attend(layer.multihead_attn, layer.norm2(x), *memory, state.attended)
             x = x + layer.linear2(layer.linear1(layer.norm3(x)).relu())
         logits = self.body.decoder.norm(x)[:, 0] @ self.embedding.weight.T
-        return logits, PlainState(past, state.memory, state.attended, state.position + 1)
+        return logits, replace(state, past=past, position=state.position + 1)
 
     def _layers(self) -> Iterable[nn.TransformerDecoderLayer]:
         return cast("Iterable[nn.TransformerDecoderLayer]", self.body.decoder.layers)

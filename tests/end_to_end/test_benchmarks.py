@@ -1,5 +1,6 @@
 import runpy
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from benchmarks import (
     sequences,
     steps,
     translator,
+    vision_steps,
 )
 from benchmarks.outcome import Outcome
 from benchmarks.plain_transformer import PlainTransformer
@@ -154,21 +156,57 @@ def test_the_unfold_formulation_is_the_same_convolution(sizes):
 
 def test_the_networks_benchmark_holds_each_mixer_against_the_plain_network(monkeypatch):
     monkeypatch.setattr(networks, "peak_memory", lambda _, asked, **__: 2 + len(asked["mixer"]))
+    monkeypatch.setattr(networks, "step", lambda **_: lambda: None)
+    monkeypatch.setattr(networks, "waiting", lambda *_: 0.5)
     networks._memory.cache_clear()
     found = networks.measure("w/o,0010,0010+deformable", "32x64", rounds=1, device="cpu")
     networks._memory.cache_clear()
-    plain, attended, both = found.rows
+    plain, attended, both, *steps = found.rows
+    mixed = ["w/o", "0010", "0010+deformable"]
     assert [row["network"] for row in found.rows] == [
-        "ResNet-50 w/o",
-        "ResNet-50 0010",
-        "ResNet-50 0010+deformable",
+        f"{network} {mixer}"
+        for network in ("ResNet-50", "detector", "segmenter")
+        for mixer in mixed
     ]
+    assert all((row["waits, 1 readers"], row["G paper"]) == (0.5, "-") for row in steps)
     assert plain["memory ratio"] == 1
     assert attended["memory ratio"] == 6 / 5
     assert plain["G paper"] == plain["G executed"]
     assert both["G paper"] == attended["G paper"] > plain["G paper"]
     assert both["G executed"] > attended["G executed"]
     assert all(row["time ratio"] > 0 and row["ms"] > 0 for row in found.rows)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["detector", "segmenter"])
+def test_the_plain_network_of_the_benchmark_has_the_weights_and_the_losses_of_ours(
+    network, monkeypatch
+):
+    for side in ("LONGER", "CROP"):
+        monkeypatch.setattr(vision_steps, side, 64)
+    spec = vision_steps._spec(network, "w/o")
+    task = spec.open(None, Path(), seed=0)
+    batch = task.collate(task.batches(0)[0])
+    plain, ours = vision_steps._plain(spec), task.build()
+    sizes = [
+        sorted(tuple(weight.shape) for name, weight in one.named_parameters() if ".fc." not in name)
+        for one in (plain, ours)
+    ]
+    assert sizes[0] == sizes[1]
+    torch.manual_seed(0)
+    expected = ours.train()(**batch)
+    mean = expected.total.item() / expected.weight.item()
+    assert plain.train()(**batch).item() == pytest.approx(mean, rel=0.25)
+
+
+@pytest.mark.slow
+def test_a_step_of_the_benchmark_trains_and_its_waiting_is_a_share(monkeypatch):
+    for side in ("LONGER", "CROP"):
+        monkeypatch.setattr(vision_steps, side, 64)
+    monkeypatch.setattr(vision_steps, "STEPS", 3)
+    for mixer in ("0010", vision_steps.PLAIN):
+        vision_steps.step("segmenter", mixer, "cpu")()
+    assert 0 <= vision_steps.waiting("segmenter", readers=0, device="cpu") < 1
 
 
 @pytest.mark.parametrize("text", ["0110", "dynamic@31", "1111+deformable"])

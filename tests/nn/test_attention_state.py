@@ -4,7 +4,7 @@ from torch.testing import assert_close
 
 from quatrain.cost import count_multiply_adds
 from quatrain.nn import AttentionSpec
-from quatrain.nn.attention_state import Explanation, KeyValueState, RunningState
+from quatrain.nn.attention_state import Explanation, KeyValueState, OffsetTable, RunningState
 from quatrain.specs import Term
 
 
@@ -64,7 +64,7 @@ def spent(positions, **fields):
     tokens = torch.randn(2, max(positions) + 1, 1, 8).unbind(1)
     for position, token in enumerate(tokens):
         if position in positions:
-            held = [x.numel() for x in vars(state).values() if x is not None]
+            held = [x.numel() for x in vars(state).values() if isinstance(x, torch.Tensor)]
             found.append((sum(held), count_multiply_adds(Step(attention), token, state)))
         _, state = attention.step(token, state)
     return found
@@ -76,6 +76,33 @@ def spent(positions, **fields):
 def test_a_step_remembers_and_costs_as_much_far_on_as_early(terms, window):
     early, late = spent((10, 300), terms=terms, window=window)
     assert early == late
+
+
+@torch.no_grad()
+def test_offsets_are_encoded_seldom_and_never_more_than_twice_as_many_as_occur():
+    asked = []
+
+    def encode(offsets):
+        asked.append(offsets)
+        return torch.arange(offsets.start, offsets.stop)[:, None].expand(2, -1, 1)
+
+    table = OffsetTable(encode)
+    for position in range(300):
+        offsets = range(-position, 4 - position)
+        found = table.of(offsets)
+        assert found[1, :, 0].tolist() == list(offsets)
+    assert [each.start for each in asked] == [-32, -66, -134, -270, -542]
+    assert all(each.stop == 4 for each in asked)
+
+
+def test_with_gradients_offsets_are_encoded_anew():
+    layer = torch.nn.Linear(1, 3)
+    table = OffsetTable(lambda offsets: layer(torch.ones(len(offsets), 1))[None])
+    with torch.no_grad():
+        assert not table.of(range(-2, 1)).requires_grad
+    table.of(range(-2, 1)).sum().backward()
+    table.of(range(-2, 1)).sum().backward()
+    assert layer.bias.grad.tolist() == [6.0] * 3
 
 
 def test_a_step_that_looks_at_every_token_remembers_and_costs_more_far_on():

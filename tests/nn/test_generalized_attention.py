@@ -138,6 +138,18 @@ def test_recalling_position_by_position_equals_the_full_pass(terms, window, padd
     assert_close(torch.cat(outputs, dim=1), module(query, key, key_padding_mask=padding))
 
 
+@settings(max_examples=40)
+@given(term_sets, st.none() | st.sampled_from([1, 3, 9]), st.booleans())
+def test_queries_that_share_remembered_keys_recall_as_if_each_had_its_own(terms, window, padded):
+    module = built(terms=terms, window=window)
+    query, key = content(batch=6)[:, :1], content(batch=2)[:, :4]
+    padding = torch.tensor([[False] * 4, [False, False, True, True]]) if padded else None
+    each = torch.arange(2).repeat_interleave(3)
+    own = None if padding is None else padding[each]
+    expected = module.recall(query, module.remember(key[each]), 2, own)
+    assert_close(module.recall(query, module.remember(key), 2, padding), expected)
+
+
 @every_term_set
 def test_a_key_stride_keeps_every_other_key_in_its_place(terms):
     """The kept keys weigh as if all others were masked."""

@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-import torchvision  # noqa: F401 - it registers its operators
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
@@ -61,6 +60,9 @@ def _as_deployed(module: nn.Module) -> Iterator[None]:
 
 def _formulas() -> dict[Any, Any]:
     """FLOPs of the operators that torch's own counter passes over."""
+    # It registers its operators, and takes two seconds, which only who counts should wait for.
+    import torchvision  # noqa: F401
+
     aten = torch.ops.aten
     return {
         aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,

@@ -22,10 +22,14 @@ from quatrain.specs import InputError, Spec
 
 @runtime_checkable
 class Memory(Protocol):
-    """What a translator remembers of the tokens so far, for a batch of rows."""
+    """What a translator remembers of the tokens so far, for rows of each source."""
 
-    def select(self, rows: Int[Tensor, " n"]) -> "Memory":
-        """That of the chosen rows, in that order."""
+    def spread(self, beam: int) -> "Memory":
+        """That with `beam` rows for each source, before the first token."""
+        ...
+
+    def keep(self, sources: Int[Tensor, " n"]) -> "Memory":
+        """That of the chosen sources, in that order, with all of their rows."""
         ...
 
     def reorder(self, rows: Int[Tensor, " b"]) -> "Memory":
@@ -96,8 +100,7 @@ def decode(
         raise InputError("translator.training", True, "False to decode", "call its eval() first")
     sentences, beam = source.shape[0], spec.beam
     limits = (source != PADDING).sum(1) + spec.longest
-    state = translator.start(source)
-    state = state.select(_every(sentences, beam, source.device))
+    state = translator.start(source).spread(beam)
     search = _Search(
         tokens=source.new_full((sentences, beam, 1), begin),
         scores=_first_scores(sentences, beam, source.device),
@@ -166,7 +169,6 @@ def _keep(
     if bool(going.all()):
         return search, state, alive
     rows = going.nonzero()[:, 0]
-    beam = search.tokens.shape[1]
     kept = _Search(
         search.tokens[rows],
         search.scores[rows],
@@ -174,8 +176,7 @@ def _keep(
         search.best_scores[rows],
         search.finished[rows],
     )
-    within = torch.arange(beam, device=rows.device)
-    return kept, state.select((rows[:, None] * beam + within).flatten()), alive[rows]
+    return kept, state.keep(rows), alive[rows]
 
 
 def _unfinished(search: _Search, row: int) -> list[int]:
@@ -184,10 +185,6 @@ def _unfinished(search: _Search, row: int) -> list[int]:
 
 def _penalty(length: int, spec: DecodingSpec) -> float:
     return ((5 + length) / 6) ** spec.length_penalty
-
-
-def _every(sentences: int, beam: int, device: torch.device) -> Int[Tensor, " bn"]:
-    return torch.arange(sentences, device=device).repeat_interleave(beam)
 
 
 def _first_scores(sentences: int, beam: int, device: torch.device) -> Float[Tensor, "b n"]:

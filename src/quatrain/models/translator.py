@@ -9,7 +9,7 @@ Positions enter only through the relative terms of the attention; there is no ab
 Shapes: b batch, s source tokens, t target tokens, c width, v vocabulary.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, cast
 
 import torch
@@ -81,23 +81,33 @@ def _check_keys(mixer: Mixer | None, *, decodes: bool) -> None:
 
 @dataclass(frozen=True)
 class DecodingState:
-    """Everything that decoding one more token needs, for a batch of rows."""
+    """Everything that decoding one more token needs, for `beam` rows of each source.
+
+    The rows of a source share what is remembered of it.
+    """
 
     layers: tuple[LayerState, ...]
     padding: Bool[Tensor, "b s"] | None
     position: int
+    beam: int = 1
 
-    def select(self, rows: Int[Tensor, " n"]) -> "DecodingState":
-        """The state of the chosen batch rows, in that order."""
-        padding = None if self.padding is None else self.padding[rows]
-        return DecodingState(
-            tuple(layer.select(rows) for layer in self.layers), padding, self.position
+    def spread(self, beam: int) -> "DecodingState":
+        """The state with so many rows for each of its own; before the first token only."""
+        return replace(self, beam=beam)
+
+    def keep(self, sources: Int[Tensor, " n"]) -> "DecodingState":
+        """The state of the chosen sources, in that order, with all of their rows."""
+        within = torch.arange(self.beam, device=sources.device)
+        rows = (sources[:, None] * self.beam + within).flatten()
+        return replace(
+            self,
+            layers=tuple(layer.keep(sources, rows) for layer in self.layers),
+            padding=None if self.padding is None else self.padding[sources],
         )
 
     def reorder(self, rows: Int[Tensor, " b"]) -> "DecodingState":
         """The state where each row goes on from another row of the same source."""
-        layers = tuple(layer.reorder(rows) for layer in self.layers)
-        return DecodingState(layers, self.padding, self.position)
+        return replace(self, layers=tuple(layer.reorder(rows) for layer in self.layers))
 
 
 class Translator(nn.Module):
@@ -174,14 +184,14 @@ class Translator(nn.Module):
     def step(
         self, tokens: Int[Tensor, " b"], state: DecodingState
     ) -> tuple[Float[Tensor, "b v"], DecodingState]:
-        """Logits of the token after `tokens`, the tokens at the state's position."""
+        """Logits of the token after `tokens`, one for each row at the state's position."""
         x = self.embed(tokens[:, None])
         layers = []
         for layer, layer_state in zip(self._decoder_layers(), state.layers, strict=True):
             x, after = layer.step(x, layer_state, state.position, state.padding)
             layers.append(after)
         logits = self.project(self.decoder_norm(x))[:, 0]
-        return logits, DecodingState(tuple(layers), state.padding, state.position + 1)
+        return logits, replace(state, layers=tuple(layers), position=state.position + 1)
 
     def _decoder_layers(self) -> list[DecoderLayer]:
         return cast("list[DecoderLayer]", list(self.decoder))

@@ -3,6 +3,7 @@
 Shapes: b batch, q queries, k keys, h heads, d width of a head, t tokens so far.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,35 @@ from torch import Tensor
 
 from quatrain.ops.attend.reference import softmax_over
 from quatrain.specs import Term
+
+_FEWEST = 32
+"""Offsets to the past that are encoded at first."""
+
+
+class OffsetTable:
+    """Encodings of relative positions for one decoding, which needs the same ones at each step.
+
+    Whenever an offset is new, twice as many are encoded, so that a step encodes few of them.
+
+    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2 (V^R R_{k-q}).
+    """
+
+    def __init__(self, encode: Callable[[range], Float[Tensor, "h l d"]]) -> None:
+        self._encode = encode
+        self._known = range(0)
+        self._table: Tensor | None = None
+
+    def of(self, offsets: range) -> Float[Tensor, "h l d"]:
+        """The encodings of neighbouring offsets; with gradients they are made anew."""
+        if torch.is_grad_enabled():
+            return self._encode(offsets)
+        known = self._known
+        if self._table is None or offsets.start < known.start or offsets.stop > known.stop:
+            first = min(2 * offsets.start, known.start, -_FEWEST)
+            self._known = range(first, max(offsets.stop, known.stop))
+            self._table = self._encode(self._known)
+        start = offsets.start - self._known.start
+        return self._table[:, start : start + len(offsets)]
 
 
 @dataclass(frozen=True)
@@ -23,19 +53,21 @@ class KeyValueState:
 
     value: Float[Tensor, "b h t d"]
     key: Float[Tensor, "b h t d"] | None = None
+    offsets: OffsetTable | None = None
 
     def select(self, rows: Int[Tensor, " n"]) -> "KeyValueState":
         """The state of the chosen batch rows, in that order."""
         key = None if self.key is None else self.key.index_select(0, rows)
-        return KeyValueState(self.value.index_select(0, rows), key)
+        return KeyValueState(self.value.index_select(0, rows), key, self.offsets)
 
     def extended(self, fresh: "KeyValueState", window: int | None) -> "KeyValueState":
         """This state and then `fresh`; with a `window`, only the last that many tokens."""
         keep = None if window is None else -window
         value = torch.cat((self.value, fresh.value), dim=2)[:, :, keep:]
         if self.key is None or fresh.key is None:
-            return KeyValueState(value)
-        return KeyValueState(value, torch.cat((self.key, fresh.key), dim=2)[:, :, keep:])
+            return KeyValueState(value, None, self.offsets)
+        key = torch.cat((self.key, fresh.key), dim=2)[:, :, keep:]
+        return KeyValueState(value, key, self.offsets)
 
 
 @dataclass(frozen=True)

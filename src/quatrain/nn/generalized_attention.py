@@ -9,15 +9,15 @@ Shapes: b batch, q queries, k keys, c channels, h heads, d width of a head, t to
 """
 
 import math
+from dataclasses import replace
 from typing import ClassVar, Literal, cast
 
 import torch
-from einops import rearrange
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from quatrain.nn.attention_state import Explanation, KeyValueState, RunningState
+from quatrain.nn.attention_state import Explanation, KeyValueState, OffsetTable, RunningState
 from quatrain.nn.initialization import Projection
 from quatrain.ops.attend import Method, attend
 from quatrain.ops.attend.one_query import one_query
@@ -186,23 +186,31 @@ class GeneralizedAttention(nn.Module):
         self, key: Float[Tensor, "b k c"], state: KeyValueState | None = None
     ) -> KeyValueState:
         """Project keys and values once; with `state`, append them and drop what left the window."""
-        fresh = KeyValueState(self._heads(self.value(key)), self._heads_of(self.key, key))
-        return fresh if state is None else state.extended(fresh, self.spec.window)
+        fresh = self._project(key)
+        if state is not None:
+            return state.extended(fresh, self.spec.window)
+        table = OffsetTable(self._encoded) if self.spec.terms.use_position else None
+        return replace(fresh, offsets=table)
 
     def recall(
         self,
-        query: Float[Tensor, "b 1 c"],
+        query: Float[Tensor, "bn 1 c"],
         state: KeyValueState,
         position: int,
         key_padding_mask: Bool[Tensor, "b k"] | None = None,
-    ) -> Float[Tensor, "b 1 c"]:
-        """Attend from one query at `position` to remembered keys that begin at position 0."""
+    ) -> Float[Tensor, "bn 1 c"]:
+        """Attend from one query at `position` to remembered keys that begin at position 0.
+
+        Where there are n queries for each row of the state, as of the hypotheses of a source, each
+        n in turn share a row, which is read once for all of them.
+        """
         self._check_stepwise()
         grid = Grid((1,), (state.value.shape[2],), first_query=position)
         support = Support(window=self.spec.window, key_padding_mask=key_padding_mask)
-        operands = self._operands(query, state, grid)
-        mixed = attend(self.spec.terms, operands, grid, support)
-        return self.output(_merge_heads(mixed))
+        together = query.reshape(state.value.shape[0], -1, query.shape[-1])
+        operands = self._operands(together, state, grid)
+        mixed = _merge_heads(attend(self.spec.terms, operands, grid, support))
+        return self.output(mixed).expand(-1, together.shape[1], -1).reshape(query.shape)
 
     def step(
         self, query: Float[Tensor, "b 1 c"], state: KeyValueState | RunningState | None
@@ -255,7 +263,7 @@ class GeneralizedAttention(nn.Module):
         grid = Grid(queries, _sizes(key, self.ndim), stride)
         support = Support(causal, self.spec.window, key_padding_mask, attend_mask)
         content = _flat(key, self.ndim)
-        return self._operands(_flat(query, self.ndim), self.remember(content), grid), grid, support
+        return self._operands(_flat(query, self.ndim), self._project(content), grid), grid, support
 
     def _stride_mask(
         self, mask: Bool[Tensor, "b k"] | None, key: Tensor
@@ -278,21 +286,35 @@ class GeneralizedAttention(nn.Module):
             key_bias=self.key_bias,
             position_bias=self.position_bias,
             relative=tuple(
-                self._relative(layer, grid, axis) for axis, layer in enumerate(self.position)
+                self._relative(grid, axis)
+                if state.offsets is None
+                else state.offsets.of(grid.offset_range(axis))
+                for axis in range(len(self.position))
             ),
             scale=self.scale,
         )
 
-    def _relative(self, layer: nn.Module, grid: Grid, axis: int) -> Float[Tensor, "h l d"]:
+    def _encoded(self, offsets: range) -> Float[Tensor, "h l d"]:
+        """Encodings for a sequence."""
+        return self._projected(
+            torch.arange(offsets.start, offsets.stop, device=self.value.weight.device), 0
+        )
+
+    def _relative(self, grid: Grid, axis: int) -> Float[Tensor, "h l d"]:
+        return self._projected(grid.occurring(axis, self.value.weight.device), axis)
+
+    def _projected(self, offsets: Int[Tensor, " l"], axis: int) -> Float[Tensor, "h l d"]:
         weight = self.value.weight
-        offsets = grid.occurring(axis, weight.device)
         channels = self.channels // self.ndim
         encoding = sinusoid(offsets, channels, self.wavelength, weight.dtype)
-        projected = layer(encoding.to(weight.dtype)) * self.ndim**-0.5
-        return rearrange(projected, "l (h d) -> h l d", h=self.spec.heads)
+        projected = self.position[axis](encoding.to(weight.dtype)) * self.ndim**-0.5
+        return projected.unflatten(1, (self.spec.heads, -1)).transpose(0, 1)
+
+    def _project(self, key: Float[Tensor, "b k c"]) -> KeyValueState:
+        return KeyValueState(self._heads(self.value(key)), self._heads_of(self.key, key))
 
     def _heads(self, x: Float[Tensor, "b t c"]) -> Float[Tensor, "b h t d"]:
-        return rearrange(x, "b t (h d) -> b h t d", h=self.spec.heads)
+        return x.unflatten(2, (self.spec.heads, -1)).transpose(1, 2)
 
     def _heads_of(
         self, layer: nn.Linear | None, x: Float[Tensor, "b t c"]
@@ -348,4 +370,4 @@ def _flat(x: Tensor, ndim: int) -> Float[Tensor, "b t c"]:
 
 
 def _merge_heads(x: Float[Tensor, "b h q d"]) -> Float[Tensor, "b q c"]:
-    return rearrange(x, "b h q d -> b q (h d)")
+    return x.transpose(1, 2).flatten(2)

@@ -21,17 +21,20 @@ Norm = Literal["pre", "post"]
 
 @dataclass(frozen=True)
 class LayerState:
-    """What one decoder layer remembers: its own past, and the source's keys and values."""
+    """What one decoder layer remembers: its own past, and the source's keys and values.
+
+    Several rows of the past in turn may share a row of the memory: hypotheses of one source.
+    """
 
     past: Past | None
     memory: KeyValueState
 
-    def select(self, rows: Int[Tensor, " n"]) -> "LayerState":
-        """The state of the chosen batch rows, in that order."""
-        return LayerState(self.reorder(rows).past, self.memory.select(rows))
+    def keep(self, sources: Int[Tensor, " n"], rows: Int[Tensor, " m"]) -> "LayerState":
+        """The state of the chosen rows of the memory, and of the past."""
+        return LayerState(self.reorder(rows).past, self.memory.select(sources))
 
     def reorder(self, rows: Int[Tensor, " b"]) -> "LayerState":
-        """The state where each row goes on from another row of the same source."""
+        """The state where each row of the past goes on from another of the same source."""
         past = None if self.past is None else self.past.select(rows)
         return LayerState(past, self.memory)
 

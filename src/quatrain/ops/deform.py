@@ -20,7 +20,6 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
-from torchvision.ops import deform_conv2d as torchvision_deform_conv2d
 
 from quatrain.ops.precision import exact, full_precision
 from quatrain.ops.sampling import corners, gather, match, scatter
@@ -251,6 +250,9 @@ def _grouped(
 def _by_torchvision(
     x: Tensor, offset: Tensor, weight: Tensor, taps: Taps, modulation: Tensor | None
 ) -> Tensor:
+    # Importing it takes two seconds, which only who asks for its kernel should wait for.
+    from torchvision.ops import deform_conv2d as torchvision_deform_conv2d
+
     # Its kernel takes any number for a coordinate, NaN included; ours reads zero there.
     nowhere = float(2 * max(taps.sizes) + 2 * taps.padding + taps.dilation * max(taps.kernel))
     placed = torch.where(offset.abs() < nowhere, offset, -nowhere)

@@ -30,6 +30,7 @@ class Grid:
 
     Key number i lies at coordinate i * `key_stride` of the query's grid; the first query lies at
     `first_query` on a sequence (a decoder that asks for position t alone has `first_query` = t).
+    Queries that all stand at one place of a sequence, as those of a beam do, count as one.
     """
 
     queries: tuple[int, ...]

@@ -84,7 +84,8 @@ def position_tables(
     tables = []
     for axis, relative in enumerate(operands.relative):
         scores = torch.einsum("bhqd,hld->bhql", asks, relative)
-        scores = scores.expand(-1, -1, queries, -1)
+        if scores.shape[2] == 1:
+            scores = scores.expand(-1, -1, queries, -1)
         tables.append(align(scores, grid, axis))
     return tables
 

@@ -119,3 +119,20 @@ def test_where_the_plan_says_so_torchs_kernel_runs_and_no_fallback(
         module(x.requires_grad_(), **named).square().sum().backward()
     assert {FLASH, f"{FLASH}_backward"} <= learning.seen
     assert not FALLBACK & (watch.seen | learning.seen)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_without_gradients_the_key_bias_is_a_logit_of_each_key_and_no_copy_of_the_queries(dtype):
+    grid, terms = Grid((5, 6), (5, 6)), Term.parse("1010")
+    made = operands(terms, grid, spread=4.0, widths=WIDTHS["sdpa"])
+    lower = {
+        name: value.detach().to(dtype)
+        for name, value in vars(made).items()
+        if isinstance(value, torch.Tensor)
+    }
+    asked = type(made)(**lower, scale=made.scale)
+    with torch.no_grad(), Watch() as watch:
+        found = fused.attend(terms, asked, grid, Support())
+    assert FLASH in watch.seen
+    assert "aten::add" not in watch.seen
+    torch.testing.assert_close(found, reference.attend(terms, asked, grid, Support()))

@@ -19,6 +19,17 @@ def test_it_agrees_with_the_reference_in_value_and_gradient(case):
 
 
 @pytest.mark.parametrize("terms", SERVED, ids=str)
+@pytest.mark.parametrize("heads", [1, 2, 3])
+def test_it_agrees_however_many_heads_a_cache_holds(terms, heads, monkeypatch):
+    grid = Grid((5, 6), (3, 4), key_stride=2)
+    made = operands(terms, grid, heads=3)
+    monkeypatch.setattr(separable, "CELLS", heads * made.value.shape[0] * 6 * 3 * (4 + 5))
+    assert separable._heads_at_once(grid, made.value) == heads
+    case = Case(made, grid, Support())
+    assert_same_attention(separable.attend, reference.attend, terms, case)
+
+
+@pytest.mark.parametrize("terms", SERVED, ids=str)
 def test_it_agrees_on_logits_far_apart(terms):
     grid = Grid((5, 6), (3, 4))
     case = Case(operands(terms, grid, spread=200.0), grid, Support())

@@ -1,13 +1,15 @@
 """Attention that never holds its weights: torch's own kernel for content, ours for the rest.
 
 torch's kernel serves content terms that need the query's content and no position: E3 is E1 with
-the bias u added to the query, (z' + u) . x'. It has no place for position logits but a mask for
-every pair, or channels of queries and keys (`augmented`), which is the way on a GPU; on a CPU
-everything else is done by our blocks of queries.
+the bias u added to the query, (z' + u) . x', or a logit of each key, given as a mask. It has no
+place for position logits but a mask for every pair, or channels of queries and keys (`augmented`),
+which is the way on a GPU; on a CPU everything else is done by our blocks of queries.
 """
 
+from dataclasses import replace
 from typing import cast
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
@@ -17,7 +19,7 @@ from quatrain.ops.attend.opaque import attend_by_blocks
 from quatrain.ops.attend.plan import is_ordered, plan
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
-from quatrain.ops.terms import Operands, content_asks
+from quatrain.ops.terms import Operands, content_asks, key_logits
 from quatrain.specs import Term
 
 
@@ -36,15 +38,35 @@ def attend(
         return augmented.attend(terms, operands, grid, support)
     if chosen.kernel == "blocks":
         return attend_by_blocks(terms, operands, grid, support, product=False)
-    asks = cast(Tensor, content_asks(terms, operands))  # plan chose it: E1 is on
-    key = cast(Tensor, operands.key)
-    dtype = operands.value.dtype
+    return _by_sdpa(terms, operands, grid, support)
+
+
+def _by_sdpa(
+    terms: Term, operands: Operands, grid: Grid, support: Support
+) -> Float[Tensor, "b h q e"]:
     ordered = is_ordered(grid, support.structure)
+    mask = None if ordered else support.mask(grid, operands.value)
+    if Term.KEY in terms and mask is None and not ordered and _may_be_a_mask(operands):
+        # One logit for a key instead of a biased copy of all queries.
+        mask = key_logits(terms, operands)[:, :, None]
+        terms = Term.QUERY_KEY
+    # plan chose it: E1 is on, and the kernel multiplies by the scale
+    asks = cast(Tensor, content_asks(terms, replace(operands, scale=1.0)))
+    key = cast(Tensor, operands.key)
+    value = operands.value
     return scaled_dot_product_attention(
-        asks.to(dtype),
-        key.to(dtype),
-        operands.value,
-        attn_mask=None if ordered else support.mask(grid, operands.value),
+        asks.to(value.dtype),
+        key.to(value.dtype),
+        value,
+        attn_mask=mask,
         is_causal=ordered,
-        scale=1.0,
+        scale=operands.scale,
     )
+
+
+def _may_be_a_mask(operands: Operands) -> bool:
+    """Whether torch's kernel takes E3 as it is: not where gradients are wanted, nor rounded."""
+    given = [operands.query, operands.key, operands.key_bias, operands.value]
+    learns = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in given)
+    value = operands.value
+    return not learns and value.device.type == "cpu" and value.dtype.itemsize >= 4

@@ -23,6 +23,8 @@ def attend(
     """
     weights = attention_weights(terms, operands, grid, support)
     mixed = weights.to(operands.value.dtype) @ operands.value
+    if mixed.shape[2] > 1:
+        return mixed
     queries = 1
     for size in grid.queries:
         queries *= size

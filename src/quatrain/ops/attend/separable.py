@@ -7,16 +7,20 @@ keys and column of queries, a mean of values and a total
     m[ky, qx] = log sum_kx exp(E3[ky, kx] + ex[qx, kx])
 
 and a softmax over ky of m + ey finishes. No pair of query and key is ever held, and every
-exponential is of a difference to its maximum.
+exponential is of a difference to its maximum. On a CPU few heads are done at a time, so that a
+cache holds what they make, and their gradients make.
 
 Shapes: b batch, h heads, y v rows of queries and of keys, x u columns of queries and of keys,
 q queries, k keys, d e widths.
 """
 
+from collections.abc import Iterator
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from quatrain.ops.attend.blocked import CELLS
 from quatrain.ops.attend.normalize import weights_and_totals
 from quatrain.ops.attend.reference import softmax_over
 from quatrain.ops.positions import Grid, align
@@ -33,8 +37,39 @@ def attend(
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equations 2 and 8.
     """
-    with full_precision(operands.value):
-        return _by_axis(terms, exactly(operands), grid, support).to(operands.value.dtype)
+    value = operands.value
+    with full_precision(value):
+        mixed = [
+            _by_axis(terms, part, grid, support)
+            for part in _parts(exactly(operands), _heads_at_once(grid, value))
+        ]
+        return (mixed[0] if len(mixed) == 1 else torch.cat(mixed, dim=1)).to(value.dtype)
+
+
+def _heads_at_once(grid: Grid, value: Float[Tensor, "b h k e"]) -> int:
+    """How many heads have weights over rows and columns of about `CELLS` together."""
+    batch, heads = value.shape[:2]
+    if value.device.type != "cpu" or isinstance(batch, torch.SymInt):
+        return heads
+    (above, along), (rows, columns) = grid.queries, grid.keys
+    cells = batch * along * rows * (columns + above)
+    return max(1, min(heads, CELLS // max(cells, 1)))
+
+
+def _parts(operands: Operands, heads: int) -> Iterator[Operands]:
+    """The operands of so many heads after the others."""
+    value, key = operands.value.split(heads, 1), operands.key
+    keys = [None] * len(value) if key is None else key.split(heads, 1)
+    for number, of_value in enumerate(value):
+        own = slice(number * heads, (number + 1) * heads)
+        yield Operands(
+            value=of_value,
+            key=keys[number],
+            key_bias=None if operands.key_bias is None else operands.key_bias[own],
+            position_bias=None if operands.position_bias is None else operands.position_bias[own],
+            relative=tuple(axis[own] for axis in operands.relative),
+            scale=operands.scale,
+        )
 
 
 def _by_axis(

@@ -18,10 +18,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from jaxtyping import Bool, Int64, UInt8
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
-from quatrain.specs import Spec
+from quatrain.specs import Spec, SpecError
 from quatrain.tasks.scenes.canvas import Draws, enlarge, line, paint
 from quatrain.tasks.scenes.files import sha256
 
@@ -72,7 +72,11 @@ class DigitScenesSpec(Spec):
 
     kind: Literal["digit scenes"] = "digit scenes"
     size: int = Field(default=96, ge=48, le=1024)
-    """Height and width in pixels; a digit is a sixth to a third as high."""
+    """Height and width in pixels."""
+    lowest: float = Field(default=1 / 6, ge=1 / 12, le=1 / 2)
+    """Height of the smallest digit, as a share of the scene's."""
+    highest: float = Field(default=1 / 3, ge=1 / 12, le=1 / 2)
+    """Height of the largest."""
     train: int = Field(default=2000, ge=1)
     valid: int = Field(default=200, ge=1)
     test: int = Field(default=500, ge=1)
@@ -82,6 +86,17 @@ class DigitScenesSpec(Spec):
     """Pieces of digits behind them, and a third as many lines."""
     variant: int = Field(default=0, ge=0)
     """Another variant is another sample of the same scenes."""
+
+    @model_validator(mode="after")
+    def _heights_in_order(self) -> "DigitScenesSpec":
+        if self.highest < self.lowest:
+            raise SpecError(
+                "DigitScenesSpec.highest",
+                self.highest,
+                f"at least {self.lowest}, the height of the smallest digit",
+                "exchange the two",
+            )
+        return self
 
     def make(self) -> Scenes:
         """Draw all scenes: a few seconds for the default number."""
@@ -107,7 +122,7 @@ def draw_scene(spec: DigitScenesSpec, part: str, index: int) -> Scene:
     side = spec.size
     base = draws.array(60, 195, (3,))
     canvas = np.broadcast_to(base, (side, side, 3)).copy()
-    _scatter_clutter(canvas, draws, spec.clutter, stretch)
+    _scatter_clutter(canvas, draws, spec, stretch)
     owners = np.zeros((side, side), dtype=np.uint8)
     digits: list[int] = []
     whole = np.zeros(1, dtype=np.int64)  # pixels of each owner before others hid some
@@ -115,7 +130,8 @@ def draw_scene(spec: DigitScenesSpec, part: str, index: int) -> Scene:
         chosen = draws.between(stretch[0], stretch[1] - 1)
         # At least this far from the canvas in every channel, whichever way there is room.
         colour = (base + draws.array(80, 175, (3,))) % 256
-        ink = _place_digit(canvas, owners, draws, whole, chosen, colour)
+        opacity = enlarge(_handwritten()[0][chosen], *_extent(draws, spec, side))
+        ink = _place_digit(canvas, owners, draws, whole, opacity, colour)
         if ink:
             whole = np.append(whole, ink)
             digits.append(int(_handwritten()[1][chosen]))
@@ -129,16 +145,16 @@ def draw_scene(spec: DigitScenesSpec, part: str, index: int) -> Scene:
 
 
 def _scatter_clutter(
-    canvas: np.ndarray, draws: Draws, pieces: int, stretch: tuple[int, int]
+    canvas: np.ndarray, draws: Draws, spec: DigitScenesSpec, stretch: tuple[int, int]
 ) -> None:
     side = len(canvas)
-    for _ in range(pieces // 3):
+    for _ in range(spec.clutter // 3):
         line(canvas, draws.array(0, side - 1, (2, 2)), draws.array(0, 255, (3,)))
     images, _ = _handwritten()
-    for _ in range(pieces):
+    for _ in range(spec.clutter):
         digit = images[draws.between(stretch[0], stretch[1] - 1)]
         top, left = draws.between(0, 4), draws.between(0, 4)
-        opacity = enlarge(digit[top : top + 4, left : left + 4], *_extent(draws, side // 2))
+        opacity = enlarge(digit[top : top + 4, left : left + 4], *_extent(draws, spec, side // 2))
         paint(canvas, opacity, *_corner(canvas, opacity, draws), draws.array(0, 255, (3,)))
 
 
@@ -147,7 +163,7 @@ def _place_digit(
     owners: np.ndarray,
     draws: Draws,
     whole: np.ndarray,
-    chosen: int,
+    opacity: np.ndarray,
     colour: np.ndarray,
 ) -> int:
     """Draw a digit that leaves most of every other one to be seen.
@@ -155,7 +171,6 @@ def _place_digit(
     Returns:
         How many pixels it has: none if there was no room.
     """
-    opacity = enlarge(_handwritten()[0][chosen], *_extent(draws, len(canvas)))
     ink = opacity >= _VISIBLE
     owned = np.bincount(owners.ravel(), minlength=len(whole))
     for _ in range(_TRIES):
@@ -169,8 +184,8 @@ def _place_digit(
     return 0
 
 
-def _extent(draws: Draws, side: int) -> tuple[int, int]:
-    height = draws.between(side // 6, side // 3)
+def _extent(draws: Draws, spec: DigitScenesSpec, side: int) -> tuple[int, int]:
+    height = draws.between(int(side * spec.lowest), int(side * spec.highest))
     return height, height * draws.between(80, 120) // 100
 
 

@@ -1,0 +1,88 @@
+"""Training steps of the small detector and segmenter, with any mixer, and by torchvision's parts.
+
+    call = step("detector", "0010+deformable", "cpu")     # one optimizer step each time
+    share = waiting("segmenter", readers=1)               # of the time, for data
+
+Images are digit scenes: 4 of 320 x 320 for the detector, 8 crops of 192 x 192 for the segmenter.
+"""
+
+import json
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmarks.command import one_of
+from benchmarks.plain_vision import PlainDetector, PlainSegmenter
+from quatrain.nn.mixers import parse_mixer
+from quatrain.tasks.detection import DetectionSpec, small_detection
+from quatrain.tasks.scenes import DigitScenesSpec
+from quatrain.tasks.segmentation import SegmentationSpec, small_segmentation
+from quatrain.training import train
+
+PLAIN = "torchvision"
+"""In the place of a mixer: the network as one would write it from torchvision's parts."""
+LONGER, CROP, CLASSES = 320, 192, 10
+STEPS = 12
+
+
+def step(network: str, mixer: str, device: str) -> Callable[[], object]:
+    """A training step on one batch, ready to be called again and again."""
+    torch.manual_seed(0)
+    spec = _spec(network, "w/o" if mixer == PLAIN else mixer)
+    task = spec.open(None, Path(), seed=0)
+    batch = {name: x.to(device) for name, x in task.collate(task.batches(0)[0]).items()}
+    objective = (_plain(spec) if mixer == PLAIN else task.build()).to(device).train()
+    adam = torch.optim.Adam(objective.parameters(), lr=1e-4, fused=True)
+
+    def call() -> None:
+        adam.zero_grad()
+        found: Any = objective(**batch)
+        (found if mixer == PLAIN else found.total / found.weight).backward()
+        adam.step()
+        if device != "cpu":
+            torch.cuda.synchronize()
+
+    return call
+
+
+def waiting(network: str, readers: int, device: str) -> float:
+    """The share of a training's time that goes into waiting for its data; the median of its steps.
+
+    The first steps are left out: readers begin with them.
+    """
+    task = _spec(network, "w/o").open(None, Path(), seed=0)
+    with TemporaryDirectory() as folder:
+        train(task, Path(folder), seed=0, device=device, readers=readers)
+        lines = (Path(folder) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    shares = [json.loads(line)["waiting"] for line in lines]
+    return statistics.median(shares[len(shares) // 3 :])
+
+
+def _spec(network: str, mixer: str) -> DetectionSpec | SegmentationSpec:
+    """The small recipe on a backbone of full width."""
+    small = one_of("network", network, {"detector": _detection, "segmenter": _segmentation})(mixer)
+    backbone = small.model.backbone.model_copy(update={"width": 64})
+    model = small.model.model_copy(update={"backbone": backbone})
+    recipe = small.recipe.model_copy(update={"report_every": 1})
+    return small.model_copy(update={"model": model, "recipe": recipe})
+
+
+def _detection(mixer: str) -> DetectionSpec:
+    scenes = DigitScenesSpec(size=LONGER, train=16, valid=1, test=1)
+    return small_detection(parse_mixer(mixer), scenes, steps=STEPS, longer=LONGER)
+
+
+def _segmentation(mixer: str) -> SegmentationSpec:
+    scenes = DigitScenesSpec(size=CROP, train=16, valid=1, test=1)
+    return small_segmentation(parse_mixer(mixer), scenes, steps=STEPS, scale=1.0, crop=CROP)
+
+
+def _plain(spec: DetectionSpec | SegmentationSpec) -> nn.Module:
+    if isinstance(spec, DetectionSpec):
+        return PlainDetector(spec.model, CLASSES, LONGER)
+    return PlainSegmenter(spec.model, CLASSES + 1)
