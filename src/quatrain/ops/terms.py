@@ -95,13 +95,13 @@ def logits(terms: Term, operands: Operands, grid: Grid) -> Float[Tensor, "#b #h 
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 8.
     """
-    total = operands.value.new_zeros(1, 1, 1, 1)
-    asks = content_asks(terms, operands)
-    if asks is not None:
-        total = total + torch.einsum("bhqd,bhkd->bhqk", asks, operands.key)
-    asks = position_asks(terms, operands)
-    if asks is not None:
-        total = total + _outer_sum(position_tables(asks, operands, grid))
+    asks, places = content_asks(terms, operands), position_asks(terms, operands)
+    if asks is None or operands.key is None:
+        total = operands.value.new_zeros(1, 1, 1, 1)
+    else:
+        total = asks @ operands.key.mT
+    if places is not None:
+        total = total + _outer_sum(position_tables(places, operands, grid))
     return total
 
 
@@ -115,10 +115,7 @@ def _outer_sum(tables: list[Float[Tensor, "b h q _"]]) -> Float[Tensor, "b h q k
 def _asks(
     query: Float[Tensor, "b h q d"] | None, bias: Float[Tensor, "h d"] | None, scale: float
 ) -> Float[Tensor, "#b h #q d"] | None:
-    if query is not None:
-        asks = query if bias is None else query + bias[:, None, :]
-    elif bias is not None:
-        asks = bias[None, :, None, :]
-    else:
-        return None
-    return asks if scale == 1.0 else asks * scale
+    if bias is None:
+        return query if query is None or scale == 1.0 else query * scale
+    scaled = (bias if scale == 1.0 else bias * scale)[:, None, :]
+    return scaled[None] if query is None else torch.add(scaled, query, alpha=scale)
