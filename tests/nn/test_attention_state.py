@@ -84,7 +84,7 @@ def test_offsets_are_encoded_seldom_and_never_more_than_twice_as_many_as_occur()
 
     def encode(offsets):
         asked.append(offsets)
-        return torch.arange(offsets.start, offsets.stop)[:, None].expand(2, -1, 1)
+        return torch.arange(offsets.start, offsets.stop).double()[:, None].expand(2, -1, 1)
 
     table = OffsetTable(encode)
     for position in range(300):

@@ -182,8 +182,8 @@ class Translator(nn.Module):
         )
 
     def step(
-        self, tokens: Int[Tensor, " b"], state: DecodingState
-    ) -> tuple[Float[Tensor, "b v"], DecodingState]:
+        self, tokens: Int[Tensor, " bn"], state: DecodingState
+    ) -> tuple[Float[Tensor, "bn v"], DecodingState]:
         """Logits of the token after `tokens`, one for each row at the state's position."""
         x = self.embed(tokens[:, None])
         layers = []

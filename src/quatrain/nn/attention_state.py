@@ -63,11 +63,20 @@ class KeyValueState:
     def extended(self, fresh: "KeyValueState", window: int | None) -> "KeyValueState":
         """This state and then `fresh`; with a `window`, only the last that many tokens."""
         keep = None if window is None else -window
-        value = torch.cat((self.value, fresh.value), dim=2)[:, :, keep:]
+        value = _joined(self.value, fresh.value)[:, :, keep:]
         if self.key is None or fresh.key is None:
             return KeyValueState(value, None, self.offsets)
-        key = torch.cat((self.key, fresh.key), dim=2)[:, :, keep:]
-        return KeyValueState(value, key, self.offsets)
+        return KeyValueState(value, _joined(self.key, fresh.key)[:, :, keep:], self.offsets)
+
+
+def _joined(
+    past: Float[Tensor, "b h t d"], fresh: Float[Tensor, "b h n d"]
+) -> Float[Tensor, "b h tn d"]:
+    """Both, one after the other; on a CPU torch.cat takes one thread and thrice as long."""
+    tokens = past.shape[2]
+    both = past.new_empty(*past.shape[:2], tokens + fresh.shape[2], past.shape[3])
+    both[:, :, :tokens], both[:, :, tokens:] = past, fresh
+    return both
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ Shapes: b batch, q queries, k keys, c channels, h heads, d width of a head, t to
 """
 
 import math
-from dataclasses import replace
 from typing import ClassVar, Literal, cast
 
 import torch
@@ -189,8 +188,12 @@ class GeneralizedAttention(nn.Module):
         fresh = self._project(key)
         if state is not None:
             return state.extended(fresh, self.spec.window)
-        table = OffsetTable(self._encoded) if self.spec.terms.use_position else None
-        return replace(fresh, offsets=table)
+        # In memory as each step's products read them: head by head.
+        return KeyValueState(
+            fresh.value.contiguous(),
+            None if fresh.key is None else fresh.key.contiguous(),
+            OffsetTable(self._encoded) if self.spec.terms.use_position else None,
+        )
 
     def recall(
         self,

@@ -145,11 +145,11 @@ class Crossing(nn.Module):
 
     def recall(
         self,
-        x: Float[Tensor, "b 1 c"],
+        x: Float[Tensor, "bn 1 c"],
         memory: KeyValueState,
         position: int,
         padding: Bool[Tensor, "b s"] | None,
-    ) -> Float[Tensor, "b 1 c"]:
+    ) -> Float[Tensor, "bn 1 c"]:
         """Attend from the token at `position` alone."""
         mixed = self.mixer.recall(self.residual.enter(x), memory, position, padding)
         return self.residual.leave(x, mixed)
@@ -214,11 +214,11 @@ class DecoderLayer(nn.Module):
 
     def step(
         self,
-        x: Float[Tensor, "b 1 c"],
+        x: Float[Tensor, "bn 1 c"],
         state: LayerState,
         position: int,
         padding: Bool[Tensor, "b s"] | None,
-    ) -> tuple[Float[Tensor, "b 1 c"], LayerState]:
+    ) -> tuple[Float[Tensor, "bn 1 c"], LayerState]:
         """Decode the token at `position` alone."""
         past = state.past
         if self.self_attention is not None:

@@ -10,6 +10,7 @@ Shapes: b batch, h heads, q queries, k keys, d width of a head, l offsets that o
 A size of 1 on b or q means: the same for every batch element or query.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -45,6 +46,26 @@ def exactly(operands: Operands) -> Operands:
     made = {name: exact(x) for name, x in vars(operands).items() if isinstance(x, Tensor)}
     relative = tuple(exact(axis) for axis in operands.relative)
     return Operands(**made, relative=relative, scale=operands.scale)
+
+
+def by_heads(operands: Operands, heads: int) -> Iterator[Operands]:
+    """The operands of so many heads after the others, as views."""
+
+    def split(x: Tensor | None, axis: int) -> Sequence[Tensor | None]:
+        groups = -(-operands.value.shape[1] // heads)
+        return [None] * groups if x is None else x.split(heads, axis)
+
+    parts = zip(
+        operands.value.split(heads, 1),
+        split(operands.query, 1),
+        split(operands.key, 1),
+        split(operands.key_bias, 0),
+        split(operands.position_bias, 0),
+        strict=True,
+    )
+    for number, part in enumerate(parts):
+        own = slice(number * heads, (number + 1) * heads)
+        yield Operands(*part, tuple(axis[own] for axis in operands.relative), operands.scale)
 
 
 def content_asks(terms: Term, operands: Operands) -> Float[Tensor, "#b h #q d"] | None:

@@ -25,15 +25,21 @@ every_type = pytest.mark.parametrize(
 
 
 class Watch(TorchDispatchMode):
-    """Remembers which operators ran."""
+    """Remembers which operators ran, and how many numbers they gave at most."""
 
     def __init__(self):
         super().__init__()
-        self.seen = set()
+        self.largest = {}
+
+    @property
+    def seen(self):
+        return set(self.largest)
 
     def __torch_dispatch__(self, operator, types, arguments=(), named=None):
-        self.seen.add(operator.name().split(".")[0])
-        return operator(*arguments, **(named or {}))
+        made = operator(*arguments, **(named or {}))
+        name, size = operator.name().split(".")[0], getattr(made, "numel", lambda: 0)()
+        self.largest[name] = max(size, self.largest.get(name, 0))
+        return made
 
 
 @settings(max_examples=60)
@@ -122,17 +128,19 @@ def test_where_the_plan_says_so_torchs_kernel_runs_and_no_fallback(
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_without_gradients_the_key_bias_is_a_logit_of_each_key_and_no_copy_of_the_queries(dtype):
-    grid, terms = Grid((5, 6), (5, 6)), Term.parse("1010")
-    made = operands(terms, grid, spread=4.0, widths=WIDTHS["sdpa"])
+@pytest.mark.parametrize("grid", [Grid((5, 6), (5, 6)), Grid((70,), (50,)), Grid((9,), (9,))])
+def test_without_gradients_biased_queries_are_made_for_one_head_at_a_time(grid, dtype):
+    terms = Term.parse("1010")
+    made = operands(terms, grid, heads=3, spread=4.0, widths=WIDTHS["sdpa"])
     lower = {
         name: value.detach().to(dtype)
         for name, value in vars(made).items()
         if isinstance(value, torch.Tensor)
     }
     asked = type(made)(**lower, scale=made.scale)
+    support = Support(causal=grid.queries == (9,))
     with torch.no_grad(), Watch() as watch:
-        found = fused.attend(terms, asked, grid, Support())
+        found = fused.attend(terms, asked, grid, support)
     assert FLASH in watch.seen
-    assert "aten::add" not in watch.seen
-    torch.testing.assert_close(found, reference.attend(terms, asked, grid, Support()))
+    assert watch.largest["aten::add"] == found.numel() // 3
+    torch.testing.assert_close(found, reference.attend(terms, asked, grid, support))

@@ -1,16 +1,16 @@
 """Attention that never holds its weights: torch's own kernel for content, ours for the rest.
 
 torch's kernel serves content terms that need the query's content and no position: E3 is E1 with
-the bias u added to the query, (z' + u) . x', or a logit of each key, given as a mask. It has no
-place for position logits but a mask for every pair, or channels of queries and keys (`augmented`),
-which is the way on a GPU; on a CPU everything else is done by our blocks of queries.
+the bias u added to the query, (z' + u) . x'. It has no place for position logits but a mask for
+every pair, or channels of queries and keys (`augmented`), which is the way on a GPU; on a CPU
+everything else is done by our blocks of queries.
 """
 
 from dataclasses import replace
 from typing import cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -19,7 +19,7 @@ from quatrain.ops.attend.opaque import attend_by_blocks
 from quatrain.ops.attend.plan import is_ordered, plan
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
-from quatrain.ops.terms import Operands, content_asks, key_logits
+from quatrain.ops.terms import Operands, by_heads, content_asks
 from quatrain.specs import Term
 
 
@@ -38,18 +38,29 @@ def attend(
         return augmented.attend(terms, operands, grid, support)
     if chosen.kernel == "blocks":
         return attend_by_blocks(terms, operands, grid, support, product=False)
-    return _by_sdpa(terms, operands, grid, support)
+    ordered = is_ordered(grid, support.structure)
+    mask = None if ordered else support.mask(grid, operands.value)
+    if mask is not None or not _copies(terms, operands):
+        return _by_sdpa(terms, operands, mask, ordered=ordered)
+    mixed = torch.empty_like(cast(Tensor, operands.query))  # keys and values are as wide
+    for head, part in enumerate(by_heads(operands, 1)):
+        mixed[:, head : head + 1] = _by_sdpa(terms, part, None, ordered=ordered)
+    return mixed
+
+
+def _copies(terms: Term, operands: Operands) -> bool:
+    """Whether the biased queries would be the most of the memory: then a head's are made at a time.
+
+    Where gradients are wanted they are kept anyway.
+    """
+    given = [operands.query, operands.key, operands.key_bias, operands.value]
+    learns = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in given)
+    return Term.KEY in terms and not learns and operands.value.device.type == "cpu"
 
 
 def _by_sdpa(
-    terms: Term, operands: Operands, grid: Grid, support: Support
+    terms: Term, operands: Operands, mask: Bool[Tensor, "#b #h #q k"] | None, *, ordered: bool
 ) -> Float[Tensor, "b h q e"]:
-    ordered = is_ordered(grid, support.structure)
-    mask = None if ordered else support.mask(grid, operands.value)
-    if Term.KEY in terms and mask is None and not ordered and _may_be_a_mask(operands):
-        # One logit for a key instead of a biased copy of all queries.
-        mask = key_logits(terms, operands)[:, :, None]
-        terms = Term.QUERY_KEY
     # plan chose it: E1 is on, and the kernel multiplies by the scale
     asks = cast(Tensor, content_asks(terms, replace(operands, scale=1.0)))
     key = cast(Tensor, operands.key)
@@ -62,11 +73,3 @@ def _by_sdpa(
         is_causal=ordered,
         scale=operands.scale,
     )
-
-
-def _may_be_a_mask(operands: Operands) -> bool:
-    """Whether torch's kernel takes E3 as it is: not where gradients are wanted, nor rounded."""
-    given = [operands.query, operands.key, operands.key_bias, operands.value]
-    learns = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in given)
-    value = operands.value
-    return not learns and value.device.type == "cpu" and value.dtype.itemsize >= 4

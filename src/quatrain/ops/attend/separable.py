@@ -14,8 +14,6 @@ Shapes: b batch, h heads, y v rows of queries and of keys, x u columns of querie
 q queries, k keys, d e widths.
 """
 
-from collections.abc import Iterator
-
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -26,7 +24,7 @@ from quatrain.ops.attend.reference import softmax_over
 from quatrain.ops.positions import Grid, align
 from quatrain.ops.precision import full_precision
 from quatrain.ops.support import Support
-from quatrain.ops.terms import Operands, exactly, key_logits, position_asks
+from quatrain.ops.terms import Operands, by_heads, exactly, key_logits, position_asks
 from quatrain.specs import Term
 
 
@@ -41,7 +39,7 @@ def attend(
     with full_precision(value):
         mixed = [
             _by_axis(terms, part, grid, support)
-            for part in _parts(exactly(operands), _heads_at_once(grid, value))
+            for part in by_heads(exactly(operands), _heads_at_once(grid, value))
         ]
         return (mixed[0] if len(mixed) == 1 else torch.cat(mixed, dim=1)).to(value.dtype)
 
@@ -54,22 +52,6 @@ def _heads_at_once(grid: Grid, value: Float[Tensor, "b h k e"]) -> int:
     (above, along), (rows, columns) = grid.queries, grid.keys
     cells = batch * along * rows * (columns + above)
     return max(1, min(heads, CELLS // max(cells, 1)))
-
-
-def _parts(operands: Operands, heads: int) -> Iterator[Operands]:
-    """The operands of so many heads after the others."""
-    value, key = operands.value.split(heads, 1), operands.key
-    keys = [None] * len(value) if key is None else key.split(heads, 1)
-    for number, of_value in enumerate(value):
-        own = slice(number * heads, (number + 1) * heads)
-        yield Operands(
-            value=of_value,
-            key=keys[number],
-            key_bias=None if operands.key_bias is None else operands.key_bias[own],
-            position_bias=None if operands.position_bias is None else operands.position_bias[own],
-            relative=tuple(axis[own] for axis in operands.relative),
-            scale=operands.scale,
-        )
 
 
 def _by_axis(
