@@ -17,6 +17,7 @@ dense is not timed: a dash.
 """
 
 import functools
+import itertools
 import math
 import statistics
 from collections.abc import Callable
@@ -28,7 +29,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from benchmarks.alternation import alternate, median_ratio
-from benchmarks.command import one_of, run, sizes_of
+from benchmarks.command import one_of, run, sizes_of, watched
 from benchmarks.outcome import Outcome, Row
 from quatrain.cost import peak_memory
 from quatrain.ops.attend import attend, plan
@@ -145,12 +146,8 @@ def measure(
     names = maps.split(",")
     for name in names:
         grid_of(name)
-    rows = [
-        _row(name, each, training, rounds, device, dtype)
-        for name in names
-        for each in chosen
-        for training in (False, True)
-    ]
+    cases = list(itertools.product(names, chosen, (False, True)))
+    rows = [_row(*case, rounds, device, dtype) for case in watched(cases)]
     return Outcome.here("attention", rounds=rounds, rows=rows, device=device)
 
 

@@ -9,17 +9,20 @@ time.
 import argparse
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Never
+from typing import Any, Never, TypeVar
 
 import torch
+from rich.console import Console
+from rich.progress import track
 
 from benchmarks.outcome import Outcome
 from quatrain.specs import InputError, QuatrainError
 from quatrain.study.placement import check_device
 
 WRONG_ARGUMENT = 2
+Case = TypeVar("Case")
 
 
 class Parser(argparse.ArgumentParser):
@@ -66,6 +69,22 @@ def run(
         check_device(str(given.get("device", "cpu")))
         outcome = measure(**given)
     print(outcome.to_json() if as_json else outcome.text())
+
+
+def watched(cases: Sequence[Case]) -> Iterator[Case]:
+    """The cases one after the other, with a bar on a terminal that takes no time from them.
+
+    It is drawn between two cases only, on standard error.
+    """
+    console = Console(stderr=True)
+    yield from track(
+        cases,
+        "measuring",
+        console=console,
+        auto_refresh=False,
+        transient=True,
+        disable=not console.is_terminal,
+    )
 
 
 def sizes_of(option: str, text: str) -> tuple[int, int]:

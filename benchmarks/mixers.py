@@ -18,7 +18,7 @@ from torch.nn.functional import pad, unfold
 from torchvision.ops import deform_conv2d as torchvision_deform_conv2d
 
 from benchmarks.alternation import alternate, median_ratio
-from benchmarks.command import run
+from benchmarks.command import run, watched
 from benchmarks.outcome import Outcome, Row
 from quatrain.cost import peak_memory
 from quatrain.ops.deform import deform_conv2d, plan
@@ -118,7 +118,7 @@ def unfolded2d(x: Tensor, weights: Tensor) -> Tensor:
 def measure(rounds: int, device: str) -> Outcome:
     """For every case, each of our ways as a multiple of the other library's or formulation."""
     rows: list[Row] = []
-    for name, case in CASES.items():
+    for name, case in watched(list(CASES.items())):
         dynamic = case["kind"] == "dynamic"
         baseline, ours = ("unfold", "ours") if dynamic else ("torchvision", plan(ndim=2).method)
         ways = dict.fromkeys((baseline, ours))

@@ -10,6 +10,7 @@ in a fresh process. Growth is from the second longest to the longest, twice as l
 """
 
 import functools
+import itertools
 import statistics
 from collections.abc import Callable
 
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.alternation import alternate, median_ratio
-from benchmarks.command import run
+from benchmarks.command import run, watched
 from benchmarks.outcome import Outcome, Row
 from quatrain.cost import peak_memory
 from quatrain.ops.attend import attend, plan
@@ -59,7 +60,8 @@ def prepare(terms: str, length: int, causal: bool) -> Callable[[], object]:
 def measure(terms: str, lengths: list[int], rounds: int) -> Outcome:
     """A row for each term set and order."""
     chosen = [str(Term.parse(each)) for each in terms.split(",")] if terms else _ALL
-    rows = [_row(each, lengths, causal, rounds) for each in chosen for causal in (False, True)]
+    cases = list(itertools.product(chosen, (False, True)))
+    rows = [_row(each, lengths, causal, rounds) for each, causal in watched(cases)]
     return Outcome.here("sequences", rounds=rounds, rows=rows)
 
 
