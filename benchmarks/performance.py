@@ -13,6 +13,7 @@ import itertools
 import sys
 from pathlib import Path
 
+from benchmarks.attention import MAPS
 from benchmarks.command import Parser, refusing
 from benchmarks.outcome import Outcome, Row
 from benchmarks.plots import PLOTS
@@ -22,6 +23,7 @@ from quatrain.specs import InputError
 DOCS = Path(__file__).parents[1] / "docs"
 OUTCOMES = DOCS / "results" / "benchmarks"
 PAGE = DOCS / "performance.md"
+BENCHMARKS = ("attention", "mixers", "networks", "sequences", "steps", "translator")
 WORSE = 1.25
 
 _INTRODUCTION = """# Performance
@@ -36,7 +38,21 @@ numbers hold for the machine named. A GPU was used only where a table names one.
 def page(outcomes: list[Outcome]) -> str:
     """The whole page: a section for each benchmark, in its own words."""
     by_name = itertools.groupby(outcomes, key=lambda outcome: outcome.benchmark)
-    return "\n".join([_INTRODUCTION, *(_section(name, list(of)) for name, of in by_name)])
+    sections = [_section(name, list(of)) for name, of in by_name]
+    return "\n".join([_INTRODUCTION, *sections, *_not_measured(outcomes)])
+
+
+def _not_measured(outcomes: list[Outcome]) -> list[str]:
+    """A last section that names what no outcome is of; none if that is nothing."""
+    have = {outcome.benchmark for outcome in outcomes}
+    missing = [f"`python -m benchmarks.{name}`" for name in BENCHMARKS if name not in have]
+    maps = {row.get("map") for outcome in outcomes for row in outcome.rows}
+    if "attention" in have:
+        missing += [f"attention on {name}" for name in MAPS.split(",") if name not in maps]
+    if all(str(outcome.machine["device"]).startswith("cpu") for outcome in outcomes):
+        missing.append("anything on a GPU")
+    lines = "".join(f"- {each}\n" for each in missing)
+    return [f"## Not measured\n\n{lines}"] if missing else []
 
 
 def published() -> list[Outcome]:

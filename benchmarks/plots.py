@@ -28,7 +28,8 @@ def _against_size(rows: Sequence[Row], unit: str, ratio: str, label: str) -> str
         for axes, part in zip(panels, ("forward", "training"), strict=True):
             shown = [row for row in squares if row["pass"] == part]
             for number, terms in enumerate(DRAWN):
-                members = [row for row in shown if row["terms"] == terms]
+                # A logarithm has no place for what was too small to be measured.
+                members = [row for row in shown if row["terms"] == terms and row[unit]]
                 ours = [(_positions(row), float(row[unit])) for row in members]
                 dense = [
                     (_positions(row), float(row[unit]) / row[ratio])

@@ -128,6 +128,22 @@ def test_the_page_on_performance_is_what_the_outcomes_say():
         assert path.read_text() == drawn
 
 
+def test_what_was_too_small_to_be_measured_is_not_drawn():
+    row = {"map": "5x5", "terms": "0010", "pass": "forward", "MiB": 0.0, "memory / dense": 0.0}
+    assert "0010" in plots.memory_svg([{**row, "MiB": 1.0, "memory / dense": 0.5}])
+    assert "0010" not in plots.memory_svg([row])
+
+
+def test_the_page_names_what_was_not_measured():
+    rows = [{"map": "64x64", "terms": "0011", "time / dense": 0.1}]
+    outcome = Outcome.here("attention", rounds=1, rows=rows)
+    told = performance.page([outcome]).split("## Not measured")[1]
+    assert "`python -m benchmarks.mixers`" in told
+    assert "attention on 96x96" in told
+    assert "anything on a GPU" in told
+    assert "64x64" not in told
+
+
 def test_the_sequences_benchmark_tells_how_memory_and_time_grow(monkeypatch):
     monkeypatch.setattr(sequences, "peak_memory", lambda _, asked: 2**20 * asked["length"])
     found = sequences.measure("0010,1111", [8, 16, 32], rounds=1)

@@ -45,6 +45,13 @@ def test_these_rooms_leave_torch_out(room):
     assert "torch" not in loaded
 
 
+def test_attention_leaves_torchvision_out():
+    """It takes two seconds to import, and brings half of torch's compiler with it."""
+    loaded = modules_after("import quatrain.nn, quatrain.cost, quatrain.insertion")
+    assert "quatrain.nn.deformable_conv" in loaded
+    assert "torchvision" not in loaded
+
+
 @pytest.mark.parametrize(
     "argv",
     [

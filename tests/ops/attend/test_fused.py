@@ -129,7 +129,10 @@ def test_where_the_plan_says_so_torchs_kernel_runs_and_no_fallback(
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("grid", [Grid((5, 6), (5, 6)), Grid((70,), (50,)), Grid((9,), (9,))])
-def test_without_gradients_biased_queries_are_made_for_one_head_at_a_time(grid, dtype):
+def test_without_gradients_many_biased_queries_are_made_for_one_head_at_a_time(
+    grid, dtype, monkeypatch
+):
+    monkeypatch.setattr(fused, "CELLS", 1)
     terms = Term.parse("1010")
     made = operands(terms, grid, heads=3, spread=4.0, widths=WIDTHS["sdpa"])
     lower = {

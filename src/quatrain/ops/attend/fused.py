@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from quatrain.ops.attend import augmented
+from quatrain.ops.attend.blocked import CELLS
 from quatrain.ops.attend.opaque import attend_by_blocks
 from quatrain.ops.attend.plan import is_ordered, plan
 from quatrain.ops.positions import Grid
@@ -40,28 +41,30 @@ def attend(
         return attend_by_blocks(terms, operands, grid, support, product=False)
     ordered = is_ordered(grid, support.structure)
     mask = None if ordered else support.mask(grid, operands.value)
-    if mask is not None or not _copies(terms, operands):
+    query = cast(Tensor, operands.query)  # plan chose it: E1 is on
+    if mask is not None or Term.KEY not in terms or not _is_large(query, operands):
         return _by_sdpa(terms, operands, mask, ordered=ordered)
-    mixed = torch.empty_like(cast(Tensor, operands.query))  # keys and values are as wide
+    mixed = torch.empty_like(query, dtype=operands.value.dtype)  # keys and values are as wide
     for head, part in enumerate(by_heads(operands, 1)):
         mixed[:, head : head + 1] = _by_sdpa(terms, part, None, ordered=ordered)
     return mixed
 
 
-def _copies(terms: Term, operands: Operands) -> bool:
-    """Whether the biased queries would be the most of the memory: then a head's are made at a time.
+def _is_large(query: Tensor, operands: Operands) -> bool:
+    """Whether a biased copy of all queries would be most of the memory, and need not be kept.
 
-    Where gradients are wanted they are kept anyway.
+    Then that of one head is made at a time. Where gradients are wanted it is kept anyway.
     """
-    given = [operands.query, operands.key, operands.key_bias, operands.value]
+    given = [query, operands.key, operands.key_bias, operands.value]
     learns = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in given)
-    return Term.KEY in terms and not learns and operands.value.device.type == "cpu"
+    may_vary = any(isinstance(size, torch.SymInt) for size in query.shape)
+    return not learns and not may_vary and query.device.type == "cpu" and query.numel() > CELLS
 
 
 def _by_sdpa(
     terms: Term, operands: Operands, mask: Bool[Tensor, "#b #h #q k"] | None, *, ordered: bool
 ) -> Float[Tensor, "b h q e"]:
-    # plan chose it: E1 is on, and the kernel multiplies by the scale
+    # The kernel multiplies by the scale.
     asks = cast(Tensor, content_asks(terms, replace(operands, scale=1.0)))
     key = cast(Tensor, operands.key)
     value = operands.value

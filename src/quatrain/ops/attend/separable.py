@@ -47,9 +47,10 @@ def attend(
 def _heads_at_once(grid: Grid, value: Float[Tensor, "b h k e"]) -> int:
     """How many heads have weights over rows and columns of about `CELLS` together."""
     batch, heads = value.shape[:2]
-    if value.device.type != "cpu" or isinstance(batch, torch.SymInt):
-        return heads
     (above, along), (rows, columns) = grid.queries, grid.keys
+    may_vary = any(isinstance(size, torch.SymInt) for size in (batch, *grid.queries, *grid.keys))
+    if value.device.type != "cpu" or may_vary:
+        return heads
     cells = batch * along * rows * (columns + above)
     return max(1, min(heads, CELLS // max(cells, 1)))
 
