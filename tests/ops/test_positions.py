@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from laws import grids
 from ops import loops
-from quatrain.ops.positions import Grid, align, sinusoid
+from quatrain.ops.positions import Grid, align, for_each_query, sinusoid
 from quatrain.specs import InputError
 
 
@@ -65,3 +65,12 @@ def test_queries_and_keys_of_different_rank_are_refused():
 def test_an_empty_axis_is_refused(queries, keys):
     with pytest.raises(InputError, match="expected at least one position on each axis"):
         Grid(queries, keys)
+
+
+def test_what_is_one_for_all_queries_is_repeated_and_what_is_not_stays():
+    grid, x = Grid((3, 4), (2, 2), 2), torch.randn(2, 1, 1, 5)
+    repeated = for_each_query(x, grid)
+    assert repeated.shape == (2, 1, 12, 5)
+    assert repeated.data_ptr() == x.data_ptr()
+    beam = torch.randn(2, 1, 3, 5)
+    assert for_each_query(beam, Grid((1,), (4,))) is beam

@@ -78,6 +78,19 @@ class Grid:
         return first, last + 1
 
 
+def may_vary(*sizes: int) -> bool:
+    """Whether a size is a symbol of a traced graph, which no choice may hang on."""
+    return any(isinstance(size, torch.SymInt) for size in sizes)
+
+
+def for_each_query(x: Float[Tensor, "b h #q n"], grid: Grid) -> Float[Tensor, "b h q n"]:
+    """`x`, and where it is one for all queries, repeated for those of the grid, as a view."""
+    queries = 1
+    for size in grid.queries:
+        queries *= size
+    return x if x.shape[2] > 1 else x.expand(-1, -1, queries, -1)
+
+
 def sinusoid(
     offsets: Int[Tensor, " l"], channels: int, wavelength: float, dtype: torch.dtype
 ) -> Float[Tensor, "l c"]:

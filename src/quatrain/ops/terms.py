@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from quatrain.ops.positions import Grid, align
+from quatrain.ops.positions import Grid, align, for_each_query
 from quatrain.ops.precision import exact
 from quatrain.specs import Term
 
@@ -99,15 +99,10 @@ def position_tables(
     asks: Float[Tensor, "#b h #q d"], operands: Operands, grid: Grid
 ) -> list[Float[Tensor, "#b h q _"]]:
     """Position logits of each axis by query and key coordinate: bx[q, kx] (and by[q, ky])."""
-    queries = 1
-    for size in grid.queries:
-        queries *= size
     tables = []
     for axis, relative in enumerate(operands.relative):
         scores = torch.einsum("bhqd,hld->bhql", asks, relative)
-        if scores.shape[2] == 1:
-            scores = scores.expand(-1, -1, queries, -1)
-        tables.append(align(scores, grid, axis))
+        tables.append(align(for_each_query(scores, grid), grid, axis))
     return tables
 
 

@@ -70,6 +70,16 @@ def test_the_parts_share_no_handwritten_digit(monkeypatch):
     assert [high for _, high in stretches] == [*(low for low, _ in stretches[1:]), len(images)]
 
 
+def test_digits_are_as_high_as_asked_for():
+    spec = DigitScenesSpec(clutter=0, most=1, lowest=0.4, highest=0.5)
+    scenes = [draw_scene(spec, "train", number) for number in range(20)]
+    heights = [int(scene.masks[0].any(1).sum()) for scene in scenes]
+    assert max(heights) <= 48
+    assert min(heights) > 32  # the highest by default
+    with pytest.raises(SpecError, match=r"highest is 0\.2, expected at least 0\.25"):
+        DigitScenesSpec(lowest=0.25, highest=0.2)
+
+
 def test_the_pixels_are_the_same_everywhere():
     pixels = draw_scene(DigitScenesSpec(), "train", 0).image.numpy().tobytes()
     assert hashlib.sha256(pixels).hexdigest()[:16] == "b80680754f6be6f6"

@@ -18,7 +18,7 @@ from quatrain.ops.attend import augmented
 from quatrain.ops.attend.blocked import CELLS
 from quatrain.ops.attend.opaque import attend_by_blocks
 from quatrain.ops.attend.plan import is_ordered, plan
-from quatrain.ops.positions import Grid
+from quatrain.ops.positions import Grid, may_vary
 from quatrain.ops.support import Support
 from quatrain.ops.terms import Operands, by_heads, content_asks
 from quatrain.specs import Term
@@ -57,8 +57,9 @@ def _is_large(query: Tensor, operands: Operands) -> bool:
     """
     given = [query, operands.key, operands.key_bias, operands.value]
     learns = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in given)
-    may_vary = any(isinstance(size, torch.SymInt) for size in query.shape)
-    return not learns and not may_vary and query.device.type == "cpu" and query.numel() > CELLS
+    if learns or query.device.type != "cpu" or may_vary(*query.shape):
+        return False
+    return query.numel() > CELLS
 
 
 def _by_sdpa(

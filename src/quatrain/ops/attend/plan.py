@@ -19,9 +19,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, cast
 
-import torch
-
-from quatrain.ops.positions import Grid
+from quatrain.ops.positions import Grid, may_vary
 from quatrain.ops.support import EVERY_KEY, Structure
 from quatrain.specs import SpecError, Term
 
@@ -136,7 +134,7 @@ def is_ordered(grid: Grid, structure: Structure) -> bool:
 def is_small(grid: Grid) -> bool:
     """Whether a number for every pair is no burden; a length that may vary may be long."""
     queries, keys = math.prod(grid.queries), math.prod(grid.keys)
-    if isinstance(queries, torch.SymInt) or isinstance(keys, torch.SymInt):
+    if may_vary(queries, keys):
         return False
     return queries == 1 or queries * keys <= SMALL[grid.ndim]
 

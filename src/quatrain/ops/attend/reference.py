@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from quatrain.ops.positions import Grid
+from quatrain.ops.positions import Grid, for_each_query
 from quatrain.ops.support import Support
 from quatrain.ops.terms import Operands, logits
 from quatrain.specs import Term
@@ -22,13 +22,7 @@ def attend(
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equations 1, 2 and 8.
     """
     weights = attention_weights(terms, operands, grid, support)
-    mixed = weights.to(operands.value.dtype) @ operands.value
-    if mixed.shape[2] > 1:
-        return mixed
-    queries = 1
-    for size in grid.queries:
-        queries *= size
-    return mixed.expand(-1, -1, queries, -1)
+    return for_each_query(weights.to(operands.value.dtype) @ operands.value, grid)
 
 
 def attention_weights(

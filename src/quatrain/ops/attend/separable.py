@@ -21,7 +21,7 @@ from torch import Tensor
 from quatrain.ops.attend.blocked import CELLS
 from quatrain.ops.attend.normalize import weights_and_totals
 from quatrain.ops.attend.reference import softmax_over
-from quatrain.ops.positions import Grid, align
+from quatrain.ops.positions import Grid, align, may_vary
 from quatrain.ops.precision import full_precision
 from quatrain.ops.support import Support
 from quatrain.ops.terms import Operands, by_heads, exactly, key_logits, position_asks
@@ -48,8 +48,7 @@ def _heads_at_once(grid: Grid, value: Float[Tensor, "b h k e"]) -> int:
     """How many heads have weights over rows and columns of about `CELLS` together."""
     batch, heads = value.shape[:2]
     (above, along), (rows, columns) = grid.queries, grid.keys
-    may_vary = any(isinstance(size, torch.SymInt) for size in (batch, *grid.queries, *grid.keys))
-    if value.device.type != "cpu" or may_vary:
+    if value.device.type != "cpu" or may_vary(batch, *grid.queries, *grid.keys):
         return heads
     cells = batch * along * rows * (columns + above)
     return max(1, min(heads, CELLS // max(cells, 1)))
