@@ -4,7 +4,7 @@
     python -m benchmarks.attention --maps 50x84/25x42,96x96 --terms 0011,1111 --rounds 9 --json
 
 The operator alone: position tables are included, projections are not. 256 channels, 8 heads,
-float32, batch 1; "50x84/25x42" is a map of queries and the map of its keys. Ours is the method
+batch 1; "50x84/25x42" is a map of queries and the map of its keys. Ours is the method
 that `plan` chooses. Dense lays out the position logits of every pair as bx + by, adds the content
 logits, takes the softmax and multiplies with the values. SDPA is
 `torch.nn.functional.scaled_dot_product_attention` of the same queries, keys and values without
@@ -148,7 +148,7 @@ def measure(
         grid_of(name)
     cases = list(itertools.product(names, chosen, (False, True)))
     rows = [_row(*case, rounds, device, dtype) for case in watched(cases)]
-    return Outcome.here("attention", rounds=rounds, rows=rows, device=device)
+    return Outcome.here("attention", rounds=rounds, rows=rows, device=device, dtype=dtype)
 
 
 def _row(name: str, terms: str, training: bool, rounds: int, device: str, dtype: str) -> Row:

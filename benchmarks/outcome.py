@@ -7,9 +7,11 @@ Outcome.from_json(outcome.to_json()).markdown()        # for docs/performance.md
 
 import json
 import os
+import platform
 from dataclasses import asdict, dataclass
 
 import torch
+import torchvision
 
 from quatrain.study.provenance import device_name
 
@@ -27,14 +29,23 @@ class Outcome:
 
     @classmethod
     def here(
-        cls, benchmark: str, *, rounds: int, rows: list[Row], device: str = "cpu"
+        cls,
+        benchmark: str,
+        *,
+        rounds: int,
+        rows: list[Row],
+        device: str = "cpu",
+        dtype: str = "float32",
     ) -> "Outcome":
         """With the description of this machine and process."""
         machine: dict[str, str | int] = {
             "device": device_name(device),
             "cores": os.cpu_count() or 1,
             "threads": torch.get_num_threads(),
+            "dtype": dtype,
+            "python": platform.python_version(),
             "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
         }
         return cls(benchmark, machine, rounds, rows)
 
@@ -46,6 +57,12 @@ class Outcome:
     def to_json(self) -> str:
         """Everything, indented."""
         return json.dumps(asdict(self), indent=2)
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        """What its ratios hold for: the kind of device, and the type of the numbers."""
+        on_cpu = str(self.machine["device"]).startswith("cpu")
+        return "cpu" if on_cpu else "gpu", str(self.machine.get("dtype", "float32"))
 
     @property
     def where(self) -> str:

@@ -5,7 +5,8 @@
     python -m benchmarks.performance --check new.json
 
 With --check nothing is written: the ratios of a new outcome are held against those that are
-published, and the exit status is 1 if one is more than a quarter worse. Times are not compared.
+published for the same kind of device and type of numbers, and the exit status is 1 if one is more
+than a quarter worse. Times are not compared.
 """
 
 import importlib
@@ -18,20 +19,29 @@ from benchmarks.command import Parser, refusing
 from benchmarks.outcome import Outcome, Row
 from benchmarks.plots import PLOTS
 from quatrain.results import write_atomically
-from quatrain.specs import InputError
+from quatrain.specs import ALL_TERM_SETS, InputError
 
 DOCS = Path(__file__).parents[1] / "docs"
 OUTCOMES = DOCS / "results" / "benchmarks"
 PAGE = DOCS / "performance.md"
 BENCHMARKS = ("attention", "mixers", "networks", "sequences", "steps", "translator")
 WORSE = 1.25
+_LESS_IS_BETTER = ("ratio", "/ dense", "/ SDPA", "late / early", "growth")
+_MORE_IS_BETTER = ("speed of ours / its own",)
+_LEAST_MEMORY = 0.01
+"""Ratios of memory below this are of a few pages, which come and go."""
+
+_MAPS = MAPS.split(",")
+_SHOWN = ("cpu", "float32")
+"""What the plots show."""
 
 _INTRODUCTION = """# Performance
 
 Made by `python -m benchmarks.performance` from the files in
-[results/benchmarks](results/benchmarks). Ratios are taken in alternation in one process, round by
-round, and are medians; a ratio of time or memory below 1 means that ours takes less. Absolute
-numbers hold for the machine named. A GPU was used only where a table names one.
+[results/benchmarks](results/benchmarks). Ratios of time are taken in alternation in one process,
+round by round, and are medians; peaks of memory are taken once, each in a fresh process. A ratio
+of time or memory below 1 means that ours takes less. Absolute numbers hold for the machine named.
+Numbers are float32 on a CPU but where a table names another.
 """
 
 
@@ -46,10 +56,16 @@ def _not_measured(outcomes: list[Outcome]) -> list[str]:
     """A last section that names what no outcome is of; none if that is nothing."""
     have = {outcome.benchmark for outcome in outcomes}
     missing = [f"`python -m benchmarks.{name}`" for name in BENCHMARKS if name not in have]
-    maps = {row.get("map") for outcome in outcomes for row in outcome.rows}
     if "attention" in have:
-        missing += [f"attention on {name}" for name in MAPS.split(",") if name not in maps]
-    if all(str(outcome.machine["device"]).startswith("cpu") for outcome in outcomes):
+        rows = [row for outcome in outcomes if outcome.kind == _SHOWN for row in outcome.rows]
+        done = {name: {row["terms"] for row in rows if row.get("map") == name} for name in _MAPS}
+        missing += [
+            f"attention on {name}" for name in _MAPS if len(done[name]) < len(ALL_TERM_SETS)
+        ]
+    on_gpu = {outcome.benchmark for outcome in outcomes if outcome.kind[0] == "gpu"}
+    if on_gpu:
+        missing += [f"{name} on a GPU" for name in sorted({*BENCHMARKS} - on_gpu)]
+    else:
         missing.append("anything on a GPU")
     lines = "".join(f"- {each}\n" for each in missing)
     return [f"## Not measured\n\n{lines}"] if missing else []
@@ -77,7 +93,8 @@ def drawings(outcomes: list[Outcome]) -> dict[Path, str]:
     """The plots of all benchmarks that have any, by their files."""
     drawn = {}
     for name, plots in PLOTS.items():
-        rows = [row for each in outcomes if each.benchmark == name for row in each.rows]
+        shown = [each for each in outcomes if (each.benchmark, each.kind) == (name, _SHOWN)]
+        rows = [row for each in shown for row in each.rows]
         drawn |= {OUTCOMES / file: draw(rows) for file, _, draw in plots if rows}
     return drawn
 
@@ -85,22 +102,33 @@ def drawings(outcomes: list[Outcome]) -> dict[Path, str]:
 def worse(new: Outcome, old: list[Outcome]) -> list[str]:
     """A line for each ratio of `new` that is more than a quarter above the published one.
 
-    A row that has no published one is told too: it was not checked.
+    A row that has no published one, or no ratio that is, is told too: it was not checked.
     """
-    before = {_case(row): row for outcome in old for row in outcome.rows}
-    found = [
-        f"{' '.join(_case(row))}: not published" for row in new.rows if _case(row) not in before
-    ]
+    alike = [outcome for outcome in old if outcome.kind == new.kind]
+    before = {_case(row): row for outcome in alike for row in outcome.rows}
+    found: list[str] = []
     for row in new.rows:
-        known = before.get(_case(row), {})
-        for name, value in row.items():
-            is_ratio = "ratio" in name or "/ dense" in name or "/ SDPA" in name
-            if not is_ratio or isinstance(value, str) or not isinstance(known.get(name), float):
-                continue
-            if value > WORSE * float(known[name]):
-                case = " ".join(_case(row))
-                found.append(f"{case}: {name} is {value:.3g}, published {known[name]:.3g}")
+        case, known = " ".join(_case(row)), before.get(_case(row), {})
+        checked = [
+            (name, value, float(known[name]))
+            for name, value in row.items()
+            if not isinstance(value, str) and isinstance(known.get(name), float | int)
+            if any(part in name for part in (*_LESS_IS_BETTER, *_MORE_IS_BETTER))
+        ]
+        if not checked:
+            found.append(f"{case}: not published")
+        found += [
+            f"{case}: {name} is {value:.3g}, published {was:.3g}"
+            for name, value, was in checked
+            if _is_worse(name, value, was)
+        ]
     return found
+
+
+def _is_worse(name: str, value: float, was: float) -> bool:
+    if any(part in name for part in _MORE_IS_BETTER):
+        return value * WORSE < was
+    return value > WORSE * max(was, _LEAST_MEMORY if "memory" in name else 0.0)
 
 
 def _case(row: Row) -> tuple[str, ...]:

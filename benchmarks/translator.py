@@ -9,7 +9,10 @@ attention; torch's adds absolute sinusoids to the embeddings. One training step,
 search, is taken on the same batch by each in turn, in one process, so that the ratio holds where
 the machine's speed drifts; ratios are medians over rounds. Times depend on the machine, ratios
 much less. Both decode with the same search, and keep the keys and values of every layer; those of
-the source are shared by the hypotheses in ours, and copied for each in torch's.
+the source are shared by the hypotheses in ours, and copied for each in torch's. Torch's drops
+attention weights while it trains, as it always does where it has dropout, which keeps it from its
+fast kernel; ours never drops them, and on a CPU has a faster dropout and loss of its own: not all
+that it gains in training is in its attention.
 """
 
 import statistics

@@ -22,7 +22,7 @@ from benchmarks.plain_transformer import PlainTransformer
 from quatrain.ops.attend import attend
 from quatrain.ops.support import Support
 from quatrain.paper.vision import overhead
-from quatrain.specs import Term
+from quatrain.specs import ALL_TERM_SETS, Term
 
 
 @pytest.mark.slow
@@ -121,6 +121,32 @@ def test_a_ratio_a_quarter_above_the_published_one_is_told_and_a_longer_time_is_
     ]
 
 
+def outcome_of(name="steps", dtype="float32", **row):
+    return Outcome.here(name, rounds=1, rows=[{"terms": "0011", **row}], dtype=dtype)
+
+
+@pytest.mark.parametrize(
+    ("column", "published", "allowed", "refused"),
+    [
+        ("late / early", 1.0, 1.2, 1.3),
+        ("memory growth", 2.0, 2.4, 2.6),
+        ("speed of ours / its own", 1.66, 1.4, 0.1),
+        ("memory / dense", 1e-5, 9e-3, 1.3e-2),
+        ("time / dense", 1e-3, 1.2e-3, 9e-3),
+    ],
+)
+def test_each_ratio_is_checked_in_its_own_direction(column, published, allowed, refused):
+    before = [outcome_of(**{column: published})]
+    assert performance.worse(outcome_of(**{column: allowed}), before) == []
+    assert len(performance.worse(outcome_of(**{column: refused}), before)) == 1
+
+
+def test_what_holds_no_ratio_or_is_of_another_type_of_numbers_counts_as_unchecked():
+    before = [outcome_of(**{"time / dense": 0.1}), outcome_of(dtype="bfloat16", ms=1.0)]
+    found = performance.worse(outcome_of(dtype="bfloat16", **{"time / dense": 9.0}), before)
+    assert found == ["0011: not published"]
+
+
 def test_the_page_on_performance_is_what_the_outcomes_say():
     outcomes = performance.published()
     assert performance.PAGE.read_text() == performance.page(outcomes)
@@ -135,7 +161,8 @@ def test_what_was_too_small_to_be_measured_is_not_drawn():
 
 
 def test_the_page_names_what_was_not_measured():
-    rows = [{"map": "64x64", "terms": "0011", "time / dense": 0.1}]
+    rows = [{"map": "64x64", "terms": str(each), "time / dense": 0.1} for each in ALL_TERM_SETS]
+    rows.append({"map": "96x96", "terms": "0011", "time / dense": 0.1})
     outcome = Outcome.here("attention", rounds=1, rows=rows)
     told = performance.page([outcome]).split("## Not measured")[1]
     assert "`python -m benchmarks.mixers`" in told
