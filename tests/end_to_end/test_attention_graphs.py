@@ -61,6 +61,26 @@ def test_on_a_large_map_it_compiles_into_one_graph(terms):
 
 
 @every_method
+def test_compiled_for_sizes_that_vary_it_serves_another_map(terms):
+    torch.compiler.reset()
+    module = Called(terms, 2)
+    compiled = torch.compile(module.forward, fullgraph=True, backend="aot_eager", dynamic=True)
+    for sizes in ((24, 24), (26, 30), (3, 4)):
+        assert_same(compiled, module, content(*sizes))
+
+
+@pytest.mark.parametrize("terms", ["1000", "1010", *METHODS])
+def test_cross_attention_is_exported_for_queries_and_keys_of_different_lengths(terms):
+    attention = Called(terms, 1).attention
+    length = {1: torch.export.Dim.DYNAMIC}
+    example = content(300), content(300)
+    exported = torch.export.export(attention, example, dynamic_shapes=(length, length)).module()
+    for queries, keys in ((300, 300), (7, 320), (310, 5)):
+        given = content(queries), content(keys)
+        assert_close(exported(*given), attention(*given))
+
+
+@every_method
 def test_on_maps_it_is_exported_for_other_heights_and_widths(terms):
     module, sizes = Called(terms, 2), {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
     exported = torch.export.export(module, (content(20, 26),), dynamic_shapes=(sizes,)).module()

@@ -20,6 +20,11 @@ CALLS = {
     "a window on a map": (Grid((40, 40), (40, 40)), Support(window=5)),
     "a sequence": (Grid((2000,), (2000,)), Support()),
     "a causal sequence": (Grid((2000,), (2000,)), Support(causal=True)),
+    "another sequence": (Grid((2000,), (1500,)), Support()),
+    "strided and padded keys": (
+        Grid((70, 80), (35, 40), 2),
+        Support(key_padding_mask=torch.arange(1400)[None] > 900),
+    ),
 }
 
 
@@ -84,6 +89,20 @@ def test_forward_and_backward_hold_a_twentieth_of_all_pairs_at_most(
     case = case_of(terms, grid, support)
     for method in fitting_methods(terms, grid, support.structure):
         assert share(terms, case, method, monkeypatch) <= 1 / 20, method
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("terms", ["0010", "0011", "0110", "1000", "1111"])
+@pytest.mark.parametrize(("grid", "support"), list(CALLS.values())[:4], ids=list(CALLS)[:4])
+def test_what_is_held_grows_slower_than_the_pairs_do(terms, grid, support, monkeypatch):
+    asked = Term.parse(terms)
+    larger = Grid(*(tuple(2 * size for size in sizes) for sizes in (grid.queries, grid.keys)))
+    for method in fitting_methods(asked, grid, support.structure):
+        before, after = (
+            share(asked, case_of(asked, each, support), method, monkeypatch)
+            for each in (grid, larger)
+        )
+        assert after <= 0.6 * before, method
 
 
 def test_the_formula_holds_them_all(monkeypatch):

@@ -64,7 +64,9 @@ def planned_cost(
     else:
         products = counts.attend(terms, chosen.method, size)
         products += counts.attend_backward(terms, chosen.method, size, heads) if training else 0
-        held = counts.weights_held(terms, chosen.method, size, heads)
+        held = counts.weights_held(
+            terms, chosen.method, size, heads, training=training, device=device
+        )
     return PlannedCost(chosen.method, chosen.kernel, products, _FLOAT32 * held, chosen.why)
 
 

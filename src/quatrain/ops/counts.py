@@ -22,7 +22,7 @@ import math
 from dataclasses import dataclass
 
 from quatrain.ops import dynamic
-from quatrain.ops.attend import blocked
+from quatrain.ops.attend import blocked, separable
 from quatrain.ops.attend.augmented import WIDTHS
 from quatrain.ops.attend.blocks import blocks
 from quatrain.ops.attend.plan import Chosen, plan
@@ -175,15 +175,25 @@ def augmented(terms: Term, size: AttentionSize, heads: int, *, training: bool = 
     if terms.use_position:
         width += sum(size.grid.keys)
     width += -width % WIDTHS if width else WIDTHS
-    pairs = size.batch * size.queries * size.keys
-    asked, mixed = pairs * heads * width, pairs * size.channels
+    pairs = size.batch * size.queries * size.keys * heads
+    per_head = size.channels // heads
+    asked, mixed = pairs * width, pairs * (per_head + -per_head % WIDTHS)
     return 3 * logits + 4 * asked + 3 * mixed if training else logits + asked + mixed
 
 
-def weights_held(terms: Term, method: Chosen, size: AttentionSize, heads: int) -> int:
+def weights_held(
+    terms: Term,
+    method: Chosen,
+    size: AttentionSize,
+    heads: int,
+    *,
+    training: bool = False,
+    device: str = "cpu",
+) -> int:
     """The most attention weights that exist at once: of all pairs only in the reference.
 
-    torch's kernel holds a tile of a size of its own, which counts as none.
+    torch's kernel holds a tile of a size of its own, which counts as none. Separable keeps its
+    weights for the gradients; without them, on a CPU, those of the heads that are done together.
     """
     if method == "reference":
         by_query = terms.use_query or Term.POSITION in terms or size.structure.by_query
@@ -193,6 +203,8 @@ def weights_held(terms: Term, method: Chosen, size: AttentionSize, heads: int) -
         return size.batch * heads * size.keys * rows
     if method == "separable":
         (tall, wide), (above, along) = size.grid.queries, size.grid.keys
+        if device == "cpu" and not training:
+            heads = separable.heads_at_once(size.grid, size.batch, heads)
         if Term.KEY in terms or size.structure.padded:
             return size.batch * heads * wide * above * (along + tall)
         return heads * (wide * along + tall * above)  # every row of keys is alike

@@ -79,7 +79,11 @@ class Grid:
 
 
 def may_vary(*sizes: int) -> bool:
-    """Whether a size is a symbol of a traced graph, which no choice may hang on."""
+    """Whether a size is a symbol of an exported graph, which no choice may hang on.
+
+    In a compiled graph none is: what was chosen by a size is compiled again for one that would
+    have chosen otherwise.
+    """
     return any(isinstance(size, torch.SymInt) for size in sizes)
 
 

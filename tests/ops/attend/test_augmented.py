@@ -35,6 +35,26 @@ def test_queries_and_keys_are_as_wide_as_kernels_want_them(terms):
     assert query.shape[-1] % augmented.WIDTHS == 0
 
 
+@pytest.mark.parametrize("width", [8, 5])
+@pytest.mark.parametrize("wide", [True, False])
+def test_kernels_get_contiguous_axes_of_widths_that_they_take(width, wide):
+    x = torch.randn(2, 3, width, 7).mT
+    taken = augmented.as_kernels_take(x, wide=wide)
+    assert taken.stride(-1) == 1
+    assert taken.shape[-1] == (8 if wide else width)
+    assert torch.equal(taken[..., :width], x)
+    assert not taken[..., width:].any()
+
+
+@pytest.mark.parametrize(("width", "side"), [(256, 16), (512, 32)])
+def test_wide_heads_agree_with_the_formula(width, side):
+    terms, grid = Term.parse("1111"), Grid((side, side), (side, side))
+    made = operands(terms, grid, batch=1, heads=1, spread=width**-0.5, widths=(width, width))
+    assert augmented._augmented(terms, made, grid)[0].shape[-1] == width + 2 * side
+    case = Case(made, grid, Support())
+    assert_same_attention(augmented.attend, reference.attend, terms, case)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_is_close_and_rows_without_any_key_are_zero(dtype):
     terms, grid = Term.parse("1111"), Grid((7, 6), (7, 6))

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -125,6 +127,18 @@ def test_where_the_plan_says_so_torchs_kernel_runs_and_no_fallback(
         module(x.requires_grad_(), **named).square().sum().backward()
     assert {FLASH, f"{FLASH}_backward"} <= learning.seen
     assert not FALLBACK & (watch.seen | learning.seen)
+
+
+@every_term_set
+def test_operands_whose_last_axis_is_not_contiguous_do_not_make_torchs_kernel_give_way(terms):
+    grid = Grid((300,), (300,))
+    made = operands(terms, grid, widths=(4, 4))
+    turned = replace(made, query=made.query.mT.contiguous().mT, value=made.value.mT.contiguous().mT)
+    with Watch() as watch:
+        output = fused.attend(terms, turned, grid, Support())
+    assert FLASH in watch.seen
+    assert not FALLBACK & watch.seen
+    torch.testing.assert_close(output, fused.attend(terms, made, grid, Support()))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -1,7 +1,10 @@
+import math
+
 import pytest
+import torch
 from torch.testing import assert_close
 
-from laws import operands
+from laws import Case, fitting_methods, operands
 from quatrain.ops.attend import attend, plan
 from quatrain.ops.attend.plan import SMALL
 from quatrain.ops.positions import Grid
@@ -80,3 +83,21 @@ def test_attend_gives_what_the_reference_gives(terms):
     made = operands(terms, grid)
     automatic = attend(terms, made, grid, Support(causal=True))
     assert_close(automatic, attend(terms, made, grid, Support(causal=True), "reference"))
+
+
+@every_term_set
+@pytest.mark.parametrize("grid", [Grid((300,), (300,)), Grid((24, 24), (24, 24))])
+def test_an_empty_batch_is_an_empty_batch_by_every_method(terms, grid):
+    made = operands(terms, grid, batch=0, widths=(4, 4))
+    for method in ("auto", "reference", *fitting_methods(terms, grid, Structure())):
+        output = attend(terms, made, grid, Support(), method)
+        assert output.shape == (0, 2, math.prod(grid.queries), 4)
+        torch.autograd.grad(output.sum(), Case(made, grid, Support()).leaves, allow_unused=True)
+
+
+@pytest.mark.parametrize("terms", ["1000", "1111"])
+def test_what_a_gpu_has_no_kernel_for_is_left_to_blocks_there(terms):
+    asked, grid = Term.parse(terms), Grid((64, 64), (64, 64))
+    assert plan(asked, grid, device="cuda").kernel != "blocks"
+    assert plan(asked, grid, device="cuda", double=True).kernel == "blocks"
+    assert plan(asked, grid, double=True) == plan(asked, grid)

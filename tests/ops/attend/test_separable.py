@@ -24,7 +24,7 @@ def test_it_agrees_however_many_heads_a_cache_holds(terms, heads, monkeypatch):
     grid = Grid((5, 6), (3, 4), key_stride=2)
     made = operands(terms, grid, heads=3)
     monkeypatch.setattr(separable, "CELLS", heads * made.value.shape[0] * 6 * 3 * (4 + 5))
-    assert separable._heads_at_once(grid, made.value) == heads
+    assert separable._heads_in_turn(grid, made.value) == heads
     case = Case(made, grid, Support())
     assert_same_attention(separable.attend, reference.attend, terms, case)
 

@@ -1,5 +1,6 @@
 """Attention over given terms, support and grid, by the method that `plan` chooses."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -36,5 +37,6 @@ def attend(
         method,
         device=value.device.type,
         equal_widths=key is not None and key.shape[-1] == value.shape[-1],
+        double=value.dtype == torch.float64,
     )
     return _METHODS[chosen.method](terms, operands, grid, support)

@@ -17,7 +17,7 @@ import math
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import one_hot, scaled_dot_product_attention
+from torch.nn.functional import one_hot, pad, scaled_dot_product_attention
 
 from quatrain.ops.positions import Grid
 from quatrain.ops.precision import full_precision
@@ -50,9 +50,26 @@ def attend(
         query, key = _augmented(terms, exactly(operands), grid)
     kept = support.kept_keys(grid, value.shape[0])
     mixed = scaled_dot_product_attention(
-        query.to(value.dtype), key.to(value.dtype), value, attn_mask=kept, scale=1.0
+        query.to(value.dtype),
+        key.to(value.dtype),
+        as_kernels_take(value, wide=True),
+        attn_mask=kept,
+        scale=1.0,
     )
+    mixed = mixed[..., : value.shape[-1]]
     return mixed if kept is None else torch.where(kept.any(-1, keepdim=True), mixed, 0.0)
+
+
+def as_kernels_take(x: Float[Tensor, "b h n d"], *, wide: bool) -> Float[Tensor, "b h n w"]:
+    """The same with its last axis contiguous and, if `wide`, zeros up to a multiple of `WIDTHS`.
+
+    Otherwise torch's kernels give way, without a word, to a matrix of all pairs: those of a GPU
+    for either reason, those of a CPU for the first.
+    """
+    missing = -x.shape[-1] % WIDTHS if wide else 0
+    if missing:
+        return pad(x, (0, missing))
+    return x if x.stride(-1) == 1 else x.contiguous()
 
 
 def _augmented(

@@ -75,7 +75,7 @@ def at_once(grid: Grid, batch: int, heads: int) -> tuple[int, int]:
     longest = max(block.count for block in blocks(grid, Structure())) * math.prod(grid.keys)
     fitting = max(1, min(heads, CELLS // longest))
     elements = max(1, CELLS // (longest * heads)) if fitting == heads else 1
-    return min(batch, elements), fitting
+    return max(1, min(batch, elements)), fitting
 
 
 def parts(factors: Factors, grid: Grid) -> Iterator[tuple[slice, slice]]:

@@ -17,7 +17,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from quatrain.ops.attend import augmented
 from quatrain.ops.attend.blocked import CELLS
 from quatrain.ops.attend.opaque import attend_by_blocks
-from quatrain.ops.attend.plan import is_ordered, plan
+from quatrain.ops.attend.plan import is_gpu, is_ordered, plan
 from quatrain.ops.positions import Grid, may_vary
 from quatrain.ops.support import Support
 from quatrain.ops.terms import Operands, by_heads, content_asks
@@ -33,8 +33,15 @@ def attend(
         https://arxiv.org/abs/2205.14135.
     """
     same = operands.key is not None and operands.key.shape[-1] == operands.value.shape[-1]
-    device = operands.value.device.type
-    chosen = plan(terms, grid, support.structure, "fused", device=device, equal_widths=same)
+    chosen = plan(
+        terms,
+        grid,
+        support.structure,
+        "fused",
+        device=operands.value.device.type,
+        equal_widths=same,
+        double=operands.value.dtype == torch.float64,
+    )
     if chosen.kernel == "augmented":
         return augmented.attend(terms, operands, grid, support)
     if chosen.kernel == "blocks":
@@ -69,11 +76,11 @@ def _by_sdpa(
     asks = cast(Tensor, content_asks(terms, replace(operands, scale=1.0)))
     key = cast(Tensor, operands.key)
     value = operands.value
-    return scaled_dot_product_attention(
-        asks.to(value.dtype),
-        key.to(value.dtype),
-        value,
-        attn_mask=mask,
-        is_causal=ordered,
-        scale=operands.scale,
+    wide = is_gpu(value.device.type)
+    query, key, values = (
+        augmented.as_kernels_take(x.to(value.dtype), wide=wide) for x in (asks, key, value)
     )
+    mixed = scaled_dot_product_attention(
+        query, key, values, attn_mask=mask, is_causal=ordered, scale=operands.scale
+    )
+    return mixed[..., : value.shape[-1]] if wide else mixed

@@ -53,10 +53,12 @@ def plan(
     *,
     device: str = "cpu",
     equal_widths: bool = True,
+    double: bool = False,
 ) -> Plan:
     """Choose the method, or check the one that the caller forces.
 
-    `equal_widths` tells that keys and values have the same width for a head.
+    `equal_widths` tells that keys and values have the same width for a head, `double` that they are
+    in float64, for which torch has no kernel on a GPU.
 
     Raises:
         SpecError: if the forced method does not serve these terms, grid and structure.
@@ -64,7 +66,10 @@ def plan(
     """
     structure.check(grid)
     fitting = _fitting(terms, grid, structure)
-    kernel = _kernel(terms, grid, structure, device, equal_widths)
+    on_gpu = is_gpu(device)
+    kernel: Kernel = "blocks"
+    if not (on_gpu and double):
+        kernel = _kernel(terms, grid, structure, equal_widths=equal_widths, on_gpu=on_gpu)
     if method == "auto":
         chosen, why = _automatic(grid, fitting, kernel)
     elif method == "reference" or method in fitting:
@@ -77,6 +82,11 @@ def plan(
             "use " + ", ".join(f'"{each}"' for each in ("auto", *fitting)) + ' or "reference"',
         )
     return Plan(chosen, why, kernel if chosen == "fused" else None)
+
+
+def is_gpu(device: str) -> bool:
+    """Whether a type of device is one whose kernels want what those of a CPU do not."""
+    return device not in ("cpu", "meta")
 
 
 def _fitting(terms: Term, grid: Grid, structure: Structure) -> dict[Chosen, str]:
@@ -107,11 +117,10 @@ def _automatic(grid: Grid, fitting: dict[Chosen, str], kernel: Kernel) -> tuple[
 
 
 def _kernel(
-    terms: Term, grid: Grid, structure: Structure, device: str, equal_widths: bool
+    terms: Term, grid: Grid, structure: Structure, *, equal_widths: bool, on_gpu: bool
 ) -> Kernel:
     if equal_widths and _suits_sdpa(terms, grid, structure):
         return "sdpa"
-    on_gpu = device not in ("cpu", "meta")
     return "augmented" if on_gpu and grid.ndim == 2 and not structure.by_query else "blocks"
 
 
@@ -127,8 +136,9 @@ def _suits_sdpa(terms: Term, grid: Grid, structure: Structure) -> bool:
 
 def is_ordered(grid: Grid, structure: Structure) -> bool:
     """Whether causality is all, and query number i sees the first i + 1 keys."""
-    square = grid.queries == grid.keys and grid.key_stride == 1 and grid.first_query == 0
-    return structure == Structure(causal=True) and square
+    if structure != Structure(causal=True):  # asked first: lengths that may vary are not compared
+        return False
+    return grid.queries == grid.keys and grid.key_stride == 1 and grid.first_query == 0
 
 
 def is_small(grid: Grid) -> bool:

@@ -39,19 +39,23 @@ def attend(
     with full_precision(value):
         mixed = [
             _by_axis(terms, part, grid, support)
-            for part in by_heads(exactly(operands), _heads_at_once(grid, value))
+            for part in by_heads(exactly(operands), _heads_in_turn(grid, value))
         ]
         return (mixed[0] if len(mixed) == 1 else torch.cat(mixed, dim=1)).to(value.dtype)
 
 
-def _heads_at_once(grid: Grid, value: Float[Tensor, "b h k e"]) -> int:
+def heads_at_once(grid: Grid, batch: int, heads: int) -> int:
     """How many heads have weights over rows and columns of about `CELLS` together."""
-    batch, heads = value.shape[:2]
     (above, along), (rows, columns) = grid.queries, grid.keys
-    if value.device.type != "cpu" or may_vary(batch, *grid.queries, *grid.keys):
-        return heads
     cells = batch * along * rows * (columns + above)
     return max(1, min(heads, CELLS // max(cells, 1)))
+
+
+def _heads_in_turn(grid: Grid, value: Float[Tensor, "b h k e"]) -> int:
+    batch, heads = value.shape[:2]
+    if value.device.type != "cpu" or may_vary(batch, *grid.queries, *grid.keys):
+        return heads
+    return heads_at_once(grid, batch, heads)
 
 
 def _by_axis(
