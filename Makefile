@@ -1,4 +1,4 @@
-# make study   install into .venv and run the default study, ending with its table and HTML report
+# make study   install into .venv and run the default studies, each ending with its table and HTML report
 # make test    install into .venv and run every check and test
 # make check   lint, types and the fast tests
 # make clean   remove .venv; results in runs/ stay
@@ -7,17 +7,21 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SHAPED := quatrain.ops,quatrain.nn,quatrain.models,quatrain.tasks
-RUN := $(abspath runs/numerals_terms)
+STUDIES := numerals_terms digits_detection digits_segmentation
 
-.PHONY: study test check lint clean
+.PHONY: study $(STUDIES) test check lint clean
 
 $(BIN)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
 
-study: $(BIN)/.installed
-	$(BIN)/quatrain study run studies/numerals_terms.py --out $(RUN)
+study: $(STUDIES)
+
+# One after the other, even with -j: each takes all cores.
+.NOTPARALLEL:
+$(STUDIES): $(BIN)/.installed
+	$(BIN)/quatrain study run studies/$@.py --out $(abspath runs/$@)
 
 lint: $(BIN)/.installed
 	$(BIN)/ruff check .
