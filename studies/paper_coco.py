@@ -7,11 +7,12 @@ COCO holds annotations, train2017 and val2017 as they are unpacked; the ImageNet
 backbone are torchvision's, fetched once.
 
 Settings: arXiv 1904.05873, section 4.1, and what it shares with mmdetection: Faster R-CNN with a
-feature pyramid on ResNet-50, its first stage and all batch statistics frozen, the attention in the
-last two stages and a deformable convolution in conv3 to conv5; images of 800 x 1333, flips; 16
-images a step, 12 epochs, SGD with momentum 0.9 and weight decay 1e-4, rate 0.02 falling tenfold at
-epochs 8 and 11, 500 steps of warm-up, gradients clipped at 35. A step is taken in eight batches of
-2 images, by one GPU or shared by up to eight under torchrun; training is in bfloat16.
+feature pyramid on ResNet-50, its first stage frozen and all batch statistics, whose factors and
+shifts learn, the attention in the last two stages and a deformable convolution in conv3 to conv5;
+images of 800 x 1333, flips; 16 images a step, 12 epochs, SGD with momentum 0.9 and weight decay
+1e-4, rate 0.02 falling tenfold at epochs 8 and 11, 500 steps of warm-up, gradients clipped at 35. A
+step is taken in eight batches of 2 images, by one GPU or shared by up to eight under torchrun;
+training is in bfloat16, but for coordinates.
 Expected, in mAP of val2017: `quatrain cost paper --task detection` names the points; from 36.4
 (w/o) to 41.0 (1111+deformable).
 """

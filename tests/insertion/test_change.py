@@ -49,6 +49,20 @@ def test_undo_and_remove_leave_the_same_objects_under_the_same_names():
         assert torch.equal(model(x), expected)
 
 
+def test_a_place_and_what_lies_in_it_each_get_a_mixer_that_is_called():
+    model, x = network(), images()
+    change = insert(model, parse_mixer("0010"), after="**", example=x)
+    assert any(name.startswith(f"{outer}.") for name in change.now for outer in change.now)
+    called = []
+    for name, standing in change.now.items():
+        standing.block.register_forward_hook(lambda *_, name=name: called.append(name))
+    model(x).sum().backward()
+    assert sorted(called) == sorted(change.now)
+    assert all(each.block.gamma.grad is not None for each in change.now.values())
+    with pytest.raises(InputError, match=r"outside of 0, which is replaced too"):
+        replace(network(), parse_mixer("0010"), at="**", example=x)
+
+
 LAYOUTS = [
     (nn.Sequential(nn.Conv1d(3, 16, 3, padding=1)), (2, 3, 5), None, (0, 2, 1)),
     (nn.Sequential(nn.Linear(3, 16)), (2, 5, 3), None, (0, 1, 2)),

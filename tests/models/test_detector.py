@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import nn
 from torch.testing import assert_close
 from torchvision.models.detection import fasterrcnn_resnet50_fpn
 
@@ -148,11 +149,40 @@ def test_anchors_are_as_the_spec_says():
         DetectorSpec(anchor_scale=0)
 
 
+def test_anchors_are_of_the_strides_that_maps_have_where_the_network_is_dilated():
+    spec = tiny(anchor_scale=4, backbone=ResNetSpec(depth=18, width=8, output_stride=8))
+    detector = drawn(spec).eval()
+    maps = detector.network.backbone(detector.padded(pictures((64, 96))[0]))
+    assert [64 // each.shape[2] for each in maps.values()] == [4, 8, 8, 8, 16]
+    sizes = detector.network.rpn.anchor_generator.sizes
+    assert sizes == ((16,), (32,), (32,), (32,), (64,))
+
+
+def test_coordinates_are_exact_where_everything_else_has_half_of_the_precision(monkeypatch):
+    detector = drawn(tiny(backbone=ResNetSpec(depth=18, width=8, norm="eval"))).train()
+    seen = {}
+    heads = detector.network.roi_heads
+
+    def watched(maps, proposals, sizes, targets):
+        seen["proposals"] = proposals
+        return type(heads).forward(heads, maps, proposals, sizes, targets)
+
+    monkeypatch.setattr(heads, "forward", watched)
+    narrow = [Targets(torch.tensor([[1101.0, 8.0, 1106.0, 40.0]]), torch.tensor([2]))]
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = detector.losses(pictures((64, 1344)), narrow)
+    assert seen["proposals"][0].dtype == torch.float32
+    assert all(loss.isfinite() for loss in losses.values())
+    assert sum(losses.values()).requires_grad
+
+
 def test_the_default_is_frozen_as_the_papers():
     with torch.device("meta"):
         detector = DetectorSpec().build(classes=80)
     learning = {name for name, each in detector.named_parameters() if each.requires_grad}
     assert not any("body.conv1" in name or "body.layer1" in name for name in learning)
-    assert any("body.layer2" in name for name in learning)
-    assert not any("bn" in name for name in learning)
+    assert any("body.layer2" in name and "bn" in name for name in learning)
+    normalizing = [part for part in detector.train().modules() if isinstance(part, nn.BatchNorm2d)]
+    assert len(normalizing) == 53
+    assert not any(part.training for part in normalizing)
     Dense(detector, 5)(torch.empty(1, 3, 64, 96, dtype=torch.uint8, device="meta"))

@@ -1,5 +1,6 @@
 import dataclasses
 import hashlib
+from urllib.error import URLError
 
 import pytest
 import torch
@@ -167,10 +168,30 @@ def test_what_is_frozen_does_not_learn_and_keeps_its_statistics():
     assert learning == {"layer2", "layer3", "layer4"}
 
 
+def test_normalized_by_the_statistics_it_has_it_learns_factors_and_shifts_alone():
+    model = built(depth=18, norm="eval").train()
+    before = {name: each.clone() for name, each in model.named_buffers()}
+    model(images())["conv5"].sum().backward()
+    assert all(torch.equal(each, before[name]) for name, each in model.named_buffers())
+    assert model.body.layer4[1].bn2.weight.grad.any()
+
+
+def test_weights_that_cannot_be_fetched_are_told_with_what_to_do(monkeypatch):
+    def unreachable(*_, **__):
+        raise URLError("Name or service not known")
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", unreachable)
+    with pytest.raises(DataError, match=r"IMAGENET1K_V1.*by weights_file .*service not known"):
+        built(depth=18, weights="IMAGENET1K_V1")
+
+
 @pytest.mark.parametrize(
     ("settings", "field"),
     [
         ({"inserted_stages": (1,)}, "inserted_stages"),
+        ({"inserted_stages": (4, 4)}, "inserted_stages is .*each stage once"),
+        ({"mixer": parse_mixer("0010"), "frozen_stages": 4}, "a mixer in conv4.*less than 4"),
+        ({"mixer": parse_mixer("deformable"), "frozen_stages": 3}, "a mixer in conv3"),
         ({"replaced_stages": (6,)}, "replaced_stages"),
         ({"norm": "group", "weights": "IMAGENET1K_V1"}, "norm"),
         ({"width": 32, "weights": "IMAGENET1K_V1"}, "width"),

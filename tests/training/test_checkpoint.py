@@ -1,3 +1,4 @@
+import dataclasses
 import errno
 from pathlib import Path
 
@@ -5,6 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from quatrain.insertion import insert
+from quatrain.nn.mixers import parse_mixer
 from quatrain.specs import DataError, StoredFileError, StudyError
 from quatrain.training import checkpoint, load_model, save_model
 from quatrain.training.checkpoint import MODEL, NAME, Trained, seed_step
@@ -87,6 +90,21 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     checkpoint.save(tmp_path, POSITION, stepped(width=3))
     with pytest.raises(StoredFileError, match="size mismatch for weight"):
         checkpoint.load(tmp_path, trained(width=2))
+
+
+def test_a_checkpoint_of_a_model_without_the_mixer_is_refused(tmp_path):
+    plain, mixed = (
+        dataclasses.replace(trained(average=False), model=nn.Sequential(nn.Linear(4, 4)))
+        for _ in range(2)
+    )
+    insert(mixed.model, parse_mixer("0010", heads=2), after="0", example=torch.zeros(1, 3, 4))
+    mixed.model.load_state_dict(plain.model.state_dict())  # as users may
+    checkpoint.save(tmp_path, POSITION, plain)
+    with pytest.raises(StoredFileError, match="is in one of the two only"):
+        checkpoint.load(tmp_path, mixed)
+    save_model(tmp_path, plain.model)
+    with pytest.raises(StoredFileError, match="is in one of the two only"):
+        load_model(tmp_path, mixed.model)
 
 
 def test_a_checkpoint_without_the_average_that_is_wanted_is_refused(tmp_path):

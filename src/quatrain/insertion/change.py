@@ -117,11 +117,12 @@ def replace(
         seed: of first weights, as for `insert`.
 
     Raises:
-        InputError: if no module matches, a place changes the width of what passes, or an example
-            is needed and missing.
+        InputError: if no module matches, a place lies in another, a place changes the width of what
+            passes, or an example is needed and missing.
         SpecError: if a convolution cannot be taken over, or the mixer does not fit the width.
     """
     places = find(model, at)
+    _refuse_nested(places)
     rest = {name: each for name, each in places.items() if not takes_over(mixer, each)}
     if rest and example is None:
         raise InputError("example", None, "what the model is called with", "give an example")
@@ -195,7 +196,7 @@ def _exchange(
             expected = "a module of one name, not tied to another"
             raise InputError(name, f"also {names[module][1]}", expected, "untie or leave it out")
     now = {name: make(name, module) for name, module in places.items()}
-    for name, module in now.items():
+    for name, module in reversed(now.items()):  # inner places before those around them
         model.set_submodule(name, module)
     layers = [each for each in model.modules() if isinstance(each, nn.TransformerEncoderLayer)]
     within = {part for layer in layers for part in layer.modules()}
@@ -220,6 +221,14 @@ def _built(mixer: Mixer, width: Width, name: str, module: nn.Module, seed: int) 
 
 def _seed(seed: int | None) -> int:
     return int(torch.randint(2**62, (), device="cpu")) if seed is None else seed
+
+
+def _refuse_nested(places: Mapping[str, nn.Module]) -> None:
+    for name in places:
+        outer = next((each for each in places if name.startswith(f"{each}.")), None)
+        if outer is not None:
+            expected = f"a place outside of {outer}, which is replaced too"
+            raise InputError(name, "a part of another place", expected, "name one of them")
 
 
 def _refuse_strides(mixer: Mixer) -> None:

@@ -11,7 +11,7 @@ Shapes: an image is h high and w wide, with n boxes; images of a batch may diffe
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -20,16 +20,15 @@ from torch import Tensor, nn
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.rpn import RPNHead
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from quatrain.models.normalize import normalized
-from quatrain.models.resnet import ResNetSpec, normalization
+from quatrain.models.resnet import STAGES, ResNetSpec, normalization
 from quatrain.specs import Spec
 
-STRIDES = (4, 8, 16, 32, 64)
-"""Pixels of an image for one of each map of the pyramid."""
 _POOLED = 7
 _SAMPLES = 2
 
@@ -41,9 +40,10 @@ class DetectorSpec(Spec):
         settings, which it shares.
     """
 
-    backbone: ResNetSpec = ResNetSpec(norm="frozen", frozen_stages=2)
+    revision: ClassVar[int] = 2
+    backbone: ResNetSpec = ResNetSpec(norm="eval", frozen_stages=2)
     """The residual network, and the mixer in its blocks; conv2 is frozen, which mmdetection calls
-    its first stage."""
+    its first stage, and the others normalize by statistics that stay."""
     channels: int = Field(default=256, ge=1)
     """Width of the pyramid."""
     norm: Literal["none", "group"] = "none"
@@ -70,6 +70,12 @@ class DetectorSpec(Spec):
     """IoU above which the lower-scored of two detections of a class is suppressed."""
     detections: int = Field(default=100, ge=1)
     """The most that is found in an image."""
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Pixels of an image for one of each map of the pyramid, the finest first."""
+        maps = [min(2**stage, self.backbone.output_stride) for stage in STAGES]
+        return (*maps, 2 * maps[-1])
 
     def build(self, classes: int) -> "Detector":
         """The network for labels 1 ... `classes`, with weights from torch's random state."""
@@ -184,7 +190,32 @@ class _Pyramid(nn.Module):
         )
 
     def forward(self, images: Float[Tensor, "n 3 h w"]) -> dict[str, Tensor]:
-        return self.fpn(self.body(images))
+        return {name: _exact(found) for name, found in self.fpn(self.body(images)).items()}
+
+
+class _ProposalHead(RPNHead):
+    """torchvision's, whose scores and codes are exact enough for coordinates."""
+
+    def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        scores, codes = super().forward(x)
+        return [_exact(each) for each in scores], [_exact(each) for each in codes]
+
+
+class _Predictor(FastRCNNPredictor):
+    """torchvision's, whose scores and codes are exact enough for coordinates."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        scores, codes = super().forward(x)
+        return _exact(scores), _exact(codes)
+
+
+def _exact(x: Tensor) -> Tensor:
+    """In float32 at least.
+
+    Torchvision makes anchors, proposals and targets in the type of maps and codes, and of the 1,333
+    pixels of an image bfloat16 tells only every eighth.
+    """
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 class _AsGiven(GeneralizedRCNNTransform):
@@ -206,8 +237,8 @@ def _faster_rcnn(pyramid: _Pyramid, spec: DetectorSpec, classes: int) -> FasterR
     network = FasterRCNN(
         pyramid,
         rpn_anchor_generator=AnchorGenerator(
-            tuple((round(spec.anchor_scale * stride),) for stride in STRIDES),
-            (spec.anchor_ratios,) * len(STRIDES),
+            tuple((round(spec.anchor_scale * stride),) for stride in spec.strides),
+            (spec.anchor_ratios,) * len(spec.strides),
         ),
         rpn_pre_nms_top_n_train=spec.train_proposals,
         rpn_pre_nms_top_n_test=spec.test_proposals,
@@ -217,7 +248,8 @@ def _faster_rcnn(pyramid: _Pyramid, spec: DetectorSpec, classes: int) -> FasterR
         rpn_batch_size_per_image=spec.anchors_sampled,
         box_roi_pool=MultiScaleRoIAlign(["conv2", "conv3", "conv4", "conv5"], _POOLED, _SAMPLES),
         box_head=TwoMLPHead(spec.channels * _POOLED**2, spec.head_channels),
-        box_predictor=FastRCNNPredictor(spec.head_channels, classes + 1),
+        box_predictor=_Predictor(spec.head_channels, classes + 1),
+        rpn_head=_ProposalHead(spec.channels, len(spec.anchor_ratios)),
         box_score_thresh=spec.score_threshold,
         box_nms_thresh=spec.overlap,
         box_detections_per_img=spec.detections,

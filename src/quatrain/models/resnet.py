@@ -31,7 +31,7 @@ from quatrain.insertion import insert, replace
 from quatrain.nn.mixers import Mixer, parts_of
 from quatrain.specs import DataError, Spec, SpecError
 
-Norm = Literal["batch", "frozen", "group"]
+Norm = Literal["batch", "eval", "frozen", "group"]
 STAGES = (2, 3, 4, 5)
 _GROUPS = 32
 _WIDTH = 64
@@ -57,7 +57,8 @@ class ResNetSpec(Spec):
     output_stride: Literal[4, 8, 16, 32] = 32
     """Pixels of an image for one of conv5; stages that would be coarser are dilated instead."""
     norm: Norm = "batch"
-    """Batch normalization, the same with constants, or groups of channels."""
+    """Batch normalization; by the statistics that it has, which stay ("eval"); by these and factors
+    and shifts that stay too ("frozen"); or over groups of channels."""
     frozen_stages: int = Field(default=0, ge=0, le=5)
     """The stem (1) and stages up to this one do not learn."""
     weights: str | None = None
@@ -76,12 +77,25 @@ class ResNetSpec(Spec):
             stages = getattr(self, name)
             if not set(stages) <= set(STAGES):
                 raise SpecError(name, stages, "stages among 2, 3, 4, 5", "leave the others out")
+            if len(set(stages)) < len(stages):
+                raise SpecError(name, stages, "each stage once", "leave the others out")
+        self._refuse_mixers_that_never_learn()
         if self.norm == "group" and self.weights is not None:
-            remedy = 'use "batch" or "frozen", or no weights'
+            remedy = 'use "batch", "eval" or "frozen", or no weights'
             raise SpecError("norm", self.norm, "batch normalization, as in the weights", remedy)
         if self.width != _WIDTH and self.weights is not None:
             raise SpecError("width", self.width, f"{_WIDTH}, as in the weights", "use no weights")
         return self
+
+    def _refuse_mixers_that_never_learn(self) -> None:
+        convolution, attention = parts_of(self.mixer)
+        stages = self.replaced_stages if convolution is not None else ()
+        stages += self.inserted_stages if attention is not None else ()
+        frozen = [stage for stage in stages if stage <= self.frozen_stages]
+        if frozen:
+            found = f"{self.frozen_stages}, and a mixer in conv{frozen[0]}"
+            expected = f"less than {min(frozen)}, so that the mixer learns"
+            raise SpecError("frozen_stages", found, expected, "freeze fewer stages")
 
     def build(self) -> "ResNet":
         """The network, on the default device."""
@@ -149,6 +163,10 @@ class ResNet(nn.Module):
         super().train(mode)
         for part in self._frozen():
             part.eval()
+        if self.spec.norm == "eval":
+            for part in self.modules():
+                if isinstance(part, nn.BatchNorm2d):
+                    part.eval()
         return self
 
     def _frozen(self) -> list[nn.Module]:
@@ -221,7 +239,12 @@ def _published(spec: ResNetSpec) -> Mapping[str, Tensor]:
     if name not in named:
         expected = f"one of {', '.join(named)}, or the SHA-256 of weights_file"
         raise DataError("weights", name, expected, "mend the name, or say where the file lies")
-    return named[name].get_state_dict(check_hash=True, weights_only=True)
+    try:
+        return named[name].get_state_dict(check_hash=True, weights_only=True)
+    except (OSError, RuntimeError) as error:
+        expected = "a download that succeeds, or a copy of it"
+        remedy = f"say where a copy lies by weights_file ({error})"
+        raise DataError("weights", name, expected, remedy) from error
 
 
 def _read(path: Path, spec: ResNetSpec) -> Mapping[str, Tensor]:

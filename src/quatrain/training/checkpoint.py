@@ -77,7 +77,7 @@ def load(folder: Path, trained: Trained) -> Position:
         header = {name: json.loads(text) for name, text in texts.items()}
         position, data, scale = Position(**header["position"]), header["data"], header["scaler"]
         parts = {part: _part(tensors, part) for part in ("model", "average", "optimizer")}
-        trained.model.load_state_dict(parts["model"])
+        _load_weights(trained.model, parts["model"])
         for name, value in trained.average.items():
             value.copy_(parts["average"][name])
         _restore_optimizer(trained.optimizer, parts["optimizer"])
@@ -108,7 +108,7 @@ def load_model(folder: Path, model: nn.Module) -> None:
     """
     path = folder / MODEL
     try:
-        model.load_state_dict(_read(path)[0])
+        _load_weights(model, _read(path)[0])
     except torch.OutOfMemoryError:
         raise
     except _DAMAGE as error:
@@ -136,6 +136,14 @@ def _write(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> No
         with suppress(OSError):  # the first error is the one to tell
             temporary.unlink()
         raise unwritable(path.parent, error) from error
+
+
+def _load_weights(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """All weights, and no others: a model with mixers in it takes those of the plain one too."""
+    odd = sorted(tensors.keys() ^ model.state_dict().keys())
+    if odd:
+        raise ValueError(f"{odd[0]} is in one of the two only")
+    model.load_state_dict(tensors)
 
 
 def _separate(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

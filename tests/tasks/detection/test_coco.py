@@ -82,6 +82,7 @@ def test_hashes_are_of_the_files_and_of_the_images(coco_folder):
 BAD_BOXES = {
     "boxes without area, left out": [[5, 5, 0, 3], [5, 5, 3, 0], [5, 5, -2, 4], [1e6, 5, 1e-6, 4]],
     "boxes outside their image, left out": [[30, 5, 3, 3], [-5, 5, 5, 3], [5, 25, 3, 3]],
+    "boxes thinner than 0.01 pixels, left out": [[5, 5, 1e-3, 3], [29.999999, 5, 5, 3]],
 }
 
 
@@ -92,6 +93,10 @@ def test_a_box_that_is_none_is_left_out_of_training_and_counted(spoil, kind, bbo
         corpus = CocoSpec().read(folder)
     assert corpus.train[0].labels.tolist() == [2]
     assert corpus.skipped == {f"train: {kind}": 1}
+
+
+def test_an_area_below_zero_which_no_size_holds_is_refused(spoil):
+    assert "area" in problem(spoil("test", change(2, area=-1.0)))
 
 
 @pytest.mark.parametrize("bbox", [each[0] for each in BAD_BOXES.values()])

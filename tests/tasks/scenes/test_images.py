@@ -1,4 +1,5 @@
 import io
+import struct
 import warnings
 
 import numpy as np
@@ -108,6 +109,63 @@ def test_sixteen_bits_in_colour_are_refused(tmp_path):
     path.write_bytes(bytes(content))
     with pytest.raises(DataError):
         survey([path], "train", Tally())
+
+
+def tiff_in_colour(path):
+    """Pillow writes none of 16 bits; torch's and others' cameras do."""
+    values = np.full((2, 3, 3), 40_000, np.dtype("<u2")).tobytes()
+    bits = struct.pack("<3H", 16, 16, 16)
+    entries = [
+        (256, 3, 1, 3),
+        (257, 3, 1, 2),
+        (258, 3, 3, 8 + len(values)),
+        (259, 3, 1, 1),
+        (262, 3, 1, 2),
+        (273, 4, 1, 8),
+        (277, 3, 1, 3),
+        (278, 3, 1, 2),
+        (279, 4, 1, len(values)),
+    ]
+    directory = struct.pack("<H", len(entries))
+    directory += b"".join(struct.pack("<HHII", *entry) for entry in entries) + bytes(4)
+    head = b"II*\0" + struct.pack("<I", 8 + len(values) + len(bits))
+    path.write_bytes(head + values + bits + directory)
+
+
+def map_in_colour(path):
+    path.write_bytes(b"P6 3 2 65535\n" + bytes(36))
+
+
+def jpeg_2000_in_colour(path):
+    sizes = struct.pack(">8I", 3, 2, 0, 0, 3, 2, 0, 0)
+    header = struct.pack(">HHH", 0xFF51, 47, 0) + sizes + struct.pack(">H", 3)
+    path.write_bytes(b"\xff\x4f" + header + bytes((15, 1, 1)) * 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [("a.tif", tiff_in_colour), ("a.ppm", map_in_colour), ("a.j2k", jpeg_2000_in_colour)],
+)
+def test_sixteen_bits_in_colour_are_refused_in_other_formats_too(tmp_path, name, write):
+    path = tmp_path / name
+    write(path)
+    with Image.open(path) as image:
+        assert image.mode == "RGB"
+    for function, arguments in (
+        (survey, ([path], "train", Tally())),
+        (read_image, (path,)),
+        (read_plane, (path,)),
+    ):
+        assert "16 bits a channel" in problem(function, *arguments)
+
+
+def test_eight_bits_in_other_formats_are_read(tmp_path):
+    for name, head in (("a.ppm", b"P6 3 2 255\n"), ("b.ppm", b"P6 3 2 100\n")):
+        path = tmp_path / name
+        path.write_bytes(head + bytes(range(18)))
+        assert read_image(path).shape == (3, 2, 3)
+    for ending in ("tif", "bmp", "webp"):
+        assert read_image(saved(tmp_path / f"a.{ending}")).shape == (3, 12, 20)
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}])

@@ -2,7 +2,7 @@ import hashlib
 
 import pytest
 
-from quatrain.specs import DataError, identity
+from quatrain.specs import DataError, SpecError, identity
 from quatrain.tasks.segmentation.folders import FoldersSpec
 
 
@@ -91,3 +91,9 @@ def test_real_folders_are_read_whole(shared_data):
     assert [len(full.train), len(full.valid), len(full.test)] == [367, 101, 233]
     assert full.classes[8].name == "car"
     assert full.skipped == {}
+
+
+@pytest.mark.parametrize("field", ["lists", "images", "labels"])
+def test_a_pattern_that_would_read_the_same_files_for_every_part_is_refused(field):
+    with pytest.raises(SpecError, match=rf"FoldersSpec\.{field} is .*write \{{part\}}"):
+        FoldersSpec(**{field: "all"})

@@ -16,6 +16,8 @@ from quatrain.tasks.scenes import Tally
 
 _ROUNDING = 0.5
 """Pixels by which a box may cross the edge of its image unnoticed."""
+_THINNEST = 0.01
+"""Pixels that a box must have of its image, so that it still has an area when it is resized."""
 
 
 class Box(NamedTuple):
@@ -38,7 +40,7 @@ def check_boxes(
         Which to keep, and all of them as x y w h, clipped to their images if they are for training.
 
     Raises:
-        DataError: if a held-out box has no area or lies wholly outside its image.
+        DataError: if a held-out box has no area in its image.
     """
     xywh = np.array([box.xywh for box in boxes], dtype=np.float64).reshape(len(boxes), 4)
     limits = sizes[:, [1, 0, 1, 0]]
@@ -47,16 +49,18 @@ def check_boxes(
     flat = np.any(ends[:, 2:].astype(np.float32) <= ends[:, :2].astype(np.float32), axis=1)
     inside = np.clip(ends, 0, limits)
     outside = ~flat & np.any(inside[:, 2:] <= inside[:, :2], axis=1)
+    thin = ~flat & ~outside & np.any(inside[:, 2:] - inside[:, :2] < _THINNEST, axis=1)
     crossing = ~flat & ~outside & np.any(np.abs(inside - ends) > _ROUNDING, axis=1)
     if not training:
-        _refuse(boxes, flat | outside, sizes)
+        _refuse(boxes, flat | outside | thin, sizes)
         _count(tally, "boxes beyond the edge of their image, kept as written", boxes, crossing)
         return np.ones(len(boxes), dtype=np.bool_), xywh
     _count(tally, "boxes without area, left out", boxes, flat)
     _count(tally, "boxes outside their image, left out", boxes, outside)
-    _count(tally, "boxes beyond the edge of their image, clipped", boxes, crossing)
+    _count(tally, "boxes thinner than 0.01 pixels, left out", boxes, thin)
+    _count(tally, "boxes beyond the edge of their image, clipped", boxes, crossing & ~thin)
     clipped = np.concatenate([inside[:, :2], inside[:, 2:] - inside[:, :2]], axis=1)
-    return ~(flat | outside), clipped
+    return ~(flat | outside | thin), clipped
 
 
 def _refuse(

@@ -43,7 +43,7 @@ class _Annotation(TypedDict):
     image_id: int
     category_id: int
     bbox: tuple[_Finite, _Finite, _Finite, _Finite]
-    area: NotRequired[_Finite]
+    area: NotRequired[Annotated[_Finite, Field(ge=0)]]
     iscrowd: NotRequired[bool]
     ignore: NotRequired[bool]
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +31,9 @@ _EIGHT_BITS = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK
 _END_MARKS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}
 _EDGE = 4096
 _ORIENTATION = 274
-_PNG_BIT_DEPTH = 24
+_PNG_BITS = 24
+_TIFF_BITS = 258
+_JPEG2000_BITS = 42  # from the marker of a codestream on
 
 # What Pillow's decoders raise for content they cannot make sense of.
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
@@ -99,12 +102,15 @@ def read_image(path: Path) -> UInt8[Tensor, "3 h w"]:
 def read_plane(path: Path) -> tuple[str, np.ndarray]:
     """Decode an image as it is stored, for labels: its mode and its values.
 
-    Palette images give their indices, and 16 bits a channel are kept.
+    Palette images give their indices, and 16 bits of grey are kept.
 
     Raises:
-        DataError: if the file is broken.
+        DataError: if the file is broken, or has colours of 16 bits a channel.
     """
+    head, _, _ = _edges(path)
     with _opened(path) as image:
+        if image.mode in _EIGHT_BITS:
+            _refuse_deep(image, head, path)
         _load(image, path)
         return image.mode, np.array(image)
 
@@ -169,12 +175,27 @@ def _broken(path: Path, error: Exception) -> DataError:
 
 def _refuse_deep(image: Image.Image, head: bytes, path: Path) -> None:
     """Pillow would clip, or take the high byte, and not say so."""
-    deep_png = image.format == "PNG" and head[_PNG_BIT_DEPTH : _PNG_BIT_DEPTH + 1] == b"\x10"
-    if deep_png or image.mode not in _EIGHT_BITS:
-        depth = "16 bits a channel" if deep_png else f"mode {image.mode}"
+    bits = _bits(image, head)
+    if bits > 8 or image.mode not in _EIGHT_BITS:
+        depth = f"{bits} bits a channel" if bits > 8 else f"mode {image.mode}"
         raise DataError(
             f"image {path}", depth, "8 bits a channel", "convert it, which decides how to scale"
         )
+
+
+def _bits(image: Any, head: bytes) -> int:
+    """Bits a channel in the file, of the formats in which Pillow's mode does not tell them."""
+    if image.format == "PNG":
+        return head[_PNG_BITS]
+    if image.format == "TIFF":
+        return max(image.tag_v2.get(_TIFF_BITS, (1,)))
+    if image.format == "PPM":
+        _, _, _, how = image.tile[0]
+        return 8 if isinstance(how, str) else int(how[1]).bit_length()
+    if image.format == "JPEG2000":
+        start = head.find(b"\xff\x4f\xff\x51")
+        return 16 if start < 0 else (head[start + _JPEG2000_BITS] & 0x7F) + 1
+    return 8
 
 
 def _count_unused(image: Image.Image, path: Path, tally: Tally) -> None:

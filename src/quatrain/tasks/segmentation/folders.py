@@ -15,7 +15,9 @@ import hashlib
 from pathlib import Path
 from typing import Literal
 
-from quatrain.specs import DataError, Spec
+from pydantic import model_validator
+
+from quatrain.specs import DataError, Spec, SpecError
 from quatrain.tasks.scenes.files import data_folder, decode, read_bytes, what_is_there
 from quatrain.tasks.segmentation.assemble import Pair, read_parts
 from quatrain.tasks.segmentation.classes import parse_classes
@@ -46,6 +48,18 @@ class FoldersSpec(Spec):
     label_suffix: str = ""
     """What the name of a label has more than its image's, before the ending."""
     classes: str = "classes.json"
+
+    @model_validator(mode="after")
+    def _patterns_name_the_part(self) -> "FoldersSpec":
+        for name in ("lists", "images", "labels"):
+            if "{part}" not in getattr(self, name):
+                raise SpecError(
+                    f"FoldersSpec.{name}",
+                    getattr(self, name),
+                    "a path with {part} in it",
+                    "write {part} where the name of the part stands",
+                )
+        return self
 
     def read(self, folder: Path | None) -> SegmentationCorpus:
         """Read and check all three parts.
