@@ -3,12 +3,15 @@
 from collections.abc import Callable, Sequence
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from benchmarks.outcome import Row
 from quatrain.report.plot import COLORS, open_figure, to_svg
 
 DRAWN = ("0010", "0011", "0110", "1000", "1111")
 """One term set for each method; 1000 is torch's own kernel."""
+_APART = 1.2
+"""Times by which sizes must differ to be named both on the axis."""
 
 
 def time_svg(rows: Sequence[Row]) -> str:
@@ -36,10 +39,17 @@ def _against_size(rows: Sequence[Row], unit: str, ratio: str, label: str) -> str
                     for row in members
                     if isinstance(row[ratio], float)
                 ]
-                _draw(axes, ours, COLORS[number], "o-", label=terms)
+                # A legend of the whole figure has each name once.
+                label = terms if axes is panels[0] else ""
+                _draw(axes, ours, COLORS[number], "o-", label)
                 _draw(axes, dense, COLORS[number], "s:", label="")
             axes.set_xscale("log")
             axes.set_yscale("log")
+            axes.set_xticks(_named({_positions(row) for row in squares}))
+            axes.xaxis.set_minor_locator(NullLocator())
+            axes.yaxis.set_minor_formatter(NullFormatter())
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
             axes.set_title(part, loc="left", fontsize=11)
             axes.set_xlabel("positions of the map")
         panels[0].set_ylabel(unit)
@@ -53,6 +63,15 @@ def _draw(axes: Axes, points: list[tuple[int, float]], color: str, style: str, l
         return
     sizes, values = zip(*sorted(points), strict=True)
     axes.plot(sizes, values, style, color=color, markersize=4, label=label or None)
+
+
+def _named(sizes: set[int]) -> list[int]:
+    """The sizes, but for those too close to one before."""
+    kept: list[int] = []
+    for size in sorted(sizes):
+        if not kept or size > _APART * kept[-1]:
+            kept.append(size)
+    return kept
 
 
 def _positions(row: Row) -> int:

@@ -160,6 +160,19 @@ def test_what_was_too_small_to_be_measured_is_not_drawn():
     assert "0010" not in plots.memory_svg([row])
 
 
+def test_a_plot_names_its_sizes_and_each_term_set_once():
+    row = {"terms": "0010", "pass": "forward", "ms": 3.0, "time / dense": 0.5}
+    sizes = ("64x64", "50x84", "96x96")
+    drawn = plots.time_svg([{**row, "map": name} for name in sizes])
+    assert [drawn.count(f">{text}<") for text in ("0010", "4,096", "4,200", "9,216")] == [
+        1,
+        2,
+        0,
+        2,
+    ]
+    assert "mathdefault" not in drawn
+
+
 def test_the_page_names_what_was_not_measured():
     rows = [{"map": "64x64", "terms": str(each), "time / dense": 0.1} for each in ALL_TERM_SETS]
     rows.append({"map": "96x96", "terms": "0011", "time / dense": 0.1})
