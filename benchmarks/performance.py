@@ -100,15 +100,17 @@ def drawings(outcomes: list[Outcome]) -> dict[Path, str]:
 
 
 def worse(new: Outcome, old: list[Outcome]) -> list[str]:
-    """A line for each ratio of `new` that is more than a quarter above the published one.
+    """A line for each ratio of `new` that is more than a quarter worse than the published one.
 
-    A row that has no published one, or no ratio that is, is told too: it was not checked.
+    Ratios of memory below 0.01 count as 0.01. A row that has no published one with the same
+    columns, or no ratio, is told too: it was not checked.
     """
     alike = [outcome for outcome in old if outcome.kind == new.kind]
     before = {_case(row): row for outcome in alike for row in outcome.rows}
     found: list[str] = []
     for row in new.rows:
         case, known = " ".join(_case(row)), before.get(_case(row), {})
+        known = known if known.keys() == row.keys() else {}
         checked = [
             (name, value, float(known[name]))
             for name, value in row.items()

@@ -40,8 +40,8 @@ def _against_size(rows: Sequence[Row], unit: str, ratio: str, label: str) -> str
                     if isinstance(row[ratio], float)
                 ]
                 # A legend of the whole figure has each name once.
-                label = terms if axes is panels[0] else ""
-                _draw(axes, ours, COLORS[number], "o-", label)
+                name = terms if axes is panels[0] else ""
+                _draw(axes, ours, COLORS[number], "o-", label=name)
                 _draw(axes, dense, COLORS[number], "s:", label="")
             axes.set_xscale("log")
             axes.set_yscale("log")

@@ -1,4 +1,4 @@
-"""Which attention terms does a translator need? The default study, on data made by quatrain.
+"""Which attention terms does a translator need? On data made by quatrain.
 
     make study        or        quatrain study run studies/numerals_terms.py --out OUT
 

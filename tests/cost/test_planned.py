@@ -30,6 +30,19 @@ def test_on_a_gpu_the_price_is_that_of_wider_queries_and_keys():
     assert 3 < both.multiply_adds / found.multiply_adds < 4
 
 
+def test_a_gpu_computes_heads_of_widths_that_its_kernels_take():
+    asked = {"queries": (512,), "channels": 40, "heads": 8}
+    here, there = (planned_cost(Term.QUERY_KEY, **asked, device=d) for d in ("cpu", "cuda"))
+    assert (here.kernel, there.kernel) == ("sdpa", "sdpa")
+    assert there.multiply_adds * 5 == here.multiply_adds * 8
+
+
+@pytest.mark.parametrize("named", [{"training": True}, {"device": "cuda"}])
+def test_separable_holds_all_heads_where_they_learn_or_a_gpu_does_them(named):
+    alone, together = (planned_cost(Term.parse("0011"), (64, 64), **n) for n in ({}, named))
+    assert together.bytes == 8 * alone.bytes
+
+
 def test_keys_that_no_stride_leaves_lie_next_to_each_other():
     alone, stepwise = (planned_cost(Term.parse("1111"), (300,), keys) for keys in ((300,), (299,)))
     assert stepwise.multiply_adds < alone.multiply_adds

@@ -141,6 +141,12 @@ def test_each_ratio_is_checked_in_its_own_direction(column, published, allowed, 
     assert len(performance.worse(outcome_of(**{column: refused}), before)) == 1
 
 
+def test_ratios_of_other_settings_are_not_compared():
+    before = [outcome_of(**{"ms at 10,000": 3.0, "late / early": 6.1})]
+    found = performance.worse(outcome_of(**{"ms at 1,000": 1.0, "late / early": 3.0}), before)
+    assert found == ["0011: not published"]
+
+
 def test_what_holds_no_ratio_or_is_of_another_type_of_numbers_counts_as_unchecked():
     before = [outcome_of(**{"time / dense": 0.1}), outcome_of(dtype="bfloat16", ms=1.0)]
     found = performance.worse(outcome_of(dtype="bfloat16", **{"time / dense": 9.0}), before)
@@ -156,8 +162,8 @@ def test_the_page_on_performance_is_what_the_outcomes_say():
 
 def test_what_was_too_small_to_be_measured_is_not_drawn():
     row = {"map": "5x5", "terms": "0010", "pass": "forward", "MiB": 0.0, "memory / dense": 0.0}
-    assert "0010" in plots.memory_svg([{**row, "MiB": 1.0, "memory / dense": 0.5}])
-    assert "0010" not in plots.memory_svg([row])
+    assert ">0010<" in plots.memory_svg([{**row, "MiB": 1.0, "memory / dense": 0.5}])
+    assert ">0010<" not in plots.memory_svg([row])
 
 
 def test_a_plot_names_its_sizes_and_each_term_set_once():
@@ -171,6 +177,7 @@ def test_a_plot_names_its_sizes_and_each_term_set_once():
         2,
     ]
     assert "mathdefault" not in drawn
+    assert "<title>attention-time</title>" in drawn
 
 
 def test_the_page_names_what_was_not_measured():

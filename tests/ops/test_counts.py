@@ -148,6 +148,15 @@ def test_only_the_reference_holds_a_weight_for_every_pair():
             assert held == 8 * (60 * 70) ** 2
 
 
+def test_separable_holds_the_weights_of_few_heads_where_nothing_learns_on_a_cpu():
+    size = counts.AttentionSize(1, Grid((64, 64), (64, 64)), 256)
+    asked = Term.parse("0011"), "separable", size, 8
+    held = counts.weights_held(*asked)
+    assert held == 2 * 64**3
+    assert counts.weights_held(*asked, training=True) == 8 * held
+    assert counts.weights_held(*asked, device="cuda") == 8 * held
+
+
 def test_a_window_leaves_only_its_band_to_blocks():
     size = counts.AttentionSize(1, Grid((1000,), (1000,)), 8, structure=Structure(window=5))
     totals = counts.block_totals(size.grid, size.structure)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from quatrain.nn.generalized_attention import AttentionSpec
 from quatrain.ops import counts
 from quatrain.ops.attend import Chosen, Method, plan
+from quatrain.ops.attend.augmented import WIDTHS
+from quatrain.ops.attend.plan import is_gpu
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import EVERY_KEY, Structure
 from quatrain.specs import SpecError, Term
@@ -58,6 +60,8 @@ def planned_cost(
     keys = queries if keys is None else keys
     grid = Grid(queries, keys, _stride(queries, keys))
     chosen = plan(terms, grid, structure, method, device=device)
+    if chosen.kernel == "sdpa" and is_gpu(device):  # which takes heads of such widths only
+        channels += heads * (-(channels // heads) % WIDTHS)
     size = counts.AttentionSize(batch, grid, channels, structure=structure)
     if chosen.kernel == "augmented":
         products, held = counts.augmented(terms, size, heads, training=training), 0

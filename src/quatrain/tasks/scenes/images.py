@@ -27,13 +27,13 @@ from quatrain.specs import DataError
 from quatrain.tasks.scenes.files import require_files, sha256
 from quatrain.tasks.scenes.notices import Tally
 
+_SHALLOW = frozenset({"BMP", "GIF", "JPEG", "MPO", "WEBP"})
 _EIGHT_BITS = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
 _END_MARKS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}
 _EDGE = 4096
 _ORIENTATION = 274
 _PNG_BITS = 24
 _TIFF_BITS = 258
-_JPEG2000_BITS = 42  # from the marker of a codestream on
 
 # What Pillow's decoders raise for content they cannot make sense of.
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
@@ -65,7 +65,7 @@ def survey(paths: Sequence[Path], whose: str, tally: Tally) -> Survey:
     fingerprint is a SHA-256 of each image's name, length, first and last 4 KiB.
 
     Raises:
-        DataError: if a file is missing, no image, truncated, or has 16 bits a channel.
+        DataError: if a file is missing, no image, truncated, or has 16 bits a channel, or may.
     """
     require_files(paths, whose)
     sizes: list[ImageSize] = []
@@ -176,6 +176,9 @@ def _broken(path: Path, error: Exception) -> DataError:
 def _refuse_deep(image: Image.Image, head: bytes, path: Path) -> None:
     """Pillow would clip, or take the high byte, and not say so."""
     bits = _bits(image, head)
+    if bits is None:
+        known = "one that tells its depth, as PNG, TIFF, PPM, JPEG, WebP, BMP and GIF do"
+        raise DataError(f"image {path}", f"in {image.format}", known, "convert it")
     if bits > 8 or image.mode not in _EIGHT_BITS:
         depth = f"{bits} bits a channel" if bits > 8 else f"mode {image.mode}"
         raise DataError(
@@ -183,8 +186,8 @@ def _refuse_deep(image: Image.Image, head: bytes, path: Path) -> None:
         )
 
 
-def _bits(image: Any, head: bytes) -> int:
-    """Bits a channel in the file, of the formats in which Pillow's mode does not tell them."""
+def _bits(image: Any, head: bytes) -> int | None:
+    """Bits a channel in the file, which Pillow's mode does not tell; None where nothing does."""
     if image.format == "PNG":
         return head[_PNG_BITS]
     if image.format == "TIFF":
@@ -192,10 +195,7 @@ def _bits(image: Any, head: bytes) -> int:
     if image.format == "PPM":
         _, _, _, how = image.tile[0]
         return 8 if isinstance(how, str) else int(how[1]).bit_length()
-    if image.format == "JPEG2000":
-        start = head.find(b"\xff\x4f\xff\x51")
-        return 16 if start < 0 else (head[start + _JPEG2000_BITS] & 0x7F) + 1
-    return 8
+    return 8 if image.format in _SHALLOW else None
 
 
 def _count_unused(image: Image.Image, path: Path, tally: Tally) -> None:
