@@ -23,13 +23,19 @@ def test_published_tables_and_figures_are_what_the_records_say(folder, tmp_path)
     assert [name for name, text in made.items() if published[name] != text] == []
 
 
-def test_the_default_study_and_the_probes_are_published():
-    assert {"numerals_terms", "probes"} <= {folder.name for folder in PUBLISHED}
+def default_studies():
+    text = (ROOT / "Makefile").read_text()
+    return re.findall(r"^STUDIES := (.*)$", text, re.MULTILINE)[0].split()
 
 
-def test_the_published_probes_are_the_runs_that_the_study_wants_judged_by_what_it_expects():
-    study = load_study(ROOT / "studies" / "probes.py")
-    assert ResultStore(ROOT / "docs" / "results" / "probes").manifest() == study.manifest()
+@pytest.mark.parametrize("name", ["probes", *default_studies()])
+def test_what_is_published_are_the_runs_that_the_study_wants(name):
+    study = load_study(ROOT / "studies" / f"{name}.py")
+    store = ResultStore(ROOT / "docs" / "results" / name)
+    assert store.manifest() == study.manifest()
+    assert {record.identity for record in store.all_records()} == {
+        run for cell in study.manifest().cells for run in cell.identities.values()
+    }
 
 
 def test_manifests_from_before_there_were_expectations_are_still_read():
