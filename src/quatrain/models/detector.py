@@ -27,6 +27,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from quatrain.models.normalize import normalized
 from quatrain.models.resnet import STAGES, ResNetSpec, normalization
+from quatrain.ops.precision import exact
 from quatrain.specs import Spec
 
 _POOLED = 7
@@ -176,7 +177,11 @@ def _in_training(*parts: nn.Module) -> Iterator[None]:
 
 
 class _Pyramid(nn.Module):
-    """The maps of the residual network, made equally wide, and one that is coarser yet."""
+    """The maps of the residual network, made equally wide, and one that is coarser yet.
+
+    They are exact, as what the two heads say is: torchvision makes anchors, proposals and targets
+    in the type of maps and codes, and of an image's 1,333 pixels bfloat16 tells every eighth only.
+    """
 
     def __init__(self, body: nn.Module, spec: DetectorSpec) -> None:
         super().__init__()
@@ -190,32 +195,23 @@ class _Pyramid(nn.Module):
         )
 
     def forward(self, images: Float[Tensor, "n 3 h w"]) -> dict[str, Tensor]:
-        return {name: _exact(found) for name, found in self.fpn(self.body(images)).items()}
+        return {name: exact(found) for name, found in self.fpn(self.body(images)).items()}
 
 
 class _ProposalHead(RPNHead):
-    """torchvision's, whose scores and codes are exact enough for coordinates."""
+    """torchvision's, exact enough for coordinates; see `_Pyramid`."""
 
     def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         scores, codes = super().forward(x)
-        return [_exact(each) for each in scores], [_exact(each) for each in codes]
+        return [exact(each) for each in scores], [exact(each) for each in codes]
 
 
 class _Predictor(FastRCNNPredictor):
-    """torchvision's, whose scores and codes are exact enough for coordinates."""
+    """torchvision's, exact enough for coordinates; see `_Pyramid`."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         scores, codes = super().forward(x)
-        return _exact(scores), _exact(codes)
-
-
-def _exact(x: Tensor) -> Tensor:
-    """In float32 at least.
-
-    Torchvision makes anchors, proposals and targets in the type of maps and codes, and of the 1,333
-    pixels of an image bfloat16 tells only every eighth.
-    """
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+        return exact(scores), exact(codes)
 
 
 class _AsGiven(GeneralizedRCNNTransform):

@@ -16,12 +16,18 @@ from typing import Annotated, Literal, NotRequired
 from pydantic import ConfigDict, Field, TypeAdapter, field_validator
 from typing_extensions import TypedDict
 
-from quatrain.specs import DataError, Spec, SpecError
+from quatrain.specs import DataError, Spec
 from quatrain.tasks.detection.assemble import ImageEntry, Listing, assemble
 from quatrain.tasks.detection.boxes import Box
 from quatrain.tasks.detection.corpus import DetectionCorpus, DetectionPart
 from quatrain.tasks.scenes import ImageSize
-from quatrain.tasks.scenes.files import data_folder, parse_json, read_bytes, refuse_repeats
+from quatrain.tasks.scenes.files import (
+    data_folder,
+    parse_json,
+    read_bytes,
+    refuse_repeats,
+    require_part,
+)
 
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -83,13 +89,7 @@ class CocoSpec(Spec):
     @field_validator("annotations")
     @classmethod
     def _names_the_part(cls, value: str) -> str:
-        if "{part}" not in value:
-            raise SpecError(
-                "CocoSpec.annotations",
-                value,
-                "a path with {part} in it",
-                "write {part} where the name of the part stands",
-            )
+        require_part("CocoSpec.annotations", value)
         return value
 
     def read(self, folder: Path | None) -> DetectionCorpus:

@@ -8,9 +8,20 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from quatrain.specs import DataError
+from quatrain.specs import DataError, SpecError
 
 Parsed = TypeVar("Parsed")
+
+
+def require_part(field: str, pattern: str) -> None:
+    """Refuse a pattern that would name the same files for every part.
+
+    Raises:
+        SpecError: if it has no place for the name of a part.
+    """
+    if "{part}" not in pattern:
+        remedy = "write {part} where the name of the part stands"
+        raise SpecError(field, pattern, "a path with {part} in it", remedy)
 
 
 def data_folder(folder: Path | None, kind: str) -> Path:

@@ -17,8 +17,14 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from quatrain.specs import DataError, Spec, SpecError
-from quatrain.tasks.scenes.files import data_folder, decode, read_bytes, what_is_there
+from quatrain.specs import DataError, Spec
+from quatrain.tasks.scenes.files import (
+    data_folder,
+    decode,
+    read_bytes,
+    require_part,
+    what_is_there,
+)
 from quatrain.tasks.segmentation.assemble import Pair, read_parts
 from quatrain.tasks.segmentation.classes import parse_classes
 from quatrain.tasks.segmentation.corpus import SegmentationCorpus
@@ -52,13 +58,7 @@ class FoldersSpec(Spec):
     @model_validator(mode="after")
     def _patterns_name_the_part(self) -> "FoldersSpec":
         for name in ("lists", "images", "labels"):
-            if "{part}" not in getattr(self, name):
-                raise SpecError(
-                    f"FoldersSpec.{name}",
-                    getattr(self, name),
-                    "a path with {part} in it",
-                    "write {part} where the name of the part stands",
-                )
+            require_part(f"FoldersSpec.{name}", getattr(self, name))
         return self
 
     def read(self, folder: Path | None) -> SegmentationCorpus:
