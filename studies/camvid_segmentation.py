@@ -11,7 +11,7 @@ half of the size. The parts can be run apart:
     --cells "grid/*"   attention in conv4 and conv5 and after the backbone, deformable convolution
                        in conv3 to conv5, at equal steps; 10 to 25 minutes on 2 cores a run.
 
-The plain network sees each training image 130 times, a run of the grid 22 times. Twelve differences
+The plain network sees each training image 109 times, a run of the grid 22 times. Twelve differences
 are taken against the same w/o of their seeds, five more between pairs, and their intervals are not
 corrected for that number.
 
@@ -62,7 +62,7 @@ study = Study(
     question="Which attention terms does a segmenter need, and what does deformable or dynamic "
     "convolution do in their place?",
     cells=[
-        Cell(name="w/o", group="plain", spec=segmentation("w/o", steps=6000, monitor_every=500)),
+        Cell(name="w/o", group="plain", spec=segmentation("w/o", steps=5000, monitor_every=500)),
         *[Cell(name=mixer, group="grid", spec=segmentation(mixer, steps=1000)) for mixer in MIXERS],
     ],
     seeds=(0, 1, 2),
