@@ -1,11 +1,17 @@
 """What several rooms' tests share."""
 
+import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# Kernels of a GPU are interpreted where there is none: Triton asks as torch is imported.
+if shutil.which("nvidia-smi") is None:
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 # How long an example takes says what else the machine is doing, and no more.
 settings.register_profile("untimed", deadline=None)

@@ -5,7 +5,13 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
+from laws import operands
 from quatrain.cost import count_multiply_adds, count_parameters
+from quatrain.ops import counts
+from quatrain.ops.attend import tiles
+from quatrain.ops.positions import Grid
+from quatrain.ops.support import Support
+from quatrain.specs import Term
 
 widths = st.integers(1, 9)
 
@@ -75,6 +81,16 @@ def test_the_fused_path_of_torchs_own_attention_does_not_hide_its_products():
     expected = 4 * length * width**2 + 2 * length**2 * width
     assert count_multiply_adds(module, x, x, x, need_weights=False) == expected
     assert torch.backends.mha.get_fastpath_enabled()
+
+
+@pytest.mark.parametrize("terms", ["1111", "1001", "0110", "0111", "0100"])
+def test_attention_by_tiles_counts_its_closed_form(terms):
+    terms, grid = Term.parse(terms), Grid((5, 7), (3, 4), 2)
+    made = operands(terms, grid, widths=(3, 3))
+    bare = {n: x.to("meta") for n, x in vars(made).items() if isinstance(x, torch.Tensor)}
+    made = type(made)(**bare, relative=tuple(axis.to("meta") for axis in made.relative))
+    counted = count_multiply_adds(Call(tiles.attend), terms, made, grid, Support())
+    assert counted == counts.tiled(terms, counts.AttentionSize(2, grid, 6))
 
 
 def test_counting_restores_each_training_mode_and_leaves_no_hook():

@@ -21,12 +21,24 @@ def test_training_adds_the_gradients():
     assert both.multiply_adds == 3 * forward.multiply_adds
 
 
-def test_on_a_gpu_the_price_is_that_of_wider_queries_and_keys():
+def test_on_a_gpu_positions_cost_tiles_no_product_of_all_pairs():
     found = planned_cost(Term.parse("1111"), (100, 168), device="cuda")
     pairs = (100 * 168) ** 2
-    assert (found.kernel, found.bytes) == ("augmented", 0)
-    assert found.multiply_adds > pairs * (8 * (32 + 100 + 168) + 256)
+    assert (found.kernel, found.bytes) == ("tiles", 0)
+    assert 1 < found.multiply_adds / (2 * pairs * 256) < 1.02
     both = planned_cost(Term.parse("1111"), (100, 168), device="cuda", training=True)
+    assert 4.4 < both.multiply_adds / found.multiply_adds < 4.5
+    alone = planned_cost(Term.parse("0110"), (100, 168), device="cuda", training=True)
+    assert 1 < alone.multiply_adds / (4 * pairs * 256) < 1.1
+
+
+def test_heads_too_wide_for_tiles_have_the_price_of_wider_queries_and_keys():
+    asked = {"queries": (100, 168), "channels": 512, "heads": 2, "device": "cuda"}
+    found = planned_cost(Term.parse("1111"), **asked)
+    pairs = (100 * 168) ** 2
+    assert (found.kernel, found.bytes) == ("augmented", 0)
+    assert found.multiply_adds > pairs * (2 * (256 + 100 + 168) + 512)
+    both = planned_cost(Term.parse("1111"), **asked, training=True)
     assert 3 < both.multiply_adds / found.multiply_adds < 4
 
 

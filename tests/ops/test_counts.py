@@ -99,7 +99,7 @@ def served(grid, causal):
 def run_with_gradients(terms, planned, case):
     grid, structure = case.grid, case.support.structure
     if planned.method == "factored" or planned.kernel == "blocks":  # one opaque operator
-        factors = opaque._factors(terms, case.operands, grid, case.support)
+        factors = opaque.factors_of(terms, case.operands, grid, case.support)
         product = planned.method == "factored"
         with torch.no_grad():
             mixed = blocked.mix(factors, grid, structure, product=product)

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from quatrain.ops.attend import opaque  # noqa: F401 - it registers its operator
+from quatrain.ops.attend import opaque, tiles  # noqa: F401 - they register their operators
 from quatrain.ops.counts import block_totals
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Structure
@@ -74,6 +74,7 @@ def _formulas() -> dict[Any, Any]:
         aten.addmv: _biased_matrix_vector_flops,
         aten.dot: _dot_flops,
         torch.ops.quatrain.mix_by_blocks: blocked_flops,
+        torch.ops.quatrain.mix_by_tiles: _tiled_flops,
     }
 
 
@@ -122,6 +123,13 @@ def blocked_flops(
         offsets = totals.occurring if position_asks[2] == 1 < math.prod(queries) else totals.asked
         products += offsets * position_asks[-1]
     return 2 * math.prod(value[:2]) * products
+
+
+def _tiled_flops(
+    value: Shape, asks: Shape | None, *_: object, out_shape: Sequence[Shape], **__: object
+) -> int:
+    width = value[-1] + (0 if asks is None else asks[-1])
+    return 2 * math.prod(out_shape[1]) * value[2] * width
 
 
 def _matrix_vector_flops(matrix: Shape, vector: Shape, *, out_shape: object = None) -> int:

@@ -59,12 +59,15 @@ def planned_cost(
         raise SpecError("heads", heads, f"a divisor of the {channels} channels", "choose one")
     keys = queries if keys is None else keys
     grid = Grid(queries, keys, _stride(queries, keys))
-    chosen = plan(terms, grid, structure, method, device=device)
+    width = channels // heads
+    chosen = plan(terms, grid, structure, method, device=device, widths=(width, width))
     if chosen.kernel == "sdpa" and is_gpu(device):  # which takes heads of such widths only
-        channels += heads * (-(channels // heads) % WIDTHS)
+        channels += heads * (-width % WIDTHS)
     size = counts.AttentionSize(batch, grid, channels, structure=structure)
     if chosen.kernel == "augmented":
         products, held = counts.augmented(terms, size, heads, training=training), 0
+    elif chosen.kernel == "tiles":
+        products, held = counts.tiled(terms, size, training=training), 0
     else:
         products = counts.attend(terms, chosen.method, size)
         products += counts.attend_backward(terms, chosen.method, size, heads) if training else 0

@@ -181,6 +181,18 @@ def augmented(terms: Term, size: AttentionSize, heads: int, *, training: bool = 
     return 3 * logits + 4 * asked + 3 * mixed if training else logits + asked + mixed
 
 
+def tiled(terms: Term, size: AttentionSize, *, training: bool = False) -> int:
+    """Logits and weighted sum by `quatrain.ops.attend.tiles`, but for what tiles reach too far.
+
+    Weights are made again for the gradients of queries, and for those of keys.
+    """
+    pairs = size.batch * size.queries * size.keys * size.channels
+    tables, at_once, again = _position_logits(terms, size), 2, 9
+    if Term.QUERY_KEY not in terms:
+        tables, at_once, again = tables + _content_logits(terms, size), 1, 4
+    return 3 * tables + again * pairs if training else tables + at_once * pairs
+
+
 def weights_held(
     terms: Term,
     method: Chosen,

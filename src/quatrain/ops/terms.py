@@ -40,6 +40,12 @@ class Operands:
     relative: tuple[Float[Tensor, "h _ d"], ...] = ()
     scale: float = 1.0
 
+    @property
+    def widths(self) -> tuple[int, int]:
+        """Those of a key and of a value of a head; without keys, the value's alone."""
+        width = self.value.shape[-1]
+        return (width if self.key is None else self.key.shape[-1]), width
+
 
 def exactly(operands: Operands) -> Operands:
     """The same operands in float32 at least: tables and logits in half precision are far off."""

@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from laws import Case, fitting_methods, operands
-from quatrain.ops.attend import attend, plan
+from quatrain.ops.attend import attend, plan, tiles
 from quatrain.ops.attend.plan import SMALL
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import EVERY_KEY, Structure, Support
@@ -47,17 +47,27 @@ def test_torchs_kernel_is_not_asked_for_what_it_would_need_a_mask_of_all_pairs_f
     assert plan(Term.parse("1000"), LINE, structure).kernel == "blocks"
     assert plan(Term.parse("1000"), LINE).kernel == "sdpa"
     assert plan(Term.parse("1000"), LINE, Structure(causal=True)).kernel == "sdpa"
-    assert plan(Term.parse("1000"), LINE, equal_widths=False).kernel == "blocks"
+    assert plan(Term.parse("1000"), LINE, widths=(3, 2)).kernel == "blocks"
 
 
-def test_on_a_gpu_positions_become_channels_where_no_mask_differs_from_query_to_query():
+def test_on_a_gpu_tiles_take_positions_on_maps_where_no_mask_differs_from_query_to_query():
     by_terms = {str(t): plan(t, MAP, device="cuda").kernel for t in ALL_TERM_SETS}
-    assert by_terms["0110"] == by_terms["1111"] == "augmented"
+    assert by_terms["0110"] == by_terms["1111"] == "tiles"
     assert by_terms["1000"] == "sdpa"
     assert by_terms["0011"] is by_terms["0010"] is None
     for structure in (Structure(window=3), Structure(picked=True)):
         assert plan(Term.parse("1111"), MAP, structure, device="cuda").kernel == "blocks"
     assert plan(Term.parse("1111"), LINE, device="cuda").kernel == "blocks"
+
+
+def test_where_tiles_do_not_serve_positions_become_channels_on_a_gpu(monkeypatch):
+    terms = Term.parse("1111")
+    assert plan(terms, MAP, device="cuda", widths=(128, 128)).kernel == "tiles"
+    assert plan(terms, MAP, device="cuda", widths=(129, 8)).kernel == "augmented"
+    assert plan(terms, MAP, device="xpu").kernel == "augmented"
+    assert plan(Term.parse("1000"), MAP, device="cuda", widths=(8, 5)).kernel == "augmented"
+    monkeypatch.setattr(tiles, "is_available", lambda: False)
+    assert plan(terms, MAP, device="cuda").kernel == "augmented"
 
 
 @every_term_set

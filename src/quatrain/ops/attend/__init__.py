@@ -29,14 +29,14 @@ def attend(
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equations 1, 2 and 8.
     """
-    key, value = operands.key, operands.value
+    value = operands.value
     chosen = plan(
         terms,
         grid,
         support.structure,
         method,
         device=value.device.type,
-        equal_widths=key is not None and key.shape[-1] == value.shape[-1],
+        widths=operands.widths,
         double=value.dtype == torch.float64,
     )
     return _METHODS[chosen.method](terms, operands, grid, support)

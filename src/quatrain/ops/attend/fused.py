@@ -2,8 +2,8 @@
 
 torch's kernel serves content terms that need the query's content and no position: E3 is E1 with
 the bias u added to the query, (z' + u) . x'. It has no place for position logits but a mask for
-every pair, or channels of queries and keys (`augmented`), which is the way on a GPU; on a CPU
-everything else is done by our blocks of queries.
+every pair, or channels of queries and keys (`augmented`). On a GPU a kernel of our own has
+(`tiles`); channels serve where it cannot. Everything else is done by our blocks of queries.
 """
 
 from dataclasses import replace
@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from quatrain.ops.attend import augmented
+from quatrain.ops.attend import augmented, tiles
 from quatrain.ops.attend.blocked import CELLS
 from quatrain.ops.attend.opaque import attend_by_blocks
 from quatrain.ops.attend.plan import is_gpu, is_ordered, plan
@@ -32,16 +32,17 @@ def attend(
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2; Dao et al. 2022,
         https://arxiv.org/abs/2205.14135.
     """
-    same = operands.key is not None and operands.key.shape[-1] == operands.value.shape[-1]
     chosen = plan(
         terms,
         grid,
         support.structure,
         "fused",
         device=operands.value.device.type,
-        equal_widths=same,
+        widths=operands.widths,
         double=operands.value.dtype == torch.float64,
     )
+    if chosen.kernel == "tiles":
+        return tiles.attend(terms, operands, grid, support)
     if chosen.kernel == "augmented":
         return augmented.attend(terms, operands, grid, support)
     if chosen.kernel == "blocks":

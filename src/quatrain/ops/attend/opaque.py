@@ -33,7 +33,7 @@ def attend_by_blocks(
     Logits and weights are float32, or float64, whatever the type of the operands.
     """
     with full_precision(operands.value):
-        made = _factors(terms, operands, grid, support)
+        made = factors_of(terms, operands, grid, support)
         mixed = _mix(
             made.value,
             made.asks,
@@ -54,7 +54,11 @@ def attend_by_blocks(
         return mixed.to(operands.value.dtype)
 
 
-def _factors(terms: Term, operands: Operands, grid: Grid, support: Support) -> Factors:
+def factors_of(terms: Term, operands: Operands, grid: Grid, support: Support) -> Factors:
+    """What the logits of these terms are made of, in float32 at least; padding is excluded.
+
+    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2.
+    """
     operands = exactly(operands)
     batch, heads = operands.value.shape[:2]
     asks = logits = None

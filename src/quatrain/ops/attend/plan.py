@@ -19,6 +19,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, cast
 
+from quatrain.ops.attend import tiles
 from quatrain.ops.positions import Grid, may_vary
 from quatrain.ops.support import EVERY_KEY, Structure
 from quatrain.specs import SpecError, Term
@@ -26,8 +27,9 @@ from quatrain.specs import SpecError, Term
 Chosen = Literal["reference", "pooled", "separable", "factored", "fused"]
 Method = Literal["auto", "reference", "pooled", "separable", "factored", "fused"]
 
-Kernel = Literal["sdpa", "augmented", "blocks"]
-"""torch's own on content alone, or on content and positions side by side, or our own blocks."""
+Kernel = Literal["sdpa", "tiles", "augmented", "blocks"]
+"""torch's own on content alone; ours for a GPU; torch's on content and positions side by side; or
+our blocks."""
 
 SMALL = {1: 2**16, 2: 2**18}
 """Pairs of a query and a key up to which the formula itself is taken, by dimensions: 256 tokens, or
@@ -52,13 +54,13 @@ def plan(
     method: Method = "auto",
     *,
     device: str = "cpu",
-    equal_widths: bool = True,
+    widths: tuple[int, int] = (1, 1),
     double: bool = False,
 ) -> Plan:
     """Choose the method, or check the one that the caller forces.
 
-    `equal_widths` tells that keys and values have the same width for a head, `double` that they are
-    in float64, for which torch has no kernel on a GPU.
+    `widths` are those of a key and of a value of a head; `double` tells that they are in float64,
+    which a GPU's kernels do not serve.
 
     Raises:
         SpecError: if the forced method does not serve these terms, grid and structure.
@@ -66,10 +68,9 @@ def plan(
     """
     structure.check(grid)
     fitting = _fitting(terms, grid, structure)
-    on_gpu = is_gpu(device)
     kernel: Kernel = "blocks"
-    if not (on_gpu and double):
-        kernel = _kernel(terms, grid, structure, equal_widths=equal_widths, on_gpu=on_gpu)
+    if not (double and is_gpu(device)):
+        kernel = _kernel(terms, grid, structure, widths, device)
     if method == "auto":
         chosen, why = _automatic(grid, fitting, kernel)
     elif method == "reference" or method in fitting:
@@ -111,17 +112,22 @@ def _automatic(grid: Grid, fitting: dict[Chosen, str], kernel: Kernel) -> tuple[
         return best, "content terms alone are one dot product of biased queries and keys"
     if is_small(grid):
         return "reference", "the pairs of queries and keys are few enough for the formula"
+    if kernel == "tiles":
+        return "fused", "a GPU takes tiles of queries by rows of keys, which share their positions"
     if kernel == "augmented":
         return "fused", "positions become channels of queries and keys, for the kernel of a GPU"
     return best, fitting[best]
 
 
 def _kernel(
-    terms: Term, grid: Grid, structure: Structure, *, equal_widths: bool, on_gpu: bool
+    terms: Term, grid: Grid, structure: Structure, widths: tuple[int, int], device: str
 ) -> Kernel:
-    if equal_widths and _suits_sdpa(terms, grid, structure):
+    if widths[0] == widths[1] and _suits_sdpa(terms, grid, structure):
         return "sdpa"
-    return "augmented" if on_gpu and grid.ndim == 2 and not structure.by_query else "blocks"
+    if not is_gpu(device) or grid.ndim != 2 or structure.by_query:
+        return "blocks"
+    tiled = terms.use_position and max(widths) <= tiles.WIDEST
+    return "tiles" if tiled and device == "cuda" and tiles.is_available() else "augmented"
 
 
 def _suits_sdpa(terms: Term, grid: Grid, structure: Structure) -> bool:

@@ -1,0 +1,32 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).with_name("compile_tiles.py")
+ASKED = [
+    "80-bf16-32-1111",
+    "80-fp32-128-1111",
+    "86-fp16-128-1111",
+    "90-fp32-32-0110",
+    "90-bf16-64-0100",
+    "100-bf16-32-1111",
+]
+SMALLEST_SHARED = 99 * 1024
+"""Bytes of shared memory that a block may have where it is scarcest, on 8.6 and 8.9."""
+
+
+@pytest.mark.compile
+def test_the_kernels_compile_for_gpus_and_fit_their_shared_memory():
+    pytest.importorskip("triton", reason="Triton is not installed")
+    plain = {name: text for name, text in os.environ.items() if name != "TRITON_INTERPRET"}
+    ran = subprocess.run(
+        [sys.executable, SCRIPT, *ASKED], env=plain, text=True, capture_output=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    found = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert len(found) == 3 * len(ASKED)
+    assert all(each["shared"] <= SMALLEST_SHARED and each["code"] > 0 for each in found)

@@ -1,0 +1,139 @@
+"""The kernel of a GPU, interpreted: where there is a GPU, the tests of devices hold it itself."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+from laws import Case, assert_same_attention, cases, operands
+from quatrain.ops.attend import reference, tiles
+from quatrain.ops.positions import Grid
+from quatrain.ops.support import Support
+from quatrain.specs import ALL_TERM_SETS, Term
+
+pytestmark = [
+    pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, and no interpreter"),
+    pytest.mark.skipif(not tiles.is_available(), reason="Triton is not installed"),
+]
+SERVED = [terms for terms in ALL_TERM_SETS if terms.use_position]
+every_term_set = pytest.mark.parametrize("terms", SERVED, ids=str)
+LINES = Grid((5, 9), (3, 35))
+"""Rows of keys that take two tiles, and more queries than one tile holds."""
+
+
+@settings(max_examples=20, deadline=None)
+@given(cases(st.sampled_from(SERVED), longest=5, ndims=(2,), leave_out=("window", "attend_mask")))
+def test_it_agrees_with_the_reference_in_value_and_gradient(case):
+    terms, asked = case
+    assert_same_attention(tiles.attend, reference.attend, terms, asked)
+
+
+@every_term_set
+def test_it_agrees_where_a_map_takes_several_tiles_and_logits_are_far_apart(terms):
+    case = Case(operands(terms, LINES, spread=40.0, widths=(5, 18)), LINES, Support())
+    assert_same_attention(tiles.attend, reference.attend, terms, case)
+
+
+def lowered(made, dtype):
+    """The operands as leaves of another type."""
+    named = {n: x for n, x in vars(made).items() if isinstance(x, torch.Tensor)}
+    lower = {name: x.detach().to(dtype).requires_grad_() for name, x in named.items()}
+    relative = tuple(axis.detach().to(dtype).requires_grad_() for axis in made.relative)
+    return type(made)(**lower, relative=relative, scale=made.scale)
+
+
+@pytest.mark.parametrize("terms", ["1111", "0110"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_in_other_types_it_is_no_worse_than_the_reference(terms, dtype):
+    """But for bfloat16, of which the interpreter multiplies the bits as if they were integers."""
+    terms = Term.parse(terms)
+    case = Case(operands(terms, LINES, widths=(16, 16)), LINES, Support())
+    lower = Case(lowered(case.operands, dtype), LINES, Support())
+
+    def outcome(method, case):
+        output = method(terms, case.operands, LINES, Support())
+        slopes = torch.autograd.grad(output.double().square().sum(), case.leaves)
+        return [each.double() for each in (output, *slopes)]
+
+    assert tiles.attend(terms, lower.operands, LINES, Support()).dtype == dtype
+    exact = outcome(reference.attend, case)
+    mine, theirs = outcome(tiles.attend, lower), outcome(reference.attend, lower)
+    for right, found, other in zip(exact, mine, theirs, strict=True):
+        assert (found - right).norm() <= 2 * (other - right).norm() + 1e-6 * right.norm()
+
+
+@every_term_set
+def test_batch_elements_without_any_key_are_zero_with_zero_gradients(terms):
+    grid = Grid((3, 4), (3, 4))
+    padding = torch.zeros(2, 12, dtype=torch.bool)
+    padding[1] = True
+    made = operands(terms, grid)
+    output = tiles.attend(terms, made, grid, Support(key_padding_mask=padding))
+    assert not output[1].any()
+    assert output[0].all()
+    (gradient,) = torch.autograd.grad(output.sum(), made.value)
+    assert not gradient[1].any()
+    assert gradient.isfinite().all()
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of the interpreter
+def test_what_is_not_a_number_stays_where_it_was():
+    terms, grid = Term.parse("1111"), Grid((3, 4), (3, 4))
+    made = operands(terms, grid)
+    with torch.no_grad():
+        made.query[0, 1, 5, 0] = torch.nan
+    output = tiles.attend(terms, made, grid, Support())
+    assert output[0, 1, 5].isnan().all()
+    assert output.isnan().sum() == output.shape[-1]
+
+
+@pytest.mark.parametrize(("along", "keys"), [(168, 64), (84, 32), (42, 64), (25, 32), (1, 32)])
+def test_tiles_reach_as_little_beyond_a_row_as_they_can(along, keys):
+    assert tiles.Tiling.of(along, 32, 32, half=True).keys == keys
+
+
+@pytest.mark.parametrize("width", [1, 16, 33, 128])
+@pytest.mark.parametrize("half", [True, False])
+def test_tiles_are_powers_of_two_as_wide_as_what_they_hold(width, half):
+    for size in vars(tiles.Tiling.of(50, width, 5, half=half)).values():
+        assert size >= 16
+        assert size & (size - 1) == 0
+    assert tiles.Tiling.of(50, width, 5, half=half).width >= width
+
+
+class Called(torch.nn.Module):
+    """Attention to the grid `LINES`, of a value and a query alone."""
+
+    def __init__(self):
+        super().__init__()
+        made = operands(Term.parse("1111"), LINES)
+        named = {n: x.detach() for n, x in vars(made).items() if isinstance(x, torch.Tensor)}
+        self.made = type(made)(**named, relative=tuple(axis.detach() for axis in made.relative))
+
+    def forward(self, value, query):
+        named = dict(vars(self.made), value=value, query=query)
+        return tiles.attend(Term.parse("1111"), type(self.made)(**named), LINES, Support())
+
+
+@pytest.mark.compile
+def test_it_compiles_into_one_graph_and_exports():
+    torch.compiler.reset()
+    called = Called()
+    given = tuple(x.clone().requires_grad_() for x in (called.made.value, called.made.query))
+    compiled = torch.compile(called, fullgraph=True, backend="aot_eager")
+    assert_close(compiled(*given), called(*given))
+    slopes = [torch.autograd.grad(how(*given).square().sum(), given) for how in (compiled, called)]
+    assert_close(*slopes)
+    exported = torch.export.export(called, given)
+    assert_close(exported.module()(*given), called(*given))
+
+
+@pytest.mark.compile
+def test_whether_it_is_there_does_not_stop_the_compiler():
+    torch.compiler.reset()
+    x = torch.ones(2)
+    compiled = torch.compile(
+        lambda x: x + 1 if tiles.is_available() else x, fullgraph=True, backend="aot_eager"
+    )
+    assert_close(compiled(x), x + 1)
