@@ -1,43 +1,76 @@
-"""Compile the kernels of `tiles` for GPUs that need not be here; one line of JSON for each.
+"""Call attention by tiles as on a GPU that need not be here, up to where its kernels would start.
 
-    python compile_tiles.py 80-bf16-32-1111 90-fp32-64-0110
+    python compile_tiles.py 80-bfloat16-32-1111 90-float32-64-0110
 
-It is run by its test in a process of its own, in which Triton does not interpret.
+The kernels are compiled for GPUs of the given compute capabilities, by their real calls; a line of
+JSON for each tells what it needs. Its test runs it in a process in which Triton does not interpret.
 """
 
 import json
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
+import torch
 import triton
 from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from laws import operands
 from quatrain.ops.attend import tile_kernels, tiles
+from quatrain.ops.positions import Grid
+from quatrain.ops.support import Support
+from quatrain.specs import Term
 
-CONTENT, LOGITS = {"asks", "key", "to_asks", "to_key"}, {"key_logits", "to_key_logits"}
-OPERANDS = CONTENT | {"value", "mixed", "given", "to_value"}
 KERNELS = (tile_kernels.mix, tile_kernels.gradients_of_queries, tile_kernels.gradients_of_keys)
+GRID = Grid((5, 9), (3, 84))
 
 
-def compiled(kernel, capability, dtype, width, terms):
-    """The kernel for a GPU of that compute capability."""
-    tiling = tiles.Tiling.of(84, width, width, half=dtype != "fp32")
-    names = ("QUERIES", "KEYS", "WIDTH", "VALUE_WIDTH")
-    constants = dict(zip(names, vars(tiling).values(), strict=True))
-    absent = set() if terms[0] == "1" else CONTENT
-    absent = absent | (set() if terms == "0110" else LOGITS)
-    constants |= {name: None for name in kernel.arg_names if name in absent}
-    types = {name: f"*{dtype}" if name in OPERANDS else "*fp32" for name in kernel.arg_names}
-    types |= {"sizes": ("i32",) * 6} | dict.fromkeys(constants, "constexpr")
-    source = ASTSource(fn=kernel, signature=types, constexprs=constants)
-    options = {"num_warps": tiles.WARPS}
-    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+def pretend(capability):
+    """A GPU of that compute capability is in place, which can do nothing but compile."""
+    target = GPUTarget("cuda", capability, 32)
+    driver = SimpleNamespace(
+        get_current_device=lambda: 0,
+        get_current_stream=lambda _: 0,
+        get_current_target=lambda: target,
+    )
+    triton.runtime.driver.set_active(driver)
+
+
+def only_compile(kernel, made):
+    """From now on, a call of the kernel compiles it, keeps it in `made`, and starts nothing."""
+    run = kernel.run
+
+    def compiled(*arguments, warmup, **named):
+        made.append(run(*arguments, warmup=True, **named))
+
+    kernel.run = compiled
+
+
+def call(dtype, width, terms):
+    """Attention forward and backward, of numbers that nothing will write."""
+    terms = Term.parse(terms)
+    made = operands(terms, GRID, widths=(width, width))
+
+    def one(x):
+        if isinstance(x, tuple):
+            return tuple(map(one, x))
+        return x.to(getattr(torch, dtype)) if isinstance(x, torch.Tensor) else x
+
+    lower = type(made)(**{name: one(x) for name, x in vars(made).items()})
+    tiles.attend(terms, lower, GRID, Support()).sum().backward()
 
 
 if __name__ == "__main__":
+    made = []
+    for kernel in KERNELS:
+        only_compile(kernel, made)
     for asked in sys.argv[1:]:
         capability, dtype, width, terms = asked.split("-")
-        for kernel in KERNELS:
-            made = compiled(kernel, int(capability), dtype, int(width), terms)
-            shared, code = made.metadata.shared, len(made.asm["cubin"])
-            print(json.dumps({"asked": asked, "shared": shared, "code": code}))
+        pretend(int(capability))
+        call(dtype, int(width), terms)
+        for one in made:
+            found = {"name": one.name, "shared": one.metadata.shared, "code": len(one.asm["cubin"])}
+            print(json.dumps({"asked": asked, **found}))
+        made.clear()

@@ -8,19 +8,19 @@ import pytest
 
 SCRIPT = Path(__file__).with_name("compile_tiles.py")
 ASKED = [
-    "80-bf16-32-1111",
-    "80-fp32-128-1111",
-    "86-fp16-128-1111",
-    "90-fp32-32-0110",
-    "90-bf16-64-0100",
-    "100-bf16-32-1111",
+    "80-bfloat16-32-1111",
+    "80-float32-128-1111",
+    "86-float16-128-1111",
+    "90-float32-32-0110",
+    "90-bfloat16-64-0100",
+    "100-bfloat16-32-1111",
 ]
 SMALLEST_SHARED = 99 * 1024
 """Bytes of shared memory that a block may have where it is scarcest, on 8.6 and 8.9."""
 
 
 @pytest.mark.compile
-def test_the_kernels_compile_for_gpus_and_fit_their_shared_memory():
+def test_the_kernels_compile_as_they_are_called_for_gpus_and_fit_their_shared_memory():
     pytest.importorskip("triton", reason="Triton is not installed")
     plain = {name: text for name, text in os.environ.items() if name != "TRITON_INTERPRET"}
     ran = subprocess.run(

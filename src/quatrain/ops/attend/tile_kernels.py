@@ -30,12 +30,7 @@ import triton.language as tl
 @triton.jit
 @no_type_check
 def mix(
-    asks,
-    key,
-    key_logits,
-    rows,
-    columns,
-    value,
+    factors,  # asks, key, key_logits, rows, columns, value
     mixed,  # (bh, q, e), written
     totals,  # (bh, q), written: the logarithm of what the weights are divided by
     sizes,  # of q, y, x, d, e and t
@@ -45,14 +40,10 @@ def mix(
     VALUE_WIDTH: tl.constexpr,
 ):
     """Outputs of one tile of queries, of one head."""
-    queries, above, along, width, value_width, tables = sizes
+    queries, above, along, width, value_width, _ = sizes
     exact = totals.dtype.element_ty
     head = tl.program_id(1).to(tl.int64)
-    asks, key = _part(asks, head, queries * width), _part(key, head, above * along * width)
-    key_logits = _part(key_logits, head, above * along)
-    rows = _part(rows, head % tables, above * queries)
-    columns = _part(columns, head % tables, queries * along)
-    value = _part(value, head, above * along * value_width)
+    asks, key, key_logits, rows, columns, value = _of_head(factors, sizes, head)
     totals = _part(totals, head, queries)
     mixed = _part(mixed, head, queries * value_width)
     query = tl.program_id(0) * QUERIES + tl.arange(0, QUERIES)
@@ -88,12 +79,7 @@ def mix(
 @triton.jit
 @no_type_check
 def gradients_of_queries(
-    asks,
-    key,
-    key_logits,
-    rows,
-    columns,
-    value,
+    factors,
     totals,
     means,  # (bh, q): the mean of what enters the weights of each query
     given,  # (bh, q, e): the gradient of `mixed`
@@ -107,21 +93,15 @@ def gradients_of_queries(
     VALUE_WIDTH: tl.constexpr,
 ):
     """Gradients of what one tile of queries asks, of content and of positions."""
-    queries, above, along, width, value_width, tables = sizes
+    queries, above, along, width, value_width, _ = sizes
     exact = totals.dtype.element_ty
     head = tl.program_id(1).to(tl.int64)
-    asks, key = _part(asks, head, queries * width), _part(key, head, above * along * width)
-    key_logits = _part(key_logits, head, above * along)
-    rows = _part(rows, head % tables, above * queries)
-    columns = _part(columns, head % tables, queries * along)
-    value = _part(value, head, above * along * value_width)
+    asks, key, key_logits, rows, columns, value = _of_head(factors, sizes, head)
     totals, means = _part(totals, head, queries), _part(means, head, queries)
     given = _part(given, head, queries * value_width)
     to_asks = _part(to_asks, head, queries * width)
-    to_rows, to_columns = (
-        _part(to_rows, head, above * queries),
-        _part(to_columns, head, queries * along),
-    )
+    to_rows = _part(to_rows, head, above * queries)
+    to_columns = _part(to_columns, head, queries * along)
     query = tl.program_id(0) * QUERIES + tl.arange(0, QUERIES)
     asked = query < queries
     if asks is not None:
@@ -159,12 +139,7 @@ def gradients_of_queries(
 @triton.jit
 @no_type_check
 def gradients_of_keys(
-    asks,
-    key,
-    key_logits,
-    rows,
-    columns,
-    value,
+    factors,
     totals,
     means,
     given,
@@ -178,14 +153,10 @@ def gradients_of_keys(
     VALUE_WIDTH: tl.constexpr,
 ):
     """Gradients of one tile of keys, a part of a row: of content, logits and values."""
-    queries, above, along, width, value_width, tables = sizes
+    queries, above, along, width, value_width, _ = sizes
     exact = totals.dtype.element_ty
     head = tl.program_id(1).to(tl.int64)
-    asks, key = _part(asks, head, queries * width), _part(key, head, above * along * width)
-    key_logits = _part(key_logits, head, above * along)
-    rows = _part(rows, head % tables, above * queries)
-    columns = _part(columns, head % tables, queries * along)
-    value = _part(value, head, above * along * value_width)
+    asks, key, key_logits, rows, columns, value = _of_head(factors, sizes, head)
     totals, means = _part(totals, head, queries), _part(means, head, queries)
     given = _part(given, head, queries * value_width)
     to_key = _part(to_key, head, above * along * width)
@@ -224,6 +195,23 @@ def gradients_of_keys(
         tl.store(to_key_logits + place, spent, mask=there)
     if asks is not None:
         _keep(to_key, found, place, there, width, WIDTH)
+
+
+@triton.jit
+@no_type_check
+def _of_head(factors, sizes, head):
+    """Where the parts of one batch element and head begin."""
+    asks, key, key_logits, rows, columns, value = factors
+    queries, above, along, width, value_width, tables = sizes
+    keys, table = above * along, head % tables
+    return (
+        _part(asks, head, queries * width),
+        _part(key, head, keys * width),
+        _part(key_logits, head, keys),
+        _part(rows, table, above * queries),
+        _part(columns, table, queries * along),
+        _part(value, head, keys * value_width),
+    )
 
 
 @triton.jit

@@ -192,7 +192,8 @@ def _launch(kernel: Any, made: Sequence[Any], rest: Sequence[Any], *, over_keys:
         return
     with torch.cuda.device_of(value):
         kernel[(tiles, batch * heads)](
-            *(asks, key, key_logits, rows, columns, value, *rest),
+            (asks, key, key_logits, rows, columns, value),
+            *rest,
             (queries, above, along, width, value_width, tables),
             *astuple(tiling),
             num_warps=WARPS,
