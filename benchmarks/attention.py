@@ -130,7 +130,7 @@ def dense(terms: Term, made: Operands, grid: Grid) -> Tensor:
     elif Term.KEY in terms:
         scores = key_logits(terms, made)[:, :, None]
     if places is not None:
-        rows, columns = position_tables(places, made, grid)
+        rows, columns = position_tables(places, made.relative, grid)
         scores = scores + (rows[..., :, None] + columns[..., None, :]).flatten(-2)
     heads, keys = made.value.shape[1:3]
     weights = scores.expand(1, heads, math.prod(grid.queries), keys).softmax(-1)

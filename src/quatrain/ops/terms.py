@@ -102,12 +102,12 @@ def key_logits(terms: Term, operands: Operands) -> Float[Tensor, "#b #h k"]:
 
 
 def position_tables(
-    asks: Float[Tensor, "#b h #q d"], operands: Operands, grid: Grid
+    asks: Float[Tensor, "#b h #q d"], relative: tuple[Float[Tensor, "h _ d"], ...], grid: Grid
 ) -> list[Float[Tensor, "#b h q _"]]:
     """Position logits of each axis by query and key coordinate: bx[q, kx] (and by[q, ky])."""
     tables = []
-    for axis, relative in enumerate(operands.relative):
-        scores = torch.einsum("bhqd,hld->bhql", asks, relative)
+    for axis, encoded in enumerate(relative):
+        scores = torch.einsum("bhqd,hld->bhql", asks, encoded)
         tables.append(align(for_each_query(scores, grid), grid, axis))
     return tables
 
@@ -123,7 +123,7 @@ def logits(terms: Term, operands: Operands, grid: Grid) -> Float[Tensor, "#b #h 
     else:
         total = asks @ operands.key.mT
     if places is not None:
-        total = total + _outer_sum(position_tables(places, operands, grid))
+        total = total + _outer_sum(position_tables(places, operands.relative, grid))
     return total
 
 

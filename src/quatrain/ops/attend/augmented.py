@@ -88,7 +88,7 @@ def _augmented(
         ours.append(torch.ones_like(theirs[0][:, :, :1]))
     places = position_asks(terms, operands)
     if places is not None:
-        ours += position_tables(places, operands, grid)
+        ours += position_tables(places, operands.relative, grid)
         theirs += _places_of_keys(grid, operands.value)
     width = sum(part.shape[-1] for part in ours)
     missing = operands.value.new_zeros(1, 1, 1, -width % WIDTHS if width else WIDTHS)

@@ -22,7 +22,7 @@ from quatrain.ops.attend.opaque import factors_of
 from quatrain.ops.positions import Grid
 from quatrain.ops.precision import exact, full_precision
 from quatrain.ops.support import Support
-from quatrain.ops.terms import Operands, exactly, position_asks, position_tables
+from quatrain.ops.terms import Operands, position_tables
 from quatrain.specs import Term
 
 WIDEST = 128
@@ -88,13 +88,15 @@ def attend(
     value = operands.value
     with full_precision(value):
         made = factors_of(terms, operands, grid, support)
-        places = cast(Tensor, position_asks(terms, operands := exactly(operands)))
-        rows, columns = position_tables(places, operands, grid)
-        given = [x if x is None else x.to(value.dtype) for x in (made.asks, made.key)]
-        logits = made.key_logits
-        if logits is not None:
-            logits = logits.expand(*value.shape[:3])
-        mixed, _ = _mix(value, *given, logits, rows.mT, columns)
+        asks = key = logits = None
+        if made.asks is not None:
+            asks, key = made.asks.to(value.dtype), operands.key
+        if made.key_logits is not None:
+            logits = made.key_logits.expand(*value.shape[:3])
+        places = cast(Tensor, made.position_asks)
+        shared = slice(None if Term.QUERY_POSITION in terms else 1)
+        rows, columns = position_tables(places[shared], made.relative, grid)
+        mixed, _ = _mix(value, asks, key, logits, rows.mT, columns)
     kept = support.kept_keys(grid, value.shape[0])
     return mixed if kept is None else torch.where(kept.any(-1, keepdim=True), mixed, 0.0)
 
