@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from benchmarks.alternation import alternate, median_ratio
-from benchmarks.command import one_of, run, sizes_of, watched
+from benchmarks.command import measured, one_of, run, sizes_of
 from benchmarks.outcome import Outcome, Row
 from quatrain.cost import peak_memory
 from quatrain.ops.attend import attend, plan
@@ -147,7 +147,7 @@ def measure(
     for name in names:
         grid_of(name)
     cases = list(itertools.product(names, chosen, (False, True)))
-    rows = [_row(*case, rounds, device, dtype) for case in watched(cases)]
+    rows = measured(cases, lambda case: _row(*case, rounds, device, dtype))
     return Outcome.here("attention", rounds=rounds, rows=rows, device=device, dtype=dtype)
 
 

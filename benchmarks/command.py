@@ -7,6 +7,7 @@ time.
 """
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks.outcome import Outcome
+from benchmarks.outcome import Outcome, Row
 from quatrain.specs import InputError, QuatrainError
 from quatrain.study.placement import check_device
 
@@ -71,20 +72,25 @@ def run(
     print(outcome.to_json() if as_json else outcome.text())
 
 
-def watched(cases: Sequence[Case]) -> Iterator[Case]:
-    """The cases one after the other, with a bar on a terminal that takes no time from them.
+def measured(cases: Sequence[Case], row: Callable[[Case], Row]) -> list[Row]:
+    """A row for each case; each is told on standard error at once, as a line of JSON.
 
-    It is drawn between two cases only, on standard error.
+    So a benchmark that is stopped has lost nothing. On a terminal a bar is drawn too, between two
+    cases only, so that it takes no time from them.
     """
-    console = Console(stderr=True)
-    yield from track(
+    console = Console(stderr=True, soft_wrap=True)
+    rows: list[Row] = []
+    for case in track(
         cases,
         "measuring",
         console=console,
         auto_refresh=False,
         transient=True,
         disable=not console.is_terminal,
-    )
+    ):
+        rows.append(row(case))
+        console.print(json.dumps(rows[-1]), markup=False, highlight=False)
+    return rows
 
 
 def sizes_of(option: str, text: str) -> tuple[int, int]:

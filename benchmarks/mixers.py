@@ -8,6 +8,7 @@ against torchvision's operator; dynamic convolution against the unfold formulati
 every window out. Memory is the peak above the inputs in a fresh process.
 """
 
+import functools
 import statistics
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +19,7 @@ from torch.nn.functional import pad, unfold
 from torchvision.ops import deform_conv2d as torchvision_deform_conv2d
 
 from benchmarks.alternation import alternate, median_ratio
-from benchmarks.command import run, watched
+from benchmarks.command import measured, run
 from benchmarks.outcome import Outcome, Row
 from quatrain.cost import peak_memory
 from quatrain.ops.deform import deform_conv2d, plan
@@ -117,32 +118,33 @@ def unfolded2d(x: Tensor, weights: Tensor) -> Tensor:
 
 def measure(rounds: int, device: str) -> Outcome:
     """For every case, each of our ways as a multiple of the other library's or formulation."""
-    rows: list[Row] = []
-    for name, case in watched(list(CASES.items())):
-        dynamic = case["kind"] == "dynamic"
-        baseline, ours = ("unfold", "ours") if dynamic else ("torchvision", plan(ndim=2).method)
-        ways = dict.fromkeys((baseline, ours))
-        calls = {way: prepare(way, **case, device=device) for way in ways}
-        seconds = alternate(calls, rounds=rounds)
-        del calls
-        memory = {
-            way: peak_memory(
-                "benchmarks.mixers:prepare", {"way": way, **case, "device": device}, device=device
-            )
-            for way in ways
-        }
-        rows.append(
-            {
-                "case": name,
-                "method": ours,
-                "against": baseline,
-                "time ratio": median_ratio(seconds[ours], seconds[baseline]),
-                "memory ratio": memory[ours] / memory[baseline],
-                "ms": 1e3 * statistics.median(seconds[ours]),
-                "MiB": memory[ours] / 2**20,
-            }
-        )
+    rows = measured(list(CASES), functools.partial(_row, rounds=rounds, device=device))
     return Outcome.here("mixers", rounds=rounds, rows=rows, device=device)
+
+
+def _row(name: str, rounds: int, device: str) -> Row:
+    case = CASES[name]
+    dynamic = case["kind"] == "dynamic"
+    baseline, ours = ("unfold", "ours") if dynamic else ("torchvision", plan(ndim=2).method)
+    ways = dict.fromkeys((baseline, ours))
+    calls = {way: prepare(way, **case, device=device) for way in ways}
+    seconds = alternate(calls, rounds=rounds)
+    del calls
+    memory = {
+        way: peak_memory(
+            "benchmarks.mixers:prepare", {"way": way, **case, "device": device}, device=device
+        )
+        for way in ways
+    }
+    return {
+        "case": name,
+        "method": ours,
+        "against": baseline,
+        "time ratio": median_ratio(seconds[ours], seconds[baseline]),
+        "memory ratio": memory[ours] / memory[baseline],
+        "ms": 1e3 * statistics.median(seconds[ours]),
+        "MiB": memory[ours] / 2**20,
+    }
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.alternation import alternate, median_ratio
-from benchmarks.command import run, sizes_of, watched
+from benchmarks.command import measured, run, sizes_of
 from benchmarks.outcome import Outcome, Row
 from benchmarks.vision_steps import PLAIN, step, waiting
 from quatrain.cost import count_multiply_adds, peak_memory
@@ -143,7 +143,7 @@ def training_cases(mixers: str, device: str) -> list[Case]:
 def measure(mixers: str, size: str, rounds: int, device: str) -> Outcome:
     """A row for each case; all of them are made before the first is measured."""
     cases = forward_cases(mixers, size, device) + training_cases(mixers, device)
-    rows = [_row(case, rounds) for case in watched(cases)]
+    rows = measured(cases, functools.partial(_row, rounds=rounds))
     return Outcome.here("networks", rounds=rounds, rows=rows, device=device)
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.alternation import alternate, median_ratio
-from benchmarks.command import run, watched
+from benchmarks.command import measured, run
 from benchmarks.outcome import Outcome, Row
 from quatrain.cost import peak_memory
 from quatrain.ops.attend import attend, plan
@@ -61,7 +61,7 @@ def measure(terms: str, lengths: list[int], rounds: int) -> Outcome:
     """A row for each term set and order."""
     chosen = [str(Term.parse(each)) for each in terms.split(",")] if terms else _ALL
     cases = list(itertools.product(chosen, (False, True)))
-    rows = [_row(each, lengths, causal, rounds) for each, causal in watched(cases)]
+    rows = measured(cases, lambda case: _row(case[0], lengths, case[1], rounds))
     return Outcome.here("sequences", rounds=rounds, rows=rows)
 
 

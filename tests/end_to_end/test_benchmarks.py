@@ -1,3 +1,4 @@
+import json
 import runpy
 import sys
 from pathlib import Path
@@ -335,3 +336,11 @@ def test_what_is_asked_is_measured_and_told(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["benchmarks.mixers"])
     command.run("What.", measure, rounds=3, terms="0001", size=8)
     assert capsys.readouterr().out.splitlines()[1:] == ["terms  size", "0001   8"]
+
+
+def test_what_was_measured_before_a_failure_has_been_told(capsys):
+    with pytest.raises(ZeroDivisionError):
+        command.measured([4, 2, 0, 1], lambda case: {"share": 1 / case})
+    lines = capsys.readouterr().err.splitlines()
+    assert [json.loads(line) for line in lines] == [{"share": 0.25}, {"share": 0.5}]
+    assert command.measured([4], lambda case: {"share": 1 / case}) == [{"share": 0.25}]
