@@ -9,7 +9,6 @@ Shapes: n images, h w their size.
 import json
 import operator
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Literal, cast
 
@@ -31,15 +30,15 @@ from quatrain.tasks.detection.pictures import detection_picture, largest_object
 from quatrain.tasks.scenes import (
     DigitScenesSpec,
     Draw,
+    ImageTask,
     attention_picture,
-    image_batches,
     image_generator,
     merged,
     own_shard,
+    read_once,
     write_picture,
 )
 from quatrain.tasks.scenes.on_meta import blank, on_meta
-from quatrain.tasks.stamps import Stamps, file_stamps
 from quatrain.training import Evaluation, Recipe, Steps
 
 DETECTIONS = "detections.json"
@@ -80,10 +79,7 @@ class DetectionSpec(Spec):
         Raises:
             DataError: if the data cannot be used.
         """
-        where = None if isinstance(self.data, DigitScenesSpec) else data
-        # Frozen specs are hashable, which the checker does not see.
-        corpus = _read(self.data, where, file_stamps(where))  # pyright: ignore[reportArgumentType]
-        return DetectionTask(self, corpus, seed)
+        return DetectionTask(self, read_once(read_detection, self.data, data), seed)
 
     def gpu_hours(self) -> float:
         """Hours of training on one GPU, by arithmetic, before anything was run.
@@ -98,42 +94,14 @@ class DetectionSpec(Spec):
         return training_hours(forward * images)
 
 
-@lru_cache(maxsize=2)
-def _read(
-    data: DetectionData,
-    folder: Path | None,
-    stamps: Stamps,  # noqa: ARG001 - part of the cache's key
-) -> DetectionCorpus:
-    """Runs of one study share their data, and a worker does many of them."""
-    return read_detection(data, folder)
-
-
-class DetectionTask:
+class DetectionTask(ImageTask[DetectionSpec, DetectionCorpus]):
     """Images and boxes of one run, its objective and its metrics."""
 
     rate_unit = "images"
 
-    def __init__(self, spec: DetectionSpec, corpus: DetectionCorpus, seed: int) -> None:
-        self.spec, self.corpus, self.seed = spec, corpus, seed
-
-    @property
-    def recipe(self) -> Recipe:
-        """How to train."""
-        return self.spec.recipe
-
-    @property
-    def data_hashes(self) -> dict[str, str]:
-        """SHA-256 of what was read, by name."""
-        return self.corpus.hashes
-
     def build(self) -> DetectionObjective:
         """A fresh detector under its losses."""
         return DetectionObjective(self.spec.model.build(len(self.corpus.categories)))
-
-    def batches(self, epoch: int) -> list[Draw]:
-        """The epoch's batches, as indices of training images."""
-        images = len(self.corpus.train)
-        return image_batches(images, self.spec.batch, seed=self.seed, epoch=epoch)
 
     def collate(self, plan: Draw) -> dict[str, Tensor]:
         """The augmented images of one batch, padded to one size, and their boxes."""
@@ -210,10 +178,6 @@ class DetectionTask:
             "multiply_adds": float(found.counted),
             "multiply_adds_closed_form": float(found.closed_form),
         }
-
-    def probe_batch(self) -> Mapping[str, Tensor]:
-        """The first training batch."""
-        return self.collate(self.batches(epoch=0)[0])
 
     def _draw(self, detector: Detector, found: Mapping[int, Found], folder: Path) -> Iterable[str]:
         """Draw what was found in the first test images, and where attention looked."""

@@ -3,6 +3,7 @@
 from quatrain.tasks.scenes.attention_maps import attention_picture
 from quatrain.tasks.scenes.digits import DigitScenesSpec, Scene, Scenes
 from quatrain.tasks.scenes.epochs import Draw, image_batches, image_generator
+from quatrain.tasks.scenes.image_task import ImageTask, read_once
 from quatrain.tasks.scenes.images import ImageSize, Survey, read_image, survey
 from quatrain.tasks.scenes.notices import DataWarning, Tally
 from quatrain.tasks.scenes.pictures import write_picture
@@ -13,6 +14,7 @@ __all__ = [
     "DigitScenesSpec",
     "Draw",
     "ImageSize",
+    "ImageTask",
     "Scene",
     "Scenes",
     "Survey",
@@ -23,6 +25,7 @@ __all__ = [
     "merged",
     "own_shard",
     "read_image",
+    "read_once",
     "shard",
     "survey",
     "write_picture",

@@ -6,8 +6,7 @@
 Shapes: n images, h w their size.
 """
 
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, cast
 
@@ -25,11 +24,12 @@ from quatrain.specs import Spec
 from quatrain.tasks.scenes import (
     DigitScenesSpec,
     Draw,
+    ImageTask,
     attention_picture,
-    image_batches,
     image_generator,
     merged,
     own_shard,
+    read_once,
     write_picture,
 )
 from quatrain.tasks.scenes.on_meta import blank, on_meta
@@ -44,7 +44,6 @@ from quatrain.tasks.segmentation.data import SegmentationData, read_segmentation
 from quatrain.tasks.segmentation.metric import ConfusionMatrix, SegmentationScores
 from quatrain.tasks.segmentation.pictures import object_pixel, segmentation_picture
 from quatrain.tasks.segmentation.testing import Testing, WholeImageSpec
-from quatrain.tasks.stamps import Stamps, file_stamps
 from quatrain.training import Evaluation, Loss, Polynomial, Recipe
 
 _PRICED_CLASSES = 19
@@ -87,10 +86,7 @@ class SegmentationSpec(Spec):
         Raises:
             DataError: if the data cannot be used.
         """
-        where = None if isinstance(self.data, DigitScenesSpec) else data
-        # Frozen specs are hashable, which the checker does not see.
-        corpus = _read(self.data, where, file_stamps(where))  # pyright: ignore[reportArgumentType]
-        return SegmentationTask(self, corpus, seed)
+        return SegmentationTask(self, read_once(read_segmentation, self.data, data), seed)
 
     def gpu_hours(self) -> float:
         """Hours of training on one GPU, by arithmetic, before anything was run.
@@ -102,16 +98,6 @@ class SegmentationSpec(Spec):
         forward = count_multiply_adds(segmenter, blank((side, side)))
         images = self.recipe.steps * self.recipe.accumulate * self.batch
         return training_hours(forward * images)
-
-
-@lru_cache(maxsize=2)
-def _read(
-    data: SegmentationData,
-    folder: Path | None,
-    stamps: Stamps,  # noqa: ARG001 - part of the cache's key
-) -> SegmentationCorpus:
-    """Runs of one study share their data, and a worker does many of them."""
-    return read_segmentation(data, folder)
 
 
 class SegmentationObjective(nn.Module):
@@ -141,38 +127,23 @@ def _loss(scores: Float[Tensor, "n c y x"], labels: Int64[Tensor, "n h w"]) -> F
     return cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
 
 
-class SegmentationTask:
+class SegmentationTask(ImageTask[SegmentationSpec, SegmentationCorpus]):
     """Images and labels of one run, its objective and its metrics."""
 
     rate_unit = "pixels"
 
     def __init__(self, spec: SegmentationSpec, corpus: SegmentationCorpus, seed: int) -> None:
-        self.spec, self.corpus, self.seed = spec, corpus, seed
+        super().__init__(spec, corpus, seed)
         # One resize does for both factors.
         factors = {
             name: spec.scale * getattr(spec.augmentation, name) for name in ("smallest", "largest")
         }
         self._augmentation = spec.augmentation.model_copy(update=factors)
 
-    @property
-    def recipe(self) -> Recipe:
-        """How to train."""
-        return self.spec.recipe
-
-    @property
-    def data_hashes(self) -> dict[str, str]:
-        """SHA-256 of what was read, by name."""
-        return self.corpus.hashes
-
     def build(self) -> SegmentationObjective:
         """A fresh segmenter under its loss."""
         segmenter = self.spec.model.build(len(self.corpus.classes))
         return SegmentationObjective(segmenter, self.spec.auxiliary_weight)
-
-    def batches(self, epoch: int) -> list[Draw]:
-        """The epoch's batches, as indices of training images."""
-        images = len(self.corpus.train)
-        return image_batches(images, self.spec.batch, seed=self.seed, epoch=epoch)
 
     def collate(self, plan: Draw) -> dict[str, Tensor]:
         """The augmented images of one batch, and their labels."""
@@ -232,10 +203,6 @@ class SegmentationTask:
             "multiply_adds": float(found.counted),
             "multiply_adds_closed_form": float(found.closed_form),
         }
-
-    def probe_batch(self) -> Mapping[str, Tensor]:
-        """The first training batch."""
-        return self.collate(self.batches(epoch=0)[0])
 
     @torch.no_grad()
     def _draw(self, segmenter: Segmenter, folder: Path) -> Iterable[str]:

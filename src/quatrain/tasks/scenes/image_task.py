@@ -1,0 +1,102 @@
+"""What the tasks on images share: data that is read once, and batches of its training images."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sized
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+
+from torch import Tensor
+
+from quatrain.tasks.scenes.digits import DigitScenesSpec
+from quatrain.tasks.scenes.epochs import Draw, image_batches
+from quatrain.tasks.stamps import Stamps, file_stamps
+from quatrain.training import Recipe
+
+
+@runtime_checkable
+class ImageSpec(Protocol):
+    """What the spec of such a task says of its training."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """How to train."""
+        ...
+
+    @property
+    def batch(self) -> int:
+        """Images of a training batch."""
+        ...
+
+
+@runtime_checkable
+class ImageCorpus(Protocol):
+    """What the data of such a task hold."""
+
+    @property
+    def train(self) -> Sized:
+        """The training images."""
+        ...
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of what was read, by name."""
+        ...
+
+
+SpecT = TypeVar("SpecT", bound=ImageSpec)
+CorpusT = TypeVar("CorpusT", bound=ImageCorpus)
+DataT = TypeVar("DataT")
+ReadT = TypeVar("ReadT")
+
+
+class ImageTask(ABC, Generic[SpecT, CorpusT]):
+    """A spec, images and the seed of one run; a batch is planned by the indices of its images."""
+
+    def __init__(self, spec: SpecT, corpus: CorpusT, seed: int) -> None:
+        self.spec, self.corpus, self.seed = spec, corpus, seed
+
+    @property
+    def recipe(self) -> Recipe:
+        """How to train."""
+        return self.spec.recipe
+
+    @property
+    def data_hashes(self) -> dict[str, str]:
+        """SHA-256 of what was read, by name."""
+        return self.corpus.hashes
+
+    def batches(self, epoch: int) -> list[Draw]:
+        """The epoch's batches, as indices of training images."""
+        images = len(self.corpus.train)
+        return image_batches(images, self.spec.batch, seed=self.seed, epoch=epoch)
+
+    @abstractmethod
+    def collate(self, plan: Draw) -> dict[str, Tensor]:
+        """The augmented images of one batch, and what is to be found in them."""
+
+    def probe_batch(self) -> Mapping[str, Tensor]:
+        """The first training batch."""
+        return self.collate(self.batches(epoch=0)[0])
+
+
+def read_once(
+    read: Callable[[DataT, Path | None], ReadT], data: DataT, folder: Path | None
+) -> ReadT:
+    """The corpus that `read` makes of a folder, or the one that it made of the same files before.
+
+    Runs of one study share their data, and a worker does many of them. Digit scenes need no folder.
+    """
+    folder = None if isinstance(data, DigitScenesSpec) else folder
+    # Frozen specs are hashable, which the checker does not see.
+    return _read(read, data, folder, file_stamps(folder))  # pyright: ignore[reportArgumentType]
+
+
+@lru_cache(maxsize=2)
+def _read(
+    read: Callable[[Any, Path | None], Any],
+    data: Any,
+    folder: Path | None,
+    stamps: Stamps,  # noqa: ARG001 - part of the cache's key
+) -> Any:
+    return read(data, folder)
