@@ -2,6 +2,7 @@ import pytest
 
 from quatrain.cost import planned_cost
 from quatrain.ops import counts
+from quatrain.ops.attend import tiles
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Structure
 from quatrain.specs import QuatrainError, Term
@@ -21,7 +22,8 @@ def test_training_adds_the_gradients():
     assert both.multiply_adds == 3 * forward.multiply_adds
 
 
-def test_on_a_gpu_positions_cost_tiles_no_product_of_all_pairs():
+def test_on_a_gpu_positions_cost_tiles_no_product_of_all_pairs(monkeypatch):
+    monkeypatch.setattr(tiles, "is_available", lambda: True)
     found = planned_cost(Term.parse("1111"), (100, 168), device="cuda")
     pairs = (100 * 168) ** 2
     assert (found.kernel, found.bytes) == ("tiles", 0)

@@ -13,8 +13,10 @@ from quatrain.ops.support import Support
 from quatrain.specs import ALL_TERM_SETS
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+WIDTHS = [8, 5, *([32, 64, 128] if torch.cuda.is_available() else [])]
 CALLS = {
     "a map": (Grid((24, 25), (24, 25)), {}),
+    "long rows of keys": (Grid((8, 30), (9, 150)), {}),
     "strided and padded keys": (
         Grid((33, 40), (17, 20), 2),
         {"key_padding_mask": torch.arange(340) > torch.tensor([[200], [339]])},
@@ -53,7 +55,7 @@ def outcome(terms, case):
 @pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", TOLERANCE)
-@pytest.mark.parametrize("width", [8, 5])
+@pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize(("grid", "asked"), CALLS.values(), ids=CALLS.keys())
 def test_values_and_gradients_are_those_of_the_formula(grid, asked, width, dtype, device):
     for terms in ALL_TERM_SETS:

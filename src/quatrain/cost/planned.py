@@ -47,6 +47,8 @@ def planned_cost(
 ) -> PlannedCost:
     """The plan for one attention from a map (H, W) or sequence (T,) of queries to one of keys.
 
+    What a GPU would do is what it would do where this is installed: with Triton or without.
+
     `keys` defaults to the queries; keys that are fewer by a whole stride on every axis lie on
     every so many queries.
 

@@ -1,9 +1,10 @@
 """Call attention by tiles as on a GPU that need not be here, up to where its kernels would start.
 
-    python compile_tiles.py 80-bfloat16-32-1111 90-float32-64-0110
+    python compile_tiles.py 80-bfloat16-32-168-1111 90-float32-64-84-0110
 
-The kernels are compiled for GPUs of the given compute capabilities, by their real calls; a line of
-JSON for each tells what it needs. Its test runs it in a process in which Triton does not interpret.
+The kernels are compiled by their real calls: for a compute capability, a type, a width of heads, a
+length of rows of keys, and terms. A line of JSON for each tells what it needs. Its test runs it in
+a process in which Triton does not interpret.
 """
 
 import json
@@ -24,14 +25,13 @@ from quatrain.ops.support import Support
 from quatrain.specs import Term
 
 KERNELS = (tile_kernels.mix, tile_kernels.gradients_of_queries, tile_kernels.gradients_of_keys)
-GRID = Grid((5, 9), (3, 84))
 
 
 def pretend(capability):
     """A GPU of that compute capability is in place, which can do nothing but compile."""
     target = GPUTarget("cuda", capability, 32)
     driver = SimpleNamespace(
-        get_current_device=lambda: 0,
+        get_current_device=lambda: capability,  # Triton keeps what it compiled by this number
         get_current_stream=lambda _: 0,
         get_current_target=lambda: target,
     )
@@ -48,10 +48,10 @@ def only_compile(kernel, made):
     kernel.run = compiled
 
 
-def call(dtype, width, terms):
+def call(dtype, width, along, terms):
     """Attention forward and backward, of numbers that nothing will write."""
-    terms = Term.parse(terms)
-    made = operands(terms, GRID, widths=(width, width))
+    terms, grid = Term.parse(terms), Grid((4, 4), (16, along))
+    made = operands(terms, grid, widths=(width, width))
 
     def one(x):
         if isinstance(x, tuple):
@@ -59,7 +59,7 @@ def call(dtype, width, terms):
         return x.to(getattr(torch, dtype)) if isinstance(x, torch.Tensor) else x
 
     lower = type(made)(**{name: one(x) for name, x in vars(made).items()})
-    tiles.attend(terms, lower, GRID, Support()).sum().backward()
+    tiles.attend(terms, lower, grid, Support()).sum().backward()
 
 
 if __name__ == "__main__":
@@ -67,10 +67,10 @@ if __name__ == "__main__":
     for kernel in KERNELS:
         only_compile(kernel, made)
     for asked in sys.argv[1:]:
-        capability, dtype, width, terms = asked.split("-")
+        capability, dtype, width, along, terms = asked.split("-")
         pretend(int(capability))
-        call(dtype, int(width), terms)
+        call(dtype, int(width), int(along), terms)
         for one in made:
-            found = {"name": one.name, "shared": one.metadata.shared, "code": len(one.asm["cubin"])}
-            print(json.dumps({"asked": asked, **found}))
+            found = {"shared": one.metadata.shared, "capability": one.metadata.target.arch}
+            print(json.dumps({"asked": asked, "name": one.name, **found}))
         made.clear()

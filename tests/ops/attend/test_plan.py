@@ -50,7 +50,8 @@ def test_torchs_kernel_is_not_asked_for_what_it_would_need_a_mask_of_all_pairs_f
     assert plan(Term.parse("1000"), LINE, widths=(3, 2)).kernel == "blocks"
 
 
-def test_on_a_gpu_tiles_take_positions_on_maps_where_no_mask_differs_from_query_to_query():
+def test_on_a_gpu_tiles_take_positions_on_maps_where_no_mask_differs_by_query(monkeypatch):
+    monkeypatch.setattr(tiles, "is_available", lambda: True)
     by_terms = {str(t): plan(t, MAP, device="cuda").kernel for t in ALL_TERM_SETS}
     assert by_terms["0110"] == by_terms["1111"] == "tiles"
     assert by_terms["1000"] == "sdpa"
@@ -62,6 +63,7 @@ def test_on_a_gpu_tiles_take_positions_on_maps_where_no_mask_differs_from_query_
 
 def test_where_tiles_do_not_serve_positions_become_channels_on_a_gpu(monkeypatch):
     terms = Term.parse("1111")
+    monkeypatch.setattr(tiles, "is_available", lambda: True)
     assert plan(terms, MAP, device="cuda", widths=(128, 128)).kernel == "tiles"
     assert plan(terms, MAP, device="cuda", widths=(129, 8)).kernel == "augmented"
     assert plan(terms, MAP, device="xpu").kernel == "augmented"

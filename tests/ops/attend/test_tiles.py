@@ -1,5 +1,8 @@
 """The kernel of a GPU, interpreted: where there is a GPU, the tests of devices hold it itself."""
 
+import os
+import types
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,9 +15,9 @@ from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
 from quatrain.specs import ALL_TERM_SETS, Term
 
+triton = pytest.importorskip("triton", reason="Triton is not installed")
 pytestmark = [
-    pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, and no interpreter"),
-    pytest.mark.skipif(not tiles.is_available(), reason="Triton is not installed"),
+    pytest.mark.skipif("TRITON_INTERPRET" not in os.environ, reason="nothing interprets kernels"),
 ]
 SERVED = [terms for terms in ALL_TERM_SETS if terms.use_position]
 every_term_set = pytest.mark.parametrize("terms", SERVED, ids=str)
@@ -137,3 +140,40 @@ def test_whether_it_is_there_does_not_stop_the_compiler():
         lambda x: x + 1 if tiles.is_available() else x, fullgraph=True, backend="aot_eager"
     )
     assert_close(compiled(x), x + 1)
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A GPU of compute capability 8.0, where Triton starts, unless told otherwise."""
+
+    def pretend(capabilities=((8, 0),), start=lambda: None, hip=None):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: len(capabilities))
+        monkeypatch.setattr(
+            torch.cuda, "get_device_capability", lambda device: capabilities[device]
+        )
+        monkeypatch.setattr(torch.version, "hip", hip)
+        active = types.SimpleNamespace(get_current_target=start)
+        driver = types.SimpleNamespace(active=active)
+        monkeypatch.setattr(triton.runtime, "driver", driver)
+
+    return pretend
+
+
+def test_tiles_serve_where_triton_serves_every_gpu(gpu):
+    asked = tiles._is_available.__wrapped__
+    gpu()
+    assert asked()
+    gpu(capabilities=((9, 0), (7, 5)))
+    assert not asked()
+    gpu(hip="6.2")
+    assert not asked()
+
+
+def test_that_triton_does_not_start_is_said(gpu):
+    def start():
+        raise RuntimeError("Failed to find C compiler")
+
+    gpu(start=start)
+    with pytest.warns(UserWarning, match="Triton does not start, .*Failed to find C compiler"):
+        assert not tiles._is_available.__wrapped__()

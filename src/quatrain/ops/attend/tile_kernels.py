@@ -6,8 +6,9 @@ the logits is then the same for every row, and what a row adds is one number for
     logits = asks . keys  +  columns[q, kx]   +  rows[q, ky]  +  key_logits[k]
                              kept for all rows   a number        the same for all queries
 
-so that positions cost two additions for a pair. No program writes what another one writes:
-gradients need no atomic additions, and repeat bit for bit.
+so that positions cost two additions for a pair. (For the gradients of keys a tile of keys meets
+the queries in turn, and reads their tables.) No program writes what another one writes: gradients
+need no atomic additions, and repeat bit for bit.
 
 Tensors are contiguous; `asks` and `key` are None where content meets no query, `key_logits` where
 there are none. Logits, sums and gradients of tables are float32, or float64 for float64.
@@ -42,11 +43,12 @@ def mix(
     """Outputs of one tile of queries, of one head."""
     queries, above, along, width, value_width, _ = sizes
     exact = totals.dtype.element_ty
-    head = tl.program_id(1).to(tl.int64)
+    tiles = tl.cdiv(queries, QUERIES)
+    head = (tl.program_id(0) // tiles).to(tl.int64)
     asks, key, key_logits, rows, columns, value = _of_head(factors, sizes, head)
     totals = _part(totals, head, queries)
     mixed = _part(mixed, head, queries * value_width)
-    query = tl.program_id(0) * QUERIES + tl.arange(0, QUERIES)
+    query = tl.program_id(0) % tiles * QUERIES + tl.arange(0, QUERIES)
     asked = query < queries
     if asks is not None:
         ours = _vectors(asks, query, asked, width, WIDTH)
@@ -84,7 +86,7 @@ def gradients_of_queries(
     means,  # (bh, q): the mean of what enters the weights of each query
     given,  # (bh, q, e): the gradient of `mixed`
     to_asks,  # (bh, q, d), written
-    to_rows,  # (tiles of columns, bh, y, q), written: their sum is the gradient of `rows`
+    to_rows,  # (bh, y, q), written
     to_columns,  # (bh, q, x), written
     sizes,
     QUERIES: tl.constexpr,
@@ -95,14 +97,15 @@ def gradients_of_queries(
     """Gradients of what one tile of queries asks, of content and of positions."""
     queries, above, along, width, value_width, _ = sizes
     exact = totals.dtype.element_ty
-    head = tl.program_id(1).to(tl.int64)
+    tiles = tl.cdiv(queries, QUERIES)
+    head = (tl.program_id(0) // tiles).to(tl.int64)
     asks, key, key_logits, rows, columns, value = _of_head(factors, sizes, head)
     totals, means = _part(totals, head, queries), _part(means, head, queries)
     given = _part(given, head, queries * value_width)
     to_asks = _part(to_asks, head, queries * width)
     to_rows = _part(to_rows, head, above * queries)
     to_columns = _part(to_columns, head, queries * along)
-    query = tl.program_id(0) * QUERIES + tl.arange(0, QUERIES)
+    query = tl.program_id(0) % tiles * QUERIES + tl.arange(0, QUERIES)
     asked = query < queries
     if asks is not None:
         ours = _vectors(asks, query, asked, width, WIDTH)
@@ -127,11 +130,13 @@ def gradients_of_queries(
             weights = tl.exp(logits - total[:, None])
             of_logits = weights * (_product(entering, tl.trans(values), exact) - mean[:, None])
             spent += of_logits
-            tl.store(to_rows + row * queries + query, tl.sum(of_logits, 1), mask=asked)
+            of_row = to_rows + row * queries + query
+            before = tl.load(of_row, mask=asked & (left > 0), other=0.0)
+            tl.store(of_row, before + tl.sum(of_logits, 1), mask=asked)
             if asks is not None:
                 found += _product(of_logits.to(theirs.dtype), theirs, exact)
         _keep(to_columns + left, spent, query, asked, along, KEYS, along - left)
-        to_rows += tl.num_programs(1).to(tl.int64) * above * queries
+        tl.debug_barrier()  # threads may read what others of this program wrote of the rows
     if asks is not None:
         _keep(to_asks, found, query, asked, width, WIDTH)
 
@@ -155,15 +160,15 @@ def gradients_of_keys(
     """Gradients of one tile of keys, a part of a row: of content, logits and values."""
     queries, above, along, width, value_width, _ = sizes
     exact = totals.dtype.element_ty
-    head = tl.program_id(1).to(tl.int64)
+    tiles = above * tl.cdiv(along, KEYS)
+    head, tile = (tl.program_id(0) // tiles).to(tl.int64), tl.program_id(0) % tiles
     asks, key, key_logits, rows, columns, value = _of_head(factors, sizes, head)
     totals, means = _part(totals, head, queries), _part(means, head, queries)
     given = _part(given, head, queries * value_width)
     to_key = _part(to_key, head, above * along * width)
     to_key_logits = _part(to_key_logits, head, above * along)
     to_value = _part(to_value, head, above * along * value_width)
-    row = tl.program_id(0) % above
-    column = tl.program_id(0) // above * KEYS + tl.arange(0, KEYS)
+    row, column = tile % above, tile // above * KEYS + tl.arange(0, KEYS)
     there, place = column < along, row * along + column
     values = _vectors(value, place, there, value_width, VALUE_WIDTH)
     sums = tl.zeros((KEYS, VALUE_WIDTH), exact)

@@ -10,6 +10,8 @@ columns of keys; #b is 1 where all batch elements share the tables.
 
 import functools
 import importlib.util
+import subprocess
+import warnings
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from typing import Any, cast
@@ -29,26 +31,38 @@ WIDEST = 128
 """The width of keys and values of a head up to which tiles fit a GPU's shared memory."""
 
 
-WARPS = 8
-"""Groups of 32 threads that share a tile; with 4, ptxas spills more registers."""
+WARPS, STAGES = 8, 2
+"""Groups of 32 threads that share a tile, where 4 spill more registers; and how many tiles of keys
+are in flight."""
 
 
 @torch.compiler.assume_constant_result
 def is_available() -> bool:
-    """Whether Triton is installed and, where there is a GPU, compiles for it.
+    """Whether Triton is installed and, where there are GPUs, serves all of them.
 
-    It does for those of NVIDIA from compute capability 8.0 on, and for those of AMD.
+    It does for those of NVIDIA from compute capability 8.0 on, if it finds a C compiler. For those
+    of AMD the kernels were never compiled.
     """
     return _is_available()
 
 
 @functools.cache
 def _is_available() -> bool:
-    if importlib.util.find_spec("triton") is None:
+    if importlib.util.find_spec("triton") is None or torch.version.hip is not None:
         return False
-    if torch.version.hip is not None or not torch.cuda.is_available():
+    if not torch.cuda.is_available():
         return True
-    return torch.cuda.get_device_capability() >= (8, 0)
+    devices = range(torch.cuda.device_count())
+    if any(torch.cuda.get_device_capability(device) < (8, 0) for device in devices):
+        return False
+    import triton
+
+    try:
+        triton.runtime.driver.active.get_current_target()
+    except (ImportError, RuntimeError, OSError, subprocess.CalledProcessError) as error:
+        warnings.warn(f"Triton does not start, so attention is slower: {error}", stacklevel=2)
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -90,7 +104,7 @@ def attend(
         made = factors_of(terms, operands, grid, support)
         asks = key = logits = None
         if made.asks is not None:
-            asks, key = made.asks.to(value.dtype), operands.key
+            asks, key = (cast(Tensor, x).to(value.dtype) for x in (made.asks, operands.key))
         if made.key_logits is not None:
             logits = made.key_logits.expand(*value.shape[:3])
         places = cast(Tensor, made.position_asks)
@@ -149,18 +163,14 @@ def _gradients(given: Tensor, mixed: Tensor, totals: Tensor, *arguments: Any) ->
     to_value, to_asks, to_key, to_logits = (
         None if x is None else torch.empty_like(x) for x in (value, asks, key, key_logits)
     )
-    tiles = -(-along // _tiling(made).keys)
-    to_rows = rows.new_empty(tiles, batch, heads, above, queries)
+    to_rows = rows.new_empty(batch, heads, above, queries)
     to_columns = columns.new_empty(batch, heads, queries, along)
     of_queries = (*entering, to_asks, to_rows, to_columns)
     _launch(tile_kernels.gradients_of_queries, made, of_queries, over_keys=False)
     of_keys = (*entering, to_key, to_logits, to_value)
     _launch(tile_kernels.gradients_of_keys, made, of_keys, over_keys=True)
-    to_rows, to_columns = (
-        to_rows.sum(0).sum_to_size(rows.shape),
-        to_columns.sum_to_size(columns.shape),
-    )
-    found = (to_value, to_asks, to_key, to_logits, to_rows, to_columns)
+    tables = (to_rows.sum_to_size(rows.shape), to_columns.sum_to_size(columns.shape))
+    found = (to_value, to_asks, to_key, to_logits, *tables)
     return [x for x in found if x is not None]
 
 
@@ -193,12 +203,13 @@ def _launch(kernel: Any, made: Sequence[Any], rest: Sequence[Any], *, over_keys:
     if not batch:
         return
     with torch.cuda.device_of(value):
-        kernel[(tiles, batch * heads)](
+        kernel[(tiles * batch * heads,)](
             (asks, key, key_logits, rows, columns, value),
             *rest,
             (queries, above, along, width, value_width, tables),
             *astuple(tiling),
             num_warps=WARPS,
+            num_stages=STAGES,
         )
 
 
