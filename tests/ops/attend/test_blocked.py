@@ -30,7 +30,7 @@ def test_blocks_of_few_queries_and_heads_agree_with_the_reference(case):
 def test_the_products_that_run_are_those_of_the_closed_form(terms, window):
     grid, structure = Grid((3, 70), (2, 35), 2), Structure(window=window)
     with torch.no_grad():
-        factors = opaque._factors(terms, operands(terms, grid), grid, Support(window=window))
+        factors = opaque.factors_of(terms, operands(terms, grid), grid, Support(window=window))
         with FlopCounterMode(display=False) as counter:
             blocked.mix(factors, grid, structure, product=False)
     totals = block_totals(grid, structure)
