@@ -182,7 +182,7 @@ def augmented(terms: Term, size: AttentionSize, heads: int, *, training: bool = 
 
 
 def tiled(terms: Term, size: AttentionSize, *, training: bool = False) -> int:
-    """Logits and weighted sum by `quatrain.ops.attend.tiles`, but for what tiles reach too far.
+    """The same by `quatrain.ops.attend.tiles`, but for what tiles reach beyond a row.
 
     Weights are made again for the gradients of queries, and for those of keys.
     """

@@ -175,5 +175,7 @@ def test_that_triton_does_not_start_is_said(gpu):
         raise RuntimeError("Failed to find C compiler")
 
     gpu(start=start)
-    with pytest.warns(UserWarning, match="Triton does not start, .*Failed to find C compiler"):
+    with pytest.warns(
+        UserWarning, match="Triton does not start .Failed to find C compiler.*products"
+    ):
         assert not tiles._is_available.__wrapped__()

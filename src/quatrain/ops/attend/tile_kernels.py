@@ -130,9 +130,9 @@ def gradients_of_queries(
             weights = tl.exp(logits - total[:, None])
             of_logits = weights * (_product(entering, tl.trans(values), exact) - mean[:, None])
             spent += of_logits
-            of_row = to_rows + row * queries + query
-            before = tl.load(of_row, mask=asked & (left > 0), other=0.0)
-            tl.store(of_row, before + tl.sum(of_logits, 1), mask=asked)
+            to_row = to_rows + row * queries + query
+            before = tl.load(to_row, mask=asked & (left > 0), other=0.0)
+            tl.store(to_row, before + tl.sum(of_logits, 1), mask=asked)
             if asks is not None:
                 found += _product(of_logits.to(theirs.dtype), theirs, exact)
         _keep(to_columns + left, spent, query, asked, along, KEYS, along - left)

@@ -30,7 +30,6 @@ from quatrain.specs import Term
 WIDEST = 128
 """The width of keys and values of a head up to which tiles fit a GPU's shared memory."""
 
-
 WARPS, STAGES = 8, 2
 """Groups of 32 threads that share a tile, where 4 spill more registers; and how many tiles of keys
 are in flight."""
@@ -60,7 +59,11 @@ def _is_available() -> bool:
     try:
         triton.runtime.driver.active.get_current_target()
     except (ImportError, RuntimeError, OSError, subprocess.CalledProcessError) as error:
-        warnings.warn(f"Triton does not start, so attention is slower: {error}", stacklevel=2)
+        warnings.warn(
+            f"Triton does not start ({error}), so attention with positions on maps is left to "
+            "torch's kernel, with more products; a C compiler may be missing.",
+            stacklevel=2,
+        )
         return False
     return True
 
