@@ -14,6 +14,10 @@ any position: the floor for content terms.
 operand. Memory is the peak above the operands in a fresh process. Where a map has more than
 25 million pairs, the memory of dense is that of one head times 8, and above 100 million pairs
 dense is not timed: a dash.
+
+On a GPU 10 calls follow each other before they are waited for, as they do in a network: what
+starts them then shows only where it takes longer than what they do. "as graphs / SDPA" is without
+it: calls of both that a CUDA graph holds are played again. Memory is the peak of torch's allocator.
 """
 
 import functools
@@ -31,7 +35,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from benchmarks.alternation import alternate, median_ratio
 from benchmarks.command import measured, one_of, run, sizes_of
 from benchmarks.outcome import Outcome, Row
-from quatrain.cost import peak_memory
+from quatrain.cost import allocator_peak, peak_memory
 from quatrain.ops.attend import attend, plan
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
@@ -43,6 +47,7 @@ MAPS = "50x84/25x42,50x84,64x64,96x96,100x168"
 CHANNELS, HEADS = 256, 8
 _ALL = [str(each) for each in ALL_TERM_SETS]
 MOST_PAIRS_AT_ONCE, MOST_PAIRS_TIMED = 25e6, 100e6
+QUEUE = 10
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -94,8 +99,6 @@ def prepare(
         else:
             with torch.no_grad():
                 forward()
-        if device != "cpu":
-            torch.cuda.synchronize()
 
     return call
 
@@ -157,18 +160,19 @@ def _row(name: str, terms: str, training: bool, rounds: int, device: str, dtype:
     asked = {"name": name, "training": training, "device": device, "dtype": dtype}
     timed = _pairs(grid) <= MOST_PAIRS_TIMED
     ways: list[Way] = ["ours", "dense", "sdpa"] if timed else ["ours", "sdpa"]
-    seconds = alternate(
-        {way: prepare(way, terms, **asked) for way in ways}, rounds=rounds, warmup=1
-    )
+    calls = {way: prepare(way, terms, **asked) for way in ways}
+    on_gpu = device != "cpu"
+    timed_calls = {way: _queued(call) for way, call in calls.items()} if on_gpu else calls
+    seconds = alternate(timed_calls, rounds=rounds, warmup=1)
     ours, few = seconds["ours"], _pairs(grid) > MOST_PAIRS_AT_ONCE
     children = [
         functools.partial(_memory, "ours", terms=terms, **asked),
         functools.partial(_memory, "dense", terms=terms, heads=1 if few else HEADS, **asked),
         functools.partial(_memory, "sdpa", terms="1000", **asked),
     ]
-    with ThreadPoolExecutor(max_workers=2) as pool:
+    with ThreadPoolExecutor(max_workers=1 if on_gpu else 2) as pool:
         memory, dense_memory, floor = pool.map(lambda child: child(), children)
-    return {
+    row = {
         "map": name,
         "terms": terms,
         "pass": "training" if training else "forward",
@@ -177,16 +181,48 @@ def _row(name: str, terms: str, training: bool, rounds: int, device: str, dtype:
         "time / SDPA": median_ratio(ours, seconds["sdpa"]),
         "memory / dense": memory / dense_memory,
         "memory / SDPA": memory / floor,
-        "ms": 1e3 * statistics.median(ours),
+        "ms": 1e3 * statistics.median(ours) / (QUEUE if on_gpu else 1),
         "MiB": memory / 2**20,
     }
+    if on_gpu:
+        graphs = {way: _queued(_graph(calls[way])) for way in ("ours", "sdpa")}
+        seconds = alternate(graphs, rounds=rounds, warmup=1)
+        row["as graphs / SDPA"] = median_ratio(seconds["ours"], seconds["sdpa"])
+    return row
+
+
+def _queued(call: Callable[[], object]) -> Callable[[], None]:
+    """Several calls of a GPU, waited for together."""
+
+    def calls() -> None:
+        for _ in range(QUEUE):
+            call()
+        torch.cuda.synchronize()
+
+    return calls
+
+
+def _graph(call: Callable[[], object]) -> Callable[[], object]:
+    """What replays a call of a GPU, without what starts its kernels one by one."""
+    beside = torch.cuda.Stream()
+    beside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(beside):
+        call()
+    torch.cuda.current_stream().wait_stream(beside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        call()
+    return graph.replay
 
 
 @functools.cache
 def _memory(way: Way, *, heads: int = HEADS, **asked: str | bool) -> int:
     """Bytes at the peak, for all heads."""
     named = {"way": way, "heads": heads, **asked}
-    peak = peak_memory("benchmarks.attention:prepare", named, device=str(asked["device"]))
+    if asked["device"] == "cpu":
+        peak = peak_memory("benchmarks.attention:prepare", named)
+    else:
+        peak = allocator_peak(prepare(**named))
     return peak * (HEADS // heads)
 
 

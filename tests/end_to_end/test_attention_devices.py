@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from laws import Case, operands
-from quatrain.ops.attend import attend
+from quatrain.ops.attend import attend, reference
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
 from quatrain.specs import ALL_TERM_SETS
@@ -24,7 +24,7 @@ CALLS = {
     "a causal sequence": (Grid((300,), (300,)), {"causal": True}),
     "a window": (Grid((300,), (300,)), {"window": 31}),
 }
-TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.05, torch.float16: 0.01}
+SLACK = {torch.float32: 1e-5, torch.bfloat16: 8e-3, torch.float16: 1e-3}
 
 
 def moved(case, device, dtype):
@@ -43,9 +43,9 @@ def moved(case, device, dtype):
     return Case(made, case.grid, support)
 
 
-def outcome(terms, case):
+def outcome(terms, case, method=attend):
     """The output, and the gradients of all operands."""
-    output = attend(terms, case.operands, case.grid, case.support)
+    output = method(terms, case.operands, case.grid, case.support)
     gradients = torch.autograd.grad(
         output.double().square().sum(), case.leaves, allow_unused=True, materialize_grads=True
     )
@@ -54,18 +54,27 @@ def outcome(terms, case):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("dtype", SLACK, ids=str)
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize(("grid", "asked"), CALLS.values(), ids=CALLS.keys())
-def test_values_and_gradients_are_those_of_the_formula(grid, asked, width, dtype, device):
+def test_values_and_gradients_are_no_worse_than_the_formula_gives_them(
+    grid, asked, width, dtype, device
+):
     for terms in ALL_TERM_SETS:
         case = Case(operands(terms, grid, widths=(width, width)), grid, Support(**asked))
-        exact, slopes = outcome(terms, moved(case, "cpu", torch.float64))
-        found, gradients = outcome(terms, moved(case, device, dtype))
-        assert found.dtype == dtype
-        for mine, theirs in zip((found, *gradients), (exact, *slopes), strict=True):
-            error = (mine.cpu().double() - theirs).norm()
-            assert error <= TOLERANCE[dtype] * (1e-3 + theirs.norm()), str(terms)
+        lower = moved(case, device, dtype)
+        exact = outcome(terms, moved(lower, "cpu", torch.float64), reference.attend)
+        theirs, mine = outcome(terms, lower, reference.attend), outcome(terms, lower)
+        assert mine[0].dtype == dtype
+        for right, other, found in zip(*map(flat, (exact, theirs, mine)), strict=True):
+            slack = SLACK[dtype] * right.norm()
+            assert (found - right).norm() <= 2 * (other - right).norm() + slack, str(terms)
+
+
+def flat(found):
+    """All numbers, one tensor after the other, to be compared on a CPU."""
+    output, gradients = found
+    return [each.detach().cpu().double() for each in (output, *gradients)]
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -3,12 +3,13 @@
 from quatrain.cost.count import count_multiply_adds, count_parameters
 from quatrain.cost.gpu_hours import training_hours
 from quatrain.cost.latency import Latency, latency
-from quatrain.cost.memory import peak_memory
+from quatrain.cost.memory import allocator_peak, peak_memory
 from quatrain.cost.planned import PlannedCost, planned_cost
 
 __all__ = [
     "Latency",
     "PlannedCost",
+    "allocator_peak",
     "count_multiply_adds",
     "count_parameters",
     "latency",

@@ -75,6 +75,7 @@ def _formulas() -> dict[Any, Any]:
         aten.dot: _dot_flops,
         torch.ops.quatrain.mix_by_blocks: blocked_flops,
         torch.ops.quatrain.mix_by_tiles: _tiled_flops,
+        torch.ops.quatrain.tabulate: _tabulating_flops,
     }
 
 
@@ -126,10 +127,25 @@ def blocked_flops(
 
 
 def _tiled_flops(
-    value: Shape, asks: Shape | None, *_: object, out_shape: Sequence[Shape], **__: object
+    value: Shape,
+    asks: Shape | None,
+    key: Shape | None,
+    key_logits: Shape | None,
+    rows: Shape | None,
+    columns: Shape,
+    outer: int,
+    inner: int,
+    *,
+    out_shape: Sequence[Shape],
 ) -> int:
-    width = value[-1] + (0 if asks is None else asks[-1])
-    return 2 * math.prod(out_shape[1]) * value[2] * width
+    del key, key_logits, rows, columns
+    keys, width = value[2] // (outer * inner), value[-1] + (0 if asks is None else asks[-1])
+    return 2 * math.prod(out_shape[1]) * keys * width
+
+
+def _tabulating_flops(asks: Shape, relative: Shape, *_: object, out_shape: object = None) -> int:
+    del out_shape
+    return 2 * math.prod(asks) * relative[1]
 
 
 def _matrix_vector_flops(matrix: Shape, vector: Shape, *, out_shape: object = None) -> int:

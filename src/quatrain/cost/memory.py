@@ -66,11 +66,15 @@ def serve() -> None:
     sys.path[:] = request["path"]
     module, _, function = request["prepare"].partition(":")
     call = getattr(importlib.import_module(module), function)(**request["arguments"])
-    measure = _allocator_peak if torch.device(request["device"]).type == "cuda" else _resident_peak
+    measure = allocator_peak if torch.device(request["device"]).type == "cuda" else _resident_peak
     sys.stdout.write(f"\n{measure(call)}\n")  # a line of its own, whatever the call printed
 
 
-def _allocator_peak(call: Callable[[], object]) -> int:
+def allocator_peak(call: Callable[[], object]) -> int:
+    """Bytes that a call needs at its peak of torch's allocator of a GPU, in this process.
+
+    What was there before the call does not count, so that no fresh process is needed.
+    """
     call()
     gc.collect()
     torch.cuda.synchronize()

@@ -68,13 +68,17 @@ def planned_cost(
     size = counts.AttentionSize(batch, grid, channels, structure=structure)
     if chosen.kernel == "augmented":
         products, held = counts.augmented(terms, size, heads, training=training), 0
-    elif chosen.kernel == "tiles":
+    elif chosen.kernel == "tiles" and chosen.method == "fused":
         products, held = counts.tiled(terms, size, training=training), 0
     else:
         products = counts.attend(terms, chosen.method, size)
         products += counts.attend_backward(terms, chosen.method, size, heads) if training else 0
-        held = counts.weights_held(
-            terms, chosen.method, size, heads, training=training, device=device
+        held = (
+            0
+            if chosen.kernel == "tiles"
+            else counts.weights_held(
+                terms, chosen.method, size, heads, training=training, device=device
+            )
         )
     return PlannedCost(chosen.method, chosen.kernel, products, _FLOAT32 * held, chosen.why)
 

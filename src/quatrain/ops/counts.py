@@ -184,12 +184,15 @@ def augmented(terms: Term, size: AttentionSize, heads: int, *, training: bool = 
 def tiled(terms: Term, size: AttentionSize, *, training: bool = False) -> int:
     """The same by `quatrain.ops.attend.tiles`, but for what tiles reach beyond a row.
 
-    Weights are made again for the gradients of queries, and for those of keys.
+    Weights are made again once for all gradients; where those must repeat bit for bit, once more.
+    Tables are made for each query, also where all ask the same of positions.
     """
     pairs = size.batch * size.queries * size.keys * size.channels
-    tables, at_once, again = _position_logits(terms, size), 2, 9
+    batch = size.batch if Term.QUERY_POSITION in terms else 1
+    tables = sum(batch * size.queries * count * size.channels for count in size.offsets)
+    at_once, again = 2, 7
     if Term.QUERY_KEY not in terms:
-        tables, at_once, again = tables + _content_logits(terms, size), 1, 4
+        tables, at_once, again = tables + _content_logits(terms, size), 1, 3
     return 3 * tables + again * pairs if training else tables + at_once * pairs
 
 

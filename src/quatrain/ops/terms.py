@@ -11,7 +11,7 @@ A size of 1 on b or q means: the same for every batch element or query.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -52,6 +52,16 @@ def exactly(operands: Operands) -> Operands:
     made = {name: exact(x) for name, x in vars(operands).items() if isinstance(x, Tensor)}
     relative = tuple(exact(axis) for axis in operands.relative)
     return Operands(**made, relative=relative, scale=operands.scale)
+
+
+def with_exact_biases(operands: Operands) -> Operands:
+    """The same with biases in float32 at least: what is asked is then rounded once, if at all."""
+    biases = {
+        name: exact(x)
+        for name in ("key_bias", "position_bias")
+        if (x := getattr(operands, name)) is not None
+    }
+    return replace(operands, **biases)
 
 
 def by_heads(operands: Operands, heads: int) -> Iterator[Operands]:

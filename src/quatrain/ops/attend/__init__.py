@@ -1,11 +1,10 @@
 """Attention over given terms, support and grid, by the method that `plan` chooses."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from quatrain.ops.attend import factored, fused, pooled, reference, separable
-from quatrain.ops.attend.plan import Chosen, Method, Plan, plan
+from quatrain.ops.attend.plan import Chosen, Method, Plan, plan, plan_for
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
 from quatrain.ops.terms import Operands
@@ -29,14 +28,5 @@ def attend(
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equations 1, 2 and 8.
     """
-    value = operands.value
-    chosen = plan(
-        terms,
-        grid,
-        support.structure,
-        method,
-        device=value.device.type,
-        widths=operands.widths,
-        double=value.dtype == torch.float64,
-    )
+    chosen = plan_for(terms, operands, grid, support, method)
     return _METHODS[chosen.method](terms, operands, grid, support)

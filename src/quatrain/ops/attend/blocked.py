@@ -32,8 +32,12 @@ CELLS = 2**19
 
 
 def excluded(dtype: torch.dtype) -> float:
-    """The logit that stands for no weight: any sum of a few of them is still finite."""
-    return torch.finfo(dtype).min / 8
+    """The logit that stands for no weight: any sum of a few of them is still finite.
+
+    It is a power of two, which types of fewer bits and the same range hold exactly.
+    """
+    _, exponent = math.frexp(torch.finfo(dtype).max)
+    return -math.ldexp(1.0, exponent - 3)
 
 
 @dataclass(frozen=True)

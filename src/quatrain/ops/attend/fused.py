@@ -17,7 +17,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from quatrain.ops.attend import augmented, tiles
 from quatrain.ops.attend.blocked import CELLS
 from quatrain.ops.attend.opaque import attend_by_blocks
-from quatrain.ops.attend.plan import is_gpu, is_ordered, plan
+from quatrain.ops.attend.plan import is_gpu, is_ordered, plan_for
 from quatrain.ops.positions import Grid, may_vary
 from quatrain.ops.support import Support
 from quatrain.ops.terms import Operands, by_heads, content_asks
@@ -32,15 +32,7 @@ def attend(
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2; Dao et al. 2022,
         https://arxiv.org/abs/2205.14135.
     """
-    chosen = plan(
-        terms,
-        grid,
-        support.structure,
-        "fused",
-        device=operands.value.device.type,
-        widths=operands.widths,
-        double=operands.value.dtype == torch.float64,
-    )
+    chosen = plan_for(terms, operands, grid, support, "fused")
     if chosen.kernel == "tiles":
         return tiles.attend(terms, operands, grid, support)
     if chosen.kernel == "augmented":

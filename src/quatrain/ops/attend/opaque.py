@@ -9,8 +9,8 @@ Shapes: b batch, h heads, q queries, k keys, e width of a value.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -19,7 +19,7 @@ from torch import Tensor
 from quatrain.ops.attend import blocked
 from quatrain.ops.attend.blocked import Factors
 from quatrain.ops.positions import Grid
-from quatrain.ops.precision import full_precision
+from quatrain.ops.precision import exact, full_precision
 from quatrain.ops.support import Structure, Support
 from quatrain.ops.terms import Operands, content_asks, exactly, key_logits, position_asks
 from quatrain.specs import Term
@@ -59,17 +59,10 @@ def factors_of(terms: Term, operands: Operands, grid: Grid, support: Support) ->
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2.
     """
+    logits = logits_within(terms, operands, grid, support)
     operands = exactly(operands)
     batch, heads = operands.value.shape[:2]
-    asks = logits = None
-    if Term.QUERY_KEY in terms:
-        asks = content_asks(terms, operands)
-    elif Term.KEY in terms:
-        logits = key_logits(terms, operands)
-    kept = support.kept_keys(grid, batch)
-    if kept is not None:
-        logits = key_logits(Term(0), operands) if logits is None else logits
-        logits = torch.where(kept[:, :, 0], logits, blocked.excluded(logits.dtype))
+    asks = content_asks(terms, operands) if Term.QUERY_KEY in terms else None
     position = position_asks(terms, operands)
     return Factors(
         value=operands.value,
@@ -80,6 +73,25 @@ def factors_of(terms: Term, operands: Operands, grid: Grid, support: Support) ->
         attend_mask=support.kept_pairs(grid, batch, heads),
         relative=operands.relative if terms.use_position else (),
     )
+
+
+def logits_within(
+    terms: Term, operands: Operands, grid: Grid, support: Support
+) -> Float[Tensor, "#b #h k"] | None:
+    """What each key has for all queries alike, in float32 at least: E3 without E1, and padding.
+
+    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2.
+    """
+    logits = None
+    if Term.KEY in terms and Term.QUERY_KEY not in terms:
+        key, bias = (exact(cast(Tensor, x)) for x in (operands.key, operands.key_bias))
+        logits = key_logits(terms, replace(operands, key=key, key_bias=bias))
+    kept = support.kept_keys(grid, operands.value.shape[0])
+    if kept is None:
+        return logits
+    if logits is None:
+        logits = exact(operands.value.new_zeros(1, 1, kept.shape[-1]))
+    return torch.where(kept[:, :, 0], logits, blocked.excluded(logits.dtype))
 
 
 _ARGUMENTS = """

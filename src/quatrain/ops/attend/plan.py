@@ -19,17 +19,20 @@ import math
 from dataclasses import dataclass
 from typing import Literal, cast
 
+import torch
+
 from quatrain.ops.attend import tiles
 from quatrain.ops.positions import Grid, may_vary
-from quatrain.ops.support import EVERY_KEY, Structure
+from quatrain.ops.support import EVERY_KEY, Structure, Support
+from quatrain.ops.terms import Operands
 from quatrain.specs import SpecError, Term
 
 Chosen = Literal["reference", "pooled", "separable", "factored", "fused"]
 Method = Literal["auto", "reference", "pooled", "separable", "factored", "fused"]
 
 Kernel = Literal["sdpa", "tiles", "augmented", "blocks"]
-"""torch's own on content alone; ours for a GPU; torch's on content and positions side by side; or
-our blocks."""
+"""torch's own on content alone; ours for a GPU, which runs separable too; torch's on content and
+positions side by side; or our blocks."""
 
 SMALL = {1: 2**16, 2: 2**18}
 """Pairs of a query and a key up to which the formula itself is taken, by dimensions: 256 tokens, or
@@ -40,7 +43,7 @@ Measured on one core, 8 heads of 32: at 256 tokens blocks take 0.8 to 1.3 times 
 
 @dataclass(frozen=True)
 class Plan:
-    """The chosen method, for fused the kernel that runs it, and, in a sentence, why."""
+    """The chosen method, the kernel that runs it where there are several, and why in a sentence."""
 
     method: Chosen
     why: str
@@ -82,7 +85,27 @@ def plan(
             f'a method that serves the terms "{terms}" {_described(grid, structure)}',
             "use " + ", ".join(f'"{each}"' for each in ("auto", *fitting)) + ' or "reference"',
         )
-    return Plan(chosen, why, kernel if chosen == "fused" else None)
+    runs = chosen == "fused" or (chosen == "separable" and kernel == "tiles")
+    return Plan(chosen, why, kernel if runs else None)
+
+
+def plan_for(
+    terms: Term, operands: Operands, grid: Grid, support: Support, method: Method = "auto"
+) -> Plan:
+    """The plan for operands where they are.
+
+    Raises:
+        SpecError: if the forced method does not serve these terms, grid and structure.
+    """
+    return plan(
+        terms,
+        grid,
+        support.structure,
+        method,
+        device=operands.value.device.type,
+        widths=operands.widths,
+        double=operands.value.dtype == torch.float64,
+    )
 
 
 def is_gpu(device: str) -> bool:

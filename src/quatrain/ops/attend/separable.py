@@ -8,23 +8,36 @@ keys and column of queries, a mean of values and a total
 
 and a softmax over ky of m + ey finishes. No pair of query and key is ever held, and every
 exponential is of a difference to its maximum. On a CPU few heads are done at a time, so that a
-cache holds what they make, and their gradients make.
+cache holds what they make, and their gradients make. On a GPU a kernel takes either sum.
 
 Shapes: b batch, h heads, y v rows of queries and of keys, x u columns of queries and of keys,
 q queries, k keys, d e widths.
 """
+
+from typing import cast
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from quatrain.ops.attend.blocked import CELLS
+from quatrain.ops.attend.mix_by_tiles import mix
 from quatrain.ops.attend.normalize import weights_and_totals
+from quatrain.ops.attend.opaque import logits_within
+from quatrain.ops.attend.plan import plan_for
 from quatrain.ops.attend.reference import softmax_over
+from quatrain.ops.attend.tables import table_along
 from quatrain.ops.positions import Grid, align, may_vary
-from quatrain.ops.precision import full_precision
+from quatrain.ops.precision import exact, full_precision
 from quatrain.ops.support import Support
-from quatrain.ops.terms import Operands, by_heads, exactly, key_logits, position_asks
+from quatrain.ops.terms import (
+    Operands,
+    by_heads,
+    exactly,
+    key_logits,
+    position_asks,
+    with_exact_biases,
+)
 from quatrain.specs import Term
 
 
@@ -36,6 +49,8 @@ def attend(
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equations 2 and 8.
     """
     value = operands.value
+    if plan_for(terms, operands, grid, support, "separable").kernel == "tiles":
+        return _by_tiles(terms, operands, grid, support)
     with full_precision(value):
         mixed = [
             _by_axis(terms, part, grid, support)
@@ -82,6 +97,26 @@ def _by_axis(
             rows = filled if rows is None else rows & filled
     weights = softmax_over(scores, rows)
     return (weights @ mixed.transpose(2, 3)).transpose(2, 3).flatten(2, 3)
+
+
+def _by_tiles(
+    terms: Term, operands: Operands, grid: Grid, support: Support
+) -> Float[Tensor, "b h q e"]:
+    """Two calls of a kernel: each row of keys is one attention, then each column of queries."""
+    value = operands.value
+    with full_precision(value):
+        asks = cast(Tensor, position_asks(terms, with_exact_biases(operands)))
+        of_rows, of_columns = (
+            table_along(asks, exact(axis), grid, number)
+            for number, axis in enumerate(operands.relative)
+        )
+        logits = logits_within(terms, operands, grid, support)
+        if logits is not None:
+            logits = logits.expand(*value.shape[:3])
+        each_row, totals = mix(value, None, None, logits, None, of_columns, outer=grid.keys[0])
+        mixed, _ = mix(each_row, None, None, totals, None, of_rows, inner=grid.queries[1])
+    kept = support.kept_keys(grid, value.shape[0])
+    return mixed if kept is None else torch.where(kept.any(-1, keepdim=True), mixed, 0.0)
 
 
 def _table(

@@ -6,16 +6,21 @@ the logits is then the same for every row, and what a row adds is one number for
     logits = asks . keys  +  columns[q, kx]   +  rows[q, ky]  +  key_logits[k]
                              kept for all rows   a number        the same for all queries
 
-so that positions cost two additions for a pair. (For the gradients of keys a tile of keys meets
-the queries in turn, and reads their tables.) No program writes what another one writes: gradients
-need no atomic additions, and repeat bit for bit.
+so that positions cost one addition for a pair: what a row adds goes to the maximum instead. The
+gradients of keys are added up by all tiles of queries, atomically, in an order that differs from
+call to call. Where the last bits must repeat, a kernel in which a tile of keys meets the queries in
+turn and reads their tables again makes them, with the means that the other one left.
 
-Tensors are contiguous; `asks` and `key` are None where content meets no query, `key_logits` where
-there are none. Logits, sums and gradients of tables are float32, or float64 for float64.
+Tensors are contiguous. Without CONTENT there are no `asks` and no `key`, without ROWS no `rows`:
+something else stands in their place. KEY_LOGITS tells how many numbers add up to one of
+`key_logits`: none where it is 0, and 16 with operands of 16 bits (`tile_parts.split`). Logits, sums
+and gradients of tables are float32, or float64 for float64.
 
-Shapes: bh batch and heads together, q queries, k keys (row by row), d width of asks and keys,
-e width of values, y rows and x columns of keys, t tables: `rows` (t, y, q) and `columns` (t, q, x)
-are those of each batch element and head, or of each head for all batch elements.
+Shapes: n attentions, each of one batch element and head; q queries, k keys (row by row), d width of
+asks and keys, e width of values, y rows and x columns of keys, t tables: `rows` (t, y, q) and
+`columns` (t, q, x) are those of each batch element and head, or of each head for all elements.
+Where a batch element and head has several attentions, first `outer` times as many lie one after the
+other, and then `inner` times as many vector by vector in turn (`tile_parts`); they share tables.
 
 Source: Dao 2023, https://arxiv.org/abs/2307.08691, section 3.1, for tiles and what is made again
 for the gradients; Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2, for the logits.
@@ -27,243 +32,194 @@ from typing import no_type_check
 import triton
 import triton.language as tl
 
+from quatrain.ops.attend.tile_parts import (
+    add_up,
+    begin,
+    entering_weights,
+    exp_of_difference,
+    give_to_keys,
+    gradients_of_head,
+    keep,
+    of_columns,
+    of_head,
+    of_pairs,
+    of_program,
+    of_row,
+    product,
+    sums_of_keys,
+    vectors,
+    vectors_if,
+)
+
 
 @triton.jit
 @no_type_check
 def mix(
     factors,  # asks, key, key_logits, rows, columns, value
-    mixed,  # (bh, q, e), written
-    totals,  # (bh, q), written: the logarithm of what the weights are divided by
-    sizes,  # of q, y, x, d, e and t
+    mixed,  # (n, q, e), written
+    totals,  # (n, q), written: the logarithm of what the weights are divided by
+    nothing,  # the number 0, which the compiler must not know
+    sizes,  # of q, y, x, d, e and t, outer, inner
     QUERIES: tl.constexpr,
     KEYS: tl.constexpr,
     WIDTH: tl.constexpr,
     VALUE_WIDTH: tl.constexpr,
+    CONTENT: tl.constexpr,
+    KEY_LOGITS: tl.constexpr,
+    ROWS: tl.constexpr,
 ):
-    """Outputs of one tile of queries, of one head."""
-    queries, above, along, width, value_width, _ = sizes
+    """Outputs of one tile of queries, of one attention."""
+    queries, above, along, width, value_width, _, _, inner = sizes
     exact = totals.dtype.element_ty
-    tiles = tl.cdiv(queries, QUERIES)
-    head = (tl.program_id(0) // tiles).to(tl.int64)
-    asks, key, key_logits, rows, columns, value = _of_head(factors, sizes, head)
-    totals = _part(totals, head, queries)
-    mixed = _part(mixed, head, queries * value_width)
-    query = tl.program_id(0) % tiles * QUERIES + tl.arange(0, QUERIES)
-    asked = query < queries
-    if asks is not None:
-        ours = _vectors(asks, query, asked, width, WIDTH)
+    head, query, asked = of_program(queries, QUERIES)
+    asks, key, key_logits, rows, columns, value = of_head(factors, sizes, head, KEY_LOGITS)
+    totals = begin(totals, head, queries, 1, inner)
+    mixed = begin(mixed, head, queries, value_width, inner)
+    ours = vectors_if(asks, query, asked, width, inner, WIDTH, CONTENT)
     highest = tl.full((QUERIES,), float("-inf"), exact)
     total = tl.zeros((QUERIES,), exact)
     sums = tl.zeros((QUERIES, VALUE_WIDTH), exact)
     for left in range(0, along, KEYS):
         column = left + tl.arange(0, KEYS)
         there = column < along
-        of_columns = _of_columns(columns, query, asked, column, along)
+        by_column = of_columns(columns, query, asked, column, along, nothing, value)
+        next_row = of_row(rows, 0, above, queries, query, asked, exact, ROWS)
         for row in range(above):
             place = row * along + column
-            logits = of_columns + _of_row(rows, row * queries + query, asked)
-            if key_logits is not None:
-                logits += tl.load(key_logits + place, mask=there, other=0.0)[None, :]
-            if asks is not None:
-                theirs = _vectors(key, place, there, width, WIDTH)
-                logits += _product(ours, tl.trans(theirs), exact)
-            values = _vectors(value, place, there, value_width, VALUE_WIDTH)
-            higher = tl.maximum(highest, tl.max(logits, 1))
-            weights = tl.exp(logits - higher[:, None])
-            before = tl.exp(highest - higher)
+            by_row = next_row
+            next_row = of_row(rows, row + 1, above, queries, query, asked, exact, ROWS)
+            theirs = vectors_if(key, place, there, width, inner, WIDTH, CONTENT)
+            at = (place, there, inner)
+            logits = of_pairs(by_column, ours, theirs, key_logits, at, CONTENT, KEY_LOGITS)
+            values = vectors(value, place, there, value_width, inner, VALUE_WIDTH)
+            higher = tl.maximum(highest, tl.max(logits, 1) + by_row)
+            weights = exp_of_difference(logits, (higher - by_row)[:, None], KEY_LOGITS)
+            before = exp_of_difference(highest, higher, KEY_LOGITS)
             total = total * before + tl.sum(weights, 1)
-            sums = sums * before[:, None] + _product(weights.to(values.dtype), values, exact)
+            sums = sums * before[:, None] + product(weights.to(values.dtype), values, exact)
             highest = higher
-    _keep(mixed, sums / total[:, None], query, asked, value_width, VALUE_WIDTH)
-    tl.store(totals + query, highest + tl.log(total), mask=asked)
+    keep(mixed, sums / total[:, None], query, asked, value_width, inner, VALUE_WIDTH)
+    tl.store(totals + query * inner, highest + tl.log(total), mask=asked)
 
 
 @triton.jit
 @no_type_check
 def gradients_of_queries(
     factors,
-    totals,
-    means,  # (bh, q): the mean of what enters the weights of each query
-    given,  # (bh, q, e): the gradient of `mixed`
-    to_asks,  # (bh, q, d), written
-    to_rows,  # (bh, y, q), written
-    to_columns,  # (bh, q, x), written
+    entering,  # totals, mixed, gradients of mixed (n, q, e) and, with TOTALS, of totals; means
+    written,  # gradients of asks (n, q, d), rows (n, y, q), columns (n, q, x); those of keys below
+    nothing,
     sizes,
     QUERIES: tl.constexpr,
     KEYS: tl.constexpr,
     WIDTH: tl.constexpr,
     VALUE_WIDTH: tl.constexpr,
+    CONTENT: tl.constexpr,
+    KEY_LOGITS: tl.constexpr,
+    ROWS: tl.constexpr,
+    TOTALS: tl.constexpr,
+    TO_KEYS: tl.constexpr,
 ):
-    """Gradients of what one tile of queries asks, of content and of positions."""
-    queries, above, along, width, value_width, _ = sizes
-    exact = totals.dtype.element_ty
-    tiles = tl.cdiv(queries, QUERIES)
-    head = (tl.program_id(0) // tiles).to(tl.int64)
-    asks, key, key_logits, rows, columns, value = _of_head(factors, sizes, head)
-    totals, means = _part(totals, head, queries), _part(means, head, queries)
-    given = _part(given, head, queries * value_width)
-    to_asks = _part(to_asks, head, queries * width)
-    to_rows = _part(to_rows, head, above * queries)
-    to_columns = _part(to_columns, head, queries * along)
-    query = tl.program_id(0) % tiles * QUERIES + tl.arange(0, QUERIES)
-    asked = query < queries
-    if asks is not None:
-        ours = _vectors(asks, query, asked, width, WIDTH)
-        found = tl.zeros((QUERIES, WIDTH), exact)
-    entering = _vectors(given, query, asked, value_width, VALUE_WIDTH)
-    total = tl.load(totals + query, mask=asked, other=float("inf"))
-    mean = tl.load(means + query, mask=asked, other=0.0)
+    """Gradients of what one tile of queries asks, and with TO_KEYS what it adds for keys."""
+    queries, above, along, width, value_width, _, _, inner = sizes
+    head, query, asked = of_program(queries, QUERIES)
+    asks, key, key_logits, rows, columns, value = of_head(factors, sizes, head, KEY_LOGITS)
+    to_asks, to_rows, to_columns, to_keys = gradients_of_head(written, sizes, head)
+    total, given, mean = entering_weights(
+        entering, sizes, head, query, VALUE_WIDTH, TOTALS, not TO_KEYS
+    )
+    exact = total.dtype
+    ours = vectors_if(asks, query, asked, width, inner, WIDTH, CONTENT)
+    found = tl.zeros((QUERIES, WIDTH), exact)
+    row = tl.program_id(0) % above  # programs that add to the same place begin at different rows
     for left in range(0, along, KEYS):
         column = left + tl.arange(0, KEYS)
         there = column < along
-        of_columns = _of_columns(columns, query, asked, column, along)
+        by_column = of_columns(columns, query, asked, column, along, nothing, value)
         spent = tl.zeros((QUERIES, KEYS), exact)
-        for row in range(above):
-            place = row * along + column
-            logits = of_columns + _of_row(rows, row * queries + query, asked)
-            if key_logits is not None:
-                logits += tl.load(key_logits + place, mask=there, other=0.0)[None, :]
-            if asks is not None:
-                theirs = _vectors(key, place, there, width, WIDTH)
-                logits += _product(ours, tl.trans(theirs), exact)
-            values = _vectors(value, place, there, value_width, VALUE_WIDTH)
-            weights = tl.exp(logits - total[:, None])
-            of_logits = weights * (_product(entering, tl.trans(values), exact) - mean[:, None])
+        next_row = of_row(rows, row, above, queries, query, asked, exact, ROWS)
+        for _ in range(above):
+            after = tl.where(row + 1 < above, row + 1, 0)
+            place, by_row = row * along + column, next_row
+            next_row = of_row(rows, after, above, queries, query, asked, exact, ROWS)
+            theirs = vectors_if(key, place, there, width, inner, WIDTH, CONTENT)
+            at = (place, there, inner)
+            logits = of_pairs(by_column, ours, theirs, key_logits, at, CONTENT, KEY_LOGITS)
+            values = vectors(value, place, there, value_width, inner, VALUE_WIDTH)
+            weights = exp_of_difference(logits, (total - by_row)[:, None], KEY_LOGITS)
+            of_logits = weights * (product(given, tl.trans(values), exact) - mean[:, None])
             spent += of_logits
-            to_row = to_rows + row * queries + query
-            before = tl.load(to_row, mask=asked & (left > 0), other=0.0)
-            tl.store(to_row, before + tl.sum(of_logits, 1), mask=asked)
-            if asks is not None:
-                found += _product(of_logits.to(theirs.dtype), theirs, exact)
-        _keep(to_columns + left, spent, query, asked, along, KEYS, along - left)
+            if ROWS:
+                add_up(to_rows + row * queries + query, tl.sum(of_logits, 1), asked, left > 0)
+            if CONTENT:
+                found += product(of_logits.to(theirs.dtype), theirs, exact)
+            if TO_KEYS:
+                give_to_keys(
+                    to_keys, weights, of_logits, given, ours, at, sizes, CONTENT, KEY_LOGITS
+                )
+            row = after
+        inside = asked[:, None] & there[None, :]
+        tl.store(to_columns + query[:, None] * along + column[None, :], spent, mask=inside)
         tl.debug_barrier()  # threads may read what others of this program wrote of the rows
-    if asks is not None:
-        _keep(to_asks, found, query, asked, width, WIDTH)
+    if CONTENT:
+        keep(to_asks, found, query, asked, width, inner, WIDTH)
 
 
 @triton.jit
 @no_type_check
 def gradients_of_keys(
     factors,
-    totals,
-    means,
-    given,
-    to_key,  # (bh, k, d), written
-    to_key_logits,  # (bh, k), written
-    to_value,  # (bh, k, e), written
+    entering,
+    written,  # the last three: gradients of keys (n, k, d), logits (n, k) and values (n, k, e)
+    nothing,
     sizes,
     QUERIES: tl.constexpr,
     KEYS: tl.constexpr,
     WIDTH: tl.constexpr,
     VALUE_WIDTH: tl.constexpr,
+    CONTENT: tl.constexpr,
+    KEY_LOGITS: tl.constexpr,
+    ROWS: tl.constexpr,
 ):
     """Gradients of one tile of keys, a part of a row: of content, logits and values."""
-    queries, above, along, width, value_width, _ = sizes
+    queries, above, along, width, value_width, _, _, inner = sizes
+    totals, _, given, _, means = entering
     exact = totals.dtype.element_ty
     tiles = above * tl.cdiv(along, KEYS)
     head, tile = (tl.program_id(0) // tiles).to(tl.int64), tl.program_id(0) % tiles
-    asks, key, key_logits, rows, columns, value = _of_head(factors, sizes, head)
-    totals, means = _part(totals, head, queries), _part(means, head, queries)
-    given = _part(given, head, queries * value_width)
-    to_key = _part(to_key, head, above * along * width)
-    to_key_logits = _part(to_key_logits, head, above * along)
-    to_value = _part(to_value, head, above * along * value_width)
+    asks, key, key_logits, rows, columns, value = of_head(factors, sizes, head, KEY_LOGITS)
+    totals = begin(totals, head, queries, 1, inner)
+    means = begin(means, head, queries, 1, inner)
+    given = begin(given, head, queries, value_width, inner)
+    _, _, _, to_keys = gradients_of_head(written, sizes, head)
+    to_key, to_key_logits, to_value = to_keys
     row, column = tile % above, tile // above * KEYS + tl.arange(0, KEYS)
     there, place = column < along, row * along + column
-    values = _vectors(value, place, there, value_width, VALUE_WIDTH)
+    at = (place, there, inner)
+    values = vectors(value, place, there, value_width, inner, VALUE_WIDTH)
     sums = tl.zeros((KEYS, VALUE_WIDTH), exact)
-    spent = tl.zeros((KEYS,), exact)
-    if asks is not None:
-        theirs = _vectors(key, place, there, width, WIDTH)
-        found = tl.zeros((KEYS, WIDTH), exact)
+    spent = tl.zeros((KEYS, max(KEY_LOGITS, 1)), exact)
+    theirs = vectors_if(key, place, there, width, inner, WIDTH, CONTENT)
+    found = tl.zeros((KEYS, WIDTH), exact)
     for first in range(0, queries, QUERIES):
         query = first + tl.arange(0, QUERIES)
         asked = query < queries
-        logits = _of_columns(columns, query, asked, column, along)
-        logits += _of_row(rows, row * queries + query, asked)
-        if key_logits is not None:
-            logits += tl.load(key_logits + place, mask=there, other=0.0)[None, :]
-        if asks is not None:
-            ours = _vectors(asks, query, asked, width, WIDTH)
-            logits += _product(ours, tl.trans(theirs), exact)
-        entering = _vectors(given, query, asked, value_width, VALUE_WIDTH)
-        total = tl.load(totals + query, mask=asked, other=float("inf"))
-        mean = tl.load(means + query, mask=asked, other=0.0)
-        weights = tl.exp(logits - total[:, None])
-        sums += _product(tl.trans(weights.to(entering.dtype)), entering, exact)
-        of_logits = weights * (_product(entering, tl.trans(values), exact) - mean[:, None])
-        spent += tl.sum(of_logits, 0)
-        if asks is not None:
-            found += _product(tl.trans(of_logits.to(ours.dtype)), ours, exact)
-    _keep(to_value, sums, place, there, value_width, VALUE_WIDTH)
-    if key_logits is not None:
-        tl.store(to_key_logits + place, spent, mask=there)
-    if asks is not None:
-        _keep(to_key, found, place, there, width, WIDTH)
-
-
-@triton.jit
-@no_type_check
-def _of_head(factors, sizes, head):
-    """Where the parts of one batch element and head begin."""
-    asks, key, key_logits, rows, columns, value = factors
-    queries, above, along, width, value_width, tables = sizes
-    keys, table = above * along, head % tables
-    return (
-        _part(asks, head, queries * width),
-        _part(key, head, keys * width),
-        _part(key_logits, head, keys),
-        _part(rows, table, above * queries),
-        _part(columns, table, queries * along),
-        _part(value, head, keys * value_width),
-    )
-
-
-@triton.jit
-@no_type_check
-def _part(x, number, size):
-    """Where the part of so many numbers begins; within one, 32 bits tell the place."""
-    return x if x is None else x + number * size
-
-
-@triton.jit
-@no_type_check
-def _of_columns(columns, at, asked, column, along):
-    """What columns add to logits, (QUERIES, KEYS), and minus infinity beyond the last one."""
-    there = (column < along)[None, :]
-    inside = asked[:, None] & there
-    found = tl.load(columns + at[:, None] * along + column[None, :], mask=inside, other=0.0)
-    return tl.where(there, found, float("-inf"))
-
-
-@triton.jit
-@no_type_check
-def _of_row(rows, at, asked):
-    """What one row adds to logits, (QUERIES, 1)."""
-    return tl.load(rows + at, mask=asked, other=0.0)[:, None]
-
-
-@triton.jit
-@no_type_check
-def _vectors(x, number, there, width, WIDTH: tl.constexpr):
-    """The vectors of these numbers, with zeros up to the width of a tile and where none is."""
-    channel = tl.arange(0, WIDTH)
-    inside = there[:, None] & (channel < width)[None, :]
-    return tl.load(x + number[:, None] * width + channel[None, :], mask=inside, other=0.0)
-
-
-@triton.jit
-@no_type_check
-def _keep(x, made, number, there, width, WIDTH: tl.constexpr, last=None):
-    """Write vectors, of which `last` channels (default: `width`) are inside."""
-    channel = tl.arange(0, WIDTH)
-    inside = there[:, None] & (channel < (width if last is None else last))[None, :]
-    at = x + number[:, None] * width + channel[None, :]
-    tl.store(at, made.to(x.dtype.element_ty), mask=inside)
-
-
-@triton.jit
-@no_type_check
-def _product(ours, theirs, exact: tl.constexpr):
-    """A matrix product, summed in the exact type, of which nothing is rounded to TF32."""
-    return tl.dot(ours, theirs, input_precision="ieee", out_dtype=exact)
+        by_column = of_columns(columns, query, asked, column, along, nothing, value)
+        by_row = of_row(rows, row, above, queries, query, asked, exact, ROWS)
+        ours = vectors_if(asks, query, asked, width, inner, WIDTH, CONTENT)
+        logits = of_pairs(by_column, ours, theirs, key_logits, at, CONTENT, KEY_LOGITS)
+        leaving = vectors(given, query, asked, value_width, inner, VALUE_WIDTH)
+        total = tl.load(totals + query * inner, mask=asked, other=float("inf"))
+        mean = tl.load(means + query * inner, mask=asked, other=0.0)
+        weights = exp_of_difference(logits, (total - by_row)[:, None], KEY_LOGITS)
+        sums += product(tl.trans(weights.to(leaving.dtype)), leaving, exact)
+        of_logits = weights * (product(leaving, tl.trans(values), exact) - mean[:, None])
+        if KEY_LOGITS:
+            spent += sums_of_keys(of_logits, leaving.dtype, KEY_LOGITS)
+        if CONTENT:
+            found += product(tl.trans(of_logits.to(ours.dtype)), ours, exact)
+    keep(to_value, sums, place, there, value_width, inner, VALUE_WIDTH)
+    if KEY_LOGITS:
+        keep(to_key_logits, spent, place, there, 1, inner, KEY_LOGITS)
+    if CONTENT:
+        keep(to_key, found, place, there, width, inner, WIDTH)

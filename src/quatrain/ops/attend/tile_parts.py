@@ -1,0 +1,315 @@
+"""What the kernels of a GPU share, in Triton: where numbers lie, and products and powers of them.
+
+An attention is of one batch element and head; where one has several, `inner` of them lie vector by
+vector in turn, so that the next vector of one of them is that many further on. `tile_kernels` names
+the shapes.
+
+Source: Dao 2023, https://arxiv.org/abs/2307.08691, section 3.1.
+"""
+
+import math
+from typing import no_type_check
+
+import triton
+import triton.language as tl
+
+_TO_POWERS_OF_TWO = tl.constexpr(math.log2(math.e))
+
+
+@triton.jit
+@no_type_check
+def of_program(queries, QUERIES: tl.constexpr):
+    """The attention and the queries of a program that has a tile of them, and which are there."""
+    tiles = tl.cdiv(queries, QUERIES)
+    head = (tl.program_id(0) // tiles).to(tl.int64)
+    query = tl.program_id(0) % tiles * QUERIES + tl.arange(0, QUERIES)
+    return head, query, query < queries
+
+
+@triton.jit
+@no_type_check
+def begin(x, head, count, width, inner):
+    """Where the first of an attention's `count` vectors is; from there, 32 bits tell the way."""
+    return x + (head // inner * (count * inner) + head % inner) * width
+
+
+@triton.jit
+@no_type_check
+def vectors(x, number, there, width, inner, WIDTH: tl.constexpr):
+    """The vectors of these numbers, with zeros up to the width of a tile and where none is."""
+    channel = tl.arange(0, WIDTH)
+    inside = there[:, None] & (channel < width)[None, :]
+    at = number[:, None] * (inner * width) + channel[None, :]
+    return tl.load(x + at, mask=inside, other=0.0)
+
+
+@triton.jit
+@no_type_check
+def vectors_if(x, number, there, width, inner, WIDTH: tl.constexpr, THERE_ARE: tl.constexpr):
+    """The same where there are any; else their numbers, which nothing reads."""
+    found = number
+    if THERE_ARE:
+        found = vectors(x, number, there, width, inner, WIDTH)
+    return found
+
+
+@triton.jit
+@no_type_check
+def keep(x, made, number, there, width, inner, WIDTH: tl.constexpr):
+    """Write vectors."""
+    channel = tl.arange(0, WIDTH)
+    inside = there[:, None] & (channel < width)[None, :]
+    at = number[:, None] * (inner * width) + channel[None, :]
+    tl.store(x + at, made.to(x.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+@no_type_check
+def add(x, made, number, there, width, inner, WIDTH: tl.constexpr):
+    """Add to vectors that other programs add to as well."""
+    channel = tl.arange(0, WIDTH)
+    inside = there[:, None] & (channel < width)[None, :]
+    at = number[:, None] * (inner * width) + channel[None, :]
+    tl.atomic_add(x + at, made, mask=inside, sem="relaxed")
+
+
+@triton.jit
+@no_type_check
+def product(ours, theirs, exact: tl.constexpr):
+    """A matrix product, summed in the exact type, of which nothing is rounded to TF32."""
+    return tl.dot(ours, theirs, input_precision="ieee", out_dtype=exact)
+
+
+@triton.jit
+@no_type_check
+def exp_of_difference(higher, lower, FAR: tl.constexpr):
+    """The exponential as a power of two: one multiplication and addition for each number.
+
+    With FAR, numbers may be so large that the difference is to be taken first.
+    """
+    if FAR:
+        difference = (higher - lower) * _TO_POWERS_OF_TWO
+    else:
+        difference = higher * _TO_POWERS_OF_TWO - lower * _TO_POWERS_OF_TWO
+    return tl.exp2(difference)
+
+
+@triton.jit
+@no_type_check
+def of_head(factors, sizes, head, KEY_LOGITS: tl.constexpr):
+    """Where the parts of one attention begin."""
+    asks, key, key_logits, rows, columns, value = factors
+    queries, above, along, width, value_width, tables, outer, inner = sizes
+    keys, table = above * along, head // (outer * inner) % tables
+    return (
+        begin(asks, head, queries, width, inner),
+        begin(key, head, keys, width, inner),
+        begin(key_logits, head, keys, KEY_LOGITS, inner),
+        begin(rows, table, above, queries, 1),
+        begin(columns, table, queries, along, 1),
+        begin(value, head, keys, value_width, inner),
+    )
+
+
+@triton.jit
+@no_type_check
+def of_columns(columns, query, asked, column, along, nothing, value):
+    """What columns add to logits, (QUERIES, KEYS), and minus infinity beyond the last one.
+
+    In 16 bits a product of zeros is added. It lies among the threads as the products with values
+    want logits to, and where there is no content, only this brings them there once and for all.
+    """
+    there = (column < along)[None, :]
+    inside = asked[:, None] & there
+    found = tl.load(columns + query[:, None] * along + column[None, :], mask=inside, other=0.0)
+    kind: tl.constexpr = value.dtype.element_ty
+    if kind.primitive_bitwidth == 16:
+        ours = tl.full((query.shape[0], 16), nothing, kind)
+        theirs = tl.full((16, column.shape[0]), nothing, kind)
+        found += tl.dot(ours, theirs, out_dtype=found.dtype)
+    return tl.where(there, found, float("-inf"))
+
+
+@triton.jit
+@no_type_check
+def of_row(rows, row, above, queries, query, asked, exact: tl.constexpr, ROWS: tl.constexpr):
+    """What one row adds to logits, (QUERIES,); beyond the last one, or without a table, zeros.
+
+    It is asked for a row ahead, so that nothing waits for it, as what keys add is.
+    """
+    found = tl.zeros(query.shape, exact)
+    if ROWS:
+        here = asked & (row < above)
+        found = tl.load(rows + row * queries + query, mask=here, other=0.0)
+    return found
+
+
+@triton.jit
+@no_type_check
+def of_keys(
+    key_logits,
+    place,
+    there,
+    inner,
+    QUERIES: tl.constexpr,
+    exact: tl.constexpr,
+    KEY_LOGITS: tl.constexpr,
+):
+    """What each key adds to the logits of queries, (QUERIES, KEYS) or (1, KEYS).
+
+    Parts are added by a product with ones, for the sake of where it lies (see `of_columns`).
+    """
+    if KEY_LOGITS == 1:
+        made = tl.load(key_logits + place * inner, mask=there, other=0.0)[None, :]
+    else:
+        theirs = vectors(key_logits, place, there, KEY_LOGITS, inner, KEY_LOGITS)
+        ones = tl.full((QUERIES, KEY_LOGITS), 1.0, key_logits.dtype.element_ty)
+        made = product(ones, tl.trans(theirs), exact)
+    return made
+
+
+@triton.jit
+@no_type_check
+def sums_of_keys(of_logits, kind: tl.constexpr, KEY_LOGITS: tl.constexpr):
+    """The sum over queries for each key, (KEYS, KEY_LOGITS), in its first channel."""
+    if KEY_LOGITS == 1:
+        made = tl.sum(of_logits, 0)[:, None]
+    else:
+        ones = tl.full((of_logits.shape[0], KEY_LOGITS), 1.0, kind)
+        made = product(tl.trans(of_logits.to(kind)), ones, of_logits.dtype)
+    return made
+
+
+@triton.jit
+@no_type_check
+def of_pairs(
+    by_column,
+    ours,
+    theirs,
+    key_logits,
+    at,  # of keys: their numbers, whether they are there, inner
+    CONTENT: tl.constexpr,
+    KEY_LOGITS: tl.constexpr,
+):
+    """Logits but for what rows add: with what content adds, and what each key does for all."""
+    logits = by_column
+    if CONTENT:
+        logits += product(ours, tl.trans(theirs), by_column.dtype)
+    if KEY_LOGITS:
+        place, there, inner = at
+        logits += of_keys(
+            key_logits, place, there, inner, by_column.shape[0], by_column.dtype, KEY_LOGITS
+        )
+    return logits
+
+
+@triton.jit
+@no_type_check
+def gradients_of_head(written, sizes, head):
+    """Where the gradients of one attention begin: of asks, rows, columns, and those of keys."""
+    to_asks, to_rows, to_columns, to_key, to_key_logits, to_value = written
+    queries, above, along, width, value_width, _, _, inner = sizes
+    keys = above * along
+    to_keys = (
+        begin(to_key, head, keys, width, inner),
+        begin(to_key_logits, head, keys, 1, inner),
+        begin(to_value, head, keys, value_width, inner),
+    )
+    return (
+        begin(to_asks, head, queries, width, inner),
+        begin(to_rows, head, above, queries, 1),
+        begin(to_columns, head, queries, along, 1),
+        to_keys,
+    )
+
+
+@triton.jit
+@no_type_check
+def entering_weights(
+    entering,
+    sizes,
+    head,
+    query,
+    VALUE_WIDTH: tl.constexpr,
+    TOTALS: tl.constexpr,
+    KEEP: tl.constexpr,
+):
+    """Totals and gradients of outputs of these queries, and the mean of what enters the weights.
+
+    With TOTALS, there is a gradient of totals; with KEEP, means are written.
+    """
+    totals, mixed, given, to_totals, means = entering
+    queries, _, _, _, width, _, _, inner = sizes
+    asked = query < queries
+    exact = totals.dtype.element_ty
+    given = begin(given, head, queries, width, inner)
+    given = vectors(given, query, asked, width, inner, VALUE_WIDTH)
+    mixed = begin(mixed, head, queries, width, inner)
+    mixed = vectors(mixed, query, asked, width, inner, VALUE_WIDTH)
+    mean = tl.sum(given.to(exact) * mixed.to(exact), 1)
+    if TOTALS:
+        to_totals = begin(to_totals, head, queries, 1, inner)
+        mean -= tl.load(to_totals + query * inner, mask=asked, other=0.0)
+    if KEEP:
+        tl.store(begin(means, head, queries, 1, inner) + query * inner, mean, mask=asked)
+    totals = begin(totals, head, queries, 1, inner)
+    total = tl.load(totals + query * inner, mask=asked, other=float("inf"))
+    return total, given, mean
+
+
+@triton.jit
+@no_type_check
+def add_up(x, more, asked, begun):
+    """Add to numbers of this program's own, which are not there before it has begun."""
+    before = tl.load(x, mask=asked & begun, other=0.0)
+    tl.store(x, before + more, mask=asked)
+
+
+@triton.jit
+@no_type_check
+def give_to_keys(
+    to_keys,
+    weights,
+    of_logits,
+    given,
+    ours,
+    at,
+    sizes,
+    CONTENT: tl.constexpr,
+    KEY_LOGITS: tl.constexpr,
+):
+    """Add what a tile of queries gives to the gradients of keys, of their logits and of values."""
+    to_key, to_key_logits, to_value = to_keys
+    place, there, inner = at
+    _, _, _, width, value_width, _, _, _ = sizes
+    more = product(tl.trans(weights.to(given.dtype)), given, weights.dtype)
+    add(to_value, more, place, there, value_width, inner, given.shape[1])
+    if CONTENT:
+        more = product(tl.trans(of_logits.to(ours.dtype)), ours, weights.dtype)
+        add(to_key, more, place, there, width, inner, ours.shape[1])
+    if KEY_LOGITS:
+        more = sums_of_keys(of_logits, given.dtype, KEY_LOGITS)
+        add(to_key_logits, more, place, there, 1, inner, KEY_LOGITS)
+
+
+@triton.jit
+@no_type_check
+def split(
+    x,  # (k,), float32
+    parts,  # (k, PARTS), bfloat16, written
+    count,
+    KEYS: tl.constexpr,
+    PARTS: tl.constexpr,
+):
+    """Three numbers of 8 bits each whose sum a number is, and zeros up to the width of a tile."""
+    number = tl.program_id(0) * KEYS + tl.arange(0, KEYS)
+    rest = tl.load(x + number, mask=number < count, other=0.0)
+    channel = tl.arange(0, PARTS)[None, :]
+    kind: tl.constexpr = parts.dtype.element_ty
+    made = tl.zeros((KEYS, PARTS), kind)
+    for place in tl.static_range(3):
+        part = rest.to(kind)
+        made = tl.where(channel == place, part[:, None], made)
+        rest -= part.to(tl.float32)
+    at = parts + number.to(tl.int64)[:, None] * PARTS + channel
+    tl.store(at, made, mask=(number < count)[:, None])
