@@ -24,7 +24,9 @@ CALLS = {
     "a causal sequence": (Grid((300,), (300,)), {"causal": True}),
     "a window": (Grid((300,), (300,)), {"window": 31}),
 }
-SLACK = {torch.float32: 1e-5, torch.bfloat16: 8e-3, torch.float16: 1e-3}
+SLACK = {torch.float32: 1e-4, torch.bfloat16: 8e-3, torch.float16: 1e-3}
+"""Of the numbers' own size: logits of heads of 128 are as far apart as 100, of which float32 keeps
+5e-5."""
 
 
 def moved(case, device, dtype):
@@ -68,7 +70,8 @@ def test_values_and_gradients_are_no_worse_than_the_formula_gives_them(
         assert mine[0].dtype == dtype
         for right, other, found in zip(*map(flat, (exact, theirs, mine)), strict=True):
             slack = SLACK[dtype] * right.norm()
-            assert (found - right).norm() <= 2 * (other - right).norm() + slack, str(terms)
+            theirs_off = (other - right).norm().nan_to_num(0.0)  # in float16 the formula overflows
+            assert (found - right).norm() <= 2 * theirs_off + slack, str(terms)
 
 
 def flat(found):

@@ -13,6 +13,7 @@ from quatrain.specs import ALL_TERM_SETS, SpecError, Term
 
 every_term_set = pytest.mark.parametrize("terms", ALL_TERM_SETS, ids=str)
 MAP, LINE = Grid((30, 30), (30, 30)), Grid((SMALL[1],), (SMALL[1],))
+WIDE = Grid((33, 33), (33, 33))
 
 
 def chosen(grid, structure=EVERY_KEY, **asked):
@@ -58,8 +59,19 @@ def test_on_a_gpu_tiles_take_positions_on_maps_where_no_mask_differs_by_query(mo
     assert by_terms["0011"] == "tiles"  # separable, whose sums it takes
     assert by_terms["0010"] is None
     for structure in (Structure(window=3), Structure(picked=True)):
-        assert plan(Term.parse("1111"), MAP, structure, device="cuda").kernel == "blocks"
+        assert plan(Term.parse("1111"), WIDE, structure, device="cuda").kernel == "blocks"
     assert plan(Term.parse("1111"), LINE, device="cuda").kernel == "blocks"
+
+
+def test_a_gpu_leaves_windows_of_larger_maps_to_the_formula_than_a_cpu_does():
+    asked = {"terms": Term.parse("0100"), "structure": Structure(window=7)}
+    methods = {
+        (device, size): plan(grid=Grid((size, size), (size, size)), device=device, **asked).method
+        for device in ("cpu", "cuda")
+        for size in (22, 23, 32, 33)
+    }
+    assert [methods["cpu", size] for size in (22, 23)] == ["reference", "factored"]
+    assert [methods["cuda", size] for size in (32, 33)] == ["reference", "factored"]
 
 
 def test_where_tiles_do_not_serve_positions_become_channels_on_a_gpu(monkeypatch):

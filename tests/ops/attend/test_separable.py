@@ -1,4 +1,7 @@
+import os
+
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,3 +37,31 @@ def test_it_agrees_on_logits_far_apart(terms):
     grid = Grid((5, 6), (3, 4))
     case = Case(operands(terms, grid, spread=200.0), grid, Support())
     assert_same_attention(separable.attend, reference.attend, terms, case)
+
+
+@pytest.mark.skipif("TRITON_INTERPRET" not in os.environ, reason="nothing interprets kernels")
+class TestByTiles:
+    """What a GPU does, interpreted."""
+
+    @settings(max_examples=15, deadline=None)
+    @given(
+        cases(
+            st.sampled_from(SERVED[2:]), longest=5, ndims=(2,), leave_out=("window", "attend_mask")
+        )
+    )
+    def test_it_agrees_with_the_reference_in_value_and_gradient(self, case):
+        terms, asked = case
+        assert_same_attention(separable._by_tiles, reference.attend, terms, asked)
+
+    @pytest.mark.parametrize("terms", SERVED[2:], ids=str)
+    def test_it_agrees_where_a_map_takes_several_tiles_and_logits_are_far_apart(self, terms):
+        grid = Grid((5, 9), (3, 35))
+        case = Case(operands(terms, grid, spread=40.0, widths=(5, 18)), grid, Support())
+        assert_same_attention(separable._by_tiles, reference.attend, terms, case)
+
+    @pytest.mark.parametrize("terms", SERVED[2:], ids=str)
+    def test_rows_of_keys_that_are_all_padding_weigh_nothing(self, terms):
+        grid = Grid((4, 5), (4, 5))
+        padding = torch.arange(20) >= torch.tensor([[7], [20]])
+        case = Case(operands(terms, grid), grid, Support(key_padding_mask=padding))
+        assert_same_attention(separable._by_tiles, reference.attend, terms, case)

@@ -127,12 +127,12 @@ def _gradients(
 ) -> list[Tensor]:
     call = _Call.read(arguments)
     value, asks, key, key_logits, rows, columns = call.factors
-    given = given.contiguous()
     several = (*value.shape[:2], call.outer * call.inner)
     to_asks = None if asks is None else torch.empty_like(asks)
     to_rows = None if rows is None else rows.new_empty(*several, *rows.shape[2:])
     to_columns = columns.new_empty(*several, *columns.shape[2:])
-    entering = (totals, mixed, given, to_totals, torch.empty_like(totals))
+    to_totals = None if to_totals is None else to_totals.contiguous()
+    entering = (totals, mixed, given.contiguous(), to_totals, torch.empty_like(totals))
     of_queries = (to_asks, to_rows, to_columns)
     of_keys = (key, key_logits, value)
     if torch.are_deterministic_algorithms_enabled():

@@ -40,6 +40,11 @@ a map of 22 x 22. All heads are one matrix product then; blocks on a map are onl
 Measured on one core, 8 heads of 32: at 256 tokens blocks take 0.8 to 1.3 times as long; at 16 x 16
 0.9 to 3.9, at 24 x 24 0.4 to 1.7, at 32 x 32 0.3 to 1.0, most with gradients and a batch of one."""
 
+SMALL_ON_GPU = 2**20
+"""The same for a map on a GPU where only our blocks would do, with a window or float64: 1,024
+queries and as many keys. A training step of a network in which blocks made windows of 7 on 23 x 30
+took 20 times as long as with any other attention: a GPU waits for each block to be started."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -75,7 +80,9 @@ def plan(
     if not (double and is_gpu(device)):
         kernel = _kernel(terms, grid, structure, widths, device)
     if method == "auto":
-        chosen, why = _automatic(grid, fitting, kernel)
+        on_gpu = is_gpu(device) and grid.ndim == 2 and kernel == "blocks"
+        small = is_small(grid, SMALL_ON_GPU if on_gpu else None)
+        chosen, why = _automatic(fitting, kernel, small=small)
     elif method == "reference" or method in fitting:
         chosen, why = cast(Chosen, method), "it was asked for"
     else:
@@ -127,13 +134,13 @@ def _fitting(terms: Term, grid: Grid, structure: Structure) -> dict[Chosen, str]
     return serves
 
 
-def _automatic(grid: Grid, fitting: dict[Chosen, str], kernel: Kernel) -> tuple[Chosen, str]:
+def _automatic(fitting: dict[Chosen, str], kernel: Kernel, *, small: bool) -> tuple[Chosen, str]:
     best = next(iter(fitting))
     if best in ("pooled", "separable"):
         return best, fitting[best]
     if best == "fused" and kernel == "sdpa":
         return best, "content terms alone are one dot product of biased queries and keys"
-    if is_small(grid):
+    if small:
         return "reference", "the pairs of queries and keys are few enough for the formula"
     if kernel == "tiles":
         return "fused", "a GPU takes tiles of queries by rows of keys, which share their positions"
@@ -170,12 +177,15 @@ def is_ordered(grid: Grid, structure: Structure) -> bool:
     return grid.queries == grid.keys and grid.key_stride == 1 and grid.first_query == 0
 
 
-def is_small(grid: Grid) -> bool:
-    """Whether a number for every pair is no burden; a length that may vary may be long."""
+def is_small(grid: Grid, most: int | None = None) -> bool:
+    """Whether a number for every pair is no burden; a length that may vary may be long.
+
+    `most` pairs are small, by default as many as on a CPU.
+    """
     queries, keys = math.prod(grid.queries), math.prod(grid.keys)
     if may_vary(queries, keys):
         return False
-    return queries == 1 or queries * keys <= SMALL[grid.ndim]
+    return queries == 1 or queries * keys <= (SMALL[grid.ndim] if most is None else most)
 
 
 def _described(grid: Grid, structure: Structure) -> str:

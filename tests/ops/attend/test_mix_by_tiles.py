@@ -1,0 +1,100 @@
+"""Weighted sums by tiles, interpreted: several attentions at once, totals, and sizes of tiles."""
+
+import os
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from quatrain.ops.attend import mix_by_tiles
+from quatrain.ops.attend.mix_by_tiles import Tiling, mix
+
+pytest.importorskip("triton", reason="Triton is not installed")
+interpreted = pytest.mark.skipif(
+    "TRITON_INTERPRET" not in os.environ, reason="nothing interprets kernels"
+)
+
+
+def leaf(*shape, dtype=torch.float64):
+    return torch.randn(*shape, dtype=dtype, requires_grad=True)
+
+
+def formula(value, key_logits, columns):
+    """Shapes: value (b h k e), logits (b h k), columns (h q k)."""
+    scores = columns + key_logits[:, :, None]
+    return scores.softmax(-1) @ value, scores.logsumexp(-1)
+
+
+@interpreted
+@pytest.mark.parametrize("laid", ["outer", "inner"])
+@pytest.mark.parametrize("ordered", [True, False])
+def test_several_attentions_share_their_tables(laid, ordered):
+    torch.manual_seed(0)
+    batch, heads, several, queries, keys, width = 2, 2, 3, 5, 7, 4
+    columns = leaf(1, heads, queries, keys)
+    shape = (several, keys) if laid == "outer" else (keys, several)
+    axis = shape.index(several) + 2
+    value, logits = leaf(batch, heads, *shape, width), leaf(batch, heads, *shape)
+    mixed, totals = mix(
+        value.flatten(2, 3), None, None, logits.flatten(2, 3), None, columns, **{laid: several}
+    )
+    each = [
+        formula(v, s, columns[0])
+        for v, s in zip(value.unbind(axis), logits.unbind(axis), strict=True)
+    ]
+    theirs = [torch.stack(found, axis).flatten(2, 3) for found in zip(*each, strict=True)]
+    assert_close([mixed, totals], theirs)
+    given = [torch.randn_like(x) for x in theirs]
+    leaves = (value, logits, columns)
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(ordered)
+    try:
+        mine = torch.autograd.grad((mixed, totals), leaves, given)
+    finally:
+        torch.use_deterministic_algorithms(before)
+    assert_close(mine, torch.autograd.grad(theirs, leaves, given))
+
+
+@interpreted
+def test_totals_alone_have_gradients():
+    value, logits, columns = leaf(1, 1, 3, 2), leaf(1, 1, 3), leaf(1, 1, 4, 3)
+    (_, totals), (_, theirs) = (
+        mix(value, None, None, logits, None, columns),
+        formula(value, logits, columns[0]),
+    )
+    mine = torch.autograd.grad(totals.sum(), (value, logits, columns))
+    right = torch.autograd.grad(theirs.sum(), (logits, columns))
+    assert not mine[0].any()
+    assert_close(mine[1:], right)
+
+
+@interpreted
+def test_in_16_bits_logits_of_keys_are_sums_of_parts(monkeypatch):
+    """Of float32, since the interpreter multiplies the bits of bfloat16 as integers."""
+    monkeypatch.setattr(mix_by_tiles, "OF_PARTS", torch.float32)
+    torch.manual_seed(0)
+    value = leaf(1, 2, 7, 4, dtype=torch.float16)
+    logits, columns = leaf(1, 2, 7, dtype=torch.float32), leaf(1, 2, 5, 7, dtype=torch.float32)
+    mixed, totals = mix(value, None, None, logits, None, columns)
+    theirs = formula(value.float(), logits, columns[0])
+    assert_close(totals, theirs[1])
+    assert_close(mixed, theirs[0].half(), rtol=2e-3, atol=2e-3)
+    mine = torch.autograd.grad(mixed.sum(), (value, logits))
+    right = torch.autograd.grad(theirs[0].sum(), (value, logits))
+    assert_close(mine, right, rtol=5e-3, atol=5e-3)
+
+
+@pytest.mark.parametrize(("along", "keys"), [(168, 64), (84, 32), (42, 64), (25, 32), (1, 32)])
+def test_tiles_reach_as_little_beyond_a_row_as_they_can(along, keys):
+    assert Tiling.of("mix", 5000, along, 32, 32, half=True).keys == keys
+
+
+@pytest.mark.parametrize("task", ["mix", "queries", "keys", "both"])
+@pytest.mark.parametrize("width", [1, 16, 33, 128])
+@pytest.mark.parametrize("half", [True, False])
+def test_tiles_are_powers_of_two_as_wide_as_what_they_hold(task, width, half):
+    tiling = Tiling.of(task, 5000, 50, width, 5, half=half)
+    for size in (tiling.queries, tiling.keys, tiling.width, tiling.value_width):
+        assert size >= 16
+        assert size & (size - 1) == 0
+    assert tiling.width >= width
