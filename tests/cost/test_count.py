@@ -84,13 +84,16 @@ def test_the_fused_path_of_torchs_own_attention_does_not_hide_its_products():
 
 
 @pytest.mark.parametrize("terms", ["1111", "1001", "0110", "0111", "0100"])
-def test_attention_by_tiles_counts_its_closed_form(terms):
+@pytest.mark.parametrize("window", [None, 3])
+def test_attention_by_tiles_counts_its_closed_form(terms, window):
     terms, grid = Term.parse(terms), Grid((5, 7), (3, 4), 2)
     made = operands(terms, grid, widths=(3, 3))
     bare = {n: x.to("meta") for n, x in vars(made).items() if isinstance(x, torch.Tensor)}
     made = type(made)(**bare, relative=tuple(axis.to("meta") for axis in made.relative))
-    counted = count_multiply_adds(Call(tiles.attend), terms, made, grid, Support())
-    assert counted == counts.tiled(terms, counts.AttentionSize(2, grid, 6))
+    support = Support(window=window)
+    counted = count_multiply_adds(Call(tiles.attend), terms, made, grid, support)
+    size = counts.AttentionSize(2, grid, 6, structure=support.structure)
+    assert counted == counts.tiled(terms, size)
 
 
 def test_counting_restores_each_training_mode_and_leaves_no_hook():

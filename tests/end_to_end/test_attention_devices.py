@@ -21,6 +21,7 @@ CALLS = {
         Grid((33, 40), (17, 20), 2),
         {"key_padding_mask": torch.arange(340) > torch.tensor([[200], [339]])},
     ),
+    "a window of a map": (Grid((33, 40), (33, 40)), {"window": 7}),
     "a causal sequence": (Grid((300,), (300,)), {"causal": True}),
     "a window": (Grid((300,), (300,)), {"window": 31}),
 }

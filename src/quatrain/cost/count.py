@@ -135,12 +135,22 @@ def _tiled_flops(
     columns: Shape,
     outer: int,
     inner: int,
+    across: int,
+    stride: int,
+    reach: int | None,
     *,
-    out_shape: Sequence[Shape],
+    out_shape: object = None,
 ) -> int:
-    del key, key_logits, rows, columns
-    keys, width = value[2] // (outer * inner), value[-1] + (0 if asks is None else asks[-1])
-    return 2 * math.prod(out_shape[1]) * keys * width
+    del key, key_logits, rows, out_shape
+    queries, along = columns[2:]
+    above, width = value[2] // (along * outer * inner), value[-1] + (asks[-1] if asks else 0)
+    pairs = queries * above * along
+    if reach is not None:
+        band = Grid((queries // across,), (above,), stride)
+        window = Structure(window=2 * reach + 1)
+        reached = sum(len(window.reach(band, 0, row, row)) for row in range(queries // across))
+        pairs = reached * across * along
+    return 2 * math.prod(value[:2]) * outer * inner * pairs * width
 
 
 def _tabulating_flops(asks: Shape, relative: Shape, *_: object, out_shape: object = None) -> int:

@@ -182,12 +182,14 @@ def augmented(terms: Term, size: AttentionSize, heads: int, *, training: bool = 
 
 
 def tiled(terms: Term, size: AttentionSize, *, training: bool = False) -> int:
-    """The same by `quatrain.ops.attend.tiles`, but for what tiles reach beyond a row.
+    """The same by `quatrain.ops.attend.tiles`, but for what tiles reach beyond a row or a window.
 
     Weights are made again once for all gradients; where those must repeat bit for bit, once more.
     Tables are made for each query, also where all ask the same of positions.
     """
-    pairs = size.batch * size.queries * size.keys * size.channels
+    (above, along), structure = size.grid.queries, size.structure
+    rows = sum(len(structure.reach(size.grid, 0, row, row)) for row in range(above))
+    pairs = size.batch * rows * along * size.grid.keys[1] * size.channels
     batch = size.batch if Term.QUERY_POSITION in terms else 1
     tables = sum(batch * size.queries * count * size.channels for count in size.offsets)
     at_once, again = 2, 7

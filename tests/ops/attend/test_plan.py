@@ -51,20 +51,20 @@ def test_torchs_kernel_is_not_asked_for_what_it_would_need_a_mask_of_all_pairs_f
     assert plan(Term.parse("1000"), LINE, widths=(3, 2)).kernel == "blocks"
 
 
-def test_on_a_gpu_tiles_take_positions_on_maps_where_no_mask_differs_by_query(monkeypatch):
+def test_on_a_gpu_tiles_take_positions_on_maps_where_no_mask_picks_pairs(monkeypatch):
     monkeypatch.setattr(tiles, "is_available", lambda: True)
     by_terms = {str(t): plan(t, MAP, device="cuda").kernel for t in ALL_TERM_SETS}
     assert by_terms["0110"] == by_terms["1111"] == "tiles"
     assert by_terms["1000"] == "sdpa"
     assert by_terms["0011"] == "tiles"  # separable, whose sums it takes
     assert by_terms["0010"] is None
-    for structure in (Structure(window=3), Structure(picked=True)):
-        assert plan(Term.parse("1111"), WIDE, structure, device="cuda").kernel == "blocks"
+    assert plan(Term.parse("1111"), MAP, Structure(window=3), device="cuda").kernel == "tiles"
+    assert plan(Term.parse("1111"), WIDE, Structure(picked=True), device="cuda").kernel == "blocks"
     assert plan(Term.parse("1111"), LINE, device="cuda").kernel == "blocks"
 
 
-def test_a_gpu_leaves_windows_of_larger_maps_to_the_formula_than_a_cpu_does():
-    asked = {"terms": Term.parse("0100"), "structure": Structure(window=7)}
+def test_a_gpu_leaves_larger_maps_to_the_formula_than_a_cpu_does_where_tiles_do_not_serve():
+    asked = {"terms": Term.parse("0100"), "structure": Structure(window=7), "double": True}
     methods = {
         (device, size): plan(grid=Grid((size, size), (size, size)), device=device, **asked).method
         for device in ("cpu", "cuda")

@@ -8,7 +8,7 @@ them, nq and nk of all; d width of asks and keys, e width of a value, y rows and
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any, Literal
 
 import torch
@@ -18,6 +18,25 @@ from torch import Tensor
 PARTS, OF_PARTS, SPLIT_AT_ONCE = 16, torch.bfloat16, 256
 """How many numbers a key's logit becomes a sum of, where operands have 16 bits, their type, which
 has the range of float32, and how many logits a program splits."""
+
+
+@dataclass(frozen=True)
+class Band:
+    """Rows of keys that queries reach: of queries `across` in a row, and keys of this stride.
+
+    `reach` is how many rows of queries that are, before and after a query's own; None for all.
+    """
+
+    across: int = 1
+    stride: int = 1
+    reach: int | None = None
+
+    def bounds(self) -> tuple[int, int, int]:
+        """The same in numbers."""
+        return self.across, self.stride, 2**30 if self.reach is None else self.reach
+
+
+EVERYWHERE = Band()
 
 Task = Literal["mix", "queries", "keys", "both"]
 """The output; gradients of queries, of keys, or of queries with what they give to those of keys."""
@@ -65,7 +84,7 @@ class Tiling:
 
 _ARGUMENTS = """
     Tensor value, Tensor? asks, Tensor? key, Tensor? key_logits, Tensor? rows, Tensor columns,
-    SymInt outer, SymInt inner
+    SymInt outer, SymInt inner, SymInt across, SymInt stride, SymInt? reach
 """
 _FACTORS = 6
 """The first of them: tensors, or None."""
@@ -81,16 +100,19 @@ def mix(
     *,
     outer: int = 1,
     inner: int = 1,
+    band: Band = EVERYWHERE,
 ) -> tuple[Float[Tensor, "b h nq e"], Float[Tensor, "b h nq"]]:
     """The weighted sum of values, and the logarithm of what the weights are divided by.
 
     A batch element and head may have n attentions that share tables: `outer` one after the other,
-    or `inner` of which the first query of each comes before the second of any; so for keys.
+    or `inner` of which the first query of each comes before the second of any; so for keys. Rows of
+    keys beyond the band are passed over, and may be so only where tables hold no weight for them.
+    Where no key has any weight, the total is at most `tables.NO_WEIGHT` and the sum means nothing.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2; Dao 2023,
         https://arxiv.org/abs/2307.08691, section 3.1.
     """
-    return _mix(value, asks, key, key_logits, rows, columns, outer, inner)
+    return _mix(value, asks, key, key_logits, rows, columns, outer, inner, *astuple(band))
 
 
 @torch.library.custom_op(
@@ -109,7 +131,7 @@ def _(*arguments: Any) -> tuple[Tensor, Tensor]:
 
 
 def _like_outputs(arguments: Sequence[Any]) -> tuple[Tensor, Tensor]:
-    value, columns, outer, inner = arguments[0], *arguments[_FACTORS - 1 :]
+    value, columns, outer, inner = arguments[0], *arguments[_FACTORS - 1 : _FACTORS + 2]
     batch, heads, _, width = value.shape
     queries = columns.shape[2] * outer * inner
     return value.new_empty(batch, heads, queries, width), columns.new_empty(batch, heads, queries)
@@ -129,7 +151,10 @@ def _gradients(
     value, asks, key, key_logits, rows, columns = call.factors
     several = (*value.shape[:2], call.outer * call.inner)
     to_asks = None if asks is None else torch.empty_like(asks)
-    to_rows = None if rows is None else rows.new_empty(*several, *rows.shape[2:])
+    to_rows = None
+    if rows is not None:
+        every = rows.new_empty if call.band.reach is None else rows.new_zeros
+        to_rows = every(*several, *rows.shape[2:])
     to_columns = columns.new_empty(*several, *columns.shape[2:])
     to_totals = None if to_totals is None else to_totals.contiguous()
     entering = (totals, mixed, given.contiguous(), to_totals, torch.empty_like(totals))
@@ -173,12 +198,14 @@ class _Call:
     factors: tuple[Any, ...]
     outer: int
     inner: int
+    band: Band
 
     @classmethod
     def read(cls, arguments: Sequence[Any]) -> "_Call":
         """From the order of `_ARGUMENTS`; all tensors become contiguous."""
         factors = (None if x is None else x.contiguous() for x in arguments[:_FACTORS])
-        return cls(tuple(factors), *arguments[_FACTORS:])
+        outer, inner, *band = arguments[_FACTORS:]
+        return cls(tuple(factors), outer, inner, Band(*band))
 
     def launch(self, task: Task, *rest: Tensor | tuple[Tensor | None, ...]) -> None:
         """Run a kernel for every tile of queries, or of keys, of every attention."""
@@ -197,6 +224,7 @@ class _Call:
         tiles = -(-across // size) * (above if task == "keys" else 1)
         kernel: Any = tile_kernels.mix
         flags = {"CONTENT": asks is not None, "KEY_LOGITS": 0, "ROWS": rows is not None}
+        flags["FAR"] = key_logits is not None or self.band.reach is not None
         if task in ("queries", "both"):
             kernel = tile_kernels.gradients_of_queries
             flags |= {"TOTALS": rest[0][3] is not None, "TO_KEYS": task == "both"}
@@ -212,7 +240,7 @@ class _Call:
             kernel[(tiles * many,)](
                 *(_filled(x, value) for x in (factors, *rest)),
                 0.0,
-                (*sizes, columns.shape[0] * heads, self.outer, self.inner),
+                (*sizes, columns.shape[0] * heads, self.outer, self.inner, *self.band.bounds()),
                 tiling.queries,
                 tiling.keys,
                 tiling.width,

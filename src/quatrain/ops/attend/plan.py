@@ -41,8 +41,8 @@ Measured on one core, 8 heads of 32: at 256 tokens blocks take 0.8 to 1.3 times 
 0.9 to 3.9, at 24 x 24 0.4 to 1.7, at 32 x 32 0.3 to 1.0, most with gradients and a batch of one."""
 
 SMALL_ON_GPU = 2**20
-"""The same for a map on a GPU where only our blocks would do, with a window or float64: 1,024
-queries and as many keys. A training step of a network in which blocks made windows of 7 on 23 x 30
+"""The same for a map on a GPU where only our blocks would do, as in float64: 1,024 queries and as
+many keys. A training step of a network in which blocks made windows of 7 on 23 x 30
 took 20 times as long as with any other attention: a GPU waits for each block to be started."""
 
 
@@ -154,10 +154,12 @@ def _kernel(
 ) -> Kernel:
     if widths[0] == widths[1] and _suits_sdpa(terms, grid, structure):
         return "sdpa"
-    if not is_gpu(device) or grid.ndim != 2 or structure.by_query:
+    if not is_gpu(device) or grid.ndim != 2 or structure.picked:
         return "blocks"
     tiled = terms.use_position and max(widths) <= tiles.WIDEST
-    return "tiles" if tiled and device == "cuda" and tiles.is_available() else "augmented"
+    if tiled and device == "cuda" and tiles.is_available():
+        return "tiles"
+    return "blocks" if structure.by_query else "augmented"
 
 
 def _suits_sdpa(terms: Term, grid: Grid, structure: Structure) -> bool:

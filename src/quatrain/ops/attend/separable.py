@@ -21,12 +21,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from quatrain.ops.attend.blocked import CELLS
-from quatrain.ops.attend.mix_by_tiles import mix
+from quatrain.ops.attend.mix_by_tiles import EVERYWHERE, Band, mix
 from quatrain.ops.attend.normalize import weights_and_totals
 from quatrain.ops.attend.opaque import logits_within
 from quatrain.ops.attend.plan import plan_for
 from quatrain.ops.attend.reference import softmax_over
-from quatrain.ops.attend.tables import table_along
+from quatrain.ops.attend.tables import NO_WEIGHT, table_along
 from quatrain.ops.positions import Grid, align, may_vary
 from quatrain.ops.precision import exact, full_precision
 from quatrain.ops.support import Support
@@ -107,16 +107,25 @@ def _by_tiles(
     with full_precision(value):
         asks = cast(Tensor, position_asks(terms, with_exact_biases(operands)))
         of_rows, of_columns = (
-            table_along(asks, exact(axis), grid, number)
+            table_along(asks, exact(axis), grid, number, support.window)
             for number, axis in enumerate(operands.relative)
         )
         logits = logits_within(terms, operands, grid, support)
         if logits is not None:
             logits = logits.expand(*value.shape[:3])
-        each_row, totals = mix(value, None, None, logits, None, of_columns, outer=grid.keys[0])
-        mixed, _ = mix(each_row, None, None, totals, None, of_rows, inner=grid.queries[1])
-    kept = support.kept_keys(grid, value.shape[0])
-    return mixed if kept is None else torch.where(kept.any(-1, keepdim=True), mixed, 0.0)
+        above, along = grid.queries
+        of_line, of_column = EVERYWHERE, EVERYWHERE
+        if support.window is not None:  # each attention has one row of keys, and reaches it
+            of_line, of_column = Band(along, reach=0), Band(above, reach=0)
+        each_row, totals = mix(
+            value, None, None, logits, None, of_columns, outer=grid.keys[0], band=of_line
+        )
+        mixed, totals = mix(
+            each_row, None, None, totals, None, of_rows, inner=along, band=of_column
+        )
+    if support.window is None and support.key_padding_mask is None:
+        return mixed
+    return torch.where((totals <= NO_WEIGHT)[..., None], 0.0, mixed)
 
 
 def _table(

@@ -1,8 +1,9 @@
 """Position tables of a map, in Triton: what one program of a GPU does.
 
 The logit of a query at c and a key at k on an axis is asks . relative[k * stride - c + last], where
-`last` is the last coordinate of a query. A tile of queries meets all offsets, and each product is
-written where its key is: nothing is made by offset first and laid out by key then.
+`last` is the last coordinate of a query, and LOWEST, which stands for no weight, at offsets beyond
+`reach`. A tile of queries meets all offsets, and each product is written where its key is: nothing
+is made by offset first and laid out by key then.
 
 Shapes: bh batch and heads together, h heads, q queries, k keys along the axis, l offsets that occur
 along it, d width of asks and encodings.
@@ -26,13 +27,15 @@ def tabulate(
     relative,  # (h, l, d)
     table,  # (bh, q, k) or (bh, k, q), written
     sizes,  # of q, k, l, d and h
-    place,  # of queries: how many are in a row, the last coordinate, and the stride of keys
+    place,  # of queries: how many are in a row, the last coordinate; the stride of keys, and reach
     QUERIES: tl.constexpr,
     OFFSETS: tl.constexpr,
     WIDTH: tl.constexpr,
     COLUMNS: tl.constexpr,
+    LOWEST: tl.constexpr,
 ):
     """One tile of queries of the table of one head."""
+    _, last, _, reach = place
     queries, keys, offsets, width, heads = sizes
     head, query, asked = of_program(queries, QUERIES)
     asks = begin(asks, head, queries, width, 1)
@@ -43,6 +46,7 @@ def tabulate(
         offset = first + tl.arange(0, OFFSETS)
         theirs = vectors(relative, offset, offset < offsets, width, 1, WIDTH)
         made = product(ours, tl.trans(theirs), table.dtype.element_ty)
+        made = tl.where((tl.abs(offset - last) > reach)[None, :], LOWEST, made)
         at, inside = _where(query, offset, queries, keys, place, COLUMNS)
         tl.store(table + at, made, mask=inside)
 
@@ -115,7 +119,7 @@ def gradients_of_relative(
 @no_type_check
 def _where(query, offset, queries, keys, place, COLUMNS: tl.constexpr):
     """Where the table has these queries and offsets, (QUERIES, OFFSETS), and whether it has."""
-    across, last, stride = place
+    across, last, stride, _ = place
     if COLUMNS:
         coordinate = query % across
     else:

@@ -10,47 +10,69 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from quatrain.ops.attend.blocked import excluded
 from quatrain.ops.positions import Grid
+
+LOWEST = excluded(torch.float32)
+"""The logit that stands for no weight, also in float64."""
+
+NO_WEIGHT = LOWEST / 2
+"""A sum of logits, or a total of their exponentials, up to which there is no weight."""
 
 SIZE = 64
 """How many offsets, and how many queries, a program takes at once."""
+
+EVERYWHERE = 2**30
+"""An offset that no map has."""
 
 CHUNKS = 32
 """Parts of the queries that give to the gradients of encodings side by side."""
 
 _ARGUMENTS = """
     Tensor asks, Tensor relative, SymInt across, SymInt last, SymInt keys, SymInt stride,
-    bool columns
+    SymInt reach, bool columns
 """
 
 
 def tables_of(
-    asks: Float[Tensor, "b h q d"], relative: tuple[Float[Tensor, "h _ d"], ...], grid: Grid
+    asks: Float[Tensor, "b h q d"],
+    relative: tuple[Float[Tensor, "h _ d"], ...],
+    grid: Grid,
+    window: int | None = None,
 ) -> tuple[Float[Tensor, "b h y q"], Float[Tensor, "b h q x"]]:
     """Position logits of rows and of columns for each query of a map, in float32 at least.
+
+    Where a window does not reach, there is what stands for no weight.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2.
     """
     along = grid.queries[1]
     rows, columns = (
-        _tabulate(asks, relative[axis], along, *_places(grid, axis), axis == 1) for axis in (0, 1)
+        _tabulate(asks, relative[axis], along, *_places(grid, axis, window), axis == 1)
+        for axis in (0, 1)
     )
     return rows, columns
 
 
 def table_along(
-    asks: Float[Tensor, "b h #q_axis d"], relative: Float[Tensor, "h l d"], grid: Grid, axis: int
+    asks: Float[Tensor, "b h #q_axis d"],
+    relative: Float[Tensor, "h l d"],
+    grid: Grid,
+    axis: int,
+    window: int | None = None,
 ) -> Float[Tensor, "b h q_axis k"]:
     """Position logits along one axis alone, for each place of a query on it.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2.
     """
     size = grid.queries[axis]
-    return _tabulate(asks.expand(-1, -1, size, -1), relative, size, *_places(grid, axis), True)
+    asks = asks.expand(-1, -1, size, -1)
+    return _tabulate(asks, relative, size, *_places(grid, axis, window), True)
 
 
-def _places(grid: Grid, axis: int) -> tuple[int, int, int]:
-    return grid.queries[axis] - 1, grid.keys[axis], grid.key_stride
+def _places(grid: Grid, axis: int, window: int | None) -> tuple[int, int, int, int]:
+    reach = EVERYWHERE if window is None else window // 2
+    return grid.queries[axis] - 1, grid.keys[axis], grid.key_stride, reach
 
 
 @torch.library.custom_op("quatrain::tabulate", mutates_args=(), schema=f"({_ARGUMENTS}) -> Tensor")
@@ -61,7 +83,8 @@ def _tabulate(asks: Tensor, relative: Tensor, *places: Any) -> Tensor:
     table = _like_table(asks, *places)
     batch, heads, queries, _ = asks.shape
     programs = (-(-queries // SIZE) * batch * heads,)
-    _launch(table_kernels.tabulate, programs, (asks, relative, table), asks, relative, places)
+    given = (asks, relative, table)
+    _launch(table_kernels.tabulate, programs, given, asks, relative, places, LOWEST=LOWEST)
     return table
 
 
@@ -72,9 +95,9 @@ def _(asks: Tensor, relative: Tensor, *places: Any) -> Tensor:
 
 
 def _like_table(
-    asks: Tensor, across: int, last: int, keys: int, stride: int, columns: bool
+    asks: Tensor, across: int, last: int, keys: int, stride: int, reach: int, columns: bool
 ) -> Tensor:
-    del across, last, stride
+    del across, last, stride, reach
     batch, heads, queries, _ = asks.shape
     shape = (queries, keys) if columns else (keys, queries)
     kind = torch.promote_types(asks.dtype, torch.float32)
@@ -120,20 +143,22 @@ def _launch(
     asks: Tensor,
     relative: Tensor,
     places: tuple[Any, ...],
+    **more: float,
 ) -> None:
     if 0 in programs:
         return
-    across, last, keys, stride, columns = places
+    across, last, keys, stride, reach, columns = places
     heads, queries, width = asks.shape[1:]
     with torch.cuda.device_of(asks):
         kernel[programs](
             *given,
             (queries, keys, relative.shape[1], width, heads),
-            (across, last, stride),
+            (across, last, stride, reach),
             QUERIES=SIZE,
             OFFSETS=SIZE,
             WIDTH=max(16, 1 << (width - 1).bit_length()),
             COLUMNS=columns,
+            **more,
             num_warps=4,
             num_stages=2,
         )

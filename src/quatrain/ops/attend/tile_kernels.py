@@ -13,8 +13,9 @@ turn and reads their tables again makes them, with the means that the other one 
 
 Tensors are contiguous. Without CONTENT there are no `asks` and no `key`, without ROWS no `rows`:
 something else stands in their place. KEY_LOGITS tells how many numbers add up to one of
-`key_logits`: none where it is 0, and 16 with operands of 16 bits (`tile_parts.split`). Logits, sums
-and gradients of tables are float32, or float64 for float64.
+`key_logits`: none where it is 0, and 16 with operands of 16 bits (`tile_parts.split`). FAR tells
+that logits may stand for no weight: there are key logits, or queries reach no further than a band
+of rows. Logits, sums and gradients of tables are float32, or float64 for float64.
 
 Shapes: n attentions, each of one batch element and head; q queries, k keys (row by row), d width of
 asks and keys, e width of values, y rows and x columns of keys, t tables: `rows` (t, y, q) and
@@ -40,13 +41,17 @@ from quatrain.ops.attend.tile_parts import (
     give_to_keys,
     gradients_of_head,
     keep,
+    keep_tile,
     of_columns,
     of_head,
     of_pairs,
     of_program,
     of_row,
     product,
+    queries_within,
+    rows_within,
     sums_of_keys,
+    totals_of,
     vectors,
     vectors_if,
 )
@@ -59,7 +64,7 @@ def mix(
     mixed,  # (n, q, e), written
     totals,  # (n, q), written: the logarithm of what the weights are divided by
     nothing,  # the number 0, which the compiler must not know
-    sizes,  # of q, y, x, d, e and t, outer, inner
+    sizes,  # of q, y, x, d, e and t, outer, inner; queries in a row, stride of keys, and reach
     QUERIES: tl.constexpr,
     KEYS: tl.constexpr,
     WIDTH: tl.constexpr,
@@ -67,15 +72,17 @@ def mix(
     CONTENT: tl.constexpr,
     KEY_LOGITS: tl.constexpr,
     ROWS: tl.constexpr,
+    FAR: tl.constexpr,
 ):
     """Outputs of one tile of queries, of one attention."""
-    queries, above, along, width, value_width, _, _, inner = sizes
+    queries, above, along, width, value_width, _, _, inner, _, _, _ = sizes
     exact = totals.dtype.element_ty
     head, query, asked = of_program(queries, QUERIES)
     asks, key, key_logits, rows, columns, value = of_head(factors, sizes, head, KEY_LOGITS)
     totals = begin(totals, head, queries, 1, inner)
     mixed = begin(mixed, head, queries, value_width, inner)
     ours = vectors_if(asks, query, asked, width, inner, WIDTH, CONTENT)
+    start, stop = rows_within(sizes, tl.min(query), tl.max(query), FAR)
     highest = tl.full((QUERIES,), float("-inf"), exact)
     total = tl.zeros((QUERIES,), exact)
     sums = tl.zeros((QUERIES, VALUE_WIDTH), exact)
@@ -83,8 +90,8 @@ def mix(
         column = left + tl.arange(0, KEYS)
         there = column < along
         by_column = of_columns(columns, query, asked, column, along, nothing, value)
-        next_row = of_row(rows, 0, above, queries, query, asked, exact, ROWS)
-        for row in range(above):
+        next_row = of_row(rows, start, above, queries, query, asked, exact, ROWS)
+        for row in range(start, stop):
             place = row * along + column
             by_row = next_row
             next_row = of_row(rows, row + 1, above, queries, query, asked, exact, ROWS)
@@ -93,8 +100,8 @@ def mix(
             logits = of_pairs(by_column, ours, theirs, key_logits, at, CONTENT, KEY_LOGITS)
             values = vectors(value, place, there, value_width, inner, VALUE_WIDTH)
             higher = tl.maximum(highest, tl.max(logits, 1) + by_row)
-            weights = exp_of_difference(logits, (higher - by_row)[:, None], KEY_LOGITS)
-            before = exp_of_difference(highest, higher, KEY_LOGITS)
+            weights = exp_of_difference(logits, (higher - by_row)[:, None], FAR)
+            before = exp_of_difference(highest, higher, FAR)
             total = total * before + tl.sum(weights, 1)
             sums = sums * before[:, None] + product(weights.to(values.dtype), values, exact)
             highest = higher
@@ -117,36 +124,38 @@ def gradients_of_queries(
     CONTENT: tl.constexpr,
     KEY_LOGITS: tl.constexpr,
     ROWS: tl.constexpr,
+    FAR: tl.constexpr,
     TOTALS: tl.constexpr,
     TO_KEYS: tl.constexpr,
 ):
     """Gradients of what one tile of queries asks, and with TO_KEYS what it adds for keys."""
-    queries, above, along, width, value_width, _, _, inner = sizes
+    queries, above, along, width, value_width, _, _, inner, _, _, _ = sizes
     head, query, asked = of_program(queries, QUERIES)
     asks, key, key_logits, rows, columns, value = of_head(factors, sizes, head, KEY_LOGITS)
     to_asks, to_rows, to_columns, to_keys = gradients_of_head(written, sizes, head)
     total, given, mean = entering_weights(
-        entering, sizes, head, query, VALUE_WIDTH, TOTALS, not TO_KEYS
+        entering, sizes, head, query, VALUE_WIDTH, TOTALS, not TO_KEYS, FAR
     )
     exact = total.dtype
     ours = vectors_if(asks, query, asked, width, inner, WIDTH, CONTENT)
     found = tl.zeros((QUERIES, WIDTH), exact)
-    row = tl.program_id(0) % above  # programs that add to the same place begin at different rows
+    start, stop = rows_within(sizes, tl.min(query), tl.max(query), FAR)
+    row = start + tl.program_id(0) % (stop - start)  # not all add to the same place at once
     for left in range(0, along, KEYS):
         column = left + tl.arange(0, KEYS)
         there = column < along
         by_column = of_columns(columns, query, asked, column, along, nothing, value)
         spent = tl.zeros((QUERIES, KEYS), exact)
         next_row = of_row(rows, row, above, queries, query, asked, exact, ROWS)
-        for _ in range(above):
-            after = tl.where(row + 1 < above, row + 1, 0)
+        for _ in range(start, stop):
+            after = tl.where(row + 1 < stop, row + 1, start)
             place, by_row = row * along + column, next_row
             next_row = of_row(rows, after, above, queries, query, asked, exact, ROWS)
             theirs = vectors_if(key, place, there, width, inner, WIDTH, CONTENT)
             at = (place, there, inner)
             logits = of_pairs(by_column, ours, theirs, key_logits, at, CONTENT, KEY_LOGITS)
             values = vectors(value, place, there, value_width, inner, VALUE_WIDTH)
-            weights = exp_of_difference(logits, (total - by_row)[:, None], KEY_LOGITS)
+            weights = exp_of_difference(logits, (total - by_row)[:, None], FAR)
             of_logits = weights * (product(given, tl.trans(values), exact) - mean[:, None])
             spent += of_logits
             if ROWS:
@@ -158,8 +167,7 @@ def gradients_of_queries(
                     to_keys, weights, of_logits, given, ours, at, sizes, CONTENT, KEY_LOGITS
                 )
             row = after
-        inside = asked[:, None] & there[None, :]
-        tl.store(to_columns + query[:, None] * along + column[None, :], spent, mask=inside)
+        keep_tile(to_columns, spent, query, asked, column, along)
         tl.debug_barrier()  # threads may read what others of this program wrote of the rows
     if CONTENT:
         keep(to_asks, found, query, asked, width, inner, WIDTH)
@@ -180,9 +188,10 @@ def gradients_of_keys(
     CONTENT: tl.constexpr,
     KEY_LOGITS: tl.constexpr,
     ROWS: tl.constexpr,
+    FAR: tl.constexpr,
 ):
     """Gradients of one tile of keys, a part of a row: of content, logits and values."""
-    queries, above, along, width, value_width, _, _, inner = sizes
+    queries, above, along, width, value_width, _, _, inner, _, _, _ = sizes
     totals, _, given, _, means = entering
     exact = totals.dtype.element_ty
     tiles = above * tl.cdiv(along, KEYS)
@@ -201,7 +210,8 @@ def gradients_of_keys(
     spent = tl.zeros((KEYS, max(KEY_LOGITS, 1)), exact)
     theirs = vectors_if(key, place, there, width, inner, WIDTH, CONTENT)
     found = tl.zeros((KEYS, WIDTH), exact)
-    for first in range(0, queries, QUERIES):
+    start, stop = queries_within(sizes, row, FAR)
+    for first in range(start, stop, QUERIES):
         query = first + tl.arange(0, QUERIES)
         asked = query < queries
         by_column = of_columns(columns, query, asked, column, along, nothing, value)
@@ -209,9 +219,9 @@ def gradients_of_keys(
         ours = vectors_if(asks, query, asked, width, inner, WIDTH, CONTENT)
         logits = of_pairs(by_column, ours, theirs, key_logits, at, CONTENT, KEY_LOGITS)
         leaving = vectors(given, query, asked, value_width, inner, VALUE_WIDTH)
-        total = tl.load(totals + query * inner, mask=asked, other=float("inf"))
+        total = totals_of(totals, query, asked, inner, FAR)
         mean = tl.load(means + query * inner, mask=asked, other=0.0)
-        weights = exp_of_difference(logits, (total - by_row)[:, None], KEY_LOGITS)
+        weights = exp_of_difference(logits, (total - by_row)[:, None], FAR)
         sums += product(tl.trans(weights.to(leaving.dtype)), leaving, exact)
         of_logits = weights * (product(leaving, tl.trans(values), exact) - mean[:, None])
         if KEY_LOGITS:

@@ -13,7 +13,10 @@ from typing import no_type_check
 import triton
 import triton.language as tl
 
+from quatrain.ops.attend.tables import NO_WEIGHT
+
 _TO_POWERS_OF_TWO = tl.constexpr(math.log2(math.e))
+_NO_WEIGHT = tl.constexpr(NO_WEIGHT)
 
 
 @triton.jit
@@ -65,6 +68,14 @@ def keep(x, made, number, there, width, inner, WIDTH: tl.constexpr):
 
 @triton.jit
 @no_type_check
+def keep_tile(x, made, query, asked, column, along):
+    """Write a part of a table."""
+    inside = asked[:, None] & (column < along)[None, :]
+    tl.store(x + query[:, None] * along + column[None, :], made, mask=inside)
+
+
+@triton.jit
+@no_type_check
 def add(x, made, number, there, width, inner, WIDTH: tl.constexpr):
     """Add to vectors that other programs add to as well."""
     channel = tl.arange(0, WIDTH)
@@ -99,7 +110,7 @@ def exp_of_difference(higher, lower, FAR: tl.constexpr):
 def of_head(factors, sizes, head, KEY_LOGITS: tl.constexpr):
     """Where the parts of one attention begin."""
     asks, key, key_logits, rows, columns, value = factors
-    queries, above, along, width, value_width, tables, outer, inner = sizes
+    queries, above, along, width, value_width, tables, outer, inner, _, _, _ = sizes
     keys, table = above * along, head // (outer * inner) % tables
     return (
         begin(asks, head, queries, width, inner),
@@ -205,10 +216,35 @@ def of_pairs(
 
 @triton.jit
 @no_type_check
+def rows_within(sizes, first, last, FAR: tl.constexpr):
+    """The first row of keys that queries of these numbers reach, and the one after the last."""
+    _, above, _, _, _, _, _, _, across, stride, reach = sizes
+    start, stop = 0, above
+    if FAR:
+        start = tl.cdiv(tl.maximum(first // across - reach, 0), stride)
+        start = tl.minimum(start, above - 1)  # one row at least, whatever stands in it
+        stop = tl.maximum(tl.minimum(above, (last // across + reach) // stride + 1), start + 1)
+    return start, stop
+
+
+@triton.jit
+@no_type_check
+def queries_within(sizes, row, FAR: tl.constexpr):
+    """The first query that reaches this row of keys, and the one after the last."""
+    queries, _, _, _, _, _, _, _, across, stride, reach = sizes
+    start, stop = 0, queries
+    if FAR:
+        start = tl.maximum(row * stride - reach, 0) * across
+        stop = tl.minimum((row * stride + reach + 1), queries // across) * across
+    return start, stop
+
+
+@triton.jit
+@no_type_check
 def gradients_of_head(written, sizes, head):
     """Where the gradients of one attention begin: of asks, rows, columns, and those of keys."""
     to_asks, to_rows, to_columns, to_key, to_key_logits, to_value = written
-    queries, above, along, width, value_width, _, _, inner = sizes
+    queries, above, along, width, value_width, _, _, inner, _, _, _ = sizes
     keys = above * along
     to_keys = (
         begin(to_key, head, keys, width, inner),
@@ -233,13 +269,14 @@ def entering_weights(
     VALUE_WIDTH: tl.constexpr,
     TOTALS: tl.constexpr,
     KEEP: tl.constexpr,
+    FAR: tl.constexpr,
 ):
     """Totals and gradients of outputs of these queries, and the mean of what enters the weights.
 
     With TOTALS, there is a gradient of totals; with KEEP, means are written.
     """
     totals, mixed, given, to_totals, means = entering
-    queries, _, _, _, width, _, _, inner = sizes
+    queries, _, _, _, width, _, _, inner, _, _, _ = sizes
     asked = query < queries
     exact = totals.dtype.element_ty
     given = begin(given, head, queries, width, inner)
@@ -252,9 +289,18 @@ def entering_weights(
         mean -= tl.load(to_totals + query * inner, mask=asked, other=0.0)
     if KEEP:
         tl.store(begin(means, head, queries, 1, inner) + query * inner, mean, mask=asked)
-    totals = begin(totals, head, queries, 1, inner)
-    total = tl.load(totals + query * inner, mask=asked, other=float("inf"))
+    total = totals_of(begin(totals, head, queries, 1, inner), query, asked, inner, FAR)
     return total, given, mean
+
+
+@triton.jit
+@no_type_check
+def totals_of(totals, query, asked, inner, FAR: tl.constexpr):
+    """Totals of queries, and infinity, which leaves no weight, where none is there or has a key."""
+    total = tl.load(totals + query * inner, mask=asked, other=float("inf"))
+    if FAR:
+        total = tl.where(total <= _NO_WEIGHT, float("inf"), total)
+    return total
 
 
 @triton.jit
@@ -281,7 +327,7 @@ def give_to_keys(
     """Add what a tile of queries gives to the gradients of keys, of their logits and of values."""
     to_key, to_key_logits, to_value = to_keys
     place, there, inner = at
-    _, _, _, width, value_width, _, _, _ = sizes
+    _, _, _, width, value_width, _, _, _, _, _, _ = sizes
     more = product(tl.trans(weights.to(given.dtype)), given, weights.dtype)
     add(to_value, more, place, there, value_width, inner, given.shape[1])
     if CONTENT:

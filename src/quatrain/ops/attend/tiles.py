@@ -17,9 +17,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from quatrain.ops.attend.mix_by_tiles import mix
+from quatrain.ops.attend.mix_by_tiles import EVERYWHERE, Band, mix
 from quatrain.ops.attend.opaque import logits_within
-from quatrain.ops.attend.tables import tables_of
+from quatrain.ops.attend.tables import NO_WEIGHT, tables_of
 from quatrain.ops.positions import Grid, for_each_query
 from quatrain.ops.precision import full_precision
 from quatrain.ops.support import Support
@@ -81,7 +81,12 @@ def attend(
         if Term.QUERY_KEY in terms:
             asks, key = cast(Tensor, content_asks(terms, sums)).to(value.dtype), operands.key
         places = cast(Tensor, position_asks(terms, sums)).to(value.dtype)
-        rows, columns = tables_of(for_each_query(places, grid), operands.relative, grid)
-        mixed, _ = mix(value, asks, key, logits, rows, columns)
-    kept = support.kept_keys(grid, value.shape[0])
-    return mixed if kept is None else torch.where(kept.any(-1, keepdim=True), mixed, 0.0)
+        window, band = support.window, EVERYWHERE
+        if window is not None:
+            band = Band(grid.queries[1], grid.key_stride, window // 2)
+        asked = for_each_query(places, grid)
+        rows, columns = tables_of(asked, operands.relative, grid, window)
+        mixed, totals = mix(value, asks, key, logits, rows, columns, band=band)
+    if window is None and support.key_padding_mask is None:
+        return mixed
+    return torch.where((totals <= NO_WEIGHT)[..., None], 0.0, mixed)
