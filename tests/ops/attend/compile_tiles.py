@@ -57,7 +57,10 @@ def only_compile(kernel, made):
 
 
 def call(dtype, width, along, terms):
-    """Attention forward and backward, of numbers that nothing will write."""
+    """Attention forward and backward, also in a window and as gradients that repeat ask for.
+
+    Of numbers that nothing will write.
+    """
     terms, grid = Term.parse(terms), Grid((4, 4), (16, along))
     made = operands(terms, grid, widths=(width, width))
 
@@ -67,7 +70,10 @@ def call(dtype, width, along, terms):
         return x.to(getattr(torch, dtype)) if isinstance(x, torch.Tensor) else x
 
     lower = type(made)(**{name: one(x) for name, x in vars(made).items()})
-    tiles.attend(terms, lower, grid, Support()).sum().backward()
+    for ordered, window in ((False, None), (True, 3)):
+        torch.use_deterministic_algorithms(ordered)
+        tiles.attend(terms, lower, grid, Support(window=window)).sum().backward()
+    torch.use_deterministic_algorithms(False)
 
 
 if __name__ == "__main__":
