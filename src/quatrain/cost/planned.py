@@ -22,7 +22,9 @@ class PlannedCost:
     """The method, what runs it and why; and its price without projections.
 
     `multiply_adds` include the gradients of all operands where they were asked for; `bytes` are
-    those of the attention weights that are held at once, in float32.
+    those of the attention weights that are held at once, in float32. Tiles of a GPU hold none, but
+    tables and their gradients, which are not counted; separable by tiles makes its tables anew for
+    each place of a query, some percent more products than are told.
     """
 
     method: Chosen

@@ -184,6 +184,8 @@ def augmented(terms: Term, size: AttentionSize, heads: int, *, training: bool = 
 def tiled(terms: Term, size: AttentionSize, *, training: bool = False) -> int:
     """The same by `quatrain.ops.attend.tiles`, but for what tiles reach beyond a row or a window.
 
+    What adds up the logits of keys in 16 bits, 16 products a pair and head, is not counted either.
+
     Weights are made again once for all gradients; where those must repeat bit for bit, once more.
     Tables are made for each query, also where all ask the same of positions.
     """

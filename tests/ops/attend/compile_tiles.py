@@ -61,7 +61,7 @@ def call(dtype, width, along, terms):
 
     Of numbers that nothing will write.
     """
-    terms, grid = Term.parse(terms), Grid((4, 4), (16, along))
+    terms, grid = Term.parse(terms), Grid((24, 25), (16, along))
     made = operands(terms, grid, widths=(width, width))
 
     def one(x):

@@ -47,13 +47,26 @@ def test_it_agrees_in_a_window_where_tiles_have_queries_of_several_rows(window, 
     grid = Grid(queries, tuple(-(-size // stride) for size in queries), stride)
     padding = torch.arange(grid.keys[0] * grid.keys[1]) >= torch.tensor([[9**3], [20]])
     support = Support(window=window, key_padding_mask=padding)
-    case = Case(operands(terms, grid, widths=(5, 18)), grid, support)
+    case = Case(operands(terms, grid, spread=40.0, widths=(5, 18)), grid, support)
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(ordered)
     try:
         assert_same_attention(tiles.attend, reference.attend, terms, case)
     finally:
         torch.use_deterministic_algorithms(before)
+
+
+def test_no_weight_of_a_window_is_too_large_for_16_bits(monkeypatch):
+    """A tile meets rows of keys that some of its queries do not reach."""
+    monkeypatch.setattr(mix_by_tiles, "OF_PARTS", torch.float32)
+    terms, grid, support = Term.parse("1111"), Grid((9, 13), (9, 13)), Support(window=3)
+    made = lowered(operands(terms, grid, spread=40.0, widths=(5, 18)), torch.float16)
+    output = tiles.attend(terms, made, grid, support)
+    right = reference.attend(terms, lowered(made, torch.float64), grid, support)
+    assert (output - right).norm() <= 0.01 * right.norm()
+    assert all(
+        x.isfinite().all() for x in torch.autograd.grad(output.sum(), (made.query, made.key))
+    )
 
 
 @every_term_set

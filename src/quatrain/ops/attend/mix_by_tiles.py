@@ -8,12 +8,14 @@ them, nq and nk of all; d width of asks and keys, e width of a value, y rows and
 """
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from quatrain.ops.attend.tables import BEYOND
 
 PARTS, OF_PARTS, SPLIT_AT_ONCE = 16, torch.bfloat16, 256
 """How many numbers a key's logit becomes a sum of, where operands have 16 bits, their type, which
@@ -31,9 +33,10 @@ class Band:
     stride: int = 1
     reach: int | None = None
 
-    def bounds(self) -> tuple[int, int, int]:
-        """The same in numbers."""
-        return self.across, self.stride, 2**30 if self.reach is None else self.reach
+    @property
+    def sizes(self) -> tuple[int, int, int | None]:
+        """The same as a tuple; sizes that may vary are not copied."""
+        return self.across, self.stride, self.reach
 
 
 EVERYWHERE = Band()
@@ -107,12 +110,12 @@ def mix(
     A batch element and head may have n attentions that share tables: `outer` one after the other,
     or `inner` of which the first query of each comes before the second of any; so for keys. Rows of
     keys beyond the band are passed over, and may be so only where tables hold no weight for them.
-    Where no key has any weight, the total is at most `tables.NO_WEIGHT` and the sum means nothing.
+    Where no key has any weight, the total is at most `tables.NO_WEIGHT` and the sum is zero.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2; Dao 2023,
         https://arxiv.org/abs/2307.08691, section 3.1.
     """
-    return _mix(value, asks, key, key_logits, rows, columns, outer, inner, *astuple(band))
+    return _mix(value, asks, key, key_logits, rows, columns, outer, inner, *band.sizes)
 
 
 @torch.library.custom_op(
@@ -231,6 +234,8 @@ class _Call:
         elif task == "keys":
             kernel = tile_kernels.gradients_of_keys
         sizes = (queries, above, along, width, value_width)
+        *bounds, reach = self.band.sizes
+        bounds.append(BEYOND if reach is None else reach)
         with torch.cuda.device_of(value):
             if key_logits is not None:
                 flags["KEY_LOGITS"] = 1
@@ -240,7 +245,7 @@ class _Call:
             kernel[(tiles * many,)](
                 *(_filled(x, value) for x in (factors, *rest)),
                 0.0,
-                (*sizes, columns.shape[0] * heads, self.outer, self.inner, *self.band.bounds()),
+                (*sizes, columns.shape[0] * heads, self.outer, self.inner, *bounds),
                 tiling.queries,
                 tiling.keys,
                 tiling.width,

@@ -99,8 +99,8 @@ def gradients_of_relative(
     queries, keys, offsets, width, _ = sizes
     exact = given.dtype.element_ty
     tiles = tl.cdiv(offsets, OFFSETS)
-    head, heads = tl.program_id(1).to(tl.int64), tl.num_programs(1)
-    number, tile = tl.program_id(0) // tiles, tl.program_id(0) % tiles
+    head, heads = tl.program_id(0).to(tl.int64), tl.num_programs(0)
+    number, tile = tl.program_id(1) // tiles, tl.program_id(1) % tiles
     given = begin(given, head, queries, keys, 1)
     asks = begin(asks, head, queries, width, 1)
     to_relative = begin(to_relative, number * heads + head, offsets, width, 1)

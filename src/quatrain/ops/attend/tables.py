@@ -22,7 +22,7 @@ NO_WEIGHT = LOWEST / 2
 SIZE = 64
 """How many offsets, and how many queries, a program takes at once."""
 
-EVERYWHERE = 2**30
+BEYOND = 2**30
 """An offset that no map has."""
 
 CHUNKS = 32
@@ -71,7 +71,7 @@ def table_along(
 
 
 def _places(grid: Grid, axis: int, window: int | None) -> tuple[int, int, int, int]:
-    reach = EVERYWHERE if window is None else window // 2
+    reach = BEYOND if window is None else window // 2
     return grid.queries[axis] - 1, grid.keys[axis], grid.key_stride, reach
 
 
@@ -124,7 +124,7 @@ def _gradients(
     chunk = -(-queries // (CHUNKS * SIZE)) * SIZE
     chunks = -(-queries // chunk)
     parts = given.new_empty(chunks, batch, heads, offsets, width)
-    programs = (chunks * -(-offsets // SIZE), batch * heads)
+    programs = (batch * heads, chunks * -(-offsets // SIZE))
     of_relative = (given, asks, parts, chunk)
     _launch(table_kernels.gradients_of_relative, programs, of_relative, asks, relative, places)
     return to_asks, parts.sum((0, 1)).to(relative.dtype)

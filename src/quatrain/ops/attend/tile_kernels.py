@@ -42,6 +42,7 @@ from quatrain.ops.attend.tile_parts import (
     gradients_of_head,
     keep,
     keep_tile,
+    lowest_of,
     of_columns,
     of_head,
     of_pairs,
@@ -83,7 +84,7 @@ def mix(
     mixed = begin(mixed, head, queries, value_width, inner)
     ours = vectors_if(asks, query, asked, width, inner, WIDTH, CONTENT)
     start, stop = rows_within(sizes, tl.min(query), tl.max(query), FAR)
-    highest = tl.full((QUERIES,), float("-inf"), exact)
+    highest = lowest_of(QUERIES, exact, FAR)
     total = tl.zeros((QUERIES,), exact)
     sums = tl.zeros((QUERIES, VALUE_WIDTH), exact)
     for left in range(0, along, KEYS):
@@ -105,6 +106,8 @@ def mix(
             total = total * before + tl.sum(weights, 1)
             sums = sums * before[:, None] + product(weights.to(values.dtype), values, exact)
             highest = higher
+    if FAR:
+        total = tl.where(total == 0.0, 1.0, total)  # no key has a weight: the sum is zero
     keep(mixed, sums / total[:, None], query, asked, value_width, inner, VALUE_WIDTH)
     tl.store(totals + query * inner, highest + tl.log(total), mask=asked)
 

@@ -295,6 +295,16 @@ def entering_weights(
 
 @triton.jit
 @no_type_check
+def lowest_of(QUERIES: tl.constexpr, exact: tl.constexpr, FAR: tl.constexpr):
+    """What no maximum of logits is below: with FAR, rows of no weight must not be one."""
+    lowest = tl.full((QUERIES,), float("-inf"), exact)
+    if FAR:
+        lowest = tl.full((QUERIES,), _NO_WEIGHT, exact)
+    return lowest
+
+
+@triton.jit
+@no_type_check
 def totals_of(totals, query, asked, inner, FAR: tl.constexpr):
     """Totals of queries, and infinity, which leaves no weight, where none is there or has a key."""
     total = tl.load(totals + query * inner, mask=asked, other=float("inf"))

@@ -1,6 +1,6 @@
 """Attention with positions on a map by kernels of a GPU, whose tiles know rows and columns.
 
-One makes position tables (`tables`), which are float32 whatever the type of the operands; one reads
+One makes position tables (`tables`), which are float32 at least; one reads
 them, and holds no number for a pair of a query and a key (`mix_by_tiles`). Triton compiles them for
 the GPU, and is imported when it is first needed: where it is missing, nothing else is.
 
