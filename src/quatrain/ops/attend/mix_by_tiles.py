@@ -75,7 +75,7 @@ class Tiling:
         warps, stages = 4, 2
         if half:
             many, wide = queries > 512, widest > 32
-            tall = 128 if many and task == ("both" if wide else "mix") else 64
+            tall = 128 if many and widest <= 64 and task == ("both" if wide else "mix") else 64
             longest = 64 if widest <= 64 else 32
             warps, stages = (8 if tall == 128 and wide else 4), (1 if task == "keys" else 3)
         else:
