@@ -127,6 +127,17 @@ def cases(draw, terms=term_sets, longest=4, widths=(3, 2), ndims=(1, 2), leave_o
     return chosen, Case(made, grid, support)
 
 
+@contextmanager
+def repeating(asked: bool = True) -> Iterator[None]:
+    """Within, gradients must repeat bit for bit, or need not."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(asked)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
 def assert_same_attention(first, second, terms, case):
     """Two methods agree in value, and in the gradient of a random projection of the output."""
     outputs = [how(terms, case.operands, case.grid, case.support) for how in (first, second)]

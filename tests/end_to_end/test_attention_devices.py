@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from laws import Case, operands
+from laws import Case, operands, repeating
 from quatrain.ops.attend import attend, reference
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
@@ -87,10 +87,6 @@ def test_gradients_repeat_bit_for_bit_where_that_is_asked_of_torch(terms, device
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     grid, support = CALLS["a map"][0], Support()
     case = moved(Case(operands(terms, grid, widths=(8, 8)), grid, support), device, torch.float32)
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True)
-    try:
+    with repeating():
         first, second = outcome(terms, case), outcome(terms, case)
-    finally:
-        torch.use_deterministic_algorithms(before)
     assert_close(first, second, rtol=0, atol=0)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from laws import repeating
 from quatrain.ops.attend import mix_by_tiles
 from quatrain.ops.attend.mix_by_tiles import Tiling, mix
 
@@ -46,12 +47,8 @@ def test_several_attentions_share_their_tables(laid, ordered):
     assert_close([mixed, totals], theirs)
     given = [torch.randn_like(x) for x in theirs]
     leaves = (value, logits, columns)
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(ordered)
-    try:
+    with repeating(ordered):
         mine = torch.autograd.grad((mixed, totals), leaves, given)
-    finally:
-        torch.use_deterministic_algorithms(before)
     assert_close(mine, torch.autograd.grad(theirs, leaves, given))
 
 

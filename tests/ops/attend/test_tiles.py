@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from laws import Case, assert_same_attention, cases, operands
+from laws import Case, assert_same_attention, cases, operands, repeating
 from quatrain.ops.attend import mix_by_tiles, reference, tiles
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
@@ -48,12 +48,8 @@ def test_it_agrees_in_a_window_where_tiles_have_queries_of_several_rows(window, 
     padding = torch.arange(grid.keys[0] * grid.keys[1]) >= torch.tensor([[9**3], [20]])
     support = Support(window=window, key_padding_mask=padding)
     case = Case(operands(terms, grid, spread=40.0, widths=(5, 18)), grid, support)
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(ordered)
-    try:
+    with repeating(ordered):
         assert_same_attention(tiles.attend, reference.attend, terms, case)
-    finally:
-        torch.use_deterministic_algorithms(before)
 
 
 def test_no_weight_of_a_window_is_too_large_for_16_bits(monkeypatch):
@@ -74,12 +70,8 @@ def test_it_agrees_where_gradients_must_repeat_bit_for_bit(terms):
     padding = torch.arange(105) >= torch.tensor([[50], [105]])
     support = Support(key_padding_mask=padding)
     case = Case(operands(terms, LINES, widths=(5, 18)), LINES, support)
-    before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True)
-    try:
+    with repeating():
         assert_same_attention(tiles.attend, reference.attend, terms, case)
-    finally:
-        torch.use_deterministic_algorithms(before)
 
 
 def lowered(made, dtype):

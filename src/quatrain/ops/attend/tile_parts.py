@@ -38,11 +38,18 @@ def begin(x, head, count, width, inner):
 
 @triton.jit
 @no_type_check
+def _places(number, there, width, inner, WIDTH: tl.constexpr):
+    """Where vectors of these numbers are, (numbers, WIDTH), and what of them is inside."""
+    channel = tl.arange(0, WIDTH)
+    at = number[:, None] * (inner * width) + channel[None, :]
+    return at, there[:, None] & (channel < width)[None, :]
+
+
+@triton.jit
+@no_type_check
 def vectors(x, number, there, width, inner, WIDTH: tl.constexpr):
     """The vectors of these numbers, with zeros up to the width of a tile and where none is."""
-    channel = tl.arange(0, WIDTH)
-    inside = there[:, None] & (channel < width)[None, :]
-    at = number[:, None] * (inner * width) + channel[None, :]
+    at, inside = _places(number, there, width, inner, WIDTH)
     return tl.load(x + at, mask=inside, other=0.0)
 
 
@@ -60,9 +67,7 @@ def vectors_if(x, number, there, width, inner, WIDTH: tl.constexpr, THERE_ARE: t
 @no_type_check
 def keep(x, made, number, there, width, inner, WIDTH: tl.constexpr):
     """Write vectors."""
-    channel = tl.arange(0, WIDTH)
-    inside = there[:, None] & (channel < width)[None, :]
-    at = number[:, None] * (inner * width) + channel[None, :]
+    at, inside = _places(number, there, width, inner, WIDTH)
     tl.store(x + at, made.to(x.dtype.element_ty), mask=inside)
 
 
@@ -78,9 +83,7 @@ def keep_tile(x, made, query, asked, column, along):
 @no_type_check
 def add(x, made, number, there, width, inner, WIDTH: tl.constexpr):
     """Add to vectors that other programs add to as well."""
-    channel = tl.arange(0, WIDTH)
-    inside = there[:, None] & (channel < width)[None, :]
-    at = number[:, None] * (inner * width) + channel[None, :]
+    at, inside = _places(number, there, width, inner, WIDTH)
     tl.atomic_add(x + at, made, mask=inside, sem="relaxed")
 
 
@@ -146,7 +149,7 @@ def of_columns(columns, query, asked, column, along, nothing, value):
 def of_row(rows, row, above, queries, query, asked, exact: tl.constexpr, ROWS: tl.constexpr):
     """What one row adds to logits, (QUERIES,); beyond the last one, or without a table, zeros.
 
-    It is asked for a row ahead, so that nothing waits for it, as what keys add is.
+    It is asked for a row ahead, so that nothing waits for it.
     """
     found = tl.zeros(query.shape, exact)
     if ROWS:
@@ -306,7 +309,7 @@ def lowest_of(QUERIES: tl.constexpr, exact: tl.constexpr, FAR: tl.constexpr):
 @triton.jit
 @no_type_check
 def totals_of(totals, query, asked, inner, FAR: tl.constexpr):
-    """Totals of queries, and infinity, which leaves no weight, where none is there or has a key."""
+    """Totals of queries, and infinity where no query is there, or none of its keys has a weight."""
     total = tl.load(totals + query * inner, mask=asked, other=float("inf"))
     if FAR:
         total = tl.where(total <= _NO_WEIGHT, float("inf"), total)
