@@ -13,6 +13,7 @@ from laws import Case, assert_same_attention, cases, operands, repeating
 from quatrain.ops.attend import mix_by_tiles, reference, tiles
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
+from quatrain.ops.terms import Operands
 from quatrain.specs import ALL_TERM_SETS, Term
 
 triton = pytest.importorskip("triton", reason="Triton is not installed")
@@ -153,6 +154,27 @@ def test_it_compiles_into_one_graph_and_exports():
     assert_close(*slopes)
     exported = torch.export.export(called, given)
     assert_close(exported.module()(*given), called(*given))
+
+
+class Windowed(torch.nn.Module):
+    """0100 in a window of a map of any size, whose encodings are its offsets."""
+
+    def forward(self, x):
+        grid = Grid(tuple(x.shape[2:]), tuple(x.shape[2:]))
+        value = x.flatten(2).mT[:, None]
+        offsets = [grid.occurring(axis, x.device).to(x.dtype) for axis in (0, 1)]
+        relative = tuple(axis[None, :, None].expand(1, -1, x.shape[1]) / 9 for axis in offsets)
+        made = Operands(value, value, relative=relative)
+        return tiles.attend(Term.parse("0100"), made, grid, Support(window=3))
+
+
+@pytest.mark.compile
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_window_exports_for_maps_of_any_size(strict):
+    size = {2: torch.export.Dim("height", min=2), 3: torch.export.Dim("width", min=2)}
+    small, large = (torch.randn(1, 4, *s, dtype=torch.float64) for s in ((5, 6), (8, 7)))
+    exported = torch.export.export(Windowed(), (small,), dynamic_shapes=(size,), strict=strict)
+    assert_close(exported.module()(large), Windowed()(large))
 
 
 @pytest.mark.compile
