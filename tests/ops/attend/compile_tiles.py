@@ -19,7 +19,7 @@ from triton.backends.compiler import GPUTarget
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from laws import operands
-from quatrain.ops.attend import table_kernels, tile_kernels, tile_parts, tiles
+from quatrain.ops.attend import table_kernels, tile_kernels, tile_vectors, tiles
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
 from quatrain.specs import Term
@@ -31,7 +31,7 @@ KERNELS = (
     table_kernels.tabulate,
     table_kernels.gradients_of_asks,
     table_kernels.gradients_of_relative,
-    tile_parts.split,
+    tile_vectors.split,
 )
 
 

@@ -1,26 +1,58 @@
-"""Parts of the kernels of a GPU, interpreted."""
+"""What a window leaves of rows and of queries for the kernels of a GPU, interpreted."""
 
 import os
 
 import pytest
 import torch
-from torch.testing import assert_close
+from hypothesis import given
+from hypothesis import strategies as st
 
 triton = pytest.importorskip("triton", reason="Triton is not installed")
+tl = pytest.importorskip("triton.language")
+tile_parts = pytest.importorskip("quatrain.ops.attend.tile_parts")
 pytestmark = [
     pytest.mark.skipif("TRITON_INTERPRET" not in os.environ, reason="nothing interprets kernels"),
 ]
 
 
-def test_a_number_is_the_sum_of_three_of_fewer_bits_and_of_zeros():
-    """In float16, which the interpreter has; bfloat16 has 3 bits less and the range of float32."""
-    from quatrain.ops.attend import tile_parts
+@triton.jit
+def _bounds(found, sizes, first, last, row):
+    start, stop = tile_parts.rows_within(sizes, first, last, True)
+    tl.store(found, start)
+    tl.store(found + 1, stop)
+    start, stop = tile_parts.queries_within(sizes, row, True)
+    tl.store(found + 2, start)
+    tl.store(found + 3, stop)
 
-    numbers = torch.tensor([0.0, 1.0, -3.14159274, 1e-3, 12345.678, torch.nan, 1 / 3])
-    parts = torch.full((7, 16), 9.0, dtype=torch.float16)
-    tile_parts.split[(2,)](numbers, parts, 7, 4, 16)
-    assert_close(parts.double().sum(1), numbers.double(), rtol=2**-24, atol=2**-24, equal_nan=True)
-    assert not parts[:, 3:].any()
+
+@given(
+    across=st.integers(1, 5),
+    tall=st.integers(1, 9),
+    stride=st.integers(1, 3),
+    reach=st.integers(0, 4),
+    draw=st.data(),
+)
+def test_bounds_are_the_first_and_the_last_that_a_window_reaches(across, tall, stride, reach, draw):
+    """Of rows of keys for a tile of queries, and of queries for a row of keys."""
+    above, queries = -(-tall // stride), tall * across
+    first = draw.draw(st.integers(0, queries - 1))
+    last = draw.draw(st.integers(first, queries + 15))
+    row = draw.draw(st.integers(0, above - 1))
+    found = torch.zeros(4, dtype=torch.int64)
+    sizes = (queries, above, 1, 1, 1, 1, 1, 1, across, stride, reach)
+    _bounds[(1,)](found, sizes, first, last, row)
+    start, stop, begin, end = found.tolist()
+
+    def near(key, query):
+        return abs(key * stride - query // across) <= reach
+
+    reached = [key for key in range(above) for q in range(first, last + 1) if near(key, q)]
+    if reached:
+        assert (start, stop) == (min(reached), max(reached) + 1)
+    else:
+        assert 0 <= start < stop <= above
+    reaching = [query for query in range(queries) if near(row, query)]
+    assert (begin, end) == (min(reaching), max(reaching) + 1)
 
 
 def test_bfloat16_holds_what_stands_for_no_weight_exactly():

@@ -276,11 +276,11 @@ def _filled(
 
 def _parts(key_logits: Float[Tensor, "b h nk"]) -> Float[Tensor, "b h nk parts"]:
     """Each number as a sum of three of 8 bits, and of zeros."""
-    from quatrain.ops.attend import tile_parts
+    from quatrain.ops.attend import tile_vectors
 
     parts = key_logits.new_empty(*key_logits.shape, PARTS, dtype=OF_PARTS)
     count = key_logits.numel()
-    split: Any = tile_parts.split
+    split: Any = tile_vectors.split
     split[(-(-count // SPLIT_AT_ONCE),)](key_logits, parts, count, SPLIT_AT_ONCE, PARTS)
     return parts
 

@@ -17,7 +17,7 @@ from typing import no_type_check
 import triton
 import triton.language as tl
 
-from quatrain.ops.attend.tile_parts import begin, keep, of_program, product, vectors
+from quatrain.ops.attend.tile_vectors import begin, keep, of_program, product, vectors
 
 
 @triton.jit

@@ -13,7 +13,7 @@ turn and reads their tables again makes them, with the means that the other one 
 
 Tensors are contiguous. Without CONTENT there are no `asks` and no `key`, without ROWS no `rows`:
 something else stands in their place. KEY_LOGITS tells how many numbers add up to one of
-`key_logits`: none where it is 0, and 16 with operands of 16 bits (`tile_parts.split`). FAR tells
+`key_logits`: none where it is 0, and 16 with operands of 16 bits (`tile_vectors.split`). FAR tells
 that logits may stand for no weight: there are key logits, or queries reach no further than a band
 of rows. Logits, sums and gradients of tables are float32, or float64 for float64.
 
@@ -21,7 +21,7 @@ Shapes: n attentions, each of one batch element and head; q queries, k keys (row
 asks and keys, e width of values, y rows and x columns of keys, t tables: `rows` (t, y, q) and
 `columns` (t, q, x) are those of each batch element and head, or of each head for all elements.
 Where a batch element and head has several attentions, first `outer` times as many lie one after the
-other, and then `inner` times as many vector by vector in turn (`tile_parts`); they share tables.
+other, and then `inner` times as many vector by vector in turn (`tile_vectors`); they share tables.
 
 Source: Dao 2023, https://arxiv.org/abs/2307.08691, section 3.1, for tiles and what is made again
 for the gradients; Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2, for the logits.
@@ -34,25 +34,27 @@ import triton
 import triton.language as tl
 
 from quatrain.ops.attend.tile_parts import (
-    add_up,
-    begin,
     entering_weights,
-    exp_of_difference,
     give_to_keys,
     gradients_of_head,
-    keep,
-    keep_tile,
     lowest_of,
     of_columns,
     of_head,
     of_pairs,
-    of_program,
     of_row,
-    product,
     queries_within,
     rows_within,
     sums_of_keys,
     totals_of,
+)
+from quatrain.ops.attend.tile_vectors import (
+    add_up,
+    begin,
+    exp_of_difference,
+    keep,
+    keep_tile,
+    of_program,
+    product,
     vectors,
     vectors_if,
 )
