@@ -34,6 +34,11 @@ def test_a_failure_is_told_with_its_reason_and_brackets_are_no_markup():
     assert lines == "1/2 failed: self/w/o seed 0 (error: no [red] wine)\n"
 
 
+def test_what_concerns_the_data_of_all_runs_is_told_once():
+    notes = [event("noted", message=text) for text in ("2 [odd]", "3 even", "2 [odd]")]
+    assert shown(notes, terminal=False) == "note: 2 [odd]\nnote: 3 even\n"
+
+
 def test_runs_that_were_done_before_count_in_silence():
     assert shown([event("skipped"), event("done")], terminal=False) == "2/2 done: self/w/o seed 0\n"
 

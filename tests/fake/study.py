@@ -10,6 +10,7 @@ class Task:
     def __init__(self, spec, folder, seed):
         self.spec, self.folder, self.seed = spec, folder, seed
         self.data_hashes = {"numbers.txt": "ab" * 32}
+        self.data_notes = {"train: numbers that are odd": 1200}
 
     def evaluate(self, objective, folder):
         (folder / "answers.txt").write_text(str(objective))

@@ -1,17 +1,12 @@
-import dataclasses
-import hashlib
-from urllib.error import URLError
-
 import pytest
 import torch
 import torchvision
-from safetensors.torch import save_file
 
 from quatrain.insertion import Inserted
 from quatrain.models.resnet import ResNetSpec
 from quatrain.nn.deformable_conv import DeformableConv
 from quatrain.nn.mixers import parse_mixer
-from quatrain.specs import DataError, SpecError, identity
+from quatrain.specs import SpecError, identity
 
 
 def built(**settings):
@@ -90,28 +85,6 @@ def test_the_weights_of_a_mixer_do_not_depend_on_the_others():
     torch.testing.assert_close(both.body.layer4.state_dict(), expected, rtol=0, atol=0)
 
 
-def sha256(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def saved(path, network=torchvision.models.resnet18):
-    torch.manual_seed(7)
-    state = network(num_classes=5).state_dict()
-    save_file(state, path) if path.suffix == ".safetensors" else torch.save(state, path)
-    return state
-
-
-@pytest.mark.parametrize("suffix", ["safetensors", "pt"])
-def test_weights_are_read_from_a_file_of_the_content_that_is_named(suffix, tmp_path):
-    path = tmp_path / f"weights.{suffix}"
-    known = saved(path)
-    named = {"weights": sha256(path), "weights_file": str(path)}
-    found = built(depth=18, **named, mixer=parse_mixer("0010"), norm="frozen").body
-    assert torch.equal(found.conv1.weight, known["conv1.weight"])
-    place = found.get_submodule("layer4.1.bn2")
-    assert torch.equal(place.original.running_var, known["layer4.1.bn2.running_var"])
-
-
 def test_where_a_file_lies_is_not_in_the_identity_and_what_it_holds_is():
     def named(content, path):
         return identity(ResNetSpec(weights=content, weights_file=path), seed=0)
@@ -119,43 +92,6 @@ def test_where_a_file_lies_is_not_in_the_identity_and_what_it_holds_is():
     assert named("a" * 64, "/here/r50.pt") == named("a" * 64, "/there/resnet.pt")
     assert named("a" * 64, "/here/r50.pt") != named("b" * 64, "/here/r50.pt")
     assert named("IMAGENET1K_V1", None) == named("IMAGENET1K_V1", "/here/r50.pt")
-
-
-def test_a_copy_of_published_weights_is_known_by_the_hash_in_its_name(tmp_path, monkeypatch):
-    path = tmp_path / "anything.pth"
-    known = saved(path)
-    weights = torchvision.models.ResNet18_Weights.IMAGENET1K_V1
-    url = f"https://download.example/resnet18-{sha256(path)[:8]}.pth"
-    monkeypatch.setattr(weights, "_value_", dataclasses.replace(weights.value, url=url))
-    found = built(depth=18, weights="IMAGENET1K_V1", weights_file=str(path)).body
-    assert torch.equal(found.conv1.weight, known["conv1.weight"])
-
-
-@pytest.mark.parametrize("weights", ["IMAGENET1K_V1", "IMAGENET", "", "0" * 64])
-def test_a_file_of_another_content_is_refused_and_its_hash_is_told(weights, tmp_path):
-    path = tmp_path / "weights.pt"
-    saved(path)
-    with pytest.raises(DataError, match=f"weights={sha256(path)}"):
-        built(depth=18, weights=weights, weights_file=str(path))
-
-
-@pytest.mark.parametrize("content", ["other", "nothing", "classes", "missing"])
-def test_a_file_that_holds_no_such_weights_is_told(content, tmp_path):
-    path = tmp_path / "weights.pt"
-    if content == "other":
-        saved(path, torchvision.models.resnet34)
-    elif content == "classes":
-        torch.save({"model": torch.nn.ReLU()}, path)
-    elif content == "nothing":
-        path.write_bytes(b"")
-    given = "0" * 64 if content == "missing" else sha256(path)
-    with pytest.raises(DataError, match=r"layer|weights_file is .*FileNotFound|tensors by name"):
-        built(depth=50, weights=given, weights_file=str(path))
-
-
-def test_a_name_that_is_neither_weights_nor_a_file_is_told():
-    with pytest.raises(DataError, match="IMAGENET1K_V1"):
-        built(depth=18, weights="IMAGENET")
 
 
 def test_what_is_frozen_does_not_learn_and_keeps_its_statistics():
@@ -174,15 +110,6 @@ def test_normalized_by_the_statistics_it_has_it_learns_factors_and_shifts_alone(
     model(images())["conv5"].sum().backward()
     assert all(torch.equal(each, before[name]) for name, each in model.named_buffers())
     assert model.body.layer4[1].bn2.weight.grad.any()
-
-
-def test_weights_that_cannot_be_fetched_are_told_with_what_to_do(monkeypatch):
-    def unreachable(*_, **__):
-        raise URLError("Name or service not known")
-
-    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", unreachable)
-    with pytest.raises(DataError, match=r"IMAGENET1K_V1.*by weights_file .*service not known"):
-        built(depth=18, weights="IMAGENET1K_V1")
 
 
 @pytest.mark.parametrize(

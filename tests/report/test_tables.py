@@ -51,6 +51,13 @@ def test_times_from_unlike_machines_are_noted(store, make_record):
     assert "latencies were taken on unlike machines: cpu, 1 threads; cpu, 8 threads" in notes
 
 
+def test_what_of_the_data_was_left_out_is_noted_once(store, make_record):
+    for seed in (1, 2):
+        store.write_record(make_record("0110", seed, 30.0, data_notes={"train: blank": 1200}))
+    notes = build_table(load_runs(store)).notes
+    assert notes.count("data, train: blank: 1,200") == 1
+
+
 def test_finished_runs_whose_cell_is_gone_are_noted(store, make_record):
     store.write_record(make_record("0100", 0, 30.0))
     note = "left out: 1 finished run of cells that the study no longer has"

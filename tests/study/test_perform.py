@@ -41,9 +41,16 @@ def carry_out(run, store, error=None, retry=False):
 def test_a_run_tells_its_way_and_ends_in_a_record(run, store):
     closing, events = carry_out(run, store)
     texts = [event.text for event in events]
-    assert (closing.kind, texts) == ("done", ["", "reading data", "", "evaluating"])
+    assert (closing.kind, texts) == ("done", ["", "reading data", "", "", "evaluating"])
     assert store.record(run.identity).metrics == {"score": 3.0}
     assert store.record(run.identity).commit == "c" * 40
+
+
+def test_what_of_the_data_was_left_out_is_told_before_training_and_kept(run, store):
+    _, events = carry_out(run, store)
+    noted = [(event.kind, event.message) for event in events][2]
+    assert noted == ("noted", "train: numbers that are odd: 1,200")
+    assert store.record(run.identity).data_notes == {"train: numbers that are odd": 1200}
 
 
 def test_a_run_that_fails_keeps_its_traceback_and_its_step(run, store):

@@ -39,6 +39,7 @@ class TinyTask:
         self.recipe = Recipe(**(fields | recipe))
         self.size, self.width, self.dropout = size, width, dropout
         self.data_hashes = data or {"rows": "0"}
+        self.data_notes = {}
         self.trouble = trouble
         generator = torch.Generator().manual_seed(5)
         self.x = torch.randn(20, width, generator=generator)

@@ -24,6 +24,7 @@ class Display:
         self._runs = runs
         self._closed = 0
         self._spoken: dict[int, float] = {}
+        self._noted: set[str] = set()
         self._bars: Progress | None = _bars(console) if console.is_terminal else None
         self._workers: dict[int, TaskID] = {}
 
@@ -46,6 +47,8 @@ class Display:
         """Show one event."""
         if event.closes:
             self._close(event)
+        elif event.kind == "noted":
+            self._note(event.message)
         elif self._bars is not None:
             self._move(self._bars, event)
         elif time.monotonic() - self._spoken.get(event.worker, 0.0) >= _QUIET_SECONDS:
@@ -61,6 +64,12 @@ class Display:
             self._bars.update(self._total, completed=self._closed)
             if event.worker in self._workers:
                 self._bars.remove_task(self._workers.pop(event.worker))
+
+    def _note(self, message: str) -> None:
+        """Once, however many runs it concerns."""
+        if message not in self._noted:
+            self._noted.add(message)
+            self._say(f"note: {message}")
 
     def _move(self, bars: Progress, event: Event) -> None:
         if event.worker not in self._workers:

@@ -9,27 +9,22 @@ for bit; a deformable convolution takes the place of a 3 x 3 and of its weight.
 Shapes: n images, h w their size.
 """
 
-import hashlib
 import math
-import pickle
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal, cast
 
 import torch
 import torchvision
 from jaxtyping import Float
 from pydantic import Field, model_validator
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
-from torchvision.models import WeightsEnum, get_model_weights
 from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.ops.misc import FrozenBatchNorm2d
 
 from quatrain.insertion import insert, replace
+from quatrain.models.pretrained import load_pretrained
 from quatrain.nn.mixers import Mixer, parts_of
-from quatrain.specs import DataError, Spec, SpecError
+from quatrain.specs import Spec, SpecError
 
 Norm = Literal["batch", "eval", "frozen", "group"]
 STAGES = (2, 3, 4, 5)
@@ -137,7 +132,7 @@ class ResNet(nn.Module):
         self.spec = spec
         body = _Body(spec)
         if spec.weights is not None:
-            _load(body, spec)
+            load_pretrained(body, spec.depth, spec.weights, spec.weights_file)
         body.fc = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
         self.body = body
         for stage in STAGES:
@@ -212,56 +207,3 @@ def _mix(body: nn.Module, spec: ResNetSpec) -> None:
             insert(body, attention, after=f"{layer}.bn2", example=example, seed=seed)
         else:
             insert(body, attention, before=f"{layer}.conv3", example=example, seed=seed)
-
-
-def _load(body: nn.Module, spec: ResNetSpec) -> None:
-    """Read weights of the plain network into it; those of its classifier are left out."""
-    state = _published(spec) if spec.weights_file is None else _read(Path(spec.weights_file), spec)
-    given = spec.weights_file or spec.weights
-    wanted = {key: value for key, value in body.state_dict().items() if not key.startswith("fc.")}
-    for key, value in wanted.items():
-        if key.endswith("num_batches_tracked"):
-            continue
-        found = tuple(state[key].shape) if key in state else "missing"
-        if found != tuple(value.shape):
-            expected = f"a tensor of shape {tuple(value.shape)} in {given}"
-            raise DataError(key, found, expected, f"give weights of a ResNet-{spec.depth}")
-    body.load_state_dict({key: state[key] for key in wanted if key in state}, strict=False)
-
-
-def _names(spec: ResNetSpec) -> dict[str, WeightsEnum]:
-    return {each.name: each for each in get_model_weights(f"resnet{spec.depth}")}
-
-
-def _published(spec: ResNetSpec) -> Mapping[str, Tensor]:
-    """Torchvision's weights, downloaded unless they are there already."""
-    named, name = _names(spec), str(spec.weights)
-    if name not in named:
-        expected = f"one of {', '.join(named)}, or the SHA-256 of weights_file"
-        raise DataError("weights", name, expected, "mend the name, or say where the file lies")
-    try:
-        return named[name].get_state_dict(check_hash=True, weights_only=True)
-    except (OSError, RuntimeError) as error:
-        expected = "a download that succeeds, or a copy of it"
-        remedy = f"say where a copy lies by weights_file ({error})"
-        raise DataError("weights", name, expected, remedy) from error
-
-
-def _read(path: Path, spec: ResNetSpec) -> Mapping[str, Tensor]:
-    """Tensors by name, of a file with the right content; nothing else is unpickled."""
-    named, expected = _names(spec), str(spec.weights)
-    published = expected in named
-    if published:  # torchvision's files are called resnet50-0676ba61.pth, by their hash
-        expected = Path(named[expected].url).stem.rpartition("-")[2]
-    try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != expected and not (published and found.startswith(expected)):
-            remedy = f"give another file, or weights={found}"
-            raise DataError("weights_file", str(path), f"a file of SHA-256 {expected}", remedy)
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        remedy = f"save a state_dict there again ({type(error).__name__})"
-        raise DataError("weights_file", str(path), "tensors by name", remedy) from error

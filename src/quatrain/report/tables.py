@@ -108,6 +108,7 @@ def build_table(study: StudyRuns) -> ReportTable:
             *_judged(rows, manifest.metric),
             *_missing(rows),
             *_strangers(study),
+            *_about_data(study),
             *_unlike_machines(study),
         ),
     )
@@ -238,6 +239,12 @@ def _strangers(study: StudyRuns) -> list[str]:
         return []
     runs = "finished run" if study.strangers == 1 else "finished runs"
     return [f"left out: {study.strangers} {runs} of cells that the study no longer has"]
+
+
+def _about_data(study: StudyRuns) -> list[str]:
+    """What of the data was left out or changed, each once: runs share their data."""
+    notes = {note: None for record in study.all_records() for note in record.data_notes.items()}
+    return [f"data, {what}: {times:,}" for what, times in notes]
 
 
 def _unlike_machines(study: StudyRuns) -> list[str]:

@@ -56,6 +56,8 @@ class Record(StoredModel):
     """The revision of the repository that holds the study file, or None outside one."""
     data: dict[str, str]
     """SHA-256 of each data file, by its name."""
+    data_notes: dict[str, int] = {}
+    """What of the data was left out or changed, and how often."""
     artifacts: tuple[str, ...]
     """Names of files in the run folder that belong to the result."""
     steps: int

@@ -3,15 +3,15 @@
     runner -> worker   {"identity": "6a...", "seed": 0, "retry": false}
     worker -> runner   {"kind": "progress", "identity": "6a...", "step": 40, "steps": 1000, ...}
 
-Kinds: `started`; `progress`; and, closing a run, `done`, `failed`, `skipped` (its record was there
-already) or `held` (another process has it).
+Kinds: `started`; `progress`; `noted`, what whoever runs the study should know; and, closing a run,
+`done`, `failed`, `skipped` (its record was there already) or `held` (another process has it).
 """
 
 import json
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-Kind = Literal["started", "progress", "done", "failed", "skipped", "held"]
+Kind = Literal["started", "progress", "noted", "done", "failed", "skipped", "held"]
 
 
 @dataclass(frozen=True)
@@ -64,4 +64,4 @@ class Event:
     @property
     def closes(self) -> bool:
         """Whether the worker is free again."""
-        return self.kind not in {"started", "progress"}
+        return self.kind not in {"started", "progress", "noted"}

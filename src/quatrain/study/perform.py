@@ -186,6 +186,8 @@ def _carry_out(run: Run, site: Site, notify: Callable[[Event], None]) -> None:
 
     notify(replace(latest, text="reading data"))
     task = cast("TaskSpec", run.spec).open(site.data, folder, run.seed)
+    for what, times in task.data_notes.items():
+        notify(replace(latest, kind="noted", message=f"{what}: {times:,}"))
     result = site.train(task, folder, seed=run.seed, device=site.device, notify=listen)
     notify(replace(latest, text="evaluating"))
     evaluation = task.evaluate(result.objective, folder)
@@ -226,6 +228,7 @@ def _record(
         threads=site.threads,
         commit=site.commit,
         data=task.data_hashes,
+        data_notes=task.data_notes,
         artifacts=evaluation.artifacts,
         steps=result.steps,
         seconds=result.seconds,

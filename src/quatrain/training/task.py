@@ -66,6 +66,11 @@ class Task(Protocol):
         """SHA-256 of each data file, by name."""
         ...
 
+    @property
+    def data_notes(self) -> dict[str, int]:
+        """What of the data was left out or changed, and how often."""
+        ...
+
     def build(self) -> nn.Module:
         """A fresh objective: a module from a batch to its `Loss`, around the model."""
         ...

@@ -1,9 +1,11 @@
 import os
+from types import SimpleNamespace
 
 import pytest
 
 from quatrain.specs import Spec
 from quatrain.tasks.scenes import DigitScenesSpec, read_once
+from quatrain.tasks.scenes.image_task import ImageTask
 
 
 class Lines(Spec):
@@ -32,3 +34,13 @@ def test_data_are_read_again_only_when_they_changed_or_others_are_asked_for(tmp_
 def test_digit_scenes_need_no_folder(folder, tmp_path):
     given = folder and tmp_path / folder
     assert read_once(lambda _, where: where, DigitScenesSpec(train=3), given) is None
+
+
+def test_what_was_left_out_of_the_images_is_told_as_the_task_s_own():
+    class Task(ImageTask):
+        def collate(self, plan):
+            raise NotImplementedError
+
+    corpus = SimpleNamespace(hashes={"a": "b"}, skipped={"train: boxes without area": 2})
+    task = Task(SimpleNamespace(recipe=None, batch=1), corpus, seed=0)
+    assert (task.data_hashes, task.data_notes) == (corpus.hashes, corpus.skipped)

@@ -5,6 +5,7 @@ import torch
 
 from quatrain.models.decoding import DecodingSpec
 from quatrain.specs import DataError, StoredFileError
+from quatrain.tasks.translation import ParallelTextSpec
 from quatrain.tasks.translation.task import HYPOTHESES, VOCABULARY, _read
 from quatrain.training import train
 
@@ -83,6 +84,16 @@ def test_two_equal_opens_share_the_corpus_until_a_file_changes(folder, tiny_spec
     later = tiny_spec().open(folder, tmp_path / "3", 0)
     assert later.corpus.train[-1] == ("nine", "nine")
     assert later.data_hashes != first.data_hashes
+
+
+def test_training_pairs_that_were_left_out_are_told(folder, tiny_spec, tmp_path):
+    assert tiny_spec().open(folder, tmp_path, 0).data_notes == {}
+    with (folder / "train.en").open("a") as english, (folder / "train.de").open("a") as german:
+        english.write("one two three four five six seven eight nine\n")
+        german.write("\n")
+    spec = tiny_spec().model_copy(update={"data": ParallelTextSpec(drop_empty=True)})
+    task = spec.open(folder, tmp_path / "more", 0)
+    assert task.data_notes == {"train: pairs, left out": 1}
 
 
 def test_a_training_pair_longer_than_a_batch_is_told_at_once(text_folder, tiny_spec, tmp_path):

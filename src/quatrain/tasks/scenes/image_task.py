@@ -43,6 +43,11 @@ class ImageCorpus(Protocol):
         """SHA-256 of what was read, by name."""
         ...
 
+    @property
+    def skipped(self) -> dict[str, int]:
+        """How much was left out or changed, by what."""
+        ...
+
 
 SpecT = TypeVar("SpecT", bound=ImageSpec)
 CorpusT = TypeVar("CorpusT", bound=ImageCorpus)
@@ -65,6 +70,11 @@ class ImageTask(ABC, Generic[SpecT, CorpusT]):
     def data_hashes(self) -> dict[str, str]:
         """SHA-256 of what was read, by name."""
         return self.corpus.hashes
+
+    @property
+    def data_notes(self) -> dict[str, int]:
+        """What of the data was left out or changed, and how often."""
+        return self.corpus.skipped
 
     def batches(self, epoch: int) -> list[Draw]:
         """The epoch's batches, as indices of training images."""

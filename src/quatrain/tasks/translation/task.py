@@ -153,6 +153,11 @@ class TranslationTask:
         """SHA-256 of each data file, by name."""
         return self.corpus.hashes
 
+    @property
+    def data_notes(self) -> dict[str, int]:
+        """What of the data was left out or changed, and how often."""
+        return {"train: pairs, left out": self.corpus.dropped} if self.corpus.dropped else {}
+
     def build(self) -> TranslationObjective:
         """A fresh translator under its loss."""
         translator = self.spec.model.build(self.vocabulary.size)
