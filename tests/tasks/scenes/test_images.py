@@ -1,6 +1,7 @@
 import io
 import struct
 import warnings
+import zlib
 
 import numpy as np
 import pytest
@@ -259,3 +260,46 @@ def test_a_plane_keeps_values_as_they_are_stored(tmp_path):
     assert read_plane(path)[1].tolist() == [[7, 300]]
     path.write_bytes(io.BytesIO(path.read_bytes()).read(40))
     assert "an image that can be read" in problem(read_plane, path)
+
+
+def grey_png(path, bits, rows):
+    """A PNG of so few bits, which Pillow does not write."""
+
+    def chunk(kind, content):
+        check = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + check
+
+    packed = b"".join(
+        b"\0" + np.packbits(np.unpackbits(row[:, None], axis=1)[:, -bits:].ravel()).tobytes()
+        for row in np.array(rows, np.uint8)
+    )
+    header = struct.pack(">IIBBBBB", len(rows[0]), len(rows), bits, 0, 0, 0, 0)
+    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(packed)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_a_plane_of_few_bits_keeps_its_values(bits, tmp_path):
+    path, rows = tmp_path / "a.png", [[0, 1, 2**bits - 1], [1, 0, 2**bits - 2]]
+    grey_png(path, bits, rows)
+    assert read_plane(path)[1].tolist() == rows
+    assert read_image(path).max() == 255
+
+
+@pytest.mark.parametrize("largest", [1, 3, 19, 254, 255, 300, 65535])
+@pytest.mark.parametrize("plain", [True, False])
+def test_a_plane_of_few_grey_levels_keeps_its_values(largest, plain, tmp_path):
+    path, values = tmp_path / "a.pgm", [0, 1, largest - 1, largest]
+    raw = np.array(values, ">u2" if largest > 255 else "u1").tobytes()
+    kind, content = (b"P2", " ".join(map(str, values)).encode()) if plain else (b"P5", raw)
+    path.write_bytes(kind + f"\n4 1\n{largest}\n".encode() + content + b"\n")
+    assert read_plane(path)[1].tolist() == [values]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("a.jpg", {}), ("a.webp", {"lossless": True}), ("a.tif", {"compression": "jpeg"})],
+)
+def test_a_plane_in_a_format_that_changes_values_is_refused(name, options, tmp_path):
+    message = problem(read_plane, saved(tmp_path / name, "L", **options))
+    assert "a format that keeps each value, as PNG" in message

@@ -6,7 +6,8 @@
         ->  uint8 (3, 480, 640), whatever the file's colours
 
 Looking over reads the header and the end of a file: formats put an end mark there, so a truncated
-download shows without decoding. Where no mark is found, the image is decoded to be sure.
+download shows without decoding. Where no mark is found, the image is decoded to be sure. Damage in
+the middle shows when a PNG is read, by its checksums; other formats have none, and it may pass.
 """
 
 import struct
@@ -28,6 +29,7 @@ from quatrain.tasks.scenes.files import require_files, sha256
 from quatrain.tasks.scenes.notices import Tally
 
 _SHALLOW = frozenset({"BMP", "GIF", "JPEG", "MPO", "WEBP"})
+_LOSSY = frozenset({"JPEG", "MPO", "WEBP", "jpeg", "webp"})
 _EIGHT_BITS = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
 _END_MARKS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}
 _EDGE = 4096
@@ -102,17 +104,24 @@ def read_image(path: Path) -> UInt8[Tensor, "3 h w"]:
 def read_plane(path: Path) -> tuple[str, np.ndarray]:
     """Decode an image as it is stored, for labels: its mode and its values.
 
-    Palette images give their indices, and 16 bits of grey are kept.
+    Palette images give their indices, and grey ones the numbers of the file, be they of 2 or of 16
+    bits.
 
     Raises:
-        DataError: if the file is broken, or has colours of 16 bits a channel.
+        DataError: if the file is broken, has colours of 16 bits a channel, or is of a format that
+            may have changed the values.
     """
     head, _, _ = _edges(path)
     with _opened(path) as image:
+        _refuse_lossy(image, path)
         if image.mode in _EIGHT_BITS:
             _refuse_deep(image, head, path)
+        spread = _spread(image, head)
         _load(image, path)
-        return image.mode, np.array(image)
+        stored = np.array(image)
+    if spread != 1:
+        stored = np.rint(stored / spread).astype(stored.dtype)
+    return image.mode, stored
 
 
 def require_size(found: ImageSize, wanted: ImageSize, path: Path, source: str) -> None:
@@ -186,6 +195,15 @@ def _refuse_deep(image: Image.Image, head: bytes, path: Path) -> None:
         )
 
 
+def _refuse_lossy(image: Image.Image, path: Path) -> None:
+    """Values near the edges of a label would silently be those of other classes."""
+    for kind in (image.format, image.info.get("compression")):
+        if kind in _LOSSY:
+            expected = "a format that keeps each value, as PNG"
+            remedy = "write labels anew from what this was made of"
+            raise DataError(f"label {path}", f"in {kind.upper()}", expected, remedy)
+
+
 def _bits(image: Any, head: bytes) -> int | None:
     """Bits a channel in the file, which Pillow's mode does not tell; None where nothing does."""
     if image.format == "PNG":
@@ -196,6 +214,16 @@ def _bits(image: Any, head: bytes) -> int | None:
         _, _, _, how = image.tile[0]
         return 8 if isinstance(how, str) else int(how[1]).bit_length()
     return 8 if image.format in _SHALLOW else None
+
+
+def _spread(image: Any, head: bytes) -> float:
+    """What Pillow multiplies the numbers of a grey file by, so that the largest fills its mode."""
+    if image.mode not in {"L", "I"}:
+        return 1
+    if image.format == "PPM":
+        _, _, _, how = image.tile[0]
+        return 1 if isinstance(how, str) else (255 if image.mode == "L" else 65535) / int(how[1])
+    return 255 / (2 ** (_bits(image, head) or 8) - 1) if image.mode == "L" else 1
 
 
 def _count_unused(image: Image.Image, path: Path, tally: Tally) -> None:
