@@ -21,10 +21,10 @@ every_method = pytest.mark.parametrize("terms", METHODS)
 class Called(nn.Module):
     """An attention with its call's choices made."""
 
-    def __init__(self, terms, ndim, causal=False):
+    def __init__(self, terms, ndim, causal=False, **asked):
         super().__init__()
         torch.manual_seed(0)
-        self.attention = AttentionSpec(terms=terms, heads=2).build(8, ndim).double()
+        self.attention = AttentionSpec(terms=terms, heads=2, **asked).build(8, ndim).double()
         self.causal = causal
 
     def forward(self, x):
@@ -95,3 +95,12 @@ def test_on_sequences_it_is_exported_for_other_lengths(terms, causal):
     exported = torch.export.export(module, (content(300),), dynamic_shapes=(sizes,)).module()
     for length in (300, 320, 7):
         assert_same(exported, module, content(length))
+
+
+@pytest.mark.parametrize("terms", ["1000", *METHODS])
+@pytest.mark.parametrize("stride", [2, 3])
+def test_keys_of_a_stride_are_exported_for_lengths_that_it_does_not_divide(terms, stride):
+    module, sizes = Called(terms, 1, key_stride=stride), {1: torch.export.Dim.DYNAMIC}
+    exported = torch.export.export(module, (content(300),), dynamic_shapes=(sizes,)).module()
+    for length in (300, 301, 302, 7):
+        assert_close(exported(content(length)), module(content(length)))

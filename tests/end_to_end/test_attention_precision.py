@@ -1,16 +1,17 @@
 """Every method of attention in float32 and bfloat16, beside the formula in float64."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
-from laws import fitting_methods, operands
-from quatrain.ops.attend import attend
+from laws import Case, fitting_methods, operands, written_plainly
+from quatrain.ops.attend import attend, reference
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
 from quatrain.ops.terms import logits
-from quatrain.specs import ALL_TERM_SETS
+from quatrain.specs import ALL_TERM_SETS, Term
 
 every_term_set = pytest.mark.parametrize("terms", ALL_TERM_SETS, ids=str)
 SQUARE, LINE = Grid((9, 13), (9, 13)), Grid((150,), (150,))
@@ -67,20 +68,48 @@ def test_float32_is_as_far_off_as_its_logits_are_and_no_further(
         assert (output - exact).abs().max() <= allowed, method
 
 
+def outcome(method, terms, made, grid, support, *, lowered):
+    """The output, and the gradients of all operands, as float64."""
+    case = Case(converted(made, torch.bfloat16, biases=torch.float32), grid, support)
+    if not lowered:
+        case = replace(case, operands=converted(case.operands, torch.float64))
+    for leaf in case.leaves:
+        leaf.requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16, enabled=lowered):
+        output = method(terms, case.operands, grid, support)
+    if lowered:
+        assert output.dtype == torch.bfloat16
+    gradients = torch.autograd.grad(
+        output.double().square().sum(), case.leaves, allow_unused=True, materialize_grads=True
+    )
+    return [x.detach().double() for x in (output, *gradients)]
+
+
 @every_term_set
 @every_call
 @pytest.mark.parametrize("highest", [4.0, 20.0])
-def test_under_autocast_no_method_is_further_off_than_the_formula(terms, grid, support, highest):
+def test_under_autocast_no_method_is_further_off_than_the_formula_written_plainly(
+    terms, grid, support, highest
+):
+    """Nor are its gradients, but for what the rounding of the output alone brings about."""
     made = scaled(terms, operands(terms, grid, widths=(8, 8)), grid, highest)
-    made = converted(made, torch.bfloat16, biases=torch.float32)
+    call = terms, made, grid, support
+    exact = outcome(reference.attend, *call, lowered=False)
+    plain = outcome(written_plainly, *call, lowered=True)
+    for method in ("auto", "reference", *fitting_methods(terms, grid, support.structure)):
+        found = outcome(partial(attend, method=method), *call, lowered=True)
+        for mine, theirs, right in zip(found, plain, exact, strict=True):
+            allowed = 1.1 * (theirs - right).norm() + 2**-8 * right.norm()
+            assert (mine - right).norm() <= allowed, method
+
+
+@pytest.mark.parametrize("grid", [Grid((9, 13), (9, 13)), Grid((1,), (300,), first_query=299)])
+@pytest.mark.parametrize("terms", ["0110", "1111"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_few_pairs_in_half_precision_have_logits_in_float32(terms, grid, dtype):
+    """So that next to nothing is lost but by the rounding of the output."""
+    terms, support = Term.parse(terms), Support()
+    made = converted(scaled(terms, operands(terms, grid, widths=(32, 32)), grid, 60.0), dtype)
     exact = formula(terms, made, grid, support)
-
-    def error(method):
-        with torch.autocast("cpu", torch.bfloat16):
-            output = attend(terms, made, grid, support, method)
-        assert output.dtype == torch.bfloat16
-        return (output - exact).norm()
-
-    allowed = 1.1 * error("reference")
-    for method in fitting_methods(terms, grid, support.structure):
-        assert error(method) <= allowed, method
+    output = attend(terms, made, grid, support)
+    assert (output - exact).norm() <= 0.51 * torch.finfo(dtype).eps * exact.norm()

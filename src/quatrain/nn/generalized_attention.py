@@ -22,8 +22,9 @@ from quatrain.ops.attend import Method, attend
 from quatrain.ops.attend.one_query import one_query
 from quatrain.ops.attend.reference import attention_weights
 from quatrain.ops.positions import Grid, sinusoid
+from quatrain.ops.precision import full_precision
 from quatrain.ops.support import Support
-from quatrain.ops.terms import Operands, logits
+from quatrain.ops.terms import Operands, exactly, logits
 from quatrain.specs import InputError, Spec, SpecError, Term, Terms
 
 
@@ -173,13 +174,15 @@ class GeneralizedAttention(nn.Module):
         if at is not None:
             operands, grid, support = one_query(at, operands, grid, support)
         terms = self.spec.terms
-        weights = attention_weights(terms, operands, grid, support)
-        shape = (query.shape[0], self.spec.heads, math.prod(grid.queries), weights.shape[-1])
-        return Explanation(
-            weights.expand(shape),
-            {term: logits(term, operands, grid).expand(shape) for term in terms},
-            support.mask(grid, operands.value),
-        )
+        with full_precision(query):
+            weights = attention_weights(terms, operands, grid, support)
+            operands = exactly(operands)
+            shape = (query.shape[0], self.spec.heads, math.prod(grid.queries), weights.shape[-1])
+            return Explanation(
+                weights.expand(shape),
+                {term: logits(term, operands, grid).expand(shape) for term in terms},
+                support.mask(grid, operands.value),
+            )
 
     def remember(
         self, key: Float[Tensor, "b k c"], state: KeyValueState | None = None
@@ -263,6 +266,7 @@ class GeneralizedAttention(nn.Module):
         if stride > 1:
             key_padding_mask = self._stride_mask(key_padding_mask, key)
             key = key[:, ::stride] if self.ndim == 1 else key[..., ::stride, ::stride]
+            key = key.contiguous()  # else an export holds lengths to how the example's divided
         grid = Grid(queries, _sizes(key, self.ndim), stride)
         support = Support(causal, self.spec.window, key_padding_mask, attend_mask)
         content = _flat(key, self.ndim)

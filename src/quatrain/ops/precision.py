@@ -11,12 +11,22 @@ from jaxtyping import Float
 from torch import Tensor
 
 
+def is_exact(x: Tensor) -> bool:
+    """Whether the numbers are float32 or float64."""
+    return x.dtype in (torch.float32, torch.float64)
+
+
 def exact(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """The same numbers in float32, or in float64 if they have it."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+    return x if is_exact(x) else x.float()
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[object]:
-    """No autocast within; tensors without numbers have none to begin with."""
+    """No autocast within; tensors without numbers have none to begin with.
+
+    Where there is none now, a compiled graph may still be called under one.
+    """
     kind = x.device.type
-    return nullcontext() if kind == "meta" else torch.autocast(kind, enabled=False)
+    if kind == "meta" or not (torch.compiler.is_compiling() or torch.is_autocast_enabled(kind)):
+        return nullcontext()
+    return torch.autocast(kind, enabled=False)

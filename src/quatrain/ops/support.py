@@ -33,11 +33,13 @@ class Structure:
         return self.causal or self.window is not None or self.picked
 
     def check(self, grid: Grid) -> None:
-        """Refuse causality on a map.
+        """Refuse causality on a map, and a window without a middle.
 
         Raises:
             InputError: there.
         """
+        if self.window is not None and (self.window < 1 or self.window % 2 == 0):
+            raise InputError("window", self.window, "an odd number from 1 up", "choose another")
         if self.causal and grid.ndim != 1:
             raise InputError(
                 "causal", True, "False on a map", "order exists on sequences (ndim=1) only"

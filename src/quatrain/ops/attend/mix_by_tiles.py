@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from quatrain.ops.attend.tables import BEYOND
+from quatrain.ops.attend.tangents import refuse_tangents
 
 PARTS, OF_PARTS, SPLIT_AT_ONCE = 16, torch.bfloat16, 256
 """How many numbers a key's logit becomes a sum of, where operands have 16 bits, their type, which
@@ -116,6 +117,7 @@ def mix(
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2; Dao 2023,
         https://arxiv.org/abs/2307.08691, section 3.1.
     """
+    refuse_tangents(value, asks, key, key_logits, rows, columns)
     return _mix(value, asks, key, key_logits, rows, columns, outer, inner, *band.sizes)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from quatrain.ops.attend import blocked
 from quatrain.ops.attend.blocked import Factors
+from quatrain.ops.attend.tangents import refuse_tangents
 from quatrain.ops.positions import Grid
 from quatrain.ops.precision import exact, full_precision
 from quatrain.ops.support import Structure, Support
@@ -34,6 +35,8 @@ def attend_by_blocks(
     """
     with full_precision(operands.value):
         made = factors_of(terms, operands, grid, support)
+        refuse_tangents(made.value, made.asks, made.key, made.key_logits, made.position_asks)
+        refuse_tangents(*made.relative)
         mixed = _mix(
             made.value,
             made.asks,

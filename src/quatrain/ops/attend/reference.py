@@ -1,7 +1,8 @@
 """Attention by the formula: all logits, a softmax over the support, a weighted sum.
 
 This is the specification that every other method agrees with. It serves every term set, support
-and shape, and holds logits for every query, head and key that they depend on.
+and shape, and holds logits for every query, head and key that they depend on. It computes in
+float32, or float64, whatever the type of the operands.
 """
 
 import torch
@@ -9,8 +10,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from quatrain.ops.positions import Grid, for_each_query
+from quatrain.ops.precision import exact, full_precision
 from quatrain.ops.support import Support
-from quatrain.ops.terms import Operands, logits
+from quatrain.ops.terms import Operands, exactly, logits
 from quatrain.specs import Term
 
 
@@ -21,8 +23,10 @@ def attend(
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equations 1, 2 and 8.
     """
-    weights = attention_weights(terms, operands, grid, support)
-    return for_each_query(weights.to(operands.value.dtype) @ operands.value, grid)
+    value = operands.value
+    with full_precision(value):
+        weights = attention_weights(terms, operands, grid, support)
+        return for_each_query(weights @ exact(value), grid).to(value.dtype)
 
 
 def attention_weights(
@@ -30,8 +34,9 @@ def attention_weights(
 ) -> Float[Tensor, "#b h #q k"]:
     """The weights of each query over the keys: they sum to 1, or to 0 on an empty support."""
     _, heads, keys, _ = operands.value.shape
-    scores = logits(terms, operands, grid).expand(-1, heads, -1, keys)
-    return softmax_over(scores, support.mask(grid, operands.value))
+    with full_precision(operands.value):
+        scores = logits(terms, exactly(operands), grid).expand(-1, heads, -1, keys)
+        return softmax_over(scores, support.mask(grid, operands.value))
 
 
 def softmax_over(

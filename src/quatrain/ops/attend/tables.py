@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from quatrain.ops.attend.blocked import excluded
+from quatrain.ops.attend.tangents import refuse_tangents
 from quatrain.ops.positions import Grid
 
 LOWEST = excluded(torch.float32)
@@ -46,6 +47,7 @@ def tables_of(
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2.
     """
+    refuse_tangents(asks, *relative)
     along = grid.queries[1]
     rows, columns = (
         _tabulate(asks, relative[axis], along, *_places(grid, axis, window), axis == 1)
@@ -65,6 +67,7 @@ def table_along(
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2.
     """
+    refuse_tangents(asks, relative)
     size = grid.queries[axis]
     asks = asks.expand(-1, -1, size, -1)
     return _tabulate(asks, relative, size, *_places(grid, axis, window), True)
