@@ -70,6 +70,9 @@ def test_keys_that_no_stride_leaves_lie_next_to_each_other():
     [
         ({"heads": 7}, "heads"),
         ({"heads": 0}, "heads"),
+        ({"channels": -256}, "channels"),
+        ({"channels": 6, "heads": 2}, "channels"),
+        ({"batch": 0}, "batch"),
         ({"structure": Structure(window=4)}, "window"),
         ({"structure": Structure(causal=True)}, "causal"),
         ({"keys": (5,)}, "keys"),

@@ -86,3 +86,10 @@ def test_an_attend_mask_that_does_not_fit_is_refused_in_a_sentence(mask):
 def test_an_attend_mask_may_leave_an_axis_at_one(shape):
     mask = mask_of(Support(attend_mask=torch.ones(shape, dtype=torch.bool)), Grid((3,), (4,)))
     assert mask.expand(2, 3, 3, 4).all()
+
+
+@pytest.mark.parametrize("window", [4, 0, -1])
+@pytest.mark.parametrize("causal", [True, False])
+def test_a_window_without_a_middle_is_refused(window, causal):
+    with pytest.raises(InputError, match="window is"):
+        Support(causal=causal, window=window).structure.check(Grid((9,), (9,)))

@@ -55,12 +55,13 @@ def planned_cost(
     every so many queries.
 
     Raises:
-        SpecError: if the method does not serve what is asked, or heads do not divide channels.
+        SpecError: if the method does not serve what is asked, or no module is of such a width.
         InputError: if queries and keys do not go together.
     """
-    AttentionSpec(terms=terms, heads=heads, window=structure.window)  # it refuses what cannot be
-    if channels % heads:
-        raise SpecError("heads", heads, f"a divisor of the {channels} channels", "choose one")
+    spec = AttentionSpec(terms=terms, heads=heads, window=structure.window)
+    spec.check_widths(channels, len(queries))
+    if batch < 1:
+        raise SpecError("batch", batch, "a number from 1 up", "choose another")
     keys = queries if keys is None else keys
     grid = Grid(queries, keys, _stride(queries, keys))
     width = channels // heads

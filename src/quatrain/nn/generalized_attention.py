@@ -61,6 +61,32 @@ class AttentionSpec(Spec):
         """The module, for queries of `channels` and keys of `key_channels` (default: the same)."""
         return GeneralizedAttention(self, channels, ndim, key_channels)
 
+    def check_widths(self, channels: int, ndim: int) -> None:
+        """Refuse channels that no module of this spec can have.
+
+        Raises:
+            SpecError: if heads do not divide them, or encodings on so many axes do not.
+        """
+        if ndim not in (1, 2):
+            raise SpecError("ndim", ndim, "1 (sequences) or 2 (maps)", "choose one of them")
+        if channels < 1:
+            raise SpecError("channels", channels, "a number from 1 up", "choose another")
+        if channels % self.heads:
+            divisors = ", ".join(str(n) for n in range(1, channels + 1) if channels % n == 0)
+            raise SpecError(
+                "heads",
+                self.heads,
+                f"a divisor of the {channels} channels",
+                f"choose of {divisors}",
+            )
+        if self.terms.use_position and channels % (2 * ndim):
+            raise SpecError(
+                "channels",
+                channels,
+                f"a multiple of {2 * ndim}, for sines and cosines on {ndim} axes",
+                "change the width or switch the position terms off",
+            )
+
 
 class GeneralizedAttention(nn.Module):
     r"""Multi-head attention whose logits are the chosen terms of
@@ -88,7 +114,7 @@ class GeneralizedAttention(nn.Module):
         self, spec: AttentionSpec, channels: int, ndim: int = 2, key_channels: int | None = None
     ) -> None:
         super().__init__()
-        _check_widths(spec, channels, ndim)
+        spec.check_widths(channels, ndim)
         key_channels = channels if key_channels is None else key_channels
         self.spec, self.channels, self.ndim = spec, channels, ndim
         self.key_channels = key_channels
@@ -349,23 +375,6 @@ class GeneralizedAttention(nn.Module):
         if self.ndim != 1 or self.spec.key_stride > 1:
             found = f"{self.ndim} and key_stride {self.spec.key_stride}"
             raise SpecError("ndim", found, "1 and 1", "decode step by step on whole sequences only")
-
-
-def _check_widths(spec: AttentionSpec, channels: int, ndim: int) -> None:
-    if ndim not in (1, 2):
-        raise SpecError("ndim", ndim, "1 (sequences) or 2 (maps)", "choose one of them")
-    if channels % spec.heads:
-        divisors = ", ".join(str(n) for n in range(1, channels + 1) if channels % n == 0)
-        raise SpecError(
-            "heads", spec.heads, f"a divisor of the {channels} channels", f"choose of {divisors}"
-        )
-    if spec.terms.use_position and channels % (2 * ndim):
-        raise SpecError(
-            "channels",
-            channels,
-            f"a multiple of {2 * ndim}, for sines and cosines on {ndim} axes",
-            "change the width or switch the position terms off",
-        )
 
 
 def _sizes(x: Tensor, ndim: int) -> tuple[int, ...]:

@@ -8,6 +8,9 @@ The counter in `quatrain.cost` arrives at the same numbers by watching the opera
 
 Heads do not appear: h heads of width d cost what one head of width h * d costs.
 
+torch's own kernel is counted with all pairs, as torch counts it, also where it is causal and passes
+over about half of them.
+
 Terms that do not depend on the query are computed once for all queries, so 0010 costs one row of
 weights where 1000 costs a row for each query. In the reference a mask that differs from query to
 query (causal, window, attend mask) undoes that for the weighted sum.

@@ -125,4 +125,5 @@ def test_what_a_gpu_has_no_kernel_for_is_left_to_blocks_there(terms):
     asked, grid = Term.parse(terms), Grid((64, 64), (64, 64))
     assert plan(asked, grid, device="cuda").kernel != "blocks"
     assert plan(asked, grid, device="cuda", double=True).kernel == "blocks"
+    assert "slow on a GPU" in plan(asked, grid, device="cuda", double=True).why
     assert plan(asked, grid, double=True) == plan(asked, grid)

@@ -80,9 +80,9 @@ def plan(
     if not (double and is_gpu(device)):
         kernel = _kernel(terms, grid, structure, widths, device)
     if method == "auto":
-        on_gpu = is_gpu(device) and grid.ndim == 2 and kernel == "blocks"
-        small = is_small(grid, SMALL_ON_GPU if on_gpu else None)
-        chosen, why = _automatic(fitting, kernel, small=small)
+        on_gpu = is_gpu(device) and kernel == "blocks"
+        small = is_small(grid, SMALL_ON_GPU if on_gpu and grid.ndim == 2 else None)
+        chosen, why = _automatic(fitting, kernel, small=small, on_gpu=on_gpu)
     elif method == "reference" or method in fitting:
         chosen, why = cast(Chosen, method), "it was asked for"
     else:
@@ -134,7 +134,10 @@ def _fitting(terms: Term, grid: Grid, structure: Structure) -> dict[Chosen, str]
     return serves
 
 
-def _automatic(fitting: dict[Chosen, str], kernel: Kernel, *, small: bool) -> tuple[Chosen, str]:
+def _automatic(
+    fitting: dict[Chosen, str], kernel: Kernel, *, small: bool, on_gpu: bool
+) -> tuple[Chosen, str]:
+    """`on_gpu` tells that our blocks are all that a GPU has for them."""
     best = next(iter(fitting))
     if best in ("pooled", "separable"):
         return best, fitting[best]
@@ -146,6 +149,8 @@ def _automatic(fitting: dict[Chosen, str], kernel: Kernel, *, small: bool) -> tu
         return "fused", "a GPU takes tiles of queries by rows of keys, which share their positions"
     if kernel == "augmented":
         return "fused", "positions become channels of queries and keys, for the kernel of a GPU"
+    if on_gpu:
+        return best, f"{fitting[best]}, which is slow on a GPU; no kernel of one serves this"
     return best, fitting[best]
 
 
