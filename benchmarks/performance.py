@@ -18,6 +18,7 @@ from benchmarks.attention import MAPS
 from benchmarks.command import Parser, refusing
 from benchmarks.outcome import Outcome, Row
 from benchmarks.plots import PLOTS
+from benchmarks.targets import table
 from quatrain.results import write_atomically
 from quatrain.specs import ALL_TERM_SETS, InputError
 
@@ -44,31 +45,56 @@ of time or memory below 1 means that ours takes less. Absolute numbers hold for 
 Numbers are float32 on a CPU but where a table names another.
 """
 
+_TARGETS = """Bounds were set before anything was written. Some were said in words: for memory
+linear in the length, time linear in it, and a step that costs the same, 2.1, 2.5 and 1.1 stand.
+"""
+
+_NEVER = (
+    "attention with windows, masks or key strides, but for a decoding step",
+    "attention with heads wider than 32",
+    "gradients that repeat bit for bit, which on a GPU take one kernel more",
+    "FlexAttention",
+)
+"""What no benchmark asks for."""
+
 
 def page(outcomes: list[Outcome]) -> str:
     """The whole page: a section for each benchmark, in its own words."""
     by_name = itertools.groupby(outcomes, key=lambda outcome: outcome.benchmark)
     sections = [_section(name, list(of)) for name, of in by_name]
-    return "\n".join([_INTRODUCTION, *sections, *_not_measured(outcomes)])
+    return "\n".join([_INTRODUCTION, *_reached(outcomes), *sections, *_not_measured(outcomes)])
+
+
+def _reached(outcomes: list[Outcome]) -> list[str]:
+    """What was to be reached, beside what is; none if nothing of it was measured."""
+    made = table(outcomes)
+    return [f"## What was to be reached\n\n{_TARGETS}\n{made}"] if made else []
 
 
 def _not_measured(outcomes: list[Outcome]) -> list[str]:
-    """A last section that names what no outcome is of; none if that is nothing."""
+    """A last section that names what no outcome is of."""
     have = {outcome.benchmark for outcome in outcomes}
     missing = [f"`python -m benchmarks.{name}`" for name in BENCHMARKS if name not in have]
     if "attention" in have:
-        rows = [row for outcome in outcomes if outcome.kind == _SHOWN for row in outcome.rows]
-        done = {name: {row["terms"] for row in rows if row.get("map") == name} for name in _MAPS}
-        missing += [
-            f"attention on {name}" for name in _MAPS if len(done[name]) < len(ALL_TERM_SETS)
-        ]
+        missing += [f"attention on {name}" for name in _maps_missing(outcomes, _SHOWN)]
     on_gpu = {outcome.benchmark for outcome in outcomes if outcome.kind[0] == "gpu"}
+    if "attention" in on_gpu:
+        for dtype in ("bfloat16", "float16", "float32"):
+            maps = ", ".join(_maps_missing(outcomes, ("gpu", dtype)))
+            missing += [f"attention in {dtype} on a GPU on {maps}"] if maps else []
     if on_gpu:
         missing += [f"{name} on a GPU" for name in sorted({*BENCHMARKS} - on_gpu)]
     else:
         missing.append("anything on a GPU")
-    lines = "".join(f"- {each}\n" for each in missing)
-    return [f"## Not measured\n\n{lines}"] if missing else []
+    lines = "".join(f"- {each}\n" for each in (*missing, *_NEVER))
+    return [f"## Not measured\n\n{lines}"]
+
+
+def _maps_missing(outcomes: list[Outcome], kind: tuple[str, str]) -> list[str]:
+    """Maps of the benchmark that some term set was not measured on."""
+    rows = [row for outcome in outcomes if outcome.kind == kind for row in outcome.rows]
+    done = {name: {row["terms"] for row in rows if row.get("map") == name} for name in _MAPS}
+    return [name for name in _MAPS if len(done[name]) < len(ALL_TERM_SETS)]
 
 
 def published() -> list[Outcome]:
