@@ -11,8 +11,9 @@ feature pyramid on ResNet-50, its first stage frozen and all batch statistics, w
 shifts learn, the attention in the last two stages and a deformable convolution in conv3 to conv5;
 images of 800 x 1333, flips; 16 images a step, 12 epochs, SGD with momentum 0.9 and weight decay
 1e-4, rate 0.02 falling tenfold at epochs 8 and 11, 500 steps of warm-up, gradients clipped at 35. A
-step is taken in eight batches of 2 images, by one GPU or shared by up to eight under torchrun;
-training is in bfloat16, but for coordinates.
+step is taken in eight batches of 2 images by one GPU; where there are several, the same command
+with --device cuda:0, cuda:1 and so on shares the runs among them. Training is in bfloat16, but for
+coordinates.
 Expected, in mAP of val2017: `quatrain cost paper --task detection` names the points; from 36.4
 (w/o) to 41.0 (1111+deformable).
 """

@@ -127,7 +127,7 @@ def test_gpu_hours_are_told_where_they_are_many(call, write_study, out):
         priced = f"    def gpu_hours(self):\n        return {hours}\n\n    def open("
         path.write_text(plain.replace("    def open(", priced))
         shown = call("plan", path, "--out", out).output
-        assert ("60 GPU hours in all, by arithmetic" in shown) is told
+        assert ("60 GPU hours in all, not measured: arithmetic at 50 tera" in shown) is told
         path.write_text(plain)
 
 

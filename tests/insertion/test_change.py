@@ -1,4 +1,5 @@
 import copy
+from functools import partial
 
 import pytest
 import torch
@@ -247,3 +248,11 @@ def test_the_changed_model_compiles_into_one_graph():
     replace(model, DeformableConvSpec(), at="1.0")
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(x), model(x))
+
+
+def test_no_mixer_is_told_and_the_model_left_as_it_is():
+    model = nn.Sequential(nn.Conv2d(3, 3, 1))
+    for change in (partial(insert, after="0"), partial(replace, at="0")):
+        with pytest.raises(SpecError, match=r"mixer is None.*w/o"):
+            change(model, parse_mixer("w/o"), example=torch.zeros(1, 3, 4, 4))
+    assert isinstance(model[0], nn.Conv2d)

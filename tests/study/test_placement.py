@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quatrain.specs import StudyError
-from quatrain.study.placement import Placement, available_cores, check_device, place
+from quatrain.study.placement import Placement, available_cores, check_alone, check_device, place
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,15 @@ def test_a_gpu_has_one_worker_unless_more_are_asked_for():
 def test_fewer_than_one_is_refused(field):
     with pytest.raises(StudyError, match=f"change --{field}"):
         place(3, "cpu", **{field: 0})
+
+
+def test_a_study_is_one_process_and_says_how_several_share_it(monkeypatch):
+    check_alone()
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    check_alone()  # some schedulers set it, and start one process
+    monkeypatch.setenv("RANK", "0")
+    with pytest.raises(StudyError, match=r"processes is \"2\".*--device cuda:0, cuda:1"):
+        check_alone()
 
 
 @given(st.integers(1, 100), st.integers(1, 128))

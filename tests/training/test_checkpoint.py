@@ -107,6 +107,17 @@ def test_a_checkpoint_of_a_model_without_the_mixer_is_refused(tmp_path):
         load_model(tmp_path, mixed.model)
 
 
+def test_the_weight_of_another_shape_is_named_with_both(tmp_path):
+    narrow, wide = (
+        dataclasses.replace(trained(average=False), model=nn.Linear(4, width)) for width in (3, 5)
+    )
+    checkpoint.save(tmp_path, POSITION, narrow)
+    with pytest.raises(
+        StoredFileError, match=r"bias is of shape \(3,\) there and \(5,\)|weight is"
+    ):
+        checkpoint.load(tmp_path, wide)
+
+
 def test_a_checkpoint_without_the_average_that_is_wanted_is_refused(tmp_path):
     checkpoint.save(tmp_path, POSITION, stepped(average=False))
     with pytest.raises(StoredFileError):
@@ -165,7 +176,7 @@ def test_a_model_that_is_missing_damaged_or_another_is_told(tmp_path):
     with pytest.raises(StoredFileError, match="move the run's folder away and train again"):
         load_model(tmp_path, nn.Linear(2, 1))
     save_model(tmp_path, nn.Linear(3, 1))
-    with pytest.raises(StoredFileError, match="size mismatch"):
+    with pytest.raises(StoredFileError, match="is of shape"):
         load_model(tmp_path, nn.Linear(2, 1))
     (tmp_path / MODEL).write_bytes(b"no")
     with pytest.raises(StoredFileError, match="a whole file of this run"):

@@ -58,6 +58,7 @@ def plan(
 
     Example: quatrain study plan studies/numerals_terms.py --probe
     """
+    from quatrain.cost.gpu_hours import ASSUMED
     from quatrain.results import ResultStore
     from quatrain.study.estimate import Probe, plan_study
 
@@ -81,7 +82,7 @@ def plan(
         workers = place(len(runs), device).workers
         print(plan_summary([row.hours for row in rows if row.state != "done"], workers))
         if gpu_hours >= 1:
-            print(f"{gpu_hours:,.0f} GPU hours in all, by arithmetic and not measured.")
+            print(f"{gpu_hours:,.0f} GPU hours in all, not measured: arithmetic at {ASSUMED}.")
 
 
 @app.command()

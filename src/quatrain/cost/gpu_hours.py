@@ -1,5 +1,7 @@
 """What a training costs on a GPU, by arithmetic, before anything was run."""
 
+ASSUMED = "50 tera multiply-adds a second, a third of an NVIDIA A100's peak in bfloat16"
+
 _PASSES = 3
 _PER_SECOND = 50e12
 
@@ -7,8 +9,7 @@ _PER_SECOND = 50e12
 def training_hours(forward: float) -> float:
     """Hours on one GPU for a training whose forward passes make `forward` multiply-adds in all.
 
-    Forward and backward count as three forward passes; the assumed speed is 50 tera multiply-adds
-    a second, a third of what an NVIDIA A100 does at its peak in bfloat16.
+    Forward and backward count as three forward passes; the assumed speed is `ASSUMED`.
 
     Example:
         >>> round(training_hours(60e15), 6)

@@ -54,7 +54,8 @@ def insert(
 ) -> Change:
     """Add a mixer after, or before, every module whose name matches, as x + gamma * mixer(x).
 
-    gamma is zero at first, so that the model still computes what it did, bit for bit. Widths are
+    gamma is zero at first, so that the model still computes what it did, bit for bit, unless the
+    mixer overflows, as it may in float16: zero times infinity is no number. Widths are
     read off one forward pass of `example`; in the paper's residual blocks, "after the second
     convolution, its normalization and ReLU" is `before="layer3.*.conv3"`.
 
@@ -80,6 +81,7 @@ def insert(
     if (after is None) == (before is None):
         raise InputError("after, before", (after, before), "one of them", "name one place")
     side: Side = "after" if after is not None else "before"
+    _refuse_nothing(mixer)
     places = find(model, after or before or "")
     _refuse_strides(mixer)
     seen = widths(model, places, side, example, layout)
@@ -105,8 +107,8 @@ def replace(
 
     A convolution in the place of a `nn.Conv2d` or `nn.Conv1d` takes over its kernel, stride,
     dilation and groups, and shares its weight and bias, so that with offsets of zero it computes
-    the same. Anything else is of the width that passes there, read off one forward pass of
-    `example`.
+    the same; a modulated one, half of it before the bias. Anything else is of the width that passes
+    there, read off one forward pass of `example`.
 
     Args:
         model: any module; it is changed in place.
@@ -121,6 +123,7 @@ def replace(
             passes, or an example is needed and missing.
         SpecError: if a convolution cannot be taken over, or the mixer does not fit the width.
     """
+    _refuse_nothing(mixer)
     places = find(model, at)
     _refuse_nested(places)
     rest = {name: each for name, each in places.items() if not takes_over(mixer, each)}
@@ -229,6 +232,12 @@ def _refuse_nested(places: Mapping[str, nn.Module]) -> None:
         if outer is not None:
             expected = f"a place outside of {outer}, which is replaced too"
             raise InputError(name, "a part of another place", expected, "name one of them")
+
+
+def _refuse_nothing(mixer: Mixer | None) -> None:
+    """The mixers of a study begin with "w/o"."""
+    if mixer is None:
+        raise SpecError("mixer", None, "something to insert", 'leave the model as it is for "w/o"')
 
 
 def _refuse_strides(mixer: Mixer) -> None:

@@ -36,6 +36,22 @@ def check_device(device: str) -> None:
         raise StudyError("device", device, expected, "leave --device out to use the cpu") from error
 
 
+def check_alone() -> None:
+    """See that nobody starts a study as one of several processes that belong together.
+
+    Raises:
+        StudyError: under torchrun.
+    """
+    processes = os.environ.get("WORLD_SIZE", "1")
+    if "RANK" in os.environ and processes != "1":
+        expected = "one, since a run is the work of one process"
+        remedy = (
+            "start the study once for each GPU, with --device cuda:0, cuda:1 and so on, and the "
+            "same --out: they share its runs"
+        )
+        raise StudyError("the number of processes", processes, expected, remedy)
+
+
 def place(
     runs: int,
     device: str,

@@ -19,7 +19,7 @@ from quatrain.study.grid import Run, Study
 from quatrain.study.load import load_study
 from quatrain.study.messages import Event, Order
 from quatrain.study.perform import KILLED, stands
-from quatrain.study.placement import Placement, check_device, place
+from quatrain.study.placement import Placement, check_alone, check_device, place
 from quatrain.study.pool import WORKER, Ended, Pool
 
 _LOOK_AGAIN_SECONDS = 0.5
@@ -93,6 +93,7 @@ def run_study(
         KeyboardInterrupt: after the workers have been stopped; their checkpoints stay.
     """
     select = select or Selection()
+    check_alone()
     check_device(device)
     study = load_study(path)
     runs = study.select(select.cells, select.seeds)

@@ -140,9 +140,14 @@ def _write(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> No
 
 def _load_weights(model: nn.Module, tensors: dict[str, Tensor]) -> None:
     """All weights, and no others: a model with mixers in it takes those of the plain one too."""
-    odd = sorted(tensors.keys() ^ model.state_dict().keys())
+    wanted = model.state_dict()
+    odd = sorted(tensors.keys() ^ wanted.keys())
     if odd:
         raise ValueError(f"{odd[0]} is in one of the two only")
+    for name, value in wanted.items():
+        found, own = tuple(tensors[name].shape), tuple(value.shape)
+        if found != own:
+            raise ValueError(f"{name} is of shape {found} there and {own} in this model")
     model.load_state_dict(tensors)
 
 

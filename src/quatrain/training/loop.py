@@ -255,7 +255,10 @@ def rate_groups(module: nn.Module) -> list[dict[str, Any]]:
 
 
 def _share(accumulate: int, processes: int) -> int:
-    """How many of a step's batches each process takes, so that their number changes no result."""
+    """How many of a step's batches each process takes, so that all together take the same.
+
+    What is drawn at random within a step, as dropout or a detector's anchors, differs.
+    """
     share, left = divmod(accumulate, processes)
     if left:
         raise SpecError(

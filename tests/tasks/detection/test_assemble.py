@@ -11,7 +11,7 @@ def test_boxes_come_to_their_images_in_the_order_of_the_file(tmp_path):
     for number in (5, 2, 9):
         path = tmp_path / f"{number}.png"
         Image.fromarray(np.full((10, 10), number, np.uint8)).save(path)
-        images.append(ImageEntry(number, path, ImageSize(10, 10)))
+        images.append(ImageEntry(number, path, ImageSize(10, 10), "part.json"))
     owners = (9, 5, 9, 2, 5)
     boxes = [Box(own, (n, n, 1, 1), n + 1, False, 1.0, f"box {n}") for n, own in enumerate(owners)]
     part = assemble(Listing("a list", images, boxes), "train", training=True, keep_empty=False).part

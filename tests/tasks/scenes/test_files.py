@@ -1,9 +1,13 @@
+import codecs
+
 import pytest
+from pydantic import TypeAdapter
 
 from quatrain.specs import DataError
 from quatrain.tasks.scenes.files import (
     data_folder,
     decode,
+    parse_json,
     read_bytes,
     refuse_repeats,
     require_files,
@@ -53,3 +57,12 @@ def test_repeats_are_counted():
     refuse_repeats("ids", (1, 2, 3), "a.json")
     with pytest.raises(DataError, match=r'the ids of a\.json is "2 more than once, as are 1 other'):
         refuse_repeats("ids", (1, 2, 2, 3, 3), "a.json")
+
+
+def test_json_may_begin_with_a_byte_order_mark():
+    validate = TypeAdapter(list[int]).validate_json
+    assert parse_json(validate, codecs.BOM_UTF8 + b"[1]", "a.json", "numbers") == [1]
+
+
+def test_a_name_that_no_file_can_have_is_a_missing_file(tmp_path):
+    assert "missing 1 of 1" in problem(require_files, [tmp_path / ("x" * 300)], "a.json")

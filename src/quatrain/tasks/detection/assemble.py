@@ -19,11 +19,12 @@ from quatrain.tasks.scenes.images import require_size
 
 
 class ImageEntry(NamedTuple):
-    """One image of an annotation file, and the size it is said to have."""
+    """One image, and the size that the file named `source` says it has."""
 
     image_id: int
     path: Path
     size: ImageSize
+    source: str
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def assemble(listing: Listing, part: str, *, training: bool, keep_empty: bool) -
     tally = Tally()
     found = survey([entry.path for entry in listing.images], listing.source, tally)
     for entry, size in zip(listing.images, found.sizes, strict=True):
-        require_size(size, entry.size, entry.path, listing.source)
+        require_size(size, entry.size, entry.path, entry.source)
     truths = _truths(listing, training=training, tally=tally)
     paths = {entry.image_id: entry.path for entry in listing.images}
     if training and not keep_empty:

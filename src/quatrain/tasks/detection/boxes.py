@@ -46,7 +46,9 @@ def check_boxes(
     limits = sizes[:, [1, 0, 1, 0]]
     ends = corners(xywh)
     # Models are given float32, so that is where a box must have an area.
-    flat = np.any(ends[:, 2:].astype(np.float32) <= ends[:, :2].astype(np.float32), axis=1)
+    with np.errstate(over="ignore"):  # what is beyond float32 lies outside, too
+        left, right = ends[:, :2].astype(np.float32), ends[:, 2:].astype(np.float32)
+    flat = np.any(right <= left, axis=1)
     inside = np.clip(ends, 0, limits)
     outside = ~flat & np.any(inside[:, 2:] <= inside[:, :2], axis=1)
     thin = ~flat & ~outside & np.any(inside[:, 2:] - inside[:, :2] < _THINNEST, axis=1)

@@ -163,7 +163,10 @@ def _listing(document: _File, category_ids: list[int], folder: Path, name: str) 
     labels = {category: label for label, category in enumerate(category_ids, start=1)}
     images = [
         ImageEntry(
-            entry["id"], folder / entry["file_name"], ImageSize(entry["height"], entry["width"])
+            entry["id"],
+            folder / entry["file_name"],
+            ImageSize(entry["height"], entry["width"]),
+            name,
         )
         for entry in document["images"]
     ]

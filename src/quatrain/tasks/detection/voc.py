@@ -123,7 +123,8 @@ class _Annotation:
     def image(self, folder: Path) -> ImageEntry:
         name = self.root.findtext("filename") or f"{self.path.stem}.jpg"
         height, width = (int(self._number(self.root, f"size/{side}")) for side in _SIDES)
-        return ImageEntry(self.image_id, folder / name.strip(), ImageSize(height, width))
+        size = ImageSize(height, width)
+        return ImageEntry(self.image_id, folder / name.strip(), size, str(self.path))
 
     def boxes(self) -> list[Box]:
         found = self.root.findall("object")
@@ -146,10 +147,16 @@ class _Annotation:
             image_id=self.image_id,
             xywh=xywh,
             label=self.spec.classes.index(name) + 1,
-            crowd=(entry.findtext("difficult") or "0").strip() == "1",
+            crowd=self._flag(entry, "difficult"),
             area=xywh[2] * xywh[3],
             name=title,
         )
+
+    def _flag(self, element: ElementTree.Element, field: str) -> bool:
+        text = (element.findtext(field) or "0").strip()
+        if text not in {"0", "1"}:
+            raise DataError(f"{field} in {self.path}", text, "0 or 1", "mend the file")
+        return text == "1"
 
     def _number(self, element: ElementTree.Element, field: str) -> float:
         text = element.findtext(field)

@@ -1,5 +1,6 @@
 """The user's files: found, read and fingerprinted, or refused in one sentence."""
 
+import codecs
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -81,7 +82,7 @@ def parse_json(
         DataError: with the first place that is not of that type, `expected` saying what would be.
     """
     try:
-        return validate(content)
+        return validate(content.removeprefix(codecs.BOM_UTF8))
     except ValidationError as error:
         problem = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(map(str, problem["loc"]))
@@ -96,7 +97,7 @@ def require_files(paths: Sequence[Path], whose: str) -> None:
     Raises:
         DataError: with the number of missing files and the first of them.
     """
-    missing = [path for path in paths if not path.is_file()]
+    missing = [path for path in paths if not _is_file(path)]
     if missing:
         folder = missing[0].parent
         raise DataError(
@@ -105,6 +106,13 @@ def require_files(paths: Sequence[Path], whose: str) -> None:
             "files that exist",
             what_is_there(folder) if folder.is_dir() else f"there is no folder {folder}",
         )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # no file can have a name of such a length
+        return False
 
 
 def refuse_repeats(what: str, values: Iterable[Hashable], source: str) -> None:
