@@ -47,6 +47,20 @@ def test_the_headline_metric_has_a_curve_where_it_is_logged(store, log):
     assert loss_of(store, ("cross", "1111"))["bleu", 100] == 2.5
 
 
+def test_validation_has_a_curve_with_the_time_beside_lines_of_the_same_steps(store, log):
+    lines = [
+        {"step": 100, "loss": 5, "seconds": 60.0},
+        {"step": 100, "valid_bleu": 2.5, "seconds": 66.0},
+        {"step": 200, "loss": 4, "seconds": 120.0},
+    ]
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    curves = learning_curves(load_runs(store))
+    (found,) = [each for each in curves if (each.group, each.name) == ("self", "valid_bleu")]
+    assert (found.steps, found.values, found.seconds) == ((100,), (2.5,), (66.0,))
+    losses = {("loss", 100): 6.0, ("loss", 200): 5.0}
+    assert loss_of(store, ("self", "1111")) == {**losses, ("valid_bleu", 100): 2.5}
+
+
 @pytest.mark.parametrize("line", ["{", "[]", '{"loss": 1}'])
 def test_a_damaged_line_is_named(store, log, line):
     log.write_text('{"step": 1, "loss": 2}\n' + line + "\n")

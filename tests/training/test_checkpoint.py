@@ -88,7 +88,7 @@ def test_any_byte_of_the_header_may_be_damaged_and_never_ends_in_another_error(t
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     checkpoint.save(tmp_path, POSITION, stepped(width=3))
-    with pytest.raises(StoredFileError, match="weight is of shape|bias is of shape"):
+    with pytest.raises(StoredFileError, match=r"weight is of shape|bias is of shape"):
         checkpoint.load(tmp_path, trained(width=2))
 
 

@@ -68,13 +68,14 @@ def print_report(console: Console, store: ResultStore) -> None:
 
 def _print_as(store: ResultStore, *, markdown: bool, json: bool) -> None:
     from quatrain.report import render
+    from quatrain.report.curves import learning_curves
     from quatrain.report.runs import load_runs
     from quatrain.report.tables import build_differences, build_table
 
     study = load_runs(store)
     table, differences = build_table(study), build_differences(study)
     if markdown:
-        print(render.markdown_page(table, differences), end="")
+        print(render.markdown_page(table, differences, learning_curves(study)), end="")
     elif json:
         rows = render.rows_as_json(table)
         print_json({"cells": rows, "differences": render.differences_as_json(differences)})

@@ -27,10 +27,12 @@ class Curve:
     name: str
     steps: tuple[int, ...]
     values: tuple[float, ...]
+    seconds: tuple[float, ...] = ()
+    """How long trainings had taken at each step; empty where a log does not say."""
 
 
 def learning_curves(study: StudyRuns) -> list[Curve]:
-    """The curves of the loss, the validation loss and the headline metric, where logged.
+    """The curves of the loss, the validation loss and the headline metric on the validation side.
 
     Raises:
         StoredFileError: if a log is damaged anywhere but in a last line still being written.
@@ -38,10 +40,15 @@ def learning_curves(study: StudyRuns) -> list[Curve]:
     logs = {identity: _read_log(run) for identity, run in study.runs.items()}
     return [
         curve
-        for name in dict.fromkeys(("loss", "valid_loss", study.manifest.metric))
+        for name in dict.fromkeys(("loss", "valid_loss", *headlines(study.manifest.metric)))
         for cell in study.manifest.cells
         if (curve := _curve(cell, name, [logs[one] for one in cell.identities.values()]))
     ]
+
+
+def headlines(metric: str) -> tuple[str, str]:
+    """What logs may call the headline metric of the validation side."""
+    return metric, f"valid_{metric}"
 
 
 def _curve(cell: ManifestCell, name: str, logs: list[list[dict[str, Any]]]) -> Curve | None:
@@ -51,11 +58,18 @@ def _curve(cell: ManifestCell, name: str, logs: list[list[dict[str, Any]]]) -> C
         return None
     steps = sorted(set.intersection(*(set(points) for points in series)))
     means = tuple(statistics.fmean(points[step] for points in series) for step in steps)
-    return Curve(cell.group, cell.name, name, tuple(steps), means) if steps else None
+    if not steps:
+        return None
+    times = [_points(log, "seconds", beside=name) for log in logs]
+    times = [points for points in times if points]
+    known = bool(times) and all(step in points for points in times for step in steps)
+    seconds = [statistics.fmean(points[step] for points in times) for step in steps if known]
+    return Curve(cell.group, cell.name, name, tuple(steps), means, tuple(seconds))
 
 
-def _points(log: list[dict[str, Any]], name: str) -> dict[int, float]:
-    last = {line["step"]: line.get(name) for line in log}
+def _points(log: list[dict[str, Any]], name: str, beside: str | None = None) -> dict[int, float]:
+    """What lines say of `name` by their step, of those that hold `beside` too."""
+    last = {line["step"]: line[name] for line in log if name in line and (beside or name) in line}
     return {
         step: float(value)
         for step, value in last.items()

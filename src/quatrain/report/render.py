@@ -13,9 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from quatrain.report.column import ABSENT, Column, Value, words
+from quatrain.report.curves import Curve
 from quatrain.report.expected import expectation_columns, expected_as_json, reason_columns
 from quatrain.report.matrix import MATRIX_LEGEND, build_matrix, matrix_columns
 from quatrain.report.names import title_of
+from quatrain.report.progress import progress_columns
 from quatrain.report.tables import DifferenceRow, DifferenceTable, ReportRow, ReportTable
 from quatrain.results import RunState, Summary
 
@@ -103,8 +105,10 @@ def to_markdown(shown: Sequence[Column]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def markdown_page(table: ReportTable, differences: DifferenceTable) -> str:
-    """Title, question, the matrix if the cells form one, both tables, notes and reasons."""
+def markdown_page(
+    table: ReportTable, differences: DifferenceTable, curves: Sequence[Curve] = ()
+) -> str:
+    """Title, question, the matrix if the cells form one, the tables, notes and reasons."""
     parts = [f"# {' '.join(table.title.split())}\n", f"{table.question}\n"]
     matrix = build_matrix(table)
     if matrix is not None:
@@ -116,6 +120,9 @@ def markdown_page(table: ReportTable, differences: DifferenceTable) -> str:
         parts.append(to_markdown(difference_columns(differences)))
         if differences.has_published:
             parts.append("Published: what others found, in their own setting.\n")
+    progress = progress_columns(curves, table.metric)
+    if progress:
+        parts += ["## On the way, while training\n", to_markdown(progress)]
     if table.notes:
         parts.append("## Notes\n")
         parts.append("".join(f"- {note}\n" for note in table.notes))

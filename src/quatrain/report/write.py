@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from quatrain.report.curves import learning_curves
 from quatrain.report.html import html_page
 from quatrain.report.matrix import build_matrix
 from quatrain.report.plot import accuracy_cost_svg, matrix_svg
@@ -43,7 +44,7 @@ def write_report(store: ResultStore, folder: Path) -> ReportFiles:
     )
     contents = {
         files.html: html_page(study, table, differences),
-        files.markdown: markdown_page(table, differences),
+        files.markdown: markdown_page(table, differences, learning_curves(study)),
         files.csv: to_csv(rows_as_json(table)),
         files.svg: accuracy_cost_svg(table),
     }

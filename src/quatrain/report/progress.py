@@ -1,0 +1,47 @@
+"""How far trainings had come on the way: the headline metric of the validation side, by minutes.
+
+| group | cell | step | training, min | valid AP50 |
+| plain | w/o  | 900  |          11.0 |       6.22 |
+"""
+
+from collections.abc import Sequence
+
+from quatrain.report.column import ABSENT, Column, words
+from quatrain.report.curves import Curve, headlines
+from quatrain.report.names import title_of
+
+MOST = 10
+"""Steps of a curve that are shown, the last one among them."""
+
+
+def progress_columns(curves: Sequence[Curve], metric: str) -> list[Column]:
+    """A row for each of some steps at which a run was validated; none where it was so once."""
+    chosen = [each for each in curves if each.name in headlines(metric) and len(each.steps) > 1]
+    rows = [(curve, number) for curve in chosen for number in _spread(len(curve.steps))]
+    if not rows:
+        return []
+    steps = tuple(curve.steps[number] for curve, number in rows)
+    values = tuple(curve.values[number] for curve, number in rows)
+    minutes = tuple(curve.seconds[number] / 60 if curve.seconds else None for curve, number in rows)
+    places = 2 if max(map(abs, values)) >= 1 else 4
+    told = tuple(ABSENT if each is None else f"{each:.1f}" for each in minutes)
+    return [
+        words("group", [curve.group for curve, _ in rows]),
+        words("cell", [curve.cell for curve, _ in rows]),
+        Column("step", tuple(f"{each:,}" for each in steps), steps, numeric=True),
+        Column("training, min", told, minutes, numeric=True),
+        Column(
+            title_of(chosen[0].name), tuple(f"{x:.{places}f}" for x in values), values, numeric=True
+        ),
+    ]
+
+
+def _spread(count: int) -> list[int]:
+    """Numbers below `count`, at most `MOST` of them, evenly and with the last.
+
+    Example:
+        >>> _spread(4), len(_spread(95)), _spread(95)[-1]
+        ([0, 1, 2, 3], 10, 94)
+    """
+    shown = min(count, MOST)
+    return [round((place + 1) * count / shown) - 1 for place in range(shown)]
