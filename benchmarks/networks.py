@@ -12,8 +12,7 @@ Multiply-adds are of the backbone, in units of 10^9 (G): in the paper's conventi
 by the methods that `plan` chooses.
 
 "training" is one optimizer step of the small detector or segmenter, on a ResNet-18 of full width,
-held against the same network written from torchvision's parts; "waits" is the share of such a
-training that waits for its images, which it makes itself, or which one reader makes meanwhile.
+held against the same network written from torchvision's parts, on one batch that is there.
 """
 
 import functools
@@ -29,7 +28,7 @@ from torch import Tensor, nn
 from benchmarks.alternation import alternate, median_ratio
 from benchmarks.command import measured, run, sizes_of
 from benchmarks.outcome import Outcome, Row
-from benchmarks.vision_steps import PLAIN, step, waiting
+from benchmarks.vision_steps import PLAIN, step
 from quatrain.cost import count_multiply_adds, peak_memory
 from quatrain.insertion import Inserted
 from quatrain.models.resnet import ResNetSpec
@@ -162,20 +161,7 @@ def _row(case: Case, rounds: int) -> Row:
         "memory ratio": memory / _memory(case.prepare.__name__, **case.plain),
         "ms": 1e3 * statistics.median(seconds["ours"]),
         "MiB": memory / 2**20,
-        **{f"waits, {readers} readers": _waiting(case, readers) for readers in (0, 1)},
     }
-
-
-def _waiting(case: Case, readers: int) -> str | float:
-    """A training's share of waiting; what stands in the network changes nothing of its images."""
-    if case.prepare is not step:
-        return "-"
-    return _share(case.ours["network"], readers, case.ours["device"])
-
-
-@functools.cache
-def _share(network: str, readers: int, device: str) -> float:
-    return waiting(network, readers, device)
 
 
 @functools.cache

@@ -25,7 +25,7 @@ from quatrain.specs import ALL_TERM_SETS, InputError
 DOCS = Path(__file__).parents[1] / "docs"
 OUTCOMES = DOCS / "results" / "benchmarks"
 PAGE = DOCS / "performance.md"
-BENCHMARKS = ("attention", "mixers", "networks", "sequences", "steps", "translator")
+BENCHMARKS = ("attention", "inputs", "mixers", "networks", "sequences", "steps", "translator")
 WORSE = 1.25
 _LESS_IS_BETTER = ("ratio", "/ dense", "/ SDPA", "late / early", "growth")
 _MORE_IS_BETTER = ("speed of ours / its own",)

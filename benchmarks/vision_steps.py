@@ -1,16 +1,12 @@
 """Training steps of the small detector and segmenter, with any mixer, and by torchvision's parts.
 
     call = step("detector", "0010+deformable", "cpu")     # one optimizer step each time
-    share = waiting("segmenter", readers=1)               # of the time, for data
 
 Images are digit scenes: 4 of 320 x 320 for the detector, 8 crops of 192 x 192 for the segmenter.
 """
 
-import json
-import statistics
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -22,7 +18,6 @@ from quatrain.nn.mixers import parse_mixer
 from quatrain.tasks.detection import DetectionSpec, small_detection
 from quatrain.tasks.scenes import DigitScenesSpec
 from quatrain.tasks.segmentation import SegmentationSpec, small_segmentation
-from quatrain.training import train
 
 PLAIN = "torchvision"
 """In the place of a mixer: the network as one would write it from torchvision's parts."""
@@ -48,19 +43,6 @@ def step(network: str, mixer: str, device: str) -> Callable[[], object]:
             torch.cuda.synchronize()
 
     return call
-
-
-def waiting(network: str, readers: int, device: str) -> float:
-    """The share of a training's time that goes into waiting for its data; the median of its steps.
-
-    The first steps are left out: readers begin with them.
-    """
-    task = _spec(network, "w/o").open(None, Path(), seed=0)
-    with TemporaryDirectory() as folder:
-        train(task, Path(folder), seed=0, device=device, readers=readers)
-        lines = (Path(folder) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    shares = [json.loads(line)["waiting"] for line in lines]
-    return statistics.median(shares[len(shares) // 3 :])
 
 
 def _spec(network: str, mixer: str) -> DetectionSpec | SegmentationSpec:

@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.testing import assert_close
 
 from laws import Case, operands, repeating, written_plainly
 from quatrain.ops.attend import attend, reference
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
-from quatrain.specs import ALL_TERM_SETS
+from quatrain.specs import ALL_TERM_SETS, Term
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 WIDTHS = [8, 5, *([32, 64, 128] if torch.cuda.is_available() else [])]
@@ -73,6 +74,21 @@ def test_values_and_gradients_are_no_worse_than_the_formula_gives_them(
             slack = SLACK[dtype] * right.norm()
             theirs_off = (other - right).norm().nan_to_num(0.0)  # in float16 the formula overflows
             assert (found - right).norm() <= 2 * theirs_off + slack, str(terms)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize("width", [256, 512])
+@pytest.mark.parametrize("terms", ["1111", "0110", "1010"])
+def test_wide_heads_never_fall_back_to_a_matrix_of_all_pairs(terms, width, dtype):
+    """Where torch may not take its formula, it says so instead."""
+    terms, grid = Term.parse(terms), Grid((24, 25), (24, 25))
+    case = Case(operands(terms, grid, widths=(width, width)), grid, Support())
+    lower = moved(case, "cuda", dtype)
+    exact = outcome(terms, moved(lower, "cpu", torch.float64), reference.attend)
+    with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]):
+        output, _ = outcome(terms, lower)
+    assert (output.cpu().double() - exact[0]).norm() <= 4 * SLACK[dtype] * exact[0].norm()
 
 
 def flat(found):

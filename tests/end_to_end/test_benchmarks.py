@@ -8,8 +8,10 @@ import torch
 from benchmarks import (
     attention,
     command,
+    inputs,
     mixers,
     networks,
+    photos,
     plots,
     sequences,
     steps,
@@ -23,6 +25,10 @@ from quatrain.ops.attend import attend
 from quatrain.ops.support import Support
 from quatrain.paper.vision import overhead
 from quatrain.specs import Term
+from quatrain.tasks.detection import CocoSpec
+from quatrain.tasks.detection.digits import digit_boxes
+from quatrain.tasks.segmentation import FoldersSpec
+from quatrain.tasks.segmentation.digits import digit_masks
 
 
 @pytest.mark.slow
@@ -126,7 +132,6 @@ def test_the_unfold_formulation_is_the_same_convolution(sizes):
 def test_the_networks_benchmark_holds_each_mixer_against_the_plain_network(monkeypatch):
     monkeypatch.setattr(networks, "peak_memory", lambda _, asked, **__: 2 + len(asked["mixer"]))
     monkeypatch.setattr(networks, "step", lambda **_: lambda: None)
-    monkeypatch.setattr(networks, "waiting", lambda *_: 0.5)
     networks._memory.cache_clear()
     found = networks.measure("w/o,0010,0010+deformable", "32x64", rounds=1, device="cpu")
     networks._memory.cache_clear()
@@ -137,7 +142,7 @@ def test_the_networks_benchmark_holds_each_mixer_against_the_plain_network(monke
         for network in ("ResNet-50", "detector", "segmenter")
         for mixer in mixed
     ]
-    assert all((row["waits, 1 readers"], row["G paper"]) == (0.5, "-") for row in steps)
+    assert all(row["G paper"] == "-" for row in steps)
     assert plain["memory ratio"] == 1
     assert attended["memory ratio"] == 6 / 5
     assert plain["G paper"] == plain["G executed"]
@@ -173,13 +178,41 @@ def test_the_plain_network_of_the_benchmark_has_the_weights_and_the_losses_of_ou
 
 
 @pytest.mark.slow
-def test_a_step_of_the_benchmark_trains_and_its_waiting_is_a_share(monkeypatch):
+def test_a_step_of_the_benchmark_trains(monkeypatch):
     for side in ("LONGER", "CROP"):
         monkeypatch.setattr(vision_steps, side, 64)
-    monkeypatch.setattr(vision_steps, "STEPS", 3)
     for mixer in ("0010", vision_steps.PLAIN):
         vision_steps.step("segmenter", mixer, "cpu")()
-    assert 0 <= vision_steps.waiting("segmenter", readers=0, device="cpu") < 1
+
+
+@pytest.mark.slow
+def test_the_inputs_benchmark_reads_files_with_each_number_of_readers(monkeypatch):
+    monkeypatch.setattr(inputs, "IMAGES", 8)
+    monkeypatch.setattr(inputs, "READERS", (0, 1))
+    monkeypatch.setattr(photos, "_PHOTO", (96, 64))
+    found = inputs.measure(steps=3, rounds=1, device="cpu")
+    assert [(row["network"], row["readers"]) for row in found.rows] == [
+        ("detector", "0"),
+        ("detector", "1"),
+        ("segmenter", "0"),
+        ("segmenter", "1"),
+    ]
+    assert all(0 < row["waits"] < 1 < row["ms a step"] for row in found.rows)
+
+
+def test_the_photographs_of_the_benchmark_hold_the_boxes_and_classes_of_their_scenes(tmp_path):
+    photos.write_detection(tmp_path / "boxes", count=3)
+    read = CocoSpec(test="val").read(tmp_path / "boxes")
+    scenes = digit_boxes(photos._scenes(3))
+    assert read.skipped == {}
+    assert read.train[0].image.shape == (3, 768, 1024)
+    ends = read.train.truths[1].xywh / [4, 3, 4, 3]
+    assert ends == pytest.approx(scenes.train.truths[1].xywh)
+    photos.write_segmentation(tmp_path / "masks", count=3)
+    masks = FoldersSpec(test="val").read(tmp_path / "masks").train[2]
+    made = digit_masks(photos._scenes(3)).train[2]
+    assert masks.image.shape == (3, 360, 480)
+    assert set(masks.label.unique().tolist()) == set(made.label.unique().tolist())
 
 
 @pytest.mark.parametrize("text", ["0110", "dynamic@31", "1111+deformable"])

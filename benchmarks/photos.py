@@ -1,0 +1,75 @@
+"""Digit scenes as files, of the sizes that users' images have: JPEG with boxes, PNG with labels.
+
+    write_detection(folder, count=32)       images/train/0.jpg, annotations/instances_train.json
+    write_segmentation(folder, count=32)    train/0.png, trainannot/0.png, classes.json
+
+A detector's images are of 1024 x 768, a segmenter's of 480 x 360.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from quatrain.tasks.detection.digits import digit_boxes
+from quatrain.tasks.scenes import DigitScenesSpec
+from quatrain.tasks.segmentation.digits import DIGIT_CLASSES, digit_masks
+
+HELD_OUT = 1
+_SIDE = 256
+_PHOTO, _STREET = (1024, 768), (480, 360)
+
+
+def write_detection(folder: Path, count: int) -> None:
+    """`count` training images as a COCO folder, and one to be held out."""
+    corpus = digit_boxes(_scenes(count))
+    factors = [side / _SIDE for side in _PHOTO] * 2
+    names = enumerate(corpus.categories, start=1)
+    categories = [{"id": label, "name": name} for label, name in names]
+    (folder / "annotations").mkdir(parents=True)
+    for part, data in (("train", corpus.train), ("val", corpus.valid)):
+        home = folder / "images" / part
+        home.mkdir(parents=True)
+        boxes: list[dict[str, object]] = []
+        for number, truth in enumerate(data.truths):
+            _save(data[number].image, _PHOTO, home / f"{number}.jpg")
+            for xywh, label in zip(truth.xywh * factors, truth.labels, strict=True):
+                box = {"id": len(boxes), "image_id": number, "category_id": int(label)}
+                boxes.append({**box, "bbox": xywh.tolist(), "area": xywh[2] * xywh[3]})
+        images = [
+            {"id": n, "file_name": f"{n}.jpg", "width": _PHOTO[0], "height": _PHOTO[1]}
+            for n in range(len(data))
+        ]
+        document = {"images": images, "categories": categories, "annotations": boxes}
+        path = folder / "annotations" / f"instances_{part}.json"
+        path.write_text(json.dumps(document), encoding="utf-8")
+
+
+def write_segmentation(folder: Path, count: int) -> None:
+    """`count` training images as folders of images and of labels, and one to be held out."""
+    corpus = digit_masks(_scenes(count))
+    for part, data in (("train", corpus.train), ("val", corpus.valid)):
+        homes = folder / part, folder / f"{part}annot"
+        for home in homes:
+            home.mkdir(parents=True)
+        for number in range(len(data)):
+            sample = data[number]
+            _save(sample.image, _STREET, homes[0] / f"{number}.png")
+            label = Image.fromarray(sample.label.numpy().astype(np.uint8))
+            label.resize(_STREET, Image.Resampling.NEAREST).save(homes[1] / f"{number}.png")
+    entries: Sequence[dict[str, object]] = [
+        {"id": number, "name": entry.name, "color": entry.color}
+        for number, entry in enumerate(DIGIT_CLASSES)
+    ]
+    (folder / "classes.json").write_text(json.dumps({"classes": entries}), encoding="utf-8")
+
+
+def _scenes(count: int) -> DigitScenesSpec:
+    return DigitScenesSpec(size=_SIDE, train=count, valid=HELD_OUT, test=HELD_OUT)
+
+
+def _save(image: Tensor, size: tuple[int, int], path: Path) -> None:
+    Image.fromarray(image.permute(1, 2, 0).numpy()).resize(size).save(path)
