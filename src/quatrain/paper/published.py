@@ -26,7 +26,10 @@ class Point:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two configurations side by side, left then right; `percent` is the change in cost."""
+    """Two configurations side by side, left then right; `percent` is the change in cost.
+
+    `note` says what is odd about the cost on the right.
+    """
 
     table: str
     task: str
@@ -35,6 +38,7 @@ class Pair:
     accuracy: tuple[float, float]
     giga_multiply_adds: tuple[float, float]
     percent: float
+    note: str
 
 
 def points(table: str) -> tuple[Point, ...]:
@@ -53,6 +57,7 @@ def pairs(table: str, task: str) -> tuple[Pair, ...]:
             accuracy=tuple(entry["accuracy"]),
             giga_multiply_adds=tuple(entry["giga_multiply_adds"]),
             percent=entry["percent"],
+            note=entry.get("note", ""),
         )
         for entry in _document()["pairs"]
         if (entry["table"], entry["task"]) == (table, task)
@@ -63,9 +68,10 @@ def configurations(table: str, task: str) -> tuple[Point, ...]:
     """Every configuration of a table once: its lone points, then both sides of its pairs."""
     found = {point.config: point for point in points(table) if point.task == task}
     for pair in pairs(table, task):
-        sides = zip((pair.left, pair.right), pair.accuracy, pair.giga_multiply_adds, strict=True)
-        for config, accuracy, cost in sides:
-            found.setdefault(config, Point(table, task, config, accuracy, cost, note=""))
+        names, notes = (pair.left, pair.right), ("", pair.note)
+        sides = zip(names, pair.accuracy, pair.giga_multiply_adds, notes, strict=True)
+        for config, accuracy, cost, note in sides:
+            found.setdefault(config, Point(table, task, config, accuracy, cost, note))
     return tuple(found.values())
 
 
