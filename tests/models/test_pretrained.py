@@ -74,6 +74,14 @@ def test_weights_of_another_depth_are_refused(saved_depth, depth, tmp_path):
         built(depth=depth, weights=sha256(path), weights_file=str(path))
 
 
+def test_weights_of_another_head_are_told_to_be_left_out(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    state = torchvision.models.resnet18().state_dict()
+    save_file(state | {"head.weight": torch.zeros(2)}, path)
+    with pytest.raises(DataError, match=r"leave head\.weight out of"):
+        built(depth=18, weights=sha256(path), weights_file=str(path))
+
+
 @pytest.mark.parametrize(
     ("value", "match"),
     [
@@ -96,10 +104,11 @@ def test_weights_that_nothing_can_be_computed_with_are_refused(value, match, tmp
         b"epoch 1: loss 0.3\n",
         {"model": torch.nn.ReLU()},
         {"epoch": 3},
+        {3: torch.zeros(3)},
         torch.zeros(3),
         [torch.zeros(3)],
     ],
-    ids=["nothing", "text", "a class", "a number", "a tensor", "a list"],
+    ids=["nothing", "text", "a class", "a number", "a numbered tensor", "a tensor", "a list"],
 )
 def test_a_file_that_holds_no_tensors_by_name_is_told(content, tmp_path):
     path = tmp_path / "weights.pt"

@@ -21,7 +21,9 @@ pytestmark = pytest.mark.xdist_group("paper's vision")  # they share one slow co
 
 
 @both_tasks
-def test_computed_is_within_a_tenth_of_every_published_cost_but_for_the_odd_entries_which_say_so(task):
+def test_computed_is_within_a_tenth_of_every_published_cost_but_for_those_that_say_so(
+    task,
+):
     for row in cost_rows(task):
         odd = task == "segmentation" and row.config.split("+")[0] in ("1000", "1010")
         assert row.computed == pytest.approx(row.published, abs=0.3 if odd else 0.1), row

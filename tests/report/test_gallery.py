@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from quatrain.report import gallery
+from quatrain.report.curves import learning_curves
 from quatrain.report.gallery import build_gallery
 from quatrain.report.html import html_page
 from quatrain.report.runs import load_runs
@@ -79,7 +80,9 @@ class Page(HTMLParser):
 
 def page_of(store):
     study = load_runs(store)
-    return Page(html_page(study, build_table(study), build_differences(study)))
+    return Page(
+        html_page(study, build_table(study), build_differences(study), learning_curves(study))
+    )
 
 
 def test_each_cell_shows_the_pictures_of_its_lowest_seed_that_has_some(drawn):
@@ -176,6 +179,6 @@ def test_a_study_without_pictures_has_no_gallery(store):
     found = gallery_of(store)
     assert found.exhibits == found.left_out == ()
     study = load_runs(store)
-    page = html_page(study, build_table(study), build_differences(study))
+    page = html_page(study, build_table(study), build_differences(study), learning_curves(study))
     assert "<h2>Pictures" not in page
     assert "<img" not in page

@@ -3,6 +3,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from quatrain.report.curves import learning_curves
 from quatrain.report.html import html_page
 from quatrain.report.runs import load_runs
 from quatrain.report.tables import build_differences, build_table
@@ -24,7 +25,7 @@ class Page(HTMLParser):
 
 def page_of(store):
     study = load_runs(store)
-    return html_page(study, build_table(study), build_differences(study))
+    return html_page(study, build_table(study), build_differences(study), learning_curves(study))
 
 
 @pytest.fixture

@@ -25,3 +25,8 @@ def test_many_validations_are_thinned_out_and_the_last_is_kept():
 def test_a_time_that_no_log_tells_is_a_dash_and_one_validation_is_no_progress():
     assert progress_columns([curve(seconds=())], "ap50")[3].texts == ("–",) * 3
     assert progress_columns([curve(count=1), curve("loss")], "ap50") == []
+
+
+def test_one_name_of_the_metric_is_shown_the_validation_s_before_the_plain_one():
+    shown = progress_columns([curve("bleu"), curve("valid_greedy_bleu")], "bleu")
+    assert (shown[-1].header, len(shown[0].texts)) == ("valid greedy BLEU", 3)

@@ -112,9 +112,7 @@ def test_the_weight_of_another_shape_is_named_with_both(tmp_path):
         dataclasses.replace(trained(average=False), model=nn.Linear(4, width)) for width in (3, 5)
     )
     checkpoint.save(tmp_path, POSITION, narrow)
-    with pytest.raises(
-        StoredFileError, match=r"bias is of shape \(3,\) there and \(5,\)|weight is"
-    ):
+    with pytest.raises(StoredFileError, match=r"weight is of shape \(3, 4\) there and \(5, 4\)"):
         checkpoint.load(tmp_path, wide)
 
 

@@ -1,9 +1,9 @@
 """What a training costs on a GPU, by arithmetic, before anything was run."""
 
-ASSUMED = "50 tera multiply-adds a second, a third of an NVIDIA A100's peak in bfloat16"
-
 _PASSES = 3
-_PER_SECOND = 50e12
+_TERA = 50
+
+ASSUMED = f"{_TERA} tera multiply-adds a second, a third of an NVIDIA A100's peak in bfloat16"
 
 
 def training_hours(forward: float) -> float:
@@ -15,4 +15,4 @@ def training_hours(forward: float) -> float:
         >>> round(training_hours(60e15), 6)
         1.0
     """
-    return _PASSES * forward / _PER_SECOND / 3600
+    return _PASSES * forward / (_TERA * 1e12) / 3600

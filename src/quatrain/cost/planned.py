@@ -55,7 +55,8 @@ def planned_cost(
     every so many queries.
 
     Raises:
-        SpecError: if the method does not serve what is asked, or no module is of such a width.
+        SpecError: if the method does not serve what is asked, no module is of such a width, or a
+            batch is empty.
         InputError: if queries and keys do not go together.
     """
     spec = AttentionSpec(terms=terms, heads=heads, window=structure.window)

@@ -76,7 +76,7 @@ def insert(
     Raises:
         InputError: if no module matches, what passes there is neither a map nor a sequence, or
             its layout cannot be told.
-        SpecError: if the mixer does not fit the width found.
+        SpecError: if there is no mixer, or it does not fit the width found.
     """
     if (after is None) == (before is None):
         raise InputError("after, before", (after, before), "one of them", "name one place")
@@ -121,7 +121,8 @@ def replace(
     Raises:
         InputError: if no module matches, a place lies in another, a place changes the width of what
             passes, or an example is needed and missing.
-        SpecError: if a convolution cannot be taken over, or the mixer does not fit the width.
+        SpecError: if there is no mixer, a convolution cannot be taken over, or the mixer does not
+            fit the width.
     """
     _refuse_nothing(mixer)
     places = find(model, at)

@@ -34,7 +34,10 @@ def load_pretrained(body: nn.Module, depth: int, weights: str, file: str | None 
         _require(key, state.get(key), tuple(value.shape), given, remedy)
     others = sorted(key for key in state if _is_needed(key) and key not in wanted)
     if others:
-        raise DataError("weights", f"with {others[0]}", f"no more than a ResNet-{depth}'s", remedy)
+        expected = f"no more than a ResNet-{depth}'s"
+        if not others[0].startswith("layer"):
+            remedy = f"leave {others[0]} out of {given}"
+        raise DataError("weights", f"with {others[0]}", expected, remedy)
     body.load_state_dict({key: state[key] for key in wanted}, strict=False)
 
 
@@ -90,7 +93,9 @@ def _read(path: Path, depth: int, weights: str) -> Mapping[str, Tensor]:
     except Exception as error:  # what is no pickle may raise anything
         remedy = f"save a state_dict there again ({type(error).__name__})"
         raise DataError("weights_file", str(path), "tensors by name", remedy) from error
-    if isinstance(state, Mapping) and all(isinstance(each, Tensor) for each in state.values()):
+    if isinstance(state, Mapping) and all(
+        isinstance(key, str) and isinstance(each, Tensor) for key, each in state.items()
+    ):
         return state
     remedy = "save the network's state_dict alone"
     raise DataError("weights_file", str(path), "tensors by name", remedy)

@@ -46,9 +46,9 @@ def learning_curves(study: StudyRuns) -> list[Curve]:
     ]
 
 
-def headlines(metric: str) -> tuple[str, str]:
-    """What logs may call the headline metric of the validation side."""
-    return metric, f"valid_{metric}"
+def headlines(metric: str) -> tuple[str, ...]:
+    """What logs may call the headline metric of the validation side, the plainest name last."""
+    return f"valid_{metric}", f"valid_greedy_{metric}", metric
 
 
 def _curve(cell: ManifestCell, name: str, logs: list[list[dict[str, Any]]]) -> Curve | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from quatrain.report.column import Column
-from quatrain.report.curves import learning_curves
+from quatrain.report.curves import Curve
 from quatrain.report.expected import reason_columns
 from quatrain.report.gallery import build_gallery
 from quatrain.report.matrix import build_matrix
@@ -27,6 +27,7 @@ from quatrain.report.plot import (
     forest_svg,
     matrix_svg,
 )
+from quatrain.report.progress import progress_columns
 from quatrain.report.render import columns, difference_columns
 from quatrain.report.runs import Run, StudyRuns
 from quatrain.report.tables import DifferenceTable, ReportTable
@@ -57,8 +58,11 @@ class RunLine:
     run: Run
 
 
-def html_page(study: StudyRuns, table: ReportTable, differences: DifferenceTable) -> str:
+def html_page(
+    study: StudyRuns, table: ReportTable, differences: DifferenceTable, curves: Sequence[Curve]
+) -> str:
     """The whole page."""
+    progress = progress_columns(curves, table.metric)
     environment = Environment(
         loader=PackageLoader("quatrain.report", "templates"),
         autoescape=True,
@@ -66,7 +70,6 @@ def html_page(study: StudyRuns, table: ReportTable, differences: DifferenceTable
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    curves = learning_curves(study)
     lines = _run_lines(study)
     matrix = build_matrix(table)
     return environment.get_template("report.html.j2").render(
@@ -83,6 +86,7 @@ def html_page(study: StudyRuns, table: ReportTable, differences: DifferenceTable
             (title_of(name), _inline(curves_svg(curves, name)))
             for name in dict.fromkeys(curve.name for curve in curves)
         ],
+        progress=_body(progress) if progress else None,
         samples=_samples(study),
         gallery=build_gallery(study),
         provenance=_provenance(study),

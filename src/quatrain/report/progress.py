@@ -16,7 +16,10 @@ MOST = 10
 
 def progress_columns(curves: Sequence[Curve], metric: str) -> list[Column]:
     """A row for each of some steps at which a run was validated; none where it was so once."""
-    chosen = [each for each in curves if each.name in headlines(metric) and len(each.steps) > 1]
+    several = [each for each in curves if len(each.steps) > 1]
+    logged = {each.name for each in several}
+    name = next((each for each in headlines(metric) if each in logged), None)
+    chosen = [each for each in several if each.name == name]
     rows = [(curve, number) for curve in chosen for number in _spread(len(curve.steps))]
     if not rows:
         return []

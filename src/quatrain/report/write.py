@@ -34,6 +34,7 @@ def write_report(store: ResultStore, folder: Path) -> ReportFiles:
     """
     study = load_runs(store)
     table, differences = build_table(study), build_differences(study)
+    curves = learning_curves(study)
     matrix = build_matrix(table)
     files = ReportFiles(
         html=folder / "report.html",
@@ -43,8 +44,8 @@ def write_report(store: ResultStore, folder: Path) -> ReportFiles:
         matrix=None if matrix is None else folder / "matrix.svg",
     )
     contents = {
-        files.html: html_page(study, table, differences),
-        files.markdown: markdown_page(table, differences, learning_curves(study)),
+        files.html: html_page(study, table, differences, curves),
+        files.markdown: markdown_page(table, differences, curves),
         files.csv: to_csv(rows_as_json(table)),
         files.svg: accuracy_cost_svg(table),
     }

@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -130,3 +131,15 @@ def test_the_softmax_over_a_mask_equals_the_softmax_of_what_is_left():
         weights = reference.softmax_over(scores, kept[None, None, None])[0, 0, 0]
         assert_close(weights[kept], scores[0, 0, 0, kept].softmax(-1))
         assert not weights[~kept].any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_operands_may_differ_in_type_and_the_output_has_that_of_the_values(dtype):
+    grid = Grid((4,), (4,))
+    made = operands(Term.parse("1111"), grid)
+    output = reference.attend(
+        Term.parse("1111"), replace(made, value=made.value.to(dtype)), grid, Support()
+    )
+    assert output.dtype == dtype
+    exact = reference.attend(Term.parse("1111"), made, grid, Support())
+    assert (output - exact).abs().max() < 4 * torch.finfo(dtype).eps

@@ -303,3 +303,16 @@ def test_a_plane_of_few_grey_levels_keeps_its_values(largest, plain, tmp_path):
 def test_a_plane_in_a_format_that_changes_values_is_refused(name, options, tmp_path):
     message = problem(read_plane, saved(tmp_path / name, "L", **options))
     assert "a format that keeps each value, as PNG" in message
+
+
+def test_grey_that_would_be_read_as_other_numbers_is_refused(tmp_path):
+    path = tmp_path / "a.tif"
+    Image.fromarray(np.zeros((2, 2), np.uint8)).save(path, tiffinfo={262: 0})
+    assert "grey with white as 0" in problem(read_plane, path)
+    path = tmp_path / "a.bmp"
+    palette = b"".join(bytes([level, level, level, 0]) for level in range(16))
+    head = struct.pack("<IiiHHIIiiII", 40, 8, 1, 1, 4, 0, 4, 0, 0, 16, 0)
+    offset = 14 + len(head) + len(palette)
+    whole = b"BM" + struct.pack("<IHHI", offset + 4, 0, 0, offset) + head + palette + bytes(4)
+    path.write_bytes(whole)
+    assert "grey of 4 bits in BMP" in problem(read_plane, path)

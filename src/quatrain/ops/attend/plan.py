@@ -72,7 +72,7 @@ def plan(
 
     Raises:
         SpecError: if the forced method does not serve these terms, grid and structure.
-        InputError: if causality is asked for on a map.
+        InputError: if causality is asked for on a map, or a window is even.
     """
     structure.check(grid)
     fitting = _fitting(terms, grid, structure)

@@ -26,7 +26,8 @@ def attend(
     value = operands.value
     with full_precision(value):
         weights = attention_weights(terms, operands, grid, support)
-        return for_each_query(weights @ exact(value), grid).to(value.dtype)
+        values = exact(value)
+        return for_each_query(weights.to(values.dtype) @ values, grid).to(value.dtype)
 
 
 def attention_weights(

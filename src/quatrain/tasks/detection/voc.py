@@ -153,7 +153,7 @@ class _Annotation:
         )
 
     def _flag(self, element: ElementTree.Element, field: str) -> bool:
-        text = (element.findtext(field) or "0").strip()
+        text = (element.findtext(field) or "").strip() or "0"
         if text not in {"0", "1"}:
             raise DataError(f"{field} in {self.path}", text, "0 or 1", "mend the file")
         return text == "1"

@@ -1,6 +1,7 @@
 """The user's files: found, read and fingerprinted, or refused in one sentence."""
 
 import codecs
+import errno
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -111,8 +112,10 @@ def require_files(paths: Sequence[Path], whose: str) -> None:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:  # no file can have a name of such a length
-        return False
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # no file has such a name
+            return False
+        raise
 
 
 def refuse_repeats(what: str, values: Iterable[Hashable], source: str) -> None:

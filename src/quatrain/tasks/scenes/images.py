@@ -29,13 +29,15 @@ from quatrain.tasks.scenes.files import require_files, sha256
 from quatrain.tasks.scenes.notices import Tally
 
 _SHALLOW = frozenset({"BMP", "GIF", "JPEG", "MPO", "WEBP"})
-_LOSSY = frozenset({"JPEG", "MPO", "WEBP", "jpeg", "webp"})
+_LOSSY = frozenset({"AVIF", "JPEG", "JPEG2000", "MPO", "WEBP", "jpeg", "tiff_jpeg", "webp"})
 _EIGHT_BITS = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
 _END_MARKS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}
 _EDGE = 4096
 _ORIENTATION = 274
 _PNG_BITS = 24
 _TIFF_BITS = 258
+_TIFF_KIND = 262
+_BMP_BITS = 28
 
 # What Pillow's decoders raise for content they cannot make sense of.
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
@@ -114,6 +116,7 @@ def read_plane(path: Path) -> tuple[str, np.ndarray]:
     head, _, _ = _edges(path)
     with _opened(path) as image:
         _refuse_lossy(image, path)
+        _refuse_other_greys(image, head, path)
         if image.mode in _EIGHT_BITS:
             _refuse_deep(image, head, path)
         spread = _spread(image, head)
@@ -202,6 +205,18 @@ def _refuse_lossy(image: Image.Image, path: Path) -> None:
             expected = "a format that keeps each value, as PNG"
             remedy = "write labels anew from what this was made of"
             raise DataError(f"label {path}", f"in {kind.upper()}", expected, remedy)
+
+
+def _refuse_other_greys(image: Any, head: bytes, path: Path) -> None:
+    """Pillow turns white that is 0 round, and takes each number of a small BMP for 8 bits."""
+    found = None
+    if image.format == "TIFF" and image.tag_v2.get(_TIFF_KIND) == 0:
+        found = "grey with white as 0"
+    if image.format == "BMP" and image.mode == "L" and head[_BMP_BITS] != 8:
+        found = f"grey of {head[_BMP_BITS]} bits in BMP"
+    if found is not None:
+        expected, remedy = "grey with black as 0, as in PNG", "write labels anew in that format"
+        raise DataError(f"label {path}", found, expected, remedy)
 
 
 def _bits(image: Any, head: bytes) -> int | None:
