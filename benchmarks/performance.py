@@ -46,7 +46,7 @@ Numbers are float32 on a CPU but where a table names another.
 """
 
 _TARGETS = """Bounds were set before anything was written. Some were said in words: for memory
-linear in the length, time linear in it, and a step that costs the same, 2.1, 2.5 and 1.1 stand.
+linear in the length, time linear in it, and a step that costs the same, 2.5, 2.5 and 1.1 stand.
 """
 
 _NEVER = (

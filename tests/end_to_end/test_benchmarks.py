@@ -1,3 +1,4 @@
+import itertools
 import json
 import runpy
 import sys
@@ -6,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from benchmarks import (
+    alternation,
     attention,
     command,
     inputs,
@@ -260,6 +262,18 @@ def test_a_mistyped_argument_is_told_in_a_sentence_before_anything_is_measured(
     said = capsys.readouterr()
     assert found in said.err
     assert (said.out, said.err.count("\n")) == ("", 1)
+
+
+@pytest.mark.parametrize(
+    ("rounds", "at_least", "counted"), [(3, 0.0, 3), (3, 0.625, 10), (3, 0.125, 3)]
+)
+def test_calls_that_take_a_moment_have_more_rounds(rounds, at_least, counted, monkeypatch):
+    clock = itertools.count(step=1 / 32)  # looked at before and after each call
+    monkeypatch.setattr(alternation.time, "perf_counter", lambda: next(clock))
+    calls = {"ours": lambda: None, "theirs": lambda: None}
+    found = alternation.alternate(calls, rounds=rounds, warmup=2, at_least=at_least)
+    assert [len(each) for each in found.values()] == [counted] * 2
+    assert alternation.median_ratio(found["ours"], found["theirs"]) == pytest.approx(1)
 
 
 def test_what_is_asked_is_measured_and_told(monkeypatch, capsys):

@@ -41,6 +41,7 @@ def test_what_was_left_out_of_the_images_is_told_as_the_task_s_own():
         def collate(self, plan):
             raise NotImplementedError
 
-    corpus = SimpleNamespace(hashes={"a": "b"}, skipped={"train: boxes without area": 2})
+    kept = {"train: boxes without area": 2}
+    corpus = SimpleNamespace(train=(), hashes={"a": "b"}, skipped=kept)
     task = Task(SimpleNamespace(recipe=None, batch=1), corpus, seed=0)
-    assert (task.data_hashes, task.data_notes) == (corpus.hashes, corpus.skipped)
+    assert (task.data_hashes, task.data_notes) == (corpus.hashes, kept)

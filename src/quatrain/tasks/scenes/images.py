@@ -234,11 +234,11 @@ def _bits(image: Any, head: bytes) -> int | None:
 def _spread(image: Any, head: bytes) -> float:
     """What Pillow multiplies the numbers of a grey file by, so that the largest fills its mode."""
     if image.mode not in {"L", "I"}:
-        return 1
+        return 1.0
     if image.format == "PPM":
         _, _, _, how = image.tile[0]
-        return 1 if isinstance(how, str) else (255 if image.mode == "L" else 65535) / int(how[1])
-    return 255 / (2 ** (_bits(image, head) or 8) - 1) if image.mode == "L" else 1
+        return 1.0 if isinstance(how, str) else (255 if image.mode == "L" else 65535) / int(how[1])
+    return 255 / (2 ** (_bits(image, head) or 8) - 1) if image.mode == "L" else 1.0
 
 
 def _count_unused(image: Image.Image, path: Path, tally: Tally) -> None:
