@@ -78,4 +78,4 @@ def _trained(
 
 
 if __name__ == "__main__":
-    run(__doc__, measure, rounds=3, steps=30, device="cpu")
+    run(__doc__, measure, rounds=3, steps=24, device="cpu")

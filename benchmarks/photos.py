@@ -7,7 +7,6 @@ A detector's images are of 1024 x 768, a segmenter's of 480 x 360.
 """
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from quatrain.tasks.detection.digits import digit_boxes
 from quatrain.tasks.scenes import DigitScenesSpec
 from quatrain.tasks.segmentation.digits import DIGIT_CLASSES, digit_masks
 
-HELD_OUT = 1
+_HELD_OUT = 1
 _SIDE = 256
 _PHOTO, _STREET = (1024, 768), (480, 360)
 
@@ -60,7 +59,7 @@ def write_segmentation(folder: Path, count: int) -> None:
             _save(sample.image, _STREET, homes[0] / f"{number}.png")
             label = Image.fromarray(sample.label.numpy().astype(np.uint8))
             label.resize(_STREET, Image.Resampling.NEAREST).save(homes[1] / f"{number}.png")
-    entries: Sequence[dict[str, object]] = [
+    entries = [
         {"id": number, "name": entry.name, "color": entry.color}
         for number, entry in enumerate(DIGIT_CLASSES)
     ]
@@ -68,7 +67,7 @@ def write_segmentation(folder: Path, count: int) -> None:
 
 
 def _scenes(count: int) -> DigitScenesSpec:
-    return DigitScenesSpec(size=_SIDE, train=count, valid=HELD_OUT, test=HELD_OUT)
+    return DigitScenesSpec(size=_SIDE, train=count, valid=_HELD_OUT, test=_HELD_OUT)
 
 
 def _save(image: Tensor, size: tuple[int, int], path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the benchmarks were to reach, set before any was written, and what they measured.
+"""What the benchmarks were to reach, and the worst that they measured.
 
 table([Outcome.from_json(text), ...])     ->  a Markdown table; empty where nothing is to be said
 """
@@ -76,7 +76,7 @@ TARGETS = (
     *_on_map(_WITH_E1, "memory / dense", 1 / 8, 1 / 8),
     _on_gpu((*_WITHOUT_E1, *_WITH_E1), 1.5),
     _on_gpu(("0001", "0011"), 0.1),
-    Target("sequences", {}, "memory growth", 2.5),
+    Target("sequences", {}, "memory growth", 2.1),
     Target("sequences", {"terms": "0010", "order": "causal"}, "time growth", 2.5),
     Target("steps", {"terms": ("0010", "0001", "0011")}, "late / early", 1.1),
     Target("networks", {"network": ("detector w/o", "segmenter w/o")}, "time ratio", 1.03),
