@@ -29,15 +29,12 @@ from quatrain.tasks.scenes.files import require_files, sha256
 from quatrain.tasks.scenes.notices import Tally
 
 _SHALLOW = frozenset({"BMP", "GIF", "JPEG", "MPO", "WEBP"})
-_LOSSY = frozenset({"AVIF", "JPEG", "JPEG2000", "MPO", "WEBP", "jpeg", "tiff_jpeg", "webp"})
-_EIGHT_BITS = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
+EIGHT_BITS = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
 _END_MARKS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}
 _EDGE = 4096
 _ORIENTATION = 274
 _PNG_BITS = 24
 _TIFF_BITS = 258
-_TIFF_KIND = 262
-_BMP_BITS = 28
 
 # What Pillow's decoders raise for content they cannot make sense of.
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
@@ -75,13 +72,13 @@ def survey(paths: Sequence[Path], whose: str, tally: Tally) -> Survey:
     sizes: list[ImageSize] = []
     marks: list[bytes] = []
     for path in paths:
-        head, tail, length = _edges(path)
-        with _opened(path) as image:
-            _refuse_deep(image, head, path)
+        head, tail, length = edges(path)
+        with opened(path) as image:
+            refuse_deep(image, head, path)
             _count_unused(image, path, tally)
             mark = _END_MARKS.get(image.format or "")
             if mark is None or mark not in tail:
-                _load(image, path)
+                load(image, path)
             sizes.append(ImageSize(image.height, image.width))
         marks += [path.name.encode(), length.to_bytes(8, "little"), head, tail]
     return Survey(sizes, sha256(marks))
@@ -93,38 +90,14 @@ def read_image(path: Path) -> UInt8[Tensor, "3 h w"]:
     Raises:
         DataError: if the file is broken, or has 16 bits a channel.
     """
-    head, _, _ = _edges(path)
-    with _opened(path) as image:
-        _refuse_deep(image, head, path)
-        _load(image, path)
+    head, _, _ = edges(path)
+    with opened(path) as image:
+        refuse_deep(image, head, path)
+        load(image, path)
         # A palette may hold alpha as bytes, which Pillow only looks up by way of RGBA.
         whole = image.convert("RGBA") if image.mode in {"P", "PA"} else image
         pixels = np.array(whole.convert("RGB"))
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
-
-
-def read_plane(path: Path) -> tuple[str, np.ndarray]:
-    """Decode an image as it is stored, for labels: its mode and its values.
-
-    Palette images give their indices, and grey ones the numbers of the file, be they of 2 or of 16
-    bits.
-
-    Raises:
-        DataError: if the file is broken, has colours of 16 bits a channel, or is of a format that
-            may have changed the values.
-    """
-    head, _, _ = _edges(path)
-    with _opened(path) as image:
-        _refuse_lossy(image, path)
-        _refuse_other_greys(image, head, path)
-        if image.mode in _EIGHT_BITS:
-            _refuse_deep(image, head, path)
-        spread = _spread(image, head)
-        _load(image, path)
-        stored = np.array(image)
-    if spread != 1:
-        stored = np.rint(stored / spread).astype(stored.dtype)
-    return image.mode, stored
 
 
 def require_size(found: ImageSize, wanted: ImageSize, path: Path, source: str) -> None:
@@ -144,8 +117,12 @@ def require_size(found: ImageSize, wanted: ImageSize, path: Path, source: str) -
     raise DataError(f"the size of {path}", str(found), f"{wanted}, as {source} says", remedy)
 
 
-def _edges(path: Path) -> tuple[bytes, bytes, int]:
-    """The first and last 4 KiB, and the length in bytes."""
+def edges(path: Path) -> tuple[bytes, bytes, int]:
+    """The first and last 4 KiB of a file, and its length in bytes.
+
+    Raises:
+        DataError: if it cannot be read.
+    """
     try:
         with path.open("rb") as file:
             head = file.read(_EDGE)
@@ -159,7 +136,12 @@ def _edges(path: Path) -> tuple[bytes, bytes, int]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def opened(path: Path) -> Iterator[Image.Image]:
+    """The image of a file, its header read.
+
+    Raises:
+        DataError: if it is no image.
+    """
     try:
         # Pillow warns of odd metadata, which is not read, and of very large images.
         with warnings.catch_warnings():
@@ -171,7 +153,12 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         yield image
 
 
-def _load(image: Image.Image, path: Path) -> None:
+def load(image: Image.Image, path: Path) -> None:
+    """Decode its pixels.
+
+    Raises:
+        DataError: if the file is broken.
+    """
     try:
         image.load()
     except _BROKEN as error:
@@ -185,41 +172,24 @@ def _broken(path: Path, error: Exception) -> DataError:
     )
 
 
-def _refuse_deep(image: Image.Image, head: bytes, path: Path) -> None:
-    """Pillow would clip, or take the high byte, and not say so."""
-    bits = _bits(image, head)
+def refuse_deep(image: Image.Image, head: bytes, path: Path) -> None:
+    """Pillow would clip, or take the high byte, and not say so.
+
+    Raises:
+        DataError: if there are more than 8 bits a channel, or there may be.
+    """
+    bits = bits_of(image, head)
     if bits is None:
         known = "one that tells its depth, as PNG, TIFF, PPM, JPEG, WebP, BMP and GIF do"
         raise DataError(f"image {path}", f"in {image.format}", known, "convert it")
-    if bits > 8 or image.mode not in _EIGHT_BITS:
+    if bits > 8 or image.mode not in EIGHT_BITS:
         depth = f"{bits} bits a channel" if bits > 8 else f"mode {image.mode}"
         raise DataError(
             f"image {path}", depth, "8 bits a channel", "convert it, which decides how to scale"
         )
 
 
-def _refuse_lossy(image: Image.Image, path: Path) -> None:
-    """Values near the edges of a label would silently be those of other classes."""
-    for kind in (image.format, image.info.get("compression")):
-        if kind in _LOSSY:
-            expected = "a format that keeps each value, as PNG"
-            remedy = "write labels anew from what this was made of"
-            raise DataError(f"label {path}", f"in {kind.upper()}", expected, remedy)
-
-
-def _refuse_other_greys(image: Any, head: bytes, path: Path) -> None:
-    """Pillow turns white that is 0 round, and takes each number of a small BMP for 8 bits."""
-    found = None
-    if image.format == "TIFF" and image.tag_v2.get(_TIFF_KIND) == 0:
-        found = "grey with white as 0"
-    if image.format == "BMP" and image.mode == "L" and head[_BMP_BITS] != 8:
-        found = f"grey of {head[_BMP_BITS]} bits in BMP"
-    if found is not None:
-        expected, remedy = "grey with black as 0, as in PNG", "write labels anew in that format"
-        raise DataError(f"label {path}", found, expected, remedy)
-
-
-def _bits(image: Any, head: bytes) -> int | None:
+def bits_of(image: Any, head: bytes) -> int | None:
     """Bits a channel in the file, which Pillow's mode does not tell; None where nothing does."""
     if image.format == "PNG":
         return head[_PNG_BITS]
@@ -229,16 +199,6 @@ def _bits(image: Any, head: bytes) -> int | None:
         _, _, _, how = image.tile[0]
         return 8 if isinstance(how, str) else int(how[1]).bit_length()
     return 8 if image.format in _SHALLOW else None
-
-
-def _spread(image: Any, head: bytes) -> float:
-    """What Pillow multiplies the numbers of a grey file by, so that the largest fills its mode."""
-    if image.mode not in {"L", "I"}:
-        return 1.0
-    if image.format == "PPM":
-        _, _, _, how = image.tile[0]
-        return 1.0 if isinstance(how, str) else (255 if image.mode == "L" else 65535) / int(how[1])
-    return 255 / (2 ** (_bits(image, head) or 8) - 1) if image.mode == "L" else 1.0
 
 
 def _count_unused(image: Image.Image, path: Path, tally: Tally) -> None:

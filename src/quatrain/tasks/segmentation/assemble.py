@@ -14,7 +14,8 @@ from torch import Tensor
 from quatrain.specs import DataError
 from quatrain.tasks.scenes import ImageSize, Tally, read_image, survey
 from quatrain.tasks.scenes.files import read_bytes, refuse_repeats, require_files, sha256
-from quatrain.tasks.scenes.images import read_plane, require_size
+from quatrain.tasks.scenes.images import require_size
+from quatrain.tasks.scenes.planes import read_plane
 from quatrain.tasks.segmentation.classes import Classes
 from quatrain.tasks.segmentation.corpus import IGNORE, SegmentationCorpus, SegmentationPart
 
