@@ -12,20 +12,29 @@ import math
 from typing import ClassVar, Literal, cast
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from quatrain.nn.attention_state import Explanation, KeyValueState, OffsetTable, RunningState
 from quatrain.nn.initialization import Projection
+from quatrain.nn.relative_position import RelativePosition
+from quatrain.nn.tokens import (
+    check_layout,
+    laid_out_like,
+    sizes_of,
+    subsampled,
+    subsampled_mask,
+    tokens_of,
+)
 from quatrain.ops.attend import Method, attend
 from quatrain.ops.attend.one_query import one_query
 from quatrain.ops.attend.reference import attention_weights
-from quatrain.ops.positions import Grid, sinusoid
+from quatrain.ops.positions import Grid
 from quatrain.ops.precision import full_precision
 from quatrain.ops.support import Support
 from quatrain.ops.terms import Operands, exactly, logits
-from quatrain.specs import InputError, Spec, SpecError, Term, Terms
+from quatrain.specs import Spec, SpecError, Term, Terms
 
 
 class AttentionSpec(Spec):
@@ -121,9 +130,7 @@ class GeneralizedAttention(nn.Module):
         terms, width = spec.terms, channels // spec.heads
         scaled = ndim == 1 if spec.scaled is None else spec.scaled
         self.scale = width**-0.5 if scaled else 1.0
-        self.wavelength = spec.wavelength or (
-            self.sequence_wavelength if ndim == 1 else self.map_wavelength
-        )
+        usual = self.sequence_wavelength if ndim == 1 else self.map_wavelength
 
         def projection(fan_in: int) -> Projection:
             return Projection(fan_in, channels, bias=False)
@@ -134,8 +141,11 @@ class GeneralizedAttention(nn.Module):
         self.query = projection(channels) if terms.use_query else None
         self.key = projection(key_channels) if terms.use_content else None
         self.value = projection(key_channels)
-        axes = ndim if terms.use_position else 0
-        self.position = nn.ModuleList(projection(channels // ndim) for _ in range(axes))
+        self.position = (
+            RelativePosition(channels, spec.heads, ndim, spec.wavelength or usual)
+            if terms.use_position
+            else None
+        )
         self.key_bias = bias() if Term.KEY in terms else None
         self.position_bias = bias() if Term.POSITION in terms else None
         self.output = Projection(channels, channels)
@@ -179,7 +189,7 @@ class GeneralizedAttention(nn.Module):
         """
         operands, grid, support = self._prepare(query, key, causal, key_padding_mask, attend_mask)
         mixed = attend(self.spec.terms, operands, grid, support, method)
-        return self._restore(self.output(_merge_heads(mixed)), query)
+        return laid_out_like(query, self.output(_merge_heads(mixed)))
 
     def explain(
         self,
@@ -221,7 +231,7 @@ class GeneralizedAttention(nn.Module):
         return KeyValueState(
             fresh.value.contiguous(),
             None if fresh.key is None else fresh.key.contiguous(),
-            OffsetTable(self._encoded) if self.spec.terms.use_position else None,
+            None if self.position is None else OffsetTable(self.position.between),
         )
 
     def recall(
@@ -285,29 +295,17 @@ class GeneralizedAttention(nn.Module):
         attend_mask: Bool[Tensor, "..."] | None,
     ) -> tuple[Operands, Grid, Support]:
         key = query if key is None else key
-        self._check(query, "query", query.shape[0], self.channels)
-        self._check(key, "key", query.shape[0], self.key_channels)
+        check_layout(query, "query", query.shape[0], self.channels, self.ndim)
+        check_layout(key, "key", query.shape[0], self.key_channels, self.ndim)
         stride = self.spec.key_stride
-        queries = _sizes(query, self.ndim)
         if stride > 1:
-            key_padding_mask = self._stride_mask(key_padding_mask, key)
-            key = key[:, ::stride] if self.ndim == 1 else key[..., ::stride, ::stride]
-            key = key.contiguous()  # else an export holds lengths to how the example's divided
-        grid = Grid(queries, _sizes(key, self.ndim), stride)
+            sizes = sizes_of(key, self.ndim)
+            key_padding_mask = subsampled_mask(key_padding_mask, sizes, stride)
+            key = subsampled(key, self.ndim, stride)
+        grid = Grid(sizes_of(query, self.ndim), sizes_of(key, self.ndim), stride)
         support = Support(causal, self.spec.window, key_padding_mask, attend_mask)
-        content = _flat(key, self.ndim)
-        return self._operands(_flat(query, self.ndim), self._project(content), grid), grid, support
-
-    def _stride_mask(
-        self, mask: Bool[Tensor, "b k"] | None, key: Tensor
-    ) -> Bool[Tensor, "b kept"] | None:
-        """The mask of the keys that the stride keeps; one that fits no key is told later."""
-        stride = self.spec.key_stride
-        if mask is None or mask.ndim != 2 or mask.shape[1] != math.prod(_sizes(key, self.ndim)):
-            return mask
-        if self.ndim == 1:
-            return mask[:, ::stride]
-        return mask.unflatten(1, key.shape[2:])[:, ::stride, ::stride].flatten(1)
+        remembered = self._project(tokens_of(key, self.ndim))
+        return self._operands(tokens_of(query, self.ndim), remembered, grid), grid, support
 
     def _operands(
         self, query: Float[Tensor, "b q c"], state: KeyValueState, grid: Grid
@@ -318,30 +316,16 @@ class GeneralizedAttention(nn.Module):
             key=state.key,
             key_bias=self.key_bias,
             position_bias=self.position_bias,
-            relative=tuple(
-                self._relative(grid, axis)
-                if state.offsets is None
-                else state.offsets.of(grid.offset_range(axis))
-                for axis in range(len(self.position))
-            ),
+            relative=self._relative(state, grid),
             scale=self.scale,
         )
 
-    def _encoded(self, offsets: range) -> Float[Tensor, "h l d"]:
-        """Encodings for a sequence."""
-        return self._projected(
-            torch.arange(offsets.start, offsets.stop, device=self.value.weight.device), 0
-        )
-
-    def _relative(self, grid: Grid, axis: int) -> Float[Tensor, "h l d"]:
-        return self._projected(grid.occurring(axis, self.value.weight.device), axis)
-
-    def _projected(self, offsets: Int[Tensor, " l"], axis: int) -> Float[Tensor, "h l d"]:
-        weight = self.value.weight
-        channels = self.channels // self.ndim
-        encoding = sinusoid(offsets, channels, self.wavelength, weight.dtype)
-        projected = self.position[axis](encoding.to(weight.dtype)) * self.ndim**-0.5
-        return projected.unflatten(1, (self.spec.heads, -1)).transpose(0, 1)
+    def _relative(self, state: KeyValueState, grid: Grid) -> tuple[Float[Tensor, "h _ d"], ...]:
+        if self.position is None:
+            return ()
+        if state.offsets is None:
+            return self.position(grid)
+        return (state.offsets.of(grid.offset_range(0)),)
 
     def _project(self, key: Float[Tensor, "b k c"]) -> KeyValueState:
         return KeyValueState(self._heads(self.value(key)), self._heads_of(self.key, key))
@@ -354,35 +338,10 @@ class GeneralizedAttention(nn.Module):
     ) -> Float[Tensor, "b h t d"] | None:
         return None if layer is None else self._heads(layer(x))
 
-    def _restore(
-        self, y: Float[Tensor, "b q c"], like: Float[Tensor, "*shape"]
-    ) -> Float[Tensor, "*shape"]:
-        return y if self.ndim == 1 else y.transpose(1, 2).reshape(like.shape)
-
-    def _check(self, x: Tensor, name: str, batch: int, channels: int) -> None:
-        axis = -1 if self.ndim == 1 else 1
-        if x.ndim == self.ndim + 2 and (x.shape[0], x.shape[axis]) == (batch, channels):
-            return
-        raise InputError(
-            name,
-            tuple(x.shape),
-            f"({batch}, T, {channels})" if self.ndim == 1 else f"({batch}, {channels}, H, W)",
-            f"this attention was built with channels={self.channels}, "
-            f"key_channels={self.key_channels}, ndim={self.ndim}",
-        )
-
     def _check_stepwise(self) -> None:
         if self.ndim != 1 or self.spec.key_stride > 1:
             found = f"{self.ndim} and key_stride {self.spec.key_stride}"
             raise SpecError("ndim", found, "1 and 1", "decode step by step on whole sequences only")
-
-
-def _sizes(x: Tensor, ndim: int) -> tuple[int, ...]:
-    return tuple(x.shape[-ndim:]) if ndim == 2 else (x.shape[1],)
-
-
-def _flat(x: Tensor, ndim: int) -> Float[Tensor, "b t c"]:
-    return x.flatten(2).transpose(1, 2) if ndim == 2 else x
 
 
 def _merge_heads(x: Float[Tensor, "b h q d"]) -> Float[Tensor, "b q c"]:

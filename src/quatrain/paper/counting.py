@@ -66,7 +66,7 @@ def attention(module: GeneralizedAttention, queries: Sizes, keys: Sizes) -> int:
         total += linears_multiply_adds(module.query, asked)
     if module.key is not None:
         total += linears_multiply_adds(module.key, answering)
-    for axis, layer in enumerate(module.position):
+    for axis, layer in enumerate(module.position or ()):
         total += module.ndim * linears_multiply_adds(layer, _offsets(module, queries, keys, axis))
     if terms == Term.KEY or not terms:  # one row of logits and one mean, for all queries
         return total + answering * module.channels * (1 + bool(terms))

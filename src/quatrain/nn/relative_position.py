@@ -1,0 +1,49 @@
+"""The relative positions of an attention, encoded and projected for its heads.
+
+Shapes: l offsets that occur along an axis, h heads, d width of a head.
+"""
+
+from typing import cast
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from quatrain.nn.initialization import Projection
+from quatrain.ops.positions import Grid, sinusoid
+
+
+class RelativePosition(nn.ModuleList):
+    """V^R R_{k-q} for each offset that occurs: a sinusoidal encoding and V^R, one per axis.
+
+    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2.
+    Differs: the encodings of the axes of a map are projected separately and divided by the root
+        of 2, as in the released vision code; summed, they have the variance of the paper's
+        concatenation.
+    """
+
+    def __init__(self, channels: int, heads: int, ndim: int, wavelength: float) -> None:
+        super().__init__(Projection(channels // ndim, channels, bias=False) for _ in range(ndim))
+        self.heads, self.wavelength = heads, wavelength
+
+    def forward(self, grid: Grid) -> tuple[Float[Tensor, "h _ d"], ...]:
+        """The projected encodings of the offsets of `grid`, axis by axis, in order."""
+        device = self._along(0).weight.device
+        return tuple(
+            self._projected(grid.occurring(axis, device), axis) for axis in range(len(self))
+        )
+
+    def between(self, offsets: range) -> Float[Tensor, "h l d"]:
+        """The same for any neighbouring offsets of a sequence."""
+        device = self._along(0).weight.device
+        return self._projected(torch.arange(offsets.start, offsets.stop, device=device), 0)
+
+    def _along(self, axis: int) -> Projection:
+        return cast("Projection", self[axis])
+
+    def _projected(self, offsets: Int[Tensor, " l"], axis: int) -> Float[Tensor, "h l d"]:
+        projection = self._along(axis)
+        dtype = projection.weight.dtype
+        encoding = sinusoid(offsets, projection.in_features, self.wavelength, dtype)
+        projected = projection(encoding.to(dtype)) * len(self) ** -0.5
+        return projected.unflatten(1, (self.heads, -1)).transpose(0, 1)

@@ -1,0 +1,54 @@
+import pytest
+import torch
+from torch.testing import assert_close
+
+from ops import loops
+from quatrain.nn.relative_position import RelativePosition
+from quatrain.ops.positions import Grid
+
+
+def made(ndim, channels=8, wavelength=1_000.0):
+    torch.manual_seed(0)
+    return RelativePosition(channels, heads=2, ndim=ndim, wavelength=wavelength).double()
+
+
+def by_hand(module, axis, offset, wavelength=1_000.0):
+    """V^R R of one offset, head by head: (h, d)."""
+    layer = module[axis]
+    encoding = torch.tensor(loops.sinusoid(offset, layer.in_features, wavelength)).double()
+    return (layer.weight @ encoding).reshape(2, -1) * len(module) ** -0.5
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [Grid((3,), (5,)), Grid((1,), (4,), first_query=3), Grid((3, 4), (2, 5), 2)],
+    ids=["sequence", "last query", "map"],
+)
+def test_each_offset_that_occurs_is_encoded_and_projected_for_every_head(grid):
+    module = made(grid.ndim)
+    tables = module(grid)
+    assert len(tables) == grid.ndim
+    for axis, table in enumerate(tables):
+        expected = [by_hand(module, axis, offset) for offset in grid.offset_range(axis)]
+        assert_close(table, torch.stack(expected, dim=1))
+
+
+def test_neighbouring_offsets_of_a_sequence_are_those_of_a_grid():
+    module, grid = made(1), Grid((4,), (6,))
+    (table,) = module(grid)
+    assert_close(module.between(range(-2, 3)), table[:, 1:6])
+    assert module.between(range(0)).shape == (2, 0, 4)
+
+
+def test_far_apart_in_half_precision_offsets_still_differ():
+    module = made(1).bfloat16()
+    table = module.between(range(3000, 3002)).float()
+    assert table.dtype == torch.float32
+    assert (table[:, 0] - table[:, 1]).abs().max() > 0.1
+
+
+def test_its_parameters_are_one_matrix_per_axis_of_names_that_checkpoints_know():
+    assert {name: tuple(p.shape) for name, p in made(2).named_parameters()} == {
+        "0.weight": (8, 4),
+        "1.weight": (8, 4),
+    }
