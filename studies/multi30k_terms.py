@@ -7,7 +7,8 @@ DIR holds train, valid and test in .en and .de. The parts can be run apart:
     --cells "one hour/*"  one 1111 model, trained as long as an hour on 2 cores allows
                           (--seeds 0 --workers 1 --threads 2, on an otherwise idle machine).
     --cells "self/*"      self-attention varies in encoder and decoder, encoder-decoder
-                          attention stays 1111; about 15 core-minutes a run.
+                          attention stays 1111; 9 to 65 minutes of one core a run,
+                          20 in the middle.
     --cells "cross/*"     encoder-decoder attention varies, self-attention stays 1111.
     --cells "deformable/*"  self-attention: a deformable convolution beside, or in place of, E2.
     --cells "dynamic/*"     self-attention: dynamic convolution beside E2 within the same window.

@@ -12,8 +12,9 @@ vocabulary of 37,000, 100,000 steps of about 30,000 tokens a side, Adam(0.9, 0.9
 decay. What the paper leaves open (dropout 0.1, beam 4, length penalty 0.6) is from Vaswani et al.
 2017, arXiv 1706.03762, section 6.1; weights are a moving average instead of the mean of five
 checkpoints.
-Expected, in BLEU of the paper's tokenisation: `quatrain cost paper` names the figure's points;
-self-attention from 20.9 (w/o) to 27.7 (1111), encoder-decoder from 19.7 (0010) to 27.7 (1000).
+Expected, in BLEU of the paper's tokenisation: self-attention from 20.9 (w/o) to 27.7 (1111),
+encoder-decoder from 19.7 (0010) to 27.7 (1000); `quatrain cost paper --task translation` names
+the figure's points.
 """
 
 from quatrain.models.decoding import DecodingSpec

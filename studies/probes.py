@@ -2,8 +2,8 @@
 
     quatrain study run studies/probes.py --out OUT
 
-Fourteen mechanisms, five probes (`quatrain.tasks.probes`), two seeds: 140 runs of some seconds,
-about five minutes on 2 idle cores. Nothing is read from outside.
+Fourteen mechanisms, five probes (`quatrain.tasks.probes`), two seeds: 140 runs of 2 to
+30 seconds of one core, 23 minutes together. Nothing is read from outside.
 
 What to expect is written down below, cell by cell and with its reason: at least 95 % right where
 the mechanism can answer, at most 25 % where it cannot. A blind guess is right in 3 %; who can only

@@ -29,7 +29,7 @@ def test_a_window_an_order_and_masks_change_the_plan():
     asked = ("--terms", "0010", "--queries", "512", "--json")
     methods = [
         json.loads(run(*asked, *more).stdout)["method"]
-        for more in ((), ("--causal", "--padded"), ("--window", "7"), ("--picked",))
+        for more in ((), ("--causal", "--key-padding-mask"), ("--window", "7"), ("--attend-mask",))
     ]
     assert methods == ["pooled", "pooled", "fused", "fused"]
 

@@ -45,6 +45,13 @@ def test_each_option_has_help(name):
     assert silent == []
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_help_holds_what_its_rendering_would_swallow(name):
+    """Help is read as Markdown, where `<name>` is a tag and is not shown."""
+    texts = [COMMANDS[name].help, *(getattr(each, "help", "") for each in COMMANDS[name].params)]
+    assert [text for text in texts if text and "<" in text] == []
+
+
 @pytest.mark.parametrize("name", [n for n in COMMANDS if n != "quatrain study run"])
 def test_what_prints_a_table_prints_json_too(name):
     options = {option for each in COMMANDS[name].params for option in each.opts}

@@ -24,8 +24,12 @@ def plan(
     keys: Annotated[str, typer.Option(help="Sizes of the keys; default: the queries.")] = "",
     causal: Annotated[bool, typer.Option("--causal", help="Attend to no later key.")] = False,
     window: Annotated[int | None, typer.Option(help="Odd width of a window, per axis.")] = None,
-    padded: Annotated[bool, typer.Option("--padded", help="With a key padding mask.")] = False,
-    picked: Annotated[bool, typer.Option("--picked", help="With an attend mask.")] = False,
+    key_padding_mask: Annotated[
+        bool, typer.Option("--key-padding-mask", help="With a mask of padded keys.")
+    ] = False,
+    attend_mask: Annotated[
+        bool, typer.Option("--attend-mask", help="With a mask of the pairs that may attend.")
+    ] = False,
     train: Annotated[bool, typer.Option("--train", help="Count the gradients too.")] = False,
     channels: Annotated[int, typer.Option(help="Channels of all heads together.")] = 256,
     heads: Annotated[int, typer.Option(help="Heads.")] = 8,
@@ -36,7 +40,8 @@ def plan(
     """Tell which method computes an attention, its multiply-adds, and why it was chosen.
 
     Projections are not counted. Bytes are those of the attention weights that are held at once,
-    in float32; a method that needs none of its own is torch's kernel.
+    in float32: none where torch's kernel or our tiles hold them on the chip. The tables of
+    tiles are not among them.
 
     Example: quatrain plan --terms 0011 --queries 50x84 --keys 25x42 --json
     """
@@ -47,7 +52,7 @@ def plan(
         Term.parse(terms),
         _sizes("queries", queries),
         _sizes("keys", keys) if keys else None,
-        Structure(causal, window, padded, picked),
+        Structure(causal, window, key_padding_mask, attend_mask),
         channels=channels,
         heads=heads,
         batch=batch,

@@ -21,7 +21,7 @@ app = typer.Typer(no_args_is_help=True, help="Plan, run, follow and measure a st
 StudyFile = Annotated[Path, typer.Argument(help="The study file, a Python file.", metavar="STUDY")]
 Out = Annotated[
     Path | None,
-    typer.Option(help="The folder of results; by default runs/<name of the study file>."),
+    typer.Option(help="The folder of results; by default runs/NAME for a study file NAME.py."),
 ]
 Cells = Annotated[
     list[str] | None,
@@ -48,7 +48,9 @@ def plan(
     seeds: Seeds = None,
     data: Data = None,
     device: Device = "cpu",
-    probe: Annotated[bool, typer.Option(help="Train unknown cells for some seconds.")] = False,
+    probe: Annotated[
+        bool, typer.Option(help="Train cells without a finished run for 10 seconds each.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show every run, whether it is done, and how long it will take.

@@ -237,6 +237,8 @@ def rate_groups(module: nn.Module) -> list[dict[str, Any]]:
     """The trained parameters, by the factor on their learning rate.
 
     A module slows parts of itself down by a class attribute, `rate_factors = {"offset": 0.1}`.
+    For an optimizer of one's own: `AdamW({**group, "lr": rate * group["rate_factor"]} for group in
+    rate_groups(model))`; a scheduler of torch's keeps the proportion.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, section 3.1 (offsets of a
         deformable convolution learn at a tenth of the rate).

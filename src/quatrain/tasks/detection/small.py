@@ -27,7 +27,8 @@ def small_detection(
     """The small detector with a mixer in it, trained for `steps` batches of 4 images.
 
     Args:
-        mixer: What stands in conv3 to conv5; None for nothing.
+        mixer: What the backbone gets: attention or dynamic convolution in conv4 and conv5, another
+            convolution in the place of the 3 x 3 of conv3 to conv5; None for the plain network.
         data: What it learns from.
         steps: Optimizer steps, a tenth of which warms up, 200 at most.
         longer: The longer side of the images, in pixels.

@@ -28,7 +28,9 @@ def small_segmentation(
     """The small segmenter with a mixer in it, trained for `steps` batches of 8 images.
 
     Args:
-        mixer: What stands in conv3 to conv5 and after the backbone; None for nothing.
+        mixer: What the backbone gets: attention or dynamic convolution in conv4, conv5 and after
+            it, another convolution in the place of the 3 x 3 of conv3 to conv5; None for the plain
+            network.
         data: What it learns from; the sizes suit street scenes of 480 x 360.
         steps: Optimizer steps, a tenth of which warms up, 100 at most.
         scale: Factor on the size of all images.
