@@ -15,9 +15,10 @@ operand. Memory is the peak above the operands in a fresh process. Where a map h
 25 million pairs, the memory of dense is that of one head times 8, and above 100 million pairs
 dense is not timed: a dash.
 
-On a GPU 10 calls follow each other before they are waited for, as they do in a network: what
-starts them then shows only where it takes longer than what they do. "as graphs / SDPA" is without
-it: calls of both that a CUDA graph holds are played again. Memory is the peak of torch's allocator.
+On a GPU 10 calls are queued before the clock waits for them, as they are in a network: what it
+takes to launch kernels then shows only where it exceeds what they do. The column "as graphs / SDPA"
+leaves launching out: both sides are replayed as CUDA graphs. Memory is the peak of torch's
+allocator.
 """
 
 import functools

@@ -14,11 +14,11 @@ import itertools
 import sys
 from pathlib import Path
 
+from benchmarks import glance, targets
 from benchmarks.attention import MAPS
 from benchmarks.command import Parser, refusing
 from benchmarks.outcome import Outcome, Row
 from benchmarks.plots import PLOTS
-from benchmarks.targets import table
 from quatrain.results import write_atomically
 from quatrain.specs import ALL_TERM_SETS, InputError
 
@@ -43,6 +43,21 @@ Made by `python -m benchmarks.performance` from the files in
 round by round, and are medians; peaks of memory are taken once, each in a fresh process. A ratio
 of time or memory below 1 means that ours takes less. Absolute numbers hold for the machine named.
 Numbers are float32 on a CPU but where a table names another.
+
+A "method" is the exact algorithm that `plan` chooses for the terms: *pooled* (0000 and 0010: one
+mean for all queries), *separable* (0001 and 0011: rows and columns summed in turn), *factored*
+(0100 to 0111: the weights of a query are a product of one for its rows and one for its columns),
+*fused* (everything else: the softmax, a block at a time), *reference* (the formula, where it is
+small). Mixers beside attention are named as `parse_mixer` reads them: "dynamic@7" is dynamic
+convolution in a window of 7, "0100@31" attention in one of 31, "0010+deformable" attention over a
+deformable convolution, "w/o" neither.
+"""
+
+_GLANCE = """\
+Time alone, on the machines of the tables below: attention on a CPU at 64 x 64, forward; ResNet-50
+with attention in conv4 and conv5 on one image of 800 x 1333, forward; one training step of the
+small detector; attention on a GPU at 100 x 168 in bfloat16, forward and backward. "Dense" makes a
+number for each pair, SDPA is torch's kernel without positions.
 """
 
 _TARGETS = """Bounds were set before anything was written, but for three that were said in
@@ -63,12 +78,18 @@ def page(outcomes: list[Outcome]) -> str:
     """The whole page: a section for each benchmark, in its own words."""
     by_name = itertools.groupby(outcomes, key=lambda outcome: outcome.benchmark)
     sections = [_section(name, list(of)) for name, of in by_name]
-    return "\n".join([_INTRODUCTION, *_reached(outcomes), *sections, *_not_measured(outcomes)])
+    first = [_INTRODUCTION, *_at_a_glance(outcomes), *_reached(outcomes)]
+    return "\n".join([*first, *sections, *_not_measured(outcomes)])
+
+
+def _at_a_glance(outcomes: list[Outcome]) -> list[str]:
+    made = glance.table(outcomes)
+    return [f"## At a glance\n\n{_GLANCE}\n{made}"] if made else []
 
 
 def _reached(outcomes: list[Outcome]) -> list[str]:
     """What was to be reached, beside what is; none if nothing of it was measured."""
-    made = table(outcomes)
+    made = targets.table(outcomes)
     return [f"## What was to be reached\n\n{_TARGETS}\n{made}"] if made else []
 
 

@@ -1,7 +1,7 @@
 """The page on performance: what the benchmarks left, set beside what they were to reach."""
 
 import pytest
-from benchmarks import performance, plots, targets
+from benchmarks import glance, performance, plots, targets
 from benchmarks.outcome import Outcome
 
 from quatrain.specs import ALL_TERM_SETS
@@ -110,6 +110,32 @@ def test_the_worst_of_a_target_s_rows_decides():
     line = next(line for line in made.splitlines() if "0001, 0011; forward" in line)
     assert line.endswith("| time / dense | ≤ 0.04 | 0.05 | **no** |")
     assert "0010" not in made
+
+
+def test_below_the_targets_stands_why_one_was_missed():
+    def told(growth):
+        rows = [{"terms": "0000", "memory growth": growth}]
+        return targets.table([Outcome.here("sequences", rounds=1, rows=rows)])
+
+    assert told(2.2).endswith(
+        "memory growth 2.2: the worst is 0000 both ways, whose peaks are of a few MiB.\n"
+    )
+    assert "Not reached" not in told(2.0)
+
+
+def test_at_a_glance_are_the_rows_of_the_tables_below():
+    rows = [
+        {"map": size, "terms": "0011", "pass": "forward", "time / dense": ratio, "time / SDPA": 0.5}
+        for size, ratio in (("96x96", 0.1), ("64x64", 0.25))
+    ]
+    made = glance.table([Outcome.here("attention", rounds=1, rows=rows)])
+    assert "| 0011 | 0.25 | 0.5 | - | - | - |" in made
+    assert "| 1111 | - | - | - | - | - |" in made
+    assert glance.table([]) == ""
+
+
+def test_every_number_at_a_glance_is_measured_by_what_is_published():
+    assert "| - |" not in glance.table(performance.published())
 
 
 def test_a_target_may_be_the_least_that_is_wanted():
