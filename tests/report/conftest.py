@@ -45,6 +45,7 @@ def record_of(cell: str, seed: int, score: float, **changes: object) -> Record:
         "threads": 1,
         "commit": "0123abc",
         "data": {"train.de": "a" * 64},
+        "data_notes": {},
         "artifacts": ("hypotheses.txt",),
         "steps": 300,
         "seconds": 90.0 + seed,

@@ -2,10 +2,11 @@ import json
 
 import pytest
 
+from quatrain.report.differences import build_differences
 from quatrain.report.expected import expectation_columns, expected_as_json, reason_columns
 from quatrain.report.render import columns, markdown_page, rows_as_json, to_csv
 from quatrain.report.runs import load_runs
-from quatrain.report.tables import build_differences, build_table
+from quatrain.report.tables import build_table
 
 
 @pytest.fixture

@@ -7,10 +7,11 @@ import pytest
 
 from quatrain.report import gallery
 from quatrain.report.curves import learning_curves
+from quatrain.report.differences import build_differences
 from quatrain.report.gallery import build_gallery
 from quatrain.report.html import html_page
 from quatrain.report.runs import load_runs
-from quatrain.report.tables import build_differences, build_table
+from quatrain.report.tables import build_table
 from quatrain.results import Manifest, ManifestCell, ResultStore
 
 

@@ -4,9 +4,10 @@ from html.parser import HTMLParser
 import pytest
 
 from quatrain.report.curves import learning_curves
+from quatrain.report.differences import build_differences
 from quatrain.report.html import html_page
 from quatrain.report.runs import load_runs
-from quatrain.report.tables import build_differences, build_table
+from quatrain.report.tables import build_table
 
 
 class Page(HTMLParser):

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quatrain.report.curves import Curve, learning_curves
+from quatrain.report.differences import build_differences
 from quatrain.report.matrix import build_matrix
 from quatrain.report.plot import (
     MOST_NAMES,
@@ -16,7 +17,7 @@ from quatrain.report.plot import (
     pareto_front,
 )
 from quatrain.report.runs import load_runs
-from quatrain.report.tables import build_differences, build_table
+from quatrain.report.tables import build_table
 
 POINTS = st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), min_size=1)
 

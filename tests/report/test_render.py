@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from quatrain.report.column import Column
+from quatrain.report.differences import build_differences
 from quatrain.report.render import (
     MULTIPLY_ADDS,
     TRAINING,
@@ -22,7 +23,7 @@ from quatrain.report.render import (
     to_terminal,
 )
 from quatrain.report.runs import load_runs
-from quatrain.report.tables import build_differences, build_table
+from quatrain.report.tables import build_table
 
 
 @pytest.fixture
@@ -103,7 +104,7 @@ def test_markdown_keeps_its_columns_whatever_a_name_holds():
 def test_the_markdown_page_says_what_is_missing(tables):
     page = markdown_page(*tables)
     assert page.startswith("# Terms & <translation>\n\nWhich terms")
-    assert "| self | 1111 − 0110 | +1.10 [+0.60, +1.60] | 3 | 1111 is higher |" in page
+    assert "| self | 1111 − 0110 | +1.10 [+0.60, +1.60] | 3 | 0.022 | 1111 is higher |" in page
     assert "- self, w/o: of 3 runs, 1 failed, 2 absent" in page
 
 

@@ -1,7 +1,7 @@
 import pytest
 
 from quatrain.report.runs import load_runs
-from quatrain.report.tables import build_differences, build_table
+from quatrain.report.tables import build_table
 from quatrain.results import Measurement, summarize
 from quatrain.specs import StudyError
 
@@ -36,9 +36,8 @@ def test_the_headline_metric_comes_first(store):
 
 def test_a_metric_that_no_record_has_is_a_clear_error(store, make_record):
     store.write_record(make_record("0110", 1, 30.0, metrics={"chrf": 1.0}))
-    for build in (build_table, build_differences):
-        with pytest.raises(StudyError, match=r'metric is "bleu", expected .* \(chrf\)'):
-            build(load_runs(store))
+    with pytest.raises(StudyError, match=r'metric is "bleu", expected .* \(chrf\)'):
+        build_table(load_runs(store))
 
 
 def test_times_from_unlike_machines_are_noted(store, make_record):
@@ -64,23 +63,17 @@ def test_finished_runs_whose_cell_is_gone_are_noted(store, make_record):
     assert note in build_table(load_runs(store)).notes
 
 
-def test_differences_are_paired_by_seed_and_undecided_where_they_hold_zero(store):
-    decided, open_, missing = build_differences(load_runs(store)).rows
-    assert decided.summary == summarize([31.0 - 29.9, 31.4 - 30.1, 31.1 - 30.2])
-    assert decided.verdict == "1111 is higher"
-    assert open_.summary.low < 0 < open_.summary.high
-    assert open_.verdict == "undecided"
-    assert (missing.summary, missing.verdict) == (None, "no seed finished in both")
+def test_what_of_the_data_nobody_took_note_of_is_not_nothing(store, make_record):
+    store.write_record(make_record("0110", 1, 30.0, data_notes=None))
+    notes = build_table(load_runs(store)).notes
+    assert "data: what was left out was not recorded in 1 run" in notes
 
 
-def test_one_common_seed_decides_nothing(store):
-    for seed_folder in [store.folder(run.identity) for run in store.all_records() if run.seed]:
-        (seed_folder / "record.json").unlink()
-    first = build_differences(load_runs(store)).rows[0]
-    assert (first.summary.n, first.verdict) == (1, "undecided (one seed)")
-
-
-def test_a_negative_difference_names_the_right_cell(store, make_record):
-    for seed, score in enumerate((50.0, 50.2, 50.1)):
-        store.write_record(make_record("0110", seed, score))
-    assert build_differences(load_runs(store)).rows[0].verdict == "0110 is higher"
+def test_sides_of_unlike_code_are_noted(store, make_record):
+    store.write_record(make_record("0110", 1, 30.0, commit="4567def-dirty"))
+    store.write_record(make_record("1000", 2, 31.0, versions={"torch": "2.15.0"}))
+    assert build_table(load_runs(store)).notes[-3:] == (
+        "sides are of different commits: 1111 − 0110",
+        "sides are of different torch (2.14.1 and 2.15.0): 1000 − 1111",
+        "code was changed and not committed in 1 run",
+    )

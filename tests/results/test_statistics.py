@@ -4,7 +4,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from quatrain.results import Summary, paired_difference, summarize
+from quatrain.results import Summary, holm, paired_difference, summarize
 from quatrain.specs import StudyError
 
 NUMBERS = st.floats(-1e3, 1e3)
@@ -69,3 +69,32 @@ def test_the_interval_holds_the_truth_in_95_of_100_samples(count):
     summaries = [summarize(sample) for sample in samples]
     held = np.mean([summary.low <= 2.0 <= summary.high for summary in summaries])
     assert held == pytest.approx(0.95, abs=0.015)
+
+
+def test_the_p_value_is_that_of_scipy():
+    sample = [1.0, 2.0, 2.5, -0.5]
+    assert summarize(sample).p == pytest.approx(stats.ttest_1samp(sample, 0.0).pvalue)
+    assert summarize([1.0]).p is None
+    assert (summarize([2.0, 2.0]).p, summarize([0.0, 0.0]).p) == (0.0, 1.0)
+
+
+@given(st.lists(NUMBERS, min_size=2, max_size=8))
+def test_the_p_value_is_below_five_percent_where_the_interval_leaves_zero_out(values):
+    summary = summarize(values)
+    assume(min(abs(summary.low), abs(summary.high)) > 1e-9)
+    assert summary.decided == (summary.p < 0.05)
+
+
+def test_holm_corrects_step_by_step():
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), max_size=8))
+def test_corrected_values_keep_the_order_and_lie_between_one_fold_and_all_fold(chances):
+    corrected = holm(chances)
+    for chance, value in zip(chances, corrected, strict=True):
+        assert min(1.0, chance) <= value <= min(1.0, len(chances) * chance) + 1e-12
+    ranked = [value for _, value in sorted(zip(chances, corrected, strict=True))]
+    assert ranked == sorted(ranked)

@@ -42,11 +42,12 @@ def print_report(console: Console, store: ResultStore) -> None:
 
     Where the table is too wide, the metrics beside the headline one are left to the page.
     """
+    from quatrain.report.differences import build_differences
     from quatrain.report.matrix import MATRIX_LEGEND, build_matrix, matrix_columns
     from quatrain.report.names import title_of
     from quatrain.report.render import columns, difference_columns, to_terminal
     from quatrain.report.runs import load_runs
-    from quatrain.report.tables import build_differences, build_table
+    from quatrain.report.tables import build_table
 
     study = load_runs(store)
     table, differences = build_table(study), build_differences(study)
@@ -69,8 +70,9 @@ def print_report(console: Console, store: ResultStore) -> None:
 def _print_as(store: ResultStore, *, markdown: bool, json: bool) -> None:
     from quatrain.report import render
     from quatrain.report.curves import learning_curves
+    from quatrain.report.differences import build_differences
     from quatrain.report.runs import load_runs
-    from quatrain.report.tables import build_differences, build_table
+    from quatrain.report.tables import build_table
 
     study = load_runs(store)
     table, differences = build_table(study), build_differences(study)

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from quatrain.report.column import Column
 from quatrain.report.curves import Curve
+from quatrain.report.differences import DifferenceTable
 from quatrain.report.expected import reason_columns
 from quatrain.report.gallery import build_gallery
 from quatrain.report.matrix import build_matrix
@@ -28,9 +29,9 @@ from quatrain.report.plot import (
     matrix_svg,
 )
 from quatrain.report.progress import progress_columns
-from quatrain.report.render import columns, difference_columns
+from quatrain.report.render import HOW_SURE, columns, difference_columns
 from quatrain.report.runs import Run, StudyRuns
-from quatrain.report.tables import DifferenceTable, ReportTable
+from quatrain.report.tables import ReportTable
 from quatrain.results import ManifestCell
 
 SAMPLE_LINES = 5
@@ -79,6 +80,7 @@ def html_page(
         matrix=None if matrix is None else _inline(matrix_svg(matrix)),
         reasons=_body(reason_columns(table)) if table.has_expectations else None,
         differences=_body(difference_columns(differences)) if differences.rows else None,
+        how_sure=HOW_SURE,
         published=differences.has_published,
         forest=_inline(forest_svg(differences)),
         accuracy_cost=_inline(accuracy_cost_svg(table)),

@@ -16,12 +16,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from quatrain.report.curves import Curve
+from quatrain.report.differences import DifferenceTable
 from quatrain.report.expected import AGAINST
 from quatrain.report.labels import place_labels
 from quatrain.report.matrix import Matrix, measured
 from quatrain.report.names import title_of
 from quatrain.report.render import MULTIPLY_ADDS, scale_of
-from quatrain.report.tables import DifferenceTable, ReportRow, ReportTable
+from quatrain.report.tables import ReportRow, ReportTable
 
 INK = "#24292f"
 FAINT = "#8c959f"

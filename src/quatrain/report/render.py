@@ -14,11 +14,12 @@ from rich.text import Text
 
 from quatrain.report.column import ABSENT, Column, Value, words
 from quatrain.report.curves import Curve
+from quatrain.report.differences import DifferenceRow, DifferenceTable
 from quatrain.report.expected import expectation_columns, expected_as_json, reason_columns
 from quatrain.report.matrix import MATRIX_LEGEND, build_matrix, matrix_columns
 from quatrain.report.names import title_of
 from quatrain.report.progress import progress_columns
-from quatrain.report.tables import DifferenceRow, DifferenceTable, ReportRow, ReportTable
+from quatrain.report.tables import ReportRow, ReportTable
 from quatrain.results import RunState, Summary
 
 Units = Sequence[tuple[float, str]]
@@ -28,6 +29,12 @@ PARAMETERS: Units = ((1e3, "K parameters"), (1e6, "M parameters"))
 TRAINING: Units = ((1.0, "training, s"), (60.0, "training, min"), (3600.0, "training, h"))
 LATENCY: Units = ((1e-3, "latency, ms"), (1.0, "latency, s"))
 MEMORY: Units = ((2.0**20, "memory, MiB"), (2.0**30, "memory, GiB"))
+
+HOW_SURE = (
+    "Undecided: the 95 % interval holds zero. p is corrected for the number of differences (Holm); "
+    'where it is above 0.05 a verdict is "uncorrected". Intervals are not corrected, and hold what '
+    "seeds change, not which examples the test part happens to have."
+)
 
 
 def columns(table: ReportTable) -> list[Column]:
@@ -75,6 +82,12 @@ def difference_columns(table: DifferenceTable) -> list[Column]:
         words("difference", [f"{row.left} − {row.right}" for row in rows]),
         Column(f"{title_of(table.metric)} [95 %]", texts, means, numeric=True),
         Column("seeds", tuple(map(str, counts)), tuple(counts), numeric=True),
+        Column(
+            "p, corrected",
+            tuple(map(_chance, rows)),
+            tuple(r.corrected for r in rows),
+            numeric=True,
+        ),
         words("verdict", [row.verdict for row in rows]),
         *([_published(rows)] if table.has_published else []),
     ]
@@ -118,6 +131,7 @@ def markdown_page(
     if differences.rows:
         parts.append("## Differences, paired by seed\n")
         parts.append(to_markdown(difference_columns(differences)))
+        parts.append(f"{HOW_SURE}\n")
         if differences.has_published:
             parts.append("Published: what others found, in their own setting.\n")
     progress = progress_columns(curves, table.metric)
@@ -151,6 +165,8 @@ def differences_as_json(table: DifferenceTable) -> list[dict[str, Value]]:
             "low": row.summary.low if row.summary else None,
             "high": row.summary.high if row.summary else None,
             "seeds": row.summary.n if row.summary else 0,
+            "p": row.summary.p if row.summary else None,
+            "p_corrected": row.corrected,
             "verdict": row.verdict,
             "published": row.published,
         }
@@ -201,6 +217,12 @@ def _flat(row: ReportRow, names: Sequence[str]) -> dict[str, Value]:
         "peak_bytes": row.peak_bytes,
         "state": row.state,
     }
+
+
+def _chance(row: DifferenceRow) -> str:
+    if row.corrected is None:
+        return ABSENT
+    return "< 0.001" if row.corrected < 0.001 else f"{row.corrected:.3f}"
 
 
 def _published(rows: Sequence[DifferenceRow]) -> Column:

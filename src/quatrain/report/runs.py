@@ -8,6 +8,7 @@ from quatrain.results import (
     Failure,
     Manifest,
     ManifestCell,
+    ManifestComparison,
     Measurement,
     Record,
     ResultStore,
@@ -44,6 +45,12 @@ class StudyRuns:
         """The records of a cell's finished runs by seed."""
         return {seed: run.record for seed, run in self.of(cell).items() if run.record is not None}
 
+    def sides(self, comparison: ManifestComparison) -> list[dict[int, Record]]:
+        """The records of its left and of its right cell, by seed: those of seeds in both."""
+        named = {cell.name: cell for cell in self.manifest.cells if cell.group == comparison.group}
+        left, right = (self.records(named[x]) for x in (comparison.left, comparison.right))
+        return [{seed: side[seed] for seed in left.keys() & right.keys()} for side in (left, right)]
+
     def all_records(self) -> list[Record]:
         """Every record of the study, each once."""
         return [run.record for run in self.runs.values() if run.record is not None]
@@ -65,6 +72,23 @@ def load_runs(store: ResultStore) -> StudyRuns:
         cells = [cell for cell in manifest.cells if cell.group == group]
         _check_same_data([record for cell in cells for record in study.records(cell).values()])
     return study
+
+
+def metric_of(record: Record, name: str) -> float:
+    """A metric of a finished run.
+
+    Raises:
+        StudyError: if the record has none of that name.
+    """
+    if name not in record.metrics:
+        known = ", ".join(record.metrics) or "none"
+        raise StudyError(
+            "metric",
+            name,
+            f"a metric of the records ({known})",
+            "mend the metric in the study file and run the study again: finished runs are kept",
+        )
+    return record.metrics[name]
 
 
 def _load(store: ResultStore, identity: str) -> Run:

@@ -1,22 +1,19 @@
-"""The two tables of a report: what each cell reached and cost, and the differences asked for."""
+"""The table of a report: what each cell reached and cost, and what to know before comparing."""
 
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from quatrain.report.runs import Run, StudyRuns
+from quatrain.report.runs import Run, StudyRuns, metric_of
 from quatrain.results import (
     Expectation,
     ManifestCell,
-    ManifestComparison,
     Record,
     RunState,
     Summary,
-    paired_difference,
     summarize,
 )
-from quatrain.specs import StudyError
 
 
 @dataclass(frozen=True)
@@ -64,31 +61,6 @@ class ReportTable:
         return any(row.expected is not None for row in self.rows)
 
 
-@dataclass(frozen=True)
-class DifferenceRow:
-    """`left` minus `right`, paired by seed; no summary where they share no finished seed."""
-
-    group: str
-    left: str
-    right: str
-    summary: Summary | None
-    verdict: str
-    published: float | None
-
-
-@dataclass(frozen=True)
-class DifferenceTable:
-    """The comparisons the study asked for, in its headline metric."""
-
-    metric: str
-    rows: tuple[DifferenceRow, ...]
-
-    @property
-    def has_published(self) -> bool:
-        """Whether the study quotes what others found."""
-        return any(row.published is not None for row in self.rows)
-
-
 def build_table(study: StudyRuns) -> ReportTable:
     """The table of cells.
 
@@ -109,20 +81,10 @@ def build_table(study: StudyRuns) -> ReportTable:
             *_missing(rows),
             *_strangers(study),
             *_about_data(study),
+            *_unlike_code(study),
             *_unlike_machines(study),
         ),
     )
-
-
-def build_differences(study: StudyRuns) -> DifferenceTable:
-    """The table of differences.
-
-    Raises:
-        StudyError: if a record lacks the headline metric.
-    """
-    manifest = study.manifest
-    rows = tuple(_difference(study, comparison) for comparison in manifest.comparisons)
-    return DifferenceTable(manifest.metric, rows)
 
 
 def _row(study: StudyRuns, cell: ManifestCell) -> ReportRow:
@@ -131,7 +93,7 @@ def _row(study: StudyRuns, cell: ManifestCell) -> ReportRow:
     headline = study.manifest.metric
     names = dict.fromkeys(name for record in records for name in record.metrics)
     values = {
-        name: [_metric(record, name) for record in records if name in (headline, *record.metrics)]
+        name: [metric_of(record, name) for record in records if name in (headline, *record.metrics)]
         for name in ([headline, *names] if records else [])
     }
     measured = [run.measurement for run in runs.values() if run.measurement]
@@ -156,18 +118,6 @@ def _row(study: StudyRuns, cell: ManifestCell) -> ReportRow:
     )
 
 
-def _metric(record: Record, name: str) -> float:
-    if name not in record.metrics:
-        known = ", ".join(record.metrics) or "none"
-        raise StudyError(
-            "metric",
-            name,
-            f"a metric of the records ({known})",
-            "mend the metric in the study file and run the study again: finished runs are kept",
-        )
-    return record.metrics[name]
-
-
 def _mean_cost(records: list[Record], name: str) -> float | None:
     values = [record.cost[name] for record in records if name in record.cost]
     return statistics.fmean(values) if values else None
@@ -182,30 +132,6 @@ def _state(runs: list[Run]) -> str:
     if counts[RunState.DONE] == len(runs):
         return RunState.DONE.value
     return ", ".join(f"{counts[state]} {state.value}" for state in RunState if counts[state])
-
-
-def _difference(study: StudyRuns, comparison: ManifestComparison) -> DifferenceRow:
-    cells = {cell.name: cell for cell in study.manifest.cells if cell.group == comparison.group}
-    left, right = (
-        {
-            seed: _metric(record, study.manifest.metric)
-            for seed, record in study.records(cells[name]).items()
-        }
-        for name in (comparison.left, comparison.right)
-    )
-    names = (comparison.group, comparison.left, comparison.right)
-    if not left.keys() & right.keys():
-        return DifferenceRow(*names, None, "no seed finished in both", comparison.published)
-    summary = paired_difference(left, right)
-    return DifferenceRow(*names, summary, _verdict(comparison, summary), comparison.published)
-
-
-def _verdict(comparison: ManifestComparison, summary: Summary) -> str:
-    if summary.low is None:
-        return "undecided (one seed)"
-    if not summary.decided:
-        return "undecided"
-    return f"{comparison.left if summary.mean > 0 else comparison.right} is higher"
 
 
 def _judged(rows: tuple[ReportRow, ...], metric: str) -> list[str]:
@@ -237,14 +163,54 @@ def _missing(rows: tuple[ReportRow, ...]) -> list[str]:
 def _strangers(study: StudyRuns) -> list[str]:
     if not study.strangers:
         return []
-    runs = "finished run" if study.strangers == 1 else "finished runs"
-    return [f"left out: {study.strangers} {runs} of cells that the study no longer has"]
+    runs = _runs(study.strangers, "finished ")
+    return [f"left out: {runs} of cells that the study no longer has"]
+
+
+def _runs(number: int, kind: str = "") -> str:
+    return f"{number:,} {kind}{'run' if number == 1 else 'runs'}"
 
 
 def _about_data(study: StudyRuns) -> list[str]:
     """What of the data was left out or changed, each once: runs share their data."""
-    notes = {note: None for record in study.all_records() for note in record.data_notes.items()}
-    return [f"data, {what}: {times:,}" for what, times in notes]
+    records = study.all_records()
+    notes = {note: None for record in records for note in (record.data_notes or {}).items()}
+    silent = sum(record.data_notes is None for record in records)
+    return [
+        *(f"data, {what}: {times:,}" for what, times in notes),
+        *([f"data: what was left out was not recorded in {_runs(silent)}"] if silent else []),
+    ]
+
+
+def _unlike_code(study: StudyRuns) -> list[str]:
+    """Differences whose sides are of different code: then it is not the cells alone that differ."""
+    records = study.all_records()
+    commits = list[str]()
+    versions: dict[str, list[str]] = {}
+    for each in study.manifest.comparisons:
+        left, right = study.sides(each)
+        name = f"{each.left} − {each.right}"
+        if any(left[seed].commit != right[seed].commit for seed in left):
+            commits.append(name)
+        for what in _versions_that_differ(left, right):
+            versions.setdefault(what, []).append(name)
+    changed = sum((record.commit or "").endswith("-dirty") for record in records)
+    return [
+        *([f"sides are of different commits: {', '.join(commits)}"] if commits else []),
+        *(f"sides are of different {what}: {', '.join(names)}" for what, names in versions.items()),
+        *([f"code was changed and not committed in {_runs(changed)}"] if changed else []),
+    ]
+
+
+def _versions_that_differ(left: Mapping[int, Record], right: Mapping[int, Record]) -> list[str]:
+    """Packages of which the two sides of some seed had different versions, and which."""
+    found: dict[str, set[str]] = {}
+    for seed, record in left.items():
+        other = right[seed].versions
+        for name in record.versions.keys() & other.keys():
+            if record.versions[name] != other[name]:
+                found.setdefault(name, set()).update((record.versions[name], other[name]))
+    return [f"{name} ({' and '.join(sorted(found[name]))})" for name in sorted(found)]
 
 
 def _unlike_machines(study: StudyRuns) -> list[str]:

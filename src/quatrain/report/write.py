@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quatrain.report.curves import learning_curves
+from quatrain.report.differences import build_differences
 from quatrain.report.html import html_page
 from quatrain.report.matrix import build_matrix
 from quatrain.report.plot import accuracy_cost_svg, matrix_svg
 from quatrain.report.render import markdown_page, rows_as_json, to_csv
 from quatrain.report.runs import load_runs
-from quatrain.report.tables import build_differences, build_table
+from quatrain.report.tables import build_table
 from quatrain.results import ResultStore, write_atomically
 
 

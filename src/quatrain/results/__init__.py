@@ -10,7 +10,7 @@ from quatrain.results.record import (
     Measurement,
     Record,
 )
-from quatrain.results.statistics import Summary, paired_difference, summarize
+from quatrain.results.statistics import Summary, holm, paired_difference, summarize
 from quatrain.results.store import ResultStore, RunState
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "ResultStore",
     "RunState",
     "Summary",
+    "holm",
     "paired_difference",
     "summarize",
     "write_atomically",

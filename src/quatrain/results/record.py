@@ -55,9 +55,9 @@ class Record(StoredModel):
     commit: str | None
     """The revision of the repository that holds the study file, or None outside one."""
     data: dict[str, str]
-    """SHA-256 of each data file, by its name."""
-    data_notes: dict[str, int] = {}
-    """What of the data was left out or changed, and how often."""
+    """SHA-256 of each data file, by its name; of a folder of images, of their fingerprints."""
+    data_notes: dict[str, int] | None = None
+    """What of the data was left out or changed, and how often; None where nobody took note."""
     artifacts: tuple[str, ...]
     """Names of files in the run folder that belong to the result."""
     steps: int
@@ -88,7 +88,7 @@ class Failure(StoredModel):
 
 
 class Expectation(StoredModel):
-    """Where a cell's headline metric must lie, said before anything was run, and why."""
+    """Where a cell's headline metric must lie, as the study file says, and why."""
 
     low: FiniteFloat | None = None
     """The least, or None for no bound."""
@@ -157,6 +157,8 @@ class Manifest(StoredModel):
     """The headline metric; higher is better."""
     cells: tuple[ManifestCell, ...]
     comparisons: tuple[ManifestComparison, ...] = ()
+    compared_in: str | None = None
+    """The metric of the differences, where it is not the headline metric."""
 
     @model_validator(mode="after")
     def _name_each_cell_once(self) -> Self:

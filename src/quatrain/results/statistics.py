@@ -2,15 +2,17 @@
 
     summarize([30.0, 31.0, 32.0])                      mean 31.0, from 28.5 to 33.5, n 3
     paired_difference({0: 31, 1: 33}, {0: 30, 1: 31})  the mean of +1 and +2, n 2
+    holm([0.01, 0.04, 0.03])                           0.03, 0.06, 0.06
 
 A seed fixes the order of the data and the first value of each parameter by its name, so two cells
-under one seed share that luck; subtracting seed by seed cancels it, which makes the interval of
-the difference narrower.
+under one seed share that luck; subtracting seed by seed cancels what both make of it alike. Where
+they make little of it alike, as two translators trained for long, pairing costs degrees of
+freedom and gains nothing: the interval is then wider than that of unpaired means, not wrong.
 """
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +29,8 @@ class Summary:
     low: float | None
     high: float | None
     n: int
+    p: float | None = None
+    """How often a mean this far from zero would come of none, by the same t; two-sided."""
 
     @property
     def decided(self) -> bool:
@@ -46,8 +50,10 @@ def summarize(values: Iterable[float]) -> Summary:
     mean, count = statistics.fmean(sample), len(sample)
     if count == 1:
         return Summary(mean, None, None, 1)
-    half = _quantile(count - 1) * statistics.stdev(sample) / math.sqrt(count)
-    return Summary(mean, mean - half, mean + half, count)
+    spread = statistics.stdev(sample)
+    half = _quantile(count - 1) * spread / math.sqrt(count)
+    chance = _two_sided(count - 1, mean, spread / math.sqrt(count))
+    return Summary(mean, mean - half, mean + half, count, chance)
 
 
 def paired_difference(left: Mapping[int, float], right: Mapping[int, float]) -> Summary:
@@ -58,6 +64,31 @@ def paired_difference(left: Mapping[int, float], right: Mapping[int, float]) -> 
     """
     seeds = sorted(left.keys() & right.keys())
     return summarize(left[seed] - right[seed] for seed in seeds)
+
+
+def holm(chances: Sequence[float]) -> list[float]:
+    """Each p-value as it stands among all of them: below 0.05 where it holds in the family.
+
+    The chance that any of the true zeros is called decided is then at most 5 %, whatever hangs
+    together.
+
+    Source: Holm 1979, A simple sequentially rejective multiple test procedure,
+        https://www.jstor.org/stable/4615733.
+    """
+    adjusted, least = [0.0] * len(chances), 0.0
+    for rank, index in enumerate(sorted(range(len(chances)), key=chances.__getitem__)):
+        least = max(least, min(1.0, (len(chances) - rank) * chances[index]))
+        adjusted[index] = least
+    return adjusted
+
+
+def _two_sided(degrees_of_freedom: int, mean: float, error: float) -> float:
+    if error == 0:
+        return 0.0 if mean else 1.0
+    from scipy import special  # pyright: ignore[reportMissingTypeStubs]
+
+    functions: Any = special
+    return 2 * float(functions.stdtr(degrees_of_freedom, -abs(mean) / error))
 
 
 def _quantile(degrees_of_freedom: int) -> float:

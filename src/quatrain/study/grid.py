@@ -102,6 +102,8 @@ class Study:
     seeds: Sequence[int]
     metric: str
     comparisons: Sequence[Comparison] = ()
+    compared_in: str | None = None
+    """The metric of the differences; None for the headline metric."""
 
     def __post_init__(self) -> None:
         for field in ("cells", "seeds", "comparisons"):
@@ -181,6 +183,7 @@ class Study:
             metric=self.metric,
             cells=cells,
             comparisons=comparisons,
+            compared_in=self.compared_in,
         )
 
     @functools.cached_property
