@@ -22,6 +22,10 @@ CALLS = {
         Grid((33, 40), (17, 20), 2),
         {"key_padding_mask": torch.arange(340) > torch.tensor([[200], [339]])},
     ),
+    "an element that is all padding": (
+        Grid((24, 25), (9, 64)),
+        {"key_padding_mask": torch.arange(576) > torch.tensor([[500], [-1]])},
+    ),
     "a window of a map": (Grid((33, 40), (33, 40)), {"window": 7}),
     "a causal sequence": (Grid((300,), (300,)), {"causal": True}),
     "a window": (Grid((300,), (300,)), {"window": 31}),
@@ -89,6 +93,21 @@ def test_wide_heads_never_fall_back_to_a_matrix_of_all_pairs(terms, width, dtype
     with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]):
         output, _ = outcome(terms, lower)
     assert (output.cpu().double() - exact[0]).norm() <= 4 * SLACK[dtype] * exact[0].norm()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("keys", [64, 448, 576, 640])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_gradients_are_numbers_where_logits_are_far_below_zero(keys, dtype):
+    """A kernel of cuDNN's made NaN of sums of weights that are smaller than float32 holds."""
+    terms, grid = Term.parse("1000"), Grid((keys,), (keys,))
+    made = operands(terms, grid, widths=(32, 32))
+    far = replace(made, query=torch.full_like(made.query, 4.0), key=torch.full_like(made.key, -4.0))
+    padding = torch.arange(keys) >= torch.tensor([[keys - 3], [keys]])
+    case = moved(Case(far, grid, Support(key_padding_mask=padding)), "cuda", dtype)
+    exact = outcome(terms, moved(case, "cpu", torch.float64), reference.attend)
+    for right, found in zip(*map(flat, (exact, outcome(terms, case))), strict=True):
+        assert (found - right).norm() <= SLACK[dtype] * (1 + right.norm())
 
 
 def flat(found):

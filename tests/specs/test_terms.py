@@ -36,6 +36,7 @@ def test_the_factors_of_a_set_follow_from_its_digits(terms):
     assert terms.use_content == (e1 or e3)
     assert terms.use_position == (e2 or e4)
     assert terms.use_query == (e1 or e2)
+    assert [terms.has(term) for term in Term] == [e1, e2, e3, e4]
 
 
 @pytest.mark.parametrize("text", ["1201", "111", "11111", "", "E2+E3", " 0110", "0110\n", "٠١١٠"])

@@ -146,8 +146,8 @@ class GeneralizedAttention(nn.Module):
             if terms.use_position
             else None
         )
-        self.key_bias = bias() if Term.KEY in terms else None
-        self.position_bias = bias() if Term.POSITION in terms else None
+        self.key_bias = bias() if terms.has(Term.KEY) else None
+        self.position_bias = bias() if terms.has(Term.POSITION) else None
         self.output = Projection(channels, channels)
         self.reset_parameters()
 

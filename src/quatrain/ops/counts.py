@@ -156,7 +156,7 @@ def attend_backward(terms: Term, method: Chosen, size: AttentionSize, heads: int
     )
     if by_blocks:
         reached = size.batch * block_totals(size.grid, size.structure).pairs
-        of_keys = 0 if Term.QUERY_KEY in terms else _content_logits(terms, size)
+        of_keys = 0 if terms.has(Term.QUERY_KEY) else _content_logits(terms, size)
         again = forward - reached * size.channels - of_keys
         return 2 * forward + again + reached * heads
     if method == "fused":
@@ -171,9 +171,9 @@ def augmented(terms: Term, size: AttentionSize, heads: int, *, training: bool = 
     the kernel makes its weights again.
     """
     width, logits = 0, _position_logits(terms, size)
-    if Term.QUERY_KEY in terms:
+    if terms.has(Term.QUERY_KEY):
         width += size.channels // heads
-    elif Term.KEY in terms:
+    elif terms.has(Term.KEY):
         width, logits = width + 1, logits + _content_logits(terms, size)
     if terms.use_position:
         width += sum(size.grid.keys)
@@ -195,10 +195,10 @@ def tiled(terms: Term, size: AttentionSize, *, training: bool = False) -> int:
     (above, along), structure = size.grid.queries, size.structure
     rows = sum(len(structure.reach(size.grid, 0, row, row)) for row in range(above))
     pairs = size.batch * rows * along * size.grid.keys[1] * size.channels
-    batch = size.batch if Term.QUERY_POSITION in terms else 1
+    batch = size.batch if terms.has(Term.QUERY_POSITION) else 1
     tables = sum(batch * size.queries * count * size.channels for count in size.offsets)
     at_once, again = 2, 7
-    if Term.QUERY_KEY not in terms:
+    if not terms.has(Term.QUERY_KEY):
         tables, at_once, again = tables + _content_logits(terms, size), 1, 3
     return 3 * tables + again * pairs if training else tables + at_once * pairs
 
@@ -218,7 +218,7 @@ def weights_held(
     weights for the gradients; without them, on a CPU, those of the heads that are done together.
     """
     if method == "reference":
-        by_query = terms.use_query or Term.POSITION in terms or size.structure.by_query
+        by_query = terms.use_query or terms.has(Term.POSITION) or size.structure.by_query
         return size.batch * heads * size.keys * (size.queries if by_query else 1)
     if method == "pooled":
         rows = min(size.keys, BLOCK + 1) if size.structure.causal else 1
@@ -227,7 +227,7 @@ def weights_held(
         (tall, wide), (above, along) = size.grid.queries, size.grid.keys
         if device == "cpu" and not training:
             heads = separable.heads_at_once(size.grid, size.batch, heads)
-        if Term.KEY in terms or size.structure.padded:
+        if terms.has(Term.KEY) or size.structure.padded:
             return size.batch * heads * wide * above * (along + tall)
         return heads * (wide * along + tall * above)  # every row of keys is alike
     if method == "fused" and plan(terms, size.grid, size.structure, "fused").kernel == "sdpa":
@@ -255,7 +255,7 @@ def block_totals(grid: Grid, structure: Structure) -> BlockTotals:
 
 def _reference(terms: Term, size: AttentionSize) -> int:
     pairs = size.batch * size.queries * size.keys * size.channels
-    by_query = terms.use_query or Term.POSITION in terms or size.structure.by_query
+    by_query = terms.use_query or terms.has(Term.POSITION) or size.structure.by_query
     weighted_sum = pairs if by_query else pairs // size.queries
     return _content_logits(terms, size) + _position_logits(terms, size) + weighted_sum
 
@@ -289,25 +289,25 @@ def _fused(terms: Term, size: AttentionSize) -> int:
 def _blocked(terms: Term, size: AttentionSize) -> int:
     totals = block_totals(size.grid, size.structure)
     vectors = totals.pairs  # the weighted sum
-    if Term.QUERY_KEY in terms:
+    if terms.has(Term.QUERY_KEY):
         vectors += totals.pairs
-    elif Term.KEY in terms:
+    elif terms.has(Term.KEY):
         vectors += size.keys
-    if Term.QUERY_POSITION in terms:
+    if terms.has(Term.QUERY_POSITION):
         vectors += totals.asked
-    elif Term.POSITION in terms:
+    elif terms.has(Term.POSITION):
         vectors += totals.occurring
     return size.batch * vectors * size.channels
 
 
 def _content_logits(terms: Term, size: AttentionSize) -> int:
-    if Term.QUERY_KEY in terms:
+    if terms.has(Term.QUERY_KEY):
         return size.batch * size.queries * size.keys * size.channels
-    return size.batch * size.keys * size.channels if Term.KEY in terms else 0
+    return size.batch * size.keys * size.channels if terms.has(Term.KEY) else 0
 
 
 def _position_logits(terms: Term, size: AttentionSize) -> int:
     if not terms.use_position:
         return 0
-    asks = size.batch * size.queries if Term.QUERY_POSITION in terms else 1
+    asks = size.batch * size.queries if terms.has(Term.QUERY_POSITION) else 1
     return sum(asks * count * size.channels for count in size.offsets)

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from quatrain.ops.positions import Grid, align, for_each_query
-from quatrain.ops.precision import exact, is_exact
+from quatrain.ops.precision import exact
 from quatrain.specs import Term
 
 
@@ -42,19 +42,31 @@ class Operands:
 
     @property
     def widths(self) -> tuple[int, int]:
-        """Those of a key and of a value of a head; without keys, the value's alone."""
+        """Those of what a query is multiplied with, keys or encodings, and of a value of a head."""
         width = self.value.shape[-1]
-        return (width if self.key is None else self.key.shape[-1]), width
+        asked = [x.shape[-1] for x in (self.key, *self.relative) if x is not None]
+        return max(asked, default=width), width
 
 
 def exactly(operands: Operands) -> Operands:
-    """The same operands in float32 at least: tables and logits in half precision are far off."""
-    given = (operands.query, operands.key, operands.key_bias, operands.position_bias)
-    if all(is_exact(x) for x in (operands.value, *given, *operands.relative) if x is not None):
+    """The same operands in one type, float32 at least: in half precision, tables are far off."""
+    single = (operands.query, operands.key, operands.key_bias, operands.position_bias)
+    given = [x for x in (operands.value, *single, *operands.relative) if x is not None]
+    wanted = torch.float32
+    for x in given:
+        wanted = torch.promote_types(wanted, x.dtype)
+    if all(x.dtype == wanted for x in given):
         return operands
-    made = {name: exact(x) for name, x in vars(operands).items() if isinstance(x, Tensor)}
-    relative = tuple(exact(axis) for axis in operands.relative)
-    return Operands(**made, relative=relative, scale=operands.scale)
+    query, key, key_bias, position_bias = (None if x is None else x.to(wanted) for x in single)
+    return Operands(
+        operands.value.to(wanted),
+        query,
+        key,
+        key_bias,
+        position_bias,
+        tuple(axis.to(wanted) for axis in operands.relative),
+        operands.scale,
+    )
 
 
 def with_exact_biases(operands: Operands) -> Operands:
@@ -90,8 +102,8 @@ def by_heads(operands: Operands, heads: int) -> Iterator[Operands]:
 def content_asks(terms: Term, operands: Operands) -> Float[Tensor, "#b h #q d"] | None:
     """What is asked of key content, b1 z' + b3 u; None where no content term is on."""
     return _asks(
-        operands.query if Term.QUERY_KEY in terms else None,
-        operands.key_bias if Term.KEY in terms else None,
+        operands.query if terms.has(Term.QUERY_KEY) else None,
+        operands.key_bias if terms.has(Term.KEY) else None,
         operands.scale,
     )
 
@@ -99,8 +111,8 @@ def content_asks(terms: Term, operands: Operands) -> Float[Tensor, "#b h #q d"] 
 def position_asks(terms: Term, operands: Operands) -> Float[Tensor, "#b h #q d"] | None:
     """What is asked of relative position, b2 z' + b4 v; None where no position term is on."""
     return _asks(
-        operands.query if Term.QUERY_POSITION in terms else None,
-        operands.position_bias if Term.POSITION in terms else None,
+        operands.query if terms.has(Term.QUERY_POSITION) else None,
+        operands.position_bias if terms.has(Term.POSITION) else None,
         operands.scale,
     )
 
@@ -108,7 +120,7 @@ def position_asks(terms: Term, operands: Operands) -> Float[Tensor, "#b h #q d"]
 def key_logits(terms: Term, operands: Operands) -> Float[Tensor, "#b #h k"]:
     """E3 alone, which no query changes; zeros where it is off."""
     keys = operands.value.shape[2]
-    asks = _asks(None, operands.key_bias if Term.KEY in terms else None, operands.scale)
+    asks = _asks(None, operands.key_bias if terms.has(Term.KEY) else None, operands.scale)
     if asks is None:
         return operands.value.new_zeros(1, 1, keys)
     return torch.einsum("bhqd,bhkd->bhqk", asks, operands.key)[:, :, 0]

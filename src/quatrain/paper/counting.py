@@ -86,8 +86,8 @@ def _region(module: GeneralizedAttention, keys: Sizes) -> int:
 
 def _logits(module: GeneralizedAttention, keys: Sizes) -> int:
     """Keys, or coordinates of keys, that one query is multiplied with."""
-    if Term.QUERY_KEY in module.spec.terms:
+    if module.spec.terms.has(Term.QUERY_KEY):
         return _region(module, keys)
-    if Term.QUERY_POSITION in module.spec.terms:
+    if module.spec.terms.has(Term.QUERY_POSITION):
         return sum(keys) if module.spec.window is None else module.spec.window * module.ndim
     return 0

@@ -1,4 +1,4 @@
-"""What a study said beforehand of its cells, beside what they reached."""
+"""What a study file expects of its cells, beside what they reached."""
 
 from collections.abc import Sequence
 

@@ -12,7 +12,7 @@ from quatrain.report.column import ABSENT, Column, words
 from quatrain.report.expected import AGAINST
 from quatrain.report.tables import ReportRow, ReportTable
 
-MATRIX_LEGEND = "Measured, and in brackets what was expected beforehand."
+MATRIX_LEGEND = "Measured, and in brackets what the study file expects."
 
 
 @dataclass(frozen=True)

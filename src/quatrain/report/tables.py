@@ -57,7 +57,7 @@ class ReportTable:
 
     @property
     def has_expectations(self) -> bool:
-        """Whether the study says beforehand what some cell must reach."""
+        """Whether the study says what some cell must reach."""
         return any(row.expected is not None for row in self.rows)
 
 

@@ -51,6 +51,10 @@ class Term(enum.Flag):
                 chosen |= term
         return chosen
 
+    def has(self, term: "Term") -> bool:
+        """Whether a term is on. `term in self` says the same, but torch 2.11 cannot compile it."""
+        return bool(self & term)
+
     def __str__(self) -> str:
         return "".join("1" if term in self else "0" for term in Term)
 

@@ -41,7 +41,7 @@ class TaskSpec(Protocol):
 class Cell:
     """One point of the grid: a name that is unique in its group, and everything that decides it.
 
-    `expected` is what is known of the headline metric beforehand: it decides no result.
+    `expected` is what the headline metric should be, and why: it decides no result.
     """
 
     name: str

@@ -57,7 +57,7 @@ def only_compile(kernel, made):
 
 
 def call(dtype, width, along, terms):
-    """Attention forward and backward, also in a window and as gradients that repeat ask for.
+    """Attention forward and backward; with padding; in a window, as gradients that repeat ask for.
 
     Of numbers that nothing will write.
     """
@@ -70,9 +70,14 @@ def call(dtype, width, along, terms):
         return x.to(getattr(torch, dtype)) if isinstance(x, torch.Tensor) else x
 
     lower = type(made)(**{name: one(x) for name, x in vars(made).items()})
-    for ordered, window in ((False, None), (True, 3)):
+    padding = torch.zeros(2, 16 * along, dtype=torch.bool)
+    for ordered, support in (
+        (False, Support()),
+        (False, Support(key_padding_mask=padding)),
+        (True, Support(window=3)),
+    ):
         torch.use_deterministic_algorithms(ordered)
-        tiles.attend(terms, lower, grid, Support(window=window)).sum().backward()
+        tiles.attend(terms, lower, grid, support).sum().backward()
     torch.use_deterministic_algorithms(False)
 
 

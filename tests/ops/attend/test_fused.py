@@ -5,13 +5,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import scaled_dot_product_attention
+from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from laws import Case, assert_same_attention, cases, operands
 from quatrain.nn import AttentionSpec
-from quatrain.ops.attend import fused, plan, reference
+from quatrain.ops.attend import augmented, fused, plan, reference
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Structure, Support
+from quatrain.ops.terms import Operands
 from quatrain.specs import Term
 
 SERVED = [Term.parse("1000"), Term.parse("1010")]
@@ -42,6 +44,30 @@ class Watch(TorchDispatchMode):
         name, size = operator.name().split(".")[0], getattr(made, "numel", lambda: 0)()
         self.largest[name] = max(size, self.largest.get(name, 0))
         return made
+
+
+@every_term_set
+def test_an_autocast_does_not_lower_operands_that_are_exact(terms):
+    grid = Grid((24, 25), (24, 25))
+    made = operands(terms, grid, widths=(8, 8))
+    exact = Operands(**{name: lowered(x) for name, x in vars(made).items()})
+    for attend in (fused.attend, augmented.attend):
+        expected = attend(terms, exact, grid, Support())
+        with torch.autocast("cpu", torch.bfloat16):
+            assert_close(attend(terms, exact, grid, Support()), expected, rtol=0, atol=0)
+
+
+def lowered(x):
+    return x.detach().float() if isinstance(x, torch.Tensor) else x
+
+
+def test_cudnn_is_not_asked_for_what_a_mask_leaves_out():
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    with augmented.kernels_for(torch.ones(1, 1, 1, 4, dtype=torch.bool)):
+        assert not torch.backends.cuda.cudnn_sdp_enabled()
+        assert torch.backends.cuda.mem_efficient_sdp_enabled()
+    with augmented.kernels_for(None):
+        assert torch.backends.cuda.cudnn_sdp_enabled() == before
 
 
 @settings(max_examples=60)

@@ -63,6 +63,22 @@ def test_on_a_gpu_tiles_take_positions_on_maps_where_no_mask_picks_pairs(monkeyp
     assert plan(Term.parse("1111"), LINE, device="cuda").kernel == "blocks"
 
 
+def test_tiles_are_not_asked_for_tables_that_32_bits_cannot_count(monkeypatch):
+    monkeypatch.setattr(tiles, "is_available", lambda: True)
+    for sizes, kernel in (((64, 5792), "tiles"), ((64, 5793), "augmented")):
+        assert plan(Term.parse("1111"), Grid(sizes, sizes), device="cuda").kernel == kernel
+    grid = Grid((64, 5793), (64, 5793))
+    assert plan(Term.parse("0011"), grid, device="cuda").kernel is None
+
+
+def test_encodings_wider_than_values_count_as_wide(monkeypatch):
+    monkeypatch.setattr(tiles, "is_available", lambda: True)
+    grid = Grid((24, 25), (24, 25))
+    made = operands(Term.parse("0100"), grid, widths=(512, 32))
+    assert made.widths == (512, 32)
+    assert plan(Term.parse("0100"), grid, device="cuda", widths=made.widths).kernel == "augmented"
+
+
 def test_a_gpu_leaves_larger_maps_to_the_formula_than_a_cpu_does_where_tiles_do_not_serve():
     asked = {"terms": Term.parse("0100"), "structure": Structure(window=7), "double": True}
     methods = {

@@ -2,6 +2,7 @@
 
 import os
 import types
+from dataclasses import replace
 
 import pytest
 import torch
@@ -51,6 +52,17 @@ def test_it_agrees_in_a_window_where_tiles_have_queries_of_several_rows(window, 
     case = Case(operands(terms, grid, spread=40.0, widths=(5, 18)), grid, support)
     with repeating(ordered):
         assert_same_attention(tiles.attend, reference.attend, terms, case)
+
+
+@every_term_set
+def test_operands_may_differ_in_type_from_values(terms, monkeypatch):
+    monkeypatch.setattr(mix_by_tiles, "OF_PARTS", torch.float32)
+    made = operands(terms, LINES, widths=(5, 18))
+    mixed = replace(made, value=made.value.detach().half())
+    found = tiles.attend(terms, mixed, LINES, Support())
+    assert found.dtype == torch.float16
+    right = reference.attend(terms, made, LINES, Support())
+    assert (found - right).norm() <= 0.01 * right.norm()
 
 
 def test_no_weight_of_a_window_is_too_large_for_16_bits(monkeypatch):

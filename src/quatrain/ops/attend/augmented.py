@@ -13,10 +13,12 @@ Shapes: b batch, h heads, q queries, k keys, d width of a head, e width of a val
 """
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import one_hot, pad, scaled_dot_product_attention
 
 from quatrain.ops.positions import Grid
@@ -49,15 +51,29 @@ def attend(
     with full_precision(value):
         query, key = _augmented(terms, exactly(operands), grid)
     kept = support.kept_keys(grid, value.shape[0])
-    mixed = scaled_dot_product_attention(
-        query.to(value.dtype),
-        key.to(value.dtype),
-        as_kernels_take(value, wide=True),
-        attn_mask=kept,
-        scale=1.0,
-    )
+    with full_precision(value), kernels_for(kept):
+        mixed = scaled_dot_product_attention(
+            query.to(value.dtype),
+            key.to(value.dtype),
+            as_kernels_take(value, wide=True),
+            attn_mask=kept,
+            scale=1.0,
+        )
     mixed = mixed[..., : value.shape[-1]]
     return mixed if kept is None else torch.where(kept.any(-1, keepdim=True), mixed, 0.0)
+
+
+def kernels_for(mask: Bool[Tensor, "#b #h #q k"] | None) -> AbstractContextManager[object]:
+    """Those of torch's kernels that take such a mask and make no NaN of it.
+
+    cuDNN's gives NaN gradients of queries for some numbers of keys where logits are far below zero:
+    https://github.com/pytorch/pytorch/issues/196678.
+    """
+    if mask is None:
+        return nullcontext()
+    return sdpa_kernel(
+        [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+    )
 
 
 def as_kernels_take(x: Float[Tensor, "b h n d"], *, wide: bool) -> Float[Tensor, "b h n w"]:
@@ -80,10 +96,10 @@ def _augmented(
     ours: list[Tensor] = []
     theirs: list[Tensor] = []
     asks = content_asks(terms, operands)
-    if Term.QUERY_KEY in terms and asks is not None and operands.key is not None:
+    if terms.has(Term.QUERY_KEY) and asks is not None and operands.key is not None:
         ours.append(asks)
         theirs.append(operands.key)
-    elif Term.KEY in terms:
+    elif terms.has(Term.KEY):
         theirs.append(key_logits(terms, operands)[..., None])
         ours.append(torch.ones_like(theirs[0][:, :, :1]))
     places = position_asks(terms, operands)

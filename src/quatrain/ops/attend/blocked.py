@@ -112,7 +112,9 @@ def weigh(
         return torch.softmax(scores, -1, out=scores), None
     empty = scores.amax(-1, keepdim=True) < excluded(scores.dtype) / 2
     weights = torch.softmax(scores, -1, out=scores)
-    return weights.masked_fill_(empty, 0.0) if bool(empty.any()) else weights, None
+    if weights.device.type != "cpu" or bool(empty.any()):  # to ask, a GPU would be waited for
+        weights.masked_fill_(empty, 0.0)
+    return weights, None
 
 
 def _tables(factors: Factors, block: Block, structure: Structure) -> list[Tensor]:

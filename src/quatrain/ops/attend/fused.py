@@ -19,6 +19,7 @@ from quatrain.ops.attend.blocked import CELLS
 from quatrain.ops.attend.opaque import attend_by_blocks
 from quatrain.ops.attend.plan import is_gpu, is_ordered, plan_for
 from quatrain.ops.positions import Grid, may_vary
+from quatrain.ops.precision import full_precision
 from quatrain.ops.support import Support
 from quatrain.ops.terms import Operands, by_heads, content_asks
 from quatrain.specs import Term
@@ -42,7 +43,7 @@ def attend(
     ordered = is_ordered(grid, support.structure)
     mask = None if ordered else support.mask(grid, operands.value)
     query = cast(Tensor, operands.query)  # plan chose it: E1 is on
-    if mask is not None or Term.KEY not in terms or not _is_large(query, operands):
+    if mask is not None or not terms.has(Term.KEY) or not _is_large(query, operands):
         return _by_sdpa(terms, operands, mask, ordered=ordered)
     mixed = torch.empty_like(query, dtype=operands.value.dtype)  # keys and values are as wide
     for head, part in enumerate(by_heads(operands, 1)):
@@ -73,7 +74,8 @@ def _by_sdpa(
     query, key, values = (
         augmented.as_kernels_take(x.to(value.dtype), wide=wide) for x in (asks, key, value)
     )
-    mixed = scaled_dot_product_attention(
-        query, key, values, attn_mask=mask, is_causal=ordered, scale=operands.scale
-    )
+    with full_precision(value), augmented.kernels_for(mask):
+        mixed = scaled_dot_product_attention(
+            query, key, values, attn_mask=mask, is_causal=ordered, scale=operands.scale
+        )
     return mixed[..., : value.shape[-1]] if wide else mixed

@@ -62,13 +62,23 @@ class Tiling:
 
     @classmethod
     def of(
-        cls, task: Task, queries: int, along: int, width: int, value_width: int, *, half: bool
+        cls,
+        task: Task,
+        queries: int,
+        along: int,
+        width: int,
+        value_width: int,
+        *,
+        half: bool,
+        weighed: bool = False,
     ) -> "Tiling":
         """The tiling for rows of `along` keys.
 
         In 16 bits and up to widths of 64 it is the fastest of those that were measured. Of two
         lengths, the one that reaches the least beyond a row is taken. `half` tells that operands
-        have 16 bits, whose products need fewer registers.
+        have 16 bits, whose products need fewer registers; `weighed`, that keys have logits of their
+        own, whose parts take shared memory too: with wide heads more than some GPUs have for three
+        stages.
         """
         width, value_width = (
             max(16, 1 << (each - 1).bit_length()) for each in (width, value_width)
@@ -80,6 +90,8 @@ class Tiling:
             tall = 128 if many and widest <= 64 and task == ("both" if wide else "mix") else 64
             longest = 64 if widest <= 64 else 32
             warps, stages = (8 if tall == 128 and wide else 4), (1 if task == "keys" else 3)
+            if weighed and wide and task == "both":
+                stages = 2
         else:
             tall = longest = 32 if widest <= 32 else 16
         shorter = max(16, longest // 2)
@@ -260,11 +272,12 @@ class _Call:
 
     def tiling(self, task: Task) -> Tiling:
         """That of a kernel for these factors."""
-        value, _, key, *_, columns = self.factors
+        value, _, key, key_logits, _, columns = self.factors
         width = value.shape[-1] if key is None else key.shape[-1]
-        half = value.dtype.itemsize == 2
+        half, weighed = value.dtype.itemsize == 2, key_logits is not None
         queries, along = columns.shape[2:]
-        return Tiling.of(task, queries, along, width, value.shape[-1], half=half)
+        sizes = (queries, along, width, value.shape[-1])
+        return Tiling.of(task, *sizes, half=half, weighed=weighed)
 
 
 def _filled(

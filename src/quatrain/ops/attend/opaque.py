@@ -65,7 +65,7 @@ def factors_of(terms: Term, operands: Operands, grid: Grid, support: Support) ->
     logits = logits_within(terms, operands, grid, support)
     operands = exactly(operands)
     batch, heads = operands.value.shape[:2]
-    asks = content_asks(terms, operands) if Term.QUERY_KEY in terms else None
+    asks = content_asks(terms, operands) if terms.has(Term.QUERY_KEY) else None
     position = position_asks(terms, operands)
     return Factors(
         value=operands.value,
@@ -86,7 +86,7 @@ def logits_within(
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2.
     """
     logits = None
-    if Term.KEY in terms and Term.QUERY_KEY not in terms:
+    if terms.has(Term.KEY) and not terms.has(Term.QUERY_KEY):
         key, bias = (exact(cast(Tensor, x)) for x in (operands.key, operands.key_bias))
         logits = key_logits(terms, replace(operands, key=key, key_bias=bias))
     kept = support.kept_keys(grid, operands.value.shape[0])
@@ -102,6 +102,8 @@ _ARGUMENTS = """
     Tensor? attend_mask, Tensor[] relative, SymInt[] queries, SymInt[] keys, SymInt key_stride,
     SymInt first_query, bool causal, SymInt? window, bool padded, bool product
 """
+_WAITS = (torch.Tag.cudagraph_unsafe,)
+"""A block looks at its numbers, for which a GPU is waited for: a CUDA graph cannot hold that."""
 _SINGLE = 6
 """The first of them: tensors, or None. Of these the mask, which is the last, has no gradient."""
 
@@ -130,7 +132,10 @@ class _Call:
 
 
 @torch.library.custom_op(
-    "quatrain::mix_by_blocks", mutates_args=(), schema=f"({_ARGUMENTS}) -> Tensor"
+    "quatrain::mix_by_blocks",
+    mutates_args=(),
+    schema=f"({_ARGUMENTS}) -> Tensor",
+    tags=_WAITS,
 )
 def _mix(*arguments: Any) -> Tensor:
     call = _Call.read(arguments)
@@ -148,6 +153,7 @@ def _(*arguments: Any) -> Tensor:
     "quatrain::mix_by_blocks_backward",
     mutates_args=(),
     schema=f"(Tensor mixed, Tensor given, {_ARGUMENTS}) -> Tensor[]",
+    tags=_WAITS,
 )
 def _gradients(mixed: Tensor, given: Tensor, *arguments: Any) -> list[Tensor]:
     call = _Call.read(arguments)

@@ -128,7 +128,7 @@ def _fitting(terms: Term, grid: Grid, structure: Structure) -> dict[Chosen, str]
             serves["pooled"] = "the weights do not depend on the query, so all queries share them"
         if grid.ndim == 2 and not terms.use_query:
             serves["separable"] = "the logits are sums over rows and columns, taken one by one"
-        if grid.ndim == 2 and Term.QUERY_POSITION in terms and Term.QUERY_KEY not in terms:
+        if grid.ndim == 2 and terms.has(Term.QUERY_POSITION) and not terms.has(Term.QUERY_KEY):
             serves["factored"] = "the weights of a query are a product over rows, columns and keys"
     serves["fused"] = "weights are made for a block of queries at a time, and never held together"
     return serves
@@ -161,7 +161,7 @@ def _kernel(
         return "sdpa"
     if not is_gpu(device) or grid.ndim != 2 or structure.picked:
         return "blocks"
-    tiled = terms.use_position and max(widths) <= tiles.WIDEST
+    tiled = terms.use_position and max(widths) <= tiles.WIDEST and not _is_vast(grid)
     if tiled and device == "cuda" and tiles.is_available():
         return "tiles"
     return "blocks" if structure.by_query else "augmented"
@@ -172,7 +172,7 @@ def _suits_sdpa(terms: Term, grid: Grid, structure: Structure) -> bool:
 
     A mask of the user's own is such a mask: small ones are left to it.
     """
-    if Term.QUERY_KEY not in terms or terms.use_position:
+    if not terms.has(Term.QUERY_KEY) or terms.use_position:
         return False
     return not structure.by_query or is_ordered(grid, structure) or is_small(grid)
 
@@ -193,6 +193,12 @@ def is_small(grid: Grid, most: int | None = None) -> bool:
     if may_vary(queries, keys):
         return False
     return queries == 1 or queries * keys <= (SMALL[grid.ndim] if most is None else most)
+
+
+def _is_vast(grid: Grid) -> bool:
+    """Whether a table of one head has more numbers than 32 bits can count, as kernels do."""
+    queries, along = math.prod(grid.queries), max(grid.keys)
+    return not may_vary(queries, along) and queries * along >= 2**31
 
 
 def _described(grid: Grid, structure: Structure) -> str:

@@ -84,7 +84,7 @@ def _by_axis(
         kept = kept.unflatten(3, grid.keys).transpose(2, 3)  # (b, 1, v, 1, u)
         columns = kept if columns is None else kept & columns
     scores = by_column
-    if Term.KEY in terms:
+    if terms.has(Term.KEY):
         scores = scores + key_logits(terms, operands).unflatten(2, grid.keys)[..., None, :]
     weights, totals = weights_and_totals(scores, columns)
     mixed = weights @ value  # (b, h, v, x, e)

@@ -78,14 +78,17 @@ def attend(
             logits = logits.expand(*value.shape[:3])
         sums = with_exact_biases(operands)
         asks = key = None
-        if Term.QUERY_KEY in terms:
-            asks, key = cast(Tensor, content_asks(terms, sums)).to(value.dtype), operands.key
+        if terms.has(Term.QUERY_KEY):
+            asks, key = (
+                cast(Tensor, x).to(value.dtype) for x in (content_asks(terms, sums), operands.key)
+            )
         places = cast(Tensor, position_asks(terms, sums)).to(value.dtype)
         window, band = support.window, EVERYWHERE
         if window is not None:
             band = Band(grid.queries[1], grid.key_stride, window // 2)
         asked = for_each_query(places, grid)
-        rows, columns = tables_of(asked, operands.relative, grid, window)
+        relative = tuple(axis.to(value.dtype) for axis in operands.relative)
+        rows, columns = tables_of(asked, relative, grid, window)
         mixed, totals = mix(value, asks, key, logits, rows, columns, band=band)
     if window is None and support.key_padding_mask is None:
         return mixed
