@@ -4,7 +4,8 @@
 
 To be copied: the network knows nothing of quatrain, and everything that a study asks of a task is
 below. It is to name 8 x 8 pixels of handwriting, scikit-learn's 1,797 digits: 1,297 to learn from,
-250 to look at on the way, 250 to be scored. Five cells and three seeds, 3 to 18 seconds of one core each.
+250 to look at on the way, 250 to be scored. Five cells and three seeds, 3 to 18 seconds of one
+core a run.
 
 What was expected before it was first run: little. It came out otherwise: after 200 steps the plain
 network, which sees 5 x 5 pixels before all is averaged, names 81 % of the digits, and with any of

@@ -77,3 +77,10 @@ def test_sides_of_unlike_code_are_noted(store, make_record):
         "sides are of different torch (2.14.1 and 2.15.0): 1000 − 1111",
         "code was changed and not committed in 1 run",
     )
+
+
+def test_runs_that_were_resumed_elsewhere_are_counted(store, make_record):
+    sitting = {"versions": {}, "device": "cpu", "threads": 4, "commit": None}
+    store.write_record(make_record("0110", 1, 30.0, earlier=[sitting]))
+    note = "resumed elsewhere, with other code or on another machine: 1 run"
+    assert note in build_table(load_runs(store)).notes

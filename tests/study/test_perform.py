@@ -1,3 +1,5 @@
+from contextlib import suppress
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -5,7 +7,14 @@ import pytest
 from quatrain.results import Failure, ResultStore, RunState
 from quatrain.specs import DataError, StoredFileError, StudyError
 from quatrain.study import load_study
-from quatrain.study.perform import Site, check_spec, perform, reason_of
+from quatrain.study.perform import (
+    CHECKPOINT,
+    SITTINGS,
+    Site,
+    check_spec,
+    perform,
+    reason_of,
+)
 
 
 @pytest.fixture
@@ -51,6 +60,50 @@ def test_what_of_the_data_was_left_out_is_told_before_training_and_kept(run, sto
     noted = [(event.kind, event.message) for event in events][2]
     assert noted == ("noted", "train: numbers that are odd: 1,200")
     assert store.record(run.identity).data_notes == {"train: numbers that are odd": 1200}
+
+
+def stopped(run, store, **elsewhere):
+    """A sitting that left a checkpoint, on another site if so."""
+    train = site(store, KeyboardInterrupt()).train
+    with suppress(KeyboardInterrupt):
+        perform(
+            run,
+            replace(site(store), train=train, **elsewhere),
+            retry=False,
+            notify=lambda _: None,
+        )
+    (store.folder(run.identity) / CHECKPOINT).touch()
+
+
+def test_a_run_that_went_on_where_it_was_has_no_earlier_sittings(run, store):
+    stopped(run, store)
+    carry_out(run, store)
+    assert store.record(run.identity).earlier == ()
+
+
+def test_a_run_that_was_resumed_elsewhere_says_where_it_had_been(run, store):
+    stopped(run, store, commit="d" * 40)
+    stopped(run, store, threads=3)
+    assert carry_out(run, store)[0].kind == "done"
+    record = store.record(run.identity)
+    assert [(each.commit[0], each.threads) for each in record.earlier] == [("d", 1), ("c", 3)]
+    assert (record.commit[0], record.threads) == ("c", 1)
+    assert not (store.folder(run.identity) / SITTINGS).exists()
+
+
+def test_what_left_no_checkpoint_was_no_sitting(run, store):
+    stopped(run, store, commit="d" * 40)
+    (store.folder(run.identity) / CHECKPOINT).unlink()
+    carry_out(run, store)
+    assert store.record(run.identity).earlier == ()
+
+
+def test_damaged_notes_of_sittings_stop_the_run_in_a_sentence(run, store):
+    stopped(run, store)
+    (store.folder(run.identity) / SITTINGS).write_text("[{")
+    closing, _ = carry_out(run, store)
+    assert (closing.kind, store.failure(run.identity)) == ("failed", None)
+    assert "delete this file" in closing.message
 
 
 def test_a_run_that_fails_keeps_its_traceback_and_its_step(run, store):

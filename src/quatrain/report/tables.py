@@ -195,7 +195,13 @@ def _unlike_code(study: StudyRuns) -> list[str]:
         for what in _versions_that_differ(left, right):
             versions.setdefault(what, []).append(name)
     changed = sum((record.commit or "").endswith("-dirty") for record in records)
+    moved = sum(bool(record.earlier) for record in records)
     return [
+        *(
+            [f"resumed elsewhere, with other code or on another machine: {_runs(moved)}"]
+            if moved
+            else []
+        ),
         *([f"sides are of different commits: {', '.join(commits)}"] if commits else []),
         *(f"sides are of different {what}: {', '.join(names)}" for what, names in versions.items()),
         *([f"code was changed and not committed in {_runs(changed)}"] if changed else []),

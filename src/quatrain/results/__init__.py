@@ -9,6 +9,7 @@ from quatrain.results.record import (
     ManifestComparison,
     Measurement,
     Record,
+    Sitting,
 )
 from quatrain.results.statistics import Summary, holm, paired_difference, summarize
 from quatrain.results.store import ResultStore, RunState
@@ -23,6 +24,7 @@ __all__ = [
     "Record",
     "ResultStore",
     "RunState",
+    "Sitting",
     "Summary",
     "holm",
     "paired_difference",

@@ -35,8 +35,18 @@ class StoredModel(BaseModel):
         return self.model_dump_json(indent=2) + "\n"
 
 
+class Sitting(StoredModel):
+    """Where a part of a run took place."""
+
+    versions: dict[str, str]
+    device: str
+    threads: int
+    commit: str | None
+    """The revision of the repository that holds the study file, or None outside one."""
+
+
 class Record(StoredModel):
-    """One finished run."""
+    """One finished run; versions, device, threads and commit are those of its last sitting."""
 
     cell: str
     identity: Identity
@@ -53,7 +63,8 @@ class Record(StoredModel):
     device: str
     threads: int
     commit: str | None
-    """The revision of the repository that holds the study file, or None outside one."""
+    earlier: tuple[Sitting, ...] = ()
+    """Earlier sittings elsewhere: on another device or commit, with other threads or versions."""
     data: dict[str, str]
     """SHA-256 of each data file, by its name; of a folder of images, of their fingerprints."""
     data_notes: dict[str, int] | None = None

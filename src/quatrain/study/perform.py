@@ -14,7 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
-from quatrain.results import Failure, Record, ResultStore, RunState, write_atomically
+from pydantic import TypeAdapter, ValidationError
+
+from quatrain.results import Failure, Record, ResultStore, RunState, Sitting, write_atomically
 from quatrain.specs import DataError, SpecError, StoredFileError, StudyError, identity
 from quatrain.study.grid import Run, TaskSpec
 from quatrain.study.messages import Event
@@ -28,6 +30,10 @@ KILLED: Reason = "killed"
 CHECKPOINT = "checkpoint.safetensors"
 """What training resumes from: of no use, and larger than the model, once there is a record."""
 
+SITTINGS = "sittings.json"
+"""Where a run that is not done was at work: a list, the sitting that trains now at the end."""
+
+_SITTINGS = TypeAdapter(tuple[Sitting, ...])
 _REASONS: dict[str, Reason] = {
     "NonFiniteLoss": "non-finite loss",
     "OutOfMemoryError": "out of memory",
@@ -61,6 +67,16 @@ class Site:
     threads: int
     commit: str | None
     train: Train
+
+    @property
+    def sitting(self) -> Sitting:
+        """What of it a record keeps."""
+        return Sitting(
+            versions=versions(),
+            device=device_name(self.device),
+            threads=self.threads,
+            commit=self.commit,
+        )
 
 
 def perform(run: Run, site: Site, *, retry: bool, notify: Callable[[Event], None]) -> Event:
@@ -188,11 +204,29 @@ def _carry_out(run: Run, site: Site, notify: Callable[[Event], None]) -> None:
     task = cast("TaskSpec", run.spec).open(site.data, folder, run.seed)
     for what, times in task.data_notes.items():
         notify(replace(latest, kind="noted", message=f"{what}: {times:,}"))
+    earlier = _sit_down(folder, site)
     result = site.train(task, folder, seed=run.seed, device=site.device, notify=listen)
     notify(replace(latest, text="evaluating"))
     evaluation = task.evaluate(result.objective, folder)
-    site.store.write_record(_record(run, site, task, result, evaluation))
-    (folder / CHECKPOINT).unlink(missing_ok=True)
+    site.store.write_record(_record(run, site, task, result, evaluation, earlier))
+    for name in (CHECKPOINT, SITTINGS):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _sit_down(folder: Path, site: Site) -> tuple[Sitting, ...]:
+    """Note where the run goes on, and tell where else its checkpoint was made, if there is one."""
+    now = site.sitting
+    path = folder / SITTINGS
+    known: tuple[Sitting, ...] = ()
+    if path.exists() and (folder / CHECKPOINT).exists():
+        try:
+            known = _SITTINGS.validate_json(path.read_bytes())
+        except ValidationError as error:
+            expected = "what an earlier sitting wrote"
+            raise StoredFileError("sittings", str(path), expected, "delete this file") from error
+    earlier = tuple(each for each in known if each != now)
+    write_atomically(path, _SITTINGS.dump_json((*earlier, now), indent=2).decode())
+    return earlier
 
 
 def event_of(run: Run, progress: "Progress") -> Event:
@@ -212,7 +246,12 @@ def event_of(run: Run, progress: "Progress") -> Event:
 
 
 def _record(
-    run: Run, site: Site, task: "Task", result: "TrainingResult", evaluation: "Evaluation"
+    run: Run,
+    site: Site,
+    task: "Task",
+    result: "TrainingResult",
+    evaluation: "Evaluation",
+    earlier: tuple[Sitting, ...],
 ) -> Record:
     return Record(
         cell=run.labels[0],
@@ -223,10 +262,8 @@ def _record(
         metrics=evaluation.metrics,
         signatures=evaluation.signatures,
         cost=task.cost(result.objective),
-        versions=versions(),
-        device=device_name(site.device),
-        threads=site.threads,
-        commit=site.commit,
+        **dict(site.sitting),
+        earlier=earlier,
         data=task.data_hashes,
         data_notes=task.data_notes,
         artifacts=evaluation.artifacts,
