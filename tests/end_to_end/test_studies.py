@@ -146,6 +146,24 @@ def test_two_probes_are_judged_from_the_command_line_to_the_picture(tmp_path, mo
 
 
 @pytest.mark.slow
+def test_a_network_that_is_not_ours_is_studied_by_what_its_file_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = (STUDIES / "own_network.py").read_text()
+    short = source.replace("steps=200", "steps=6, monitor_every=3")
+    (tmp_path / "own.py").write_text(short.replace("warmup_steps=20", "warmup_steps=2"))
+    command = ["study", "run", "own.py", "--out", "out", "--seeds", "0", "--threads", "1"]
+    chosen = ["--cells", "own/w/o", "--cells", "own/deformable", "--workers", "1"]
+    ran = CliRunner().invoke(app, [*command, *chosen])
+    assert ran.exit_code == 0, ran.output
+    records = ResultStore(tmp_path / "out").all_records()
+    assert {record.cell for record in records} == {"own/w/o", "own/deformable"}
+    parameters = [record.cost["parameters"] for record in records]
+    assert parameters[0] != parameters[1]
+    logs = (tmp_path / "out").glob("runs/*/metrics.jsonl")
+    assert all("valid_accuracy" in path.read_text() for path in logs)
+
+
+@pytest.mark.slow
 def test_a_small_study_runs_from_the_command_line_to_the_page(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     source = (STUDIES / "numerals_terms.py").read_text()
