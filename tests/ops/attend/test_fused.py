@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -66,6 +67,9 @@ def test_cudnn_is_not_asked_for_what_a_mask_leaves_out():
     with augmented.kernels_for(torch.ones(1, 1, 1, 4, dtype=torch.bool)):
         assert not torch.backends.cuda.cudnn_sdp_enabled()
         assert torch.backends.cuda.mem_efficient_sdp_enabled()
+    with sdpa_kernel(SDPBackend.MATH), augmented.kernels_for(torch.ones(1, 1, 1, 4).bool()):
+        assert torch.backends.cuda.math_sdp_enabled()
+        assert not torch.backends.cuda.mem_efficient_sdp_enabled()
     with augmented.kernels_for(None):
         assert torch.backends.cuda.cudnn_sdp_enabled() == before
 

@@ -64,15 +64,30 @@ def attend(
 
 
 def kernels_for(mask: Bool[Tensor, "#b #h #q k"] | None) -> AbstractContextManager[object]:
-    """Those of torch's kernels that take such a mask and make no NaN of it.
+    """Of the kernels that torch may take now, those that make no NaN of a mask.
 
     cuDNN's gives NaN gradients of queries for some numbers of keys where logits are far below zero:
     https://github.com/pytorch/pytorch/issues/196678.
     """
     if mask is None:
         return nullcontext()
-    return sdpa_kernel(
-        [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+    flash, efficient, formula = _allowed()
+    kernels = [
+        *([SDPBackend.FLASH_ATTENTION] if flash else []),
+        *([SDPBackend.EFFICIENT_ATTENTION] if efficient else []),
+        *([SDPBackend.MATH] if formula else []),
+    ]
+    return sdpa_kernel(kernels) if kernels else nullcontext()
+
+
+@torch.compiler.assume_constant_result
+def _allowed() -> tuple[bool, bool, bool]:
+    """Whether torch may take its kernels: flash, memory-efficient, the formula."""
+    backends = torch.backends.cuda
+    return (
+        backends.flash_sdp_enabled(),
+        backends.mem_efficient_sdp_enabled(),
+        backends.math_sdp_enabled(),
     )
 
 
