@@ -153,7 +153,7 @@ def _provenance(study: StudyRuns) -> list[tuple[str, str]]:
             ("device", f"{record.device}, {record.threads} threads"),
             *((f"version of {name}", version) for name, version in record.versions.items()),
             *((f"signature of {name}", text) for name, text in record.signatures.items()),
-            *((f"SHA-256 of {name}", digest) for name, digest in record.data.items()),
+            *((f"hash of {name}", digest) for name, digest in record.data.items()),
         ]
         for name, value in facts:
             seen.setdefault(name, {})[value] = None
