@@ -60,7 +60,7 @@ def test_the_page_tells_failures_provenance_and_what_is_missing(page):
     assert "non-finite loss" in words
     assert "of 3 runs, 1 failed, 2 absent" in words
     assert "a" * 64 in words
-    assert {"SHA-256 of train.de", "version of torch", "0123abc"} <= set(Page(page).words)
+    assert {"hash of train.de", "version of torch", "0123abc"} <= set(Page(page).words)
 
 
 def test_no_id_is_used_twice_and_each_reference_has_its_own(page):
