@@ -39,7 +39,7 @@ def test_a_record_says_where_it_comes_from(write_study, command, out):
     record = ResultStore(out).record(load_study(path).select()[0].identity)
     assert (record.cell, record.seed, record.spec_name) == ("one/a", 5, "FakeSpec")
     assert record.spec == {"steps": 4, "weight": 2, "trouble": ""}
-    assert {"python", "torch", "quatrain", "tokenizers", "sacrebleu", "numpy"} == {*record.versions}
+    assert {"python", "torch", "torchvision", "quatrain", "numpy"} <= {*record.versions}
     assert record.device.startswith("cpu (")
     assert (record.threads, record.steps, record.seconds) == (1, 4, 0.5)
     assert record.artifacts == ("answers.txt",)

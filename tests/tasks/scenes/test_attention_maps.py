@@ -22,7 +22,9 @@ def point_to(attention, offset, strength=3.0):
         attention.position_bias.zero_()[:, 0] = strength
         for layer, steps in zip(attention.position, offset, strict=True):
             channels = attention.channels // 2
-            target = sinusoid(torch.tensor([steps]), channels, attention.wavelength, torch.float32)
+            target = sinusoid(
+                torch.tensor([steps]), channels, attention.position.wavelength, torch.float32
+            )
             layer.weight.zero_()[::width] = target
 
 
