@@ -17,8 +17,9 @@ ASKED = [
     "90-bfloat16-64-168-1111",
     "100-bfloat16-32-168-1111",
 ]
-SMALLEST_SHARED = 99 * 1024
-"""Bytes of shared memory that a block may have where it is scarcest, on 8.6 and 8.9."""
+SHARED = {80: 163 * 1024, 86: 99 * 1024, 90: 227 * 1024, 100: 227 * 1024}
+"""Bytes of shared memory that a block may have, by compute capability: CUDA C++ Programming Guide,
+technical specifications. On 8.9 and 12.x it is what it is on 8.6."""
 
 
 @pytest.mark.compile
@@ -36,5 +37,5 @@ def test_the_kernels_compile_as_they_are_called_for_gpus_and_fit_their_shared_me
         assert names >= {*every, "gradients_of_relative"}
     assert "split" in {each["name"] for each in found}
     for each in found:
-        assert each["shared"] <= SMALLEST_SHARED, each
         assert each["asked"].split("-")[0] == str(each["capability"])
+        assert each["shared"] <= SHARED[each["capability"]], each
