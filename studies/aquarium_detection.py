@@ -10,7 +10,7 @@ everything learns from scratch. The parts can be run apart:
     --cells "plain/*"  the network without attention, trained as long as 90 minutes on 2 cores allow
                        (--seeds 0 --workers 1 --threads 2, on an otherwise idle machine).
     --cells "grid/*"   attention in conv4 and conv5, deformable convolution in conv3 to conv5, at
-                       equal steps; two at a time, on a core each, in 32 to 46 minutes.
+                       equal steps; two at a time, on a core each, in 32 to 58 minutes.
 
 The plain network sees each training image 81 times, a run of the grid 18 times. Twelve differences
 are taken against the same w/o of their seeds, seven more between pairs, and their intervals are not
