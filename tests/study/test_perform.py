@@ -98,6 +98,14 @@ def test_what_left_no_checkpoint_was_no_sitting(run, store):
     assert store.record(run.identity).earlier == ()
 
 
+def test_of_a_checkpoint_from_before_sittings_were_noted_nothing_is_claimed(run, store):
+    stopped(run, store, commit="d" * 40)
+    (store.folder(run.identity) / SITTINGS).unlink()
+    stopped(run, store, threads=3)
+    carry_out(run, store)
+    assert store.record(run.identity).earlier is None
+
+
 def test_damaged_notes_of_sittings_stop_the_run_in_a_sentence(run, store):
     stopped(run, store)
     (store.folder(run.identity) / SITTINGS).write_text("[{")

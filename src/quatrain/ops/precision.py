@@ -11,14 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def is_exact(x: Tensor) -> bool:
-    """Whether the numbers are float32 or float64."""
-    return x.dtype in (torch.float32, torch.float64)
-
-
 def exact(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """The same numbers in float32, or in float64 if they have it."""
-    return x if is_exact(x) else x.float()
+    return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[object]:

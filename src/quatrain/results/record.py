@@ -63,8 +63,9 @@ class Record(StoredModel):
     device: str
     threads: int
     commit: str | None
-    earlier: tuple[Sitting, ...] = ()
-    """Earlier sittings elsewhere: on another device or commit, with other threads or versions."""
+    earlier: tuple[Sitting, ...] | None = None
+    """Earlier sittings elsewhere: on another device or commit, with other threads or versions; None
+    where nobody took note."""
     data: dict[str, str]
     """SHA-256 of each data file, by its name; of a folder of images, of their fingerprints."""
     data_notes: dict[str, int] | None = None

@@ -213,12 +213,17 @@ def _carry_out(run: Run, site: Site, notify: Callable[[Event], None]) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _sit_down(folder: Path, site: Site) -> tuple[Sitting, ...]:
-    """Note where the run goes on, and tell where else its checkpoint was made, if there is one."""
+def _sit_down(folder: Path, site: Site) -> tuple[Sitting, ...] | None:
+    """Note where the run goes on, and tell where else its checkpoint was made, if there is one.
+
+    None if there is a checkpoint from before anybody took note.
+    """
     now = site.sitting
     path = folder / SITTINGS
     known: tuple[Sitting, ...] = ()
-    if path.exists() and (folder / CHECKPOINT).exists():
+    if (folder / CHECKPOINT).exists():
+        if not path.exists():
+            return None
         try:
             known = _SITTINGS.validate_json(path.read_bytes())
         except ValidationError as error:
@@ -251,7 +256,7 @@ def _record(
     task: "Task",
     result: "TrainingResult",
     evaluation: "Evaluation",
-    earlier: tuple[Sitting, ...],
+    earlier: tuple[Sitting, ...] | None,
 ) -> Record:
     return Record(
         cell=run.labels[0],

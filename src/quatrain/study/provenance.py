@@ -5,6 +5,7 @@ import hashlib
 import platform
 import shutil
 import subprocess
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
@@ -26,10 +27,12 @@ def versions() -> dict[str, str]:
 
     That of quatrain has a hash of its sources: of one version there are many.
     """
-    installed = {each.name.lower() for each in metadata.distributions() if each.name}
-    found = {name: metadata.version(name) for name in _PACKAGES if name in installed}
     own = f"{metadata.version('quatrain')}, sources {_sources()}"
-    return {"python": platform.python_version(), "quatrain": own, **found}
+    found = {"python": platform.python_version(), "quatrain": own}
+    for name in _PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Weighted sums by tiles, interpreted: several attentions at once, totals, and sizes of tiles."""
+"""Weighted sums by tiles, interpreted: several attentions at once, and totals."""
 
 import os
 
@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from laws import repeating
 from quatrain.ops.attend import mix_by_tiles
-from quatrain.ops.attend.mix_by_tiles import Tiling, mix
+from quatrain.ops.attend.mix_by_tiles import mix
 
 pytest.importorskip("triton", reason="Triton is not installed")
 interpreted = pytest.mark.skipif(
@@ -79,26 +79,3 @@ def test_in_16_bits_logits_of_keys_are_sums_of_parts(monkeypatch):
     mine = torch.autograd.grad(mixed.sum(), (value, logits))
     right = torch.autograd.grad(theirs[0].sum(), (value, logits))
     assert_close(mine, right, rtol=5e-3, atol=5e-3)
-
-
-@pytest.mark.parametrize(("along", "keys"), [(168, 64), (84, 32), (42, 64), (25, 32), (1, 32)])
-def test_tiles_reach_as_little_beyond_a_row_as_they_can(along, keys):
-    assert Tiling.of("mix", 5000, along, 32, 32, half=True).keys == keys
-
-
-def test_logits_of_keys_take_the_memory_of_a_stage_where_heads_are_wide():
-    def stages(width, weighed):
-        return Tiling.of("both", 600, 168, width, width, half=True, weighed=weighed).stages
-
-    assert [stages(64, True), stages(64, False), stages(32, True)] == [2, 3, 3]
-
-
-@pytest.mark.parametrize("task", ["mix", "queries", "keys", "both"])
-@pytest.mark.parametrize("width", [1, 16, 33, 128])
-@pytest.mark.parametrize("half", [True, False])
-def test_tiles_are_powers_of_two_as_wide_as_what_they_hold(task, width, half):
-    tiling = Tiling.of(task, 5000, 50, width, 5, half=half)
-    for size in (tiling.queries, tiling.keys, tiling.width, tiling.value_width):
-        assert size >= 16
-        assert size & (size - 1) == 0
-    assert tiling.width >= width
