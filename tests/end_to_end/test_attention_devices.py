@@ -95,19 +95,21 @@ def test_wide_heads_never_fall_back_to_a_matrix_of_all_pairs(terms, width, dtype
     assert (output.cpu().double() - exact[0]).norm() <= 4 * SLACK[dtype] * exact[0].norm()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("keys", [64, 448, 576, 640])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-def test_gradients_are_numbers_where_logits_are_far_below_zero(keys, dtype):
+def test_gradients_are_numbers_where_logits_are_far_below_zero(keys, dtype, device):
     """A kernel of cuDNN's made NaN of sums of weights that are smaller than float32 holds."""
     terms, grid = Term.parse("1000"), Grid((keys,), (keys,))
     made = operands(terms, grid, widths=(32, 32))
     far = replace(made, query=torch.full_like(made.query, 4.0), key=torch.full_like(made.key, -4.0))
     padding = torch.arange(keys) >= torch.tensor([[keys - 3], [keys]])
-    case = moved(Case(far, grid, Support(key_padding_mask=padding)), "cuda", dtype)
+    case = moved(Case(far, grid, Support(key_padding_mask=padding)), device, dtype)
     exact = outcome(terms, moved(case, "cpu", torch.float64), reference.attend)
-    for right, found in zip(*map(flat, (exact, outcome(terms, case))), strict=True):
-        assert (found - right).norm() <= SLACK[dtype] * (1 + right.norm())
+    theirs, mine = outcome(terms, case, written_plainly), outcome(terms, case)
+    for right, other, found in zip(*map(flat, (exact, theirs, mine)), strict=True):
+        off = (other - right).norm()  # all there is where the gradient is zero, as of these queries
+        assert (found - right).norm() <= 2 * off + SLACK[dtype] * right.norm()
 
 
 def flat(found):
