@@ -9,8 +9,8 @@ half of the size. The parts can be run apart:
     --cells "plain/*"  the network without attention, trained as long as 90 minutes on 2 cores allow
                        (--seeds 0 --workers 1 --threads 2, on an otherwise idle machine).
     --cells "grid/*"   attention in conv4 and conv5 and after the backbone, deformable convolution
-                       in conv3 to conv5, at equal steps; on one H200, eight at a time, in
-                       half a minute to a minute and a half.
+                       in conv3 to conv5, at equal steps; on one H100, ten at a time, in half a
+                       minute to two and a half.
 
 The plain network sees each training image 109 times, a run of the grid 11 times: seeds tell more
 about a difference than steps do. Twelve differences are taken against the same w/o of their seeds,
