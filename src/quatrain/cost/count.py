@@ -23,6 +23,7 @@ from quatrain.ops.attend import opaque, tiles  # noqa: F401 - they register thei
 from quatrain.ops.counts import block_totals
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Structure
+from quatrain.specs import Term
 
 Shape = tuple[int, ...]
 
@@ -74,8 +75,7 @@ def _formulas() -> dict[Any, Any]:
         aten.addmv: _biased_matrix_vector_flops,
         aten.dot: _dot_flops,
         torch.ops.quatrain.mix_by_blocks: blocked_flops,
-        torch.ops.quatrain.mix_by_tiles: _tiled_flops,
-        torch.ops.quatrain.tabulate: _tabulating_flops,
+        torch.ops.quatrain.attend_by_tiles: _tiled_flops,
     }
 
 
@@ -128,34 +128,40 @@ def blocked_flops(
 
 def _tiled_flops(
     value: Shape,
-    asks: Shape | None,
+    query: Shape | None,
     key: Shape | None,
-    key_logits: Shape | None,
-    rows: Shape | None,
-    columns: Shape,
-    outer: int,
-    inner: int,
-    across: int,
-    stride: int,
-    reach: int | None,
+    key_bias: Shape | None,
+    position_bias: Shape | None,
+    of_rows: Shape,
+    of_columns: Shape,
+    padding: Shape | None,
+    terms: int,
+    scale: float,
+    sizes: Sequence[int],
+    window: int | None,
+    by_lines: bool,
     *,
     out_shape: object = None,
 ) -> int:
-    del key, key_logits, rows, out_shape
-    queries, along = columns[2:]
-    above, width = value[2] // (along * outer * inner), value[-1] + (asks[-1] if asks else 0)
-    pairs = queries * above * along
-    if reach is not None:
-        band = Grid((queries // across,), (above,), stride)
-        window = Structure(window=2 * reach + 1)
-        reached = sum(len(window.reach(band, 0, row, row)) for row in range(queries // across))
-        pairs = reached * across * along
-    return 2 * math.prod(value[:2]) * outer * inner * pairs * width
-
-
-def _tabulating_flops(asks: Shape, relative: Shape, *_: object, out_shape: object = None) -> int:
-    del out_shape
-    return 2 * math.prod(asks) * relative[1]
+    del query, key_bias, position_bias, padding, scale, out_shape
+    on, (above, along, rows, columns, stride) = Term(terms), sizes
+    batch, heads, _, width = value
+    asked = (above, along) if by_lines else (above * along, above * along)
+    products = sum(
+        count * math.prod(of) for count, of in zip(asked, (of_rows, of_columns), strict=True)
+    )
+    products *= batch if on.has(Term.QUERY_POSITION) else 1
+    if key is not None and not on.has(Term.QUERY_KEY):
+        products += math.prod(key)
+    if by_lines:
+        pairs = along * rows * columns + along * above * rows
+    else:
+        structure, grid = Structure(window=window), Grid((above, along), (rows, columns), stride)
+        reached = sum(len(structure.reach(grid, 0, row, row)) for row in range(above))
+        pairs = reached * along * columns
+    if key is not None and on.has(Term.QUERY_KEY):
+        width += key[-1]
+    return 2 * (products + batch * heads * pairs * width)
 
 
 def _matrix_vector_flops(matrix: Shape, vector: Shape, *, out_shape: object = None) -> int:

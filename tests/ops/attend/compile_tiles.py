@@ -19,7 +19,7 @@ from triton.backends.compiler import GPUTarget
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from laws import operands
-from quatrain.ops.attend import table_kernels, tile_kernels, tile_vectors, tiles
+from quatrain.ops.attend import key_kernels, table_kernels, tile_kernels, tiles
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
 from quatrain.specs import Term
@@ -31,7 +31,9 @@ KERNELS = (
     table_kernels.tabulate,
     table_kernels.gradients_of_asks,
     table_kernels.gradients_of_relative,
-    tile_vectors.split,
+    key_kernels.weigh,
+    key_kernels.gradients_of_weighed,
+    key_kernels.split,
 )
 
 
@@ -77,7 +79,8 @@ def call(dtype, width, along, terms):
         (True, Support(window=3)),
     ):
         torch.use_deterministic_algorithms(ordered)
-        tiles.attend(terms, lower, grid, support).sum().backward()
+        by_lines = not terms.use_query
+        tiles.attend(terms, lower, grid, support, by_lines=by_lines).sum().backward()
     torch.use_deterministic_algorithms(False)
 
 

@@ -5,8 +5,10 @@ import os
 import pytest
 import torch
 
-from quatrain.ops.attend.tables import SIZE, tables_of
+from quatrain.ops.attend.tables import SIZE, Call, tables_of
 from quatrain.ops.positions import Grid
+from quatrain.ops.terms import Operands
+from quatrain.specs import Term
 
 pytest.importorskip("triton", reason="Triton is not installed")
 pytestmark = [
@@ -18,11 +20,15 @@ pytestmark = [
 def test_every_number_is_written_where_tiles_end_and_where_they_do_not(queries, monkeypatch):
     grid = Grid(queries, queries)
     encodings = tuple(torch.ones(2, len(grid.offset_range(axis)), 3) for axis in (0, 1))
-    empty = torch.Tensor.new_empty
+    empty, like = torch.Tensor.new_empty, torch.empty_like
 
     def poisoned(self, *shape, **named):
         return empty(self, *shape, **named).fill_(torch.nan)
 
     monkeypatch.setattr(torch.Tensor, "new_empty", poisoned)
-    rows, columns = tables_of(torch.ones(1, 2, queries[0] * queries[1], 3), encodings, grid)
-    assert rows.unique().tolist() == columns.unique().tolist() == [3.0]
+    monkeypatch.setattr(torch, "empty_like", lambda x, **named: like(x, **named).fill_(torch.nan))
+    ones = torch.ones(1, 2, queries[0] * queries[1], 3)
+    made = Operands(ones, ones, ones, torch.ones(2, 3), torch.ones(2, 3), encodings)
+    found = tables_of(Call(Term.parse("1111"), made, grid))
+    assert found.rows.unique().tolist() == found.columns.unique().tolist() == [6.0]
+    assert found.asks.unique().tolist() == [2.0]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from laws import Case, assert_same_attention, cases, operands, repeating
-from quatrain.ops.attend import mix_by_tiles, reference, tiles
+from quatrain.ops.attend import key_logits, reference, tiles
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
 from quatrain.ops.terms import Operands
@@ -56,7 +56,7 @@ def test_it_agrees_in_a_window_where_tiles_have_queries_of_several_rows(window, 
 
 @every_term_set
 def test_operands_may_differ_in_type_from_values(terms, monkeypatch):
-    monkeypatch.setattr(mix_by_tiles, "OF_PARTS", torch.float32)
+    monkeypatch.setattr(key_logits, "OF_PARTS", torch.float32)
     made = operands(terms, LINES, widths=(5, 18))
     mixed = replace(made, value=made.value.detach().half())
     found = tiles.attend(terms, mixed, LINES, Support())
@@ -67,7 +67,7 @@ def test_operands_may_differ_in_type_from_values(terms, monkeypatch):
 
 def test_no_weight_of_a_window_is_too_large_for_16_bits(monkeypatch):
     """A tile meets rows of keys that some of its queries do not reach."""
-    monkeypatch.setattr(mix_by_tiles, "OF_PARTS", torch.float32)
+    monkeypatch.setattr(key_logits, "OF_PARTS", torch.float32)
     terms, grid, support = Term.parse("1111"), Grid((9, 13), (9, 13)), Support(window=3)
     made = lowered(operands(terms, grid, spread=40.0, widths=(5, 18)), torch.float16)
     output = tiles.attend(terms, made, grid, support)
@@ -99,7 +99,7 @@ def lowered(made, dtype):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_in_other_types_it_is_no_worse_than_the_reference(terms, dtype, monkeypatch):
     """But for bfloat16, of which the interpreter multiplies the bits as if they were integers."""
-    monkeypatch.setattr(mix_by_tiles, "OF_PARTS", torch.float32)
+    monkeypatch.setattr(key_logits, "OF_PARTS", torch.float32)
     terms = Term.parse(terms)
     case = Case(operands(terms, LINES, widths=(16, 16)), LINES, Support())
     lower = Case(lowered(case.operands, dtype), LINES, Support())
@@ -166,6 +166,19 @@ def test_it_compiles_into_one_graph_and_exports():
     assert_close(*slopes)
     exported = torch.export.export(called, given)
     assert_close(exported.module()(*given), called(*given))
+
+
+@pytest.mark.compile
+@pytest.mark.filterwarnings("ignore:The .grad attribute:UserWarning")  # torch's own, of the check
+@pytest.mark.parametrize(("terms", "by_lines"), [("1111", False), ("1001", False), ("0011", True)])
+def test_the_operator_keeps_the_rules_of_operators(terms, by_lines):
+    """Torch's own: what it announces to compilers is what it makes, and inputs stay as they are."""
+    terms, grid = Term.parse(terms), Grid((3, 4), (2, 2), 2)
+    made = operands(terms, grid)
+    biased = (made.value, made.query, made.key, made.key_bias, made.position_bias)
+    padding, sizes = torch.zeros(2, 4, dtype=torch.bool), [3, 4, 2, 2, 2]
+    rest = (padding, terms.value, made.scale, sizes, None, by_lines)
+    torch.library.opcheck(tiles._attend, (*biased, *made.relative, *rest))
 
 
 class Windowed(torch.nn.Module):

@@ -14,30 +14,19 @@ Shapes: b batch, h heads, y v rows of queries and of keys, x u columns of querie
 q queries, k keys, d e widths.
 """
 
-from typing import cast
-
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from quatrain.ops.attend import tiles
 from quatrain.ops.attend.blocked import CELLS
-from quatrain.ops.attend.mix_by_tiles import EVERYWHERE, Band, mix
 from quatrain.ops.attend.normalize import weights_and_totals
-from quatrain.ops.attend.opaque import logits_within
 from quatrain.ops.attend.plan import plan_for
 from quatrain.ops.attend.reference import softmax_over
-from quatrain.ops.attend.tables import NO_WEIGHT, table_along
 from quatrain.ops.positions import Grid, align, may_vary
-from quatrain.ops.precision import exact, full_precision
+from quatrain.ops.precision import full_precision
 from quatrain.ops.support import Support
-from quatrain.ops.terms import (
-    Operands,
-    by_heads,
-    exactly,
-    key_logits,
-    position_asks,
-    with_exact_biases,
-)
+from quatrain.ops.terms import Operands, by_heads, exactly, key_logits, position_asks
 from quatrain.specs import Term
 
 
@@ -50,7 +39,7 @@ def attend(
     """
     value = operands.value
     if plan_for(terms, operands, grid, support, "separable").kernel == "tiles":
-        return _by_tiles(terms, operands, grid, support)
+        return tiles.attend(terms, operands, grid, support, by_lines=True)
     with full_precision(value):
         mixed = [
             _by_axis(terms, part, grid, support)
@@ -97,35 +86,6 @@ def _by_axis(
             rows = filled if rows is None else rows & filled
     weights = softmax_over(scores, rows)
     return (weights @ mixed.transpose(2, 3)).transpose(2, 3).flatten(2, 3)
-
-
-def _by_tiles(
-    terms: Term, operands: Operands, grid: Grid, support: Support
-) -> Float[Tensor, "b h q e"]:
-    """Two calls of a kernel: each row of keys is one attention, then each column of queries."""
-    value = operands.value
-    with full_precision(value):
-        asks = cast(Tensor, position_asks(terms, with_exact_biases(operands)))
-        of_rows, of_columns = (
-            table_along(asks, exact(axis), grid, number, support.window)
-            for number, axis in enumerate(operands.relative)
-        )
-        logits = logits_within(terms, operands, grid, support)
-        if logits is not None:
-            logits = logits.expand(*value.shape[:3])
-        above, along = grid.queries
-        of_line, of_column = EVERYWHERE, EVERYWHERE
-        if support.window is not None:  # each attention has one row of keys, and reaches it
-            of_line, of_column = Band(along, reach=0), Band(above, reach=0)
-        each_row, totals = mix(
-            value, None, None, logits, None, of_columns, outer=grid.keys[0], band=of_line
-        )
-        mixed, totals = mix(
-            each_row, None, None, totals, None, of_rows, inner=along, band=of_column
-        )
-    if support.window is None and support.key_padding_mask is None:
-        return mixed
-    return torch.where((totals <= NO_WEIGHT)[..., None], 0.0, mixed)
 
 
 def _table(

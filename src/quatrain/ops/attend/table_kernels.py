@@ -2,11 +2,17 @@
 
 The logit of a query at c and a key at k on an axis is asks . relative[k * stride - c + last], where
 `last` is the last coordinate of a query, and LOWEST, which stands for no weight, at offsets beyond
-`reach`. A tile of queries meets all offsets, and each product is written where its key is: nothing
-is made by offset first and laid out by key then.
+`reach`. What a query asks is its content with QUERY_POSITION, and a bias with POSITION. A tile of
+queries meets all offsets, and each product is written where its key is: nothing is made by offset
+first and laid out by key then. On the way, what is asked of the content of keys is written too,
+which is the same query with another bias.
 
-Shapes: bh batch and heads together, h heads, q queries, k keys along the axis, l offsets that occur
-along it, d width of asks and encodings.
+With LINES, tables are for the places along an axis, not for the queries of a map, and that of rows
+lies as that of columns does.
+
+Shapes: bh batch and heads together, t those that have tables of their own, h heads; q queries, y x
+rows and columns of keys, l offsets that occur along an axis, d width of queries and encodings, c
+parts.
 
 Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2, for the logits; laying them
 out so is our own.
@@ -17,118 +23,264 @@ from typing import no_type_check
 import triton
 import triton.language as tl
 
-from quatrain.ops.attend.tile_vectors import begin, keep, of_program, product, vectors
+from quatrain.ops.attend.tile_vectors import (
+    begin,
+    keep,
+    of_program,
+    product,
+    sum_of_biased,
+    vectors,
+)
 
 
 @triton.jit
 @no_type_check
 def tabulate(
-    asks,  # (bh, q, d)
-    relative,  # (h, l, d)
-    table,  # (bh, q, k) or (bh, k, q), written
-    sizes,  # of q, k, l, d and h
-    place,  # of queries: how many are in a row, the last coordinate; the stride of keys, and reach
+    factors,  # queries (bh, q, d), biases for content and positions (h, d), two encodings (h, l, d)
+    asks,  # (bh, q, d), written with QUERY_KEY
+    tables,  # of rows (t, y, q), with LINES (t, q, y), and of columns (t, q, x), written
+    sizes,  # of d, h and t; the stride of keys, and reach
+    axes,  # twice: sizes of q, k and l; how many queries are in a row, and the last coordinate
     QUERIES: tl.constexpr,
     OFFSETS: tl.constexpr,
     WIDTH: tl.constexpr,
-    COLUMNS: tl.constexpr,
+    SCALE: tl.constexpr,
+    QUERY_KEY: tl.constexpr,
+    QUERY_POSITION: tl.constexpr,
+    KEY: tl.constexpr,
+    POSITION: tl.constexpr,
+    LINES: tl.constexpr,
     LOWEST: tl.constexpr,
 ):
-    """One tile of queries of the table of one head."""
-    _, last, _, reach = place
-    queries, keys, offsets, width, heads = sizes
-    head, query, asked = of_program(queries, QUERIES)
-    asks = begin(asks, head, queries, width, 1)
-    relative = begin(relative, head % heads, offsets, width, 1)
-    table = begin(table, head, queries, keys, 1)
-    ours = vectors(asks, query, asked, width, 1, WIDTH)
-    for first in range(0, offsets, OFFSETS):
-        offset = first + tl.arange(0, OFFSETS)
-        theirs = vectors(relative, offset, offset < offsets, width, 1, WIDTH)
-        made = product(ours, tl.trans(theirs), table.dtype.element_ty)
-        made = tl.where((tl.abs(offset - last) > reach)[None, :], LOWEST, made)
-        at, inside = _where(query, offset, queries, keys, place, COLUMNS)
-        tl.store(table + at, made, mask=inside)
+    """One tile of queries of one head: the table of rows, or that of columns."""
+    query, key_bias, position_bias, of_rows, of_columns = factors
+    to_rows, to_columns = tables
+    width, heads, many, _, _ = sizes
+    rows, columns = axes
+    exact = to_columns.dtype.element_ty
+    head, number, _ = of_program(tl.maximum(rows[0], columns[0]), QUERIES)
+    query = begin(query, head, columns[0], width, 1)
+    of_head = head % heads
+    at = (number, number < columns[0], of_head)
+    if QUERY_KEY and tl.program_id(1) == 0:
+        made = sum_of_biased(query, key_bias, at, width, exact, WIDTH, SCALE, True, KEY)
+        keep(begin(asks, head, columns[0], width, 1), made, number, at[1], width, 1, WIDTH)
+    if head < many:
+        ours = sum_of_biased(
+            query, position_bias, at, width, exact, WIDTH, SCALE, QUERY_POSITION, POSITION
+        ).to(of_rows.dtype.element_ty)
+        if tl.program_id(1) == 0:
+            _tabulate(ours, of_rows, to_rows, head, number, sizes, rows, OFFSETS, LINES, LOWEST)
+        else:
+            _tabulate(
+                ours, of_columns, to_columns, head, number, sizes, columns, OFFSETS, True, LOWEST
+            )
 
 
 @triton.jit
 @no_type_check
 def gradients_of_asks(
-    given,  # as `table`
-    relative,
-    to_asks,  # (bh, q, d), written
+    given,  # as tables: their gradients
+    factors,
+    to_asks,  # as `asks`: their gradients
+    written,  # gradients of queries, and parts of those of both biases (c, bh, d), for tiles
     sizes,
-    place,
+    axes,
     QUERIES: tl.constexpr,
     OFFSETS: tl.constexpr,
     WIDTH: tl.constexpr,
-    COLUMNS: tl.constexpr,
+    SCALE: tl.constexpr,
+    QUERY_KEY: tl.constexpr,
+    QUERY_POSITION: tl.constexpr,
+    KEY: tl.constexpr,
+    POSITION: tl.constexpr,
+    LINES: tl.constexpr,
 ):
-    """Gradients of what one tile of queries asks."""
-    queries, keys, offsets, width, heads = sizes
-    exact = given.dtype.element_ty
-    head, query, asked = of_program(queries, QUERIES)
-    given = begin(given, head, queries, keys, 1)
-    relative = begin(relative, head % heads, offsets, width, 1)
-    to_asks = begin(to_asks, head, queries, width, 1)
-    found = tl.zeros((QUERIES, WIDTH), exact)
-    for first in range(0, offsets, OFFSETS):
-        offset = first + tl.arange(0, OFFSETS)
-        theirs = vectors(relative, offset, offset < offsets, width, 1, WIDTH)
-        at, inside = _where(query, offset, queries, keys, place, COLUMNS)
-        entering = tl.load(given + at, mask=inside, other=0.0)
-        found += product(entering.to(theirs.dtype), theirs, exact)
-    keep(to_asks, found, query, asked, width, 1, WIDTH)
+    """Gradients of one tile of queries of one head, and what it gives to those of biases."""
+    from_rows, from_columns = given
+    _, _, _, of_rows, of_columns = factors
+    to_query, to_key_bias, to_position_bias = written
+    width, _, _, _, _ = sizes
+    rows, columns = axes
+    most = tl.maximum(rows[0], columns[0])
+    head, number, _ = of_program(most, QUERIES)
+    there = number < columns[0]
+    tiles = tl.cdiv(most, QUERIES)
+    part = tl.program_id(0) % tiles * (tl.num_programs(0) // tiles) + head
+    by_place = _given_back(from_rows, of_rows, head, number, sizes, rows, OFFSETS, WIDTH, LINES)
+    by_place += _given_back(
+        from_columns, of_columns, head, number, sizes, columns, OFFSETS, WIDTH, True
+    )
+    total = tl.zeros_like(by_place)
+    if POSITION:
+        _give_to_bias(to_position_bias, by_place, part, width, WIDTH, SCALE)
+    if QUERY_POSITION:
+        total += by_place
+    if QUERY_KEY:
+        to_asks = begin(to_asks, head, columns[0], width, 1)
+        by_content = vectors(to_asks, number, there, width, 1, WIDTH).to(total.dtype)
+        if KEY:
+            _give_to_bias(to_key_bias, by_content, part, width, WIDTH, SCALE)
+        total += by_content
+    if QUERY_KEY or QUERY_POSITION:
+        to_query = begin(to_query, head, columns[0], width, 1)
+        keep(to_query, total * SCALE, number, there, width, 1, WIDTH)
 
 
 @triton.jit
 @no_type_check
 def gradients_of_relative(
     given,
-    asks,
-    to_relative,  # (c, bh, l, d), written: a part for each chunk of queries
+    factors,
+    written,  # parts of the gradients of both encodings (c, t, l, d), for chunks of queries
     chunk,  # how many queries it has
     sizes,
-    place,
+    axes,
     QUERIES: tl.constexpr,
     OFFSETS: tl.constexpr,
     WIDTH: tl.constexpr,
-    COLUMNS: tl.constexpr,
+    SCALE: tl.constexpr,
+    QUERY_POSITION: tl.constexpr,
+    POSITION: tl.constexpr,
+    LINES: tl.constexpr,
 ):
-    """What one chunk of the queries of one head gives to the gradients of a tile of encodings."""
-    queries, keys, offsets, width, _ = sizes
-    exact = given.dtype.element_ty
-    tiles = tl.cdiv(offsets, OFFSETS)
-    head, heads = tl.program_id(0).to(tl.int64), tl.num_programs(0)
-    number, tile = tl.program_id(1) // tiles, tl.program_id(1) % tiles
-    given = begin(given, head, queries, keys, 1)
-    asks = begin(asks, head, queries, width, 1)
-    to_relative = begin(to_relative, number * heads + head, offsets, width, 1)
-    offset = tile * OFFSETS + tl.arange(0, OFFSETS)
-    found = tl.zeros((OFFSETS, WIDTH), exact)
-    for first in range(number * chunk, tl.minimum((number + 1) * chunk, queries), QUERIES):
-        query = first + tl.arange(0, QUERIES)
-        ours = vectors(asks, query, query < queries, width, 1, WIDTH)
-        at, inside = _where(query, offset, queries, keys, place, COLUMNS)
-        entering = tl.load(given + at, mask=inside, other=0.0)
-        found += product(tl.trans(entering.to(ours.dtype)), ours, exact)
-    keep(to_relative, found, offset, offset < offsets, width, 1, WIDTH)
+    """What one chunk of the queries of one head gives to gradients of a tile of encodings."""
+    rows, columns = axes
+    if tl.program_id(2) == 0:
+        _give_to_relative(
+            given[0], factors, written[0], chunk, sizes, rows,
+            QUERIES, OFFSETS, WIDTH, SCALE, QUERY_POSITION, POSITION, LINES,
+        )  # fmt: skip
+    else:
+        _give_to_relative(
+            given[1], factors, written[1], chunk, sizes, columns,
+            QUERIES, OFFSETS, WIDTH, SCALE, QUERY_POSITION, POSITION, True,
+        )  # fmt: skip
 
 
 @triton.jit
 @no_type_check
-def _where(query, offset, queries, keys, place, COLUMNS: tl.constexpr):
+def _tabulate(
+    ours,
+    relative,
+    table,
+    head,
+    number,
+    sizes,
+    axis,
+    OFFSETS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    LOWEST: tl.constexpr,
+):
+    """Along one axis, for a tile of what is asked."""
+    width, heads, _, stride, reach = sizes
+    queries, keys, offsets, _, last = axis
+    relative = begin(relative, head % heads, offsets, width, 1)
+    table = begin(table, head, queries, keys, 1)
+    for first in range(0, offsets, OFFSETS):
+        offset = first + tl.arange(0, OFFSETS)
+        theirs = vectors(relative, offset, offset < offsets, width, 1, ours.shape[1])
+        made = product(ours, tl.trans(theirs), table.dtype.element_ty)
+        made = tl.where((tl.abs(offset - last) > reach)[None, :], LOWEST, made)
+        at, inside = _where(number, offset, stride, axis, COLUMNS)
+        tl.store(table + at, made, mask=inside)
+
+
+@triton.jit
+@no_type_check
+def _given_back(
+    given,
+    relative,
+    head,
+    number,
+    sizes,
+    axis,
+    OFFSETS: tl.constexpr,
+    WIDTH: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    """Gradients of what a tile of queries asks of one axis; zeros for a head without a table."""
+    width, heads, many, stride, _ = sizes
+    queries, keys, offsets, _, _ = axis
+    exact = given.dtype.element_ty
+    given = begin(given, head, queries, keys, 1)
+    relative = begin(relative, head % heads, offsets, width, 1)
+    found = tl.zeros((number.shape[0], WIDTH), exact)
+    for first in range(0, tl.where(head < many, offsets, 0), OFFSETS):
+        offset = first + tl.arange(0, OFFSETS)
+        theirs = vectors(relative, offset, offset < offsets, width, 1, WIDTH)
+        at, inside = _where(number, offset, stride, axis, COLUMNS)
+        entering = tl.load(given + at, mask=inside, other=0.0)
+        found += product(entering.to(theirs.dtype), theirs, exact)
+    return found
+
+
+@triton.jit
+@no_type_check
+def _give_to_bias(x, found, part, width, WIDTH: tl.constexpr, SCALE: tl.constexpr):
+    """Write a part of the gradient of a bias."""
+    channel = tl.arange(0, WIDTH)
+    tl.store(x + part * width + channel, tl.sum(found, 0) * SCALE, mask=channel < width)
+
+
+@triton.jit
+@no_type_check
+def _give_to_relative(
+    given,
+    factors,
+    to_relative,
+    chunk,
+    sizes,
+    axis,
+    QUERIES: tl.constexpr,
+    OFFSETS: tl.constexpr,
+    WIDTH: tl.constexpr,
+    SCALE: tl.constexpr,
+    QUERY_POSITION: tl.constexpr,
+    POSITION: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    """Along one axis."""
+    query, _, position_bias, relative, _ = factors
+    width, heads, _, stride, _ = sizes
+    queries, keys, offsets, _, _ = axis
+    exact = given.dtype.element_ty
+    kind = relative.dtype.element_ty
+    tiles = tl.cdiv(offsets, OFFSETS)
+    head, many = tl.program_id(0).to(tl.int64), tl.num_programs(0)
+    part, tile = tl.program_id(1) // tiles, tl.program_id(1) % tiles
+    given = begin(given, head, queries, keys, 1)
+    query = begin(query, head, queries, width, 1)
+    offset = tile * OFFSETS + tl.arange(0, OFFSETS)
+    found = tl.zeros((OFFSETS, WIDTH), exact)
+    for first in range(part * chunk, tl.minimum((part + 1) * chunk, queries), QUERIES):
+        number = first + tl.arange(0, QUERIES)
+        at = (number, number < queries, head % heads)
+        ours = sum_of_biased(
+            query, position_bias, at, width, exact, WIDTH, SCALE, QUERY_POSITION, POSITION
+        ).to(kind)
+        place, inside = _where(number, offset, stride, axis, COLUMNS)
+        entering = tl.load(given + place, mask=inside, other=0.0)
+        found += product(tl.trans(entering.to(kind)), ours, exact)
+    to_relative = begin(to_relative, part * many + head, offsets, width, 1)
+    there = (offset < offsets) & (part * chunk < queries)  # the other axis may have more parts
+    keep(to_relative, found, offset, there, width, 1, WIDTH)
+
+
+@triton.jit
+@no_type_check
+def _where(number, offset, stride, axis, COLUMNS: tl.constexpr):
     """Where the table has these queries and offsets, (QUERIES, OFFSETS), and whether it has."""
-    across, last, stride, _ = place
+    queries, keys, _, across, last = axis
     if COLUMNS:
-        coordinate = query % across
+        coordinate = number % across
     else:
-        coordinate = query // across
+        coordinate = number // across
     reach = offset[None, :] - last + coordinate[:, None]
     key = reach // stride
-    inside = (query < queries)[:, None] & (reach >= 0) & (key * stride == reach) & (key < keys)
+    inside = (number < queries)[:, None] & (reach >= 0) & (key * stride == reach) & (key < keys)
     if COLUMNS:
-        at = query[:, None] * keys + key
+        at = number[:, None] * keys + key
     else:
-        at = key * queries + query[:, None]
+        at = key * queries + number[:, None]
     return at, inside

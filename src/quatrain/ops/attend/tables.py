@@ -1,9 +1,13 @@
-"""Position tables of a map by kernels of a GPU: made, and their gradients taken, in place.
+"""Position tables of a map by kernels of a GPU, made from operands in place, and their gradients.
+
+What is asked of the content of keys, queries with another bias, is made along with them.
 
 Shapes: b batch, h heads, q queries, y rows and x columns of keys, k keys along an axis, l offsets
-that occur along it, d width of a head.
+that occur along it, d width of a head; t is b, or 1 where no query's content is asked.
 """
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -11,8 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from quatrain.ops.attend.blocked import excluded
-from quatrain.ops.attend.tangents import refuse_tangents
 from quatrain.ops.positions import Grid
+from quatrain.ops.terms import Operands
+from quatrain.specs import Term
 
 LOWEST = excluded(torch.float32)
 """The logit that stands for no weight, also in float64."""
@@ -29,153 +34,210 @@ BEYOND = 2**30
 CHUNKS = 32
 """Parts of the queries that give to the gradients of encodings side by side."""
 
-_ARGUMENTS = """
-    Tensor asks, Tensor relative, SymInt across, SymInt last, SymInt keys, SymInt stride,
-    SymInt reach, bool columns
-"""
+
+@dataclass(frozen=True)
+class Call:
+    """What is asked of whom; all operands are contiguous.
+
+    `lines` tells that no query's content is asked, and that tables are wanted for the places along
+    an axis alone, of encodings that are not rounded to 16 bits.
+    """
+
+    terms: Term
+    operands: Operands
+    grid: Grid
+    window: int | None = None
+    lines: bool = False
+
+    @cached_property
+    def exact(self) -> torch.dtype:
+        """The type of tables: float32 at least, whatever that of the values."""
+        return torch.promote_types(self.operands.value.dtype, torch.float32)
+
+    @cached_property
+    def flags(self) -> dict[str, bool]:
+        """Which terms are on, by name."""
+        return {term.name or "": self.terms.has(term) for term in Term}
+
+    @cached_property
+    def tables(self) -> int:
+        """How many batch elements have tables of their own."""
+        return self.operands.value.shape[0] if self.flags["QUERY_POSITION"] else 1
+
+    @cached_property
+    def queries(self) -> tuple[int, int]:
+        """How many have a vector in the table of rows, and in that of columns."""
+        above, along = self.grid.queries
+        return (above, along) if self.lines else (above * along, above * along)
+
+    @cached_property
+    def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Those of the table of rows and of the table of columns."""
+        lead = (self.tables, self.operands.value.shape[1])
+        queries, keys = self.queries, self.grid.keys
+        rows = (queries[0], keys[0]) if self.lines else (keys[0], queries[0])
+        return (*lead, *rows), (*lead, queries[1], keys[1])
+
+    @cached_property
+    def sizes(self) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
+        """Of everything, and of each axis, as kernels want them."""
+        operands, grid = self.operands, self.grid
+        heads, width = operands.value.shape[1], operands.relative[0].shape[-1]
+        reach = BEYOND if self.window is None else self.window // 2
+        axes = tuple(
+            (queries, keys, encodings.shape[1], own if self.lines else grid.queries[1], own - 1)
+            for queries, keys, encodings, own in zip(
+                self.queries, grid.keys, operands.relative, grid.queries, strict=True
+            )
+        )
+        return (width, heads, self.tables * heads, grid.key_stride, reach), axes
 
 
-def tables_of(
-    asks: Float[Tensor, "b h q d"],
-    relative: tuple[Float[Tensor, "h _ d"], ...],
-    grid: Grid,
-    window: int | None = None,
-) -> tuple[Float[Tensor, "b h y q"], Float[Tensor, "b h q x"]]:
-    """Position logits of rows and of columns for each query of a map, in float32 at least.
+@dataclass(frozen=True)
+class Tables:
+    """Position logits of rows and of columns, and what is asked of the content of keys, if any.
 
     Where a window does not reach, there is what stands for no weight.
+    """
+
+    rows: Float[Tensor, "t h _ _"]
+    columns: Float[Tensor, "t h q x"]
+    asks: Float[Tensor, "b h q d"] | None
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Those of the operands that tables are made of; None where there is no such operand."""
+
+    query: Float[Tensor, "b h q d"] | None
+    key_bias: Float[Tensor, "h d"] | None
+    position_bias: Float[Tensor, "h d"] | None
+    relative: tuple[Float[Tensor, "h _ d"], Float[Tensor, "h _ d"]]
+
+
+def tables_of(call: Call) -> Tables:
+    """The tables of a map, in float32 at least.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2.
     """
-    refuse_tangents(asks, *relative)
-    along = grid.queries[1]
-    rows, columns = (
-        _tabulate(asks, relative[axis], along, *_places(grid, axis, window), axis == 1)
-        for axis in (0, 1)
+    from quatrain.ops.attend import table_kernels
+
+    value, query = call.operands.value, call.operands.query
+    asks = None
+    if call.flags["QUERY_KEY"] and query is not None:
+        asks = torch.empty_like(query, dtype=value.dtype)
+    rows, columns = (value.new_empty(shape, dtype=call.exact) for shape in call.shapes)
+    programs = (_tiles(call) * _heads(call), 2)
+    given = (_factors(call), value if asks is None else asks, (rows, columns))
+    _launch(table_kernels.tabulate, programs, call, *given, **call.flags, LOWEST=LOWEST)
+    return Tables(rows, columns, asks)
+
+
+def gradients_of_tables(
+    call: Call,
+    to_rows: Float[Tensor, "t h _ _"],
+    to_columns: Float[Tensor, "t h q x"],
+    to_asks: Float[Tensor, "b h q d"] | None,
+) -> Gradients:
+    """What the gradients of tables, and of what is asked of keys, come to for the operands.
+
+    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2.
+    """
+    from quatrain.ops.attend import table_kernels
+
+    flags, operands = call.flags, call.operands
+    value, query = operands.value, operands.query
+    given, factors = (to_rows, to_columns), _factors(call)
+    tiles, heads = _tiles(call), _heads(call)
+    of_biases = (tiles, heads // value.shape[1], value.shape[1], call.sizes[0][0])
+    to_query = None if query is None else torch.empty_like(query)
+    to_key_bias, to_position_bias = (
+        to_rows.new_empty(of_biases) if wanted else None
+        for wanted in (to_asks is not None and flags["KEY"], flags["POSITION"])
     )
-    return rows, columns
+    written = _filled((to_query, to_key_bias, to_position_bias), value)
+    _launch(
+        table_kernels.gradients_of_asks,
+        (tiles * heads,),
+        call,
+        given,
+        factors,
+        value if to_asks is None else to_asks,
+        written,
+        **call.flags,
+    )
+    return Gradients(
+        to_query,
+        _bias(to_key_bias, operands.key_bias),
+        _bias(to_position_bias, operands.position_bias),
+        _to_relative(call, given, factors),
+    )
 
 
-def table_along(
-    asks: Float[Tensor, "b h #q_axis d"],
-    relative: Float[Tensor, "h l d"],
-    grid: Grid,
-    axis: int,
-    window: int | None = None,
-) -> Float[Tensor, "b h q_axis k"]:
-    """Position logits along one axis alone, for each place of a query on it.
-
-    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2.
-    """
-    refuse_tangents(asks, relative)
-    size = grid.queries[axis]
-    asks = asks.expand(-1, -1, size, -1)
-    return _tabulate(asks, relative, size, *_places(grid, axis, window), True)
-
-
-def _places(grid: Grid, axis: int, window: int | None) -> tuple[int, int, int, int]:
-    reach = BEYOND if window is None else window // 2
-    return grid.queries[axis] - 1, grid.keys[axis], grid.key_stride, reach
-
-
-@torch.library.custom_op("quatrain::tabulate", mutates_args=(), schema=f"({_ARGUMENTS}) -> Tensor")
-def _tabulate(asks: Tensor, relative: Tensor, *places: Any) -> Tensor:
+def _to_relative(
+    call: Call, given: tuple[Tensor, Tensor], factors: tuple[Tensor, ...]
+) -> tuple[Float[Tensor, "h _ d"], Float[Tensor, "h _ d"]]:
+    """The sums of what chunks of the queries give, in an order that is always the same."""
     from quatrain.ops.attend import table_kernels
 
-    asks, relative = asks.contiguous(), relative.contiguous()
-    table = _like_table(asks, *places)
-    batch, heads, queries, _ = asks.shape
-    programs = (-(-queries // SIZE) * batch * heads,)
-    given = (asks, relative, table)
-    _launch(table_kernels.tabulate, programs, given, asks, relative, places, LOWEST=LOWEST)
-    return table
+    most, (rows, columns) = max(call.queries), call.operands.relative
+    chunk = -(-most // (CHUNKS * SIZE)) * SIZE
+    lead = (call.tables, call.operands.value.shape[1])
+    of_rows, of_columns = (
+        given[0].new_empty(-(-count // chunk), *lead, *axis.shape[1:])
+        for count, axis in zip(call.queries, (rows, columns), strict=True)
+    )
+    tiles = -(-max(rows.shape[1], columns.shape[1]) // SIZE)
+    programs = (lead[0] * lead[1], -(-most // chunk) * tiles, 2)
+    asked = {name: call.flags[name] for name in ("QUERY_POSITION", "POSITION")}
+    written = (given, factors, (of_rows, of_columns), chunk)
+    _launch(table_kernels.gradients_of_relative, programs, call, *written, **asked)
+    return of_rows.sum((0, 1)).to(rows.dtype), of_columns.sum((0, 1)).to(columns.dtype)
 
 
-@_tabulate.register_fake
-def _(asks: Tensor, relative: Tensor, *places: Any) -> Tensor:
-    del relative
-    return _like_table(asks, *places)
+def _bias(
+    parts: Float[Tensor, "c b h d"] | None, bias: Float[Tensor, "h d"] | None
+) -> Float[Tensor, "h d"] | None:
+    return None if parts is None or bias is None else parts.sum((0, 1)).to(bias.dtype)
 
 
-def _like_table(
-    asks: Tensor, across: int, last: int, keys: int, stride: int, reach: int, columns: bool
-) -> Tensor:
-    del across, last, stride, reach
-    batch, heads, queries, _ = asks.shape
-    shape = (queries, keys) if columns else (keys, queries)
-    kind = torch.promote_types(asks.dtype, torch.float32)
-    return asks.new_empty(batch, heads, *shape, dtype=kind)
+def _factors(call: Call) -> tuple[Tensor, ...]:
+    """Queries, both biases, and the encodings of both axes, as they are multiplied."""
+    operands = call.operands
+    kind = call.exact if call.lines else operands.value.dtype
+    sums = (operands.query, operands.key_bias, operands.position_bias)
+    return (*_filled(sums, operands.value), *(axis.to(kind) for axis in operands.relative))
 
 
-@torch.library.custom_op(
-    "quatrain::tabulate_backward",
-    mutates_args=(),
-    schema=f"(Tensor given, {_ARGUMENTS}) -> (Tensor, Tensor)",
-)
-def _gradients(
-    given: Tensor, asks: Tensor, relative: Tensor, *places: Any
-) -> tuple[Tensor, Tensor]:
-    from quatrain.ops.attend import table_kernels
-
-    given, asks, relative = given.contiguous(), asks.contiguous(), relative.contiguous()
-    batch, heads, queries, width = asks.shape
-    offsets = relative.shape[1]
-    to_asks = torch.empty_like(asks)
-    programs = (-(-queries // SIZE) * batch * heads,)
-    of_asks = (given, relative, to_asks)
-    _launch(table_kernels.gradients_of_asks, programs, of_asks, asks, relative, places)
-    chunk = -(-queries // (CHUNKS * SIZE)) * SIZE
-    chunks = -(-queries // chunk)
-    parts = given.new_empty(chunks, batch, heads, offsets, width)
-    programs = (batch * heads, chunks * -(-offsets // SIZE))
-    of_relative = (given, asks, parts, chunk)
-    _launch(table_kernels.gradients_of_relative, programs, of_relative, asks, relative, places)
-    return to_asks, parts.sum((0, 1)).to(relative.dtype)
+def _filled(given: tuple[Tensor | None, ...], standing: Tensor) -> tuple[Tensor, ...]:
+    """The same with a tensor standing in for each that is not there."""
+    return tuple(standing if x is None else x for x in given)
 
 
-@_gradients.register_fake
-def _(given: Tensor, asks: Tensor, relative: Tensor, *places: Any) -> tuple[Tensor, Tensor]:
-    del given, places
-    return asks.new_empty(asks.shape), relative.new_empty(relative.shape)
+def _tiles(call: Call) -> int:
+    return -(-max(call.queries) // SIZE)
 
 
-def _launch(
-    kernel: Any,
-    programs: tuple[int, ...],
-    given: tuple[Any, ...],
-    asks: Tensor,
-    relative: Tensor,
-    places: tuple[Any, ...],
-    **more: float,
-) -> None:
+def _heads(call: Call) -> int:
+    """Of how many batch elements and heads queries ask."""
+    batch, heads = call.operands.value.shape[:2]
+    return heads if call.operands.query is None else batch * heads
+
+
+def _launch(kernel: Any, programs: tuple[int, ...], call: Call, *given: Any, **more: Any) -> None:
     if 0 in programs:
         return
-    across, last, keys, stride, reach, columns = places
-    heads, queries, width = asks.shape[1:]
-    with torch.cuda.device_of(asks):
-        kernel[programs](
-            *given,
-            (queries, keys, relative.shape[1], width, heads),
-            (across, last, stride, reach),
-            QUERIES=SIZE,
-            OFFSETS=SIZE,
-            WIDTH=max(16, 1 << (width - 1).bit_length()),
-            COLUMNS=columns,
-            **more,
-            num_warps=4,
-            num_stages=2,
-        )
-
-
-def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    del output
-    ctx.save_for_backward(*inputs[:2])
-    ctx.places = inputs[2:]
-
-
-def _backward(ctx: Any, given: Tensor) -> tuple[Any, ...]:
-    found = _gradients(given, *ctx.saved_tensors, *ctx.places)
-    return (*found, *(None for _ in ctx.places))
-
-
-_tabulate.register_autograd(_backward, setup_context=_remember)
+    sizes, axes = call.sizes
+    kernel[programs](
+        *given,
+        sizes,
+        axes,
+        QUERIES=SIZE,
+        OFFSETS=SIZE,
+        WIDTH=max(16, 1 << (sizes[0] - 1).bit_length()),
+        SCALE=call.operands.scale,
+        LINES=call.lines,
+        **more,
+        num_warps=4,
+        num_stages=2,
+    )

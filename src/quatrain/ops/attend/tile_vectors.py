@@ -114,22 +114,44 @@ def exp_of_difference(higher, lower, FAR: tl.constexpr):
 
 @triton.jit
 @no_type_check
-def split(
-    x,  # (k,), float32
-    parts,  # (k, PARTS), bfloat16, written
-    count,
-    KEYS: tl.constexpr,
-    PARTS: tl.constexpr,
-):
+def parts_of(rest, kind: tl.constexpr, PARTS: tl.constexpr):
     """Three numbers of 8 bits each whose sum a number is, and zeros up to the width of a tile."""
-    number = tl.program_id(0) * KEYS + tl.arange(0, KEYS)
-    rest = tl.load(x + number, mask=number < count, other=0.0)
     channel = tl.arange(0, PARTS)[None, :]
-    kind: tl.constexpr = parts.dtype.element_ty
-    made = tl.zeros((KEYS, PARTS), kind)
+    made = tl.zeros((rest.shape[0], PARTS), kind)
     for place in tl.static_range(3):
         part = rest.to(kind)
         made = tl.where(channel == place, part[:, None], made)
         rest -= part.to(tl.float32)
-    at = parts + number.to(tl.int64)[:, None] * PARTS + channel
-    tl.store(at, made, mask=(number < count)[:, None])
+    return made
+
+
+@triton.jit
+@no_type_check
+def bias_of(bias, head, width, exact: tl.constexpr, WIDTH: tl.constexpr, SCALE: tl.constexpr):
+    """That of a head, (WIDTH,), times the scale of logits; zeros up to the width of a tile."""
+    channel = tl.arange(0, WIDTH)
+    found = tl.load(bias + head * width + channel, mask=channel < width, other=0.0)
+    return found.to(exact) * SCALE
+
+
+@triton.jit
+@no_type_check
+def sum_of_biased(
+    query,
+    bias,
+    at,  # of queries: their numbers, whether they are there, and where the bias of the head begins
+    width,
+    exact: tl.constexpr,
+    WIDTH: tl.constexpr,
+    SCALE: tl.constexpr,
+    QUERY: tl.constexpr,
+    BIAS: tl.constexpr,
+):
+    """What queries ask, (queries, WIDTH): with QUERY by their content, with BIAS whoever asks."""
+    number, there, head = at
+    asked = tl.zeros((number.shape[0], WIDTH), exact)
+    if QUERY:
+        asked += vectors(query, number, there, width, 1, WIDTH).to(exact) * SCALE
+    if BIAS:
+        asked += bias_of(bias, head, width, exact, WIDTH, SCALE)[None, :]
+    return asked

@@ -1,8 +1,7 @@
-"""Attention with positions on a map by kernels of a GPU, whose tiles know rows and columns.
+"""Attention with positions on a map by kernels of a GPU, as one operator.
 
-One makes position tables (`tables`), which are float32 at least; one reads
-them, and holds no number for a pair of a query and a key (`mix_by_tiles`). Triton compiles them for
-the GPU, and is imported when it is first needed: where it is missing, nothing else is.
+Compilers do not look into it, and it has gradients of its own (`tiled`). Triton compiles its
+kernels for the GPU, and is imported when it is first needed: where it is missing, nothing else is.
 
 Shapes: b batch, h heads, q queries, e width of a value.
 """
@@ -11,19 +10,21 @@ import functools
 import importlib.util
 import subprocess
 import warnings
-from typing import cast
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from quatrain.ops.attend.mix_by_tiles import EVERYWHERE, Band, mix
-from quatrain.ops.attend.opaque import logits_within
-from quatrain.ops.attend.tables import NO_WEIGHT, tables_of
-from quatrain.ops.positions import Grid, for_each_query
-from quatrain.ops.precision import full_precision
+from quatrain.ops.attend import tiled
+from quatrain.ops.attend.tables import Call
+from quatrain.ops.attend.tangents import refuse_tangents
+from quatrain.ops.attend.tiled import Made
+from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
-from quatrain.ops.terms import Operands, content_asks, position_asks, with_exact_biases
+from quatrain.ops.terms import Operands
 from quatrain.specs import Term
 
 WIDEST = 128
@@ -64,32 +65,119 @@ def _is_available() -> bool:
 
 
 def attend(
-    terms: Term, operands: Operands, grid: Grid, support: Support
+    terms: Term, operands: Operands, grid: Grid, support: Support, *, by_lines: bool = False
 ) -> Float[Tensor, "b h q e"]:
     """The weighted sum of values of each query; zeros where its support is empty.
+
+    `by_lines` takes rows of keys one by one, and then columns of queries, which serves where no
+    query's content is asked.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2, on a map; Dao 2023,
         https://arxiv.org/abs/2307.08691, section 3.1.
     """
-    value = operands.value
-    with full_precision(value):
-        logits = logits_within(terms, operands, grid, support)
-        if logits is not None:
-            logits = logits.expand(*value.shape[:3])
-        sums = with_exact_biases(operands)
-        asks = key = None
-        if terms.has(Term.QUERY_KEY):
-            asks, key = (
-                cast(Tensor, x).to(value.dtype) for x in (content_asks(terms, sums), operands.key)
-            )
-        places = cast(Tensor, position_asks(terms, sums)).to(value.dtype)
-        window, band = support.window, EVERYWHERE
-        if window is not None:
-            band = Band(grid.queries[1], grid.key_stride, window // 2)
-        asked = for_each_query(places, grid)
-        relative = tuple(axis.to(value.dtype) for axis in operands.relative)
-        rows, columns = tables_of(asked, relative, grid, window)
-        mixed, totals = mix(value, asks, key, logits, rows, columns, band=band)
-    if window is None and support.key_padding_mask is None:
-        return mixed
-    return torch.where((totals <= NO_WEIGHT)[..., None], 0.0, mixed)
+    support.kept_keys(grid, operands.value.shape[0])  # refuses a mask that does not fit
+    factors = (
+        operands.value,
+        operands.query if terms.use_query else None,
+        operands.key if terms.use_content else None,
+        operands.key_bias if terms.has(Term.KEY) else None,
+        operands.position_bias if terms.has(Term.POSITION) else None,
+        *operands.relative,
+    )
+    refuse_tangents(*factors)
+    mixed, *_ = _attend(
+        *factors,
+        support.key_padding_mask,
+        terms.value,
+        operands.scale,
+        [*grid.queries, *grid.keys, grid.key_stride],
+        support.window,
+        by_lines,
+    )
+    return mixed
+
+
+_ARGUMENTS = """
+    Tensor value, Tensor? query, Tensor? key, Tensor? key_bias, Tensor? position_bias,
+    Tensor of_rows, Tensor of_columns, Tensor? padding, int terms, float scale, SymInt[] sizes,
+    SymInt? window, bool by_lines
+"""
+_OPERANDS = 7
+"""The first of them: tensors that have gradients, or None."""
+_NAMED = ", ".join(f"Tensor {each.name}" for each in fields(Made))
+_MADE = len(fields(Made))
+"""What the operator gives back: the output, and what its gradients are made of."""
+
+
+def _read(arguments: Sequence[Any]) -> tuple[Call, Tensor | None]:
+    """The call, and what is padding, from the order of `_ARGUMENTS`."""
+    tensors, rest = arguments[: _OPERANDS + 1], arguments[_OPERANDS + 1 :]
+    terms, scale, (above, along, rows, columns, stride), window, lines = rest
+    made: list[Any] = [None if x is None else x.contiguous() for x in tensors]
+    *single, of_rows, of_columns, padding = made
+    operands = Operands(*single, relative=(of_rows, of_columns), scale=scale)
+    grid = Grid((above, along), (rows, columns), stride)
+    return Call(Term(terms), operands, grid, window, lines), padding
+
+
+@torch.library.custom_op(
+    "quatrain::attend_by_tiles",
+    mutates_args=(),
+    schema=f"({_ARGUMENTS}) -> ({', '.join(['Tensor'] * _MADE)})",
+)
+def _attend(*arguments: Any) -> tuple[Tensor, ...]:
+    call, padding = _read(arguments)
+    value = call.operands.value
+    with torch.cuda.device_of(value):
+        return _filled(tiled.attend(call, padding))
+
+
+@_attend.register_fake
+def _(*arguments: Any) -> tuple[Tensor, ...]:
+    call, padding = _read(arguments)
+    return _filled(tiled.like(call, padded=padding is not None))
+
+
+def _filled(made: Made) -> tuple[Tensor, ...]:
+    """With a vector of no numbers for what is not there."""
+    return tuple(made.mixed.new_empty(0) if x is None else x for x in vars(made).values())
+
+
+@torch.library.custom_op(
+    "quatrain::attend_by_tiles_backward",
+    mutates_args=(),
+    schema=f"(Tensor given, {_NAMED}, {_ARGUMENTS}) -> Tensor[]",
+)
+def _gradients(given: Tensor, *arguments: Any) -> list[Tensor]:
+    made: list[Any] = [x if x.ndim > 1 else None for x in arguments[:_MADE]]
+    call, _ = _read(arguments[_MADE:])
+    with torch.cuda.device_of(given):
+        found = tiled.gradients_of(call, Made(*made), given.contiguous())
+    single = (found.value, found.query, found.key, found.key_bias, found.position_bias)
+    return [x for x in (*single, *found.relative) if x is not None]
+
+
+@_gradients.register_fake
+def _(given: Tensor, *arguments: Any) -> list[Tensor]:
+    del given
+    operands = arguments[_MADE : _MADE + _OPERANDS]
+    return [x.new_empty(x.shape) for x in operands if x is not None]
+
+
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.save_for_backward(*output, *inputs[: _OPERANDS + 1])
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)
+    ctx.rest = inputs[_OPERANDS + 1 :]
+
+
+def _backward(ctx: Any, given: Tensor | None, *_: None) -> tuple[Any, ...]:
+    saved = ctx.saved_tensors
+    none = (None,) * (1 + len(ctx.rest))
+    if given is None:
+        return (*(None,) * _OPERANDS, *none)
+    found = iter(_gradients(given, *saved, *ctx.rest))
+    return (*(None if x is None else next(found) for x in saved[_MADE:-1]), *none)
+
+
+_attend.register_autograd(_backward, setup_context=_remember)
