@@ -23,6 +23,7 @@ pytestmark = [
 ]
 SERVED = [terms for terms in ALL_TERM_SETS if terms.use_position]
 every_term_set = pytest.mark.parametrize("terms", SERVED, ids=str)
+ALL, ALONE = Term.parse("1111"), Term.QUERY_POSITION
 LINES = Grid((5, 9), (3, 35))
 """Rows of keys that take two tiles, and more queries than one tile holds."""
 
@@ -146,13 +147,14 @@ class Called(torch.nn.Module):
 
     def __init__(self):
         super().__init__()
-        made = operands(Term.parse("1111"), LINES)
+        made = operands(ALL, LINES)
         named = {n: x.detach() for n, x in vars(made).items() if isinstance(x, torch.Tensor)}
         self.made = type(made)(**named, relative=tuple(axis.detach() for axis in made.relative))
 
     def forward(self, value, query):
-        named = dict(vars(self.made), value=value, query=query)
-        return tiles.attend(Term.parse("1111"), type(self.made)(**named), LINES, Support())
+        made, biases = self.made, (self.made.key_bias, self.made.position_bias)
+        asked = Operands(value, query, made.key, *biases, made.relative)
+        return tiles.attend(ALL, asked, LINES, Support())
 
 
 @pytest.mark.compile
@@ -190,7 +192,7 @@ class Windowed(torch.nn.Module):
         offsets = [grid.occurring(axis, x.device).to(x.dtype) for axis in (0, 1)]
         relative = tuple(axis[None, :, None].expand(1, -1, x.shape[1]) / 9 for axis in offsets)
         made = Operands(value, value, relative=relative)
-        return tiles.attend(Term.parse("0100"), made, grid, Support(window=3))
+        return tiles.attend(ALONE, made, grid, Support(window=3))
 
 
 @pytest.mark.compile
