@@ -19,9 +19,10 @@ from triton.backends.compiler import GPUTarget
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from laws import operands
-from quatrain.ops.attend import key_kernels, table_kernels, tile_kernels, tiles
+from quatrain.ops.attend import key_kernels, table_kernels, tables, tile_kernels, tiles
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
+from quatrain.ops.terms import Operands
 from quatrain.specs import Term
 
 KERNELS = (
@@ -61,17 +62,20 @@ def only_compile(kernel, made):
 def call(dtype, width, along, terms):
     """Attention forward and backward; with padding; in a window, as gradients that repeat ask for.
 
-    Of numbers that nothing will write.
+    Of numbers that nothing will write. The tables of a map of other sizes are made as well.
     """
-    terms, grid = Term.parse(terms), Grid((24, 25), (16, along))
-    made = operands(terms, grid, widths=(width, width))
+    terms, grid, other = Term.parse(terms), Grid((24, 25), (16, along)), Grid((16, 48), (16, 48))
+    by_lines = not terms.use_query
 
     def one(x):
         if isinstance(x, tuple):
             return tuple(map(one, x))
         return x.to(getattr(torch, dtype)) if isinstance(x, torch.Tensor) else x
 
-    lower = type(made)(**{name: one(x) for name, x in vars(made).items()})
+    lower, small = (
+        Operands(**{name: one(x) for name, x in vars(made).items()})
+        for made in (operands(terms, each, widths=(width, width)) for each in (grid, other))
+    )
     padding = torch.zeros(2, 16 * along, dtype=torch.bool)
     for ordered, support in (
         (False, Support()),
@@ -79,9 +83,11 @@ def call(dtype, width, along, terms):
         (True, Support(window=3)),
     ):
         torch.use_deterministic_algorithms(ordered)
-        by_lines = not terms.use_query
         tiles.attend(terms, lower, grid, support, by_lines=by_lines).sum().backward()
     torch.use_deterministic_algorithms(False)
+    asked = tables.Call(terms, small, other, lines=by_lines)
+    found = tables.tables_of(asked)
+    tables.gradients_of_tables(asked, found.rows, found.columns, found.asks)
 
 
 if __name__ == "__main__":
@@ -94,5 +100,5 @@ if __name__ == "__main__":
         call(dtype, int(width), int(along), terms)
         for one in made:
             found = {"shared": one.metadata.shared, "capability": one.metadata.target.arch}
-            print(json.dumps({"asked": asked, "name": one.name, **found}))
+            print(json.dumps({"name": one.name, "hash": one.hash, **found}))
         made.clear()

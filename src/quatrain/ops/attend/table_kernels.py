@@ -8,7 +8,8 @@ first and laid out by key then. On the way, what is asked of the content of keys
 which is the same query with another bias.
 
 With LINES, tables are for the places along an axis, not for the queries of a map, and that of rows
-lies as that of columns does.
+lies as that of columns does. Kernels are not compiled anew for maps whose sizes are 1 or multiples
+of 16, as Triton would: numbers are read and written one by one, whatever these sizes are.
 
 Shapes: bh batch and heads together, t those that have tables of their own, h heads; q queries, y x
 rows and columns of keys, l offsets that occur along an axis, d width of queries and encodings, c
@@ -32,15 +33,22 @@ from quatrain.ops.attend.tile_vectors import (
     vectors,
 )
 
+_NUMBERS = ["above", "along", "rows", "columns", "reach"]
 
-@triton.jit
+
+@triton.jit(do_not_specialize=_NUMBERS)
 @no_type_check
 def tabulate(
     factors,  # queries (bh, q, d), biases for content and positions (h, d), two encodings (h, l, d)
     asks,  # (bh, q, d), written with QUERY_KEY
     tables,  # of rows (t, y, q), with LINES (t, q, y), and of columns (t, q, x), written
-    sizes,  # of d, h and t; the stride of keys, and reach
-    axes,  # twice: sizes of q, k and l; how many queries are in a row, and the last coordinate
+    sizes,  # of d, h and t
+    above,  # rows and columns of queries
+    along,
+    rows,  # rows and columns of keys
+    columns,
+    stride,  # of keys
+    reach,
     QUERIES: tl.constexpr,
     OFFSETS: tl.constexpr,
     WIDTH: tl.constexpr,
@@ -55,29 +63,28 @@ def tabulate(
     """One tile of queries of one head: the table of rows, or that of columns."""
     query, key_bias, position_bias, of_rows, of_columns = factors
     to_rows, to_columns = tables
-    width, heads, many, _, _ = sizes
-    rows, columns = axes
+    width, heads, many = sizes
+    by_row, by_column = _axes(above, along, rows, columns, stride, reach, LINES)
     exact = to_columns.dtype.element_ty
-    head, number, _ = of_program(tl.maximum(rows[0], columns[0]), QUERIES)
-    query = begin(query, head, columns[0], width, 1)
-    of_head = head % heads
-    at = (number, number < columns[0], of_head)
+    head, number, asked = of_program(tl.maximum(by_row[0], by_column[0]), QUERIES)
+    query = begin(query, head, above * along, width, 1)
+    at = (number, asked, head % heads)
     if QUERY_KEY and tl.program_id(1) == 0:
         made = sum_of_biased(query, key_bias, at, width, exact, WIDTH, SCALE, True, KEY)
-        keep(begin(asks, head, columns[0], width, 1), made, number, at[1], width, 1, WIDTH)
+        keep(begin(asks, head, above * along, width, 1), made, number, asked, width, 1, WIDTH)
     if head < many:
         ours = sum_of_biased(
             query, position_bias, at, width, exact, WIDTH, SCALE, QUERY_POSITION, POSITION
         ).to(of_rows.dtype.element_ty)
         if tl.program_id(1) == 0:
-            _tabulate(ours, of_rows, to_rows, head, number, sizes, rows, OFFSETS, LINES, LOWEST)
+            _tabulate(ours, of_rows, to_rows, head, number, sizes, by_row, OFFSETS, LINES, LOWEST)
         else:
             _tabulate(
-                ours, of_columns, to_columns, head, number, sizes, columns, OFFSETS, True, LOWEST
+                ours, of_columns, to_columns, head, number, sizes, by_column, OFFSETS, True, LOWEST
             )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_NUMBERS)
 @no_type_check
 def gradients_of_asks(
     given,  # as tables: their gradients
@@ -85,7 +92,12 @@ def gradients_of_asks(
     to_asks,  # as `asks`: their gradients
     written,  # gradients of queries, and parts of those of both biases (c, bh, d), for tiles
     sizes,
-    axes,
+    above,
+    along,
+    rows,
+    columns,
+    stride,
+    reach,
     QUERIES: tl.constexpr,
     OFFSETS: tl.constexpr,
     WIDTH: tl.constexpr,
@@ -100,16 +112,15 @@ def gradients_of_asks(
     from_rows, from_columns = given
     _, _, _, of_rows, of_columns = factors
     to_query, to_key_bias, to_position_bias = written
-    width, _, _, _, _ = sizes
-    rows, columns = axes
-    most = tl.maximum(rows[0], columns[0])
-    head, number, _ = of_program(most, QUERIES)
-    there = number < columns[0]
+    width, _, _ = sizes
+    by_row, by_column = _axes(above, along, rows, columns, stride, reach, LINES)
+    most = tl.maximum(by_row[0], by_column[0])
+    head, number, asked = of_program(most, QUERIES)
     tiles = tl.cdiv(most, QUERIES)
     part = tl.program_id(0) % tiles * (tl.num_programs(0) // tiles) + head
-    by_place = _given_back(from_rows, of_rows, head, number, sizes, rows, OFFSETS, WIDTH, LINES)
+    by_place = _given_back(from_rows, of_rows, head, number, sizes, by_row, OFFSETS, WIDTH, LINES)
     by_place += _given_back(
-        from_columns, of_columns, head, number, sizes, columns, OFFSETS, WIDTH, True
+        from_columns, of_columns, head, number, sizes, by_column, OFFSETS, WIDTH, True
     )
     total = tl.zeros_like(by_place)
     if POSITION:
@@ -117,17 +128,17 @@ def gradients_of_asks(
     if QUERY_POSITION:
         total += by_place
     if QUERY_KEY:
-        to_asks = begin(to_asks, head, columns[0], width, 1)
-        by_content = vectors(to_asks, number, there, width, 1, WIDTH).to(total.dtype)
+        to_asks = begin(to_asks, head, above * along, width, 1)
+        by_content = vectors(to_asks, number, asked, width, 1, WIDTH).to(total.dtype)
         if KEY:
             _give_to_bias(to_key_bias, by_content, part, width, WIDTH, SCALE)
         total += by_content
     if QUERY_KEY or QUERY_POSITION:
-        to_query = begin(to_query, head, columns[0], width, 1)
-        keep(to_query, total * SCALE, number, there, width, 1, WIDTH)
+        to_query = begin(to_query, head, above * along, width, 1)
+        keep(to_query, total * SCALE, number, asked, width, 1, WIDTH)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_NUMBERS)
 @no_type_check
 def gradients_of_relative(
     given,
@@ -135,7 +146,12 @@ def gradients_of_relative(
     written,  # parts of the gradients of both encodings (c, t, l, d), for chunks of queries
     chunk,  # how many queries it has
     sizes,
-    axes,
+    above,
+    along,
+    rows,
+    columns,
+    stride,
+    reach,
     QUERIES: tl.constexpr,
     OFFSETS: tl.constexpr,
     WIDTH: tl.constexpr,
@@ -145,17 +161,31 @@ def gradients_of_relative(
     LINES: tl.constexpr,
 ):
     """What one chunk of the queries of one head gives to gradients of a tile of encodings."""
-    rows, columns = axes
+    by_row, by_column = _axes(above, along, rows, columns, stride, reach, LINES)
     if tl.program_id(2) == 0:
         _give_to_relative(
-            given[0], factors, written[0], chunk, sizes, rows,
+            given[0], factors, written[0], chunk, sizes, by_row,
             QUERIES, OFFSETS, WIDTH, SCALE, QUERY_POSITION, POSITION, LINES,
         )  # fmt: skip
     else:
         _give_to_relative(
-            given[1], factors, written[1], chunk, sizes, columns,
+            given[1], factors, written[1], chunk, sizes, by_column,
             QUERIES, OFFSETS, WIDTH, SCALE, QUERY_POSITION, POSITION, True,
         )  # fmt: skip
+
+
+@triton.jit
+@no_type_check
+def _axes(above, along, rows, columns, stride, reach, LINES: tl.constexpr):
+    """Of rows and of columns: counts of queries, keys and offsets, and what `_where` is to know."""
+    of_rows, of_columns, across = above * along, above * along, along
+    if LINES:
+        of_rows, of_columns, across = above, along, above
+    by_row = (of_rows, rows, (rows - 1) * stride + above, across, above - 1, stride, reach)
+    by_column = (
+        of_columns, columns, (columns - 1) * stride + along, along, along - 1, stride, reach,
+    )  # fmt: skip
+    return by_row, by_column
 
 
 @triton.jit
@@ -173,8 +203,8 @@ def _tabulate(
     LOWEST: tl.constexpr,
 ):
     """Along one axis, for a tile of what is asked."""
-    width, heads, _, stride, reach = sizes
-    queries, keys, offsets, _, last = axis
+    width, heads, _ = sizes
+    queries, keys, offsets, _, last, _, reach = axis
     relative = begin(relative, head % heads, offsets, width, 1)
     table = begin(table, head, queries, keys, 1)
     for first in range(0, offsets, OFFSETS):
@@ -182,7 +212,7 @@ def _tabulate(
         theirs = vectors(relative, offset, offset < offsets, width, 1, ours.shape[1])
         made = product(ours, tl.trans(theirs), table.dtype.element_ty)
         made = tl.where((tl.abs(offset - last) > reach)[None, :], LOWEST, made)
-        at, inside = _where(number, offset, stride, axis, COLUMNS)
+        at, inside = _where(number, offset, axis, COLUMNS)
         tl.store(table + at, made, mask=inside)
 
 
@@ -200,8 +230,8 @@ def _given_back(
     COLUMNS: tl.constexpr,
 ):
     """Gradients of what a tile of queries asks of one axis; zeros for a head without a table."""
-    width, heads, many, stride, _ = sizes
-    queries, keys, offsets, _, _ = axis
+    width, heads, many = sizes
+    queries, keys, offsets, _, _, _, _ = axis
     exact = given.dtype.element_ty
     given = begin(given, head, queries, keys, 1)
     relative = begin(relative, head % heads, offsets, width, 1)
@@ -209,7 +239,7 @@ def _given_back(
     for first in range(0, tl.where(head < many, offsets, 0), OFFSETS):
         offset = first + tl.arange(0, OFFSETS)
         theirs = vectors(relative, offset, offset < offsets, width, 1, WIDTH)
-        at, inside = _where(number, offset, stride, axis, COLUMNS)
+        at, inside = _where(number, offset, axis, COLUMNS)
         entering = tl.load(given + at, mask=inside, other=0.0)
         found += product(entering.to(theirs.dtype), theirs, exact)
     return found
@@ -242,8 +272,8 @@ def _give_to_relative(
 ):
     """Along one axis."""
     query, _, position_bias, relative, _ = factors
-    width, heads, _, stride, _ = sizes
-    queries, keys, offsets, _, _ = axis
+    width, heads, _ = sizes
+    queries, keys, offsets, _, _, _, _ = axis
     exact = given.dtype.element_ty
     kind = relative.dtype.element_ty
     tiles = tl.cdiv(offsets, OFFSETS)
@@ -259,7 +289,7 @@ def _give_to_relative(
         ours = sum_of_biased(
             query, position_bias, at, width, exact, WIDTH, SCALE, QUERY_POSITION, POSITION
         ).to(kind)
-        place, inside = _where(number, offset, stride, axis, COLUMNS)
+        place, inside = _where(number, offset, axis, COLUMNS)
         entering = tl.load(given + place, mask=inside, other=0.0)
         found += product(tl.trans(entering.to(kind)), ours, exact)
     to_relative = begin(to_relative, part * many + head, offsets, width, 1)
@@ -269,9 +299,12 @@ def _give_to_relative(
 
 @triton.jit
 @no_type_check
-def _where(number, offset, stride, axis, COLUMNS: tl.constexpr):
-    """Where the table has these queries and offsets, (QUERIES, OFFSETS), and whether it has."""
-    queries, keys, _, across, last = axis
+def _where(number, offset, axis, COLUMNS: tl.constexpr):
+    """Where the table has these queries and offsets, (QUERIES, OFFSETS), and whether it has.
+
+    There are `across` queries in a row, and the coordinate of none is beyond `last`.
+    """
+    queries, keys, _, across, last, stride, _ = axis
     if COLUMNS:
         coordinate = number % across
     else:

@@ -78,20 +78,6 @@ class Call:
         rows = (queries[0], keys[0]) if self.lines else (keys[0], queries[0])
         return (*lead, *rows), (*lead, queries[1], keys[1])
 
-    @cached_property
-    def sizes(self) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
-        """Of everything, and of each axis, as kernels want them."""
-        operands, grid = self.operands, self.grid
-        heads, width = operands.value.shape[1], operands.relative[0].shape[-1]
-        reach = BEYOND if self.window is None else self.window // 2
-        axes = tuple(
-            (queries, keys, encodings.shape[1], own if self.lines else grid.queries[1], own - 1)
-            for queries, keys, encodings, own in zip(
-                self.queries, grid.keys, operands.relative, grid.queries, strict=True
-            )
-        )
-        return (width, heads, self.tables * heads, grid.key_stride, reach), axes
-
 
 @dataclass(frozen=True)
 class Tables:
@@ -149,7 +135,7 @@ def gradients_of_tables(
     value, query = operands.value, operands.query
     given, factors = (to_rows, to_columns), _factors(call)
     tiles, heads = _tiles(call), _heads(call)
-    of_biases = (tiles, heads // value.shape[1], value.shape[1], call.sizes[0][0])
+    of_biases = (tiles, heads // value.shape[1], value.shape[1], operands.relative[0].shape[-1])
     to_query = None if query is None else torch.empty_like(query)
     to_key_bias, to_position_bias = (
         to_rows.new_empty(of_biases) if wanted else None
@@ -227,15 +213,19 @@ def _heads(call: Call) -> int:
 def _launch(kernel: Any, programs: tuple[int, ...], call: Call, *given: Any, **more: Any) -> None:
     if 0 in programs:
         return
-    sizes, axes = call.sizes
+    operands, grid = call.operands, call.grid
+    heads, width = operands.value.shape[1], operands.relative[0].shape[-1]
     kernel[programs](
         *given,
-        sizes,
-        axes,
+        (width, heads, call.tables * heads),
+        *grid.queries,
+        *grid.keys,
+        grid.key_stride,
+        BEYOND if call.window is None else call.window // 2,
         QUERIES=SIZE,
         OFFSETS=SIZE,
-        WIDTH=max(16, 1 << (sizes[0] - 1).bit_length()),
-        SCALE=call.operands.scale,
+        WIDTH=max(16, 1 << (width - 1).bit_length()),
+        SCALE=operands.scale,
         LINES=call.lines,
         **more,
         num_warps=4,
