@@ -79,14 +79,16 @@ TARGETS = (
     _on_gpu(
         (*_WITHOUT_E1, *_WITH_E1),
         1.5,
-        "as graphs, where nothing waits to be launched, below it; on an H200 it was 1.498 "
-        "([both](decisions/0007-a-method-for-each-structure.md))",
+        "as graphs, where nothing waits to be launched, below it; on an H200 it was 1.498; all of "
+        "it before tables and sums became one operator, which no GPU has timed "
+        "([what was tried](decisions/0007-a-method-for-each-structure.md))",
     ),
     _on_gpu(
         ("0001", "0011"),
         0.1,
         "called from Python, their short kernels wait to be launched; the column "
-        '"as graphs / SDPA" is without that, and above 0.1 too '
+        '"as graphs / SDPA" is without that, and above 0.1 too; measured when a step started 38 '
+        "and 55 of them, where it starts 26 and 31 now "
         "([what was tried](decisions/0007-a-method-for-each-structure.md))",
     ),
     Target(
