@@ -138,8 +138,8 @@ class Support:
         """True where causality and window let a query attend to a key, along one axis."""
         return self.structure.keeps(grid.offsets(axis, device))
 
-    def kept_keys(self, grid: Grid, batch: int) -> Bool[Tensor, "#b 1 1 k"] | None:
-        """True at keys that are no padding; None without a padding mask.
+    def padding(self, grid: Grid, batch: int) -> Bool[Tensor, "#b k"] | None:
+        """True at keys that are padding; None without a padding mask.
 
         Raises:
             InputError: if the mask does not fit.
@@ -155,7 +155,16 @@ class Support:
                 f"booleans of shape ({batch}, {keys}), one for each key",
                 "pass True at padding",
             )
-        return ~mask[:, None, None, :]
+        return mask
+
+    def kept_keys(self, grid: Grid, batch: int) -> Bool[Tensor, "#b 1 1 k"] | None:
+        """True at keys that are no padding; None without a padding mask.
+
+        Raises:
+            InputError: if the mask does not fit.
+        """
+        mask = self.padding(grid, batch)
+        return None if mask is None else ~mask[:, None, None, :]
 
     def kept_pairs(self, grid: Grid, batch: int, heads: int) -> Bool[Tensor, "#b #h #q k"] | None:
         """True where the attend mask lets a query attend to a key; None without such a mask.

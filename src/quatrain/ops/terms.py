@@ -11,14 +11,13 @@ A size of 1 on b or q means: the same for every batch element or query.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from quatrain.ops.positions import Grid, align, for_each_query
-from quatrain.ops.precision import exact
 from quatrain.specs import Term
 
 
@@ -67,16 +66,6 @@ def exactly(operands: Operands) -> Operands:
         tuple(axis.to(wanted) for axis in operands.relative),
         operands.scale,
     )
-
-
-def with_exact_biases(operands: Operands) -> Operands:
-    """The same with biases in float32 at least: what is asked is then rounded once, if at all."""
-    biases = {
-        name: exact(x)
-        for name in ("key_bias", "position_bias")
-        if (x := getattr(operands, name)) is not None
-    }
-    return replace(operands, **biases)
 
 
 def by_heads(operands: Operands, heads: int) -> Iterator[Operands]:

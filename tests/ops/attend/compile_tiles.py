@@ -8,13 +8,17 @@ a process in which Triton does not interpret.
 """
 
 import json
+import re
+import subprocess
 import sys
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from types import SimpleNamespace
 
 import torch
 import triton
 from triton.backends.compiler import GPUTarget
+from triton.backends.nvidia.compiler import get_ptxas
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -38,6 +42,9 @@ KERNELS = (
 )
 
 
+OF_TABLES = ("tabulate", "gradients_of_asks", "gradients_of_relative")
+
+
 def pretend(capability):
     """A GPU of that compute capability is in place, which can do nothing but compile."""
     target = GPUTarget("cuda", capability, 32)
@@ -47,6 +54,18 @@ def pretend(capability):
         get_current_target=lambda: target,
     )
     triton.runtime.driver.set_active(driver)
+
+
+def spilled(made):
+    """Bytes that the kernel writes to memory because registers do not hold them."""
+    named = f"--gpu-name=sm_{made.metadata.target.arch}{'a' * (made.metadata.target.arch >= 90)}"
+    with NamedTemporaryFile("w", suffix=".ptx") as file:
+        file.write(made.asm["ptx"])
+        file.flush()
+        compiler = get_ptxas(made.metadata.target.arch).path
+        asked = [compiler, "-v", named, file.name, "-o", "/dev/null"]
+        told = subprocess.run(asked, text=True, capture_output=True, check=True).stderr
+    return int(re.search(r"(\d+) bytes spill stores", told)[1])
 
 
 def only_compile(kernel, made):
@@ -91,7 +110,7 @@ def call(dtype, width, along, terms):
 
 
 if __name__ == "__main__":
-    made = []
+    made, seen = [], set()
     for kernel in KERNELS:
         only_compile(kernel, made)
     for asked in sys.argv[1:]:
@@ -100,5 +119,8 @@ if __name__ == "__main__":
         call(dtype, int(width), int(along), terms)
         for one in made:
             found = {"shared": one.metadata.shared, "capability": one.metadata.target.arch}
+            if one.name in OF_TABLES and one.hash not in seen:
+                found["spilled"] = spilled(one)
+            seen.add(one.hash)
             print(json.dumps({"name": one.name, "hash": one.hash, **found}))
         made.clear()

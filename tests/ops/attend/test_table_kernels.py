@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from quatrain.ops.attend.tables import SIZE, Call, tables_of
+from quatrain.ops.attend.tables import SIZE, Call, gradients_of_tables, tables_of
 from quatrain.ops.positions import Grid
 from quatrain.ops.terms import Operands
 from quatrain.specs import Term
@@ -29,6 +29,10 @@ def test_every_number_is_written_where_tiles_end_and_where_they_do_not(queries, 
     monkeypatch.setattr(torch, "empty_like", lambda x, **named: like(x, **named).fill_(torch.nan))
     ones = torch.ones(1, 2, queries[0] * queries[1], 3)
     made = Operands(ones, ones, ones, torch.ones(2, 3), torch.ones(2, 3), encodings)
-    found = tables_of(Call(Term.parse("1111"), made, grid))
+    call = Call(Term.parse("1111"), made, grid)
+    found = tables_of(call)
     assert found.rows.unique().tolist() == found.columns.unique().tolist() == [6.0]
     assert found.asks.unique().tolist() == [2.0]
+    back = gradients_of_tables(call, *(torch.ones(x.shape) for x in vars(found).values()))
+    for each in (back.query, back.key_bias, back.position_bias, *back.relative):
+        assert each.isfinite().all()

@@ -15,7 +15,7 @@ from quatrain.ops.attend import key_logits, reference, tiles
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
 from quatrain.ops.terms import Operands
-from quatrain.specs import ALL_TERM_SETS, Term
+from quatrain.specs import ALL_TERM_SETS, InputError, SpecError, Term
 
 triton = pytest.importorskip("triton", reason="Triton is not installed")
 pytestmark = [
@@ -129,6 +129,30 @@ def test_batch_elements_without_any_key_are_zero_with_zero_gradients(terms):
     (gradient,) = torch.autograd.grad(output.sum(), made.value)
     assert not gradient[1].any()
     assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of the interpreter
+def test_queries_without_any_key_give_nothing_whatever_their_gradient_is(ordered):
+    terms, grid = Term.parse("1111"), Grid((3, 4), (3, 4))
+    padding = torch.tensor([[False], [True]]).expand(2, 12)
+    made = operands(terms, grid)
+    output = tiles.attend(terms, made, grid, Support(key_padding_mask=padding))
+    given = torch.ones_like(output)
+    given[1] = torch.nan
+    with repeating(ordered):
+        found = torch.autograd.grad(output, Case(made, grid, Support()).leaves, given)
+    assert all(each.isfinite().all() for each in found)
+
+
+def test_what_kernels_would_misread_is_refused():
+    terms, grid = Term.parse("1111"), Grid((3, 4), (3, 4))
+    made = operands(terms, grid)
+    with pytest.raises(SpecError, match=r'by_lines is True.*"1111"'):
+        tiles.attend(terms, made, grid, Support(), by_lines=True)
+    elsewhere = torch.zeros(2, 12, dtype=torch.bool, device="meta")
+    with pytest.raises(InputError, match=r"on cpu and meta.*one device"):
+        tiles.attend(terms, made, grid, Support(key_padding_mask=elsewhere))
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of the interpreter

@@ -62,7 +62,7 @@ def factors_of(terms: Term, operands: Operands, grid: Grid, support: Support) ->
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2.
     """
-    logits = logits_within(terms, operands, grid, support)
+    logits = _logits_within(terms, operands, grid, support)
     operands = exactly(operands)
     batch, heads = operands.value.shape[:2]
     asks = content_asks(terms, operands) if terms.has(Term.QUERY_KEY) else None
@@ -78,7 +78,7 @@ def factors_of(terms: Term, operands: Operands, grid: Grid, support: Support) ->
     )
 
 
-def logits_within(
+def _logits_within(
     terms: Term, operands: Operands, grid: Grid, support: Support
 ) -> Float[Tensor, "#b #h k"] | None:
     """What each key has for all queries alike, in float32 at least: E3 without E1, and padding.

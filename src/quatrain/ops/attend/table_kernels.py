@@ -33,7 +33,7 @@ from quatrain.ops.attend.tile_vectors import (
     vectors,
 )
 
-_NUMBERS = ["above", "along", "rows", "columns", "reach"]
+_NUMBERS = ["many", "above", "along", "rows", "columns", "reach"]
 
 
 @triton.jit(do_not_specialize=_NUMBERS)
@@ -42,7 +42,8 @@ def tabulate(
     factors,  # queries (bh, q, d), biases for content and positions (h, d), two encodings (h, l, d)
     asks,  # (bh, q, d), written with QUERY_KEY
     tables,  # of rows (t, y, q), with LINES (t, q, y), and of columns (t, q, x), written
-    sizes,  # of d, h and t
+    sizes,  # of d and h
+    many,  # t
     above,  # rows and columns of queries
     along,
     rows,  # rows and columns of keys
@@ -63,7 +64,7 @@ def tabulate(
     """One tile of queries of one head: the table of rows, or that of columns."""
     query, key_bias, position_bias, of_rows, of_columns = factors
     to_rows, to_columns = tables
-    width, heads, many = sizes
+    width, heads = sizes
     by_row, by_column = _axes(above, along, rows, columns, stride, reach, LINES)
     exact = to_columns.dtype.element_ty
     head, number, asked = of_program(tl.maximum(by_row[0], by_column[0]), QUERIES)
@@ -92,6 +93,7 @@ def gradients_of_asks(
     to_asks,  # as `asks`: their gradients
     written,  # gradients of queries, and parts of those of both biases (c, bh, d), for tiles
     sizes,
+    many,
     above,
     along,
     rows,
@@ -112,15 +114,18 @@ def gradients_of_asks(
     from_rows, from_columns = given
     _, _, _, of_rows, of_columns = factors
     to_query, to_key_bias, to_position_bias = written
-    width, _, _ = sizes
+    width, _ = sizes
     by_row, by_column = _axes(above, along, rows, columns, stride, reach, LINES)
     most = tl.maximum(by_row[0], by_column[0])
     head, number, asked = of_program(most, QUERIES)
     tiles = tl.cdiv(most, QUERIES)
     part = tl.program_id(0) % tiles * (tl.num_programs(0) // tiles) + head
-    by_place = _given_back(from_rows, of_rows, head, number, sizes, by_row, OFFSETS, WIDTH, LINES)
+    there = head < many
+    by_place = _given_back(
+        from_rows, of_rows, head, there, number, sizes, by_row, OFFSETS, WIDTH, LINES
+    )
     by_place += _given_back(
-        from_columns, of_columns, head, number, sizes, by_column, OFFSETS, WIDTH, True
+        from_columns, of_columns, head, there, number, sizes, by_column, OFFSETS, WIDTH, True
     )
     total = tl.zeros_like(by_place)
     if POSITION:
@@ -146,6 +151,7 @@ def gradients_of_relative(
     written,  # parts of the gradients of both encodings (c, t, l, d), for chunks of queries
     chunk,  # how many queries it has
     sizes,
+    many,
     above,
     along,
     rows,
@@ -164,12 +170,12 @@ def gradients_of_relative(
     by_row, by_column = _axes(above, along, rows, columns, stride, reach, LINES)
     if tl.program_id(2) == 0:
         _give_to_relative(
-            given[0], factors, written[0], chunk, sizes, by_row,
+            given[0], factors, written[0], chunk, sizes, many, by_row,
             QUERIES, OFFSETS, WIDTH, SCALE, QUERY_POSITION, POSITION, LINES,
         )  # fmt: skip
     else:
         _give_to_relative(
-            given[1], factors, written[1], chunk, sizes, by_column,
+            given[1], factors, written[1], chunk, sizes, many, by_column,
             QUERIES, OFFSETS, WIDTH, SCALE, QUERY_POSITION, POSITION, True,
         )  # fmt: skip
 
@@ -203,7 +209,7 @@ def _tabulate(
     LOWEST: tl.constexpr,
 ):
     """Along one axis, for a tile of what is asked."""
-    width, heads, _ = sizes
+    width, heads = sizes
     queries, keys, offsets, _, last, _, reach = axis
     relative = begin(relative, head % heads, offsets, width, 1)
     table = begin(table, head, queries, keys, 1)
@@ -222,6 +228,7 @@ def _given_back(
     given,
     relative,
     head,
+    there,
     number,
     sizes,
     axis,
@@ -229,14 +236,14 @@ def _given_back(
     WIDTH: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    """Gradients of what a tile of queries asks of one axis; zeros for a head without a table."""
-    width, heads, many = sizes
+    """Gradients of what a tile of queries asks of one axis; zeros where the head has no table."""
+    width, heads = sizes
     queries, keys, offsets, _, _, _, _ = axis
     exact = given.dtype.element_ty
     given = begin(given, head, queries, keys, 1)
     relative = begin(relative, head % heads, offsets, width, 1)
     found = tl.zeros((number.shape[0], WIDTH), exact)
-    for first in range(0, tl.where(head < many, offsets, 0), OFFSETS):
+    for first in range(0, tl.where(there, offsets, 0), OFFSETS):
         offset = first + tl.arange(0, OFFSETS)
         theirs = vectors(relative, offset, offset < offsets, width, 1, WIDTH)
         at, inside = _where(number, offset, axis, COLUMNS)
@@ -261,6 +268,7 @@ def _give_to_relative(
     to_relative,
     chunk,
     sizes,
+    many,
     axis,
     QUERIES: tl.constexpr,
     OFFSETS: tl.constexpr,
@@ -272,12 +280,12 @@ def _give_to_relative(
 ):
     """Along one axis."""
     query, _, position_bias, relative, _ = factors
-    width, heads, _ = sizes
+    width, heads = sizes
     queries, keys, offsets, _, _, _, _ = axis
     exact = given.dtype.element_ty
     kind = relative.dtype.element_ty
     tiles = tl.cdiv(offsets, OFFSETS)
-    head, many = tl.program_id(0).to(tl.int64), tl.num_programs(0)
+    head = tl.program_id(0).to(tl.int64)
     part, tile = tl.program_id(1) // tiles, tl.program_id(1) % tiles
     given = begin(given, head, queries, keys, 1)
     query = begin(query, head, queries, width, 1)

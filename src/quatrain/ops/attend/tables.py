@@ -26,7 +26,11 @@ NO_WEIGHT = LOWEST / 2
 """A sum of logits, or a total of their exponentials, up to which there is no weight."""
 
 SIZE = 64
-"""How many offsets, and how many queries, a program takes at once."""
+"""How many queries a program takes at once, and how many offsets, where encodings have 16 bits."""
+
+EXACT_SIZE = 32
+"""How many offsets a program takes at once where they have more: of 64, registers do not hold what
+is in flight, and spill."""
 
 BEYOND = 2**30
 """An offset that no map has."""
@@ -40,7 +44,8 @@ class Call:
     """What is asked of whom; all operands are contiguous.
 
     `lines` tells that no query's content is asked, and that tables are wanted for the places along
-    an axis alone, of encodings that are not rounded to 16 bits.
+    an axis alone, of encodings that are not rounded to 16 bits. Kernels are compiled for the scale
+    of the operands: as an argument it would be rounded to float32.
     """
 
     terms: Term
@@ -53,6 +58,11 @@ class Call:
     def exact(self) -> torch.dtype:
         """The type of tables: float32 at least, whatever that of the values."""
         return torch.promote_types(self.operands.value.dtype, torch.float32)
+
+    @cached_property
+    def kind(self) -> torch.dtype:
+        """The type in which encodings are multiplied."""
+        return self.exact if self.lines else self.operands.value.dtype
 
     @cached_property
     def flags(self) -> dict[str, bool]:
@@ -173,7 +183,7 @@ def _to_relative(
         given[0].new_empty(-(-count // chunk), *lead, *axis.shape[1:])
         for count, axis in zip(call.queries, (rows, columns), strict=True)
     )
-    tiles = -(-max(rows.shape[1], columns.shape[1]) // SIZE)
+    tiles = -(-max(rows.shape[1], columns.shape[1]) // _offsets(call))
     programs = (lead[0] * lead[1], -(-most // chunk) * tiles, 2)
     asked = {name: call.flags[name] for name in ("QUERY_POSITION", "POSITION")}
     written = (given, factors, (of_rows, of_columns), chunk)
@@ -190,9 +200,8 @@ def _bias(
 def _factors(call: Call) -> tuple[Tensor, ...]:
     """Queries, both biases, and the encodings of both axes, as they are multiplied."""
     operands = call.operands
-    kind = call.exact if call.lines else operands.value.dtype
     sums = (operands.query, operands.key_bias, operands.position_bias)
-    return (*_filled(sums, operands.value), *(axis.to(kind) for axis in operands.relative))
+    return (*_filled(sums, operands.value), *(axis.to(call.kind) for axis in operands.relative))
 
 
 def _filled(given: tuple[Tensor | None, ...], standing: Tensor) -> tuple[Tensor, ...]:
@@ -202,6 +211,10 @@ def _filled(given: tuple[Tensor | None, ...], standing: Tensor) -> tuple[Tensor,
 
 def _tiles(call: Call) -> int:
     return -(-max(call.queries) // SIZE)
+
+
+def _offsets(call: Call) -> int:
+    return SIZE if call.kind.itemsize == 2 else EXACT_SIZE
 
 
 def _heads(call: Call) -> int:
@@ -215,19 +228,21 @@ def _launch(kernel: Any, programs: tuple[int, ...], call: Call, *given: Any, **m
         return
     operands, grid = call.operands, call.grid
     heads, width = operands.value.shape[1], operands.relative[0].shape[-1]
+    offsets = _offsets(call)
     kernel[programs](
         *given,
-        (width, heads, call.tables * heads),
+        (width, heads),
+        call.tables * heads,
         *grid.queries,
         *grid.keys,
         grid.key_stride,
         BEYOND if call.window is None else call.window // 2,
         QUERIES=SIZE,
-        OFFSETS=SIZE,
+        OFFSETS=offsets,
         WIDTH=max(16, 1 << (width - 1).bit_length()),
         SCALE=operands.scale,
         LINES=call.lines,
         **more,
-        num_warps=4,
-        num_stages=2,
+        num_warps=4 if offsets == SIZE else 8,
+        num_stages=2 if offsets == SIZE else 1,
     )

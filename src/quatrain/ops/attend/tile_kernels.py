@@ -13,9 +13,9 @@ turn and reads their tables again makes them, with the means that the other one 
 
 Tensors are contiguous. Without CONTENT there are no `asks` and no `key`, without ROWS no `rows`:
 something else stands in their place. KEY_LOGITS tells how many numbers add up to one of
-`key_logits`: none where it is 0, and 16 with operands of 16 bits (`tile_vectors.split`). FAR tells
-that logits may stand for no weight: there are key logits, or queries reach no further than a band
-of rows. Logits, sums and gradients of tables are float32, or float64 for float64.
+`key_logits`: none where it is 0, and 16 with operands of 16 bits (`tile_vectors.parts_of`). FAR
+tells that logits may stand for no weight: there are key logits, or queries reach no further than a
+band of rows. Logits, sums and gradients of tables are float32, or float64 for float64.
 
 Shapes: n attentions, each of one batch element and head; q queries, k keys (row by row), d width of
 asks and keys, e width of values, y rows and x columns of keys, t tables: `rows` (t, y, q) and
@@ -37,6 +37,7 @@ from quatrain.ops.attend.tile_parts import (
     entering_weights,
     give_to_keys,
     gradients_of_head,
+    if_weighed,
     lowest_of,
     of_columns,
     of_head,
@@ -226,6 +227,7 @@ def gradients_of_keys(
         leaving = vectors(given, query, asked, value_width, inner, VALUE_WIDTH)
         total = totals_of(totals, query, asked, inner, FAR)
         mean = tl.load(means + query * inner, mask=asked, other=0.0)
+        leaving, mean = if_weighed(leaving, mean, total, FAR)
         weights = exp_of_difference(logits, (total - by_row)[:, None], FAR)
         sums += product(tl.trans(weights.to(leaving.dtype)), leaving, exact)
         of_logits = weights * (product(leaving, tl.trans(values), exact) - mean[:, None])

@@ -201,7 +201,19 @@ def entering_weights(
     if KEEP:
         tl.store(begin(means, head, queries, 1, inner) + query * inner, mean, mask=asked)
     total = totals_of(begin(totals, head, queries, 1, inner), query, asked, inner, FAR)
+    given, mean = if_weighed(given, mean, total, FAR)
     return total, given, mean
+
+
+@triton.jit
+@no_type_check
+def if_weighed(given, mean, total, FAR: tl.constexpr):
+    """What enters the weights of queries; zeros for those without any, whatever is given there."""
+    if FAR:
+        none = total == float("inf")
+        given = tl.where(none[:, None], tl.zeros_like(given), given)
+        mean = tl.where(none, 0.0, mean)
+    return given, mean
 
 
 @triton.jit

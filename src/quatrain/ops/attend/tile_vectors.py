@@ -139,7 +139,7 @@ def bias_of(bias, head, width, exact: tl.constexpr, WIDTH: tl.constexpr, SCALE: 
 def sum_of_biased(
     query,
     bias,
-    at,  # of queries: their numbers, whether they are there, and where the bias of the head begins
+    at,  # of queries: their numbers, whether they are there, and the number of their head
     width,
     exact: tl.constexpr,
     WIDTH: tl.constexpr,

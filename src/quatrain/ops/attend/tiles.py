@@ -25,7 +25,7 @@ from quatrain.ops.attend.tiled import Made
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
 from quatrain.ops.terms import Operands
-from quatrain.specs import Term
+from quatrain.specs import InputError, SpecError, Term
 
 WIDEST = 128
 """The width of keys and values of a head up to which tiles fit a GPU's shared memory."""
@@ -72,10 +72,14 @@ def attend(
     `by_lines` takes rows of keys one by one, and then columns of queries, which serves where no
     query's content is asked.
 
+    Raises:
+        InputError: if the operands are on several devices, or a padding mask does not fit.
+        SpecError: if lines are asked for where a query's content is.
+
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2, on a map; Dao 2023,
         https://arxiv.org/abs/2307.08691, section 3.1.
     """
-    support.kept_keys(grid, operands.value.shape[0])  # refuses a mask that does not fit
+    padding = support.padding(grid, operands.value.shape[0])
     factors = (
         operands.value,
         operands.query if terms.use_query else None,
@@ -85,9 +89,10 @@ def attend(
         *operands.relative,
     )
     refuse_tangents(*factors)
+    _check(terms, by_lines, factors, padding)
     mixed, *_ = _attend(
         *factors,
-        support.key_padding_mask,
+        padding,
         terms.value,
         operands.scale,
         [*grid.queries, *grid.keys, grid.key_stride],
@@ -95,6 +100,22 @@ def attend(
         by_lines,
     )
     return mixed
+
+
+def _check(
+    terms: Term, by_lines: bool, factors: tuple[Tensor | None, ...], padding: Tensor | None
+) -> None:
+    """Refuse what kernels would read without a word."""
+    if by_lines and terms.use_query:
+        raise SpecError("by_lines", by_lines, f'False for the terms "{terms}"', "leave it out")
+    devices = {str(x.device) for x in (*factors, padding) if x is not None}
+    if len(devices) > 1:
+        raise InputError(
+            "operands",
+            "on " + " and ".join(sorted(devices)),
+            "all on one device, with their masks",
+            "move them there",
+        )
 
 
 _ARGUMENTS = """
@@ -129,16 +150,16 @@ def _attend(*arguments: Any) -> tuple[Tensor, ...]:
     call, padding = _read(arguments)
     value = call.operands.value
     with torch.cuda.device_of(value):
-        return _filled(tiled.attend(call, padding))
+        return _with_empty(tiled.attend(call, padding))
 
 
 @_attend.register_fake
 def _(*arguments: Any) -> tuple[Tensor, ...]:
     call, padding = _read(arguments)
-    return _filled(tiled.like(call, padded=padding is not None))
+    return _with_empty(tiled.like(call, padded=padding is not None))
 
 
-def _filled(made: Made) -> tuple[Tensor, ...]:
+def _with_empty(made: Made) -> tuple[Tensor, ...]:
     """With a vector of no numbers for what is not there."""
     return tuple(made.mixed.new_empty(0) if x is None else x for x in vars(made).values())
 
