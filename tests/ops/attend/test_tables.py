@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from laws import Case, operands
+from laws import operands
 from quatrain.ops.attend.tables import LOWEST, Call, gradients_of_tables, tables_of
 from quatrain.ops.positions import Grid, for_each_query
 from quatrain.ops.support import Support
@@ -40,17 +40,14 @@ def formula(terms, made, grid):
 def assert_same(terms, made, call, theirs):
     """Tables agree, and the gradients of all operands that they are made of."""
     found = tables_of(call)
-    mine = (found.rows, found.columns, found.asks)
+    assert_close([found.rows, found.columns], list(theirs[:2]))
+    assert (found.asks is None) == (theirs[2] is None)
+    if found.asks is not None:
+        assert_close(found.asks, theirs[2])
     given = [None if x is None else torch.randn(x.shape).to(x) for x in theirs]
-    for one, other in zip(mine, theirs, strict=True):
-        assert (one is None) == (other is None)
-        assert_close(one, other) if one is not None else None
     back = gradients_of_tables(call, *given)
-    leaves = [leaf for leaf in Case(made, call.grid, Support()).leaves if leaf is not made.value]
-    if not terms.has(Term.QUERY_KEY):
-        leaves = [leaf for leaf in leaves if leaf is not made.key and leaf is not made.key_bias]
-    else:
-        leaves = [leaf for leaf in leaves if leaf is not made.key]
+    asked = (made.query, made.key_bias if terms.has(Term.QUERY_KEY) else None, made.position_bias)
+    leaves = [*(x for x in asked if x is not None), *made.relative]
     there = [(x, g) for x, g in zip(theirs, given, strict=True) if x is not None]
     right = torch.autograd.grad([x for x, _ in there], leaves, [g for _, g in there])
     single = [x for x in (back.query, back.key_bias, back.position_bias) if x is not None]

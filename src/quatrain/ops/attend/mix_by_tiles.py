@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from quatrain.ops.attend.key_logits import PARTS
-from quatrain.ops.attend.tables import BEYOND
+from quatrain.ops.attend.tables import BEYOND, filled
 from quatrain.ops.attend.tiling import Task, Tiling
 
 
@@ -63,7 +63,7 @@ class Factors:
     def tensors(self) -> tuple[Tensor, ...]:
         """In the order in which kernels want them, with the values standing in for any missing."""
         found = (self.asks, self.key, self.key_logits, self.rows, self.columns, self.value)
-        return tuple(self.value if x is None else x for x in found)
+        return filled(found, self.value)
 
 
 @dataclass(frozen=True)
@@ -106,13 +106,8 @@ def gradients(
 
     Source: Dao 2023, https://arxiv.org/abs/2307.08691, section 3.1.
     """
-    value, columns, rows, asks, key = (
-        factors.value,
-        factors.columns,
-        factors.rows,
-        factors.asks,
-        factors.key,
-    )
+    value, columns, rows = factors.value, factors.columns, factors.rows
+    asks, key = factors.asks, factors.key
     several = (*value.shape[:2], factors.outer * factors.inner)
     to_asks = None if asks is None else torch.empty_like(asks)
     to_rows = None
@@ -127,10 +122,8 @@ def gradients(
     to_key = None if key is None else add_to(key.shape, dtype=kind)
     to_value = add_to(value.shape, dtype=kind)
     entering = (totals, mixed, given, given if to_totals is None else to_totals)
-    written = tuple(
-        value if x is None else x
-        for x in (to_asks, to_rows, to_columns, to_key, to_logits, to_value)
-    )
+    made = (to_asks, to_rows, to_columns, to_key, to_logits, to_value)
+    written = filled(made, value)
     flags = {"TOTALS": to_totals is not None, "TO_KEYS": not repeats}
     if repeats:
         means = torch.empty_like(totals)

@@ -151,7 +151,7 @@ def gradients_of_tables(
         to_rows.new_empty(of_biases) if wanted else None
         for wanted in (to_asks is not None and flags["KEY"], flags["POSITION"])
     )
-    written = _filled((to_query, to_key_bias, to_position_bias), value)
+    written = filled((to_query, to_key_bias, to_position_bias), value)
     _launch(
         table_kernels.gradients_of_asks,
         (tiles * heads,),
@@ -201,10 +201,10 @@ def _factors(call: Call) -> tuple[Tensor, ...]:
     """Queries, both biases, and the encodings of both axes, as they are multiplied."""
     operands = call.operands
     sums = (operands.query, operands.key_bias, operands.position_bias)
-    return (*_filled(sums, operands.value), *(axis.to(call.kind) for axis in operands.relative))
+    return (*filled(sums, operands.value), *(axis.to(call.kind) for axis in operands.relative))
 
 
-def _filled(given: tuple[Tensor | None, ...], standing: Tensor) -> tuple[Tensor, ...]:
+def filled(given: tuple[Tensor | None, ...], standing: Tensor) -> tuple[Tensor, ...]:
     """The same with a tensor standing in for each that is not there."""
     return tuple(standing if x is None else x for x in given)
 
