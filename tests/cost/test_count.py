@@ -7,8 +7,9 @@ from torch.nn import functional
 
 from laws import operands
 from quatrain.cost import count_multiply_adds, count_parameters
-from quatrain.ops import counts
+from quatrain.ops import gpu_counts
 from quatrain.ops.attend import tiles
+from quatrain.ops.counts import AttentionSize
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
 from quatrain.specs import Term
@@ -83,17 +84,18 @@ def test_the_fused_path_of_torchs_own_attention_does_not_hide_its_products():
     assert torch.backends.mha.get_fastpath_enabled()
 
 
-@pytest.mark.parametrize("terms", ["1111", "1001", "0110", "0111", "0100"])
+@pytest.mark.parametrize("terms", ["1111", "1001", "0110", "0111", "0100", "0011", "0001"])
 @pytest.mark.parametrize("window", [None, 3])
 def test_attention_by_tiles_counts_its_closed_form(terms, window):
     terms, grid = Term.parse(terms), Grid((5, 7), (3, 4), 2)
+    lines = not terms.use_query
     made = operands(terms, grid, widths=(3, 3))
     bare = {n: x.to("meta") for n, x in vars(made).items() if isinstance(x, torch.Tensor)}
     made = type(made)(**bare, relative=tuple(axis.to("meta") for axis in made.relative))
     support = Support(window=window)
-    counted = count_multiply_adds(Call(tiles.attend), terms, made, grid, support)
-    size = counts.AttentionSize(2, grid, 6, structure=support.structure)
-    assert counted == counts.tiled(terms, size)
+    counted = count_multiply_adds(Call(tiles.attend), terms, made, grid, support, by_lines=lines)
+    size = AttentionSize(2, grid, 6, structure=support.structure)
+    assert counted == gpu_counts.tiled(terms, size, lines=lines)
 
 
 def test_counting_restores_each_training_mode_and_leaves_no_hook():

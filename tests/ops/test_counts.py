@@ -7,12 +7,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from laws import Case, grids, operands
 from quatrain.ops import counts
-from quatrain.ops.attend import Chosen, attend, augmented, blocked, opaque, plan
+from quatrain.ops.attend import Chosen, attend, blocked, opaque, plan
 from quatrain.ops.attend.blocks import LONGEST
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Structure, Support
@@ -124,17 +123,6 @@ def test_the_products_that_run_with_gradients_are_those_of_the_closed_form(grid,
         products = counts.attend(terms, planned.method, size)
         products += counts.attend_backward(terms, planned.method, size, heads=2)
         assert counter.get_total_flops() == 2 * products, (str(terms), planned.method)
-
-
-@pytest.mark.parametrize("terms", ALL_TERM_SETS, ids=str)
-def test_the_products_with_positions_as_channels_are_those_of_the_closed_form(terms):
-    grid = Grid((5, 7), (3, 4), 2)
-    case = case_of(terms, grid, causal=False)
-    padded = Support(key_padding_mask=torch.zeros(2, 12, dtype=torch.bool))
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        augmented.attend(terms, case.operands, grid, padded)
-    size = counts.AttentionSize(2, grid, 6)
-    assert counter.get_total_flops() == 2 * counts.augmented(terms, size, heads=2)
 
 
 def test_only_the_reference_holds_a_weight_for_every_pair():

@@ -6,7 +6,7 @@ planned_cost(Term.parse("0011"), queries=(50, 84), keys=(25, 42))
 from dataclasses import dataclass
 
 from quatrain.nn.generalized_attention import AttentionSpec
-from quatrain.ops import counts
+from quatrain.ops import counts, gpu_counts
 from quatrain.ops.attend import Chosen, Method, plan
 from quatrain.ops.attend.augmented import WIDTHS
 from quatrain.ops.attend.plan import is_gpu
@@ -22,9 +22,9 @@ class PlannedCost:
     """The method, what runs it and why; and its price without projections.
 
     `multiply_adds` include the gradients of all operands where they were asked for; `bytes` are
-    those of the attention weights that are held at once, in float32. Tiles of a GPU hold none, but
-    tables and their gradients, which are not counted; separable by tiles makes its tables anew for
-    each place of a query, some percent more products than are told.
+    those of the attention weights that are held at once, in float32. Tiles of a GPU hold none:
+    theirs are those of the position tables and, where gradients are asked for, of the gradients of
+    these tables.
     """
 
     method: Chosen
@@ -70,19 +70,18 @@ def planned_cost(
     if chosen.kernel == "sdpa" and is_gpu(device):  # which takes heads of such widths only
         channels += heads * (-width % WIDTHS)
     size = counts.AttentionSize(batch, grid, channels, structure=structure)
+    asked = (terms, size, heads)
     if chosen.kernel == "augmented":
-        products, held = counts.augmented(terms, size, heads, training=training), 0
-    elif chosen.kernel == "tiles" and chosen.method == "fused":
-        products, held = counts.tiled(terms, size, training=training), 0
+        products, held = gpu_counts.augmented(*asked, training=training), 0
+    elif chosen.kernel == "tiles":
+        lines = chosen.method == "separable"
+        products = gpu_counts.tiled(terms, size, lines=lines, training=training)
+        held = gpu_counts.tables_held(*asked, lines=lines, training=training)
     else:
         products = counts.attend(terms, chosen.method, size)
         products += counts.attend_backward(terms, chosen.method, size, heads) if training else 0
-        held = (
-            0
-            if chosen.kernel == "tiles"
-            else counts.weights_held(
-                terms, chosen.method, size, heads, training=training, device=device
-            )
+        held = counts.weights_held(
+            terms, chosen.method, size, heads, training=training, device=device
         )
     return PlannedCost(chosen.method, chosen.kernel, products, _FLOAT32 * held, chosen.why)
 

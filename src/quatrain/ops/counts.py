@@ -26,7 +26,6 @@ from dataclasses import dataclass
 
 from quatrain.ops import dynamic
 from quatrain.ops.attend import blocked, separable
-from quatrain.ops.attend.augmented import WIDTHS
 from quatrain.ops.attend.blocks import blocks
 from quatrain.ops.attend.plan import Chosen, plan
 from quatrain.ops.attend.pooled import BLOCK
@@ -156,51 +155,12 @@ def attend_backward(terms: Term, method: Chosen, size: AttentionSize, heads: int
     )
     if by_blocks:
         reached = size.batch * block_totals(size.grid, size.structure).pairs
-        of_keys = 0 if terms.has(Term.QUERY_KEY) else _content_logits(terms, size)
+        of_keys = 0 if terms.has(Term.QUERY_KEY) else content_logits(terms, size)
         again = forward - reached * size.channels - of_keys
         return 2 * forward + again + reached * heads
     if method == "fused":
         return 2 * forward + size.batch * size.queries * size.keys * size.channels
     return 2 * forward if terms else forward
-
-
-def augmented(terms: Term, size: AttentionSize, heads: int, *, training: bool = False) -> int:
-    """Logits and weighted sum where positions are channels (`quatrain.ops.attend.augmented`).
-
-    Each head is as wide as its content, its rows and its columns of keys together. With gradients,
-    the kernel makes its weights again.
-    """
-    width, logits = 0, _position_logits(terms, size)
-    if terms.has(Term.QUERY_KEY):
-        width += size.channels // heads
-    elif terms.has(Term.KEY):
-        width, logits = width + 1, logits + _content_logits(terms, size)
-    if terms.use_position:
-        width += sum(size.grid.keys)
-    width += -width % WIDTHS if width else WIDTHS
-    pairs = size.batch * size.queries * size.keys * heads
-    per_head = size.channels // heads
-    asked, mixed = pairs * width, pairs * (per_head + -per_head % WIDTHS)
-    return 3 * logits + 4 * asked + 3 * mixed if training else logits + asked + mixed
-
-
-def tiled(terms: Term, size: AttentionSize, *, training: bool = False) -> int:
-    """The same by `quatrain.ops.attend.tiles`, but for what tiles reach beyond a row or a window.
-
-    What adds up the logits of keys in 16 bits, 16 products a pair and head, is not counted either.
-
-    Weights are made again once for all gradients; where those must repeat bit for bit, once more.
-    Tables are made for each query, also where all ask the same of positions.
-    """
-    (above, along), structure = size.grid.queries, size.structure
-    rows = sum(len(structure.reach(size.grid, 0, row, row)) for row in range(above))
-    pairs = size.batch * rows * along * size.grid.keys[1] * size.channels
-    batch = size.batch if terms.has(Term.QUERY_POSITION) else 1
-    tables = sum(batch * size.queries * count * size.channels for count in size.offsets)
-    at_once, again = 2, 7
-    if not terms.has(Term.QUERY_KEY):
-        tables, at_once, again = tables + _content_logits(terms, size), 1, 3
-    return 3 * tables + again * pairs if training else tables + at_once * pairs
 
 
 def weights_held(
@@ -238,6 +198,21 @@ def weights_held(
     return longest * math.prod(blocked.at_once(size.grid, size.batch, heads))
 
 
+def content_logits(terms: Term, size: AttentionSize) -> int:
+    """Multiply-adds of E1 and E3: of every pair, or of every key where no query is asked."""
+    if terms.has(Term.QUERY_KEY):
+        return size.batch * size.queries * size.keys * size.channels
+    return size.batch * size.keys * size.channels if terms.has(Term.KEY) else 0
+
+
+def position_logits(terms: Term, size: AttentionSize) -> int:
+    """Multiply-adds of E2 and E4, for each offset that occurs: by query, or for all alike."""
+    if not terms.use_position:
+        return 0
+    asks = size.batch * size.queries if terms.has(Term.QUERY_POSITION) else 1
+    return sum(asks * count * size.channels for count in size.offsets)
+
+
 @functools.cache
 def block_totals(grid: Grid, structure: Structure) -> BlockTotals:
     """What the blocks of `quatrain.ops.attend.blocks` add up to, for one batch element."""
@@ -257,12 +232,12 @@ def _reference(terms: Term, size: AttentionSize) -> int:
     pairs = size.batch * size.queries * size.keys * size.channels
     by_query = terms.use_query or terms.has(Term.POSITION) or size.structure.by_query
     weighted_sum = pairs if by_query else pairs // size.queries
-    return _content_logits(terms, size) + _position_logits(terms, size) + weighted_sum
+    return content_logits(terms, size) + position_logits(terms, size) + weighted_sum
 
 
 def _pooled(terms: Term, size: AttentionSize) -> int:
     mixed = _running(size.keys) if size.structure.causal else size.keys
-    return _content_logits(terms, size) + size.batch * mixed * size.channels
+    return content_logits(terms, size) + size.batch * mixed * size.channels
 
 
 def _running(keys: int) -> int:
@@ -276,7 +251,7 @@ def _running(keys: int) -> int:
 def _separable(terms: Term, size: AttentionSize) -> int:
     (tall, wide), (above, along) = size.grid.queries, size.grid.keys
     contracted = above * wide * along + tall * wide * above
-    logits = _content_logits(terms, size) + _position_logits(terms, size)
+    logits = content_logits(terms, size) + position_logits(terms, size)
     return logits + size.batch * contracted * size.channels
 
 
@@ -298,16 +273,3 @@ def _blocked(terms: Term, size: AttentionSize) -> int:
     elif terms.has(Term.POSITION):
         vectors += totals.occurring
     return size.batch * vectors * size.channels
-
-
-def _content_logits(terms: Term, size: AttentionSize) -> int:
-    if terms.has(Term.QUERY_KEY):
-        return size.batch * size.queries * size.keys * size.channels
-    return size.batch * size.keys * size.channels if terms.has(Term.KEY) else 0
-
-
-def _position_logits(terms: Term, size: AttentionSize) -> int:
-    if not terms.use_position:
-        return 0
-    asks = size.batch * size.queries if terms.has(Term.QUERY_POSITION) else 1
-    return sum(asks * count * size.channels for count in size.offsets)

@@ -1,0 +1,93 @@
+"""Closed forms of what a GPU executes and holds where its kernels differ from those of a CPU.
+
+They say of `quatrain.ops.attend.augmented` and `quatrain.ops.attend.tiles` what
+`quatrain.ops.counts` says of the methods.
+
+Source: our own; Zhu et al. 2019, https://arxiv.org/abs/1904.05873, table 1, for orders of growth.
+"""
+
+from quatrain.ops import counts
+from quatrain.ops.attend.augmented import WIDTHS
+from quatrain.ops.counts import AttentionSize
+from quatrain.specs import Term
+
+
+def augmented(terms: Term, size: AttentionSize, heads: int, *, training: bool = False) -> int:
+    """Multiply-adds of logits and weighted sum where positions are channels.
+
+    Each head is as wide as its content, its rows and its columns of keys together. With gradients,
+    the kernel makes its weights again.
+    """
+    width, logits = 0, counts.position_logits(terms, size)
+    if terms.has(Term.QUERY_KEY):
+        width += size.channels // heads
+    elif terms.has(Term.KEY):
+        width, logits = width + 1, logits + counts.content_logits(terms, size)
+    if terms.use_position:
+        width += sum(size.grid.keys)
+    width += -width % WIDTHS if width else WIDTHS
+    pairs = size.batch * size.queries * size.keys * heads
+    per_head = size.channels // heads
+    asked, mixed = pairs * width, pairs * (per_head + -per_head % WIDTHS)
+    return 3 * logits + 4 * asked + 3 * mixed if training else logits + asked + mixed
+
+
+def tiled(terms: Term, size: AttentionSize, *, lines: bool = False, training: bool = False) -> int:
+    """Multiply-adds by tiles, but for what these reach beyond a row or a window.
+
+    What adds up the logits of keys in 16 bits, 16 products a pair and head, is not counted either.
+    `lines` tells that rows of keys are taken one by one, and then columns of queries.
+
+    Weights are made again once for all gradients; where those must repeat bit for bit, once more.
+    Tables are made for each query, or by lines for each place of one along an axis, also where all
+    ask the same of positions.
+    """
+    tables = sum(
+        asked * offsets * size.channels
+        for asked, offsets in zip(_asked(terms, size, lines=lines), size.offsets, strict=True)
+    )
+    pairs = size.batch * _pairs(size, lines=lines) * size.channels
+    at_once, again = 2, 7
+    if not terms.has(Term.QUERY_KEY):
+        tables, at_once, again = tables + counts.content_logits(terms, size), 1, 3
+    return 3 * tables + again * pairs if training else tables + at_once * pairs
+
+
+def tables_held(
+    terms: Term, size: AttentionSize, heads: int, *, lines: bool = False, training: bool = False
+) -> int:
+    """The numbers of the position tables of tiles, and with `training` of their gradients.
+
+    Tables are made whole, and shared by the batch where no query's content is asked; gradients are
+    made for each batch element and, by lines, for each row of keys, and then for each column of
+    queries, before they are added up.
+    """
+    (above, along), keys = size.grid.queries, size.grid.keys
+    of_rows, of_columns = (
+        asked * count for asked, count in zip(_asked(terms, size, lines=lines), keys, strict=True)
+    )
+    held = heads * (of_rows + of_columns)
+    if not training:
+        return held
+    if lines:
+        return held + size.batch * heads * max(along * of_rows, keys[0] * of_columns)
+    return held + size.batch * heads * above * along * sum(keys)
+
+
+def _asked(terms: Term, size: AttentionSize, *, lines: bool) -> tuple[int, int]:
+    """How many vectors ask of rows, and how many of columns."""
+    if lines:
+        above, along = size.grid.queries
+        return above, along
+    batch = size.batch if terms.has(Term.QUERY_POSITION) else 1
+    return batch * size.queries, batch * size.queries
+
+
+def _pairs(size: AttentionSize, *, lines: bool) -> int:
+    """Of a query and a key of one of its attentions."""
+    (above, along), (rows, columns) = size.grid.queries, size.grid.keys
+    if lines:
+        return along * rows * (columns + above)
+    structure = size.structure
+    reached = sum(len(structure.reach(size.grid, 0, row, row)) for row in range(above))
+    return reached * along * columns
