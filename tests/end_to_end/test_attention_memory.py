@@ -110,7 +110,11 @@ def test_the_formula_holds_them_all(monkeypatch):
     assert share(terms, case_of(terms, grid, Support()), "reference", monkeypatch) >= 1
 
 
-def test_what_the_operator_by_blocks_makes_inside_is_seen(monkeypatch):
-    grid, terms = Grid((10, 10), (10, 10)), Term.parse("0110")
-    seen = share(terms, case_of(terms, grid, Support()), "factored", monkeypatch)
-    assert seen == pytest.approx(1 / 10)
+@pytest.mark.parametrize(
+    ("terms", "method", "expected"),
+    [("1111", "fused", 1 / 10), ("0110", "factored", 5 / 100)],  # a row of queries; 5 channels
+)
+def test_what_the_operator_by_blocks_makes_inside_is_seen(terms, method, expected, monkeypatch):
+    grid, terms = Grid((10, 10), (10, 10)), Term.parse(terms)
+    seen = share(terms, case_of(terms, grid, Support()), method, monkeypatch)
+    assert seen == pytest.approx(expected)

@@ -120,7 +120,7 @@ def test_the_products_that_run_with_gradients_are_those_of_the_closed_form(grid,
         with FlopCounterMode(display=False) as counter:
             run_with_gradients(terms, planned, case_of(terms, grid, causal))
         size = counts.AttentionSize(2, grid, 6, structure=Structure(causal))
-        products = counts.attend(terms, planned.method, size)
+        products = counts.attend(terms, planned.method, size, heads=2)
         products += counts.attend_backward(terms, planned.method, size, heads=2)
         assert counter.get_total_flops() == 2 * products, (str(terms), planned.method)
 

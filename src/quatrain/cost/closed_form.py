@@ -69,7 +69,8 @@ def attention_multiply_adds(
         key_channels=module.value.in_features,
         structure=structure,
     )
-    return counts.attention(terms, plan(terms, grid, structure, method).method, size)
+    chosen = plan(terms, grid, structure, method).method
+    return counts.attention(terms, chosen, size, module.spec.heads)
 
 
 def layer_multiply_adds(

@@ -112,14 +112,19 @@ def blocked_flops(
     first_query: int,
     causal: bool,
     window: int | None,
-    *_: object,
+    padded: bool,
+    product: bool,
+    *,
     out_shape: object = None,
 ) -> int:
     """FLOPs of our attention by blocks of queries, whose products the counter does not see."""
-    del key, key_logits, relative, out_shape
+    del key, key_logits, relative, padded, out_shape
     grid = Grid(tuple(queries), tuple(keys), key_stride, first_query)
     totals = block_totals(grid, Structure(causal, window, picked=attend_mask is not None))
-    products = totals.pairs * (value[-1] + (0 if asks is None else asks[-1]))
+    if product:
+        products = (totals.pairs + totals.by_row) * (value[-1] + 1)
+    else:
+        products = totals.pairs * (value[-1] + (0 if asks is None else asks[-1]))
     if position_asks is not None:
         offsets = totals.occurring if position_asks[2] == 1 < math.prod(queries) else totals.asked
         products += offsets * position_asks[-1]

@@ -78,7 +78,7 @@ def planned_cost(
         products = gpu_counts.tiled(terms, size, lines=lines, training=training)
         held = gpu_counts.tables_held(*asked, lines=lines, training=training)
     else:
-        products = counts.attend(terms, chosen.method, size)
+        products = counts.attend(terms, chosen.method, size, heads)
         products += counts.attend_backward(terms, chosen.method, size, heads) if training else 0
         held = counts.weights_held(
             terms, chosen.method, size, heads, training=training, device=device

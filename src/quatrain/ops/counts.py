@@ -6,7 +6,8 @@ The counter in `quatrain.cost` arrives at the same numbers by watching the opera
     size = AttentionSize(batch=1, grid=Grid((50,), (50,)), channels=512)
     attention(Term.parse("1111"), "reference", size)
 
-Heads do not appear: h heads of width d cost what one head of width h * d costs.
+h heads of width d cost what one head of width h * d costs, but for factored, whose values have one
+channel more in each head.
 
 torch's own kernel is counted with all pairs, as torch counts it, also where it is causal and passes
 over about half of them.
@@ -65,12 +66,13 @@ class AttentionSize:
 
 @dataclass(frozen=True)
 class BlockTotals:
-    """Sums over blocks of queries: pairs of a query and a key it reaches, and offsets.
+    """Sums over blocks of queries: pairs of a query and a key it reaches, or a row, and offsets.
 
     `asked` counts the offsets that occur in a block for each of its queries, `occurring` once.
     """
 
     pairs: int
+    by_row: int
     asked: int
     occurring: int
 
@@ -108,9 +110,9 @@ def dynamic_conv(rows: int, width: int, window: tuple[int, ...], channels: int) 
     return rows * math.prod(above) * bands * channels
 
 
-def attention(terms: Term, method: Chosen, size: AttentionSize) -> int:
+def attention(terms: Term, method: Chosen, size: AttentionSize, heads: int = 1) -> int:
     """All of a generalized attention: its projections and its `attend`."""
-    return projections(terms, size) + attend(terms, method, size)
+    return projections(terms, size) + attend(terms, method, size, heads)
 
 
 def projections(terms: Term, size: AttentionSize) -> int:
@@ -130,13 +132,14 @@ def projections(terms: Term, size: AttentionSize) -> int:
     return total
 
 
-def attend(terms: Term, method: Chosen, size: AttentionSize) -> int:
+def attend(terms: Term, method: Chosen, size: AttentionSize, heads: int = 1) -> int:
     """Logits and weighted sum, by the named method of `quatrain.ops.attend`."""
+    if method == "factored":
+        return _factored(terms, size, heads)
     by_method = {
         "reference": _reference,
         "pooled": _pooled,
         "separable": _separable,
-        "factored": _blocked,
         "fused": _fused,
     }
     return by_method[method](terms, size)
@@ -147,16 +150,17 @@ def attend_backward(terms: Term, method: Chosen, size: AttentionSize, heads: int
 
     Every product has two gradients, each a product of the same size. Methods that do not keep
     their weights make them again first; by blocks, the mean of what enters is one more channel of
-    the values, for each head. Weights that are uniform by definition have no gradient.
+    the values, for each head. Factored makes its sums by row again, whose other two gradients are
+    no product where they are of rows. Weights that are uniform by definition have no gradient.
     """
-    forward = attend(terms, method, size)
-    by_blocks = method == "factored" or (
-        method == "fused" and plan(terms, size.grid, size.structure, "fused").kernel == "blocks"
-    )
-    if by_blocks:
+    forward = attend(terms, method, size, heads)
+    if method == "factored":
+        by_row = size.batch * block_totals(size.grid, size.structure).by_row
+        again = forward - _content_logits_of_keys(terms, size)
+        return 2 * forward + again - 2 * by_row * (size.channels + heads)
+    if method == "fused" and plan(terms, size.grid, size.structure, "fused").kernel == "blocks":
         reached = size.batch * block_totals(size.grid, size.structure).pairs
-        of_keys = 0 if terms.has(Term.QUERY_KEY) else content_logits(terms, size)
-        again = forward - reached * size.channels - of_keys
+        again = forward - reached * size.channels - _content_logits_of_keys(terms, size)
         return 2 * forward + again + reached * heads
     if method == "fused":
         return 2 * forward + size.batch * size.queries * size.keys * size.channels
@@ -176,6 +180,7 @@ def weights_held(
 
     torch's kernel holds a tile of a size of its own, which counts as none. Separable keeps its
     weights for the gradients; without them, on a CPU, those of the heads that are done together.
+    Factored holds sums over each row of keys in their place, but for blocks that are made again.
     """
     if method == "reference":
         by_query = terms.use_query or terms.has(Term.POSITION) or size.structure.by_query
@@ -192,10 +197,12 @@ def weights_held(
         return heads * (wide * along + tall * above)  # every row of keys is alike
     if method == "fused" and plan(terms, size.grid, size.structure, "fused").kernel == "sdpa":
         return 0
+    width, product = size.channels // heads, method == "factored"
     longest = max(
-        block.count * math.prod(map(len, block.keys)) for block in blocks(size.grid, size.structure)
+        blocked.held(block, width, product=product) for block in blocks(size.grid, size.structure)
     )
-    return longest * math.prod(blocked.at_once(size.grid, size.batch, heads))
+    together = blocked.at_once(size.grid, size.batch, heads, width, product=product)
+    return longest * math.prod(together)
 
 
 def content_logits(terms: Term, size: AttentionSize) -> int:
@@ -216,16 +223,22 @@ def position_logits(terms: Term, size: AttentionSize) -> int:
 @functools.cache
 def block_totals(grid: Grid, structure: Structure) -> BlockTotals:
     """What the blocks of `quatrain.ops.attend.blocks` add up to, for one batch element."""
-    pairs = asked = occurring = 0
+    pairs = by_row = asked = occurring = 0
     for block in blocks(grid, structure):
         if not all(block.keys):
             continue
         spans = [block.occurring(axis) for axis in range(grid.ndim)]
         offsets = sum(span.stop - span.start for span in spans)
         pairs += block.count * math.prod(map(len, block.keys))
+        by_row += block.count * math.prod(map(len, block.keys[:-1]))
         asked += block.count * offsets
         occurring += offsets
-    return BlockTotals(pairs, asked, occurring)
+    return BlockTotals(pairs, by_row, asked, occurring)
+
+
+def _content_logits_of_keys(terms: Term, size: AttentionSize) -> int:
+    """E3 without E1, which is made once, before any block."""
+    return 0 if terms.has(Term.QUERY_KEY) else content_logits(terms, size)
 
 
 def _reference(terms: Term, size: AttentionSize) -> int:
@@ -263,13 +276,17 @@ def _fused(terms: Term, size: AttentionSize) -> int:
 
 def _blocked(terms: Term, size: AttentionSize) -> int:
     totals = block_totals(size.grid, size.structure)
-    vectors = totals.pairs  # the weighted sum
-    if terms.has(Term.QUERY_KEY):
-        vectors += totals.pairs
-    elif terms.has(Term.KEY):
-        vectors += size.keys
+    vectors = totals.pairs * (2 if terms.has(Term.QUERY_KEY) else 1)
     if terms.has(Term.QUERY_POSITION):
         vectors += totals.asked
     elif terms.has(Term.POSITION):
         vectors += totals.occurring
-    return size.batch * vectors * size.channels
+    return size.batch * vectors * size.channels + _content_logits_of_keys(terms, size)
+
+
+def _factored(terms: Term, size: AttentionSize, heads: int) -> int:
+    """Sums over columns for each row, then over rows, of values and 1; and the tables."""
+    totals = block_totals(size.grid, size.structure)
+    sums = (totals.pairs + totals.by_row) * (size.channels + heads)
+    tables = totals.asked * size.channels
+    return size.batch * (sums + tables) + _content_logits_of_keys(terms, size)

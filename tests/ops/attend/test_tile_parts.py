@@ -56,7 +56,7 @@ def test_bounds_are_the_first_and_the_last_that_a_window_reaches(across, tall, s
 
 
 def test_bfloat16_holds_what_stands_for_no_weight_exactly():
-    from quatrain.ops.attend.blocked import excluded
+    from quatrain.ops.attend.factors import excluded
 
     lowest = torch.tensor(excluded(torch.float32))
     assert lowest.bfloat16().float() == lowest

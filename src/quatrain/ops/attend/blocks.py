@@ -53,6 +53,17 @@ class Block:
             x = x.narrow(dim + axis, keys.start, len(keys))
         return x
 
+    @property
+    def reaches_all(self) -> bool:
+        """Whether these queries reach every key."""
+        return self.keys == tuple(map(range, self.grid.keys))
+
+    def in_a_row(self, x: Shaped[Tensor, "..."], dim: int) -> Shaped[Tensor, "..."]:
+        """The part of `x` that the block reaches, with the keys still along `dim` alone."""
+        if self.reaches_all:
+            return x
+        return self.reached(x, dim).flatten(dim, dim + self.grid.ndim - 1)
+
     def offsets(self, axis: int, device: torch.device) -> Int[Tensor, "n k"]:
         """The offset of each key to each query along `axis`."""
         first, last, keys = self.first[axis], self.last[axis], self.keys[axis]

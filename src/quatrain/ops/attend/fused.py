@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from quatrain.ops.attend import augmented, tiles
-from quatrain.ops.attend.blocked import CELLS
 from quatrain.ops.attend.opaque import attend_by_blocks
 from quatrain.ops.attend.plan import is_gpu, is_ordered, plan_for
 from quatrain.ops.positions import Grid, may_vary
@@ -23,6 +22,9 @@ from quatrain.ops.precision import full_precision
 from quatrain.ops.support import Support
 from quatrain.ops.terms import Operands, by_heads, content_asks
 from quatrain.specs import Term
+
+LARGE = 2**19
+"""Numbers of all queries from which a copy of them is most of the memory of torch's kernel."""
 
 
 def attend(
@@ -60,7 +62,7 @@ def _is_large(query: Tensor, operands: Operands) -> bool:
     learns = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in given)
     if learns or query.device.type != "cpu" or may_vary(*query.shape):
         return False
-    return query.numel() > CELLS
+    return query.numel() > LARGE
 
 
 def _by_sdpa(

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from quatrain.ops.attend import blocked
-from quatrain.ops.attend.blocked import Factors
+from quatrain.ops.attend.factors import Factors, excluded
 from quatrain.ops.attend.tangents import refuse_tangents
 from quatrain.ops.positions import Grid
 from quatrain.ops.precision import exact, full_precision
@@ -94,7 +94,7 @@ def _logits_within(
         return logits
     if logits is None:
         logits = exact(operands.value.new_zeros(1, 1, kept.shape[-1]))
-    return torch.where(kept[:, :, 0], logits, blocked.excluded(logits.dtype))
+    return torch.where(kept[:, :, 0], logits, excluded(logits.dtype))
 
 
 _ARGUMENTS = """

@@ -19,7 +19,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from quatrain.ops.attend import tiles
-from quatrain.ops.attend.blocked import CELLS
 from quatrain.ops.attend.normalize import weights_and_totals
 from quatrain.ops.attend.plan import plan_for
 from quatrain.ops.attend.reference import softmax_over
@@ -28,6 +27,10 @@ from quatrain.ops.precision import full_precision
 from quatrain.ops.support import Support
 from quatrain.ops.terms import Operands, by_heads, exactly, key_logits, position_asks
 from quatrain.specs import Term
+
+CELLS = 2**19
+"""Weights over rows and columns that are made at once, as far as one head allows: a cache holds
+them."""
 
 
 def attend(

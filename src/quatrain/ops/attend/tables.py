@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from quatrain.ops.attend.blocked import excluded
+from quatrain.ops.attend.factors import excluded
 from quatrain.ops.positions import Grid
 from quatrain.ops.terms import Operands
 from quatrain.specs import Term
