@@ -9,6 +9,7 @@ import json
 import os
 import platform
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 import torchvision
@@ -16,6 +17,15 @@ import torchvision
 from quatrain.study.provenance import device_name
 
 Row = dict[str, str | float]
+
+
+def processor(table: Path = Path("/proc/cpuinfo")) -> str:
+    """The make of this machine's processor, whose name alone may be that of several."""
+    lines = table.read_text(encoding="utf-8").splitlines() if table.exists() else []
+    told = [line.partition(":") for line in lines]
+    known = {name.strip(): value.strip() for name, _, value in told}
+    parts = [f"{name} {known[name]}" for name in ("cpu family", "model") if name in known]
+    return " ".join(parts).removeprefix("cpu ") or platform.machine()
 
 
 @dataclass(frozen=True)
@@ -40,6 +50,7 @@ class Outcome:
         """With the description of this machine and process."""
         machine: dict[str, str | int] = {
             "device": device_name(device),
+            "processor": processor(),
             "cores": os.cpu_count() or 1,
             "threads": torch.get_num_threads(),
             "dtype": dtype,

@@ -41,7 +41,8 @@ _INTRODUCTION = """# Performance
 Made by `python -m benchmarks.performance` from the files in
 [results/benchmarks](results/benchmarks). Ratios of time are taken in alternation in one process,
 round by round, and are medians; peaks of memory are taken once, each in a fresh process. A ratio
-of time or memory below 1 means that ours takes less. Absolute numbers hold for the machine named.
+of time or memory below 1 means that ours takes less. Absolute numbers hold for the machine named,
+and ratios change from one to another: where products take more of the time, there is less to save.
 Numbers are float32 on a CPU but where a table names another.
 
 A "method" is the exact algorithm that `plan` chooses for the terms: *pooled* (0000 and 0010: one
@@ -68,6 +69,8 @@ that costs the same. These numbers were chosen when measurements were there.
 _NEVER = (
     "attention with windows, masks or key strides, but for a decoding step",
     "attention with heads wider than 32",
+    "attention by blocks on other maps than 64x64, long sequences and networks, since blocks hold "
+    "more heads at once and factored lays out no weights: their tables are of the code before",
     "gradients that repeat bit for bit, which on a GPU take one kernel more",
     "FlexAttention",
 )

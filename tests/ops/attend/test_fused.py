@@ -176,7 +176,7 @@ def test_operands_whose_last_axis_is_not_contiguous_do_not_make_torchs_kernel_gi
 def test_without_gradients_many_biased_queries_are_made_for_one_head_at_a_time(
     grid, dtype, monkeypatch
 ):
-    monkeypatch.setattr(fused, "CELLS", 1)
+    monkeypatch.setattr(fused, "LARGE", 1)
     terms = Term.parse("1010")
     made = operands(terms, grid, heads=3, spread=4.0, widths=WIDTHS["sdpa"])
     lower = {

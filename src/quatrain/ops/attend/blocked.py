@@ -84,24 +84,37 @@ def _tables(factors: Factors, block: Block, structure: Structure) -> list[Tensor
 def mix(
     factors: Factors, grid: Grid, structure: Structure, *, product: bool
 ) -> Float[Tensor, "b h q e"]:
-    """The weighted sum of values of each query, block by block."""
+    """The weighted sum of values of each query, block by block.
+
+    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2.
+    """
     batch, heads, _, width = factors.value.shape
     mixed = factors.value.new_zeros(batch, heads, math.prod(grid.queries), width)
     for group in parts(factors, grid, product=product):
-        ours, target = factors.part(*group), mixed[group]
-        turned = softmaxed.Turned(ours)
-        for same in together(grid, structure):
-            keys = _keys(ours, same[0], learn=False) if product else None
-            for block in same:
-                tables = _tables(ours, block, structure)
-                found = None if keys is None else contracted.mix(_weights(tables), keys)
-                if found is None:
-                    weights = softmaxed.weights(turned, block, tables, structure)
-                    sums = softmaxed.mix(weights, turned, block)
-                else:
-                    _, sums, _ = found
-                target[:, :, block.queries] = sums
+        _fill(mixed[group], factors.part(*group), grid, structure, product=product)
     return mixed
+
+
+def _fill(
+    mixed: Float[Tensor, "b h q e"],
+    factors: Factors,
+    grid: Grid,
+    structure: Structure,
+    *,
+    product: bool,
+) -> None:
+    """Write the sums of heads that are done together."""
+    turned = softmaxed.Turned(factors)
+    for same in together(grid, structure):
+        keys = _keys(factors, same[0]) if product else None
+        for block in same:
+            tables = _tables(factors, block, structure)
+            found = None if keys is None else contracted.mix(_weights(tables), keys)
+            if found is None:
+                weights = softmaxed.weights(turned, block, tables, structure)
+                mixed[:, :, block.queries] = softmaxed.mix(weights, turned, block)
+            else:
+                mixed[:, :, block.queries] = found.mixed
 
 
 def gradients(
@@ -117,35 +130,47 @@ def gradients(
     found = factors.zeros()
     for group in parts(factors, grid, product=product):
         ours, theirs = factors.part(*group), found.part(*group)
-        output, entering = mixed[group], given[group]
-        turned = softmaxed.Turned(ours)
-        for same in together(grid, structure):
-            keys = _keys(ours, same[0], learn=True) if product else None
-            for block in same:
-                tables = _tables(ours, block, structure)
-                there = output[:, :, block.queries], entering[:, :, block.queries]
-                to_tables = None
-                if keys is not None:
-                    to_tables = contracted.gradients(_weights(tables), keys, *there)
-                if to_tables is None:
-                    weights = softmaxed.weights(turned, block, tables, structure)
-                    to_tables = softmaxed.gradients(weights, turned, theirs, block, *there)
-                _give_to_tables(to_tables, ours, theirs, block)
-            if keys is not None:
-                to_value, to_logits = keys.gradients()
-                add(same[0].reached(theirs.value, 2), to_value)
-                if theirs.key_logits is not None:
-                    add(same[0].reached(theirs.key_logits, 2), to_logits)
+        _add_gradients(ours, theirs, grid, structure, mixed[group], given[group], product=product)
     return found
 
 
-def _keys(factors: Factors, block: Block, *, learn: bool) -> contracted.Keys:
+def _add_gradients(
+    factors: Factors,
+    found: Factors,
+    grid: Grid,
+    structure: Structure,
+    mixed: Float[Tensor, "b h q e"],
+    given: Float[Tensor, "b h q e"],
+    *,
+    product: bool,
+) -> None:
+    """Add what all blocks give to the factors of heads that are done together."""
+    turned = softmaxed.Turned(factors)
+    for same in together(grid, structure):
+        keys = _keys(factors, same[0]) if product else None
+        for block in same:
+            tables = _tables(factors, block, structure)
+            there = mixed[:, :, block.queries], given[:, :, block.queries]
+            to_tables = None
+            if keys is not None:
+                to_tables = contracted.gradients(_weights(tables), keys, *there)
+            if to_tables is None:
+                weights = softmaxed.weights(turned, block, tables, structure)
+                to_tables = softmaxed.gradients(weights, turned, found, block, *there)
+            _give_to_tables(to_tables, factors, found, block)
+        if keys is not None:
+            to_value, to_logits = keys.gradients()
+            add(same[0].reached(found.value, 2), to_value)
+            if found.key_logits is not None:
+                add(same[0].reached(found.key_logits, 2), to_logits)
+
+
+def _keys(factors: Factors, block: Block) -> contracted.Keys:
     logits = factors.key_logits
     return contracted.Keys.of(
         block.reached(factors.value, 2),
         None if logits is None else block.reached(logits, 2),
-        lowest=excluded(factors.value.dtype) / 2,
-        learn=learn,
+        excluded(factors.value.dtype) / 2,
     )
 
 

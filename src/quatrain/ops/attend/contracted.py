@@ -18,6 +18,7 @@ e width of a value, c channels: those of a value, and 1.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -28,23 +29,17 @@ from quatrain.ops.attend.factors import add_product
 
 @dataclass(frozen=True)
 class Keys:
-    """Values and 1, each times the share of its key, and what gradients give to them.
-
-    `given` has been divided by the share, and is filled block by block.
-    """
+    """Values and 1, each times the share of its key, and what gradients give to them."""
 
     values: Float[Tensor, "b h u v c"]
     share: Float[Tensor, "#b #h v u"] | None
-    given: Float[Tensor, "b h u v c"] | None
 
     @classmethod
     def of(
         cls,
         value: Float[Tensor, "b h v u e"],
         logits: Float[Tensor, "#b #h v u"] | None,
-        *,
         lowest: float,
-        learn: bool,
     ) -> "Keys":
         """Those of a rectangle of keys, whose logits count as none from `lowest` down."""
         values, share = torch.cat((value, torch.ones_like(value[..., :1])), dim=-1), None
@@ -52,16 +47,17 @@ class Keys:
             highest = logits.amax((-2, -1), keepdim=True)
             share = (logits - highest).exp().masked_fill(highest <= lowest, 0.0)
             values = values * share[..., None]
-        values = values.transpose(2, 3).contiguous()
-        return cls(values, share, torch.zeros_like(values) if learn else None)
+        return cls(values.transpose(2, 3).contiguous(), share)
 
-    def gradients(
-        self,
-    ) -> tuple[Float[Tensor, "b h v u e"], Float[Tensor, "b h v u"]]:
+    @cached_property
+    def given(self) -> Float[Tensor, "b h u v c"]:
+        """What blocks give to values and 1, before it is multiplied by the share."""
+        return torch.zeros_like(self.values)
+
+    def gradients(self) -> tuple[Float[Tensor, "b h v u e"], Float[Tensor, "b h v u"]]:
         """What blocks have given to values, and to logits."""
-        given = self.values.new_zeros(()) if self.given is None else self.given
-        to_logits = (given * self.values).sum(-1).transpose(2, 3)
-        to_value = given[..., :-1].transpose(2, 3)
+        to_logits = (self.given * self.values).sum(-1).transpose(2, 3)
+        to_value = self.given[..., :-1].transpose(2, 3)
         return to_value if self.share is None else to_value * self.share[..., None], to_logits
 
 
@@ -80,12 +76,20 @@ class Weights:
         return cls(rows, columns.masked_fill(lost, 0.0))
 
 
-def mix(
-    weights: Weights, keys: Keys
-) -> tuple[Float[Tensor, "b h n v c"], Float[Tensor, "b h n e"], Float[Tensor, "b h n 1"]] | None:
-    """Sums over columns; the weighted means, and the totals of the weights that they are of.
+@dataclass(frozen=True)
+class Sums:
+    """Sums over columns for each row of keys, the means of values, and the totals of weights."""
 
-    None where a total may have lost more than a rounding.
+    by_row: Float[Tensor, "b h n v c"]
+    mixed: Float[Tensor, "b h n e"]
+    total: Float[Tensor, "b h n 1"]
+
+
+def mix(weights: Weights, keys: Keys) -> Sums | None:
+    """Sums over columns, then rows; None where a total may have lost more than a rounding.
+
+    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2; that its weights are
+        products without the term E1, and this order of sums, are our own.
     """
     by_row = (weights.columns @ keys.values.flatten(3)).unflatten(3, keys.values.shape[3:])
     sums = (weights.rows[..., None, :] @ by_row)[..., 0, :]
@@ -93,7 +97,7 @@ def mix(
     known, count = torch.finfo(total.dtype), weights.rows.shape[-1] * weights.columns.shape[-1]
     if not bool((total > count * known.tiny / known.eps**1.5).all()):
         return None
-    return by_row, sums[..., :-1] / total, total
+    return Sums(by_row, sums[..., :-1] / total, total)
 
 
 def gradients(
@@ -109,14 +113,11 @@ def gradients(
     found = mix(weights, keys)
     if found is None:
         return None
-    by_row, _, total = found
     # The mean of what enters is subtracted by the products themselves, in the channel of ones.
     mean = (given * mixed).sum(-1, keepdim=True)
-    entering = torch.cat((given, -mean), dim=-1) / total
-    to_rows = weights.rows * (by_row * entering[..., None, :]).sum(-1)
+    entering = torch.cat((given, -mean), dim=-1) / found.total
+    to_rows = weights.rows * (found.by_row * entering[..., None, :]).sum(-1)
     spread = (weights.rows[..., None] * entering[..., None, :]).flatten(3)
     to_columns = weights.columns * (spread @ keys.values.flatten(3).mT)
-    if keys.given is not None:
-        total_given = keys.given.flatten(3).flatten(0, 1)
-        add_product(total_given, weights.columns.mT, spread)
+    add_product(keys.given.flatten(3).flatten(0, 1), weights.columns.mT, spread)
     return to_rows, to_columns

@@ -2,7 +2,7 @@
 
 It serves 0100, 0101, 0110 and 0111: no query meets key content, so the weights of a query are the
 softmax of its row table times the softmax of its column table, times what E3 gives each key, over
-their sum. Nothing is exponentiated for a pair.
+their sum. Nothing is exponentiated for a pair, and no weight is held (`contracted`).
 """
 
 from jaxtyping import Float

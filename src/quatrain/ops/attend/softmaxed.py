@@ -128,7 +128,7 @@ def _laid_out(tables: list[Tensor], like: Tensor) -> Float[Tensor, "#b #h #n #k"
 
 
 def _give_to_keys(
-    total: Float[Tensor, "b h k c"],
+    total: Float[Tensor, "b h all_k c"],
     left: Float[Tensor, "b h c n"],
     right: Float[Tensor, "b h n k"],
     block: Block,
