@@ -40,8 +40,8 @@ def plan(
     """Tell which method computes an attention, its multiply-adds, and why it was chosen.
 
     Projections are not counted. Bytes are those of the attention weights that are held at once,
-    in float32: none where torch's kernel holds them on the chip. Our tiles of a GPU do so too,
-    and theirs are the bytes of the position tables that tiles read.
+    in float32: none where torch's kernel holds them on the chip. Factored holds sums over each
+    row of keys in their place, and tiles of a GPU the position tables that they read.
 
     Example: quatrain plan --terms 0011 --queries 50x84 --keys 25x42 --json
     """
@@ -63,7 +63,11 @@ def plan(
         print_json(asdict(found))
         return
     by = f" (by {found.kernel})" if found.kernel else ""
-    held = "position tables" if found.kernel == "tiles" else "weights held at once"
+    held = "weights held at once"
+    if found.kernel == "tiles":
+        held = "position tables"
+    elif found.method == "factored":
+        held = "sums by row held at once"
     open_console().print(
         f"{found.method}{by}: {found.why}.\n"
         f"{found.multiply_adds / 1e9:.4g} G multiply-adds, "

@@ -22,9 +22,9 @@ class PlannedCost:
     """The method, what runs it and why; and its price without projections.
 
     `multiply_adds` include the gradients of all operands where they were asked for; `bytes` are
-    those of the attention weights that are held at once, in float32. Tiles of a GPU hold none:
-    theirs are those of the position tables and, where gradients are asked for, of the gradients of
-    these tables.
+    those of the attention weights that are held at once, in float32. Factored holds sums over each
+    row of keys in their place, and tiles of a GPU position tables and, where gradients are asked
+    for, the gradients of these tables.
     """
 
     method: Chosen

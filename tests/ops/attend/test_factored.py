@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from laws import Case, assert_same_attention, cases, operands
-from quatrain.ops.attend import blocks, factored, reference
+from quatrain.ops.attend import blocked, blocks, factored, reference
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
 from quatrain.ops.terms import Operands
@@ -14,12 +14,16 @@ from quatrain.specs import Term
 SERVED = [Term.parse(digits) for digits in ("0100", "0101", "0110", "0111")]
 
 
-@settings(max_examples=80, deadline=None)
-@given(cases(st.sampled_from(SERVED), longest=5, ndims=(2,), leave_out=("attend_mask",)))
-def test_it_agrees_with_the_reference_in_value_and_gradient(case):
+@settings(max_examples=120, deadline=None)
+@given(
+    cases(st.sampled_from(SERVED), longest=5, ndims=(2,), leave_out=("attend_mask",)),
+    st.sampled_from([20, 200, blocked.CELLS]),
+)
+def test_it_agrees_with_the_reference_in_value_and_gradient(case, cells):
     terms, asked = case
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks, "LONGEST", 3)
+        patch.setattr(blocked, "CELLS", cells)
         assert_same_attention(factored.attend, reference.attend, terms, asked)
 
 
