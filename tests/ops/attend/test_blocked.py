@@ -39,3 +39,10 @@ def test_the_products_that_run_are_those_of_the_closed_form(terms, window):
         by_query = Term.QUERY_POSITION in terms
         products += 3 * (totals.asked if by_query else totals.occurring)
     assert counter.get_total_flops() == 2 * 2 * 2 * products
+
+
+@pytest.mark.parametrize("grid", [Grid((1, 64), (1, 8192)), Grid((2, 512), (2, 512))])
+def test_heads_are_not_taken_together_where_rows_are_few_but_long(grid):
+    batch, heads = blocked.at_once(grid, batch=32, heads=8, width=32, product=True)
+    block = next(iter(blocks.blocks(grid, Structure())))
+    assert batch * heads * block.count * grid.keys[1] <= blocked.CELLS

@@ -32,9 +32,13 @@ takes 1.15 to 1.4 times as long on a map of 96 x 96.
 
 
 def held(block: Block, width: int, *, product: bool) -> int:
-    """How many numbers a head of a block holds, weights or sums of values of this width by row."""
-    rows = math.prod(map(len, block.keys[:-1]))
-    return block.count * rows * (width + 1 if product else len(block.keys[-1]))
+    """How many numbers a head of a block holds.
+
+    They are weights, or sums of values of this width by row beside the table of columns, which is
+    there three times: by offset, by key, and as its softmax.
+    """
+    rows, columns = math.prod(map(len, block.keys[:-1])), len(block.keys[-1])
+    return block.count * (rows * (width + 1) + 3 * columns if product else rows * columns)
 
 
 def at_once(grid: Grid, batch: int, heads: int, width: int, *, product: bool) -> tuple[int, int]:
