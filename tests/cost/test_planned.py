@@ -11,10 +11,10 @@ from quatrain.specs import QuatrainError, Term
 def test_the_cost_is_that_of_the_chosen_method_on_the_grid_that_the_sizes_name():
     terms = Term.parse("0011")
     found = planned_cost(terms, (50, 84), (25, 42))
-    size = counts.AttentionSize(1, Grid((50, 84), (25, 42), 2), 256)
+    size = counts.AttentionSize(1, Grid((50, 84), (25, 42), 2), 256, heads=8)
     assert found.method == "separable"
     assert found.multiply_adds == counts.attend(terms, "separable", size)
-    assert found.bytes == 4 * counts.weights_held(terms, "separable", size, heads=8)
+    assert found.bytes == 4 * counts.weights_held(terms, "separable", size)
 
 
 def test_training_adds_the_gradients():

@@ -1,5 +1,7 @@
+import importlib
 import itertools
 import json
+import platform
 import runpy
 import sys
 from pathlib import Path
@@ -20,7 +22,7 @@ from benchmarks import (
     translator,
     vision_steps,
 )
-from benchmarks.outcome import Outcome
+from benchmarks.outcome import Outcome, processor
 from benchmarks.plain_transformer import PlainTransformer
 
 from quatrain.ops.attend import attend
@@ -103,6 +105,14 @@ def test_the_attention_benchmark_holds_ours_against_dense_and_torchs_kernel(monk
     assert all(row["time / SDPA"] > 0 and row["memory / dense"] == 1 for row in found.rows)
     assert plots.time_svg(found.rows).count("</svg>") == 1
     attention._memory.cache_clear()
+
+
+def test_processors_of_one_name_are_told_apart(tmp_path):
+    table = tmp_path / "cpuinfo"
+    assert processor(table) == platform.machine()
+    lines = ["cpu family\t: 23", "model\t\t: 1", "model name\t: AMD EPYC", ""]
+    table.write_text("\n".join(lines))
+    assert processor(table) == "family 23 model 1"
 
 
 def test_the_sequences_benchmark_tells_how_memory_and_time_grow(monkeypatch):
@@ -256,6 +266,7 @@ def test_a_mistyped_argument_is_told_in_a_sentence_before_anything_is_measured(
     monkeypatch.setattr("benchmarks.alternation.alternate", lambda *_, **__: pytest.fail("timed"))
     monkeypatch.setattr("quatrain.cost.peak_memory", lambda *_, **__: pytest.fail("measured"))
     monkeypatch.setattr(sys, "argv", [f"benchmarks.{module}", *arguments])
+    importlib.import_module(f"benchmarks.{module}")
     with pytest.warns(RuntimeWarning, match="found in sys.modules"), pytest.raises(SystemExit) as e:
         runpy.run_module(f"benchmarks.{module}", run_name="__main__")
     assert e.value.code == 2

@@ -119,17 +119,17 @@ def test_the_products_that_run_with_gradients_are_those_of_the_closed_form(grid,
             continue  # its inside is torch's
         with FlopCounterMode(display=False) as counter:
             run_with_gradients(terms, planned, case_of(terms, grid, causal))
-        size = counts.AttentionSize(2, grid, 6, structure=Structure(causal))
-        products = counts.attend(terms, planned.method, size, heads=2)
-        products += counts.attend_backward(terms, planned.method, size, heads=2)
+        size = counts.AttentionSize(2, grid, 6, structure=Structure(causal), heads=2)
+        products = counts.attend(terms, planned.method, size)
+        products += counts.attend_backward(terms, planned.method, size)
         assert counter.get_total_flops() == 2 * products, (str(terms), planned.method)
 
 
 def test_only_the_reference_holds_a_weight_for_every_pair():
     grid = Grid((60, 70), (60, 70))
-    size = counts.AttentionSize(1, grid, 64)
+    size = counts.AttentionSize(1, grid, 64, heads=8)
     for terms, planned in served(grid, causal=False):
-        held = counts.weights_held(terms, planned.method, size, heads=8)
+        held = counts.weights_held(terms, planned.method, size)
         if planned.method != "reference":
             assert held < 8 * (60 * 70) ** 2 / 30
         elif terms.use_query:
@@ -137,8 +137,8 @@ def test_only_the_reference_holds_a_weight_for_every_pair():
 
 
 def test_separable_holds_the_weights_of_few_heads_where_nothing_learns_on_a_cpu():
-    size = counts.AttentionSize(1, Grid((64, 64), (64, 64)), 256)
-    asked = Term.parse("0011"), "separable", size, 8
+    size = counts.AttentionSize(1, Grid((64, 64), (64, 64)), 256, heads=8)
+    asked = Term.parse("0011"), "separable", size
     held = counts.weights_held(*asked)
     assert held == 2 * 64**3
     assert counts.weights_held(*asked, training=True) == 8 * held

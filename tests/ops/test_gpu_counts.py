@@ -13,7 +13,7 @@ from quatrain.specs import ALL_TERM_SETS, Term
 
 GRID = Grid((5, 7), (3, 4), 2)
 BATCH, HEADS, CHANNELS = 2, 2, 6
-SIZE = AttentionSize(BATCH, GRID, CHANNELS)
+SIZE = AttentionSize(BATCH, GRID, CHANNELS, heads=HEADS)
 
 
 @pytest.mark.parametrize("terms", ALL_TERM_SETS, ids=str)
@@ -22,7 +22,7 @@ def test_the_products_with_positions_as_channels_are_those_of_the_closed_form(te
     padded = Support(key_padding_mask=torch.zeros(BATCH, 12, dtype=torch.bool))
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         augmented.attend(terms, made, GRID, padded)
-    assert counter.get_total_flops() == 2 * gpu_counts.augmented(terms, SIZE, heads=HEADS)
+    assert counter.get_total_flops() == 2 * gpu_counts.augmented(terms, SIZE)
 
 
 @pytest.mark.parametrize("terms", ["1111", "1001", "0110", "0011", "0001"])
@@ -33,7 +33,7 @@ def test_tables_of_tiles_and_their_gradients_are_those_of_the_closed_form(terms,
     call = tables.Call(terms, made, GRID, lines=lines)
     there = tiled.like(call, padded=False)
     held = there.rows.numel() + there.columns.numel()
-    assert held == gpu_counts.tables_held(terms, SIZE, HEADS, lines=lines)
+    assert held == gpu_counts.tables_held(terms, SIZE, lines=lines)
 
     at_once = []
 
@@ -49,5 +49,5 @@ def test_tables_of_tiles_and_their_gradients_are_those_of_the_closed_form(terms,
     monkeypatch.setattr(tiled, "gradients_of_key_logits", lambda *_: (None, None))
     tiled.gradients_of(call, there, torch.zeros_like(there.mixed))
     assert len(at_once) == 1 + lines
-    learning = gpu_counts.tables_held(terms, SIZE, HEADS, lines=lines, training=True)
+    learning = gpu_counts.tables_held(terms, SIZE, lines=lines, training=True)
     assert learning == held + max(at_once)

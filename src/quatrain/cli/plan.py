@@ -63,15 +63,10 @@ def plan(
         print_json(asdict(found))
         return
     by = f" (by {found.kernel})" if found.kernel else ""
-    held = "weights held at once"
-    if found.kernel == "tiles":
-        held = "position tables"
-    elif found.method == "factored":
-        held = "sums by row held at once"
     open_console().print(
         f"{found.method}{by}: {found.why}.\n"
         f"{found.multiply_adds / 1e9:.4g} G multiply-adds, "
-        f"{found.bytes / 2**20:.4g} MiB of {held}",
+        f"{found.bytes / 2**20:.4g} MiB of {found.holds}",
         markup=False,
         highlight=False,
         soft_wrap=True,

@@ -68,9 +68,9 @@ def attention_multiply_adds(
         channels=module.channels,
         key_channels=module.value.in_features,
         structure=structure,
+        heads=module.spec.heads,
     )
-    chosen = plan(terms, grid, structure, method).method
-    return counts.attention(terms, chosen, size, module.spec.heads)
+    return counts.attention(terms, plan(terms, grid, structure, method).method, size)
 
 
 def layer_multiply_adds(

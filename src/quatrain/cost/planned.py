@@ -22,15 +22,16 @@ class PlannedCost:
     """The method, what runs it and why; and its price without projections.
 
     `multiply_adds` include the gradients of all operands where they were asked for; `bytes` are
-    those of the attention weights that are held at once, in float32. Factored holds sums over each
-    row of keys in their place, and tiles of a GPU position tables and, where gradients are asked
-    for, the gradients of these tables.
+    those of the attention weights that are held at once, in float32, or of what `holds` names in
+    their place: factored has sums over each row of keys, and tiles of a GPU have position tables
+    and, where gradients are asked for, the gradients of these tables.
     """
 
     method: Chosen
     kernel: str | None
     multiply_adds: int
     bytes: int
+    holds: str
     why: str
 
 
@@ -69,21 +70,22 @@ def planned_cost(
     chosen = plan(terms, grid, structure, method, device=device, widths=(width, width))
     if chosen.kernel == "sdpa" and is_gpu(device):  # which takes heads of such widths only
         channels += heads * (-width % WIDTHS)
-    size = counts.AttentionSize(batch, grid, channels, structure=structure)
-    asked = (terms, size, heads)
+    size = counts.AttentionSize(batch, grid, channels, structure=structure, heads=heads)
+    holds = "weights held at once"
     if chosen.kernel == "augmented":
-        products, held = gpu_counts.augmented(*asked, training=training), 0
+        products, held = gpu_counts.augmented(terms, size, training=training), 0
     elif chosen.kernel == "tiles":
         lines = chosen.method == "separable"
         products = gpu_counts.tiled(terms, size, lines=lines, training=training)
-        held = gpu_counts.tables_held(*asked, lines=lines, training=training)
+        held = gpu_counts.tables_held(terms, size, lines=lines, training=training)
+        holds = "position tables"
     else:
-        products = counts.attend(terms, chosen.method, size, heads)
-        products += counts.attend_backward(terms, chosen.method, size, heads) if training else 0
-        held = counts.weights_held(
-            terms, chosen.method, size, heads, training=training, device=device
-        )
-    return PlannedCost(chosen.method, chosen.kernel, products, _FLOAT32 * held, chosen.why)
+        products = counts.attend(terms, chosen.method, size)
+        products += counts.attend_backward(terms, chosen.method, size) if training else 0
+        held = counts.weights_held(terms, chosen.method, size, training=training, device=device)
+        if chosen.method == "factored":
+            holds = "sums by row held at once"
+    return PlannedCost(chosen.method, chosen.kernel, products, _FLOAT32 * held, holds, chosen.why)
 
 
 def _stride(queries: tuple[int, ...], keys: tuple[int, ...]) -> int:

@@ -6,8 +6,7 @@ The counter in `quatrain.cost` arrives at the same numbers by watching the opera
     size = AttentionSize(batch=1, grid=Grid((50,), (50,)), channels=512)
     attention(Term.parse("1111"), "reference", size)
 
-h heads of width d cost what one head of width h * d costs, but for factored, whose values have one
-channel more in each head.
+h heads of width d cost what one head of width h * d costs, but where a head has a channel more.
 
 torch's own kernel is counted with all pairs, as torch counts it, also where it is causal and passes
 over about half of them.
@@ -39,7 +38,8 @@ from quatrain.specs import Term
 class AttentionSize:
     """Everything that the cost of an attention depends on, besides terms and method.
 
-    `key_channels` is None for `channels`.
+    `key_channels` is None for `channels`. `heads` matter to what is held, and where each has a
+    channel of its own beside those of its values.
     """
 
     batch: int
@@ -47,6 +47,7 @@ class AttentionSize:
     channels: int
     key_channels: int | None = None
     structure: Structure = EVERY_KEY
+    heads: int = 1
 
     @property
     def queries(self) -> int:
@@ -110,9 +111,9 @@ def dynamic_conv(rows: int, width: int, window: tuple[int, ...], channels: int) 
     return rows * math.prod(above) * bands * channels
 
 
-def attention(terms: Term, method: Chosen, size: AttentionSize, heads: int = 1) -> int:
+def attention(terms: Term, method: Chosen, size: AttentionSize) -> int:
     """All of a generalized attention: its projections and its `attend`."""
-    return projections(terms, size) + attend(terms, method, size, heads)
+    return projections(terms, size) + attend(terms, method, size)
 
 
 def projections(terms: Term, size: AttentionSize) -> int:
@@ -132,20 +133,19 @@ def projections(terms: Term, size: AttentionSize) -> int:
     return total
 
 
-def attend(terms: Term, method: Chosen, size: AttentionSize, heads: int = 1) -> int:
+def attend(terms: Term, method: Chosen, size: AttentionSize) -> int:
     """Logits and weighted sum, by the named method of `quatrain.ops.attend`."""
-    if method == "factored":
-        return _factored(terms, size, heads)
     by_method = {
         "reference": _reference,
         "pooled": _pooled,
         "separable": _separable,
+        "factored": _factored,
         "fused": _fused,
     }
     return by_method[method](terms, size)
 
 
-def attend_backward(terms: Term, method: Chosen, size: AttentionSize, heads: int = 1) -> int:
+def attend_backward(terms: Term, method: Chosen, size: AttentionSize) -> int:
     """What the gradients of all operands add to `attend`.
 
     Every product has two gradients, each a product of the same size. Methods that do not keep
@@ -153,15 +153,15 @@ def attend_backward(terms: Term, method: Chosen, size: AttentionSize, heads: int
     the values, for each head. Factored makes its sums by row again, whose other two gradients are
     no product where they are of rows. Weights that are uniform by definition have no gradient.
     """
-    forward = attend(terms, method, size, heads)
+    forward = attend(terms, method, size)
     if method == "factored":
         by_row = size.batch * block_totals(size.grid, size.structure).by_row
         again = forward - _content_logits_of_keys(terms, size)
-        return 2 * forward + again - 2 * by_row * (size.channels + heads)
+        return 2 * forward + again - 2 * by_row * (size.channels + size.heads)
     if method == "fused" and plan(terms, size.grid, size.structure, "fused").kernel == "blocks":
         reached = size.batch * block_totals(size.grid, size.structure).pairs
         again = forward - reached * size.channels - _content_logits_of_keys(terms, size)
-        return 2 * forward + again + reached * heads
+        return 2 * forward + again + reached * size.heads
     if method == "fused":
         return 2 * forward + size.batch * size.queries * size.keys * size.channels
     return 2 * forward if terms else forward
@@ -171,7 +171,6 @@ def weights_held(
     terms: Term,
     method: Chosen,
     size: AttentionSize,
-    heads: int,
     *,
     training: bool = False,
     device: str = "cpu",
@@ -182,6 +181,7 @@ def weights_held(
     weights for the gradients; without them, on a CPU, those of the heads that are done together.
     Factored holds sums over each row of keys in their place, but for blocks that are made again.
     """
+    heads = size.heads
     if method == "reference":
         by_query = terms.use_query or terms.has(Term.POSITION) or size.structure.by_query
         return size.batch * heads * size.keys * (size.queries if by_query else 1)
@@ -284,9 +284,9 @@ def _blocked(terms: Term, size: AttentionSize) -> int:
     return size.batch * vectors * size.channels + _content_logits_of_keys(terms, size)
 
 
-def _factored(terms: Term, size: AttentionSize, heads: int) -> int:
+def _factored(terms: Term, size: AttentionSize) -> int:
     """Sums over columns for each row, then over rows, of values and 1; and the tables."""
     totals = block_totals(size.grid, size.structure)
-    sums = (totals.pairs + totals.by_row) * (size.channels + heads)
+    sums = (totals.pairs + totals.by_row) * (size.channels + size.heads)
     tables = totals.asked * size.channels
     return size.batch * (sums + tables) + _content_logits_of_keys(terms, size)

@@ -12,12 +12,13 @@ from quatrain.ops.counts import AttentionSize
 from quatrain.specs import Term
 
 
-def augmented(terms: Term, size: AttentionSize, heads: int, *, training: bool = False) -> int:
+def augmented(terms: Term, size: AttentionSize, *, training: bool = False) -> int:
     """Multiply-adds of logits and weighted sum where positions are channels.
 
     Each head is as wide as its content, its rows and its columns of keys together. With gradients,
     the kernel makes its weights again.
     """
+    heads = size.heads
     width, logits = 0, counts.position_logits(terms, size)
     if terms.has(Term.QUERY_KEY):
         width += size.channels // heads
@@ -54,7 +55,7 @@ def tiled(terms: Term, size: AttentionSize, *, lines: bool = False, training: bo
 
 
 def tables_held(
-    terms: Term, size: AttentionSize, heads: int, *, lines: bool = False, training: bool = False
+    terms: Term, size: AttentionSize, *, lines: bool = False, training: bool = False
 ) -> int:
     """The numbers of the position tables of tiles, and with `training` of their gradients.
 
@@ -66,12 +67,12 @@ def tables_held(
     of_rows, of_columns = (
         asked * count for asked, count in zip(_asked(terms, size, lines=lines), keys, strict=True)
     )
-    held = heads * (of_rows + of_columns)
+    held = size.heads * (of_rows + of_columns)
     if not training:
         return held
     if lines:
-        return held + size.batch * heads * max(along * of_rows, keys[0] * of_columns)
-    return held + size.batch * heads * above * along * sum(keys)
+        return held + size.batch * size.heads * max(along * of_rows, keys[0] * of_columns)
+    return held + size.batch * size.heads * above * along * sum(keys)
 
 
 def _asked(terms: Term, size: AttentionSize, *, lines: bool) -> tuple[int, int]:

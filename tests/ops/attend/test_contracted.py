@@ -7,8 +7,6 @@ from torch.testing import assert_close
 from quatrain.ops.attend import contracted
 from quatrain.ops.attend.factors import excluded
 
-LOWEST = excluded(torch.float64) / 2
-
 
 def laid_out(tables, value, logits):
     """The weights of all pairs, as the formula has them, and their mean of the values."""
@@ -20,7 +18,7 @@ def laid_out(tables, value, logits):
 
 
 def keys_of(value, logits):
-    return contracted.Keys.of(value, logits, LOWEST)
+    return contracted.Keys.of(value, logits)
 
 
 sizes = st.tuples(*(st.integers(1, 4) for _ in range(6)))
@@ -43,7 +41,7 @@ def test_sums_and_gradients_are_those_of_weights_laid_out(sizes, weighed, spread
     leaves = [*tables, value, *([logits] if weighed else [])]
     slopes = torch.autograd.grad(expected, leaves, given)
     with torch.no_grad():
-        keys, weights = keys_of(value, logits), contracted.Weights.of(tables, LOWEST)
+        keys, weights = keys_of(value, logits), contracted.Weights.of(tables)
         found = contracted.mix(weights, keys)
         assert found is not None
         assert_close(found.mixed, expected)
@@ -57,7 +55,7 @@ def test_blocks_add_to_what_keys_were_given():
     torch.manual_seed(0)
     value = torch.randn(1, 2, 3, 4, 2, dtype=torch.float64)
     tables = [torch.randn(1, 2, 5, size, dtype=torch.float64) for size in (3, 4)]
-    keys, weights = keys_of(value, None), contracted.Weights.of(tables, LOWEST)
+    keys, weights = keys_of(value, None), contracted.Weights.of(tables)
     mixed = contracted.mix(weights, keys).mixed
     contracted.gradients(weights, keys, mixed, torch.ones_like(mixed))
     once = [x.clone() for x in keys.gradients()]
@@ -71,7 +69,7 @@ def test_nothing_is_told_where_a_product_may_have_underflowed(far):
     tables = [torch.zeros(1, 1, 1, 1, dtype=torch.float64), torch.tensor([[[[0.0, far]]]]).double()]
     value = torch.randn(1, 1, 1, 2, 1, dtype=torch.float64)
     logits = torch.tensor([[[[far, 0.0]]]], dtype=torch.float64)
-    weights = contracted.Weights.of(tables, LOWEST)
+    weights = contracted.Weights.of(tables)
     assert contracted.mix(weights, keys_of(value, None)) is not None
     assert contracted.mix(weights, keys_of(value, logits)) is None
     assert contracted.gradients(weights, keys_of(value, logits), value[0], value[0]) is None
@@ -81,13 +79,13 @@ def test_nothing_is_told_where_a_product_may_have_underflowed(far):
 def test_nothing_is_told_where_no_key_is_left(lost):
     tables = [torch.zeros(1, 1, 2, size, dtype=torch.float64) for size in (1, 3)]
     logits = torch.zeros(1, 1, 1, 3, dtype=torch.float64)
-    (logits if lost == "keys" else tables[1][:, :, :1]).fill_(2 * LOWEST)
+    (logits if lost == "keys" else tables[1][:, :, :1]).fill_(excluded(torch.float64))
     value = torch.randn(1, 1, 1, 3, 1, dtype=torch.float64)
-    assert contracted.mix(contracted.Weights.of(tables, LOWEST), keys_of(value, logits)) is None
+    assert contracted.mix(contracted.Weights.of(tables), keys_of(value, logits)) is None
 
 
 def test_what_is_not_a_number_is_left_to_the_softmax():
     tables = [torch.zeros(1, 1, 2, size) for size in (2, 3)]
     tables[0][0, 0, 1, 0] = torch.nan
     keys = keys_of(torch.randn(1, 1, 2, 3, 1), None)
-    assert contracted.mix(contracted.Weights.of(tables, LOWEST), keys) is None
+    assert contracted.mix(contracted.Weights.of(tables), keys) is None

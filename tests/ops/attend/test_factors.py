@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from quatrain.ops.attend.factors import Factors, add, add_product, excluded
+from quatrain.ops.attend.factors import Factors, add, add_product, excluded, is_excluded
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
@@ -13,6 +13,8 @@ def test_what_stands_for_no_weight_is_a_power_of_two_whose_sums_are_finite(dtype
     assert math.frexp(-lowest)[0] == 0.5
     assert torch.isfinite(torch.tensor(lowest, dtype=dtype) * 4)
     assert torch.tensor(lowest, dtype=dtype).item() == lowest
+    logits = torch.tensor([lowest, lowest * 0.75, 0.0], dtype=dtype)
+    assert is_excluded(logits).tolist() == [True, True, False]
 
 
 def factors():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -71,13 +73,22 @@ def test_gradients_are_added_to_the_keys_that_a_block_reaches(grid, structure):
 
 
 def test_tables_are_laid_out_and_their_gradients_are_sums():
-    made, rows, columns = factors(MAP), *torch.randn(2, 1, 2, 4, 3, dtype=torch.float64)
-    columns = torch.randn(1, 2, 4, 4, dtype=torch.float64)
-    block = next(iter(blocks(MAP, Structure())))
-    weights = softmaxed.weights(softmaxed.Turned(made), block, [rows, columns], Structure())
+    made, block = factors(MAP), next(iter(blocks(MAP, Structure())))
+    made = replace(made, position_asks=torch.zeros(1, 2, 12, 2, dtype=torch.float64))
+    rows, columns = (
+        torch.randn(1, 2, 4, size, dtype=torch.float64, requires_grad=True) for size in (3, 4)
+    )
     logits = made.asks[:, :, :4] @ made.key.mT + made.key_logits[:, :, None]
     by_place = logits.unflatten(3, (3, 4)) + rows[..., :, None] + columns[..., None, :]
-    assert_close(weights, by_place.flatten(3).softmax(-1))
+    expected = by_place.flatten(3).softmax(-1)
+    mixed = expected @ made.value
+    slopes = torch.autograd.grad(mixed.square().sum(), (rows, columns))
+    with torch.no_grad():
+        turned = softmaxed.Turned(made)
+        weights = softmaxed.weights(turned, block, [rows, columns], Structure())
+        assert_close(weights, expected)
+        found = softmaxed.gradients(weights, turned, made.zeros(), block, mixed, 2 * mixed)
+    assert_close(found, slopes)
 
 
 def test_a_query_without_keys_has_no_weights():

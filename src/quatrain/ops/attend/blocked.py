@@ -59,11 +59,21 @@ def parts(factors: Factors, grid: Grid, *, product: bool) -> Iterator[tuple[slic
             yield slice(element, element + elements), slice(head, head + fitting)
 
 
-def together(grid: Grid, structure: Structure) -> Iterator[list[Block]]:
-    """Blocks that reach the same keys, if any."""
+def together(
+    factors: Factors, grid: Grid, structure: Structure, *, product: bool
+) -> Iterator[tuple[list[Block], contracted.Keys | None]]:
+    """Blocks that reach the same keys, if any, and with `product` these keys."""
     for keys, same in itertools.groupby(blocks(grid, structure), key=attrgetter("keys")):
         if all(keys):
-            yield list(same)
+            found = list(same)
+            yield found, _keys(factors, found[0]) if product else None
+
+
+def _keys(factors: Factors, block: Block) -> contracted.Keys:
+    logits = factors.key_logits
+    return contracted.Keys.of(
+        block.reached(factors.value, 2), None if logits is None else block.reached(logits, 2)
+    )
 
 
 def _tables(factors: Factors, block: Block, structure: Structure) -> list[Tensor]:
@@ -109,11 +119,10 @@ def _fill(
 ) -> None:
     """Write the sums of heads that are done together."""
     turned = softmaxed.Turned(factors)
-    for same in together(grid, structure):
-        keys = _keys(factors, same[0]) if product else None
+    for same, keys in together(factors, grid, structure, product=product):
         for block in same:
             tables = _tables(factors, block, structure)
-            found = None if keys is None else contracted.mix(_weights(tables), keys)
+            found = None if keys is None else contracted.mix(contracted.Weights.of(tables), keys)
             if found is None:
                 weights = softmaxed.weights(turned, block, tables, structure)
                 mixed[:, :, block.queries] = softmaxed.mix(weights, turned, block)
@@ -150,14 +159,13 @@ def _add_gradients(
 ) -> None:
     """Add what all blocks give to the factors of heads that are done together."""
     turned = softmaxed.Turned(factors)
-    for same in together(grid, structure):
-        keys = _keys(factors, same[0]) if product else None
+    for same, keys in together(factors, grid, structure, product=product):
         for block in same:
             tables = _tables(factors, block, structure)
             there = mixed[:, :, block.queries], given[:, :, block.queries]
             to_tables = None
             if keys is not None:
-                to_tables = contracted.gradients(_weights(tables), keys, *there)
+                to_tables = contracted.gradients(contracted.Weights.of(tables), keys, *there)
             if to_tables is None:
                 weights = softmaxed.weights(turned, block, tables, structure)
                 to_tables = softmaxed.gradients(weights, turned, found, block, *there)
@@ -167,19 +175,6 @@ def _add_gradients(
             add(same[0].reached(found.value, 2), to_value)
             if found.key_logits is not None:
                 add(same[0].reached(found.key_logits, 2), to_logits)
-
-
-def _keys(factors: Factors, block: Block) -> contracted.Keys:
-    logits = factors.key_logits
-    return contracted.Keys.of(
-        block.reached(factors.value, 2),
-        None if logits is None else block.reached(logits, 2),
-        excluded(factors.value.dtype) / 2,
-    )
-
-
-def _weights(tables: list[Tensor]) -> contracted.Weights:
-    return contracted.Weights.of(tables, excluded(tables[0].dtype) / 2)
 
 
 def _give_to_tables(

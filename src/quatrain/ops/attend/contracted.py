@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from quatrain.ops.attend.factors import add_product
+from quatrain.ops.attend.factors import add_product, is_excluded
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,12 @@ class Keys:
         cls,
         value: Float[Tensor, "b h v u e"],
         logits: Float[Tensor, "#b #h v u"] | None,
-        lowest: float,
     ) -> "Keys":
-        """Those of a rectangle of keys, whose logits count as none from `lowest` down."""
+        """Those of a rectangle of keys; without logits, all have the same share."""
         values, share = torch.cat((value, torch.ones_like(value[..., :1])), dim=-1), None
         if logits is not None:
             highest = logits.amax((-2, -1), keepdim=True)
-            share = (logits - highest).exp().masked_fill(highest <= lowest, 0.0)
+            share = (logits - highest).exp().masked_fill(is_excluded(highest), 0.0)
             values = values * share[..., None]
         return cls(values.transpose(2, 3).contiguous(), share)
 
@@ -69,10 +68,10 @@ class Weights:
     columns: Float[Tensor, "b h n u"]
 
     @classmethod
-    def of(cls, tables: list[Tensor], lowest: float) -> "Weights":
-        """Of logits; columns that are all `lowest` or less have no weight."""
+    def of(cls, tables: list[Tensor]) -> "Weights":
+        """Of logits; columns that are all excluded have no weight."""
         rows, columns = (each.softmax(-1) for each in tables)
-        lost = tables[1].amax(-1, keepdim=True) <= lowest
+        lost = is_excluded(tables[1].amax(-1, keepdim=True))
         return cls(rows, columns.masked_fill(lost, 0.0))
 
 

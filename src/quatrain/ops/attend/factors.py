@@ -21,6 +21,11 @@ def excluded(dtype: torch.dtype) -> float:
     return -math.ldexp(1.0, exponent - 3)
 
 
+def is_excluded(logits: Float[Tensor, "..."]) -> Bool[Tensor, "..."]:
+    """Whether they stand for no weight, whatever was added to them."""
+    return logits < excluded(logits.dtype) / 2
+
+
 @dataclass(frozen=True)
 class Factors:
     """What logits and output are made of, in float32 or float64; a size of 1 is for all.

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from quatrain.ops.attend.blocks import Block
-from quatrain.ops.attend.factors import Factors, add, add_product, excluded
+from quatrain.ops.attend.factors import Factors, add, add_product, excluded, is_excluded
 from quatrain.ops.support import Structure
 
 
@@ -58,7 +58,7 @@ def weights(
         scores.masked_fill_(~block.in_a_row(mask, 3), excluded(scores.dtype))
     if structure.window is None and not structure.padded and not structure.picked:
         return torch.softmax(scores, -1, out=scores)
-    empty = scores.amax(-1, keepdim=True) < excluded(scores.dtype) / 2
+    empty = is_excluded(scores.amax(-1, keepdim=True))
     made = torch.softmax(scores, -1, out=scores)
     if made.device.type != "cpu" or bool(empty.any()):  # to ask, a GPU would be waited for
         made.masked_fill_(empty, 0.0)
