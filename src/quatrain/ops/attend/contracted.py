@@ -17,7 +17,7 @@ Shapes: b batch, h heads, n queries of a block, v rows and u columns of the keys
 e width of a value, c channels: those of a value, and 1.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -25,6 +25,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from quatrain.ops.attend.factors import add_product, is_excluded
+from quatrain.ops.attend.room import Room
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Keys:
 
     values: Float[Tensor, "b h u v c"]
     share: Float[Tensor, "#b #h v u"] | None
+    by_row: Room = field(default_factory=Room)
 
     @classmethod
     def of(
@@ -90,7 +92,10 @@ def mix(weights: Weights, keys: Keys) -> Sums | None:
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2; that its weights are
         products without the term E1, and this order of sums, are our own.
     """
-    by_row = (weights.columns @ keys.values.flatten(3)).unflatten(3, keys.values.shape[3:])
+    sizes = (*weights.columns.shape[:3], *keys.values.shape[3:])
+    by_row = keys.by_row.of(sizes, keys.values)
+    columns, values = weights.columns.flatten(0, 1), keys.values.flatten(3).flatten(0, 1)
+    torch.bmm(columns, values, out=by_row.flatten(3).flatten(0, 1))
     sums = (weights.rows[..., None, :] @ by_row)[..., 0, :]
     total = sums[..., -1:]
     known, count = torch.finfo(total.dtype), weights.rows.shape[-1] * weights.columns.shape[-1]

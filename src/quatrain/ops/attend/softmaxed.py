@@ -8,7 +8,7 @@ c channels: those of a value, and 1.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import cast
 
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from quatrain.ops.attend.blocks import Block
 from quatrain.ops.attend.factors import Factors, add, add_product, excluded, is_excluded
+from quatrain.ops.attend.room import Room
 from quatrain.ops.support import Structure
 
 
@@ -30,6 +31,13 @@ class Turned:
     """
 
     factors: Factors
+    pairs: Room = field(default_factory=Room)
+    slopes: Room = field(default_factory=Room)
+
+    def shape(self, block: Block) -> tuple[int, int, int, int]:
+        """Sizes b, h, n and k of the weights of a block."""
+        batch, heads = self.factors.value.shape[:2]
+        return batch, heads, block.count, math.prod(map(len, block.keys))
 
     @cached_property
     def key(self) -> Float[Tensor, "b h d k"]:
@@ -46,7 +54,7 @@ class Turned:
 def weights(
     turned: Turned, block: Block, tables: list[Tensor], structure: Structure
 ) -> Float[Tensor, "b h n k"]:
-    """The weights of a block, from its position tables and the rest.
+    """The weights of a block, from its position tables and the rest; the next block's replace them.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2.
     """
@@ -87,7 +95,9 @@ def gradients(
     # The mean of what enters is subtracted by the product itself, as one more channel.
     mean = (given * mixed).sum(-1, keepdim=True)
     values = block.in_a_row(turned.values, 3)
-    of_logits = weights.mul_(torch.cat((given, -mean), dim=-1) @ values)
+    entering, slopes = torch.cat((given, -mean), dim=-1), turned.slopes.of(weights.shape, weights)
+    torch.bmm(entering.flatten(0, 1), values.flatten(0, 1), out=slopes.flatten(0, 1))
+    of_logits = weights.mul_(slopes)
     if found.key_logits is not None:
         add(block.reached(found.key_logits, 2), of_logits.sum(2))
     if found.asks is not None and factors.asks is not None:
@@ -104,27 +114,28 @@ def gradients(
 
 
 def _logits(turned: Turned, block: Block, tables: list[Tensor]) -> Float[Tensor, "b h n k"]:
-    """All logits of a block, in memory of their own; the product adds to what is there already."""
+    """All logits of a block; the product adds to what is there already."""
     factors = turned.factors
-    laid = _laid_out(tables, factors.value)
+    logits = turned.pairs.of(turned.shape(block), factors.value)
+    _lay_out(tables, logits, tuple(map(len, block.keys)))
     if factors.key_logits is not None:
-        laid = laid + block.in_a_row(factors.key_logits, 2)[:, :, None]
-    shape = (*factors.value.shape[:2], block.count, math.prod(map(len, block.keys)))
-    scores = laid.expand(shape).contiguous()
+        logits += block.in_a_row(factors.key_logits, 2)[:, :, None]
     if factors.asks is not None:
         asks, key = factors.asks[:, :, block.queries], block.in_a_row(turned.key, 3)
-        add_product(scores.view(-1, *shape[2:]), asks, key)
-    return scores
+        add_product(logits.flatten(0, 1), asks, key)
+    return logits
 
 
-def _laid_out(tables: list[Tensor], like: Tensor) -> Float[Tensor, "#b #h #n #k"]:
+def _lay_out(tables: list[Tensor], logits: Float[Tensor, "b h n k"], keys: tuple[int, ...]) -> None:
     """The position logits of each pair."""
     if not tables:
-        return like.new_zeros(1, 1, 1, 1)
-    if len(tables) == 1:
-        return tables[0]
-    rows, columns = tables
-    return (rows[..., :, None] + columns[..., None, :]).flatten(3)
+        logits.zero_()
+    elif len(tables) == 1:
+        logits.copy_(tables[0])
+    else:
+        by_place = logits.unflatten(3, keys)
+        rows, columns = tables[0][..., :, None], tables[1][..., None, :]
+        torch.add(rows.expand_as(by_place), columns.expand_as(by_place), out=by_place)
 
 
 def _give_to_keys(
