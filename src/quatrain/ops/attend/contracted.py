@@ -79,7 +79,10 @@ class Weights:
 
 @dataclass(frozen=True)
 class Sums:
-    """Sums over columns for each row of keys, the means of values, and the totals of weights."""
+    """Sums over columns for each row of keys, the means of values, and the totals of weights.
+
+    The next block's sums by row replace those of this one.
+    """
 
     by_row: Float[Tensor, "b h n v c"]
     mixed: Float[Tensor, "b h n e"]
