@@ -89,3 +89,10 @@ def test_what_is_not_a_number_is_left_to_the_softmax():
     tables[0][0, 0, 1, 0] = torch.nan
     keys = keys_of(torch.randn(1, 1, 2, 3, 1), None)
     assert contracted.mix(contracted.Weights.of(tables), keys) is None
+
+
+def test_the_sums_by_row_of_the_next_block_replace_those_of_the_last():
+    tables = [torch.zeros(1, 2, 5, size, dtype=torch.float64) for size in (3, 4)]
+    keys = keys_of(torch.ones(1, 2, 3, 4, 2, dtype=torch.float64), None)
+    first, second = (contracted.mix(contracted.Weights.of(tables), keys) for _ in range(2))
+    assert first.by_row.data_ptr() == second.by_row.data_ptr()

@@ -96,3 +96,12 @@ def test_a_query_without_keys_has_no_weights():
     made.key_logits.fill_(softmaxed.excluded(torch.float64))
     block = next(iter(blocks(MAP, Structure())))
     assert not softmaxed.weights(softmaxed.Turned(made), block, [], Structure(padded=True)).any()
+
+
+def test_the_weights_of_the_next_block_replace_those_of_the_last():
+    made = factors(MAP)
+    turned = softmaxed.Turned(made)
+    found = [
+        softmaxed.weights(turned, block, [], Structure()) for block in blocks(MAP, Structure())
+    ]
+    assert len({weights.data_ptr() for weights in found}) == 1 < len(found)

@@ -26,6 +26,8 @@ from quatrain.ops.support import Structure
 class Turned:
     """Keys and values with their channels in rows, which matrix products read much faster.
 
+    Beside them lies the memory for the pairs of a block, and for the slopes of their weights.
+
     Source: our own; on one core of 2 GHz a product of 64 queries with 4,096 keys of width 32 takes
     0.32 ms so and 0.56 ms with keys in rows.
     """
