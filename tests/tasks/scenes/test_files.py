@@ -45,7 +45,8 @@ def test_missing_files_are_counted(tmp_path):
 
 def test_text_is_utf_8_with_or_without_a_mark(tmp_path):
     assert decode("über".encode("utf-8-sig"), tmp_path) == decode("über".encode(), tmp_path)
-    assert "byte 0xfc at 0" in problem(decode, "über".encode("latin-1"), tmp_path)
+    assert f'{tmp_path}:1 is "byte 0xfc"' in problem(decode, "über".encode("latin-1"), tmp_path)
+    assert "UTF-16LE" in problem(decode, "a list".encode("utf-16-le"), tmp_path)
 
 
 def test_where_a_piece_ends_is_part_of_the_hash():
@@ -62,6 +63,20 @@ def test_repeats_are_counted():
 def test_json_may_begin_with_a_byte_order_mark():
     validate = TypeAdapter(list[int]).validate_json
     assert parse_json(validate, codecs.BOM_UTF8 + b"[1]", "a.json", "numbers") == [1]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32-be"])
+def test_json_of_another_encoding_is_named(encoding):
+    validate = TypeAdapter(list[int]).validate_json
+    message = problem(parse_json, validate, "[1, 2]\n".encode(encoding), "a.json", "numbers")
+    assert message.startswith('a.json is "UTF-')
+    assert "a.json:2" in problem(parse_json, validate, b'[1,\n"\xfc"]', "a.json", "numbers")
+
+
+def test_a_git_lfs_pointer_is_no_data(tmp_path):
+    path = tmp_path / "instances_train.json"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n")
+    assert "git lfs pull" in problem(read_bytes, path)
 
 
 def test_a_name_that_no_file_can_have_is_a_missing_file(tmp_path):

@@ -11,6 +11,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from quatrain.specs import DataError, SpecError
+from quatrain.tasks.text import decode_text, refuse_pointer
 
 Parsed = TypeVar("Parsed")
 
@@ -43,10 +44,10 @@ def read_bytes(path: Path) -> bytes:
     """The content of a file.
 
     Raises:
-        DataError: if it does not exist or cannot be read.
+        DataError: if it does not exist, cannot be read, or is a pointer to the data.
     """
     try:
-        return path.read_bytes()
+        content = path.read_bytes()
     except FileNotFoundError:
         raise DataError(
             "data file", str(path), "a file that exists", what_is_there(path.parent)
@@ -55,23 +56,17 @@ def read_bytes(path: Path) -> bytes:
         raise DataError(
             "data file", str(path), "a file that can be read", error.strerror or str(error)
         ) from error
+    refuse_pointer(content, str(path))
+    return content
 
 
 def decode(content: bytes, path: Path) -> str:
     """Text of a UTF-8 file, without a byte order mark.
 
     Raises:
-        DataError: if it is not UTF-8.
+        DataError: if it is not UTF-8, or holds a NUL.
     """
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            str(path),
-            f"byte 0x{content[error.start]:02x} at {error.start}",
-            "text in UTF-8",
-            "convert the file, for example by iconv -t utf-8",
-        ) from None
+    return decode_text(content, str(path))
 
 
 def parse_json(
@@ -80,11 +75,13 @@ def parse_json(
     """What a json file holds, as `validate` of a pydantic type reads it.
 
     Raises:
-        DataError: with the first place that is not of that type, `expected` saying what would be.
+        DataError: if it is not UTF-8; else with the first place that is not of that type,
+            `expected` saying what would be.
     """
     try:
         return validate(content.removeprefix(codecs.BOM_UTF8))
     except ValidationError as error:
+        decode_text(content, name)  # names the encoding of a file that is not UTF-8
         problem = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(map(str, problem["loc"]))
         message = problem["msg"][:1].lower() + problem["msg"][1:]

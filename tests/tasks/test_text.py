@@ -1,0 +1,113 @@
+import codecs
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quatrain.specs import DataError
+from quatrain.tasks.text import decode_text, pointer, refuse_pointer, split_lines
+
+LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 1234\n"
+TEXTS = {
+    "English": "a b c\nd e f\n",
+    "German": "Zwölf Boxkämpfer\njagen Viktor\n",
+    "Russian": "Привет, мир\nдва\n",
+    "Chinese": "上海是一个大城市。\n我今天去了那里，天气很好。\n",
+}
+
+
+def problem(content):
+    with pytest.raises(DataError) as caught:
+        decode_text(content, "train.de")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("language", TEXTS)
+@pytest.mark.parametrize("encoding", ["UTF-16LE", "UTF-16BE", "UTF-32LE", "UTF-32BE"])
+def test_other_encodings_of_unicode_are_named_without_a_mark(language, encoding):
+    message = problem(TEXTS[language].encode(encoding))
+    assert f'train.de is "{encoding}", expected text in UTF-8' in message
+    assert f"iconv -f {encoding} -t UTF-8" in message
+
+
+@pytest.mark.parametrize(
+    ("encoding", "mark"),
+    [
+        ("UTF-16LE", codecs.BOM_UTF16_LE),
+        ("UTF-16BE", codecs.BOM_UTF16_BE),
+        ("UTF-32LE", codecs.BOM_UTF32_LE),
+        ("UTF-32BE", codecs.BOM_UTF32_BE),
+    ],
+)
+def test_other_encodings_of_unicode_are_named_with_a_mark(encoding, mark):
+    assert f'is "{encoding}"' in problem(mark + "äh\n".encode(encoding))
+
+
+def test_a_long_file_of_another_encoding_is_named_from_its_beginning():
+    assert 'is "UTF-16LE"' in problem(("😀 smile\n" * 20_001).encode("utf-16-le"))
+
+
+@pytest.mark.parametrize("content", [b"one\ntwo\nth\0ree\n", b"one\ntwo\n" + b"\0" * 4096])
+def test_a_nul_among_text_is_refused_with_its_line(content):
+    message = problem(content)
+    assert message.startswith('train.de:3 is "a NUL byte"')
+    assert "UTF-16" not in message
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-7", "gbk", "shift_jis"])
+def test_an_8_bit_encoding_is_refused_with_its_line_or_is_ascii(encoding):
+    text = "eins\nzwei\n" + ("fünf" if encoding in {"latin-1", "cp1252"} else "三") + "\n"
+    content = text.encode(encoding)
+    if content.isascii():
+        assert decode_text(content, "train.de") == content.decode()
+    else:
+        assert problem(content).startswith('train.de:3 is "byte 0x')
+
+
+def test_half_a_surrogate_pair_is_not_utf_8():
+    assert problem(b"eins\n\xed\xa0\x80\n").startswith('train.de:2 is "byte 0xed"')
+
+
+@given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
+def test_any_other_text_is_read_as_it_is(text):
+    assert decode_text(text.encode(), "train.de") == text.removeprefix("\ufeff")
+
+
+@pytest.mark.parametrize(
+    ("content", "command"),
+    [
+        (LFS.encode(), "git lfs pull"),
+        (LFS.replace("\n", "\r\n").encode(), "git lfs pull"),
+        (LFS.replace("git-lfs.github", "hawser.github").encode(), "git lfs pull"),
+        (b"/annex/objects/SHA256E-s1234--" + b"0" * 64 + b".de\n", "git annex get"),
+    ],
+)
+def test_a_pointer_in_place_of_the_data_is_refused_with_the_command(content, command):
+    with pytest.raises(DataError, match=rf'train\.de is "a .* pointer".*{command}'):
+        refuse_pointer(content, "train.de")
+    assert command in problem(content)
+
+
+def test_a_text_about_pointers_is_no_pointer():
+    assert pointer(b"In version https://git-lfs.github.com/spec/v1 ...\n") is None
+    assert pointer(LFS.encode() * 10) is None
+
+
+@given(
+    st.lists(st.text(st.characters(exclude_characters="\r\n")), min_size=1),
+    st.sampled_from(["\n", "\r\n"]),
+    st.booleans(),
+)
+def test_lines_come_back_whatever_ends_them(lines, end, closed):
+    text = end.join([*lines, ""] if closed or not lines[-1] else lines)
+    assert split_lines(text) == lines
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\r"])
+def test_other_separators_end_no_line(separator):
+    assert split_lines(f"a{separator}b\nc\n") == [f"a{separator}b", "c"]
+
+
+@pytest.mark.parametrize("text", ["a\rb\r", "a\rb"])
+def test_carriage_returns_end_lines_where_no_line_feed_does(text):
+    assert split_lines(text) == ["a", "b"]
