@@ -14,14 +14,17 @@ https://arxiv.org/abs/1508.07909, section 3.2.
 Differs: the first symbols are the bytes of UTF-8, not the characters of the training text.
 """
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from quatrain.results import write_atomically
 from quatrain.specs import DataError, Spec, SpecError, StoredFileError
+from quatrain.tasks.text import pointer
 from quatrain.tasks.translation.corpus import Pair
 
 PAD, BOS, EOS = 0, 1, 2
@@ -29,6 +32,8 @@ PAD, BOS, EOS = 0, 1, 2
 
 _MARKS = 3
 _BYTES = 256
+# Learning takes time quadratic in the length of a word, so longer ones are learnt in pieces.
+_LONGEST_WORD = 1000
 
 
 class VocabularySpec(Spec):
@@ -74,8 +79,14 @@ class Vocabulary:
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of each text, without marks."""
-        encodings = self._tokenizer.encode_batch_fast([" ".join(text.split()) for text in texts])
+        """The ids of each text, without marks.
+
+        Raises:
+            DataError: if a text holds a surrogate, which no file in UTF-8 does.
+        """
+        tidied = [" ".join(text.split()) for text in texts]
+        _refuse_surrogates(tidied)
+        encodings = self._tokenizer.encode_batch_fast(tidied)
         return [[symbol + _MARKS for symbol in encoding.ids] for encoding in encodings]
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -95,26 +106,110 @@ class Vocabulary:
             StoredFileError: if the file is missing or damaged.
         """
         try:
-            tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
-        except Exception as error:  # tokenizers raises nothing narrower
-            raise _damaged(path, str(error)) from error
-        if not set(pre_tokenizers.ByteLevel.alphabet()) <= tokenizer.get_vocab().keys():
-            raise _damaged(path, "some bytes have no symbol")
+            content = path.read_bytes()
+        except OSError as error:
+            raise _damaged(path, error.strerror or str(error)) from error
+        found = pointer(content)
+        if found:
+            raise StoredFileError(
+                "vocabulary file",
+                f"{path}, {found[0]}",
+                "the vocabulary",
+                f"{found[1]} in its folder",
+            )
+        try:
+            model = _File.model_validate_json(content).model
+            settings = json.loads(content)
+        except ValueError as error:
+            raise _damaged(path, _first_line(error)) from None
+        tokenizer = _byte_pairs(models.BPE(model.vocab, model.merges))
+        _refuse_other_settings(path, settings, json.loads(tokenizer.to_str()))
         return cls(tokenizer)
+
+
+class _Model(BaseModel):
+    """Ids by symbol, and merges; the tokenizers library panics on some that do not fit."""
+
+    vocab: dict[Annotated[str, Field(min_length=1)], int]
+    merges: list[tuple[str, str]]
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> "_Model":
+        if sorted(self.vocab.values()) != list(range(len(self.vocab))):
+            raise ValueError("the ids of the symbols are not 0, 1, 2, ...")
+        if not set(pre_tokenizers.ByteLevel.alphabet()) <= self.vocab.keys():
+            raise ValueError("some bytes have no symbol")
+        for left, right in self.merges:
+            if not {left, right, left + right} <= self.vocab.keys():
+                raise ValueError(f"the merge of {left} and {right} is of no symbols")
+        return self
+
+
+class _File(BaseModel):
+    """What `save` wrote, as far as it differs between vocabularies."""
+
+    model: _Model
+
+
+def _refuse_other_settings(
+    path: Path, stored: Mapping[str, object], expected: Mapping[str, object]
+) -> None:
+    """Refuse a file whose text would be split or joined in another way than here.
+
+    A setting that is in one of the two only belongs to another version of the tokenizers library.
+    """
+    for name in stored.keys() & expected.keys() - {"version", "vocab", "merges"}:
+        ours, theirs = expected[name], stored[name]
+        if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
+            _refuse_other_settings(path, theirs, ours)
+        elif ours != theirs:
+            raise _damaged(path, f"{name} is {json.dumps(theirs)[:80]}, not {json.dumps(ours)}")
+
+
+def _first_line(error: ValueError) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    problem = error.errors(include_input=False, include_url=False)[0]
+    place = ".".join(map(str, problem["loc"]))
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{place}: {message}" if place else message
+
+
+def _refuse_surrogates(texts: Sequence[str]) -> None:
+    for number, text in enumerate(texts, start=1):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"text {number}",
+                ascii(text[error.start]),
+                "text without surrogates",
+                "decode its file strictly, as UTF-8",
+            ) from None
+
+
+def _byte_pairs(model: models.BPE) -> Tokenizer:
+    """A tokenizer of bytes for this model."""
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
 
 
 def train_vocabulary(pairs: Iterable[Pair], spec: VocabularySpec) -> Vocabulary:
     """Learn one vocabulary from both sides of `pairs`; the same pairs give the same vocabulary.
 
+    Words of more than 1000 characters are learnt from in pieces of 1000.
+
     Raises:
-        DataError: if there is no text to learn from.
+        DataError: if there is no text to learn from, or a text holds a surrogate, which no file
+            in UTF-8 does.
     """
-    texts = [" ".join(side.split()) for pair in pairs for side in pair]
+    texts = [" ".join(_pieces(side.split())) for pair in pairs for side in pair]
     if not any(texts):
         raise DataError("vocabulary", "empty", "pairs with text", "give it the training pairs")
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    tokenizer.decoder = decoders.ByteLevel()
+    _refuse_surrogates(texts)
+    tokenizer = _byte_pairs(models.BPE())
     trainer = trainers.BpeTrainer(
         vocab_size=spec.size - _MARKS,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
@@ -122,6 +217,12 @@ def train_vocabulary(pairs: Iterable[Pair], spec: VocabularySpec) -> Vocabulary:
     )
     tokenizer.train_from_iterator(texts, trainer, length=len(texts))
     return Vocabulary(tokenizer)
+
+
+def _pieces(words: Iterable[str]) -> Iterator[str]:
+    for word in words:
+        for start in range(0, len(word), _LONGEST_WORD):
+            yield word[start : start + _LONGEST_WORD]
 
 
 def _damaged(path: Path, reason: str) -> StoredFileError:
