@@ -33,6 +33,20 @@ def test_a_batch_is_padded_on_each_side(encoded):
     )
 
 
+def test_the_longest_pair_over_a_batch_is_named_by_its_place_and_the_others_are_counted():
+    rows = [[3, EOS], [3] * 8 + [EOS], [3] * 5 + [EOS]]
+    encoded = Encoded(sources=[rows[0]] * 3, targets=[[BOS, *row] for row in rows])
+    encoded.refuse_longer(9, "{} {}".format)
+    with pytest.raises(DataError, match=r'^1 1 is "9 tokens", expected at most the 8 of') as caught:
+        encoded.refuse_longer(8, "{} {}".format)
+    assert str(caught.value).endswith("or remove this pair.")
+    with pytest.raises(DataError, match=r"^1 1 is .* or remove this pair and 1 more that are"):
+        encoded.refuse_longer(5, "{} {}".format)
+    turned = Encoded(encoded.targets, encoded.sources)
+    with pytest.raises(DataError, match=r"^1 0 is"):
+        turned.refuse_longer(8, "{} {}".format)
+
+
 def test_an_empty_part_is_named():
     vocabulary = train_vocabulary(PAIRS, VocabularySpec(size=270))
     with pytest.raises(DataError, match="validation part is"):

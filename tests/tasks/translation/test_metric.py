@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from quatrain.specs import DataError
 from quatrain.tasks.translation.metric import score, write_hypotheses
@@ -36,6 +38,20 @@ def test_signatures_name_what_made_the_scores():
     assert "case:mixed" in signatures["bleu"]
     assert "nc:6" in signatures["chrf"]
     assert all("version:" in signature for signature in signatures.values())
+    version = signatures["bleu"].rpartition("version:")[2]
+    expected = f"nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp|version:{version}"
+    assert signatures["bleu"] == expected
+
+
+def test_the_signature_and_the_score_follow_the_tokenizer():
+    scores = {name: score(["ab cd."], ["ab ce."], name) for name in ("13a", "intl", "char")}
+    assert scores["char"].bleu > scores["13a"].bleu == 0
+    assert [each.signatures["bleu"].split("|")[3] for each in scores.values()] == [
+        "tok:13a",
+        "tok:intl",
+        "tok:char",
+    ]
+    assert len({each.chrf for each in scores.values()}) == 1
 
 
 def test_an_empty_translation_scores_without_failing():
@@ -50,6 +66,14 @@ def test_nothing_to_score_is_an_error():
 def test_a_missing_translation_is_an_error():
     with pytest.raises(DataError, match="hypotheses is 1, expected 2"):
         score(REFERENCES[:1], REFERENCES)
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]))))
+def test_no_character_of_a_hypothesis_moves_the_lines(tmp_path_factory, hypotheses):
+    path = tmp_path_factory.mktemp("written") / "hypotheses.txt"
+    write_hypotheses(path, hypotheses)
+    text = path.read_bytes().decode()
+    assert len(text.split("\n")) - 1 == len(text.splitlines()) == len(hypotheses)
 
 
 def test_hypotheses_are_written_one_a_line(tmp_path):

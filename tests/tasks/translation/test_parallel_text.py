@@ -2,6 +2,8 @@ import codecs
 import hashlib
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from quatrain.specs import DataError, SpecError, identity
 from quatrain.tasks.translation.parallel_text import WMT14, WMT14_JOINED, ParallelTextSpec
@@ -72,6 +74,75 @@ def test_over_long_pairs_leave_the_training_part_alone_and_are_counted(folder):
     assert corpus.dropped == 1
     assert len(corpus.valid) == len(corpus.test) == 3
     assert ParallelTextSpec(longest=9).read(folder).dropped == 0
+
+
+@given(
+    parts=st.lists(st.lists(st.sampled_from(["", "a", "a b", "a b c"]), max_size=6), min_size=1),
+    end=st.sampled_from(["\n", "\r\n"]),
+    limit=st.none() | st.integers(1, 8),
+)
+def test_each_pair_knows_its_line(tmp_path_factory, parts, end, limit):
+    folder = tmp_path_factory.mktemp("text")
+    stems = [f"part{number}" for number in range(len(parts))] + ["held-out"]
+    contents = [["x", *part] for part in parts] + [["x"]]
+    for stem, rows in zip(stems, contents, strict=True):
+        for language in ("en", "de"):
+            content = "".join(f"{row}{end}" for row in rows)
+            (folder / f"{stem}.{language}").write_bytes(content.encode())
+    spec = ParallelTextSpec(
+        train=tuple(stems[:-1]),
+        valid="held-out",
+        test="held-out",
+        drop_empty=True,
+        longest=2,
+        limit=limit,
+    )
+    corpus = spec.read(folder)
+    for number, pair in enumerate(corpus.train):
+        for side in (0, 1):
+            name, _, line = corpus.place(number, side).rpartition(":")
+            written = (folder / name).read_text().split("\n")
+            assert (written[int(line) - 1], name[-3:]) == (pair[side], (".en", ".de")[side])
+
+
+@pytest.mark.parametrize("encoding", ["UTF-16LE", "UTF-16BE", "UTF-32LE", "UTF-32BE"])
+def test_another_encoding_of_unicode_is_named(folder, encoding):
+    (folder / "valid.en").write_bytes("one\ntwo\nthree\n".encode(encoding))
+    assert f'valid.en is "{encoding}", expected text in UTF-8' in problem(folder)
+
+
+def test_a_nul_is_an_error_with_the_line(folder):
+    (folder / "train.de").write_bytes(b"eins\nzw\0ei\ndrei\n")
+    assert problem(folder).startswith('train.de:2 is "a NUL byte"')
+
+
+def test_other_control_characters_are_kept(folder):
+    (folder / "train.de").write_bytes(b"eins\nz\x07w\x1bei\x7f\n\x01\n")
+    assert [target for _, target in ParallelTextSpec().read(folder).train] == [
+        "eins",
+        "z\x07w\x1bei\x7f",
+        "\x01",
+    ]
+
+
+def test_a_git_lfs_pointer_is_an_error_that_says_how_to_fetch_the_data(folder):
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n"
+    for language in ("en", "de"):
+        (folder / f"test.{language}").write_text(pointer)
+    message = problem(folder)
+    assert "test.en" in message
+    assert "git lfs pull" in message
+
+
+def test_files_whose_lines_end_in_carriage_returns_alone_are_read(folder):
+    for language, rows in (("en", "one\rtwo\r"), ("de", "eins\rzwei")):
+        (folder / f"train.{language}").write_bytes(rows.encode())
+    assert ParallelTextSpec().read(folder).train == [("one", "eins"), ("two", "zwei")]
+
+
+def test_a_line_without_spaces_counts_as_one_word(folder):
+    (folder / "train.de").write_text("上" * 500 + "\nzwei\ndrei\n", encoding="utf-8")
+    assert ParallelTextSpec(longest=2).read(folder).dropped == 0
 
 
 def test_no_training_pair_left_is_an_error(folder):

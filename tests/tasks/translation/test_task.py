@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from quatrain.models.decoding import DecodingSpec
-from quatrain.specs import DataError, StoredFileError
-from quatrain.tasks.translation import ParallelTextSpec
+from quatrain.specs import DataError, StoredFileError, canonical, identity
+from quatrain.tasks.translation import ParallelTextSpec, TranslationSpec
 from quatrain.tasks.translation.task import HYPOTHESES, VOCABULARY, _read
 from quatrain.training import train
 
@@ -97,8 +97,71 @@ def test_training_pairs_that_were_left_out_are_told(folder, tiny_spec, tmp_path)
 
 
 def test_a_training_pair_longer_than_a_batch_is_told_at_once(text_folder, tiny_spec, tmp_path):
-    with pytest.raises(DataError, match=r"the length of pair \d is .*, expected at most the 3"):
+    with pytest.raises(DataError, match=r'train\.de:4 is "\d+ tokens", expected at most the 3'):
         tiny_spec(batch_tokens=3).open(text_folder, tmp_path, 0)
+
+
+def test_a_long_line_without_spaces_is_named_past_lines_that_were_dropped(
+    folder, tiny_spec, tmp_path
+):
+    rows = [f"上{number}" for number in range(8)]
+    rows[2], rows[5] = "", "".join(chr(0x4E00 + 37 * n % 5000) for n in range(300))
+    (folder / "train.de").write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
+    spec = tiny_spec().model_copy(update={"data": ParallelTextSpec(drop_empty=True, longest=40)})
+    with pytest.raises(DataError, match=r'^train\.de:6 is "\d+ tokens", expected at most the 64'):
+        spec.open(folder, tmp_path, 0)
+
+
+@pytest.mark.parametrize(
+    ("language", "sentence", "tokenizer"),
+    [
+        ("zh", "上海是一个大城市。", "zh"),
+        ("th", "วันนี้ฉันไปที่นั่น", "char"),
+        ("fi", "yksi koira juoksee nyt", "13a"),
+    ],
+)
+def test_bleu_follows_the_target_language_while_training_and_after(
+    folder, tiny_spec, tmp_path, monkeypatch, language, sentence, tokenizer
+):
+    for part in ("train", "valid", "test"):
+        (folder / f"{part}.{language}").write_text(f"{sentence}\n" * 8, encoding="utf-8")
+    spec = tiny_spec(batch_tokens=200)
+    spec = spec.model_copy(update={"data": ParallelTextSpec(target=language)})
+    task = spec.open(folder, tmp_path, 0)
+    monkeypatch.setattr(task, "translate", lambda *_: [sentence] * 8)
+    objective = task.build().eval()
+    assert task.monitor(objective)["valid_greedy_bleu"] == pytest.approx(100)
+    evaluation = task.evaluate(objective, tmp_path)
+    assert evaluation.metrics["bleu"] == pytest.approx(100)
+    assert f"|tok:{tokenizer}|" in evaluation.signatures["bleu"]
+    assert task.data_notes == {}
+    chosen = spec.model_copy(update={"bleu_tokenizer": "intl"}).open(folder, tmp_path, 0)
+    monkeypatch.setattr(chosen, "translate", lambda *_: [sentence] * 8)
+    assert "|tok:intl|" in chosen.evaluate(objective, tmp_path).signatures["bleu"]
+
+
+def test_a_tokenizer_that_is_missing_is_told_before_training(
+    folder, tiny_spec, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("sacrebleu.tokenizers.tokenizer_ja_mecab.MeCab", None)
+    for part in ("train", "valid", "test"):
+        shutil.copy(folder / f"{part}.de", folder / f"{part}.ja")
+    spec = tiny_spec().model_copy(update={"data": ParallelTextSpec(target="ja")})
+    with pytest.raises(DataError, match=r'bleu_tokenizer is "ja-mecab".*sacrebleu\[ja\].*"char"'):
+        spec.open(folder, tmp_path, 0)
+    spec.model_copy(update={"bleu_tokenizer": "char"}).open(folder, tmp_path, 0)
+
+
+def test_references_too_short_for_bleu_are_told(folder, tiny_spec, tmp_path):
+    (folder / "test.de").write_text("ein Hund rennt\n" * 8)
+    notes = tiny_spec().open(folder, tmp_path, 0).data_notes
+    assert notes == {"test: references, all under four tokens, so BLEU is 0": 8}
+
+
+def test_the_tokenizer_is_in_the_identity_only_where_it_is_chosen():
+    default, chosen = TranslationSpec(), TranslationSpec(bleu_tokenizer="char")
+    assert "bleu_tokenizer" not in canonical(default)
+    assert identity(default, 0) != identity(chosen, 0)
 
 
 def test_a_held_out_pair_longer_than_a_batch_is_scored_all_the_same(folder, tiny_spec, tmp_path):

@@ -1,7 +1,8 @@
 """Translation: parallel text or numerals, a joint vocabulary, batches by tokens, BLEU and chrF."""
 
 from quatrain.tasks.translation.batches import pad, token_batches
-from quatrain.tasks.translation.corpus import Corpus, Pair
+from quatrain.tasks.translation.bleu_tokenizer import BleuTokenizer, choose_tokenizer
+from quatrain.tasks.translation.corpus import Corpus, Lines, Pair
 from quatrain.tasks.translation.metric import Scores, score, write_hypotheses
 from quatrain.tasks.translation.numerals import NumeralsSpec
 from quatrain.tasks.translation.parallel_text import WMT14, WMT14_JOINED, ParallelTextSpec
@@ -22,7 +23,9 @@ __all__ = [
     "PAD",
     "WMT14",
     "WMT14_JOINED",
+    "BleuTokenizer",
     "Corpus",
+    "Lines",
     "NumeralsSpec",
     "Pair",
     "ParallelTextSpec",
@@ -32,6 +35,7 @@ __all__ = [
     "TranslationTask",
     "Vocabulary",
     "VocabularySpec",
+    "choose_tokenizer",
     "load_translator",
     "pad",
     "score",

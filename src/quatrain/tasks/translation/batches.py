@@ -28,7 +28,7 @@ def token_batches(
     equal lengths change their neighbours from epoch to epoch, and the batches their order.
 
     Raises:
-        DataError: if a pair alone is over the budget.
+        DataError: if a pair alone is over the budget, with its index.
     """
     if not lengths:
         return []
@@ -53,7 +53,7 @@ def _refuse_too_long(widths: np.ndarray, budget: int) -> None:
     longest = int(widths.argmax())
     if widths[longest] > budget:
         raise DataError(
-            f"the length of pair {longest}",
+            f"lengths[{longest}]",
             int(widths[longest]),
             f"at most the {budget} tokens of a batch",
             "raise the tokens per batch or leave out pairs this long",

@@ -6,7 +6,7 @@ The target is one longer than what is predicted: the model reads it without its 
 for it without its beginning.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -52,6 +52,27 @@ class Encoded:
     def longest(self) -> int:
         """Tokens of the longest sentence on either side."""
         return max(map(max, self.lengths))
+
+    def refuse_longer(self, budget: int, place: Callable[[int, int], str]) -> None:
+        """Refuse pairs that no batch of `budget` tokens holds.
+
+        `place` says where one side (0 source, 1 target) of a pair stands in the user's files.
+
+        Raises:
+            DataError: with the longest pair and the number of the others.
+        """
+        over = [pair for pair, sides in enumerate(self.lengths) if max(sides) > budget]
+        if not over:
+            return
+        longest = max(over, key=lambda pair: max(self.lengths[pair]))
+        sides = self.lengths[longest]
+        others = f" and {len(over) - 1} more that are too long" if len(over) > 1 else ""
+        raise DataError(
+            place(longest, sides.index(max(sides))),
+            f"{max(sides)} tokens",
+            f"at most the {budget} of a batch",
+            f"raise batch_tokens, lower longest (words), or remove this pair{others}",
+        )
 
     def batches(self, budget: int, seed: int, epoch: int) -> list[list[int]]:
         """Indices by batch; see `token_batches`."""

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from quatrain.results import write_atomically
 from quatrain.specs import DataError
+from quatrain.tasks.translation.bleu_tokenizer import bleu
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,11 @@ class Scores:
     signatures: dict[str, str]
 
 
-def score(hypotheses: Sequence[str], references: Sequence[str]) -> Scores:
-    """Score translations against one reference each, with case, tokenised as WMT does ("13a").
+def score(hypotheses: Sequence[str], references: Sequence[str], tokenizer: str = "13a") -> Scores:
+    """Score translations against one reference each, with case.
+
+    BLEU is of the tokens that sacreBLEU's `tokenizer` makes; see `choose_tokenizer`. chrF is of
+    characters and needs none.
 
     Source: Papineni et al. 2002, BLEU, https://aclanthology.org/P02-1040; Popović 2015, chrF,
     https://aclanthology.org/W15-3049; Post 2018, A call for clarity in reporting BLEU scores,
@@ -45,11 +48,11 @@ def score(hypotheses: Sequence[str], references: Sequence[str]) -> Scores:
             f"{len(references)}, one a reference",
             "score all of them",
         )
-    bleu, chrf = BLEU(tokenize="13a"), CHRF()
+    bleu_metric, chrf = bleu(tokenizer), CHRF()
     streams = [list(references)]
-    bleu_score = bleu.corpus_score(list(hypotheses), streams).score
+    bleu_score = bleu_metric.corpus_score(list(hypotheses), streams).score
     chrf_score = chrf.corpus_score(list(hypotheses), streams).score
-    signatures = {"bleu": str(bleu.get_signature()), "chrf": str(chrf.get_signature())}
+    signatures = {"bleu": str(bleu_metric.get_signature()), "chrf": str(chrf.get_signature())}
     return Scores(bleu_score, chrf_score, signatures)
 
 

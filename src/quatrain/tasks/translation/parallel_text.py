@@ -8,16 +8,16 @@ several stems read one after the other, as WMT14's is. Only a line feed ends a l
 from the web hold every other line separator of Unicode, and to split there would shift one side.
 """
 
-import codecs
 import hashlib
-from itertools import islice
+from array import array
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from quatrain.specs import DataError, Spec, SpecError
-from quatrain.tasks.translation.corpus import Corpus, Pair
+from quatrain.tasks.text import decode_text, refuse_pointer, split_lines
+from quatrain.tasks.translation.corpus import Corpus, Lines, Pair
 
 
 class ParallelTextSpec(Spec):
@@ -31,7 +31,7 @@ class ParallelTextSpec(Spec):
     source: str = "en"
     """The language translated from, which is the ending of its files."""
     target: str = "de"
-    """The language translated into."""
+    """The language translated into; BLEU's tokenizer follows its code."""
     train: tuple[str, ...] = Field(default=("train",), min_length=1)
     """The stems of the training files, read in this order."""
     valid: str = "valid"
@@ -40,7 +40,8 @@ class ParallelTextSpec(Spec):
     """Keep this many training pairs, from the front; all of them if None."""
     longest: int = Field(default=256, ge=1)
     """Leave out training pairs with more words than this on either side. Those of the validation
-    and test parts all stay: a score is of the whole part."""
+    and test parts all stay: a score is of the whole part. Words are what spaces separate, so a
+    line of Chinese or Thai counts as few: `TranslationSpec.batch_tokens` bounds these."""
     drop_empty: bool = False
     """Leave out training pairs with an empty side; if false they are an error."""
 
@@ -59,8 +60,8 @@ class ParallelTextSpec(Spec):
         """Read the files that this spec names from `folder`.
 
         Raises:
-            DataError: if there is no folder, a file is missing, empty or not UTF-8, two files
-                differ in length, or a line is empty that may not be.
+            DataError: if there is no folder, a file is missing, empty, not UTF-8 or a Git LFS
+                pointer, two files differ in length, or a line is empty that may not be.
         """
         if folder is None:
             raise DataError("--data", None, "a folder of parallel text", "pass --data FOLDER")
@@ -68,16 +69,20 @@ class ParallelTextSpec(Spec):
             raise DataError("--data", str(folder), "a folder that exists", "mend the path")
         hashes: dict[str, str] = {}
         train: list[Pair] = []
+        ends: list[int] = []
         for stem in self.train:
             train += self._read_part(folder, stem, hashes, drop_empty=self.drop_empty)
-        kept = [pair for pair in train if self._fits(pair)]
+            ends.append(len(train))
+        fitting = array("q", (number for number, pair in enumerate(train) if self._fits(pair)))
+        kept = fitting[: self.limit]
         corpus = Corpus(
-            train=list(islice(kept, self.limit)),
+            train=[train[number] for number in kept],
             valid=self._read_part(folder, self.valid, hashes, drop_empty=False),
             test=self._read_part(folder, self.test, hashes, drop_empty=False),
             languages=(self.source, self.target),
             hashes=hashes,
-            dropped=len(train) - len(kept),
+            dropped=len(train) - len(fitting),
+            lines=Lines(tuple(map(self._names, self.train)), tuple(ends), kept),
         )
         if not corpus.train:
             raise DataError(
@@ -97,11 +102,14 @@ class ParallelTextSpec(Spec):
                 return False
         return True
 
+    def _names(self, stem: str) -> tuple[str, str]:
+        return f"{stem}.{self.source}", f"{stem}.{self.target}"
+
     def _read_part(
         self, folder: Path, stem: str, hashes: dict[str, str], *, drop_empty: bool
     ) -> list[Pair]:
         sides: list[list[str]] = []
-        names = [f"{stem}.{language}" for language in (self.source, self.target)]
+        names = self._names(stem)
         for name in names:
             content = _read_bytes(folder, name)
             hashes[name] = hashlib.sha256(content).hexdigest()
@@ -134,7 +142,7 @@ WMT14_JOINED = ParallelTextSpec(valid="newstest2013", test="newstest2014", drop_
 def _read_bytes(folder: Path, name: str) -> bytes:
     path = folder / name
     try:
-        return path.read_bytes()
+        content = path.read_bytes()
     except FileNotFoundError:
         raise DataError(
             "data file", str(path), "a file that exists", _what_is_there(folder, path.suffix)
@@ -143,6 +151,8 @@ def _read_bytes(folder: Path, name: str) -> bytes:
         raise DataError(
             "data file", str(path), "a file that can be read", error.strerror or str(error)
         ) from error
+    refuse_pointer(content, str(path))
+    return content
 
 
 def _what_is_there(folder: Path, suffix: str) -> str:
@@ -155,23 +165,10 @@ def _what_is_there(folder: Path, suffix: str) -> str:
 
 
 def _lines(content: bytes, name: str) -> list[str]:
-    content = content.removeprefix(codecs.BOM_UTF8)
-    try:
-        text = content.decode()
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{name}:{line}",
-            f"byte 0x{content[error.start]:02x}",
-            "text in UTF-8",
-            "convert the file, for example by iconv -t utf-8",
-        ) from None
+    text = decode_text(content, name)
     if not text.strip():
         raise DataError("data file", name, "at least one line of text", "it is empty")
-    lines = text.removesuffix("\n").split("\n")
-    if "\r" in text:
-        return [line.removesuffix("\r") for line in lines]
-    return lines
+    return split_lines(text)
 
 
 def _refuse_empty_lines(name: str, lines: list[str]) -> None:

@@ -26,7 +26,8 @@ from quatrain.ops.linear_cross_entropy import linear_cross_entropy
 from quatrain.specs import Spec
 from quatrain.tasks.stamps import Stamps, file_stamps
 from quatrain.tasks.translation.batches import pad, token_batches
-from quatrain.tasks.translation.corpus import Corpus
+from quatrain.tasks.translation.bleu_tokenizer import BleuTokenizer, can_score, choose_tokenizer
+from quatrain.tasks.translation.corpus import Corpus, Pair
 from quatrain.tasks.translation.encoded import Encoded
 from quatrain.tasks.translation.metric import score, write_hypotheses
 from quatrain.tasks.translation.numerals import NumeralsSpec
@@ -62,12 +63,16 @@ class TranslationSpec(Spec):
     """Probability spread evenly over the vocabulary in the target distribution."""
     batch_tokens: int = Field(default=4096, ge=1)
     """Tokens in a batch, on its longer side, padding included."""
+    bleu_tokenizer: BleuTokenizer = "auto"
+    """How BLEU splits text, by sacreBLEU's name; "auto" follows the target language: see
+    `bleu_tokenizer`."""
 
     def open(self, data: Path | None, folder: Path, seed: int) -> "TranslationTask":
         """Read the data, and keep the vocabulary in the run's folder.
 
         Raises:
-            DataError: if the data cannot be used, or a training pair is longer than a batch.
+            DataError: if the data cannot be used, a training pair is longer than a batch, or the
+                tokenizer of BLEU cannot be used.
             StoredFileError: if the vocabulary of an earlier sitting is damaged.
         """
         # Frozen specs are hashable, which the checker does not see.
@@ -137,11 +142,12 @@ class TranslationTask:
         self, spec: TranslationSpec, corpus: Corpus, vocabulary: Vocabulary, seed: int
     ) -> None:
         self.spec, self.corpus, self.vocabulary, self.seed = spec, corpus, vocabulary, seed
+        references = _references(corpus.valid) + _references(corpus.test)
+        self.tokenizer = choose_tokenizer(spec.bleu_tokenizer, corpus.languages[1], references)
         self.train = Encoded.of(corpus.train, vocabulary, "training")
         self.valid = Encoded.of(corpus.valid, vocabulary, "validation")
         self.test = Encoded.of(corpus.test, vocabulary, "test")
-        # Refuses a pair longer than a batch before anything else is done.
-        self.batches(epoch=0)
+        self.train.refuse_longer(spec.batch_tokens, corpus.place)
 
     @property
     def recipe(self) -> Recipe:
@@ -156,7 +162,11 @@ class TranslationTask:
     @property
     def data_notes(self) -> dict[str, int]:
         """What of the data was left out or changed, and how often."""
-        return {"train: pairs, left out": self.corpus.dropped} if self.corpus.dropped else {}
+        notes = {"train: pairs, left out": self.corpus.dropped} if self.corpus.dropped else {}
+        for part, pairs in (("validation", self.corpus.valid), ("test", self.corpus.test)):
+            if not can_score(_references(pairs), self.tokenizer):
+                notes[f"{part}: references, all under four tokens, so BLEU is 0"] = len(pairs)
+        return notes
 
     def build(self) -> TranslationObjective:
         """A fresh translator under its loss."""
@@ -175,17 +185,17 @@ class TranslationTask:
         """Loss and greedy BLEU on the validation part."""
         greedy = self.spec.decoding.model_copy(update={"beam": 1})
         hypotheses = self.translate(_translator(objective), self.valid.sources, greedy)
-        references = [target for _, target in self.corpus.valid]
+        references = _references(self.corpus.valid)
         return {
             "valid_loss": self._loss(objective, self.valid),
-            "valid_greedy_bleu": score(hypotheses, references).bleu,
+            "valid_greedy_bleu": score(hypotheses, references, self.tokenizer).bleu,
         }
 
     def evaluate(self, objective: nn.Module, folder: Path) -> Evaluation:
         """BLEU and chrF of the test part, by beam search; the hypotheses are kept."""
         hypotheses = self.translate(_translator(objective), self.test.sources, self.spec.decoding)
         write_hypotheses(folder / HYPOTHESES, hypotheses)
-        scores = score(hypotheses, [target for _, target in self.corpus.test])
+        scores = score(hypotheses, _references(self.corpus.test), self.tokenizer)
         metrics = {
             "bleu": scores.bleu,
             "chrf": scores.chrf,
@@ -259,6 +269,10 @@ def translate(
         for index, ids in zip(indices, found, strict=True):
             hypotheses[index] = vocabulary.decode(ids)
     return hypotheses
+
+
+def _references(pairs: Sequence[Pair]) -> list[str]:
+    return [target for _, target in pairs]
 
 
 def _translator(objective: nn.Module) -> Translator:

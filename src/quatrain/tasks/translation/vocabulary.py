@@ -112,10 +112,7 @@ class Vocabulary:
         found = pointer(content)
         if found:
             raise StoredFileError(
-                "vocabulary file",
-                f"{path}, {found[0]}",
-                "the vocabulary",
-                f"{found[1]} in its folder",
+                str(path), found[0], "the vocabulary of a run", f"{found[1]} in its folder"
             )
         try:
             model = _File.model_validate_json(content).model

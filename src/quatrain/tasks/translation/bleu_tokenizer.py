@@ -1,0 +1,121 @@
+"""How BLEU splits text into tokens, by the target language, as sacreBLEU chooses.
+
+    de, en, ...  13a         words and punctuation, as WMT does
+    zh           zh          each Chinese character is a token
+    ja, ko       ja-mecab, ko-mecab     words by the morphological analyser MeCab
+    th, lo, km, my, bo, dz   char       each character is a token
+
+Languages without spaces under 13a have one token a clause, and even a perfect translation scores
+0 where no sentence has four. sacreBLEU has no tokenizer for those of the last row; "char" is the
+one that it calls language-agnostic.
+
+Source: Post 2018, A call for clarity in reporting BLEU scores, https://arxiv.org/abs/1804.08771,
+and https://github.com/mjpost/sacrebleu, `BLEU(trg_lang=...)`.
+Differs: codes of three letters, regions and scripts ("jpn", "zh-CN", "zho_Hans") are understood,
+and the languages of the last row have "char" instead of "13a".
+"""
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Literal
+
+from sacrebleu.metrics.bleu import BLEU
+
+from quatrain.specs import DataError
+
+BleuTokenizer = Literal[
+    "auto", "13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "flores101", "flores200", "none"
+]
+"""sacreBLEU's tokenizers, and "auto" for the one of the target language."""
+
+_FIELD = "TranslationSpec.bleu_tokenizer"
+
+# ISO 639 codes, and the country codes that stand in their place in names of files.
+_LANGUAGES = {
+    "zh": "zh zho chi cmn yue wuu gan hak lzh cn",
+    "ja-mecab": "ja jpn jp",
+    "ko-mecab": "ko kor",
+    "char": "th tha lo lao km khm my mya bur bo bod tib dz dzo",
+}
+_BY_LANGUAGE = {code: name for name, codes in _LANGUAGES.items() for code in codes.split()}
+
+# Letters of scripts that put no spaces between words, by the tokenizer for most of their text.
+_SCRIPTS = {
+    "zh": re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"),
+    "ja-mecab": re.compile("[\u3040-\u30ff\uff66-\uff9f]"),
+    "char": re.compile("[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\ua9e0-\ua9ff\uaa60-\uaa7f]"),
+}
+
+_PACKAGES = {
+    "ja-mecab": "sacrebleu[ja]",
+    "ko-mecab": "sacrebleu[ko]",
+    "flores101": "sentencepiece",
+    "flores200": "sentencepiece",
+}
+
+
+def choose_tokenizer(choice: BleuTokenizer, language: str, references: Sequence[str]) -> str:
+    """The tokenizer for a target language, checked to work here.
+
+    Raises:
+        DataError: if a package that it needs is not installed, its model cannot be loaded, or the
+            choice is "auto" and the references are text without spaces of no language known here.
+    """
+    name = tokenizer_of(language) if choice == "auto" else choice
+    if choice == "auto" and name == "13a":
+        _refuse_text_without_spaces(language, references)
+    try:
+        bleu(name)
+    except Exception as error:  # each tokenizer raises another
+        raise _unusable(name, language, error) from error
+    return name
+
+
+def tokenizer_of(language: str) -> str:
+    """The tokenizer for a language code such as "de", "zh-CN", "jpn" or "zho_Hans"."""
+    code = re.split(r"[-_.@]", language.lower())[0]
+    return _BY_LANGUAGE.get(code, "13a")
+
+
+@lru_cache
+def bleu(tokenizer: str) -> BLEU:
+    """The BLEU metric; one a tokenizer, since sacreBLEU keeps each that was made."""
+    return BLEU(tokenize=tokenizer)
+
+
+def can_score(references: Sequence[str], tokenizer: str) -> bool:
+    """Whether any reference has the four tokens without which BLEU is 0 whatever is translated."""
+    metric = bleu(tokenizer)
+    return any(
+        len(metric.tokenizer(text.rstrip()).split()) >= metric.max_ngram_order
+        for text in references
+    )
+
+
+def _refuse_text_without_spaces(language: str, references: Sequence[str]) -> None:
+    text = "".join("".join(references).split())
+    letters = {name: len(script.findall(text)) for name, script in _SCRIPTS.items()}
+    if 2 * sum(letters.values()) <= len(text):
+        return
+    # Japanese is written in Chinese characters as well, Chinese without kana.
+    likely = "ja-mecab" if 10 * letters["ja-mecab"] > letters["zh"] else "zh"
+    likely = "char" if letters["char"] > letters["zh"] + letters["ja-mecab"] else likely
+    raise DataError(
+        _FIELD,
+        "auto",
+        f'the name of a tokenizer, as the references in "{language}" have no spaces between words',
+        f'set it, for example to "{likely}", or end the files in the code of their language',
+    )
+
+
+def _unusable(name: str, language: str, error: Exception) -> DataError:
+    package = _PACKAGES.get(name)
+    if package and isinstance(error, ImportError | RuntimeError):
+        expected = f'a tokenizer whose packages are installed, for the target language "{language}"'
+        remedy = f'run pip install "{package}"'
+    else:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        expected = f'a tokenizer that can be loaded ("{reason}")'
+        remedy = "mend that"
+    return DataError(_FIELD, name, expected, f'{remedy}, or set another, such as "char" or "13a"')
