@@ -57,18 +57,6 @@ def test_what_of_the_data_was_left_out_is_noted_once(store, make_record):
     assert notes.count("data, train: blank: 1,200") == 1
 
 
-def test_scores_of_several_signatures_in_a_group_are_noted(store, make_record):
-    assert not any("signatures" in note for note in build_table(load_runs(store)).notes)
-    store.write_record(make_record("0110", 1, 30.0, signatures={"bleu": "tok:13a"}))
-    store.write_record(make_record("0110", 2, 30.0, signatures={"bleu": "tok:zh"}))
-    notes = build_table(load_runs(store)).notes
-    (found,) = [note for note in notes if "signatures" in note]
-    assert found == (
-        "self: bleu has several signatures, which do not compare: "
-        "nrefs:1|case:mixed; tok:13a; tok:zh"
-    )
-
-
 def test_finished_runs_whose_cell_is_gone_are_noted(store, make_record):
     store.write_record(make_record("0100", 0, 30.0))
     note = "left out: 1 finished run of cells that the study no longer has"

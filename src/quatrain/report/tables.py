@@ -81,7 +81,6 @@ def build_table(study: StudyRuns) -> ReportTable:
             *_missing(rows),
             *_strangers(study),
             *_about_data(study),
-            *_unlike_scores(study),
             *_unlike_code(study),
             *_unlike_machines(study),
         ),
@@ -180,20 +179,6 @@ def _about_data(study: StudyRuns) -> list[str]:
     return [
         *(f"data, {what}: {times:,}" for what, times in notes),
         *([f"data: what was left out was not recorded in {_runs(silent)}"] if silent else []),
-    ]
-
-
-def _unlike_scores(study: StudyRuns) -> list[str]:
-    """Groups whose runs were scored in several ways, as by another tokenizer of BLEU."""
-    signatures: dict[tuple[str, str], set[str]] = {}
-    for cell in study.manifest.cells:
-        for run in study.of(cell).values():
-            for name, text in (run.record.signatures if run.record else {}).items():
-                signatures.setdefault((cell.group, name), set()).add(text)
-    return [
-        f"{group}: {name} has several signatures, which do not compare: {'; '.join(sorted(texts))}"
-        for (group, name), texts in signatures.items()
-        if len(texts) > 1
     ]
 
 

@@ -28,7 +28,6 @@ from quatrain.tasks.scenes.files import (
 from quatrain.tasks.segmentation.assemble import Pair, read_parts
 from quatrain.tasks.segmentation.classes import parse_classes
 from quatrain.tasks.segmentation.corpus import SegmentationCorpus
-from quatrain.tasks.text import split_lines
 
 _ENDINGS = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
@@ -127,7 +126,7 @@ def _by_stem(home: Path) -> dict[str, Path]:
 
 def _listed(folder: Path, path: Path, content: bytes) -> list[Pair]:
     pairs: list[Pair] = []
-    for number, line in enumerate(split_lines(decode(content, path)), start=1):
+    for number, line in enumerate(decode(content, path).splitlines(), start=1):
         words = line.split()
         if not words:
             continue
