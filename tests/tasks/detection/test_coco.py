@@ -46,6 +46,20 @@ def test_the_truth_is_what_the_file_says(coco_folder, spoil):
     assert truth.areas.tolist() == [50.5, 50.5]
 
 
+@pytest.mark.parametrize("first", [0, -1, 2**53, 1_700_000_000_000_000_001, 10**30])
+def test_ids_of_any_size_are_kept_and_told_apart(coco_folder, spoil, first):
+    def renumber(document):
+        for entry in document["images"]:
+            entry["id"] += first - 17
+        for entry in document["annotations"]:
+            entry.update(image_id=entry["image_id"] + first - 17, id=entry["id"] + first)
+
+    spoil("val", renumber)
+    truths = CocoSpec(test="val").read(coco_folder).test.truths
+    assert [truth.image_id for truth in truths] == [first, first + 1]
+    assert [truth.labels.tolist() for truth in truths] == [[2, 1], [1]]
+
+
 def test_an_area_that_is_not_given_is_that_of_the_box(spoil):
     folder = spoil("test", lambda document: document["annotations"][0].pop("area") and None)
     assert CocoSpec().read(folder).test.truths[0].areas[0] == 80
@@ -167,6 +181,13 @@ def test_a_part_without_any_box_is_refused(spoil, part):
         (lambda d: d["images"][1].update(width=31), 'is "30 x 20", expected 31 x 20, as annotat'),
         (lambda d: d["images"][0].update(width=20, height=30), "an EXIF orientation is not used"),
         (lambda d: d["images"][1].update(file_name="9.png"), "missing 1 of 2"),
+        (lambda d: d["images"][0].update(file_name="0\0.png"), "without control characters"),
+        (lambda d: d["images"][0].update(file_name="0\n.png"), "without control characters"),
+        (change(0, id=float(2**53)), "annotations.0.id: an id of this size should be written as"),
+        (change(0, image_id=1.7e18), "the entry of id 1, annotations.0.image_id: an id of this"),
+        (change(0, category_id=1e17), "the entry of id 1, annotations.0.category_id: an id of"),
+        (lambda d: d["images"][1].update(id=-1e16), "images.1.id: an id of this size should be"),
+        (change(0, image_id="seven"), "the entry of id 1, annotations.0.image_id: input should"),
         (lambda d: d["categories"].append({"id": 3, "name": "cat"}), "the category ids of"),
         (lambda d: d["categories"].append({"id": 4, "name": "dog"}), "the category names of"),
         (lambda d: d.update(categories=[]), "the categories of"),

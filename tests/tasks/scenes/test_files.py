@@ -9,8 +9,10 @@ from quatrain.tasks.scenes.files import (
     decode,
     parse_json,
     read_bytes,
+    refuse_pointer,
     refuse_repeats,
     require_files,
+    require_name,
     sha256,
 )
 
@@ -66,3 +68,46 @@ def test_json_may_begin_with_a_byte_order_mark():
 
 def test_a_name_that_no_file_can_have_is_a_missing_file(tmp_path):
     assert "missing 1 of 1" in problem(require_files, [tmp_path / ("x" * 300)], "a.json")
+
+
+@pytest.mark.parametrize(
+    ("start", "kind", "command"),
+    [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:12", "Git LFS", "git lfs pull"),
+        ("version https://hawser.github.com/spec/v1\noid sha256:12", "Git LFS", "git lfs pull"),
+        ("/annex/objects/MD5E-s12--34.jpg\n", "git-annex", "git annex get"),
+    ],
+)
+def test_a_pointer_to_the_data_is_named_with_the_command_that_fetches_them(
+    tmp_path, start, kind, command
+):
+    path = tmp_path / "a.json"
+    path.write_text(start)
+    message = problem(read_bytes, path)
+    assert message.startswith(f'{path} is "a {kind} pointer", expected the data')
+    assert command in message
+    refuse_pointer(start.encode() + bytes(2000), "a file that only begins so")
+    refuse_pointer(b"[]", "a.json")
+
+
+@pytest.mark.parametrize("name", ["a\0.png", "a\n.png", "\x1b[2J.png", "a\x85.png", "\x7f"])
+def test_a_name_with_control_characters_is_refused_and_shown_without_them(name):
+    message = problem(require_name, name, "the file name of image 7")
+    assert message.startswith('the file name of image 7 is "')
+    assert message.isprintable()
+
+
+def test_names_in_any_script_may_have_spaces():
+    require_name("año nuevo/개 1.png", "the file name of image 7")
+
+
+def test_a_place_in_json_is_named_by_the_id_of_its_entry():
+    validate = TypeAdapter(dict[str, list[dict[str, int]]]).validate_json
+    for entry, said in (
+        ('{"id": 17, "area": "x"}', '"the entry of id 17, boxes.1.area: input should be a valid'),
+        ('{"area": "x"}', '"boxes.1.area: input'),
+        ('{"id": "x"}', '"boxes.1.id: input'),
+        ("7", '"boxes.1: input'),
+    ):
+        content = f'{{"boxes": [{{}}, {entry}]}}'.encode()
+        assert said in problem(parse_json, validate, content, "a.json", "boxes")

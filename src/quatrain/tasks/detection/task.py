@@ -24,7 +24,8 @@ from quatrain.specs import Spec
 from quatrain.tasks.detection.augment import DetectionAugmentation, rescale
 from quatrain.tasks.detection.corpus import DetectionCorpus, DetectionPart, DetectionSample
 from quatrain.tasks.detection.data import DetectionData, read_detection
-from quatrain.tasks.detection.metric import DetectionMetric, Found
+from quatrain.tasks.detection.found import Found
+from quatrain.tasks.detection.metric import DetectionMetric
 from quatrain.tasks.detection.objective import DetectionObjective, collated
 from quatrain.tasks.detection.pictures import detection_picture, largest_object
 from quatrain.tasks.scenes import (

@@ -3,16 +3,25 @@
 import codecs
 import errno
 import hashlib
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from quatrain.specs import DataError, SpecError
 
 Parsed = TypeVar("Parsed")
+
+_POINTERS = {
+    b"version https://git-lfs.github.com/spec/": ("a Git LFS pointer", "run `git lfs pull`"),
+    b"version https://hawser.github.com/spec/": ("a Git LFS pointer", "run `git lfs pull`"),
+    b"/annex/objects/": ("a git-annex pointer", "run `git annex get`"),
+}
+_POINTER_BYTES = 1024
 
 
 def require_part(field: str, pattern: str) -> None:
@@ -43,10 +52,10 @@ def read_bytes(path: Path) -> bytes:
     """The content of a file.
 
     Raises:
-        DataError: if it does not exist or cannot be read.
+        DataError: if it does not exist, cannot be read, or is a pointer to the data.
     """
     try:
-        return path.read_bytes()
+        content = path.read_bytes()
     except FileNotFoundError:
         raise DataError(
             "data file", str(path), "a file that exists", what_is_there(path.parent)
@@ -55,6 +64,30 @@ def read_bytes(path: Path) -> bytes:
         raise DataError(
             "data file", str(path), "a file that can be read", error.strerror or str(error)
         ) from error
+    refuse_pointer(content, str(path))
+    return content
+
+
+def refuse_pointer(content: bytes, name: str) -> None:
+    """Refuse a file that stands in place of data which were not downloaded.
+
+    Raises:
+        DataError: with the command that fetches the data.
+    """
+    for start, (kind, command) in _POINTERS.items():
+        if content.startswith(start) and len(content) <= _POINTER_BYTES:
+            raise DataError(name, kind, "the data", f"{command} in its folder")
+
+
+def require_name(name: str, field: str) -> None:
+    """Refuse a file name with control characters, which come of damage or of another encoding.
+
+    Raises:
+        DataError: if there is one, NUL among them.
+    """
+    if any(unicodedata.category(character) == "Cc" for character in name):
+        expected = "a file name without control characters"
+        raise DataError(field, ascii(name), expected, "write the name anew, in UTF-8")
 
 
 def decode(content: bytes, path: Path) -> str:
@@ -82,14 +115,25 @@ def parse_json(
     Raises:
         DataError: with the first place that is not of that type, `expected` saying what would be.
     """
+    content = content.removeprefix(codecs.BOM_UTF8)
     try:
-        return validate(content.removeprefix(codecs.BOM_UTF8))
+        return validate(content)
     except ValidationError as error:
         problem = error.errors(include_input=False, include_url=False)[0]
-        place = ".".join(map(str, problem["loc"]))
+        place = _entry(content, problem["loc"]) + ".".join(map(str, problem["loc"]))
         message = problem["msg"][:1].lower() + problem["msg"][1:]
         found = f"{place}: {message}" if place else message
         raise DataError(name, found, expected, "mend the file") from None
+
+
+def _entry(content: bytes, place: tuple[int | str, ...]) -> str:
+    """The id that the file gives the entry around this place, as "annotations", 3, "bbox"."""
+    match place:
+        case str(section), int(number), str(field), *_ if field != "id":
+            entry: Any = from_json(content)[section][number]
+            known = isinstance(entry, dict) and "id" in entry
+            return f"the entry of id {entry['id']!a}, " if known else ""
+    return ""
 
 
 def require_files(paths: Sequence[Path], whose: str) -> None:
