@@ -1,3 +1,5 @@
+import codecs
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -130,3 +132,108 @@ def test_lists_name_each_image_once_and_at_least_one(folder):
 
 def test_classes_have_different_names(folder):
     assert "the classes of VocSpec" in problem(folder, VocSpec(classes=("cat", "cat", "dog")))
+
+
+def named(folder, name, encoding, declared=None, mark=b""):
+    """Write the xml of the validation image, whose one class is `name`, in this encoding."""
+    text = XML.format(name="c").replace("dog", name).replace("cat", name)
+    declaration = f'<?xml version="1.0" encoding="{declared or encoding}"?>\n'
+    (folder / "Annotations/c.xml").write_bytes(mark + (declaration + text).encode(encoding))
+    for part in ("train", "test"):
+        (folder / f"ImageSets/Main/{part}.txt").write_text("c\n")
+    return VocSpec(classes=(name,))
+
+
+ENCODINGS = {
+    "猫": [
+        "utf-8",
+        "utf8",
+        "UTF_8",
+        "utf-16",
+        "gb2312",
+        "gbk",
+        "gb18030",
+        "shift_jis",
+        "iso-2022-jp",
+        "euc-jp",
+    ],
+    "貓": ["big5", "big5hkscs", "utf-16-le"],
+    "개": ["euc-kr", "cp949", "iso-2022-kr"],
+    "кот": ["koi8-r", "windows-1251"],
+    "Überzieher": ["iso-8859-1"],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding"), [(n, e) for n, each in ENCODINGS.items() for e in each]
+)
+def test_xml_is_read_in_the_encoding_that_it_declares(folder, name, encoding):
+    spec = named(folder, name, encoding, "utf-16" if encoding.startswith("utf-16") else encoding)
+    assert spec.read(folder).valid[0].labels.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding", "declared"),
+    [("镕", "gbk", "gb2312"), ("①", "cp932", "Shift_JIS"), ("뷁", "cp949", "EUC-KR")],
+)
+def test_characters_of_the_larger_encoding_of_that_name_are_read_too(
+    folder, name, encoding, declared
+):
+    with pytest.raises(UnicodeDecodeError):
+        name.encode(encoding).decode(declared)
+    spec = named(folder, name, encoding, declared)
+    assert spec.read(folder).categories == (name,)
+    assert len(spec.read(folder).valid) == 1
+
+
+def test_a_mark_of_utf_8_outdoes_the_declaration(folder):
+    spec = named(folder, "猫", "utf-8", "gb2312", mark=b"\xef\xbb\xbf")
+    assert len(spec.read(folder).valid) == 1
+
+
+@pytest.mark.parametrize("declared", ["x-unknown", "hex", "utf-32", "undefined"])
+def test_an_encoding_that_cannot_be_read_is_named_with_the_file(folder, declared):
+    message = problem(folder, named(folder, "cat", "utf-8", declared))
+    assert message.startswith(f'the encoding of {folder}/Annotations/c.xml is "{declared}"')
+
+
+def test_bytes_that_are_not_of_the_declared_encoding_are_named_with_the_file(folder):
+    spec = named(folder, "猫", "utf-8", "gb2312")
+    path = folder / "Annotations/c.xml"
+    path.write_bytes(path.read_bytes().replace("猫".encode(), b"\xff\xff"))
+    assert "the encoding of" in problem(folder, spec)
+    path.write_bytes(path.read_bytes().replace(b' encoding="gb2312"', b""))
+    assert "c.xml" in problem(folder, spec)
+
+
+def test_xml_without_a_declaration_is_utf_8(folder):
+    text = XML.format(name="c").replace("dog", "狗").replace("cat", "猫")
+    path = folder / "Annotations/c.xml"
+    path.write_bytes(text.encode("gbk"))
+    assert "text in UTF-8" in problem(folder)
+    path.write_bytes(codecs.BOM_UTF16_LE + text[:-5].encode("utf-16-le"))
+    assert "well-formed xml" in problem(folder)
+
+
+def test_entities_are_as_safe_in_text_as_in_bytes(folder):
+    spec = named(folder, "猫", "gbk")
+    path = folder / "Annotations/c.xml"
+    definitions = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 9))
+    bomb = f'<!DOCTYPE a [<!ENTITY e0 "lol">{definitions}]>'
+    text = path.read_bytes().decode("gbk").replace("<filename>", "<filename>&e8;", 1)
+    path.write_bytes(text.replace("?>", f"?>{bomb}", 1).encode("gbk"))
+    assert "amplification" in problem(folder, spec)
+    outside = '<!DOCTYPE a [<!ENTITY e8 SYSTEM "file:///etc/hostname">]>'
+    path.write_bytes(text.replace("?>", f"?>{outside}", 1).encode("gbk"))
+    assert "undefined entity" in problem(folder, spec)
+
+
+@pytest.mark.parametrize("name", ["a\0", "\x1b[2J", "a\x01b"])
+def test_a_list_with_control_characters_is_refused_by_file_and_line(folder, name):
+    (folder / "ImageSets/Main/train.txt").write_text(f"a\n\n{name}\n")
+    assert problem(folder).startswith(f"{folder}/ImageSets/Main/train.txt:3 is")
+
+
+def test_an_image_name_with_control_characters_is_refused(folder):
+    rewrite(folder, "a.png", "a&#10;b.png")
+    assert problem(folder).startswith(f"filename in {folder}/Annotations/a.xml is")
