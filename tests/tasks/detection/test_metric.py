@@ -287,3 +287,12 @@ def test_what_another_process_found_is_held_to_the_same():
 def test_a_truth_with_a_label_of_no_category_is_refused():
     with pytest.raises(InputError, match=r"the labels of 1\.jpg is \"4 to 4\""):
         DetectionMetric(CATEGORIES, [make_truth(1, [[10, 10, 50, 50]], [4])])
+
+
+def test_categories_without_an_object_are_named_with_the_mean_that_leaves_them_out():
+    truths = [make_truth(1, [[10, 10, 50, 50], [0, 0, 9, 9]], [2, 3], [False, True])]
+    found = {1: (torch.tensor([[10.0, 10, 60, 60]]), torch.tensor([0.9]), torch.tensor([2]))}
+    signature = measured(CATEGORIES, truths, found).signature
+    assert signature.endswith("|mean over 1 of 3 categories, nothing to be found of: car, cat")
+    whole = [make_truth(1, [[10, 10, 50, 50], [0, 0, 9, 9], [5, 5, 9, 9]], [1, 2, 3])]
+    assert "mean over" not in measured(CATEGORIES, whole, found).signature

@@ -1,4 +1,5 @@
 import codecs
+import re
 
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ from quatrain.specs import DataError
 from quatrain.tasks.detection.voc import VOC0712, VocSpec
 from quatrain.tasks.scenes import DataWarning
 
+# The cat of the fixture is "difficult", so that no box of it trains or is scored.
+pytestmark = pytest.mark.filterwarnings("ignore:.*categories that no box has")
 XML = """<annotation><filename>{name}.png</filename>
 <size><width>30</width><height>20</height><depth>3</depth></size>
 <object><name>dog</name><difficult>0</difficult>
@@ -237,3 +240,44 @@ def test_a_list_with_control_characters_is_refused_by_file_and_line(folder, name
 def test_an_image_name_with_control_characters_is_refused(folder):
     rewrite(folder, "a.png", "a&#10;b.png")
     assert problem(folder).startswith(f"filename in {folder}/Annotations/a.xml is")
+
+
+def test_classes_that_no_box_has_are_counted_by_part_and_named(folder):
+    with pytest.warns(DataWarning, match="^train: 2 categories that no box has.*: cat, emu$"):
+        corpus = VocSpec(classes=("cat", "dog", "emu")).read(folder)
+    parts = {name.partition(":")[0]: times for name, times in corpus.skipped.items()}
+    assert parts == {"train": 2, "val": 2, "test": 2}
+
+
+def fractions(folder, *names):
+    for name in names:
+        path = folder / f"Annotations/{name}.xml"
+        text = re.sub(r"<(xmin|ymin)>[^<]*", r"<\1>0.25", path.read_text())
+        path.write_text(re.sub(r"<(xmax|ymax)>[^<]*", r"<\1>1.0", text))
+
+
+@pytest.mark.parametrize("first_pixel", [0, 1])
+def test_boxes_in_fractions_of_the_image_are_counted(folder, first_pixel):
+    fractions(folder, "a", "b", "d")
+    with pytest.warns(DataWarning, match="boxes beyond the edge|within"):
+        corpus = VocSpec(classes=("cat", "dog"), first_pixel=first_pixel).read(folder)
+    kind = "boxes within [0, 1], as fractions of an image are, where pixels are expected"
+    noted = {name: times for name, times in corpus.skipped.items() if name.endswith(kind)}
+    assert noted == {f"train: {kind}": 4, f"test: {kind}": 2}
+
+
+def test_that_all_objects_are_difficult_is_said(folder):
+    rewrite(folder, "<difficult>0", "<difficult>1", name="d")
+    message = problem(folder)
+    assert (
+        "1 images with 2 boxes, none to be found (2 marked as crowd, to be ignored or dif"
+        in message
+    )
+
+
+def test_why_no_object_is_left_is_said(folder):
+    for name in ("a", "b"):
+        rewrite(folder, "<xmax>30", "<xmax>-2", name=name)
+    with pytest.warns(DataWarning, match="train: 2 boxes without area, left out"):
+        message = problem(folder)
+    assert "2 images with 4 boxes, none to be found (2 boxes without area, left out; 2" in message

@@ -144,7 +144,7 @@ class _Reading:
         self.categories = self.categories or found
         _refuse_other_categories(found, self.categories, name)
         images = self.folder / self.spec.images.replace("{part}", part)
-        listing = _listing(document, list(found), images, name)
+        listing = _listing(document, found, images, name)
         assembled = assemble(listing, part, training=training, keep_empty=self.spec.keep_empty)
         self.hashes[name] = hashlib.sha256(content).hexdigest()
         self.hashes[f"images of {name}"] = assembled.fingerprint
@@ -173,8 +173,8 @@ def _refuse_other_categories(found: dict[int, str], wanted: dict[int, str], name
         )
 
 
-def _listing(document: _File, category_ids: list[int], folder: Path, name: str) -> Listing:
-    labels = {category: label for label, category in enumerate(category_ids, start=1)}
+def _listing(document: _File, categories: dict[int, str], folder: Path, name: str) -> Listing:
+    labels = {category: label for label, category in enumerate(categories, start=1)}
     for entry in document["images"]:
         require_name(entry["file_name"], f"the file name of image {entry['id']} of {name}")
     images = [
@@ -190,7 +190,8 @@ def _listing(document: _File, category_ids: list[int], folder: Path, name: str) 
     known = {entry.image_id for entry in images}
     annotations = document["annotations"]
     refuse_repeats("annotation ids", (entry["id"] for entry in annotations), name)
-    return Listing(name, images, [_box(entry, labels, known, name) for entry in annotations])
+    boxes = [_box(entry, labels, known, name) for entry in annotations]
+    return Listing(name, images, boxes, tuple(categories.values()))
 
 
 def _box(entry: _Annotation, labels: dict[int, int], known: set[int], name: str) -> Box:

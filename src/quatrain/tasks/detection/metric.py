@@ -167,11 +167,15 @@ def _evaluate(
     # Axes: IoU threshold, recall, category, size, number of detections.
     precision = np.asarray(evaluation.eval["precision"])[:, :, :, 0, -1]
     each = [_percent(_mean(precision[:, :, place])) for place in range(len(categories))]
+    names = dict(zip(categories, each, strict=True))
+    absent = [name for name, value in names.items() if np.isnan(value)]
     return DetectionScores(
         dict(zip(NUMBERS, summary, strict=True)),
-        dict(zip(categories, each, strict=True)),
+        names,
         f"COCO bbox|IoU 0.50:0.05:0.95|detections 1, 10, 100|"
-        f"faster-coco-eval {version('faster-coco-eval')}",
+        f"faster-coco-eval {version('faster-coco-eval')}"
+        + (f"|mean over {len(each) - len(absent)} of {len(each)} categories" if absent else "")
+        + (f", nothing to be found of: {', '.join(absent)}" if absent else ""),
     )
 
 

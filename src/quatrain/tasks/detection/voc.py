@@ -120,7 +120,8 @@ def _listing(spec: VocSpec, folder: Path, names: tuple[str, ...]) -> tuple[Listi
             boxes += annotation.boxes()
     if not images:
         raise DataError(" and ".join(names), "empty", "a list of images", "name another list")
-    return Listing(" and ".join(names), images, boxes), contents
+    listing = Listing(" and ".join(names), images, boxes, spec.classes, spec.first_pixel)
+    return listing, contents
 
 
 class _Annotation:
