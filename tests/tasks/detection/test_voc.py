@@ -231,7 +231,7 @@ def test_entities_are_as_safe_in_text_as_in_bytes(folder):
     assert "undefined entity" in problem(folder, spec)
 
 
-@pytest.mark.parametrize("name", ["a\0", "\x1b[2J", "a\x01b"])
+@pytest.mark.parametrize("name", ["000007\0", "\x1b[2J", "a\x01b"])
 def test_a_list_with_control_characters_is_refused_by_file_and_line(folder, name):
     (folder / "ImageSets/Main/train.txt").write_text(f"a\n\n{name}\n")
     assert problem(folder).startswith(f"{folder}/ImageSets/Main/train.txt:3 is")
