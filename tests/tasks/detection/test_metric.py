@@ -296,3 +296,20 @@ def test_categories_without_an_object_are_named_with_the_mean_that_leaves_them_o
     assert signature.endswith("|mean over 1 of 3 categories, nothing to be found of: car, cat")
     whole = [make_truth(1, [[10, 10, 50, 50], [0, 0, 9, 9], [5, 5, 9, 9]], [1, 2, 3])]
     assert "mean over" not in measured(CATEGORIES, whole, found).signature
+
+
+def test_results_are_scored_alike_against_the_file_whose_ids_they_have(coco_folder):
+    corpus = CocoSpec(test="val").read(coco_folder)
+    metric = DetectionMetric(corpus.categories, corpus.test.truths)
+    for sample in corpus.test:
+        metric.add(sample.image_id, sample.boxes, torch.ones(len(sample.labels)), sample.labels)
+    results = metric.results(corpus.category_ids)
+    assert {row["category_id"] for row in results} == {3, 18}
+    assert {row["category_id"] for row in metric.results()} == {1, 2}
+    official = COCO(str(coco_folder / "annotations/instances_val.json"))
+    evaluation = COCOeval(official, official.loadRes(results), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    assert 100 * evaluation.stats[0] == pytest.approx(metric.scores().numbers["ap"])
+    assert evaluation.stats[0] == pytest.approx(1)

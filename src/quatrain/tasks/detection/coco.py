@@ -118,8 +118,8 @@ class CocoSpec(Spec):
         train = reading.part(self.train, training=True)
         valid = reading.part(self.valid, training=False)
         test = valid if self.test == self.valid else reading.part(self.test, training=False)
-        categories = tuple(reading.categories.values())
-        return DetectionCorpus(train, valid, test, categories, reading.hashes, reading.skipped)
+        ids, names = tuple(reading.categories), tuple(reading.categories.values())
+        return DetectionCorpus(train, valid, test, names, reading.hashes, reading.skipped, ids)
 
 
 COCO2017 = CocoSpec(images="{part}", train="train2017", valid="val2017", test="val2017")

@@ -111,9 +111,15 @@ class DetectionMetric:
             name = f"image {index} ({self.truths[index].name})"
             self.found.setdefault(index, checked(each, name, len(self.categories)))
 
-    def results(self) -> list[dict[str, Any]]:
-        """What was found, as COCO's format of results has it."""
-        return _given(self.found)
+    def results(self, category_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
+        """What was found, as COCO's format of results has it.
+
+        Args:
+            category_ids: The ids of the labels 1...C in the annotation file, which other programs
+                score against; by default the labels themselves.
+        """
+        ids = category_ids or range(1, len(self.categories) + 1)
+        return [{**row, "category_id": ids[row["category_id"] - 1]} for row in _given(self.found)]
 
     def scores(self) -> DetectionScores:
         """The 12 numbers and the AP of each category.

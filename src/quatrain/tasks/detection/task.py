@@ -128,7 +128,8 @@ class DetectionTask(ImageTask[DetectionSpec, DetectionCorpus]):
         detector = _detector(objective)
         metric = self.detect(detector, self.corpus.test)
         scores = metric.scores()
-        write_atomically(folder / DETECTIONS, json.dumps(metric.results()))
+        results = metric.results(self.corpus.category_ids)
+        write_atomically(folder / DETECTIONS, json.dumps(results))
         drawn = self._draw(detector, metric.found, folder)
         return Evaluation(
             {**scores.metrics, **scores.category_metrics},
