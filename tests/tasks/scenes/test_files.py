@@ -1,4 +1,5 @@
 import codecs
+from pathlib import Path
 
 import pytest
 from pydantic import TypeAdapter
@@ -111,3 +112,18 @@ def test_a_place_in_json_is_named_by_the_id_of_its_entry():
     ):
         content = f'{{"boxes": [{{}}, {entry}]}}'.encode()
         assert said in problem(parse_json, validate, content, "a.json", "boxes")
+
+
+@pytest.mark.parametrize("name", ["a\0b.json", "\ud800.json"])
+def test_a_name_that_the_system_cannot_have_is_refused(tmp_path, name):
+    message = problem(read_bytes, tmp_path / name)
+    assert "data file is" in message
+    assert "a file that can be read" in message
+
+
+def test_a_folder_that_cannot_be_listed_is_no_harm(tmp_path, monkeypatch):
+    def refuse(_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert "its folder cannot be listed: Permission denied" in problem(read_bytes, tmp_path / "a")

@@ -217,6 +217,7 @@ def test_what_is_no_image_is_refused(tmp_path, content):
 def test_a_file_that_went_away_is_named(tmp_path):
     assert "missing 1 of 1" in problem(survey, [tmp_path / "a.jpg"], "train", Tally())
     assert "a file that can be read" in problem(read_image, tmp_path / "a.jpg")
+    assert "a file that can be read" in problem(read_image, tmp_path / "a\0.jpg")
 
 
 def test_an_orientation_is_counted_and_not_used(tmp_path):

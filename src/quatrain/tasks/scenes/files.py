@@ -60,12 +60,16 @@ def read_bytes(path: Path) -> bytes:
         raise DataError(
             "data file", str(path), "a file that exists", what_is_there(path.parent)
         ) from None
-    except OSError as error:
-        raise DataError(
-            "data file", str(path), "a file that can be read", error.strerror or str(error)
-        ) from error
+    except (OSError, ValueError) as error:
+        raise unreadable("data file", path, error) from error
     refuse_pointer(content, str(path))
     return content
+
+
+def unreadable(kind: str, path: Path, error: Exception) -> DataError:
+    """The error of a file that the system does not read, or whose name it cannot have."""
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return DataError(kind, str(path), "a file that can be read", reason)
 
 
 def refuse_pointer(content: bytes, name: str) -> None:
@@ -182,7 +186,10 @@ def what_is_there(folder: Path) -> str:
     """A few names in `folder`, for whoever mistyped one."""
     if not folder.is_dir():
         return f"there is no folder {folder}"
-    names = sorted(entry.name for entry in folder.iterdir())
+    try:
+        names = sorted(entry.name for entry in folder.iterdir())
+    except OSError as error:
+        return f"its folder cannot be listed: {error.strerror or error}"
     if not names:
         return "its folder is empty"
     return f"its folder holds {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}"

@@ -25,7 +25,7 @@ from PIL import Image
 from torch import Tensor
 
 from quatrain.specs import DataError
-from quatrain.tasks.scenes.files import refuse_pointer, require_files, sha256
+from quatrain.tasks.scenes.files import refuse_pointer, require_files, sha256, unreadable
 from quatrain.tasks.scenes.notices import Tally
 from quatrain.tasks.scenes.orientation import load_as_stored, orientation
 
@@ -131,10 +131,8 @@ def edges(path: Path) -> tuple[bytes, bytes, int]:
             length = file.seek(0, 2)
             file.seek(max(length - _EDGE, 0))
             tail = file.read()
-    except OSError as error:
-        raise DataError(
-            "image", str(path), "a file that can be read", error.strerror or str(error)
-        ) from error
+    except (OSError, ValueError) as error:
+        raise unreadable("image", path, error) from error
     refuse_pointer(head, str(path))
     return head, tail, length
 
