@@ -119,7 +119,9 @@ class CocoSpec(Spec):
         valid = reading.part(self.valid, training=False)
         test = valid if self.test == self.valid else reading.part(self.test, training=False)
         ids, names = tuple(reading.categories), tuple(reading.categories.values())
-        return DetectionCorpus(train, valid, test, names, reading.hashes, reading.skipped, ids)
+        return DetectionCorpus(
+            train, valid, test, names, reading.hashes, reading.skipped, category_ids=ids
+        )
 
 
 COCO2017 = CocoSpec(images="{part}", train="train2017", valid="val2017", test="val2017")
