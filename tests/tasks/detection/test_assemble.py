@@ -14,7 +14,8 @@ def test_boxes_come_to_their_images_in_the_order_of_the_file(tmp_path):
         images.append(ImageEntry(number, path, ImageSize(10, 10), "part.json"))
     owners = (9, 5, 9, 2, 5)
     boxes = [Box(own, (n, n, 1, 1), n + 1, False, 1.0, f"box {n}") for n, own in enumerate(owners)]
-    part = assemble(Listing("a list", images, boxes), "train", training=True, keep_empty=False).part
+    listing = Listing("a list", images, boxes, tuple("abcde"))
+    part = assemble(listing, "train", training=True, keep_empty=False).part
     assert [sample.image_id for sample in part] == [5, 2, 9]
     assert [sample.labels.tolist() for sample in part] == [[2, 5], [4], [1, 3]]
     assert [int(sample.image[0, 0, 0]) for sample in part] == [5, 2, 9]

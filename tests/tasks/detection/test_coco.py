@@ -1,5 +1,6 @@
 import hashlib
 import operator
+import re
 import warnings
 
 import pytest
@@ -46,6 +47,20 @@ def test_the_truth_is_what_the_file_says(coco_folder, spoil):
     assert truth.areas.tolist() == [50.5, 50.5]
 
 
+@pytest.mark.parametrize("first", [0, -1, 2**53, 1_700_000_000_000_000_001, 10**30])
+def test_ids_of_any_size_are_kept_and_told_apart(coco_folder, spoil, first):
+    def renumber(document):
+        for entry in document["images"]:
+            entry["id"] += first - 17
+        for entry in document["annotations"]:
+            entry.update(image_id=entry["image_id"] + first - 17, id=entry["id"] + first)
+
+    spoil("val", renumber)
+    truths = CocoSpec(test="val").read(coco_folder).test.truths
+    assert [truth.image_id for truth in truths] == [first, first + 1]
+    assert [truth.labels.tolist() for truth in truths] == [[2, 1], [1]]
+
+
 def test_an_area_that_is_not_given_is_that_of_the_box(spoil):
     folder = spoil("test", lambda document: document["annotations"][0].pop("area") and None)
     assert CocoSpec().read(folder).test.truths[0].areas[0] == 80
@@ -53,7 +68,9 @@ def test_an_area_that_is_not_given_is_that_of_the_box(spoil):
 
 def test_ignored_boxes_are_handed_on_as_crowd(spoil):
     folder = spoil("train", change(0, ignore=1))
-    assert CocoSpec(keep_empty=True).read(folder).train[0].crowd.tolist() == [True, True]
+    with pytest.warns(DataWarning, match="train: 1 categories that no box has.*: dog$"):
+        corpus = CocoSpec(keep_empty=True).read(folder)
+    assert corpus.train[0].crowd.tolist() == [True, True]
 
 
 def test_the_same_part_may_validate_and_test(coco_folder):
@@ -127,6 +144,7 @@ def test_rounding_beyond_the_edge_is_clipped_without_a_word(spoil):
         assert CocoSpec().read(folder).train[0].boxes[0].tolist() == [20, 3, 30, 11]
 
 
+@pytest.mark.filterwarnings("ignore:train. 1 categories that no box has, crowd aside. dog$")
 def test_images_without_boxes_do_not_train_unless_asked_to(spoil):
     folder = spoil("train", lambda document: document["annotations"].pop(0) and None)
     with pytest.warns(DataWarning, match=r"train: 1 images without boxes, left out .*0\.png"):
@@ -138,9 +156,87 @@ def test_images_without_boxes_do_not_train_unless_asked_to(spoil):
 
 def test_images_without_boxes_are_scored(spoil):
     folder = spoil("test", lambda document: document["annotations"].pop(1) and None)
-    sample = CocoSpec().read(folder).test[1]
+    with pytest.warns(DataWarning, match="test: 1 categories that no box has.*: car$"):
+        sample = CocoSpec().read(folder).test[1]
     assert sample.boxes.shape == (0, 4)
     assert sample.labels.shape == sample.crowd.shape == (0,)
+
+
+def test_categories_that_no_box_of_a_part_has_are_counted_and_named(spoil):
+    more = [{"id": 50, "name": "cat"}, {"id": 51, "name": "emu"}]
+    for part in ("train", "val", "test"):
+        folder = spoil(part, lambda document: document["categories"].extend(more))
+    spoil("val", change(2, category_id=50, iscrowd=0))
+    with pytest.warns(DataWarning, match="categories that no box has") as warned:
+        corpus = CocoSpec().read(folder)
+    assert str(warned[0].message).startswith("train: 2 categories that no box has, crowd aside: ")
+    start = "categories that no box has, crowd aside: "
+    assert corpus.skipped == {
+        f"train: {start}cat, emu": 2,
+        f"val: {start}emu": 1,
+        f"test: {start}cat, emu": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("bbox", "iscrowd", "said"),
+    [
+        ([15, 15, -2, -2], 0, "2 images with 3 boxes, none to be found (3 boxes without area"),
+        ([100, 5, 3, 3], 0, "2 images with 3 boxes, none to be found (3 boxes outside their im"),
+        ([5, 5, 1e-3, 3], 0, "3 boxes thinner than 0.01 pixels, left out"),
+        ([5, 5, 3, 3], 1, "2 images with 3 boxes, none to be found (3 marked as crowd"),
+    ],
+)
+def test_why_no_box_of_a_part_is_left_is_said(spoil, bbox, iscrowd, said):
+    def ruin(document):
+        for entry in document["annotations"]:
+            entry.update(bbox=bbox, iscrowd=iscrowd)
+
+    folder = spoil("train", ruin)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DataWarning)
+        message = problem(folder)
+    assert message.startswith("the train part, annotations/instances_train.json is")
+    assert said in message
+
+
+def boxed(bboxes):
+    """Give all annotations these boxes, one after the other."""
+
+    def change_all(document):
+        for entry, bbox in zip(document["annotations"], bboxes, strict=True):
+            entry.update(bbox=bbox, iscrowd=0)
+
+    return change_all
+
+
+UNITS = {
+    "boxes within [0, 1], as fractions": [[0.1, 0.2, 0.5, 0.4], [0, 0, 1, 1], [0.3, 0.3, 0.7, 0.7]],
+    "boxes thinner than a pixel, as most are": [[3, 4, 0.5, 9], [7, 8, 9, 0.9], [4, 5, 0.2, 0.2]],
+    "boxes that leave their image as x y w h, and fit it as x0 y0 x1 y1": [
+        [12, 3, 25, 11],
+        [20, 10, 30, 20],
+        [2, 11, 30, 17],
+    ],
+}
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+@pytest.mark.parametrize(("kind", "bboxes"), list(UNITS.items()))
+@pytest.mark.filterwarnings("ignore:.*beyond the edge")
+def test_boxes_in_another_unit_or_order_are_counted(spoil, part, kind, bboxes):
+    folder = spoil(part, boxed(bboxes))
+    with pytest.warns(DataWarning, match=re.escape(f"{part}: 3 {kind}")):
+        corpus = CocoSpec().read(folder)
+    assert [n for name, n in corpus.skipped.items() if kind in name] == [3]
+
+
+@pytest.mark.parametrize("bboxes", list(UNITS.values()))
+@pytest.mark.filterwarnings("ignore:.*beyond the edge")
+def test_a_few_such_boxes_among_others_are_taken_as_they_are(spoil, bboxes):
+    folder = spoil("test", boxed([bboxes[0], [2, 3, 10, 8], [15, 5, 4, 4]]))
+    skipped = CocoSpec().read(folder).skipped
+    assert not any(kind in name for name in skipped for kind in UNITS)
 
 
 @pytest.mark.parametrize("part", ["train", "test"])
@@ -167,6 +263,13 @@ def test_a_part_without_any_box_is_refused(spoil, part):
         (lambda d: d["images"][1].update(width=31), 'is "30 x 20", expected 31 x 20, as annotat'),
         (lambda d: d["images"][0].update(width=20, height=30), "an EXIF orientation is not used"),
         (lambda d: d["images"][1].update(file_name="9.png"), "missing 1 of 2"),
+        (lambda d: d["images"][0].update(file_name="0\0.png"), "without control characters"),
+        (lambda d: d["images"][0].update(file_name="0\n.png"), "without control characters"),
+        (change(0, id=float(2**53)), "annotations.0.id: an id of this size should be written as"),
+        (change(0, image_id=1.7e18), "the entry of id 1, annotations.0.image_id: an id of this"),
+        (change(0, category_id=1e17), "the entry of id 1, annotations.0.category_id: an id of"),
+        (lambda d: d["images"][1].update(id=-1e16), "images.1.id: an id of this size should be"),
+        (change(0, image_id="seven"), "the entry of id 1, annotations.0.image_id: input should"),
         (lambda d: d["categories"].append({"id": 3, "name": "cat"}), "the category ids of"),
         (lambda d: d["categories"].append({"id": 4, "name": "dog"}), "the category names of"),
         (lambda d: d.update(categories=[]), "the categories of"),

@@ -1,5 +1,6 @@
 import math
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from pycocotools.cocoeval import COCOeval
 from quatrain.specs import DataError, InputError
 from quatrain.tasks.detection.coco import CocoSpec
 from quatrain.tasks.detection.corpus import Truth, corners
+from quatrain.tasks.detection.found import Found
 from quatrain.tasks.detection.metric import NUMBERS, DetectionMetric
 
 CATEGORIES = ("car", "dog", "cat")
@@ -223,3 +225,91 @@ def test_an_image_that_nobody_predicted_is_an_error_and_no_miss():
 def test_two_truths_of_one_image_are_refused():
     with pytest.raises(DataError, match="image ids"):
         DetectionMetric(CATEGORIES, [make_truth(1, [], [])] * 2)
+
+
+IDS = (0, -3, 2**31, 2**53, 2**63, 1_700_000_000_000_000_001, 10**30)
+
+
+@pytest.mark.parametrize("first", IDS)
+def test_a_score_does_not_depend_on_what_the_images_are_called(first):
+    truths, found = random_problem(3)
+    order = sorted(found)
+    number = {image_id: place for place, image_id in enumerate(order)}
+    wanted = measured(CATEGORIES, truths, found)
+    renamed = [replace(truth, image_id=first + number[truth.image_id]) for truth in truths]
+    scores = measured(CATEGORIES, renamed, {first + number[i]: each for i, each in found.items()})
+    np.testing.assert_equal(scores.numbers, wanted.numbers)
+    np.testing.assert_equal(scores.categories, wanted.categories)
+
+
+def test_objects_found_in_the_neighbouring_image_of_a_large_id_are_misses():
+    first = 2**53
+    truths = [make_truth(first + n, [[x, x, 20, 20]], [1]) for n, x in enumerate((5, 40))]
+    one = (torch.tensor([0.9]), torch.tensor([1]))
+    swapped = {
+        first + n: (torch.tensor([[x, x, x + 20, x + 20]]), *one) for n, x in ((0, 40), (1, 5))
+    }
+    assert measured(CATEGORIES, truths, swapped).numbers["ap50"] == 0
+
+
+def test_results_have_the_ids_of_the_file():
+    metric = DetectionMetric(CATEGORIES, [make_truth(2**53 + 1, [[10, 10, 50, 50]], [2])])
+    metric.add(2**53 + 1, torch.tensor([[10, 10, 60, 60]]), torch.ones(1), torch.tensor([2]))
+    assert [each["image_id"] for each in metric.results()] == [2**53 + 1]
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "float32", "float16", "bfloat16"])
+def test_detections_of_other_types_score_as_those_of_the_usual_ones(dtype):
+    truths = [make_truth(1, [[10, 10, 50, 50], [200, 100, 40, 40]], [2, 3])]
+    boxes = torch.tensor([[10, 10, 60, 60], [200, 100, 240, 140]])
+    numbers = (boxes, torch.tensor([1, 0]), torch.tensor([2, 3]))
+    found = {1: tuple(each.to(getattr(torch, dtype)) for each in numbers)}
+    assert measured(CATEGORIES, truths, found).numbers["ap"] == pytest.approx(100)
+
+
+def test_labels_between_two_categories_are_refused():
+    box, score = torch.tensor([[1.0, 1, 2, 2]]), torch.tensor([0.5])
+    assert "whole numbers" in refused(box, score, torch.tensor([1.5]))
+    assert "image 1 (1.jpg)" in refused(box, score, torch.tensor([7]))
+
+
+def test_what_another_process_found_is_held_to_the_same():
+    metric = DetectionMetric(CATEGORIES, [make_truth(1, [[10, 10, 50, 50]], [2])])
+    box = np.array([[10.0, 10, 60, 60]], np.float32)
+    with pytest.raises(InputError, match="an image of the truth"):
+        metric.merge({2: Found(box, np.ones(1), np.array([2]))})
+    with pytest.raises(InputError, match="1 to 3"):
+        metric.merge({1: Found(box, np.ones(1), np.array([9]))})
+    metric.merge({1: Found(box, np.ones(1, np.int64), np.array([2], np.uint8))})
+    assert metric.scores().numbers["ap"] == pytest.approx(100)
+
+
+def test_a_truth_with_a_label_of_no_category_is_refused():
+    with pytest.raises(InputError, match=r"the labels of 1\.jpg is \"4 to 4\""):
+        DetectionMetric(CATEGORIES, [make_truth(1, [[10, 10, 50, 50]], [4])])
+
+
+def test_categories_without_an_object_are_named_with_the_mean_that_leaves_them_out():
+    truths = [make_truth(1, [[10, 10, 50, 50], [0, 0, 9, 9]], [2, 3], [False, True])]
+    found = {1: (torch.tensor([[10.0, 10, 60, 60]]), torch.tensor([0.9]), torch.tensor([2]))}
+    signature = measured(CATEGORIES, truths, found).signature
+    assert signature.endswith("|mean over 1 of 3 categories, nothing to be found of: car, cat")
+    whole = [make_truth(1, [[10, 10, 50, 50], [0, 0, 9, 9], [5, 5, 9, 9]], [1, 2, 3])]
+    assert "mean over" not in measured(CATEGORIES, whole, found).signature
+
+
+def test_results_are_scored_alike_against_the_file_whose_ids_they_have(coco_folder):
+    corpus = CocoSpec(test="val").read(coco_folder)
+    metric = DetectionMetric(corpus.categories, corpus.test.truths)
+    for sample in corpus.test:
+        metric.add(sample.image_id, sample.boxes, torch.ones(len(sample.labels)), sample.labels)
+    results = metric.results(corpus.category_ids)
+    assert {row["category_id"] for row in results} == {3, 18}
+    assert {row["category_id"] for row in metric.results()} == {1, 2}
+    official = COCO(str(coco_folder / "annotations/instances_val.json"))
+    evaluation = COCOeval(official, official.loadRes(results), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    assert 100 * evaluation.stats[0] == pytest.approx(metric.scores().numbers["ap"])
+    assert evaluation.stats[0] == pytest.approx(1)

@@ -1,3 +1,6 @@
+import codecs
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -6,6 +9,8 @@ from quatrain.specs import DataError
 from quatrain.tasks.detection.voc import VOC0712, VocSpec
 from quatrain.tasks.scenes import DataWarning
 
+# The cat of the fixture is "difficult", so that no box of it trains or is scored.
+pytestmark = pytest.mark.filterwarnings("ignore:.*categories that no box has")
 XML = """<annotation><filename>{name}.png</filename>
 <size><width>30</width><height>20</height><depth>3</depth></size>
 <object><name>dog</name><difficult>0</difficult>
@@ -130,3 +135,149 @@ def test_lists_name_each_image_once_and_at_least_one(folder):
 
 def test_classes_have_different_names(folder):
     assert "the classes of VocSpec" in problem(folder, VocSpec(classes=("cat", "cat", "dog")))
+
+
+def named(folder, name, encoding, declared=None, mark=b""):
+    """Write the xml of the validation image, whose one class is `name`, in this encoding."""
+    text = XML.format(name="c").replace("dog", name).replace("cat", name)
+    declaration = f'<?xml version="1.0" encoding="{declared or encoding}"?>\n'
+    (folder / "Annotations/c.xml").write_bytes(mark + (declaration + text).encode(encoding))
+    for part in ("train", "test"):
+        (folder / f"ImageSets/Main/{part}.txt").write_text("c\n")
+    return VocSpec(classes=(name,))
+
+
+ENCODINGS = {
+    "猫": [
+        "utf-8",
+        "utf8",
+        "UTF_8",
+        "utf-16",
+        "gb2312",
+        "gbk",
+        "gb18030",
+        "shift_jis",
+        "iso-2022-jp",
+        "euc-jp",
+    ],
+    "貓": ["big5", "big5hkscs", "utf-16-le"],
+    "개": ["euc-kr", "cp949", "iso-2022-kr"],
+    "кот": ["koi8-r", "windows-1251"],
+    "Überzieher": ["iso-8859-1"],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding"), [(n, e) for n, each in ENCODINGS.items() for e in each]
+)
+def test_xml_is_read_in_the_encoding_that_it_declares(folder, name, encoding):
+    spec = named(folder, name, encoding, "utf-16" if encoding.startswith("utf-16") else encoding)
+    assert spec.read(folder).valid[0].labels.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding", "declared"),
+    [("镕", "gbk", "gb2312"), ("①", "cp932", "Shift_JIS"), ("뷁", "cp949", "EUC-KR")],
+)
+def test_characters_of_the_larger_encoding_of_that_name_are_read_too(
+    folder, name, encoding, declared
+):
+    with pytest.raises(UnicodeDecodeError):
+        name.encode(encoding).decode(declared)
+    spec = named(folder, name, encoding, declared)
+    assert spec.read(folder).categories == (name,)
+    assert len(spec.read(folder).valid) == 1
+
+
+def test_a_mark_of_utf_8_outdoes_the_declaration(folder):
+    spec = named(folder, "猫", "utf-8", "gb2312", mark=b"\xef\xbb\xbf")
+    assert len(spec.read(folder).valid) == 1
+
+
+@pytest.mark.parametrize("declared", ["x-unknown", "hex", "utf-32", "undefined"])
+def test_an_encoding_that_cannot_be_read_is_named_with_the_file(folder, declared):
+    message = problem(folder, named(folder, "cat", "utf-8", declared))
+    assert message.startswith(f'the encoding of {folder}/Annotations/c.xml is "{declared}"')
+
+
+def test_bytes_that_are_not_of_the_declared_encoding_are_named_with_the_file(folder):
+    spec = named(folder, "猫", "utf-8", "gb2312")
+    path = folder / "Annotations/c.xml"
+    path.write_bytes(path.read_bytes().replace("猫".encode(), b"\xff\xff"))
+    assert "the encoding of" in problem(folder, spec)
+    path.write_bytes(path.read_bytes().replace(b' encoding="gb2312"', b""))
+    assert "c.xml" in problem(folder, spec)
+
+
+def test_xml_without_a_declaration_is_utf_8(folder):
+    text = XML.format(name="c").replace("dog", "狗").replace("cat", "猫")
+    path = folder / "Annotations/c.xml"
+    path.write_bytes(text.encode("gbk"))
+    assert "text in UTF-8" in problem(folder)
+    path.write_bytes(codecs.BOM_UTF16_LE + text[:-5].encode("utf-16-le"))
+    assert "well-formed xml" in problem(folder)
+
+
+def test_entities_are_as_safe_in_text_as_in_bytes(folder):
+    spec = named(folder, "猫", "gbk")
+    path = folder / "Annotations/c.xml"
+    definitions = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 9))
+    bomb = f'<!DOCTYPE a [<!ENTITY e0 "lol">{definitions}]>'
+    text = path.read_bytes().decode("gbk").replace("<filename>", "<filename>&e8;", 1)
+    path.write_bytes(text.replace("?>", f"?>{bomb}", 1).encode("gbk"))
+    assert "amplification" in problem(folder, spec)
+    outside = '<!DOCTYPE a [<!ENTITY e8 SYSTEM "file:///etc/hostname">]>'
+    path.write_bytes(text.replace("?>", f"?>{outside}", 1).encode("gbk"))
+    assert "undefined entity" in problem(folder, spec)
+
+
+@pytest.mark.parametrize("name", ["000007\0", "\x1b[2J", "a\x01b"])
+def test_a_list_with_control_characters_is_refused_by_file_and_line(folder, name):
+    (folder / "ImageSets/Main/train.txt").write_text(f"a\n\n{name}\n")
+    assert problem(folder).startswith(f"{folder}/ImageSets/Main/train.txt:3 is")
+
+
+def test_an_image_name_with_control_characters_is_refused(folder):
+    rewrite(folder, "a.png", "a&#10;b.png")
+    assert problem(folder).startswith(f"filename in {folder}/Annotations/a.xml is")
+
+
+def test_classes_that_no_box_has_are_counted_by_part_and_named(folder):
+    with pytest.warns(DataWarning, match="^train: 2 categories that no box has.*: cat, emu$"):
+        corpus = VocSpec(classes=("cat", "dog", "emu")).read(folder)
+    parts = {name.partition(":")[0]: times for name, times in corpus.skipped.items()}
+    assert parts == {"train": 2, "val": 2, "test": 2}
+
+
+def fractions(folder, *names):
+    for name in names:
+        path = folder / f"Annotations/{name}.xml"
+        text = re.sub(r"<(xmin|ymin)>[^<]*", r"<\1>0.25", path.read_text())
+        path.write_text(re.sub(r"<(xmax|ymax)>[^<]*", r"<\1>1.0", text))
+
+
+@pytest.mark.parametrize("first_pixel", [0, 1])
+def test_boxes_in_fractions_of_the_image_are_counted(folder, first_pixel):
+    fractions(folder, "a", "b", "d")
+    with pytest.warns(DataWarning, match="boxes beyond the edge|within"):
+        corpus = VocSpec(classes=("cat", "dog"), first_pixel=first_pixel).read(folder)
+    kind = "boxes within [0, 1], as fractions of an image are, where pixels are expected"
+    noted = {name: times for name, times in corpus.skipped.items() if name.endswith(kind)}
+    assert noted == {f"train: {kind}": 4, f"test: {kind}": 2}
+
+
+def test_that_all_objects_are_difficult_is_said(folder):
+    rewrite(folder, "<difficult>0", "<difficult>1", name="d")
+    message = problem(folder)
+    assert (
+        "1 images with 2 boxes, none to be found (2 marked as crowd, to be ignored or dif"
+        in message
+    )
+
+
+def test_why_no_object_is_left_is_said(folder):
+    for name in ("a", "b"):
+        rewrite(folder, "<xmax>30", "<xmax>-2", name=name)
+    with pytest.warns(DataWarning, match="train: 2 boxes without area, left out"):
+        message = problem(folder)
+    assert "2 images with 4 boxes, none to be found (2 boxes without area, left out; 2" in message

@@ -1,4 +1,5 @@
 import codecs
+from pathlib import Path
 
 import pytest
 from pydantic import TypeAdapter
@@ -11,6 +12,7 @@ from quatrain.tasks.scenes.files import (
     read_bytes,
     refuse_repeats,
     require_files,
+    require_name,
     sha256,
 )
 
@@ -81,3 +83,59 @@ def test_a_git_lfs_pointer_is_no_data(tmp_path):
 
 def test_a_name_that_no_file_can_have_is_a_missing_file(tmp_path):
     assert "missing 1 of 1" in problem(require_files, [tmp_path / ("x" * 300)], "a.json")
+
+
+@pytest.mark.parametrize(
+    ("start", "kind", "command"),
+    [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:12", "Git LFS", "git lfs pull"),
+        ("version https://hawser.github.com/spec/v1\noid sha256:12", "Git LFS", "git lfs pull"),
+        ("/annex/objects/MD5E-s12--34.jpg\n", "git-annex", "git annex get"),
+    ],
+)
+def test_a_pointer_to_the_data_is_named_with_the_command_that_fetches_them(
+    tmp_path, start, kind, command
+):
+    path = tmp_path / "a.json"
+    path.write_text(start)
+    message = problem(read_bytes, path)
+    assert message.startswith(f'{path} is "a {kind} pointer", expected the data')
+    assert command in message
+
+
+@pytest.mark.parametrize("name", ["a\0.png", "a\n.png", "\x1b[2J.png", "a\x85.png", "\x7f"])
+def test_a_name_with_control_characters_is_refused_and_shown_without_them(name):
+    message = problem(require_name, name, "the file name of image 7")
+    assert message.startswith('the file name of image 7 is "')
+    assert message.isprintable()
+
+
+def test_names_in_any_script_may_have_spaces():
+    require_name("año nuevo/개 1.png", "the file name of image 7")
+
+
+def test_a_place_in_json_is_named_by_the_id_of_its_entry():
+    validate = TypeAdapter(dict[str, list[dict[str, int]]]).validate_json
+    for entry, said in (
+        ('{"id": 17, "area": "x"}', '"the entry of id 17, boxes.1.area: input should be a valid'),
+        ('{"area": "x"}', '"boxes.1.area: input'),
+        ('{"id": "x"}', '"boxes.1.id: input'),
+        ("7", '"boxes.1: input'),
+    ):
+        content = f'{{"boxes": [{{}}, {entry}]}}'.encode()
+        assert said in problem(parse_json, validate, content, "a.json", "boxes")
+
+
+@pytest.mark.parametrize("name", ["a\0b.json", "\ud800.json"])
+def test_a_name_that_the_system_cannot_have_is_refused(tmp_path, name):
+    message = problem(read_bytes, tmp_path / name)
+    assert "data file is" in message
+    assert "a file that can be read" in message
+
+
+def test_a_folder_that_cannot_be_listed_is_no_harm(tmp_path, monkeypatch):
+    def refuse(_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert "its folder cannot be listed: Permission denied" in problem(read_bytes, tmp_path / "a")

@@ -1,5 +1,7 @@
+import os
 import struct
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import torch
 from PIL import Image
 
 from quatrain.specs import DataError
+from quatrain.tasks.scenes.files import sha256
 from quatrain.tasks.scenes.images import (
     ImageSize,
     read_image,
@@ -16,6 +19,10 @@ from quatrain.tasks.scenes.images import (
 from quatrain.tasks.scenes.notices import DataWarning, Tally
 from quatrain.tasks.scenes.planes import read_plane
 
+_TINY = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
+    "0000000a49444154789c6360000000020001 48afa4710000000049454e44ae426082".replace(" ", "")
+)
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype=np.uint8)
 
 
@@ -210,6 +217,7 @@ def test_what_is_no_image_is_refused(tmp_path, content):
 def test_a_file_that_went_away_is_named(tmp_path):
     assert "missing 1 of 1" in problem(survey, [tmp_path / "a.jpg"], "train", Tally())
     assert "a file that can be read" in problem(read_image, tmp_path / "a.jpg")
+    assert "a file that can be read" in problem(read_image, tmp_path / "a\0.jpg")
 
 
 def test_an_orientation_is_counted_and_not_used(tmp_path):
@@ -244,3 +252,92 @@ def test_the_fingerprint_tells_content_names_and_order(tmp_path, look):
     assert fingerprint(first) != fingerprint(tmp_path / "c.png")
     saved(first, "L")
     assert before != fingerprint(first, second)
+
+
+def texture_of_another_kind(path):
+    """A DDS in a pixel format that Pillow does not know: it raises NotImplementedError."""
+    saved(path)
+    content = bytearray(path.read_bytes())
+    content[80:88] = struct.pack("<I4s", 4, b"ZZZZ")
+    path.write_bytes(content)
+
+
+def avif_without_its_pixels(path):
+    """Pillow raises RuntimeError when it opens this."""
+    saved(path)
+    path.write_bytes(path.read_bytes().replace(b"iloc", b"free"))
+
+
+def tiff_without_its_pixels(path):
+    saved(path, compression="tiff_lzw")
+    content = path.read_bytes()
+    path.write_bytes(content[:8] + bytes(40) + content[48:])
+
+
+def palette_cut_short(path):
+    saved(path, "P")
+    content = path.read_bytes()
+    path.write_bytes(content[: content.index(b"IDAT") + 12] + content[-12:])
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("a.dds", texture_of_another_kind),
+        ("a.avif", avif_without_its_pixels),
+        ("a.tif", tiff_without_its_pixels),
+        ("a.png", palette_cut_short),
+    ],
+)
+def test_what_a_decoder_cannot_do_is_refused_whatever_it_raises(tmp_path, name, write):
+    path = tmp_path / name
+    write(path)
+    for function, arguments in ((read_image, (path,)), (read_plane, (path,))):
+        message = problem(function, *arguments)
+        assert str(path) in message
+        assert "an image that can be read" in message
+
+
+@pytest.mark.parametrize("name", ["a.dds", "a.avif"])
+def test_formats_that_do_not_tell_their_depth_are_refused_by_name(tmp_path, name):
+    path = saved(tmp_path / name)
+    for function, arguments in ((survey, ([path], "train", Tally())), (read_image, (path,))):
+        assert f"in {path.suffix[1:].upper()}" in problem(function, *arguments)
+
+
+@pytest.mark.parametrize("raised", [MemoryError, RuntimeError("twice\nsaid"), KeyError("x")])
+def test_any_error_of_a_decoder_is_one_sentence(tmp_path, monkeypatch, raised):
+    path = saved(tmp_path / "a.png")
+
+    def fail(*_):
+        raise raised
+
+    monkeypatch.setattr(Image.Image, "convert", fail)
+    assert str(path) in problem(read_image, path)
+
+
+def test_a_pointer_in_place_of_an_image_is_named(tmp_path):
+    path = tmp_path / "a.jpg"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+    for function, arguments in (
+        (survey, ([path], "train", Tally())),
+        (read_image, (path,)),
+        (read_plane, (path,)),
+    ):
+        message = problem(function, *arguments)
+        assert message.startswith(f'{path} is "a Git LFS pointer"')
+        assert "git lfs pull" in message
+
+
+def test_a_name_that_is_not_utf_8_is_read_and_part_of_the_fingerprint(tmp_path, look):
+    home = os.fsencode(tmp_path)
+    first, second = (saved(Path(os.fsdecode(home + b"/%c.png" % byte))) for byte in (255, 254))
+    assert look(first).fingerprint != look(second).fingerprint
+    assert read_image(first).shape == (3, 12, 20)
+
+
+def test_the_fingerprint_of_files_of_earlier_versions_is_the_same(tmp_path, look):
+    path = tmp_path / "añ.png"
+    path.write_bytes(_TINY)
+    name, length = path.name.encode(), len(_TINY).to_bytes(8, "little")
+    assert look(path).fingerprint == sha256([name, length, _TINY, _TINY])

@@ -1,10 +1,12 @@
 import json
+import os
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from quatrain.specs import DataError
+from quatrain.tasks.scenes import DataWarning
 from quatrain.tasks.segmentation.assemble import Pair, assemble, read_label, read_parts
 from quatrain.tasks.segmentation.classes import parse_classes
 from quatrain.tasks.segmentation.corpus import IGNORE
@@ -40,6 +42,28 @@ def test_a_label_of_another_size_is_refused(camvid_folder, classes):
     Image.fromarray(np.zeros((4, 7), np.uint8)).save(own.label)
     message = problem([own], classes)
     assert f'is "6 x 4", expected 7 x 4, as its label {own.label} says' in message
+
+
+def test_orientations_of_images_and_of_labels_are_counted_apart_and_not_used(
+    camvid_folder, classes
+):
+    own, turn = pair(camvid_folder), Image.Exif()
+    turn[274] = 3
+    with Image.open(own.label) as label:
+        stored = np.array(label)
+        label.save(own.label, exif=turn)
+    with pytest.warns(DataWarning, match="train: 1 labels with an EXIF orientation, which is not"):
+        made = assemble([own], classes, "train")
+    assert [name for name in made.skipped if "images with an EXIF" in name] == []
+    assert made.part[0].label[stored != 255].tolist() == [
+        classes.values[value] for value in stored[stored != 255].tolist()
+    ]
+
+
+def test_a_label_whose_name_is_not_utf_8_is_read(camvid_folder, classes):
+    own = pair(camvid_folder)
+    label = own.label.rename(own.label.with_name(os.fsdecode(b"\xff.png")))
+    assert len(assemble([Pair(own.image, label)], classes, "train").part) == 1
 
 
 @pytest.mark.parametrize("value", [1, 3, 254])

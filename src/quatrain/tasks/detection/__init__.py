@@ -9,7 +9,8 @@ from quatrain.tasks.detection.corpus import (
     Truth,
 )
 from quatrain.tasks.detection.data import DetectionData, read_detection
-from quatrain.tasks.detection.metric import NUMBERS, DetectionMetric, DetectionScores, Found
+from quatrain.tasks.detection.found import Found
+from quatrain.tasks.detection.metric import NUMBERS, DetectionMetric, DetectionScores
 from quatrain.tasks.detection.pictures import detection_picture, largest_object
 from quatrain.tasks.detection.small import small_detection
 from quatrain.tasks.detection.task import DetectionSpec, DetectionTask

@@ -29,11 +29,16 @@ class ImageEntry(NamedTuple):
 
 @dataclass(frozen=True)
 class Listing:
-    """What the annotation files of one part say; `source` names them in errors."""
+    """What the annotation files of one part say; `source` names them in errors.
+
+    `categories` are the names of the labels 1...C; `first_pixel` is the number of the first pixel.
+    """
 
     source: str
     images: list[ImageEntry]
     boxes: list[Box]
+    categories: tuple[str, ...]
+    first_pixel: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,9 +64,11 @@ def assemble(listing: Listing, part: str, *, training: bool, keep_empty: bool) -
         require_size(size, entry.size, entry.path, entry.source)
     truths = _truths(listing, training=training, tally=tally)
     paths = {entry.image_id: entry.path for entry in listing.images}
+    if all(truth.crowd.all() for truth in truths):
+        raise _nothing_left(listing, part, tally.warn(part))
+    _note_absent(truths, listing.categories, tally)
     if training and not keep_empty:
         truths = _without_empty(truths, tally)
-    _refuse_nothing(truths, part, listing.source)
     skipped = tally.warn(part)
     files = [paths[truth.image_id] for truth in truths]
     loaded = DetectionPart(truths, partial(_load, files))
@@ -77,7 +84,13 @@ def _truths(listing: Listing, *, training: bool, tally: Tally) -> list[Truth]:
     boxes = listing.boxes
     where = np.array([places[box.image_id] for box in boxes], dtype=np.int64)
     sizes = np.array([(e.size.height, e.size.width) for e in listing.images], dtype=np.float64)
-    kept, xywh = check_boxes(boxes, sizes.reshape(-1, 2)[where], training=training, tally=tally)
+    kept, xywh = check_boxes(
+        boxes,
+        sizes.reshape(-1, 2)[where],
+        training=training,
+        tally=tally,
+        first_pixel=listing.first_pixel,
+    )
     labels = np.array([box.label for box in boxes], dtype=np.int64)
     crowd = np.array([box.crowd for box in boxes], dtype=np.bool_)
     areas = np.array([box.area for box in boxes], dtype=np.float64)
@@ -113,11 +126,24 @@ def _without_empty(truths: Sequence[Truth], tally: Tally) -> list[Truth]:
     return kept
 
 
-def _refuse_nothing(truths: Sequence[Truth], part: str, source: str) -> None:
-    if all(truth.crowd.all() for truth in truths):
-        raise DataError(
-            f"the {part} part, {source}",
-            f"{len(truths)} images without a box",
-            "at least one box that is no crowd",
-            "choose other files",
-        )
+def _note_absent(truths: Sequence[Truth], categories: Sequence[str], tally: Tally) -> None:
+    """Count the categories that have nothing to train on, or no AP."""
+    present = {int(label) for truth in truths for label in truth.labels[~truth.crowd]}
+    absent = [name for label, name in enumerate(categories, start=1) if label not in present]
+    tally.add(f"categories that no box has, crowd aside: {', '.join(absent)}", times=len(absent))
+
+
+def _nothing_left(listing: Listing, part: str, skipped: dict[str, int]) -> DataError:
+    """The error of a part without a box to train on or to score, which says what became of all."""
+    kinds = {name.removeprefix(f"{part}: "): times for name, times in skipped.items()}
+    reasons = [f"{times} {kind}" for kind, times in kinds.items() if kind.startswith("boxes")]
+    crowd = sum(box.crowd for box in listing.boxes)
+    if crowd:
+        reasons.append(f"{crowd} marked as crowd, to be ignored or difficult")
+    found = f"{len(listing.images)} images with {len(listing.boxes)} boxes, none to be found"
+    return DataError(
+        f"the {part} part, {listing.source}",
+        f"{found} ({'; '.join(reasons)})" if reasons else found,
+        "at least one box with an area in its image, and no crowd",
+        "mend the boxes, or choose other files",
+    )

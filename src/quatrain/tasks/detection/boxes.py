@@ -18,6 +18,8 @@ _ROUNDING = 0.5
 """Pixels by which a box may cross the edge of its image unnoticed."""
 _THINNEST = 0.01
 """Pixels that a box must have of its image, so that it still has an area when it is resized."""
+_EXACT = 1e-6
+"""Rounding of fractions that were written as decimals."""
 
 
 class Box(NamedTuple):
@@ -32,9 +34,16 @@ class Box(NamedTuple):
 
 
 def check_boxes(
-    boxes: Sequence[Box], sizes: Float64[np.ndarray, "n 2"], *, training: bool, tally: Tally
+    boxes: Sequence[Box],
+    sizes: Float64[np.ndarray, "n 2"],
+    *,
+    training: bool,
+    tally: Tally,
+    first_pixel: int = 0,
 ) -> tuple[Bool[np.ndarray, " n"], Float64[np.ndarray, "n 4"]]:
     """Judge boxes against the (height, width) of the image of each.
+
+    `first_pixel` is the number that the file gives the first pixel: it counts from there.
 
     Returns:
         Which to keep, and all of them as x y w h, clipped to their images if they are for training.
@@ -53,6 +62,7 @@ def check_boxes(
     outside = ~flat & np.any(inside[:, 2:] <= inside[:, :2], axis=1)
     thin = ~flat & ~outside & np.any(inside[:, 2:] - inside[:, :2] < _THINNEST, axis=1)
     crossing = ~flat & ~outside & np.any(np.abs(inside - ends) > _ROUNDING, axis=1)
+    _note_units(tally, boxes, xywh, limits, first_pixel=first_pixel, sound=~(flat | outside))
     if not training:
         _refuse(boxes, flat | outside | thin, sizes)
         _count(tally, "boxes beyond the edge of their image, kept as written", boxes, crossing)
@@ -63,6 +73,32 @@ def check_boxes(
     _count(tally, "boxes beyond the edge of their image, clipped", boxes, crossing & ~thin)
     clipped = np.concatenate([inside[:, :2], inside[:, 2:] - inside[:, :2]], axis=1)
     return ~(flat | outside | thin), clipped
+
+
+def _note_units(
+    tally: Tally,
+    boxes: Sequence[Box],
+    xywh: Float64[np.ndarray, "n 4"],
+    limits: Float64[np.ndarray, "n 4"],
+    *,
+    first_pixel: int,
+    sound: Bool[np.ndarray, " n"],
+) -> None:
+    """Count boxes whose numbers are hardly x y w h in pixels, if most of a part are such."""
+    starts, sides = xywh[:, :2], xywh[:, 2:]
+    large = np.all(limits > 1, axis=1)
+    fraction = large & np.all(starts + first_pixel >= -_EXACT, axis=1)
+    fraction &= np.all(starts + sides <= 1 + _EXACT, axis=1)
+    thin = sound & ~fraction & np.any(sides < 1, axis=1)
+    leaving = np.any(starts + sides > limits[:, 2:] + _ROUNDING, axis=1)
+    fitting = np.all((starts >= 0) & (starts < sides) & (sides <= limits[:, 2:]), axis=1)
+    for kind, cases in (
+        ("boxes within [0, 1], as fractions of an image are, where pixels are expected", fraction),
+        ("boxes thinner than a pixel, as most are", thin),
+        ("boxes that leave their image as x y w h, and fit it as x0 y0 x1 y1", leaving & fitting),
+    ):
+        if 2 * cases.sum() > len(boxes):
+            _count(tally, kind, boxes, cases)
 
 
 def _refuse(

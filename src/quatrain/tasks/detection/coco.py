@@ -13,7 +13,8 @@ import hashlib
 from pathlib import Path
 from typing import Annotated, Literal, NotRequired
 
-from pydantic import ConfigDict, Field, TypeAdapter, field_validator
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, field_validator
+from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from quatrain.specs import DataError, Spec
@@ -26,28 +27,41 @@ from quatrain.tasks.scenes.files import (
     parse_json,
     read_bytes,
     refuse_repeats,
+    require_name,
     require_part,
 )
 
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
+_EXACT = 2**53
+
+
+def _exact(value: object) -> object:
+    """Refuse a number whose digits a float has lost: it may be the id of another image."""
+    if isinstance(value, float) and abs(value) >= _EXACT:
+        message = "an id of this size should be written as an integer, without point or exponent"
+        raise PydanticCustomError("rounded_id", message)
+    return value
+
+
+_Id = Annotated[int, BeforeValidator(_exact)]
 
 
 class _Image(TypedDict):
-    id: int
+    id: _Id
     file_name: Annotated[str, Field(min_length=1)]
     width: Annotated[int, Field(ge=1)]
     height: Annotated[int, Field(ge=1)]
 
 
 class _Category(TypedDict):
-    id: int
+    id: _Id
     name: str
 
 
 class _Annotation(TypedDict):
-    id: int
-    image_id: int
-    category_id: int
+    id: _Id
+    image_id: _Id
+    category_id: _Id
     bbox: tuple[_Finite, _Finite, _Finite, _Finite]
     area: NotRequired[Annotated[_Finite, Field(ge=0)]]
     iscrowd: NotRequired[bool]
@@ -104,8 +118,10 @@ class CocoSpec(Spec):
         train = reading.part(self.train, training=True)
         valid = reading.part(self.valid, training=False)
         test = valid if self.test == self.valid else reading.part(self.test, training=False)
-        categories = tuple(reading.categories.values())
-        return DetectionCorpus(train, valid, test, categories, reading.hashes, reading.skipped)
+        ids, names = tuple(reading.categories), tuple(reading.categories.values())
+        return DetectionCorpus(
+            train, valid, test, names, reading.hashes, reading.skipped, category_ids=ids
+        )
 
 
 COCO2017 = CocoSpec(images="{part}", train="train2017", valid="val2017", test="val2017")
@@ -130,7 +146,7 @@ class _Reading:
         self.categories = self.categories or found
         _refuse_other_categories(found, self.categories, name)
         images = self.folder / self.spec.images.replace("{part}", part)
-        listing = _listing(document, list(found), images, name)
+        listing = _listing(document, found, images, name)
         assembled = assemble(listing, part, training=training, keep_empty=self.spec.keep_empty)
         self.hashes[name] = hashlib.sha256(content).hexdigest()
         self.hashes[f"images of {name}"] = assembled.fingerprint
@@ -159,8 +175,10 @@ def _refuse_other_categories(found: dict[int, str], wanted: dict[int, str], name
         )
 
 
-def _listing(document: _File, category_ids: list[int], folder: Path, name: str) -> Listing:
-    labels = {category: label for label, category in enumerate(category_ids, start=1)}
+def _listing(document: _File, categories: dict[int, str], folder: Path, name: str) -> Listing:
+    labels = {category: label for label, category in enumerate(categories, start=1)}
+    for entry in document["images"]:
+        require_name(entry["file_name"], f"the file name of image {entry['id']} of {name}")
     images = [
         ImageEntry(
             entry["id"],
@@ -174,7 +192,8 @@ def _listing(document: _File, category_ids: list[int], folder: Path, name: str) 
     known = {entry.image_id for entry in images}
     annotations = document["annotations"]
     refuse_repeats("annotation ids", (entry["id"] for entry in annotations), name)
-    return Listing(name, images, [_box(entry, labels, known, name) for entry in annotations])
+    boxes = [_box(entry, labels, known, name) for entry in annotations]
+    return Listing(name, images, boxes, tuple(categories.values()))
 
 
 def _box(entry: _Annotation, labels: dict[int, int], known: set[int], name: str) -> Box:

@@ -101,7 +101,7 @@ class DetectionCorpus:
     """Three parts, the names of the categories 1...C, and where all of it came from.
 
     `hashes` maps what was read to its SHA-256; `skipped` counts what was left out or changed, by
-    part and kind.
+    part and kind. `category_ids` are those of the annotation files, where they have any.
     """
 
     train: DetectionPart
@@ -110,6 +110,7 @@ class DetectionCorpus:
     categories: tuple[str, ...]
     hashes: dict[str, str]
     skipped: dict[str, int] = field(default_factory=dict)
+    category_ids: tuple[int, ...] | None = None
 
 
 def corners(xywh: Float64[np.ndarray, "n 4"]) -> Float64[np.ndarray, "n 4"]:

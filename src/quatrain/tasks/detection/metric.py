@@ -6,35 +6,29 @@
     metric.scores()
 
 Whoever evaluates in several processes merges what each has `found`, and gets the number that one
-process gets: it is computed from all images at once, ordered by their ids.
+process gets: it is computed from all images at once, ordered by their ids. The evaluator is given
+images and annotations numbered from 1, since it keeps ids as float64 and takes 0 for "no match".
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Num
 from torch import Tensor
 
 from quatrain.specs import DataError, InputError
 from quatrain.tasks.detection.corpus import Truth
+from quatrain.tasks.detection.found import Found, check_labels, checked, image_index
 
 NUMBERS = (
     "ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large",
     "ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large",
 )  # fmt: skip
 """COCO's 12 numbers, in its order."""
-
-
-class Found(NamedTuple):
-    """What was found in one image."""
-
-    boxes: Float64[np.ndarray, "n 4"]
-    scores: Float64[np.ndarray, " n"]
-    labels: Int64[np.ndarray, " n"]
 
 
 @dataclass(frozen=True)
@@ -70,11 +64,14 @@ class DetectionMetric:
 
     Raises:
         DataError: if two truths are of one image.
+        InputError: if an image id is no integer, or a label of a truth is not one of 1...C.
     """
 
     def __init__(self, categories: Sequence[str], truths: Sequence[Truth]) -> None:
         self.categories = tuple(categories)
-        self.truths = {truth.image_id: truth for truth in truths}
+        for truth in truths:
+            check_labels(truth.labels, truth.name, len(self.categories))
+        self.truths = {image_index(truth.image_id): truth for truth in truths}
         if len(self.truths) != len(truths):
             raise DataError(
                 "image ids", len(truths) - len(self.truths), "no id twice", "number the images"
@@ -84,39 +81,45 @@ class DetectionMetric:
     def add(
         self,
         image_id: int,
-        boxes: Float[Tensor, "n 4"],
-        scores: Float[Tensor, " n"],
-        labels: Int64[Tensor, " n"],
+        boxes: Num[Tensor, "n 4"],
+        scores: Num[Tensor, " n"],
+        labels: Num[Tensor, " n"],
     ) -> None:
         """Take the detections of one whole image: none is an answer too.
 
         Boxes are x0 y0 x1 y1 in pixels of the image as it was read, in any order; COCO counts the
-        hundred with the highest scores. An image that was added before stays as it was.
+        hundred with the highest scores. An image that was added before stays as it was. Numbers of
+        any integer or floating type are converted to float64, labels to int64.
 
         Raises:
-            InputError: if the image is not among the truths, shapes differ, a number is not finite,
-                a box ends before it begins or a label is not in 1...C.
+            InputError: if the image is not among the truths, shapes differ, a number is not finite
+                or not real, a box ends before it begins or a label is not one of 1...C.
         """
-        if image_id not in self.truths:
-            raise InputError(
-                "image_id", image_id, "an image of the truth", "score the part that was predicted"
-            )
-        found = Found(
-            boxes.detach().cpu().double().numpy(),
-            scores.detach().cpu().double().numpy(),
-            labels.detach().cpu().numpy(),
-        )
-        _check(found, image_id, len(self.categories))
-        self.found.setdefault(image_id, found)
+        self.merge({image_id: Found(_array(boxes), _array(scores), _array(labels))})
 
     def merge(self, found: Mapping[int, Found]) -> None:
-        """Take what another process found; an image that both have counts once."""
-        for image_id, each in found.items():
-            self.found.setdefault(image_id, each)
+        """Take what another process found; an image that both have counts once.
 
-    def results(self) -> list[dict[str, Any]]:
-        """What was found, as COCO's format of results has it."""
-        return _given(self.found)
+        Raises:
+            InputError: as `add` does.
+        """
+        for image_id, each in found.items():
+            index = image_index(image_id)
+            if index not in self.truths:
+                remedy = "score the part that was predicted"
+                raise InputError("image_id", image_id, "an image of the truth", remedy)
+            name = f"image {index} ({self.truths[index].name})"
+            self.found.setdefault(index, checked(each, name, len(self.categories)))
+
+    def results(self, category_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
+        """What was found, as COCO's format of results has it.
+
+        Args:
+            category_ids: The ids of the labels 1...C in the annotation file, which other programs
+                score against; by default the labels themselves.
+        """
+        ids = category_ids or range(1, len(self.categories) + 1)
+        return [{**row, "category_id": ids[row["category_id"] - 1]} for row in _given(self.found)]
 
     def scores(self) -> DetectionScores:
         """The 12 numbers and the AP of each category.
@@ -133,47 +136,30 @@ class DetectionMetric:
         if unseen:
             raise InputError(
                 "images without detections added",
-                f"{len(unseen)} of {len(self.truths)}, the first {unseen[0]}",
+                f"{len(unseen)} of {len(self.truths)}, the first {unseen[0]} "
+                f"({self.truths[unseen[0]].name})",
                 "none",
                 "add every image, an empty one too, or merge all processes",
             )
         return _evaluate(self.categories, self.truths, self.found)
 
 
-def _check(found: Found, image_id: int, categories: int) -> None:
-    number = len(found.scores)
-    shapes = (found.boxes.shape, found.scores.shape, found.labels.shape)
-    if shapes != ((number, 4), (number,), (number,)):
-        raise InputError(
-            f"the shapes of boxes, scores and labels of image {image_id}",
-            ", ".join(map(str, shapes)),
-            "(n, 4), (n,), (n,)",
-            "give one row a detection",
-        )
-    if not (np.isfinite(found.boxes).all() and np.isfinite(found.scores).all()):
-        raise InputError(
-            f"the detections of image {image_id}", "not finite", "finite numbers", "find the cause"
-        )
-    if (found.boxes[:, 2:] < found.boxes[:, :2]).any():
-        raise InputError(
-            f"a box of image {image_id}", "ending before it begins", "x0 y0 x1 y1", "reorder it"
-        )
-    if number and not 1 <= found.labels.min() <= found.labels.max() <= categories:
-        raise InputError(
-            f"the labels of image {image_id}",
-            f"{found.labels.min()} to {found.labels.max()}",
-            f"1 to {categories}",
-            "leave the background out",
-        )
+def _array(values: Tensor) -> np.ndarray:
+    """The values in numpy's type of that name; bfloat16, which it lacks, as float64."""
+    values = values.detach().cpu()
+    return (values.double() if values.is_floating_point() else values).numpy()
 
 
 def _evaluate(
     categories: Sequence[str], truths: Mapping[int, Truth], found: Mapping[int, Found]
 ) -> DetectionScores:
+    numbers = {image_id: number for number, image_id in enumerate(sorted(truths), start=1)}
+    truths = {numbers[image_id]: truth for image_id, truth in truths.items()}
+    found = {numbers[image_id]: each for image_id, each in found.items()}
     head: dict[str, Any] = {
         "images": [
-            {"id": truth.image_id, "height": truth.height, "width": truth.width}
-            for truth in truths.values()
+            {"id": number, "height": truth.height, "width": truth.width}
+            for number, truth in truths.items()
         ],
         "categories": [
             {"id": label, "name": name} for label, name in enumerate(categories, start=1)
@@ -183,15 +169,19 @@ def _evaluate(
     given = COCO({**head, "annotations": _given(found)})
     evaluation = COCOeval_faster(wanted, given, "bbox")
     evaluation.run()
-    numbers = [_percent(value) for value in evaluation.stats]
+    summary = [_percent(value) for value in evaluation.stats]
     # Axes: IoU threshold, recall, category, size, number of detections.
     precision = np.asarray(evaluation.eval["precision"])[:, :, :, 0, -1]
     each = [_percent(_mean(precision[:, :, place])) for place in range(len(categories))]
+    names = dict(zip(categories, each, strict=True))
+    absent = [name for name, value in names.items() if np.isnan(value)]
     return DetectionScores(
-        dict(zip(NUMBERS, numbers, strict=True)),
-        dict(zip(categories, each, strict=True)),
+        dict(zip(NUMBERS, summary, strict=True)),
+        names,
         f"COCO bbox|IoU 0.50:0.05:0.95|detections 1, 10, 100|"
-        f"faster-coco-eval {version('faster-coco-eval')}",
+        f"faster-coco-eval {version('faster-coco-eval')}"
+        + (f"|mean over {len(each) - len(absent)} of {len(each)} categories" if absent else "")
+        + (f", nothing to be found of: {', '.join(absent)}" if absent else ""),
     )
 
 

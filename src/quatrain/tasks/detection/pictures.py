@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from quatrain.specs import InputError
 from quatrain.tasks.detection.corpus import DetectionSample
-from quatrain.tasks.detection.metric import Found
+from quatrain.tasks.detection.found import Found
 from quatrain.tasks.scenes.pictures import TAG_HEIGHT, Panel, Swatch, arrange, fit, tag, to_image
 
 SHOWN_FROM = 0.3

@@ -24,7 +24,8 @@ from quatrain.specs import Spec
 from quatrain.tasks.detection.augment import DetectionAugmentation, rescale
 from quatrain.tasks.detection.corpus import DetectionCorpus, DetectionPart, DetectionSample
 from quatrain.tasks.detection.data import DetectionData, read_detection
-from quatrain.tasks.detection.metric import DetectionMetric, Found
+from quatrain.tasks.detection.found import Found
+from quatrain.tasks.detection.metric import DetectionMetric
 from quatrain.tasks.detection.objective import DetectionObjective, collated
 from quatrain.tasks.detection.pictures import detection_picture, largest_object
 from quatrain.tasks.scenes import (
@@ -127,7 +128,8 @@ class DetectionTask(ImageTask[DetectionSpec, DetectionCorpus]):
         detector = _detector(objective)
         metric = self.detect(detector, self.corpus.test)
         scores = metric.scores()
-        write_atomically(folder / DETECTIONS, json.dumps(metric.results()))
+        results = metric.results(self.corpus.category_ids)
+        write_atomically(folder / DETECTIONS, json.dumps(results))
         drawn = self._draw(detector, metric.found, folder)
         return Evaluation(
             {**scores.metrics, **scores.category_metrics},

@@ -11,7 +11,9 @@ Source: Everingham et al. 2010, The Pascal Visual Object Classes Challenge,
 https://doi.org/10.1007/s11263-009-0275-4.
 """
 
+import codecs
 import math
+import re
 from pathlib import Path
 from typing import Literal
 from xml.etree import ElementTree
@@ -23,7 +25,14 @@ from quatrain.tasks.detection.assemble import ImageEntry, Listing, assemble
 from quatrain.tasks.detection.boxes import Box
 from quatrain.tasks.detection.corpus import DetectionCorpus, DetectionPart
 from quatrain.tasks.scenes import ImageSize
-from quatrain.tasks.scenes.files import data_folder, decode, read_bytes, refuse_repeats, sha256
+from quatrain.tasks.scenes.files import (
+    data_folder,
+    decode,
+    read_bytes,
+    refuse_repeats,
+    require_name,
+    sha256,
+)
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -93,21 +102,26 @@ def _listing(spec: VocSpec, folder: Path, names: tuple[str, ...]) -> tuple[Listi
     boxes: list[Box] = []
     contents: list[bytes] = []
     for name in names:
-        year, _, stem = name.rpartition("/")
+        year, _, title = name.rpartition("/")
         home = folder / year
-        path = home / "ImageSets" / "Main" / f"{stem}.txt"
+        path = home / "ImageSets" / "Main" / f"{title}.txt"
         content = read_bytes(path)
         contents.append(content)
         # Lists of one class have a second column, of which images hold it.
-        for line in filter(None, (line.split() for line in decode(content, path).splitlines())):
-            xml = home / "Annotations" / f"{line[0]}.xml"
+        for number, line in enumerate(decode(content, path).splitlines(), start=1):
+            if not line.strip():
+                continue
+            stem = line.split()[0]
+            require_name(stem, f"{path}:{number}")
+            xml = home / "Annotations" / f"{stem}.xml"
             contents.append(read_bytes(xml))
             annotation = _Annotation(spec, xml, contents[-1], image_id=len(images))
             images.append(annotation.image(home / "JPEGImages"))
             boxes += annotation.boxes()
     if not images:
         raise DataError(" and ".join(names), "empty", "a list of images", "name another list")
-    return Listing(" and ".join(names), images, boxes), contents
+    listing = Listing(" and ".join(names), images, boxes, spec.classes, spec.first_pixel)
+    return listing, contents
 
 
 class _Annotation:
@@ -115,13 +129,11 @@ class _Annotation:
 
     def __init__(self, spec: VocSpec, path: Path, content: bytes, image_id: int) -> None:
         self.spec, self.path, self.image_id = spec, path, image_id
-        try:
-            self.root = ElementTree.fromstring(content)  # noqa: S314 - the user's own files
-        except ElementTree.ParseError as error:
-            raise DataError(str(path), str(error), "well-formed xml", "mend the file") from None
+        self.root = _parse(content, path)
 
     def image(self, folder: Path) -> ImageEntry:
         name = self.root.findtext("filename") or f"{self.path.stem}.jpg"
+        require_name(name.strip(), f"filename in {self.path}")
         height, width = (int(self._number(self.root, f"size/{side}")) for side in _SIDES)
         size = ImageSize(height, width)
         return ImageEntry(self.image_id, folder / name.strip(), size, str(self.path))
@@ -169,5 +181,51 @@ class _Annotation:
         return value
 
 
+def _parse(content: bytes, path: Path) -> ElementTree.Element:
+    """The root element; of the encodings in use, expat itself reads only those of `_EXPAT`.
+
+    Raises:
+        DataError: if the file is not well-formed, or not of the encoding that it declares.
+    """
+    declaration = _DECLARATION.match(content)
+    declared = declaration[1].decode("ascii") if declaration else "utf-8"
+    text = content
+    if declared.lower() not in _EXPAT:
+        marked = content.startswith(codecs.BOM_UTF8)
+        text = decode(content, path) if marked else _decode_as(declared, content, path)
+    try:
+        return ElementTree.fromstring(text)  # noqa: S314 - the user's own files
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
+        if not declaration and not content.startswith(_UTF_16):
+            decode(content, path)  # says which byte is not UTF-8
+        raise DataError(str(path), str(error), "well-formed xml", "mend the file") from None
+
+
+def _decode_as(declared: str, content: bytes, path: Path) -> str:
+    """Text of the encoding that the xml declares, or of the larger one that writers take for it."""
+    reason = ""
+    for larger in (False, True):
+        try:
+            codec = codecs.lookup(declared).name
+            return content.decode(_LARGER.get(codec, codec) if larger else codec)
+        except (LookupError, ValueError) as error:
+            reason = str(error)
+    expected = f"an encoding that can be read, and text in it ({reason})"
+    remedy = "convert the file to UTF-8, and declare that"
+    raise DataError(f"the encoding of {path}", declared, expected, remedy)
+
+
+_DECLARATION = re.compile(
+    rb"""(?:\xef\xbb\xbf)?\s*<\?xml\b[^>]*?\bencoding\s*=\s*["']([A-Za-z][\w.-]*)["']"""
+)
+_EXPAT = frozenset({"iso-8859-1", "us-ascii", "utf-16", "utf-8"})
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_LARGER = {
+    "big5": "big5hkscs",
+    "euc_kr": "cp949",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "shift_jis": "cp932",
+}
 _SIDES = ("height", "width")
 _ENDS = ("xmin", "ymin", "xmax", "ymax")

@@ -3,12 +3,14 @@
 import codecs
 import errno
 import hashlib
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from quatrain.specs import DataError, SpecError
 from quatrain.tasks.text import decode_text, refuse_pointer
@@ -52,12 +54,27 @@ def read_bytes(path: Path) -> bytes:
         raise DataError(
             "data file", str(path), "a file that exists", what_is_there(path.parent)
         ) from None
-    except OSError as error:
-        raise DataError(
-            "data file", str(path), "a file that can be read", error.strerror or str(error)
-        ) from error
+    except (OSError, ValueError) as error:
+        raise unreadable("data file", path, error) from error
     refuse_pointer(content, str(path))
     return content
+
+
+def unreadable(kind: str, path: Path, error: Exception) -> DataError:
+    """The error of a file that the system does not read, or whose name it cannot have."""
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return DataError(kind, str(path), "a file that can be read", reason)
+
+
+def require_name(name: str, field: str) -> None:
+    """Refuse a file name with control characters, which come of damage or of another encoding.
+
+    Raises:
+        DataError: if there is one, NUL among them.
+    """
+    if any(unicodedata.category(character) == "Cc" for character in name):
+        expected = "a file name without control characters"
+        raise DataError(field, ascii(name), expected, "write the name anew, in UTF-8")
 
 
 def decode(content: bytes, path: Path) -> str:
@@ -78,15 +95,26 @@ def parse_json(
         DataError: if it is not UTF-8; else with the first place that is not of that type,
             `expected` saying what would be.
     """
+    content = content.removeprefix(codecs.BOM_UTF8)
     try:
-        return validate(content.removeprefix(codecs.BOM_UTF8))
+        return validate(content)
     except ValidationError as error:
         decode_text(content, name)  # names the encoding of a file that is not UTF-8
         problem = error.errors(include_input=False, include_url=False)[0]
-        place = ".".join(map(str, problem["loc"]))
+        place = _entry(content, problem["loc"]) + ".".join(map(str, problem["loc"]))
         message = problem["msg"][:1].lower() + problem["msg"][1:]
         found = f"{place}: {message}" if place else message
         raise DataError(name, found, expected, "mend the file") from None
+
+
+def _entry(content: bytes, place: tuple[int | str, ...]) -> str:
+    """The id that the file gives the entry around this place, as "annotations", 3, "bbox"."""
+    match place:
+        case str(section), int(number), str(field), *_ if field != "id":
+            entry: Any = from_json(content)[section][number]
+            known = isinstance(entry, dict) and "id" in entry
+            return f"the entry of id {entry['id']!a}, " if known else ""
+    return ""
 
 
 def require_files(paths: Sequence[Path], whose: str) -> None:
@@ -135,7 +163,10 @@ def what_is_there(folder: Path) -> str:
     """A few names in `folder`, for whoever mistyped one."""
     if not folder.is_dir():
         return f"there is no folder {folder}"
-    names = sorted(entry.name for entry in folder.iterdir())
+    try:
+        names = sorted(entry.name for entry in folder.iterdir())
+    except OSError as error:
+        return f"its folder cannot be listed: {error.strerror or error}"
     if not names:
         return "its folder is empty"
     return f"its folder holds {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}"

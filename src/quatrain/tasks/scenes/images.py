@@ -3,17 +3,17 @@
     survey([photos / "a.jpg", photos / "b.png"], "train", tally)
         ->  sizes [(480, 640), (500, 375)], a fingerprint; truncated files and 16 bits are refused
     read_image(photos / "a.jpg")
-        ->  uint8 (3, 480, 640), whatever the file's colours
+        ->  uint8 (3, 480, 640), whatever the file's colours, in the order in which it stores them
 
 Looking over reads the header and the end of a file: formats put an end mark there, so a truncated
 download shows without decoding. Where no mark is found, the image is decoded to be sure. Damage in
 the middle shows when a PNG is read, by its checksums; other formats have none, and it may pass.
 """
 
-import struct
+import os
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,19 +25,17 @@ from PIL import Image
 from torch import Tensor
 
 from quatrain.specs import DataError
-from quatrain.tasks.scenes.files import require_files, sha256
+from quatrain.tasks.scenes.files import require_files, sha256, unreadable
 from quatrain.tasks.scenes.notices import Tally
+from quatrain.tasks.scenes.orientation import load_as_stored, orientation
+from quatrain.tasks.text import refuse_pointer
 
 _SHALLOW = frozenset({"BMP", "GIF", "JPEG", "MPO", "WEBP"})
 EIGHT_BITS = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
 _END_MARKS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}
 _EDGE = 4096
-_ORIENTATION = 274
 _PNG_BITS = 24
 _TIFF_BITS = 258
-
-# What Pillow's decoders raise for content they cannot make sense of.
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error)
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ class Survey:
 def survey(paths: Sequence[Path], whose: str, tally: Tally) -> Survey:
     """Look over images without decoding them.
 
-    Alpha channels and EXIF orientations, which reading does not use, are counted in `tally`. The
+    Alpha channels and orientations, which reading does not use, are counted in `tally`. The
     fingerprint is a SHA-256 of each image's name, length, first and last 4 KiB.
 
     Raises:
@@ -75,17 +73,21 @@ def survey(paths: Sequence[Path], whose: str, tally: Tally) -> Survey:
         head, tail, length = edges(path)
         with opened(path) as image:
             refuse_deep(image, head, path)
-            _count_unused(image, path, tally)
+            if image.mode in {"LA", "PA", "RGBA"} or "transparency" in image.info:
+                tally.add("images with an alpha channel, which is not used", path.name)
+            _count_orientation(image, path, "images", tally)
             mark = _END_MARKS.get(image.format or "")
-            if mark is None or mark not in tail:
-                load(image, path)
-            sizes.append(ImageSize(image.height, image.width))
-        marks += [path.name.encode(), length.to_bytes(8, "little"), head, tail]
+            complete = mark is not None and mark in tail
+            stored = image if complete else load(image, path)
+            sizes.append(ImageSize(stored.height, stored.width))
+        marks += [os.fsencode(path.name), length.to_bytes(8, "little"), head, tail]
     return Survey(sizes, sha256(marks))
 
 
 def read_image(path: Path) -> UInt8[Tensor, "3 h w"]:
     """Decode an image as RGB: grey is repeated, palettes are looked up, alpha is left out.
+
+    Pixels come as they are stored, whatever orientation the file gives.
 
     Raises:
         DataError: if the file is broken, or has 16 bits a channel.
@@ -93,10 +95,11 @@ def read_image(path: Path) -> UInt8[Tensor, "3 h w"]:
     head, _, _ = edges(path)
     with opened(path) as image:
         refuse_deep(image, head, path)
-        load(image, path)
-        # A palette may hold alpha as bytes, which Pillow only looks up by way of RGBA.
-        whole = image.convert("RGBA") if image.mode in {"P", "PA"} else image
-        pixels = np.array(whole.convert("RGB"))
+        stored = load(image, path)
+        with _reading(path):
+            # A palette may hold alpha as bytes, which Pillow only looks up by way of RGBA.
+            whole = stored.convert("RGBA") if stored.mode in {"P", "PA"} else stored
+            pixels = np.array(whole.convert("RGB"))
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
@@ -121,18 +124,18 @@ def edges(path: Path) -> tuple[bytes, bytes, int]:
     """The first and last 4 KiB of a file, and its length in bytes.
 
     Raises:
-        DataError: if it cannot be read.
+        DataError: if it cannot be read, or is a pointer to the data.
     """
     try:
         with path.open("rb") as file:
             head = file.read(_EDGE)
             length = file.seek(0, 2)
             file.seek(max(length - _EDGE, 0))
-            return head, file.read(), length
-    except OSError as error:
-        raise DataError(
-            "image", str(path), "a file that can be read", error.strerror or str(error)
-        ) from error
+            tail = file.read()
+    except (OSError, ValueError) as error:
+        raise unreadable("image", path, error) from error
+    refuse_pointer(head, str(path))
+    return head, tail, length
 
 
 @contextmanager
@@ -142,31 +145,41 @@ def opened(path: Path) -> Iterator[Image.Image]:
     Raises:
         DataError: if it is no image.
     """
-    try:
-        # Pillow warns of odd metadata, which is not read, and of very large images.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image = Image.open(path)
-    except (*_BROKEN, Image.DecompressionBombError) as error:
-        raise _broken(path, error) from error
-    with image:
+    with ExitStack() as stack:
+        with _reading(path):
+            # Given a name, Pillow maps the file, and takes a turned TIFF for one of another width.
+            image = stack.enter_context(Image.open(stack.enter_context(path.open("rb"))))
         yield image
 
 
-def load(image: Image.Image, path: Path) -> None:
-    """Decode its pixels.
+def load(image: Image.Image, path: Path) -> Image.Image:
+    """Its decoded pixels, in the order in which the file stores them.
 
     Raises:
         DataError: if the file is broken.
     """
+    with _reading(path):
+        return load_as_stored(image)
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """A decoder at work: whatever it raises means that it can make nothing of the file.
+
+    Some formats are not done in full (DDS), some raise what their parsing ran into.
+    """
     try:
-        image.load()
-    except _BROKEN as error:
+        # Pillow warns of odd metadata, which is not read, and of very large images.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except Exception as error:
         raise _broken(path, error) from error
 
 
 def _broken(path: Path, error: Exception) -> DataError:
-    reason = str(error).split(" <_io")[0].split(" '")[0].rstrip(".") or type(error).__name__
+    first = (str(error).splitlines() or [""])[0]
+    reason = first.split(" <_io")[0].split(" '")[0].rstrip(".") or type(error).__name__
     return DataError(
         "image", str(path), f"an image that can be read ({reason})", "replace or remove the file"
     )
@@ -178,7 +191,8 @@ def refuse_deep(image: Image.Image, head: bytes, path: Path) -> None:
     Raises:
         DataError: if there are more than 8 bits a channel, or there may be.
     """
-    bits = bits_of(image, head)
+    with _reading(path):
+        bits = bits_of(image, head)
     if bits is None:
         known = "one that tells its depth, as PNG, TIFF, PPM, JPEG, WebP, BMP and GIF do"
         raise DataError(f"image {path}", f"in {image.format}", known, "convert it")
@@ -201,16 +215,16 @@ def bits_of(image: Any, head: bytes) -> int | None:
     return 8 if image.format in _SHALLOW else None
 
 
-def _count_unused(image: Image.Image, path: Path, tally: Tally) -> None:
-    if image.mode in {"LA", "PA", "RGBA"} or "transparency" in image.info:
-        tally.add("images with an alpha channel, which is not used", path.name)
-    if "exif" not in image.info:
-        return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            orientation = image.getexif().get(_ORIENTATION, 1)
-        except _BROKEN:  # damaged metadata beside a sound picture
-            return
-    if orientation not in {0, 1}:
-        tally.add("images with an EXIF orientation, which is not used", path.name)
+def count_orientation(path: Path, kind: str, tally: Tally) -> None:
+    """Count a file of this kind, "labels", if it has an orientation, which reading does not use.
+
+    Raises:
+        DataError: if it is no image, or broken.
+    """
+    with opened(path) as image:
+        _count_orientation(image, path, kind, tally)
+
+
+def _count_orientation(image: Image.Image, path: Path, kind: str, tally: Tally) -> None:
+    if orientation(image, path) != 1:
+        tally.add(f"{kind} with an EXIF orientation, which is not used", path.name)

@@ -37,8 +37,7 @@ def read_plane(path: Path) -> tuple[str, np.ndarray]:
         if image.mode in EIGHT_BITS:
             refuse_deep(image, head, path)
         spread = _spread(image, head)
-        load(image, path)
-        stored = np.array(image)
+        stored = np.array(load(image, path))
     if spread != 1:
         stored = np.rint(stored / spread).astype(stored.dtype)
     return image.mode, stored

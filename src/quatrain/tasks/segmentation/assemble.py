@@ -1,6 +1,7 @@
 """From pairs of an image and a label file to a part of a corpus, all labels checked."""
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +15,7 @@ from torch import Tensor
 from quatrain.specs import DataError
 from quatrain.tasks.scenes import ImageSize, Tally, read_image, survey
 from quatrain.tasks.scenes.files import read_bytes, refuse_repeats, require_files, sha256
-from quatrain.tasks.scenes.images import require_size
+from quatrain.tasks.scenes.images import count_orientation, require_size
 from quatrain.tasks.scenes.planes import read_plane
 from quatrain.tasks.segmentation.classes import Classes
 from quatrain.tasks.segmentation.corpus import IGNORE, SegmentationCorpus, SegmentationPart
@@ -55,10 +56,11 @@ def assemble(pairs: Sequence[Pair], classes: Classes, part: str) -> Assembled:
     for pair, size in zip(pairs, found.sizes, strict=True):
         label = read_label(pair.label, classes)
         own = ImageSize(*label.shape)
+        count_orientation(pair.label, "labels", tally)
         require_size(size, own, pair.image, f"its label {pair.label}")
         judged = judged or bool((label != IGNORE).any())
         content = read_bytes(pair.label)
-        hashed += [pair.label.name.encode(), hashlib.sha256(content).digest()]
+        hashed += [os.fsencode(pair.label.name), hashlib.sha256(content).digest()]
     if not judged:
         raise DataError(
             f"the {part} part",
