@@ -25,3 +25,10 @@ def test_nothing_to_say_is_silence():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert tally.warn("train") == {}
+
+
+def test_large_numbers_are_grouped_and_a_kind_need_not_have_a_first_case():
+    tally = Tally()
+    tally.add("pixels ignored", times=1200)
+    with pytest.warns(DataWarning, match="^train: 1,200 pixels ignored$"):
+        assert tally.warn("train") == {"train: pixels ignored": 1200}

@@ -242,6 +242,7 @@ def test_labels_and_sizes_that_do_not_fit_are_told_when_the_data_are_opened(
         folders.open(camvid_folder, tmp_path, 0)
 
 
+@pytest.mark.filterwarnings("ignore::quatrain.tasks.scenes.DataWarning")
 def test_two_equal_opens_share_the_corpus_until_a_file_changes(camvid_folder, tmp_path):
     folders = spec(data=FoldersSpec())
     first = folders.open(camvid_folder, tmp_path, 0)
@@ -286,6 +287,7 @@ def test_eight_scenes_are_learnt_by_heart(tmp_path):
 
 @pytest.mark.data
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::quatrain.tasks.scenes.DataWarning")
 def test_two_steps_on_real_street_scenes(shared_data, tmp_path):
     chosen = spec("0010+deformable", data=FoldersSpec(test="val"), scale=0.25)
     recipe = SHORT.model_copy(update={"steps": 2})
