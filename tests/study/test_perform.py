@@ -180,6 +180,25 @@ def test_the_spec_is_kept_and_another_one_in_its_place_is_refused(run, tmp_path)
         check_spec(run, tmp_path)
 
 
+@pytest.mark.parametrize("content", [b"\xff\xfe{", "{ä".encode("latin-1"), b"\x80"])
+def test_a_spec_that_is_no_text_is_refused_in_a_sentence(run, tmp_path, content):
+    path = tmp_path / "spec.json"
+    path.write_bytes(content)
+    with pytest.raises(StoredFileError, match="a text file in UTF-8: move the folder away"):
+        check_spec(run, tmp_path)
+    assert path.read_bytes() == content
+
+
+def test_what_a_kill_left_half_written_is_removed_when_the_run_goes_on(run, store):
+    folder = store.folder(run.identity)
+    folder.mkdir(parents=True)
+    left = [folder / f".{name}.0123abcd.tmp" for name in ("model.safetensors", "spec.json")]
+    for path in left:
+        path.write_text("half")
+    assert carry_out(run, store)[0].kind == "done"
+    assert not any(path.exists() for path in left)
+
+
 class OutOfMemoryError(RuntimeError):
     """Named as torch names its own."""
 

@@ -95,7 +95,7 @@ class _Trainer:
         self.trained = Trained(
             self.objective, self.optimizer, self.average.tensors, devices.scaler, task.data_hashes
         )
-        self.position = checkpoint.load(folder, self.trained)
+        self.position = checkpoint.load(folder, self.trained, self.recipe)
         self.waited = 0.0
         self.wrapped = devices.wrap(self.objective)
         self.log = MetricsLog(folder, self.position.step) if devices.is_main else None
