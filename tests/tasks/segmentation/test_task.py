@@ -173,10 +173,16 @@ def test_a_perfect_segmenter_scores_100(tmp_path, monkeypatch):
         return torch.nn.functional.one_hot(next(answers), 11).movedim(-1, 0)[None].float()
 
     monkeypatch.setattr(task, "logits", told)
-    metrics = task.evaluate(task.build().eval(), tmp_path).metrics
+    evaluation = task.evaluate(task.build().eval(), tmp_path)
+    metrics = evaluation.metrics
     assert (metrics["miou"], metrics["pixel_accuracy"]) == (100, 100)
     seen = {int(c) for index in range(3) for c in task.corpus.test[index].label.unique()}
     assert len([name for name in metrics if name.startswith("iou_")]) == len(seen) < 11
+    absent = [entry.name for c, entry in enumerate(task.corpus.classes) if c not in seen]
+    assert evaluation.signatures == {
+        "miou": f"mean over {len(seen)} of 11 classes; in neither truth nor prediction: "
+        + ", ".join(absent)
+    }
 
 
 def test_processes_that_share_the_test_part_get_the_number_that_one_gets(tmp_path, monkeypatch):
