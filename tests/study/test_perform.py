@@ -189,16 +189,6 @@ def test_a_spec_that_is_no_text_is_refused_in_a_sentence(run, tmp_path, content)
     assert path.read_bytes() == content
 
 
-def test_what_a_kill_left_half_written_is_removed_when_the_run_goes_on(run, store):
-    folder = store.folder(run.identity)
-    folder.mkdir(parents=True)
-    left = [folder / f".{name}.0123abcd.tmp" for name in ("model.safetensors", "spec.json")]
-    for path in left:
-        path.write_text("half")
-    assert carry_out(run, store)[0].kind == "done"
-    assert not any(path.exists() for path in left)
-
-
 class OutOfMemoryError(RuntimeError):
     """Named as torch names its own."""
 

@@ -269,6 +269,14 @@ def test_a_checkpoint_beyond_the_last_step_is_no_finished_training(tiny, tmp_pat
     run(tiny, tmp_path, steps=16)
 
 
+def test_what_a_kill_left_half_written_is_removed_when_the_training_goes_on(tiny, tmp_path):
+    left = [tmp_path / f".{name}.0123abcd.tmp" for name in (stored.NAME, "hypotheses.txt")]
+    for path in left:
+        path.write_text("half")
+    run(tiny, tmp_path)
+    assert not any(path.exists() for path in left)
+
+
 def trained_parts(tiny):
     model = tiny.Objective()
     optimizer = torch.optim.AdamW(model.parameters())

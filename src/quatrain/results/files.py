@@ -1,7 +1,7 @@
 """Files of quatrain's own: a reader sees the old one or the new one, and never half of it.
 
 A process that is killed while it writes leaves a file ".NAME.1a2b3c4d.tmp". A later write of NAME
-removes it when it is too old to be another process's, and whoever holds a folder alone removes
+removes it when it is too old to be another process's, and whoever has a folder alone removes
 all of them by `clear_unfinished`.
 """
 

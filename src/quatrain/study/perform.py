@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, cast
 from pydantic import TypeAdapter, ValidationError
 
 from quatrain.results import Failure, Record, ResultStore, RunState, Sitting, write_atomically
-from quatrain.results.files import clear_unfinished, read_text
+from quatrain.results.files import read_text
 from quatrain.specs import DataError, SpecError, StoredFileError, StudyError, identity
 from quatrain.study.grid import Run, TaskSpec
 from quatrain.study.messages import Event
@@ -96,7 +96,6 @@ def perform(run: Run, site: Site, *, retry: bool, notify: Callable[[Event], None
         earlier = stands(run, site.store)
         if earlier is not None and not retry:
             return earlier
-        clear_unfinished(held)
         check_spec(run, held)
         site.store.clear_failure(run.identity)
         return _guarded(run, site, notify)
