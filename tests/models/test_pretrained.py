@@ -134,3 +134,39 @@ def test_weights_that_cannot_be_fetched_are_told_with_what_to_do(monkeypatch):
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", unreachable)
     with pytest.raises(DataError, match=r"IMAGENET1K_V1.*by weights_file .*service not known"):
         built(depth=18, weights="IMAGENET1K_V1")
+
+
+def without_values(value):
+    return torch.empty_like(value, device="meta")
+
+
+def quantized(value):
+    return torch.quantize_per_tensor(value, 0.1, 0, torch.qint8)
+
+
+def nested(value):
+    return torch.nested.nested_tensor(list(value))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (without_values, "a tensor without values"),
+        (torch.Tensor.to_sparse, "a tensor sparse"),
+        (lambda value: value.flatten(1).to_sparse_csr(), "a tensor sparse"),
+        (quantized, "a tensor sparse, nested or quantized"),
+        (nested, "a tensor sparse, nested"),
+        (lambda value: value.to(torch.complex64), "torch.complex64"),
+        (lambda value: value.double().fill_(1e300), "NaN or infinite"),
+        (lambda value: value.fill_(torch.nan).to(torch.float8_e4m3fn), "NaN or infinite"),
+    ],
+)
+def test_weights_that_are_no_plain_numbers_are_refused_in_a_sentence(change, found, tmp_path):
+    path = tmp_path / "weights.pt"
+    state = torchvision.models.resnet18().state_dict()
+    state["conv1.weight"] = change(state["conv1.weight"].clone())
+    torch.save(state, path)
+    with pytest.raises(DataError, match=f'conv1.weight is "{found}') as told:
+        built(depth=18, weights=sha256(path), weights_file=str(path))
+    assert "\n" not in str(told.value)

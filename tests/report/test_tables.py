@@ -69,6 +69,22 @@ def test_what_of_the_data_nobody_took_note_of_is_not_nothing(store, make_record)
     assert "data: what was left out was not recorded in 1 run" in notes
 
 
+def test_a_metric_that_was_not_computed_alike_is_noted_with_its_signatures(store, make_record):
+    def noted():
+        return [note for note in build_table(load_runs(store)).notes if "computed alike" in note]
+
+    assert noted() == []
+    signatures = {"bleu": "nrefs:1|case:mixed", "miou": "mean over 3 of 3 classes"}
+    store.write_record(make_record("0110", 0, 30.0, signatures=signatures))
+    assert noted() == []
+    fewer = "mean over 2 of 3 classes; in neither truth nor prediction: car"
+    store.write_record(make_record("0110", 1, 30.0, signatures={**signatures, "miou": fewer}))
+    store.write_record(make_record("0110", 2, 30.0, signatures={}))
+    assert noted() == [
+        f"mIoU was not computed alike in all runs: mean over 3 of 3 classes / {fewer}"
+    ]
+
+
 def test_sides_of_unlike_code_are_noted(store, make_record):
     store.write_record(make_record("0110", 1, 30.0, commit="4567def-dirty"))
     store.write_record(make_record("1000", 2, 31.0, versions={"torch": "2.15.0"}))

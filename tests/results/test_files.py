@@ -1,10 +1,12 @@
 import errno
 import os
+import secrets
+import time
 
 import pytest
 
-from quatrain.results.files import make_folder, write_atomically
-from quatrain.specs import StudyError
+from quatrain.results.files import clear_unfinished, make_folder, read_text, write_atomically
+from quatrain.specs import StoredFileError, StudyError
 
 
 def test_a_file_is_replaced_whole_and_nothing_else_is_left(tmp_path):
@@ -53,3 +55,66 @@ def test_a_file_in_the_place_of_a_folder_is_a_clear_error(tmp_path):
         make_folder(tmp_path / "runs")
     with pytest.raises(StudyError, match="a folder that can be written"):
         write_atomically(tmp_path / "runs" / "x" / "a.json", "text")
+
+
+def test_a_link_in_the_place_of_the_temporary_file_is_not_followed(tmp_path, monkeypatch):
+    own = tmp_path / "own.txt"
+    own.write_text("mine")
+    (tmp_path / ".a.json.00c0ffee.tmp").symlink_to(own)
+    monkeypatch.setattr(secrets, "token_hex", lambda _: "00c0ffee")
+    with pytest.raises(StudyError, match="File exists"):
+        write_atomically(tmp_path / "a.json", "new")
+    assert own.read_text() == "mine"
+
+
+def test_a_link_in_the_place_of_the_file_is_replaced_and_its_target_stays(tmp_path):
+    own = tmp_path / "own.txt"
+    own.write_text("mine")
+    (tmp_path / "a.json").symlink_to(own)
+    write_atomically(tmp_path / "a.json", "new")
+    assert own.read_text() == "mine"
+    assert not (tmp_path / "a.json").is_symlink()
+
+
+def abandoned(folder, name, age=7200):
+    path = folder / name
+    path.write_text("half")
+    os.utime(path, (time.time() - age,) * 2)
+    return path
+
+
+def test_a_later_write_removes_what_a_kill_left_of_the_same_file(tmp_path):
+    old = abandoned(tmp_path, ".a[1].json.0123abcd.tmp")
+    kept = [
+        abandoned(tmp_path, ".a[1].json.4567abcd.tmp", age=60),  # perhaps at work
+        abandoned(tmp_path, ".b.json.0123abcd.tmp"),
+        abandoned(tmp_path, ".a1.json.0123abcd.tmp"),
+        abandoned(tmp_path, ".a[1].json.mine.tmp"),
+        abandoned(tmp_path, "a[1].json.0123abcd.tmp"),
+    ]
+    write_atomically(tmp_path / "a[1].json", "new")
+    assert not old.exists()
+    assert all(path.exists() for path in kept)
+
+
+def test_whoever_has_a_folder_alone_removes_all_that_kills_left(tmp_path):
+    left = [abandoned(tmp_path, f".{name}.0123abcd.tmp", age=0) for name in ("a", "b.json")]
+    own = abandoned(tmp_path, ".swap.tmp", age=0)
+    (tmp_path / ".link.0123abcd.tmp").symlink_to(own)
+    clear_unfinished(tmp_path)
+    assert not any(path.exists() for path in left)
+    assert list(tmp_path.iterdir()) == [own]
+    clear_unfinished(tmp_path / "none")
+
+
+def test_text_is_read_in_utf_8_or_refused_in_a_sentence(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_bytes("ä".encode())
+    assert read_text(path, "delete it") == "ä"
+    for content in (b"\xff", "ä".encode("latin-1"), "ä".encode("utf-16")):
+        path.write_bytes(content)
+        with pytest.raises(StoredFileError, match="expected a text file in UTF-8: delete it") as e:
+            read_text(path, "delete it")
+        assert str(path) in str(e.value)
+    with pytest.raises(StoredFileError):
+        read_text(tmp_path, "delete it")

@@ -180,6 +180,15 @@ def test_the_spec_is_kept_and_another_one_in_its_place_is_refused(run, tmp_path)
         check_spec(run, tmp_path)
 
 
+@pytest.mark.parametrize("content", [b"\xff\xfe{", "{ä".encode("latin-1"), b"\x80"])
+def test_a_spec_that_is_no_text_is_refused_in_a_sentence(run, tmp_path, content):
+    path = tmp_path / "spec.json"
+    path.write_bytes(content)
+    with pytest.raises(StoredFileError, match="a text file in UTF-8: move the folder away"):
+        check_spec(run, tmp_path)
+    assert path.read_bytes() == content
+
+
 class OutOfMemoryError(RuntimeError):
     """Named as torch names its own."""
 

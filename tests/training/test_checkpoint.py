@@ -1,19 +1,25 @@
 import dataclasses
 import errno
-from pathlib import Path
+import json
+import math
+import resource
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import save as to_bytes
 from torch import nn
 
 from quatrain.insertion import insert
 from quatrain.nn.mixers import parse_mixer
 from quatrain.specs import DataError, StoredFileError, StudyError
-from quatrain.training import checkpoint, load_model, save_model
+from quatrain.training import Recipe, checkpoint, load_model, save_model
 from quatrain.training.checkpoint import MODEL, NAME, Trained, seed_step
 from quatrain.training.position import Position
+from quatrain.training.tensor_file import read_tensors, write_tensors
 
-POSITION = Position(step=3, batches=6, seconds=0.1, total=0.1 + 0.2, weight=7.0, since=1 / 3)
+RECIPE = Recipe(steps=20, accumulate=2, warmup_steps=0)
+POSITION = Position(step=3, batches=6, seconds=0.7, total=0.1 + 0.2, weight=7.0, since=1 / 3)
 
 
 def trained(width=2, data="a", optimizer=torch.optim.AdamW, average=True):
@@ -38,6 +44,10 @@ def stepped(**arguments):
     return one
 
 
+def restored(folder, one):
+    return checkpoint.load(folder, one, RECIPE)
+
+
 def full(*_):
     raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -45,18 +55,17 @@ def full(*_):
 def test_everything_comes_back_as_it_was(tmp_path):
     one, other = stepped(), trained()
     checkpoint.save(tmp_path, POSITION, one)
-    assert checkpoint.load(tmp_path, other) == POSITION
-    assert torch.equal(one.model.weight, other.model.weight)
+    assert restored(tmp_path, other) == POSITION
     assert torch.equal(other.average["weight"], torch.full((1, 2), 0.5))
-    assert other.scaler.state_dict() == one.scaler.state_dict()
-    for index, state in one.optimizer.state_dict()["state"].items():
-        restored = other.optimizer.state_dict()["state"][index]
-        assert state.keys() == restored.keys()
-        assert all(torch.equal(state[name], restored[name]) for name in state)
+    assert state_of(other) == state_of(one)
+    states = [each.optimizer.state_dict()["state"] for each in (one, other)]
+    assert [state.keys() for state in states[0].values()] == [
+        state.keys() for state in states[1].values()
+    ]
 
 
 def test_a_folder_without_a_checkpoint_is_the_beginning(tmp_path):
-    assert checkpoint.load(tmp_path, trained()) == Position()
+    assert restored(tmp_path, trained()) == Position()
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 8, 100, 300, -1])
@@ -67,29 +76,129 @@ def test_a_checkpoint_cut_short_is_told_in_a_sentence(tmp_path, size):
     with pytest.raises(
         StoredFileError, match=r"expected a whole file .*: delete this file"
     ) as told:
-        checkpoint.load(tmp_path, trained())
+        restored(tmp_path, trained())
     assert str(path) in str(told.value)
     assert "\n" not in str(told.value)
 
 
-def test_any_byte_of_the_header_may_be_damaged_and_never_ends_in_another_error(tmp_path):
+def state_of(one):
+    states = one.optimizer.state_dict()["state"]
+    tensors = [*one.model.state_dict().values(), *one.average.values()]
+    tensors += [state[name] for state in states.values() for name in sorted(state)]
+    return [value.tolist() for value in tensors], one.scaler.state_dict()
+
+
+def test_a_change_of_any_byte_is_refused_in_a_sentence(tmp_path):
     checkpoint.save(tmp_path, POSITION, stepped())
     path = tmp_path / NAME
     whole = path.read_bytes()
-    header = 8 + int.from_bytes(whole[:8], "little")
-    damaged = 0
-    for at in range(0, header, 3):
-        path.write_bytes(whole[:at] + b"\xf7" + whole[at + 1 :])
-        with pytest.raises(StoredFileError):
-            checkpoint.load(tmp_path, trained())
-        damaged += 1
-    assert damaged > 100
+    random = np.random.default_rng(0)
+    for at in range(len(whole)):
+        other = whole[at] ^ int(random.integers(1, 256))
+        path.write_bytes(whole[:at] + bytes([other]) + whole[at + 1 :])
+        with pytest.raises(StoredFileError, match="expected a whole file of this run") as told:
+            restored(tmp_path, trained())
+        assert "\n" not in str(told.value)
+    assert len(whole) > 1000
+
+
+def test_bytes_that_are_added_taken_out_or_exchanged_are_refused(tmp_path):
+    checkpoint.save(tmp_path, POSITION, stepped())
+    path = tmp_path / NAME
+    whole = path.read_bytes()
+    random = np.random.default_rng(1)
+    for _ in range(200):
+        first, last = sorted(random.integers(0, len(whole), 2).tolist())
+        for damaged in (
+            whole[:first] + whole[last + 1 :],
+            whole[:first] + whole[first:last] + whole[first:],
+            whole[:first] + random.bytes(last - first + 1) + whole[last + 1 :],
+            whole[:first] + whole[last:] + whole[first:last],
+        ):
+            if damaged == whole:
+                continue
+            path.write_bytes(damaged)
+            with pytest.raises(StoredFileError):
+                restored(tmp_path, trained())
+
+
+def rewritten(folder, change, *, checksum):
+    """The checkpoint with other tensors or texts, as whoever has no checksum would write it."""
+    tensors, texts = read_tensors(folder / NAME)
+    header = {name: json.loads(text) for name, text in texts.items()}
+    change(tensors, header)
+    texts = {name: json.dumps(value) for name, value in header.items()}
+    if checksum:
+        write_tensors(folder / NAME, tensors, texts)
+    else:
+        (folder / NAME).write_bytes(to_bytes(tensors, metadata=texts))
+
+
+def put(name, **fields):
+    return lambda _, header: header[name].update(fields)
+
+
+def tensor(name, value):
+    return lambda tensors, _: tensors.update({name: value})
+
+
+WRONG = {
+    "a step beyond the training": put("position", step=1000, batches=2000),
+    "a step of no whole number": put("position", step=3.5),
+    "a step of text": put("position", step="3"),
+    "a step that is true": put("position", step=True, batches=2),
+    "a step before the first": put("position", step=-1, batches=-2),
+    "batches of other steps": put("position", batches=7),
+    "seconds that are infinite": put("position", seconds=math.inf),
+    "seconds before now": put("position", since=0.8),
+    "a loss that is no number": put("position", total=math.nan),
+    "another field": put("position", epoch=1),
+    "a scale of zero": put("scaler", scale=0.0),
+    "a scale of infinity": put("scaler", scale=math.inf),
+    "a scale of text": put("scaler", scale="32"),
+    "another growth": put("scaler", growth_factor=4.0),
+    "a part of an age": put("scaler", _growth_tracker=1.5),
+    "data of numbers": put("data", rows=1),
+    "another text": lambda _, header: header.update(more={}),
+    "no position": lambda _, header: header.pop("position"),
+    "a weight of whole numbers": tensor("model/weight", torch.ones(1, 2, dtype=torch.int32)),
+    "a weight of half the size": tensor("model/weight", torch.ones(1, 2, dtype=torch.float16)),
+    "an average of another type": tensor("average/weight", torch.ones(1, 2, dtype=torch.int32)),
+    "an average of another shape": tensor("average/weight", torch.ones(1)),
+    "an average of nothing": tensor("average/more", torch.ones(1)),
+    "a state of another shape": tensor("optimizer/0/exp_avg", torch.ones(1)),
+    "a state of another type": tensor("optimizer/0/exp_avg", torch.ones(1, 2, dtype=torch.int32)),
+    "a state of no parameter": tensor("optimizer/2/exp_avg", torch.ones(1, 2)),
+    "a state from behind": tensor("optimizer/-1/exp_avg", torch.ones(1)),
+    "a state of one parameter alone": tensor("optimizer/0/more", torch.ones(1, 2)),
+    "more steps of one parameter": tensor("optimizer/0/step", torch.tensor(4.0)),
+    "steps that are no number": tensor("optimizer/0/step", torch.tensor(math.nan)),
+    "a tensor of no part": tensor("modle/weight", torch.ones(1, 2)),
+}
+
+
+@pytest.mark.parametrize("checksum", [True, False])
+@pytest.mark.parametrize("change", WRONG.values(), ids=WRONG)
+def test_what_this_training_cannot_have_written_is_refused(tmp_path, change, checksum):
+    checkpoint.save(tmp_path, POSITION, stepped())
+    rewritten(tmp_path, change, checksum=checksum)
+    with pytest.raises(StoredFileError, match="delete this file to train from the beginning"):
+        restored(tmp_path, trained())
+
+
+def test_a_checkpoint_from_before_there_were_checksums_is_read(tmp_path):
+    one, other = stepped(), trained()
+    checkpoint.save(tmp_path, POSITION, one)
+    rewritten(tmp_path, lambda *_: None, checksum=False)
+    assert b"sha256" not in (tmp_path / NAME).read_bytes()
+    assert restored(tmp_path, other) == POSITION
+    assert state_of(other) == state_of(one)
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     checkpoint.save(tmp_path, POSITION, stepped(width=3))
     with pytest.raises(StoredFileError, match=r"weight is of shape|bias is of shape"):
-        checkpoint.load(tmp_path, trained(width=2))
+        restored(tmp_path, trained(width=2))
 
 
 def test_a_checkpoint_of_a_model_without_the_mixer_is_refused(tmp_path):
@@ -101,7 +210,7 @@ def test_a_checkpoint_of_a_model_without_the_mixer_is_refused(tmp_path):
     mixed.model.load_state_dict(plain.model.state_dict())  # as users may
     checkpoint.save(tmp_path, POSITION, plain)
     with pytest.raises(StoredFileError, match="is in one of the two only"):
-        checkpoint.load(tmp_path, mixed)
+        restored(tmp_path, mixed)
     save_model(tmp_path, plain.model)
     with pytest.raises(StoredFileError, match="is in one of the two only"):
         load_model(tmp_path, mixed.model)
@@ -113,24 +222,24 @@ def test_the_weight_of_another_shape_is_named_with_both(tmp_path):
     )
     checkpoint.save(tmp_path, POSITION, narrow)
     with pytest.raises(StoredFileError, match=r"weight is of shape \(3, 4\) there and \(5, 4\)"):
-        checkpoint.load(tmp_path, wide)
+        restored(tmp_path, wide)
 
 
 def test_a_checkpoint_without_the_average_that_is_wanted_is_refused(tmp_path):
     checkpoint.save(tmp_path, POSITION, stepped(average=False))
     with pytest.raises(StoredFileError):
-        checkpoint.load(tmp_path, trained())
+        restored(tmp_path, trained())
 
 
 def test_a_checkpoint_trained_on_other_data_is_refused(tmp_path):
     checkpoint.save(tmp_path, POSITION, stepped(data="a"))
     with pytest.raises(DataError, match='data is "rows", expected as it was when'):
-        checkpoint.load(tmp_path, trained(data="b"))
+        restored(tmp_path, trained(data="b"))
 
 
 def test_sgd_without_momentum_has_no_state_to_keep(tmp_path):
     checkpoint.save(tmp_path, POSITION, stepped(optimizer=torch.optim.SGD))
-    assert checkpoint.load(tmp_path, trained(optimizer=torch.optim.SGD)) == POSITION
+    assert restored(tmp_path, trained(optimizer=torch.optim.SGD)) == POSITION
 
 
 @pytest.mark.parametrize("place", ["os.fsync", "pathlib.Path.replace"])
@@ -146,13 +255,25 @@ def test_a_full_disk_is_told_and_leaves_the_former_checkpoint(tmp_path, monkeypa
     assert (tmp_path / NAME).read_bytes() == before
 
 
-def test_a_real_full_device_is_told(tmp_path):
-    if not Path("/dev/full").is_char_device():
-        pytest.skip("this system has no /dev/full")
-    (tmp_path / f".{NAME}.tmp").symlink_to("/dev/full")
-    with pytest.raises(StudyError, match="No space left on device"):
-        checkpoint.save(tmp_path, POSITION, stepped())
+def test_a_file_larger_than_the_system_allows_is_told(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(StudyError, match="File too large"):
+            checkpoint.save(tmp_path, POSITION, stepped())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_where_a_temporary_file_may_be_is_not_followed(tmp_path):
+    own = tmp_path / "own.txt"
+    own.write_text("mine")
+    for name in (NAME, MODEL):
+        (tmp_path / f".{name}.tmp").symlink_to(own)
+    checkpoint.save(tmp_path, POSITION, stepped())
+    save_model(tmp_path, nn.Linear(2, 1))
+    assert own.read_text() == "mine"
 
 
 def test_a_model_is_kept_alone_and_comes_back(tmp_path):
@@ -161,6 +282,23 @@ def test_a_model_is_kept_alone_and_comes_back(tmp_path):
     load_model(tmp_path, other)
     assert torch.equal(one.weight, other.weight)
     assert [path.name for path in tmp_path.iterdir()] == [MODEL]
+
+
+def test_a_change_of_any_byte_of_a_model_is_refused(tmp_path):
+    save_model(tmp_path, nn.Linear(2, 1))
+    whole = (tmp_path / MODEL).read_bytes()
+    for at in range(len(whole)):
+        for bit in (1, 128):
+            (tmp_path / MODEL).write_bytes(whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1 :])
+            with pytest.raises(StoredFileError, match="move the run's folder away"):
+                load_model(tmp_path, nn.Linear(2, 1))
+
+
+def test_a_model_from_before_there_were_checksums_is_read(tmp_path):
+    one, other = nn.Linear(2, 1), nn.Linear(2, 1)
+    (tmp_path / MODEL).write_bytes(to_bytes(dict(one.state_dict())))
+    load_model(tmp_path, other)
+    assert torch.equal(one.weight, other.weight)
 
 
 def test_weights_that_share_memory_can_be_kept(tmp_path):
@@ -175,6 +313,9 @@ def test_a_model_that_is_missing_damaged_or_another_is_told(tmp_path):
         load_model(tmp_path, nn.Linear(2, 1))
     save_model(tmp_path, nn.Linear(3, 1))
     with pytest.raises(StoredFileError, match="is of shape"):
+        load_model(tmp_path, nn.Linear(2, 1))
+    save_model(tmp_path, nn.Linear(2, 1, dtype=torch.float64))
+    with pytest.raises(StoredFileError, match=r"weight|bias is of torch.float64 there"):
         load_model(tmp_path, nn.Linear(2, 1))
     (tmp_path / MODEL).write_bytes(b"no")
     with pytest.raises(StoredFileError, match="a whole file of this run"):

@@ -258,14 +258,31 @@ def test_a_loss_that_is_not_a_number_ends_the_training_before_a_checkpoint(tiny,
         train(poison(tiny, 8), tmp_path, seed=7)
     with pytest.raises(Stop):
         run(tiny, tmp_path, trouble=after(0))
-    assert stored.load(tmp_path, trained_parts(tiny)).step == 4
+    assert stored.load(tmp_path, trained_parts(tiny), tiny.Task().recipe).step == 4
     assert not (tmp_path / stored.MODEL).exists()
+
+
+def test_a_checkpoint_beyond_the_last_step_is_no_finished_training(tiny, tmp_path):
+    run(tiny, tmp_path)
+    with pytest.raises(StoredFileError, match="step 12 of a training of 8"):
+        run(tiny, tmp_path, steps=8)
+    run(tiny, tmp_path, steps=16)
+
+
+def test_what_a_kill_left_half_written_is_removed_when_the_training_goes_on(tiny, tmp_path):
+    left = [tmp_path / f".{name}.0123abcd.tmp" for name in (stored.NAME, "hypotheses.txt")]
+    for path in left:
+        path.write_text("half")
+    run(tiny, tmp_path)
+    assert not any(path.exists() for path in left)
 
 
 def trained_parts(tiny):
     model = tiny.Objective()
     optimizer = torch.optim.AdamW(model.parameters())
-    return stored.Trained(model, optimizer, {}, torch.amp.GradScaler("cpu"), {"rows": "0"})
+    return stored.Trained(
+        model, optimizer, {}, torch.amp.GradScaler("cpu", enabled=False), {"rows": "0"}
+    )
 
 
 def test_weights_that_are_not_finite_are_never_kept(tiny, tmp_path):

@@ -31,7 +31,7 @@ def load_pretrained(body: nn.Module, depth: int, weights: str, file: str | None 
     wanted = {key: value for key, value in body.state_dict().items() if _is_needed(key)}
     remedy = f"give weights of a ResNet-{depth}"
     for key, value in wanted.items():
-        _require(key, state.get(key), tuple(value.shape), given, remedy)
+        _require(key, state.get(key), value, given, remedy)
     others = sorted(key for key in state if _is_needed(key) and key not in wanted)
     if others:
         expected = f"no more than a ResNet-{depth}'s"
@@ -46,16 +46,22 @@ def _is_needed(key: str) -> bool:
     return not key.startswith("fc.") and not key.endswith("num_batches_tracked")
 
 
-def _require(
-    key: str, found: Tensor | None, shape: tuple[int, ...], given: str, remedy: str
-) -> None:
+def _require(key: str, found: Tensor | None, wanted: Tensor, given: str, remedy: str) -> None:
     """The weights must be there, of that shape, and numbers to compute with."""
-    size = "missing" if found is None else tuple(found.shape)
-    if found is None or size != shape:
+    shape = tuple(wanted.shape)
+    if found is None:
+        raise DataError(key, "missing", f"a tensor of shape {shape} in {given}", remedy)
+    if found.is_nested or found.is_meta or found.is_quantized or found.layout != torch.strided:
+        kind = "without values" if found.is_meta else "sparse, nested or quantized"
+        dense = "save the weights dense, after `load_state_dict` into a network of their own"
+        raise DataError(key, f"a tensor {kind}", f"a dense tensor in {given}", dense)
+    if tuple(found.shape) != shape:
+        size = tuple(found.shape)
         raise DataError(key, size, f"a tensor of shape {shape} in {given}", remedy)
     if not found.is_floating_point():
         raise DataError(key, str(found.dtype), f"floating-point numbers in {given}", remedy)
-    if not found.isfinite().all():
+    # As they will be: a large float64 becomes infinite, and not every type can tell.
+    if not found.to(wanted.dtype).isfinite().all():
         raise DataError(key, "NaN or infinite", f"finite numbers in {given}", remedy)
 
 

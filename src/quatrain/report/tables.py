@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from quatrain.report.names import title_of
 from quatrain.report.runs import Run, StudyRuns, metric_of
 from quatrain.results import (
     Expectation,
@@ -81,6 +82,7 @@ def build_table(study: StudyRuns) -> ReportTable:
             *_missing(rows),
             *_strangers(study),
             *_about_data(study),
+            *_unlike_scores(study),
             *_unlike_code(study),
             *_unlike_machines(study),
         ),
@@ -179,6 +181,19 @@ def _about_data(study: StudyRuns) -> list[str]:
     return [
         *(f"data, {what}: {times:,}" for what, times in notes),
         *([f"data: what was left out was not recorded in {_runs(silent)}"] if silent else []),
+    ]
+
+
+def _unlike_scores(study: StudyRuns) -> list[str]:
+    """Metrics that some runs computed in another way, as a mean over fewer classes."""
+    found: dict[str, dict[str, None]] = {}
+    for record in study.all_records():
+        for metric, signature in record.signatures.items():
+            found.setdefault(metric, {})[signature] = None
+    return [
+        f"{title_of(metric)} was not computed alike in all runs: {' / '.join(signatures)}"
+        for metric, signatures in found.items()
+        if len(signatures) > 1
     ]
 
 

@@ -1,14 +1,24 @@
-"""Writing a file so that a reader sees the old one or the new one, and never half of it."""
+"""Files of quatrain's own: a reader sees the old one or the new one, and never half of it.
 
+A process that is killed while it writes leaves a file ".NAME.1a2b3c4d.tmp". A later write of NAME
+removes it when it is too old to be another process's, and whoever has a folder alone removes
+all of them by `clear_unfinished`.
+"""
+
+import glob
 import os
 import secrets
+import time
 from contextlib import suppress
 from pathlib import Path
 
-from quatrain.specs import StudyError
+from quatrain.specs import StoredFileError, StudyError
+
+_ABANDONED = 3600.0
+"""Seconds without a write after which nobody is at work on a temporary file any more."""
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
+def write_atomically(path: Path, content: str | bytes | bytearray) -> None:
     """Write bytes or text beside `path` under a temporary name, then rename; make missing folders.
 
     Text is written in UTF-8, and its line ends stay what they are.
@@ -20,7 +30,8 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     written = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        with temporary.open("wb") as file:
+        # "x" makes the file: a link that somebody put there is not followed.
+        with temporary.open("xb") as file:
             file.write(written)
             file.flush()
             os.fsync(file.fileno())
@@ -31,6 +42,35 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         if isinstance(error, OSError):
             raise unwritable(path.parent, error) from error
         raise
+    clear_unfinished(path.parent, path.name, age=_ABANDONED)
+
+
+def read_text(path: Path, remedy: str) -> str:
+    """The text of a file that quatrain wrote.
+
+    Raises:
+        StoredFileError: if it cannot be read or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoredFileError(str(path), "unreadable", "a text file in UTF-8", remedy) from error
+
+
+def clear_unfinished(folder: Path, name: str | None = None, age: float = 0.0) -> None:
+    """Remove what writes that were killed left of the file `name`, or of any file in `folder`.
+
+    Args:
+        folder: Where to look; with an age of 0, a folder that no other process writes into.
+        name: The file that was to be written; None for all.
+        age: Seconds since the last change, below which a file is left alone.
+    """
+    stem = "*" if name is None else glob.escape(name)
+    latest = time.time() - age
+    for path in folder.glob(f".{stem}.{'[0-9a-f]' * 8}.tmp"):
+        with suppress(OSError):  # what cannot be removed does no harm
+            if path.lstat().st_mtime <= latest:
+                path.unlink()
 
 
 def make_folder(folder: Path) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, cast
 from pydantic import TypeAdapter, ValidationError
 
 from quatrain.results import Failure, Record, ResultStore, RunState, Sitting, write_atomically
+from quatrain.results.files import read_text
 from quatrain.specs import DataError, SpecError, StoredFileError, StudyError, identity
 from quatrain.study.grid import Run, TaskSpec
 from quatrain.study.messages import Event
@@ -34,6 +35,7 @@ SITTINGS = "sittings.json"
 """Where a run that is not done was at work: a list, the sitting that trains now at the end."""
 
 _SITTINGS = TypeAdapter(tuple[Sitting, ...])
+_MOVE_AWAY = "move the folder away and run the study again"
 _REASONS: dict[str, Reason] = {
     "NonFiniteLoss": "non-finite loss",
     "OutOfMemoryError": "out of memory",
@@ -119,11 +121,13 @@ def check_spec(run: Run, folder: Path) -> None:
 
     Raises:
         StudyError: if it describes another run.
+        StoredFileError: if it is no text.
     """
     path = folder / "spec.json"
     if path.exists():
+        text = read_text(path, _MOVE_AWAY)
         try:
-            stored = identity(type(run.spec).from_json(path.read_text()), run.seed)
+            stored = identity(type(run.spec).from_json(text), run.seed)
         except SpecError as error:
             raise _changed(path, str(error)) from error
         if stored != run.identity:
@@ -133,7 +137,7 @@ def check_spec(run: Run, folder: Path) -> None:
 
 def _changed(path: Path, found: str) -> StudyError:
     expected = f"the spec that gave the folder {path.parent.name} its name"
-    return StudyError(str(path), found, expected, "move the folder away and run the study again")
+    return StudyError(str(path), found, expected, _MOVE_AWAY)
 
 
 def _guarded(run: Run, site: Site, notify: Callable[[Event], None]) -> Event:

@@ -3,33 +3,42 @@
     model/<name>          parameters and buffers
     average/<name>        their moving average, where there is one
     optimizer/<i>/<name>  optimizer state of parameter i
-    header                JSON: position, loss scale, SHA-256 of the data
+    header                JSON: position, loss scale, SHA-256 of the data; SHA-256 of the file
 
 There is no random state to keep: the loop seeds every step from the run's seed and the step.
 The trained model alone is kept the same way, in a file that outlives the checkpoint.
+
+A file that is not what was written is refused by its checksum. One from before there was a
+checksum is held, as every other, to the names, types and shapes of the training at hand.
 """
 
 import json
-import os
-from contextlib import suppress
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_bytes
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from quatrain.results.files import make_folder, unwritable
 from quatrain.specs import DataError, StoredFileError
 from quatrain.training.position import Position
+from quatrain.training.recipe import Recipe
+from quatrain.training.tensor_file import read_tensors, write_tensors
 
 NAME = "checkpoint.safetensors"
 MODEL = "model.safetensors"
 
 _DAMAGE = (SafetensorError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, OSError)
+_POSITION = TypeAdapter(Position)
+_DATA = TypeAdapter(dict[str, str])
+_SCALE = TypeAdapter(dict[str, float])
+
+Parsed = TypeVar("Parsed")
 
 
 @dataclass(frozen=True)
@@ -59,30 +68,32 @@ def save(folder: Path, position: Position, trained: Trained) -> None:
         "scaler": trained.scaler.state_dict(),
         "data": trained.data,
     }
-    _write(folder / NAME, tensors, {name: json.dumps(value) for name, value in header.items()})
+    texts = {name: json.dumps(value) for name, value in header.items()}
+    write_tensors(folder / NAME, tensors, texts)
 
 
-def load(folder: Path, trained: Trained) -> Position:
+def load(folder: Path, trained: Trained, recipe: Recipe) -> Position:
     """Restore everything in place from the folder's checkpoint; position 0 where there is none.
 
     Raises:
-        StoredFileError: if the file is damaged or belongs to another model.
+        StoredFileError: if the file is damaged or belongs to another model or recipe.
         DataError: if the data are no longer those that the checkpoint was trained on.
     """
     path = folder / NAME
     if not path.exists():
         return Position()
     try:
-        tensors, texts = _read(path)
-        header = {name: json.loads(text) for name, text in texts.items()}
-        position, data, scale = Position(**header["position"]), header["data"], header["scaler"]
-        parts = {part: _part(tensors, part) for part in ("model", "average", "optimizer")}
+        tensors, texts = read_tensors(path)
+        _same_names(texts, ("position", "scaler", "data"))
+        position = _position(texts["position"], recipe)
+        data = _parsed(_DATA, texts, "data")
+        parts = _parts(tensors)
         _load_weights(trained.model, parts["model"])
+        _same_tensors(parts["average"], trained.average)
         for name, value in trained.average.items():
             value.copy_(parts["average"][name])
-        _restore_optimizer(trained.optimizer, parts["optimizer"])
-        if scale:
-            trained.scaler.load_state_dict(scale)
+        _restore_optimizer(trained.optimizer, parts["optimizer"], position)
+        _restore_scaler(trained.scaler, _parsed(_SCALE, texts, "scaler"))
     except torch.OutOfMemoryError:
         raise
     except _DAMAGE as error:
@@ -97,7 +108,7 @@ def save_model(folder: Path, model: nn.Module) -> None:
     Raises:
         StudyError: if the disk is full or the folder cannot be written.
     """
-    _write(folder / MODEL, model.state_dict(), {})
+    write_tensors(folder / MODEL, model.state_dict(), {})
 
 
 def load_model(folder: Path, model: nn.Module) -> None:
@@ -108,7 +119,9 @@ def load_model(folder: Path, model: nn.Module) -> None:
     """
     path = folder / MODEL
     try:
-        _load_weights(model, _read(path)[0])
+        tensors, texts = read_tensors(path)
+        _same_names(texts, ())
+        _load_weights(model, tensors)
     except torch.OutOfMemoryError:
         raise
     except _DAMAGE as error:
@@ -121,58 +134,98 @@ def seed_step(seed: int, step: int, process: int) -> None:
     torch.manual_seed(mixed % (2**63))
 
 
-def _write(path: Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
-    # Always the same temporary name: what a kill left behind is overwritten the next time.
-    temporary = path.with_name(f".{path.name}.tmp")
-    make_folder(path.parent)
-    content = to_bytes(_separate(tensors), metadata=header)
+def _position(text: str, recipe: Recipe) -> Position:
+    """Where the training stood, which a training by this recipe can reach."""
+    position = _parsed(_POSITION, {"position": text}, "position")
+    if position.step > recipe.steps:
+        raise ValueError(f"step {position.step} of a training of {recipe.steps}")
+    if position.batches != position.step * recipe.accumulate:
+        wanted = f"{position.step} steps of {recipe.accumulate}"
+        raise ValueError(f"{position.batches} batches after {wanted}")
+    if position.since > position.seconds:
+        raise ValueError(f"{position.since} of {position.seconds} seconds")
+    return position
+
+
+def _parsed(adapter: TypeAdapter[Parsed], texts: dict[str, str], name: str) -> Parsed:
+    """The JSON of that name, of just those types."""
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):  # the first error is the one to tell
-            temporary.unlink()
-        raise unwritable(path.parent, error) from error
+        return adapter.validate_json(texts[name], strict=True)
+    except ValidationError as error:
+        problem = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join([name, *map(str, problem["loc"])])
+        raise ValueError(f"{place}: {problem['msg']}") from None
+
+
+def _parts(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """The tensors of a checkpoint by what they belong to."""
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
+    for name, value in tensors.items():
+        part, _, rest = name.partition("/")
+        parts[part][rest] = value
+    return parts
 
 
 def _load_weights(model: nn.Module, tensors: dict[str, Tensor]) -> None:
     """All weights, and no others: a model with mixers in it takes those of the plain one too."""
-    wanted = model.state_dict()
-    odd = sorted(tensors.keys() ^ wanted.keys())
-    if odd:
-        raise ValueError(f"{odd[0]} is in one of the two only")
-    for name, value in wanted.items():
-        found, own = tuple(tensors[name].shape), tuple(value.shape)
-        if found != own:
-            raise ValueError(f"{name} is of shape {found} there and {own} in this model")
+    _same_tensors(tensors, model.state_dict())
     model.load_state_dict(tensors)
 
 
-def _separate(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Copies, since the format refuses tensors that share memory."""
-    return {name: value.detach().contiguous().clone() for name, value in tensors.items()}
+def _same_tensors(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    _same_names(tensors, wanted)
+    for name, value in wanted.items():
+        _same_kind(name, tensors[name], tuple(value.shape), value.dtype)
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    with safe_open(path, framework="pt") as file:
-        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+def _same_names(names: Iterable[str], wanted: Iterable[str]) -> None:
+    odd = sorted({*names} ^ {*wanted})
+    if odd:
+        raise ValueError(f"{odd[0]} is in one of the two only")
 
 
-def _part(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
-    prefix = f"{part}/"
-    return {name[len(prefix) :]: tensors[name] for name in tensors if name.startswith(prefix)}
+def _same_kind(name: str, found: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    if tuple(found.shape) != shape:
+        raise ValueError(f"{name} is of shape {tuple(found.shape)} there and {shape} in this model")
+    if found.dtype != dtype:
+        raise ValueError(f"{name} is of {found.dtype} there and {dtype} in this model")
 
 
-def _restore_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
+def _restore_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor], at: Position) -> None:
+    """The state of each parameter; torch itself would take one of any shape and type."""
+    groups = optimizer.state_dict()["param_groups"]
+    members = [each for group in optimizer.param_groups for each in group["params"]]
+    owners = {str(index): each for index, each in enumerate(members)}
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         index, _, key = name.partition("/")
+        if index not in owners:
+            raise ValueError(f"{name} is of no parameter")
+        owner = owners[index]
+        if key == "step":
+            _same_kind(name, value, (), value.dtype)
+            if not 0 <= float(value) <= at.step:
+                raise ValueError(f"{name} is {float(value)} after step {at.step}")
+        else:
+            _same_kind(name, value, tuple(owner.shape), owner.dtype)
         state.setdefault(int(index), {})[key] = value
-    groups = optimizer.state_dict()["param_groups"]
+    if len({frozenset(kept) for kept in state.values()}) > 1:
+        raise ValueError("the optimizer state of some parameters is not whole")
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _restore_scaler(scaler: torch.amp.GradScaler, state: dict[str, float]) -> None:
+    """The loss scale and its age; all else of it is this training's own."""
+    own = scaler.state_dict()
+    _same_names(state, own)
+    if not own:
+        return
+    scale, age = state["scale"], state["_growth_tracker"]
+    wanted = {**own, "scale": scale, "_growth_tracker": age}
+    possible = 0 < scale < math.inf and 0 <= age <= own["growth_interval"] and age % 1 == 0
+    if state != wanted or not possible:
+        raise ValueError("the loss scale is none that it can have")
+    scaler.load_state_dict({**own, "scale": scale, "_growth_tracker": int(age)})
 
 
 def _damaged(path: Path, error: Exception, remedy: str) -> StoredFileError:

@@ -34,8 +34,8 @@ class MetricsLog:
 
 
 def _step(line: str) -> float:
-    """The step of a line; a line that was cut short by a kill or a full disk is after all."""
+    """The step of a line; a line that was cut short, or is no such line, is after all."""
     try:
         return float(json.loads(line)["step"])
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return float("inf")

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quatrain.results.files import make_folder
+from quatrain.results.files import clear_unfinished, make_folder
 from quatrain.specs import DataError, SpecError
 from quatrain.training import checkpoint
 from quatrain.training.average import MovingAverage
@@ -86,6 +86,8 @@ class _Trainer:
         devices: Devices,
         notify: Callable[[Progress], None],
     ) -> None:
+        if devices.is_main:
+            clear_unfinished(folder)  # of a sitting that was killed: nobody else writes here
         self.task, self.folder, self.seed = task, folder, seed
         self.recipe, self.devices, self.notify = task.recipe, devices, notify
         self.share = _share(self.recipe.accumulate, devices.processes)
@@ -95,7 +97,7 @@ class _Trainer:
         self.trained = Trained(
             self.objective, self.optimizer, self.average.tensors, devices.scaler, task.data_hashes
         )
-        self.position = checkpoint.load(folder, self.trained)
+        self.position = checkpoint.load(folder, self.trained, self.recipe)
         self.waited = 0.0
         self.wrapped = devices.wrap(self.objective)
         self.log = MetricsLog(folder, self.position.step) if devices.is_main else None

@@ -11,25 +11,34 @@ unbroken one writes, even when the checkpoint fell between two of them.
 
 import math
 from dataclasses import dataclass, replace
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+
+_Count = Annotated[int, Field(ge=0)]
+_Sum = Annotated[float, Field(allow_inf_nan=False)]
+_Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Position:
     """Progress of a training, and what has gathered since the last line of its log."""
 
-    step: int = 0
+    __pydantic_config__ = ConfigDict(extra="forbid")  # for whoever reads one from a file
+
+    step: _Count = 0
     """Optimizer steps done."""
-    batches: int = 0
+    batches: _Count = 0
     """Batches consumed, by all processes."""
-    seconds: float = 0.0
+    seconds: _Amount = 0.0
     """Time spent, over all sittings."""
-    total: float = 0.0
+    total: _Sum = 0.0
     """Sum of the loss since the last line."""
-    weight: float = 0.0
+    weight: _Amount = 0.0
     """What the loss summed over since the last line."""
-    since: float = 0.0
+    since: _Amount = 0.0
     """The seconds at the last line, and what was spent since on anything but training."""
-    waited: float = 0.0
+    waited: _Amount = 0.0
     """Seconds since the last line that this process waited for its data."""
 
     def advanced(

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import torch
 
-from quatrain.specs import SpecError
+from quatrain.specs import InputError, SpecError
 from quatrain.tasks.probes import UNASKED, Probe
-from quatrain.tasks.probes.sample import check_far, commonest
+from quatrain.tasks.probes.sample import Samples, check_far, checked, commonest
 
 EVERY = pytest.mark.parametrize(
     "probe", [kind() for kind in typing.get_args(typing.get_args(Probe)[0])], ids=lambda p: p.kind
@@ -71,3 +71,29 @@ def test_a_distance_that_the_middle_token_cannot_keep_is_refused():
     check_far("far", 4, 8)
     with pytest.raises(SpecError, match="far is 5, expected at most half of the 8 tokens"):
         check_far("far", 5, 8)
+
+
+PART = Samples(torch.tensor([[[3], [1]], [[0], [2]]]), torch.tensor([[1, UNASKED], [UNASKED, 3]]))
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.int16, torch.int32, torch.int64])
+def test_samples_of_every_signed_type_are_those_of_int64(kind):
+    found = checked(Samples(*(each.to(kind) for each in PART)), 4)
+    assert all(map(torch.equal, found, PART))
+    assert found.answers.dtype == torch.int64
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.bool, torch.float32])
+def test_samples_of_a_type_that_does_not_hold_unasked_are_refused(kind):
+    for name in Samples._fields:
+        with pytest.raises(InputError, match=f'{name} is "{kind}", expected a signed integer'):
+            checked(PART._replace(**{name: getattr(PART, name).to(kind)}), 4)
+
+
+def test_answers_that_are_no_values_or_of_another_shape_are_refused():
+    with pytest.raises(InputError, match='answers is "-1 to 3", expected 0 to 2, or -1'):
+        checked(PART, 3)
+    with pytest.raises(InputError, match='answers is "-2 to'):
+        checked(PART._replace(answers=PART.answers - 1), 4)
+    with pytest.raises(InputError, match=r"the shape of answers is \(2, 1\), expected \(2, 2\)"):
+        checked(PART._replace(answers=PART.answers[:, :1]), 4)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from quatrain.nn import parse_mixer
-from quatrain.specs import SpecError
+from quatrain.specs import InputError, SpecError
 from quatrain.tasks.probes import (
     LocalitySpec,
     OffsetSpec,
@@ -11,6 +11,7 @@ from quatrain.tasks.probes import (
     RecallSpec,
     SaliencySpec,
 )
+from quatrain.tasks.probes.task import counting
 from quatrain.training import Polynomial, Recipe, train
 
 SHORT = Recipe(
@@ -90,3 +91,11 @@ def test_a_batch_for_measuring_is_one_of_training(tmp_path):
     assert task.probe_batch()["tokens"].shape == (7, 32, 2)
     loss = task.build()(**task.probe_batch())
     assert float(loss.weight) == float((task.probe_batch()["answers"] >= 0).sum())
+
+
+def test_counting_refuses_answers_that_cannot_say_unasked(tmp_path):
+    part = opened(tmp_path, probe=SaliencySpec()).held_out
+    wanted = counting(part, 32)
+    assert counting(part._replace(answers=part.answers.int()), 32) == wanted
+    with pytest.raises(InputError, match=r"answers is .torch\.uint8"):
+        counting(part._replace(answers=part.answers.to(torch.uint8)), 32)

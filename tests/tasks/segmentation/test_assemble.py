@@ -10,6 +10,9 @@ from quatrain.tasks.scenes import DataWarning
 from quatrain.tasks.segmentation.assemble import Pair, assemble, read_label, read_parts
 from quatrain.tasks.segmentation.classes import parse_classes
 from quatrain.tasks.segmentation.corpus import IGNORE
+from tasks.segmentation.conftest import CLASSES
+
+pytestmark = pytest.mark.filterwarnings("ignore::quatrain.tasks.scenes.DataWarning")
 
 
 @pytest.fixture
@@ -77,7 +80,8 @@ def test_a_value_of_no_class_is_refused_when_the_data_are_opened(camvid_folder, 
 def test_labels_that_are_all_ignored_are_refused(camvid_folder, classes):
     own = pair(camvid_folder)
     Image.fromarray(np.full((4, 6), 255, np.uint8)).save(own.label)
-    assert "1 labels of ignored pixels only" in problem([own], classes)
+    assert "1 labels is " in problem([own], classes)
+    assert "0 pixels of a class and 24 ignored" in problem([own], classes)
     assert len(assemble([own, pair(camvid_folder, "b")], classes, "train").part) == 2
 
 
@@ -124,3 +128,98 @@ def test_a_part_of_two_roles_is_read_once(camvid_folder, classes):
         "labels of val",
         "list",
     ]
+
+
+def test_ignored_pixels_and_absent_classes_are_counted_when_the_data_are_opened(
+    camvid_folder, classes
+):
+    own = pair(camvid_folder)
+    with pytest.warns(DataWarning, match=r"^train: 4 pixels ignored, 16\.7 % of all$") as caught:
+        assert assemble([own], classes, "train").skipped == {
+            "train: pixels ignored, 16.7 % of all": 4
+        }
+    assert len(caught) == 1
+    entries = [*CLASSES["classes"], *(extra(9, "car"), extra(7, "tree"))]
+    more = parse_classes(json.dumps({"classes": entries}).encode(), "classes.json")
+    with pytest.warns(DataWarning, match="val: 2 classes that no pixel has: tree, car$"):
+        assert assemble([own], more, "val").skipped == {
+            "val: pixels ignored, 16.7 % of all": 4,
+            "val: classes that no pixel has: tree, car": 2,
+        }
+
+
+def extra(number, name):
+    return {"id": number, "name": name, "color": [number, 1, 1]}
+
+
+def test_a_share_too_small_to_show_is_a_bound_and_a_whole_one_is_a_number(camvid_folder, classes):
+    own = pair(camvid_folder)
+    label = np.tile(np.array([0, 2], np.uint8), (60, 60))
+    Image.fromarray(np.zeros((60, 120, 3), np.uint8)).save(own.image)
+    Image.fromarray(label).save(own.label)
+    assert assemble([own], classes, "train").skipped == {}
+    label[0, 0] = IGNORE
+    Image.fromarray(label).save(own.label)
+    assert assemble([own], classes, "train").skipped == {"train: pixels ignored, < 0.1 % of all": 1}
+    label[:, 2:] = IGNORE
+    Image.fromarray(label).save(own.label)
+    (note,) = assemble([own], classes, "train").skipped
+    assert note == "train: pixels ignored, 98.3 % of all"
+
+
+def masks(folder, stored, mode="L"):
+    own = pair(folder)
+    image = Image.fromarray(np.tile(np.array(stored, np.uint8), (4, 1)))
+    if mode == "P":
+        image.putpalette(list(range(256)) * 3)
+    image.save(own.label)
+    return own
+
+
+def two_classes(first, second, **fields):
+    entries = [extra(first, "background"), extra(second, "crack")]
+    return parse_classes(json.dumps({"classes": entries, **fields}).encode(), "classes.json")
+
+
+@pytest.mark.parametrize(
+    ("stored", "mode", "found"),
+    [
+        ([0, 0, 255, 255, 255, 0], "L", '12 pixels of the class "background" and 12 ignored'),
+        ([0, 0, 255, 255, 255, 0], "P", '12 pixels of the class "background" and 12 ignored'),
+        ([1, 1, 1, 1, 255, 1], "L", '20 pixels of the class "crack" and 4 ignored'),
+        ([0] * 6, "L", '24 pixels of the class "background" and 0 ignored'),
+    ],
+)
+def test_a_part_of_one_class_is_refused(camvid_folder, stored, mode, found):
+    message = problem([masks(camvid_folder, stored, mode)], two_classes(0, 1))
+    assert f'the train part, 1 labels is "{found}"' in message
+    assert "an ignore_index that is none of them" in message
+
+
+def test_one_label_of_two_classes_among_others_is_enough(camvid_folder):
+    masks(camvid_folder, [0] * 6)
+    other = pair(camvid_folder, "b")
+    Image.fromarray(np.tile(np.array([0, 1, 0, 0, 0, 0], np.uint8), (4, 1))).save(other.label)
+    both = assemble([pair(camvid_folder), other], two_classes(0, 1), "train")
+    assert both.skipped == {}
+
+
+def test_masks_of_0_and_255_are_read_where_the_classes_say_so(camvid_folder):
+    own = masks(camvid_folder, [0, 0, 255, 255, 255, 0])
+    classes = two_classes(0, 255, ignore_index=[])
+    found = assemble([own], classes, "train")
+    assert found.skipped == {}
+    assert found.part[0].label[0].tolist() == [0, 0, 1, 1, 1, 0]
+
+
+def test_masks_of_one_bit_are_0_and_1(camvid_folder):
+    own = pair(camvid_folder)
+    Image.fromarray(np.tile(np.array([0, 1, 1, 0, 0, 0], bool), (4, 1))).save(own.label)
+    assert assemble([own], two_classes(0, 1), "train").part[0].label[0].tolist()[:3] == [0, 1, 1]
+
+
+def test_ids_that_count_from_one_do_not_take_masks_that_count_from_zero(camvid_folder):
+    own = masks(camvid_folder, [0, 1, 1, 0, 0, 0])
+    assert "is 0, expected a value of the classes (1, 2, 255)" in problem([own], two_classes(1, 2))
+    other = masks(camvid_folder, [1, 2, 2, 1, 1, 1])
+    assert "is 2, expected a value of the classes" in problem([other], two_classes(0, 1))

@@ -97,3 +97,29 @@ def test_a_file_of_classes_that_contradicts_itself_is_refused(fields, said):
 
 def test_text_that_is_no_json_is_refused():
     assert "classes.json" in problem(parse_classes, b"sky,road", "classes.json")
+
+
+def test_a_class_of_the_value_that_is_ignored_by_default_needs_a_word_on_it():
+    entries = [
+        {"id": 0, "name": "background", "color": [0, 0, 0]},
+        {"id": 255, "name": "crack", "color": [255, 255, 255]},
+    ]
+
+    def parsed(**fields):
+        return parse_classes(json.dumps({"classes": entries, **fields}).encode(), "c.json")
+
+    with pytest.raises(DataError, match=r"ignore_index of c\.json is .missing.*write \[\] if no"):
+        parsed()
+    with pytest.raises(DataError, match="255 more than once"):
+        parsed(ignore_index=255)
+    assert parsed(ignore_index=[]).values == {0: 0, 255: 1}
+    assert parsed(ignore_index=254).values == {0: 0, 255: 1, 254: 255}
+
+
+def test_as_many_classes_as_there_are_bytes_leave_none_for_ignored_pixels():
+    entries = [{"id": i, "name": str(i), "color": [i, 0, 0]} for i in range(256)]
+    document = {"classes": entries, "ignore_index": []}
+    with pytest.raises(DataError, match="at most 255 items"):
+        parse_classes(json.dumps(document).encode(), "c.json")
+    document["classes"] = entries[1:]
+    assert len(parse_classes(json.dumps(document).encode(), "c.json").entries) == 255

@@ -9,6 +9,8 @@ from quatrain.tasks.segmentation.cityscapes import CityscapesSpec
 from quatrain.tasks.segmentation.data import SegmentationData, read_segmentation
 from quatrain.tasks.segmentation.folders import FoldersSpec
 
+pytestmark = pytest.mark.filterwarnings("ignore::quatrain.tasks.scenes.DataWarning")
+
 
 def test_each_kind_is_read(camvid_folder):
     assert len(read_segmentation(DigitScenesSpec(train=3, valid=1, test=1), None).train) == 3

@@ -1,9 +1,14 @@
 import hashlib
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from quatrain.specs import DataError, SpecError, identity
 from quatrain.tasks.segmentation.folders import FoldersSpec
+from tasks.segmentation.conftest import LABEL
+
+pytestmark = pytest.mark.filterwarnings("ignore::quatrain.tasks.scenes.DataWarning")
 
 
 def problem(folder, spec=None):
@@ -42,7 +47,11 @@ def test_other_folders_and_names_of_labels_are_told_by_patterns(camvid_folder):
         for path in list((camvid_folder / "lab" / part).iterdir()):
             path.rename(path.with_name(f"{path.stem}_L.png"))
     spec = FoldersSpec(images="img/{part}", labels="lab/{part}", label_suffix="_L")
-    assert len(spec.read(camvid_folder).train) == 2
+    corpus = spec.read(camvid_folder)
+    assert len(corpus.train) == 2
+    assert corpus.skipped == {
+        f"{part}: pixels ignored, 16.7 % of all": 8 for part in ("train", "val", "test")
+    }
 
 
 def test_an_image_or_a_label_alone_is_refused(camvid_folder):
@@ -50,8 +59,10 @@ def test_an_image_or_a_label_alone_is_refused(camvid_folder):
     message = problem(camvid_folder)
     assert f"1 images or labels alone, the first {camvid_folder / 'train' / 'a.png'}" in message
     (camvid_folder / "train" / "a.png").unlink()
-    (camvid_folder / "train" / "b.png").unlink()
-    assert "trainannot" in problem(camvid_folder)
+    (camvid_folder / "train" / "b.png").rename(camvid_folder / "train" / "b.txt")
+    message = problem(camvid_folder)
+    assert f'the train part is "{camvid_folder / "train"}", expected images' in message
+    assert "its folder holds b.txt" in message
 
 
 def test_two_files_of_one_name_are_refused(camvid_folder):
@@ -72,7 +83,7 @@ def test_what_is_missing_is_named(camvid_folder):
     assert "a list tset.txt" in message
     assert "classes.yaml" in problem(camvid_folder, FoldersSpec(classes="classes.yaml"))
     (camvid_folder / "train.txt").write_text("")
-    assert "the train part" in problem(camvid_folder)
+    assert f'{camvid_folder / "train.txt"} is "a list of nothing"' in problem(camvid_folder)
     (camvid_folder / "train.txt").write_text("train/z.png trainannot/a.png")
     assert "missing 1 of 1" in problem(camvid_folder)
 
@@ -90,10 +101,35 @@ def test_real_folders_are_read_whole(shared_data):
     full = FoldersSpec().read(shared_data / "camvid")
     assert [len(full.train), len(full.valid), len(full.test)] == [367, 101, 233]
     assert full.classes[8].name == "car"
-    assert full.skipped == {}
+    assert full.skipped == {
+        "train: pixels ignored, 3.9 % of all": 2503995,
+        "val: pixels ignored, 1.7 % of all": 297271,
+        "test: pixels ignored, 3.8 % of all": 1543383,
+    }
 
 
 @pytest.mark.parametrize("field", ["lists", "images", "labels"])
 def test_a_pattern_that_would_read_the_same_files_for_every_part_is_refused(field):
     with pytest.raises(SpecError, match=rf"FoldersSpec\.{field} is .*write \{{part\}}"):
         FoldersSpec(**{field: "all"})
+
+
+def test_images_of_rarer_endings_are_not_passed_over(camvid_folder):
+    for part in ("train", "val"):
+        Image.new("RGB", (6, 4)).save(camvid_folder / part / "c.ppm")
+        Image.fromarray(LABEL).save(camvid_folder / f"{part}annot" / "c.pgm")
+    assert len(FoldersSpec(test="val").read(camvid_folder).train) == 3
+    Image.new("RGB", (6, 4)).save(camvid_folder / "train" / "d.tga")
+    assert "d.tga" in problem(camvid_folder)
+
+
+def test_lines_of_a_list_are_counted_as_an_editor_counts_them(camvid_folder):
+    text = "train/b.png\u2028trainannot/b.png\r\n\r\ntrain/a.png\n"
+    (camvid_folder / "train.txt").write_bytes(text.encode())
+    assert f"{camvid_folder / 'train.txt'}:3 is" in problem(camvid_folder)
+
+
+def test_a_list_is_held_to_the_same_counts(camvid_folder):
+    (camvid_folder / "train.txt").write_text("train/b.png trainannot/b.png\n")
+    Image.fromarray(np.where(LABEL == 2, 255, LABEL)).save(camvid_folder / "trainannot" / "b.png")
+    assert 'the train part, 1 labels is "12 pixels of the class "sky"' in problem(camvid_folder)

@@ -120,3 +120,55 @@ def test_a_sum_of_many_pixels_is_exact():
     matrix.counts += 2**40
     matrix.add(0, torch.tensor([[1]]), torch.tensor([[1]]))
     assert matrix.counts[1, 1] == 2**40 + 1
+
+
+INTEGERS = (torch.uint8, torch.int16, torch.int32, torch.int64, torch.uint16)
+
+
+@pytest.mark.parametrize("of_label", INTEGERS)
+@pytest.mark.parametrize("of_prediction", [torch.int8, *INTEGERS])
+def test_every_integer_type_gives_the_counts_of_int64(of_label, of_prediction):
+    # 19 x 18 + 18 is beyond a byte.
+    label = torch.arange(19).repeat_interleave(4).reshape(19, 4)
+    prediction = (label + 1) % 19
+    label[0, 0] = IGNORE
+    wanted, found = ConfusionMatrix(19), ConfusionMatrix(19)
+    wanted.add(0, prediction, label)
+    found.add(0, prediction.to(of_prediction), label.to(of_label))
+    assert torch.equal(found.counts, wanted.counts)
+    assert found.counts.sum() == 75
+
+
+@pytest.mark.parametrize(
+    "kind", [torch.float32, torch.float64, torch.bfloat16, torch.bool, torch.complex64]
+)
+def test_values_of_no_integer_type_are_refused(kind):
+    zeros = torch.zeros(2, 2, dtype=torch.long)
+    matrix = ConfusionMatrix(2)
+    with pytest.raises(InputError, match=f'the prediction of image 3 is "{kind}"'):
+        matrix.add(3, zeros.to(kind), zeros)
+    with pytest.raises(InputError, match=f'the label of image 3 is "{kind}"'):
+        matrix.add(3, zeros, zeros.to(kind))
+    assert matrix.counts.sum() == 0
+
+
+def test_negative_labels_and_whole_batches_are_refused():
+    matrix = ConfusionMatrix(2)
+    zeros = torch.zeros(2, 2, dtype=torch.int8)
+    with pytest.raises(DataError, match='the label of image 0 is "-1 to -1"'):
+        matrix.add(0, zeros, zeros - 1)  # 255 in int8
+    with pytest.raises(InputError, match=r"the shape of the prediction of image 0 is \(1, 2, 2\)"):
+        matrix.add(0, zeros[None], zeros[None])
+    with pytest.raises(InputError, match=r"the shape of the label of image 0 is \(4,\)"):
+        matrix.add(0, zeros, zeros.flatten())
+
+
+def test_a_signature_says_over_how_many_classes_the_mean_is_and_names_the_others():
+    matrix = ConfusionMatrix(4)
+    matrix.add(0, torch.tensor([[0, 1]]), torch.tensor([[0, 0]]))
+    scores = matrix.scores(NAMES)
+    assert (
+        scores.signature == "mean over 2 of 4 classes; in neither truth nor prediction: car, tree"
+    )
+    matrix.add(1, torch.tensor([[2, 3]]), torch.tensor([[2, 3]]))
+    assert matrix.scores(NAMES).signature == "mean over 4 of 4 classes"

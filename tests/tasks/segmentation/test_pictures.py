@@ -111,3 +111,17 @@ def test_a_ring_is_not_asked_in_its_hole():
     label[5:25, 5:25] = 1
     label[8:22, 8:22] = 0
     assert label[object_pixel(label)] == 1
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int16, torch.int32])
+def test_predictions_of_every_integer_type_are_drawn_alike(kind):
+    predicted = torch.tensor([[0, 1, 1, 1, 0, 2], [2, 0, 1, 1, 2, 2]])
+    wanted = segmentation_picture(make_sample(LABEL), predicted, CLASSES)
+    found = segmentation_picture(make_sample(LABEL), predicted.to(kind), CLASSES)
+    assert np.array_equal(np.asarray(found), np.asarray(wanted))
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bool])
+def test_predictions_of_no_integer_type_are_not_drawn(kind):
+    with pytest.raises(InputError, match=f'the prediction of image 5 is "{kind}"'):
+        segmentation_picture(make_sample(LABEL), torch.tensor(LABEL).to(kind), CLASSES)

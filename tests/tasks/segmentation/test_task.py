@@ -173,10 +173,16 @@ def test_a_perfect_segmenter_scores_100(tmp_path, monkeypatch):
         return torch.nn.functional.one_hot(next(answers), 11).movedim(-1, 0)[None].float()
 
     monkeypatch.setattr(task, "logits", told)
-    metrics = task.evaluate(task.build().eval(), tmp_path).metrics
+    evaluation = task.evaluate(task.build().eval(), tmp_path)
+    metrics = evaluation.metrics
     assert (metrics["miou"], metrics["pixel_accuracy"]) == (100, 100)
     seen = {int(c) for index in range(3) for c in task.corpus.test[index].label.unique()}
     assert len([name for name in metrics if name.startswith("iou_")]) == len(seen) < 11
+    absent = [entry.name for c, entry in enumerate(task.corpus.classes) if c not in seen]
+    assert evaluation.signatures == {
+        "miou": f"mean over {len(seen)} of 11 classes; in neither truth nor prediction: "
+        + ", ".join(absent)
+    }
 
 
 def test_processes_that_share_the_test_part_get_the_number_that_one_gets(tmp_path, monkeypatch):
@@ -242,6 +248,7 @@ def test_labels_and_sizes_that_do_not_fit_are_told_when_the_data_are_opened(
         folders.open(camvid_folder, tmp_path, 0)
 
 
+@pytest.mark.filterwarnings("ignore::quatrain.tasks.scenes.DataWarning")
 def test_two_equal_opens_share_the_corpus_until_a_file_changes(camvid_folder, tmp_path):
     folders = spec(data=FoldersSpec())
     first = folders.open(camvid_folder, tmp_path, 0)
@@ -286,6 +293,7 @@ def test_eight_scenes_are_learnt_by_heart(tmp_path):
 
 @pytest.mark.data
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::quatrain.tasks.scenes.DataWarning")
 def test_two_steps_on_real_street_scenes(shared_data, tmp_path):
     chosen = spec("0010+deformable", data=FoldersSpec(test="val"), scale=0.25)
     recipe = SHORT.model_copy(update={"steps": 2})

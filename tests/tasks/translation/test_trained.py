@@ -38,3 +38,6 @@ def test_what_is_damaged_is_told(run_folder):
     (run_folder / "spec.json").write_text("{}{")
     with pytest.raises(SpecError):
         load_translator(run_folder)
+    (run_folder / "spec.json").write_bytes(b"\xff{}")
+    with pytest.raises(StoredFileError, match=r"spec\.json is .*expected a text file in UTF-8"):
+        load_translator(run_folder)

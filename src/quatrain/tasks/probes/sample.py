@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Int64, Shaped
 from pydantic import Field
 from torch import Tensor
 
-from quatrain.specs import Spec, SpecError
+from quatrain.specs import InputError, Spec, SpecError
 
 UNASKED = -1
 """The answer at tokens where nothing is asked."""
@@ -51,6 +51,34 @@ def samples(features: Sequence[np.ndarray], answers: np.ndarray) -> Samples:
     """The features of each token side by side."""
     tokens = np.stack(features, axis=-1).astype(np.int64)
     return Samples(torch.from_numpy(tokens), torch.from_numpy(answers.astype(np.int64)))
+
+
+def checked(part: Samples, values: int) -> Samples:
+    """Samples as int64, from any integer type that holds UNASKED.
+
+    Raises:
+        InputError: if a type does not, shapes differ, or an answer is neither a value nor UNASKED.
+    """
+    tokens, answers = (
+        _signed(each, name) for name, each in zip(Samples._fields, part, strict=True)
+    )
+    if answers.shape != tokens.shape[:-1]:
+        expected = f"{tuple(tokens.shape[:-1])}, one a token"
+        remedy = "give each token an answer or UNASKED"
+        raise InputError("the shape of answers", tuple(answers.shape), expected, remedy)
+    if ((answers < UNASKED) | (answers >= values)).any():
+        found = f"{int(answers.min())} to {int(answers.max())}"
+        remedy = "number the values from 0"
+        raise InputError("answers", found, f"0 to {values - 1}, or {UNASKED}", remedy)
+    return Samples(tokens, answers)
+
+
+def _signed(numbers: Shaped[Tensor, "..."], field: str) -> Int64[Tensor, "..."]:
+    whole = not (numbers.is_floating_point() or numbers.is_complex())
+    if not whole or not numbers.dtype.is_signed:
+        expected = "a signed integer type, as torch.int64"
+        raise InputError(field, str(numbers.dtype), expected, f"{UNASKED} marks what is not asked")
+    return numbers.long()
 
 
 def commonest(values: Int64[Tensor, "n t"], kinds: int) -> Int64[Tensor, " n"]:

@@ -31,7 +31,7 @@ from quatrain.tasks.probes.offset import OffsetSpec
 from quatrain.tasks.probes.pointer import PointerSpec
 from quatrain.tasks.probes.recall import RecallSpec
 from quatrain.tasks.probes.saliency import SaliencySpec
-from quatrain.tasks.probes.sample import UNASKED, Samples, commonest
+from quatrain.tasks.probes.sample import UNASKED, Samples, checked, commonest
 from quatrain.training import Evaluation, Loss, Polynomial, Recipe
 
 Probe = Annotated[
@@ -91,7 +91,8 @@ class ProbeTask:
 
     def __init__(self, spec: ProbeSpec, seed: int) -> None:
         self.spec, self.seed = spec, seed
-        self.held_out = spec.probe.draw(np.random.default_rng([_HELD_OUT]), spec.held_out)
+        drawn = spec.probe.draw(np.random.default_rng([_HELD_OUT]), spec.held_out)
+        self.held_out = checked(drawn, spec.probe.values)
 
     @property
     def recipe(self) -> Recipe:
@@ -169,7 +170,11 @@ def counting(part: Samples, values: int) -> float:
     """Right answers in percent of whoever names the commonest value of each sequence.
 
     It is the best without any means to tell where or which: more than a blind guess, 1 in `values`.
+
+    Raises:
+        InputError: if answers are not of a type that can hold UNASKED, or are no values.
     """
+    part = checked(part, values)
     asked = part.answers != UNASKED
     guessed = commonest(part.tokens[..., 0], values)[:, None].expand_as(part.answers)
     return 100 * float((guessed == part.answers)[asked].double().mean())

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
@@ -39,11 +40,13 @@ class Assembled:
 
 
 def assemble(pairs: Sequence[Pair], classes: Classes, part: str) -> Assembled:
-    """Check a part and put it together: every label is read once, to know its values.
+    """Check a part and put it together: every label is read once, to count its pixels by class.
+
+    Pixels that are ignored and classes that no pixel has are counted in what was not used.
 
     Raises:
         DataError: if there is no pair, a file is missing or broken, an image and its label differ
-            in size, a label has a value of no class, or all pixels are to be ignored.
+            in size, a label has a value of no class, or all pixels are of one class or ignored.
     """
     if not pairs:
         raise DataError(f"the {part} part", "empty", "at least one image", "choose other files")
@@ -52,26 +55,46 @@ def assemble(pairs: Sequence[Pair], classes: Classes, part: str) -> Assembled:
     found = survey([pair.image for pair in pairs], f"the {part} part", tally)
     require_files([pair.label for pair in pairs], f"the {part} part")
     hashed: list[bytes] = []
-    judged = False
+    pixels = np.zeros(IGNORE + 1, dtype=np.int64)
     for pair, size in zip(pairs, found.sizes, strict=True):
         label = read_label(pair.label, classes)
         own = ImageSize(*label.shape)
         count_orientation(pair.label, "labels", tally)
         require_size(size, own, pair.image, f"its label {pair.label}")
-        judged = judged or bool((label != IGNORE).any())
+        pixels += np.bincount(label.numpy().ravel(), minlength=IGNORE + 1)
         content = read_bytes(pair.label)
         hashed += [os.fsencode(pair.label.name), hashlib.sha256(content).digest()]
-    if not judged:
-        raise DataError(
-            f"the {part} part",
-            f"{len(pairs)} labels of ignored pixels only",
-            "at least one pixel of a class",
-            "mend the labels or the file of classes",
-        )
+    names = [entry.name for entry in classes.entries]
+    _refuse_one_class(pixels, names, f"the {part} part, {len(pairs)} labels")
+    _note_pixels(pixels, names, tally)
     skipped = tally.warn(part)
-    names = [str(pair.image) for pair in pairs]
-    loaded = SegmentationPart(names, partial(_load, list(pairs), classes))
+    images = [str(pair.image) for pair in pairs]
+    loaded = SegmentationPart(images, partial(_load, list(pairs), classes))
     return Assembled(loaded, found.fingerprint, sha256(hashed), skipped)
+
+
+def _refuse_one_class(pixels: Int64[np.ndarray, " v"], names: Sequence[str], field: str) -> None:
+    """Any network gets such a part wholly right; masks of 0 and 255 are one by default."""
+    present = [name for name, number in zip(names, pixels, strict=False) if number]
+    if len(present) > 1:
+        return
+    of = f'of the class "{present[0]}"' if present else "of a class"
+    raise DataError(
+        field,
+        f"{pixels[:IGNORE].sum():,} pixels {of} and {pixels[IGNORE]:,} ignored",
+        "pixels of two classes at least",
+        "give the classes the ids that labels hold, with an ignore_index that is none of them ([] "
+        "if there is none), or choose other labels",
+    )
+
+
+def _note_pixels(pixels: Int64[np.ndarray, " v"], names: Sequence[str], tally: Tally) -> None:
+    """Count what a score will not be of: pixels that are ignored, and classes that are absent."""
+    share = 100 * pixels[IGNORE] / pixels.sum()
+    shown = f"{share:.1f}" if share >= 0.05 else "< 0.1"
+    tally.add(f"pixels ignored, {shown} % of all", times=int(pixels[IGNORE]))
+    absent = [name for name, number in zip(names, pixels, strict=False) if not number]
+    tally.add(f"classes that no pixel has: {', '.join(absent)}", times=len(absent))
 
 
 def _load(

@@ -4,7 +4,8 @@
      "ignore_index": 255,            the value, or a list of values, of pixels of no class
      "ignore_color": [0, 0, 0]}      their colour, where labels are pictures in colour
 
-The last two may be left out: ignored pixels are 255 then, and every colour is a class's. Other
+The last two may be left out: ignored pixels are 255 then, and every colour is a class's. An empty
+list ignores no value, as for masks of 0 and 255. Other
 fields may be there and are not read. `Classes.indices` turns what a label file holds, values
 or colours, into 0...C-1 and 255.
 """
@@ -34,7 +35,7 @@ class _Class(TypedDict):
 
 
 class _File(TypedDict):
-    classes: Annotated[list[_Class], Field(min_length=1)]
+    classes: Annotated[list[_Class], Field(min_length=1, max_length=IGNORE)]
     ignore_index: NotRequired[_Value | list[_Value]]
     ignore_color: NotRequired[_Color]
 
@@ -122,7 +123,12 @@ def parse_classes(content: bytes, name: str) -> Classes:
     entries = sorted(document["classes"], key=lambda entry: entry["id"])
     ignored = document.get("ignore_index", IGNORE)
     ignored = ignored if isinstance(ignored, list) else [ignored]
-    ids = [entry["id"] for entry in entries] + ignored
+    ids = [entry["id"] for entry in entries]
+    if "ignore_index" not in document and IGNORE in ids:
+        expected = f"said where a class has the id {IGNORE}, which is ignored by default"
+        remedy = "write [] if no value is to be ignored"
+        raise DataError(f"ignore_index of {name}", "missing", expected, remedy)
+    ids += ignored
     colors = [entry["color"] for entry in entries]
     if "ignore_color" in document:
         colors.append(document["ignore_color"])

@@ -12,6 +12,7 @@ Badrinarayanan et al. 2015, https://arxiv.org/abs/1511.00561.
 """
 
 import hashlib
+import io
 from pathlib import Path
 from typing import Literal
 
@@ -29,7 +30,11 @@ from quatrain.tasks.segmentation.assemble import Pair, read_parts
 from quatrain.tasks.segmentation.classes import parse_classes
 from quatrain.tasks.segmentation.corpus import SegmentationCorpus
 
-_ENDINGS = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+# All that is usual, so that no image is passed over: reading refuses the formats it cannot trust.
+_ENDINGS = frozenset(
+    {".apng", ".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"}
+    | {".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
+)
 
 
 class FoldersSpec(Spec):
@@ -95,6 +100,9 @@ class FoldersSpec(Spec):
                     what_is_there(folder),
                 )
         images, labels = (_by_stem(home) for home in homes)
+        if not images:
+            expected = f"images, of the ending {', '.join(sorted(_ENDINGS))}"
+            raise DataError(f"the {part} part", str(homes[0]), expected, what_is_there(homes[0]))
         wanted = {f"{stem}{self.label_suffix}": path for stem, path in images.items()}
         alone = [path for stem, path in wanted.items() if stem not in labels]
         alone += [path for stem, path in labels.items() if stem not in wanted]
@@ -126,7 +134,8 @@ def _by_stem(home: Path) -> dict[str, Path]:
 
 def _listed(folder: Path, path: Path, content: bytes) -> list[Pair]:
     pairs: list[Pair] = []
-    for number, line in enumerate(decode(content, path).splitlines(), start=1):
+    # Lines as an editor counts them; str.splitlines knows more ends.
+    for number, line in enumerate(io.StringIO(decode(content, path), newline=None), start=1):
         words = line.split()
         if not words:
             continue
@@ -135,4 +144,7 @@ def _listed(folder: Path, path: Path, content: bytes) -> list[Pair]:
                 f"{path}:{number}", line.strip(), "an image and a label", "write two paths a line"
             )
         pairs.append(Pair(folder / words[0], folder / words[1]))
+    if not pairs:
+        expected, remedy = "at least one image, and its label", "name them, a pair a line"
+        raise DataError(str(path), "a list of nothing", expected, remedy)
     return pairs

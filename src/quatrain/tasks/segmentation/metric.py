@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 from quatrain.specs import DataError, InputError
@@ -34,6 +34,16 @@ class SegmentationScores:
         found = {f"iou_{name}": iou for name, iou in self.classes.items() if not np.isnan(iou)}
         return {"miou": self.miou, "pixel_accuracy": self.pixel_accuracy, **found}
 
+    @property
+    def signature(self) -> str:
+        """How many classes the mean IoU is over, and the names of the others."""
+        absent = [name for name, iou in self.classes.items() if np.isnan(iou)]
+        present = len(self.classes) - len(absent)
+        counted = f"mean over {present} of {len(self.classes)} classes"
+        if not absent:
+            return counted
+        return f"{counted}; in neither truth nor prediction: {', '.join(absent)}"
+
 
 class ConfusionMatrix:
     """How many pixels of class i (row) were predicted as class j (column), as int64.
@@ -49,14 +59,19 @@ class ConfusionMatrix:
         self.images: frozenset[int] = frozenset()
 
     def add(
-        self, image_id: int, prediction: Int64[Tensor, "_ _"], label: Int64[Tensor, "h w"]
+        self, image_id: int, prediction: Shaped[Tensor, "..."], label: Shaped[Tensor, "..."]
     ) -> None:
         """Count one image. Pixels whose label is IGNORE do not count, nor does a known image.
 
+        Both are (h, w) and of any integer type, as uint8 of a PNG.
+
         Raises:
-            InputError: if shapes differ, or a prediction is no class.
+            InputError: if shapes differ, values are of no integer type, or a prediction is no
+                class.
             DataError: if a label is neither a class nor IGNORE.
         """
+        prediction = class_indices(prediction, f"the prediction of image {image_id}")
+        label = class_indices(label, f"the label of image {image_id}")
         if prediction.shape != label.shape:
             raise InputError(
                 f"the shape of the prediction of image {image_id}",
@@ -65,7 +80,6 @@ class ConfusionMatrix:
                 "resize the scores of the classes to the label before taking the best",
             )
         classes = len(self.counts)
-        prediction, label = prediction.cpu(), label.cpu()
         judged = label != IGNORE
         wanted, given = label[judged], prediction[judged]
         if ((wanted < 0) | (wanted >= classes)).any():
@@ -135,3 +149,20 @@ class ConfusionMatrix:
             pixel_accuracy=100 * float(right.sum() / total),
             classes=dict(zip(names, (100 * iou).tolist(), strict=True)),
         )
+
+
+def class_indices(values: Shaped[Tensor, "..."], field: str) -> Int64[Tensor, "h w"]:
+    """Classes of the pixels of an image as int64, on the CPU, from any integer type.
+
+    Arithmetic in uint8 wraps around at 256: it would count pixels for other classes.
+
+    Raises:
+        InputError: if they are no integers, or have no height and width.
+    """
+    if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
+        remedy = "take the argmax of scores, and convert masks with .long()"
+        raise InputError(field, str(values.dtype), "an integer type, one class a pixel", remedy)
+    if values.ndim != 2:
+        remedy = "pass the images of a batch one by one"
+        raise InputError(f"the shape of {field}", tuple(values.shape), "(height, width)", remedy)
+    return values.cpu().long()

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Int64, Shaped
 from PIL import Image
 from scipy import ndimage
 from torch import Tensor
@@ -19,6 +19,7 @@ from torch import Tensor
 from quatrain.specs import InputError
 from quatrain.tasks.scenes.pictures import Panel, Swatch, arrange, fit, fitted, to_image
 from quatrain.tasks.segmentation.corpus import IGNORE, SegmentationClass, SegmentationSample
+from quatrain.tasks.segmentation.metric import class_indices
 
 DARK = (40, 40, 40)
 """Pixels that are not scored."""
@@ -26,7 +27,7 @@ DARK = (40, 40, 40)
 
 def segmentation_picture(
     sample: SegmentationSample,
-    prediction: Int64[Tensor, "h w"],
+    prediction: Shaped[Tensor, "..."],
     classes: Sequence[SegmentationClass],
 ) -> Image.Image:
     """Image, truth and prediction side by side, and the classes that occur, in their colours.
@@ -35,13 +36,15 @@ def segmentation_picture(
 
     Args:
         sample: The image as it was read, and its label.
-        prediction: The class of each pixel, 0...C-1.
+        prediction: The class of each pixel, 0...C-1, (h, w) of any integer type.
         classes: The classes 0...C-1.
 
     Raises:
-        InputError: if the prediction has another shape than the label, or a value is no class.
+        InputError: if the prediction has another shape than the label or no integer type, or a
+            value is no class.
     """
-    truth, predicted = sample.label.cpu(), prediction.cpu()
+    truth = class_indices(sample.label, f"the label of image {sample.image_id}")
+    predicted = class_indices(prediction, f"the prediction of image {sample.image_id}")
     if truth.shape != predicted.shape:
         raise InputError(
             f"the shape of the prediction of image {sample.image_id}",

@@ -169,8 +169,9 @@ class SegmentationTask(ImageTask[SegmentationSpec, SegmentationCorpus]):
         The first images are drawn with what was predicted for them.
         """
         segmenter = _segmenter(objective)
-        metrics = self.score(segmenter, self.corpus.test).metrics
-        return Evaluation(metrics, artifacts=tuple(self._draw(segmenter, folder)))
+        scores = self.score(segmenter, self.corpus.test)
+        artifacts = tuple(self._draw(segmenter, folder))
+        return Evaluation(scores.metrics, {"miou": scores.signature}, artifacts)
 
     @torch.no_grad()
     def score(self, segmenter: Segmenter, part: SegmentationPart) -> SegmentationScores:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quatrain.models.translator import Translator
+from quatrain.results.files import read_text
 from quatrain.specs import StudyError
 from quatrain.tasks.translation.task import (
     VOCABULARY,
@@ -42,12 +43,14 @@ def load_translator(run_folder: Path) -> TrainedTranslator:
     Raises:
         StudyError: if the folder holds no run.
         SpecError: if the run is not one of translation.
-        StoredFileError: if the vocabulary or the model is missing or damaged.
+        StoredFileError: if spec.json is no text, or the vocabulary or the model is missing or
+            damaged.
     """
     path = run_folder / "spec.json"
     if not path.is_file():
         raise StudyError("run folder", str(run_folder), "one with a spec.json", "mend the path")
-    spec = TranslationSpec.from_json(path.read_text(encoding="utf-8"))
+    remedy = "move the run's folder away and train again"
+    spec = TranslationSpec.from_json(read_text(path, remedy))
     vocabulary = Vocabulary.load(run_folder / VOCABULARY)
     translator = spec.model.build(vocabulary.size)
     load_model(run_folder, TranslationObjective(translator, spec.label_smoothing))
