@@ -117,6 +117,20 @@ def test_another_study_in_the_folder_is_named(done):
     assert "another study, 'A study'" in note
 
 
+def test_names_that_have_changed_places_are_named(done):
+    path, store = done
+    edit(path, "[cell('a'), cell('b', weight=2)]", "[cell('b'), cell('a', weight=2)]")
+    (note,) = notes(path, store)
+    assert "names stand for other cells than when the study was last run (one/a, one/b)" in note
+
+
+@pytest.mark.parametrize("cells", ["[cell('c'), cell('b', weight=2)]", "[cell('a', weight=9)]"])
+def test_a_cell_that_is_renamed_or_edited_changes_no_places(done, cells):
+    path, store = done
+    edit(path, "[cell('a'), cell('b', weight=2)]", cells)
+    assert notes(path, store) == []
+
+
 def test_seeds_of_the_manifest_beyond_the_study_are_found_by_cell(done):
     path, store = done
     study = load_study(path)

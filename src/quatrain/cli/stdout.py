@@ -15,7 +15,7 @@ def private_stdout() -> Iterator[None]:
     process, since some print at its very end. Where stdout is no file descriptor 1, as in tests,
     nothing is done.
     """
-    if sys.stdout is None or sys.stdout is not sys.__stdout__:  # pyright: ignore[reportUnnecessaryComparison]
+    if None in {sys.stdout, sys.stderr} or sys.stdout is not sys.__stdout__:
         yield
         return
     sys.stdout.flush()

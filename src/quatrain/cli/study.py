@@ -168,7 +168,7 @@ def status(
     from quatrain.results import ResultStore
     from quatrain.study.status import study_status
 
-    rows = study_status(ResultStore(folder))
+    rows = study_status(ResultStore(typed("folder", folder)))
     columns = ["group", "cell", "seed", "state", "step", "reason", "message"]
     print_rows(rows, columns, as_json=as_json)
     if not as_json:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from quatrain.results import Manifest, Record, ResultStore, changed_files
-from quatrain.specs import Spec, StoredFileError, StudyError
+from quatrain.specs import Spec, StoredFileError, StudyError, identity
 from quatrain.study.grid import Run, Study
 
 _SHOWN = 5
@@ -51,8 +51,10 @@ def notes_on(study: Study, store: ResultStore, runs: Sequence[Run]) -> list[str]
     Raises:
         StoredFileError: if the manifest is damaged.
     """
+    manifest = _manifest(store)
     return [
-        *_other_study(study, _manifest(store)),
+        *_other_study(study, manifest),
+        *_exchanged_names(study, manifest),
         *_changed_files(store, runs),
         *_unlike_data(study),
     ]
@@ -64,6 +66,24 @@ def _other_study(study: Study, manifest: Manifest | None) -> list[str]:
     return [
         f"the folder was last used by another study, {manifest.title!r}: of its finished runs this "
         "one shows those of equal specs"
+    ]
+
+
+def _exchanged_names(study: Study, manifest: Manifest | None) -> list[str]:
+    """Cells of the study whose name stood for another of its cells when it was last run."""
+    cells = {cell.label: cell for cell in study.cells}
+    exchanged: list[str] = []
+    for before in () if manifest is None else manifest.cells:
+        cell = cells.get(f"{before.group}/{before.name}")
+        for seed, run in before.identities.items():
+            if cell is not None and run != identity(cell.spec, seed) and study.has(run, seed):
+                exchanged.append(cell.label)
+                break
+    if not exchanged:
+        return []
+    return [
+        f"names stand for other cells than when the study was last run ({_listed(exchanged)}): if "
+        "cells are numbered, sort what they are numbered by"
     ]
 
 
@@ -89,7 +109,7 @@ def _unlike_data(study: Study) -> list[str]:
             data.setdefault(cell.group, {}).setdefault(own.to_json(), cell.name)
     return [
         f"cells of group {group} differ in their data: they are compared if they are tested on the "
-        f"same ({', '.join(list(names.values())[:_SHOWN])})"
+        f"same ({_listed(list(names.values()))})"
         for group, names in data.items()
         if len(names) > 1
     ]
@@ -124,6 +144,9 @@ def _count(runs: Sequence[Run]) -> str:
 
 
 def _cells(runs: Iterable[Run]) -> str:
-    labels = list(dict.fromkeys(run.labels[0] for run in runs))
+    return _listed(list(dict.fromkeys(run.labels[0] for run in runs)))
+
+
+def _listed(labels: Sequence[str]) -> str:
     more = f" and {len(labels) - _SHOWN:,} more" if len(labels) > _SHOWN else ""
     return ", ".join(labels[:_SHOWN]) + more

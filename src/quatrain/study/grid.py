@@ -167,6 +167,10 @@ class Study:
         code = None if self.code is None else self.code.of(cell.spec)
         return Run(identity(cell.spec, seed), seed, cell.spec, labels, code)
 
+    def has(self, wanted: str, seed: int) -> bool:
+        """Whether a cell has the run with this identity."""
+        return wanted in self._by_identity(seed)
+
     def find(self, wanted: str, seed: int, label: str | None = None) -> Run:
         """The run with this identity, and with this label if one is given.
 

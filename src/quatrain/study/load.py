@@ -21,7 +21,7 @@ from quatrain.specs import QuatrainError, StudyError
 from quatrain.study.code import StudyCode
 from quatrain.study.grid import Cell, Comparison, Study
 
-_LONGEST_PATH = 200
+_LONGEST_SHOWN = 200
 _LOADING = threading.RLock()
 """Held while sys.stdout and its like are changed, which all threads share."""
 
@@ -37,7 +37,9 @@ def load_study(path: Path) -> Study:
         SpecError: if a spec in it contradicts itself; the sentence ends with file and line.
     """
     if not _is_file(path):
-        shown = str(path) if len(str(path)) <= _LONGEST_PATH else f"{str(path)[:_LONGEST_PATH]}..."
+        shown = (
+            str(path) if len(str(path)) <= _LONGEST_SHOWN else f"{str(path)[:_LONGEST_SHOWN]}..."
+        )
         raise StudyError("study file", shown, "an existing Python file", "check the path")
     module, code = _run_file(path, path.absolute())
     study = vars(module).get("study")
@@ -84,10 +86,11 @@ def _run_file(path: Path, place: Path) -> tuple[ModuleType, StudyCode]:
         raise type(error)(error.field, error.value, error.expected, remedy) from error
     except SyntaxError as error:
         at = f"{path if _is_in(error.filename, place) else error.filename} line {error.lineno}"
-        raise StudyError(at, (error.text or "").strip(), "valid Python", error.msg) from error
+        line = (error.text or "").strip()[:_LONGEST_SHOWN]
+        raise StudyError(at, line, "valid Python", error.msg) from error
     except BaseException as error:  # SystemExit too, and the panics of libraries in Rust
         _refuse_unknown_field(error, path, place)
-        said = f"{type(error).__name__}: {error}".rstrip(".")
+        said = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
         where = _place(error, path, place)
         raise StudyError("study file", where, "a file that runs", said) from error
 
@@ -112,7 +115,7 @@ def _refuse_unknown_field(error: BaseException, path: Path, place: Path) -> None
     )
     if found is None or owner is None:
         return
-    known = ", ".join(each.name for each in fields(owner))
+    known = ", ".join(each.name for each in fields(owner) if each.init)
     remedy = f"mend the spelling in {_place(error, path, place)}"
     raise StudyError(f"field of {owner.__name__}", found[2], f"one of {known}", remedy) from error
 

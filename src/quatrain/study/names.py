@@ -7,6 +7,7 @@ import math
 import operator
 import unicodedata
 from collections.abc import Iterable, Sized
+from contextlib import suppress
 from itertools import islice
 from typing import cast
 
@@ -62,8 +63,11 @@ def check_number(field: str, value: object) -> None:
     Raises:
         StudyError: if it is not.
     """
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (is_number and -math.inf < value < math.inf):
+    number = math.nan
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        with suppress(OverflowError):
+            number = float(value)
+    if not math.isfinite(number):
         raise StudyError(field, shown(value), "a finite number", "write one, or leave it out")
 
 

@@ -105,7 +105,9 @@ class CocoSpec(Spec):
         valid = reading.part(self.valid, training=False)
         test = valid if self.test == self.valid else reading.part(self.test, training=False)
         categories = tuple(reading.categories.values())
-        return DetectionCorpus(train, valid, test, categories, reading.hashes, reading.skipped)
+        name, hashes = self.annotations.replace("{part}", self.test), reading.hashes
+        tested = {each: hashes[each] for each in (name, f"images of {name}")}
+        return DetectionCorpus(train, valid, test, categories, hashes, reading.skipped, tested)
 
 
 COCO2017 = CocoSpec(images="{part}", train="train2017", valid="val2017", test="val2017")

@@ -110,6 +110,8 @@ class DetectionCorpus:
     categories: tuple[str, ...]
     hashes: dict[str, str]
     skipped: dict[str, int] = field(default_factory=dict)
+    test_hashes: dict[str, str] | None = None
+    """SHA-256 of what the test part was read from."""
 
 
 def corners(xywh: Float64[np.ndarray, "n 4"]) -> Float64[np.ndarray, "n 4"]:
