@@ -72,7 +72,7 @@ def test_whatever_is_wrong_with_the_file_is_one_sentence(tmp_path, text, sentenc
 def test_a_source_that_is_not_utf_8_is_one_sentence(tmp_path):
     path = tmp_path / "broken.py"
     path.write_bytes(b"x = 'gr\xfcn'\n")
-    with pytest.raises(StudyError, match="expected valid Python.*utf-8"):
+    with pytest.raises(StudyError, match=r"expected valid Python.*utf-8"):
         load_study(path)
 
 
