@@ -157,10 +157,65 @@ def test_seeds_are_numbers_and_ranges(text, seeds):
     assert parse_seeds(text) == seeds
 
 
-@pytest.mark.parametrize("text", ["", "a", "1-", "-1", "1..3", "5-2"])
+@pytest.mark.parametrize("text", ["", "a", "1-", "-1", "1..3", "5-2", "٣", "１-２", "9" * 5000])
 def test_other_seeds_are_refused(text):
     with pytest.raises(StudyError, match='write "0,1,2" or "0-4"'):
         parse_seeds(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("0-20000000", "20,000,001"), ("0-9999,10000", "10,001")]
+)
+def test_more_seeds_than_anybody_means_are_refused_at_once(text, number):
+    with pytest.raises(StudyError, match=f'the number of seeds is "{number}", expected at most 10'):
+        parse_seeds(text)
+
+
+@pytest.mark.parametrize("seeds", ["18446744073709551616", "0,0"])
+def test_seeds_that_no_run_can_have_are_refused_before_anything_is_done(
+    call, write_study, out, seeds
+):
+    with pytest.raises(StudyError, match=r"a whole number from 0 to 18\d+|each seed once"):
+        call("run", write_study("[cell('a')]"), "--out", out, "--seeds", seeds)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("option", ["--out", "--data"])
+@pytest.mark.parametrize("words", [("plan",), ("run",), ("measure", "--busy")])
+def test_a_path_that_the_system_does_not_take_is_one_sentence(call, write_study, option, words):
+    command, *options = words
+    with pytest.raises(StudyError, match=f"{option} is .*expected a path") as caught:
+        call(command, write_study("[cell('a')]"), option, "a" * 5000, *options)
+    assert len(str(caught.value)) < 300
+
+
+def test_paths_mean_what_they_meant_when_they_were_typed(call, write_study, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    path = write_study("[cell('a')]", "(0,)")
+    path.write_text(f"import os\nos.chdir({str(tmp_path / 'elsewhere')!r})\n" + path.read_text())
+    monkeypatch.chdir(tmp_path)
+    assert call("run", path.name, "--out", "out").exit_code == 0
+    assert (tmp_path / "out" / "report" / "report.html").exists()
+    planned = call("plan", path.name, "--out", "out")
+    assert "0 runs to do" in planned.output
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_plan_notes_what_was_run_with_other_code_and_a_run_refuses_it(call, write_study, out):
+    path = write_study("[cell('a')]", "(0,)")
+    call("run", path, "--out", out)
+    path.write_text(path.read_text().replace("float(objective)", "float(objective) + 1"))
+    noted = "Note: a_study.py differs from what 1 finished run had (one/a)"
+    assert noted in call("plan", path, "--out", out).stderr
+    with pytest.raises(StudyError, match="raise the `revision` of FakeSpec"):
+        call("run", path, "--out", out)
+
+
+def test_another_study_in_the_folder_is_noted(call, write_study, out):
+    path = write_study("[cell('a')]", "(0,)")
+    call("run", path, "--out", out)
+    path.write_text(path.read_text().replace("'A study'", "'Another'"))
+    assert "last used by another study, 'A study'" in call("run", path, "--out", out).stderr
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 import pytest
 
 from quatrain.report.runs import load_runs
+from quatrain.report.tables import build_table
 from quatrain.results import RunState
 from quatrain.specs import StoredFileError, StudyError
 
@@ -33,6 +34,75 @@ def test_runs_on_other_data_are_not_averaged_and_the_file_is_named(store, make_r
     store.write_record(make_record("0110", 1, 30.0, data=data))
     with pytest.raises(StudyError, match=r"data file (train\.de|x) .* in 0110 seed 1"):
         load_runs(store)
+
+
+def pairs(number):
+    """What a spec says of its data, and the hashes of a run of it."""
+    return {
+        "spec": {"data": {"pairs": number}},
+        "data": {"train": f"{number:064}"},
+        "test_data": {"test": "c" * 64},
+    }
+
+
+@pytest.fixture
+def grown(store, make_record):
+    """Cells 1111 and 0110 of group self by how much they are trained on, tested on the same."""
+    for cell, number in (("1111", 100), ("0110", 200)):
+        for seed in range(3):
+            store.write_record(make_record(cell, seed, 30.0 + seed, **pairs(number)))
+    manifest = store.manifest()
+    cells = [cell for cell in manifest.cells if cell.name in {"1111", "0110"}]
+    cells = tuple(cell for cell in cells if cell.group == "self")
+    comparisons = manifest.comparisons[:1]
+    store.write_manifest(manifest.model_copy(update={"cells": cells, "comparisons": comparisons}))
+    return store
+
+
+def test_cells_trained_on_other_data_and_tested_on_the_same_are_compared_with_a_note(grown):
+    assert load_runs(grown).notes == ("cells of group self were trained on different data",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"test_data": {"test": "d" * 64}}, "test data test is .* in 0110 seed 1"),
+        ({"test_data": {"other": "c" * 64}}, "test data (test|other)"),
+        ({"test_data": None}, "data file train is .* in 0110 seed 1"),
+        ({"data": {"train": "e" * 64}}, "data file train is .* in 0110 seed 1.*in 0110 seed 0"),
+        ({"spec": {"data": {"pairs": 100}}}, "data file train is .* in 0110 seed 1"),
+    ],
+)
+def test_other_test_data_or_files_that_changed_under_one_spec_are_refused(
+    grown, make_record, changes, sentence
+):
+    grown.write_record(make_record("0110", 1, 31.0, **{**pairs(200), **changes}))
+    with pytest.raises(StudyError, match=sentence):
+        load_runs(grown)
+
+
+def test_specs_that_do_not_say_their_data_are_told_apart_whole(grown, make_record):
+    for cell, size in (("1111", 1), ("0110", 2)):
+        for seed in range(3):
+            changes = {**pairs(size), "spec": {"size": size}}
+            grown.write_record(make_record(cell, seed, 30.0 + seed, **changes))
+    assert load_runs(grown).notes == ("cells of group self were trained on different data",)
+
+
+def test_runs_of_other_code_than_the_study_had_last_are_named(store, make_record):
+    manifest = store.manifest()
+    store.write_manifest(manifest.model_copy(update={"code": {"s.py": "a" * 64}}))
+    store.write_record(make_record("0110", 1, 30.0, code={"s.py": "a" * 64}))
+    assert load_runs(store).notes == ()
+    store.write_record(make_record("0110", 1, 30.0, code={"s.py": "b" * 64, "net.py": "c" * 64}))
+    assert load_runs(store).notes == ("net.py, s.py differs from what runs of self/0110 had",)
+
+
+def test_the_notes_are_in_the_report(store, make_record):
+    manifest = store.manifest()
+    store.write_manifest(manifest.model_copy(update={"code": {"s.py": "a" * 64}}))
+    store.write_record(make_record("0110", 1, 30.0, code={"s.py": "b" * 64}))
+    assert "s.py differs from what runs of self/0110 had" in build_table(load_runs(store)).notes
 
 
 def test_a_damaged_record_stops_the_report(store):

@@ -35,6 +35,31 @@ def test_a_finished_seed_tells_the_hours_of_the_other_seeds(write_study, store, 
     assert (rows[2].steps, rows[2].hours) == (4, 0.5 / 3600)
 
 
+def test_seeds_beyond_the_study_tell_hours_too(write_study, store, command):
+    path = write_study("[cell('a')]", "(0, 1)")
+    run_study(path, store.root, select=Selection(seeds=(7,)), command=command)
+    assert [row.source for row in rows_of(path, store)] == ["records of seeds 7"] * 2
+
+
+def test_a_plan_of_many_runs_looks_at_each_once(write_study, store, monkeypatch):
+    study = load_study(
+        write_study("[cell(str(n), weight=n + 1) for n in range(100)]", "tuple(range(20))")
+    )
+    reads = []
+    record = ResultStore.record
+    monkeypatch.setattr(
+        ResultStore, "record", lambda self, one: reads.append(one) or record(self, one)
+    )
+    compared = []
+    equal = type(study.cells[0].spec).__eq__
+    monkeypatch.setattr(
+        type(study.cells[0].spec), "__eq__", lambda a, b: compared.append(1) or equal(a, b)
+    )
+    plan_study(study, store, study.select())
+    assert len(reads) == len(set(reads)) == 2000
+    assert compared == []
+
+
 def pace(seconds_a_step, stop_at):
     """A training that reports against a clock which we move."""
     trained = []

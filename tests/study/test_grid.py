@@ -1,5 +1,6 @@
 from typing import ClassVar
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,8 +42,8 @@ def test_a_cell_needs_a_spec_that_opens_a_task():
         ({"cells": []}, "at least one cell"),
         ({"seeds": ()}, "at least one seed"),
         ({"seeds": (0, 0)}, "each seed once"),
-        ({"seeds": (-1,)}, "a whole number from 0 up"),
-        ({"seeds": (True,)}, "a whole number from 0 up"),
+        ({"seeds": (-1,)}, "a whole number from 0 to 18446744073709551615"),
+        ({"seeds": (True,)}, "a whole number from 0 to 18446744073709551615"),
         ({"cells": [cell("a"), cell("a", steps=5)]}, "unique in their group"),
     ],
 )
@@ -112,16 +113,107 @@ def test_a_glob_that_matches_nothing_names_the_nearest():
 def test_a_run_is_found_by_its_identity_and_an_unknown_one_is_an_error():
     wanted = study().select()[1]
     assert study().find(wanted.identity, 1) == wanted
-    with pytest.raises(StudyError, match="start the study again"):
+    with pytest.raises(StudyError, match=r"another one each time it is read.* a fixed seed"):
         study().find("0" * 64, 1)
 
 
+def test_a_run_that_has_changed_its_name_is_not_found():
+    wanted = study().select()[1]
+    assert study().find(wanted.identity, 1, wanted.label) == wanted
+    with pytest.raises(StudyError, match="another one each time it is read"):
+        study().find(wanted.identity, 1, "one/b seed 1")
+
+
 @given(st.sets(st.integers(0, 99), min_size=1), st.sets(st.integers(0, 99)))
-def test_the_manifest_has_every_seed_of_the_study_and_of_the_command_line(own, further):
-    manifest = study(seeds=sorted(own)).manifest(further)
-    assert manifest.cells[0].identities == {
-        seed: identity(Counting(), seed) for seed in own | further
-    }
+def test_the_manifest_has_every_seed_of_the_study_and_of_further_runs_of_the_cell(own, further):
+    grid = study(cells=[cell("a"), cell("b", steps=5)], seeds=sorted(own))
+    manifest = grid.manifest(grid.run(grid.cells[0], seed) for seed in further)
+    assert [dict(each.identities) for each in manifest.cells] == [
+        {seed: identity(Counting(), seed) for seed in own | further},
+        {seed: identity(Counting(steps=5), seed) for seed in own},
+    ]
+
+
+def test_cells_that_share_a_run_share_its_further_seed():
+    grid = study(cells=[cell("x", "one"), cell("y", "two")])
+    manifest = grid.manifest([grid.run(grid.cells[0], 9)])
+    assert [9 in each.identities for each in manifest.cells] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("glob", "labels"),
+    [
+        ("bias[0.1]", ["one/bias[0.1]"]),
+        ("one/bias[0.1]", ["one/bias[0.1]"]),
+        ("*", ["one/*"]),
+        ("bias?", ["one/bias0"]),
+        ("bias*", ["one/bias[0.1]", "one/bias0"]),
+    ],
+)
+def test_a_cell_is_selected_by_its_own_name_before_any_glob(glob, labels):
+    grid = study(cells=[cell("bias[0.1]"), cell("bias0", steps=5), cell("*", steps=6)], seeds=(0,))
+    assert [run.labels[0] for run in grid.select([glob])] == labels
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"name": 0.1}, r"name of a cell is 0\.1, expected a text"),
+        ({"name": ""}, "not empty"),
+        ({"name": "a\0"}, "can be shown"),
+        ({"group": None}, "group of cell a is None"),
+        ({"group": "a\nb"}, "can be shown"),
+        ({"spec": None}, "a task spec"),
+        ({"expected": 95}, r"expected of cell one/a is 95.*write Expectation\(low"),
+    ],
+)
+def test_a_cell_of_wrong_types_is_refused_where_it_is_made(fields, sentence):
+    with pytest.raises(StudyError, match=sentence):
+        Cell(**{"name": "a", "group": "one", "spec": Counting(), **fields})
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"left": 1}, "left of a comparison is 1"),
+        ({"right": None}, "right of a comparison is None"),
+        ({"group": "a\tb"}, "can be shown"),
+        ({"published": "1"}, "a finite number"),
+        ({"published": float("nan")}, "a finite number"),
+    ],
+)
+def test_a_comparison_of_wrong_types_is_refused_where_it_is_made(fields, sentence):
+    with pytest.raises(StudyError, match=sentence):
+        Comparison(**{"left": "a", "right": "b", "group": "one", **fields})
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"title": 3}, "title is 3, expected a text"),
+        ({"title": "a\x1b"}, "can be shown"),
+        ({"question": None}, "question is None"),
+        ({"metric": ("bleu",)}, "metric is .*expected a text"),
+        ({"metric": "b\0"}, "can be shown"),
+        ({"compared_in": 3}, "compared_in is 3"),
+        ({"cells": cell()}, r"cells is .*expected a list of Cells: write cells=\[\.\.\.\]"),
+        ({"cells": None}, "a list of Cells"),
+        ({"cells": ["a"]}, r"one of cells is \"a\", expected a Cell: write Cell\(\.\.\.\)"),
+        ({"comparisons": 3}, "a list of Comparisons"),
+        ({"comparisons": [("a", "b")]}, "expected a Comparison"),
+        ({"seeds": 3}, "a list of whole numbers"),
+        ({"seeds": (2**64,)}, "a whole number from 0 to 18446744073709551615"),
+    ],
+)
+def test_a_study_of_wrong_types_is_one_sentence(fields, sentence):
+    with pytest.raises(StudyError, match=sentence):
+        Study(**{"title": "t", "question": "q?", "metric": "m", "cells": [cell()], "seeds": (0,),
+                 **fields})  # fmt: skip
+
+
+def test_seeds_of_numpy_name_the_same_runs():
+    assert study(seeds=np.arange(2)).select() == study(seeds=(0, 1)).select()
+    assert study().select(seeds=[np.int64(7)]) == study().select(seeds=[7])
 
 
 def test_what_is_expected_of_a_cell_goes_into_the_manifest_and_changes_no_run():

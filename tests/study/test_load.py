@@ -49,6 +49,15 @@ def test_a_study_that_contradicts_itself_is_placed_too(write_study):
         ("import no_such_module", r"line 1.*No module named"),
         ("x = 1", r"missing.*expected a Study"),
         ("study = 3", r"int.*expected a Study"),
+        ("import sys\nsys.exit(3)", r"line 2.*expected a file that runs: SystemExit: 3"),
+        ("exit()", r"line 1.*SystemExit"),
+        ("input('which? ')", r"line 1.*EOFError"),
+        ("raise BaseException('a panic')", r"line 1.*a panic"),
+        ("raise ValueError('of two\\nlines')", r"line 1.*of two lines"),
+        (f"study = ({'x ' * 10_000}", r"line 1 .*expected valid Python"),
+        ("import os\nos.chdir('/')\nx = y", r"line 3.*NameError"),
+        ("import os\nos.chdir('/')\nstudy = (", r"broken\.py line 3.*expected valid Python"),
+        ("x = 1\nx = '\0'", r"null bytes"),
     ],
 )
 def test_whatever_is_wrong_with_the_file_is_one_sentence(tmp_path, text, sentence):
@@ -57,11 +66,42 @@ def test_whatever_is_wrong_with_the_file_is_one_sentence(tmp_path, text, sentenc
     with pytest.raises(QuatrainError, match=sentence) as caught:
         load_study(path)
     assert str(caught.value).count("\n") == 0
+    assert len(str(caught.value)) < 600
 
 
-def test_a_missing_file_is_one_sentence(tmp_path):
-    with pytest.raises(StudyError, match="an existing Python file"):
-        load_study(tmp_path / "none.py")
+def test_a_source_that_is_not_utf_8_is_one_sentence(tmp_path):
+    path = tmp_path / "broken.py"
+    path.write_bytes(b"x = 'gr\xfcn'\n")
+    with pytest.raises(StudyError, match=r"expected valid Python.*utf-8"):
+        load_study(path)
+
+
+@pytest.mark.parametrize("name", ["none.py", ".", "a" * 5000, "d/" * 2500 + "a.py", "a\0b.py"])
+def test_a_path_that_is_no_file_is_one_short_sentence(tmp_path, name):
+    with pytest.raises(StudyError, match="an existing Python file") as caught:
+        load_study(tmp_path / name)
+    assert len(str(caught.value)) < 400
+
+
+def test_what_a_study_file_prints_goes_to_stderr(write_study, capfd):
+    path = write_study("[cell('a')]")
+    path.write_text("print('reading the grid')\n" + path.read_text())
+    load_study(path)
+    assert capfd.readouterr() == ("", "reading the grid\n")
+
+
+def test_a_study_file_sees_no_options_whoever_reads_it(write_study, monkeypatch):
+    path = write_study("[cell('a', weight=len(__import__('sys').argv))]")
+    monkeypatch.setattr(sys, "argv", ["quatrain", "study", "run", "a_study.py"])
+    assert load_study(path).cells[0].spec.weight == 1
+    assert sys.argv[0] == "quatrain"
+    assert sys.stdin is not None
+
+
+def test_the_study_knows_the_code_of_its_file(write_study):
+    run = load_study(write_study("[cell('a')]")).select()[0]
+    assert list(run.code.code) == ["a_study.py"]
+    assert len(run.code.spec_code) == 64
 
 
 def test_a_file_that_is_not_python_by_name_is_refused(tmp_path):

@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 
 from quatrain.results import ResultStore
@@ -39,6 +41,21 @@ def test_only_the_first_finished_run_of_each_cell_is_measured(write_study, comma
     run_study(path, tmp_path / "out", command=command)
     runs = measurable(load_study(path).select(), ResultStore(tmp_path / "out"))
     assert [run.label for run in runs] == ["one/a seed 0"]
+
+
+def test_the_study_file_is_read_once_in_a_process(write_study, tmp_path):
+    """Some calls may be made once only: of torch's number of threads, of custom operators."""
+    path = write_study("[cell('a')]", "(0,)")
+    once = "import sys\nassert not hasattr(sys, 'of_this_test')\nsys.of_this_test = True\n"
+    path.write_text(once + path.read_text() + LAYER)
+    try:
+        run = load_study(path).select()[0]
+        bench = Bench(
+            study=path, store=ResultStore(tmp_path / "out"), data=None, device="cpu", threads=1
+        )
+        assert measure_run(run, bench).rounds >= 30
+    finally:
+        del sys.of_this_test
 
 
 def test_a_measurement_has_median_spread_and_memory(write_study, tmp_path):

@@ -7,7 +7,15 @@ from quatrain.study.messages import Event, Order
 numbers = st.floats(allow_nan=False)
 
 
-@given(st.builds(Order, identity=st.text(), seed=st.integers(), retry=st.booleans()))
+@given(
+    st.builds(
+        Order,
+        identity=st.text(),
+        seed=st.integers(),
+        retry=st.booleans(),
+        label=st.none() | st.text(),
+    )
+)
 def test_an_order_survives_the_line_it_travels_on(order):
     assert order.to_line().count("\n") == 1
     assert Order.from_line(order.to_line()) == order

@@ -7,6 +7,7 @@ import pytest
 from quatrain.results import Failure, ResultStore, RunState
 from quatrain.specs import DataError, StoredFileError, StudyError
 from quatrain.study import load_study
+from quatrain.study.code import RunCode
 from quatrain.study.perform import (
     CHECKPOINT,
     SITTINGS,
@@ -53,6 +54,36 @@ def test_a_run_tells_its_way_and_ends_in_a_record(run, store):
     assert (closing.kind, texts) == ("done", ["", "reading data", "", "", "evaluating"])
     assert store.record(run.identity).metrics == {"score": 3.0}
     assert store.record(run.identity).commit == "c" * 40
+
+
+def test_a_record_keeps_the_code_of_the_study_and_of_its_own_specs(run, store):
+    carry_out(run, store)
+    record = store.record(run.identity)
+    assert (record.code, record.spec_code) == (run.code.code, run.code.spec_code)
+    assert list(record.code) == ["a_study.py"]
+
+
+def test_a_run_that_goes_on_with_other_code_says_so(run, store):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    before = replace(run, code=RunCode({"a_study.py": "a" * 64}, "b" * 64))
+    (store.folder(run.identity)).mkdir(parents=True)
+    (store.folder(run.identity) / "checkpoint.safetensors").touch()
+    (store.folder(run.identity) / "sittings.json").write_text("[]")
+    with pytest.raises(KeyboardInterrupt):
+        perform(before, replace(site(store), train=stopped), retry=False, notify=lambda _: None)
+    carry_out(run, store)
+    assert [each.spec_code for each in store.record(run.identity).earlier] == ["b" * 64]
+
+
+@pytest.mark.parametrize("hashes", [{"test": "c" * 64}, None])
+def test_a_record_keeps_what_it_was_tested_on_where_the_task_says(run, store, monkeypatch, hashes):
+    if hashes is not None:
+        task = type(run.spec.open(None, store.root, 0))
+        monkeypatch.setattr(task, "test_hashes", hashes, raising=False)
+    carry_out(run, store)
+    assert store.record(run.identity).test_data == hashes
 
 
 def test_what_of_the_data_was_left_out_is_told_before_training_and_kept(run, store):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -196,6 +197,78 @@ def test_seeds_beyond_the_study_extend_it_and_stay_in_the_manifest(write_study, 
     run_study(path, out, select=Selection(seeds=(7,)), command=command)
     run_study(path, out, command=command)
     assert set(ResultStore(out).manifest().cells[0].identities) == {0, 7}
+
+
+def test_seeds_that_are_given_up_are_planned_no_more_and_what_is_done_stays(
+    write_study, command, out
+):
+    path = write_study("[cell('a'), cell('b', weight=2)]", seeds="(0, 1, 2, 3, 4)")
+    run_study(path, out, select=Selection(cells=["a"], seeds=(0, 3)), command=command)
+    first, second = ResultStore(out).manifest().cells
+    assert set(first.identities) == set(second.identities) == {0, 1, 2, 3, 4}
+    run_study(write_study("[cell('a'), cell('b', weight=2)]"), out, command=command)
+    first, second = ResultStore(out).manifest().cells
+    assert (set(first.identities), set(second.identities)) == ({0, 1, 3}, {0, 1})
+
+
+def test_further_seeds_are_those_of_the_selected_cells_alone(write_study, command, out):
+    path = write_study("[cell('a'), cell('b', weight=2)]", seeds="(0,)")
+    run_study(path, out, select=Selection(cells=["a"], seeds=(7,)), command=command)
+    first, second = ResultStore(out).manifest().cells
+    assert (set(first.identities), set(second.identities)) == ({0, 7}, {0})
+
+
+def test_a_failed_run_of_a_seed_that_is_given_up_is_planned_no_more(write_study, command, out):
+    path = write_study("[cell('bad', trouble='error')]", seeds="(0,)")
+    run_study(path, out, select=Selection(seeds=(7,)), command=command)
+    assert 7 in ResultStore(out).manifest().cells[0].identities
+    run_study(path, out, command=command)
+    assert set(ResultStore(out).manifest().cells[0].identities) == {0}
+
+
+def test_other_code_under_the_same_spec_is_refused_and_nothing_is_changed(
+    write_study, command, out
+):
+    path = write_study("[cell('a')]", seeds="(0,)")
+    run_study(path, out, command=command)
+    manifest = (out / "study.json").read_text()
+    path.write_text(path.read_text().replace("float(objective)", "-float(objective)"))
+    with pytest.raises(StudyError, match="raise the `revision` of FakeSpec"):
+        run_study(path, out, command=command)
+    assert (out / "study.json").read_text() == manifest
+    assert len(run_study(path, out.with_name("other"), command=command).done) == 1
+
+
+RANDOM = {
+    "another spec each time": "[cell('a', weight=__import__('os').getpid())]",
+    "names that go round": "[cell(str(__import__('os').getpid() + n), weight=n) for n in (1, 2)]",
+}
+
+
+@pytest.mark.parametrize("cells", RANDOM.values(), ids=RANDOM)
+def test_a_grid_that_differs_at_each_reading_is_one_sentence_and_trains_nothing(
+    write_study, command, out, cells
+):
+    summary = run_study(write_study(cells), out, workers=1, command=command)
+    assert len(summary.closed) == 1
+    assert "another one each time it is read" in summary.obstacle.message
+    assert "give a fixed seed" in summary.obstacle.message
+    assert list(out.glob("runs/*/record.json")) == []
+
+
+@pytest.mark.parametrize("relative", [True, False])
+def test_a_study_that_changes_the_folder_leaves_paths_what_they_were(
+    write_study, command, tmp_path, monkeypatch, relative
+):
+    monkeypatch.chdir(tmp_path)
+    path = write_study("[cell('a')]", seeds="(0,)")
+    (tmp_path / "elsewhere").mkdir()
+    path.write_text(f"import os\nos.chdir({str(tmp_path / 'elsewhere')!r})\n" + path.read_text())
+    given = path.relative_to(tmp_path) if relative else path
+    summary = run_study(given, given.with_name("out"), command=command)
+    assert len(summary.done) == 1
+    assert Path.cwd() == tmp_path
+    assert len(list(tmp_path.glob("out/runs/*/record.json"))) == 1
 
 
 def test_runners_that_start_together_keep_the_seeds_of_each_other(write_study, command, out):

@@ -30,11 +30,41 @@ def test_each_run_has_its_state_its_step_and_its_reason(write_study, store):
     assert rows[2].identity == absent.identity
 
 
-@pytest.mark.parametrize("text", ["", "not json\n", "[1]\n", '{"loss": 1}\n', '{"step": "x"}\n'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "not json\n",
+        "[1]\n",
+        '{"loss": 1}\n',
+        '{"step": "x"}\n',
+        '{"step": true}\n',
+        '{"step": -1}\n',
+        '{"step": 1.5}\n',
+        f'{{"step": {10**400}}}\n',
+        '{"step": ' + "9" * 5000 + "}\n",
+        '{"step": 1, "x": ' + "[" * 30_000 + "]" * 30_000 + "}\n",
+        "[" * 100_000 + "\n",
+        "\udc80\n",
+    ],
+)
 def test_a_log_without_a_step_says_nothing(store, text):
     folder = store.folder("ab" * 32)
     folder.mkdir(parents=True)
-    (folder / "metrics.jsonl").write_text(text)
+    (folder / "metrics.jsonl").write_text(text, errors="surrogateescape")
+    assert last_step(store, "ab" * 32) is None
+
+
+def test_the_step_of_a_long_log_is_that_of_its_last_line(store):
+    folder = store.folder("ab" * 32)
+    folder.mkdir(parents=True)
+    lines = (f'{{"step": {step}, "loss": 1.0}}\n' for step in range(10_000))
+    (folder / "metrics.jsonl").write_text("".join(lines) + '{"step": 10')
+    assert last_step(store, "ab" * 32) == 9_999
+
+
+def test_a_folder_in_place_of_a_log_says_nothing(store):
+    (store.folder("ab" * 32) / "metrics.jsonl").mkdir(parents=True)
     assert last_step(store, "ab" * 32) is None
 
 

@@ -17,6 +17,7 @@ from rich.console import Console
 from quatrain.cli.cost import app as cost_app
 from quatrain.cli.plan import plan
 from quatrain.cli.report import report
+from quatrain.cli.stdout import private_stdout
 from quatrain.cli.study import app as study_app
 from quatrain.specs import QuatrainError
 
@@ -36,7 +37,8 @@ app.command()(plan)
 def main() -> None:
     """Run the program with the arguments of the process."""
     try:
-        app()
+        with private_stdout():
+            app()
     except QuatrainError as error:
         Console(stderr=True).print(
             f"Error: {error}", style="red", markup=False, highlight=False, soft_wrap=True

@@ -4,9 +4,12 @@ The command line selects cells and places them on the machine. What a cell is, t
 hyper-parameter, stands in the study file.
 """
 
+import re
 import sys
+from collections.abc import Sequence
+from contextlib import chdir, redirect_stdout
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, overload
 
 import typer
 from rich.console import Console
@@ -14,7 +17,11 @@ from rich.console import Console
 from quatrain.cli.display import Display
 from quatrain.cli.output import open_console, print_json, print_rows
 from quatrain.specs import StudyError
-from quatrain.study import RunSummary, Selection, load_study, place, run_study
+from quatrain.study import Run, RunSummary, Selection, Study, load_study, place, run_study
+from quatrain.study.names import LARGEST_SEED, MOST_SEEDS, too_many_seeds
+
+if TYPE_CHECKING:
+    from quatrain.results import ResultStore
 
 app = typer.Typer(no_args_is_help=True, help="Plan, run, follow and measure a study.")
 
@@ -64,7 +71,9 @@ def plan(
     from quatrain.results import ResultStore
     from quatrain.study.estimate import Probe, plan_study
 
-    loaded = load_study(study)
+    folder = folder_of(study, out)
+    data = typed("--data", data)
+    loaded = load_study(typed("study file", study))
     runs = loaded.select(cells or None, parse_seeds(seeds))
     pace = None
     if probe:
@@ -74,7 +83,10 @@ def plan(
 
         torch.set_num_threads(place(len(runs), device).threads)
         pace = Probe(data=data, device=device, train=train)
-    rows = plan_study(loaded, ResultStore(folder_of(study, out)), runs, pace)
+    store = ResultStore(folder)
+    with redirect_stdout(sys.stderr):
+        rows = plan_study(loaded, store, runs, pace)
+    print_notes(loaded, store, runs)
     columns = ["cells", "seed", "state", "steps", "hours", "source"]
     gpu_hours = sum(row.gpu_hours or 0.0 for row in rows)
     if gpu_hours >= 1:
@@ -109,19 +121,26 @@ def run(
 
     Example: quatrain study run studies/numerals_terms.py --cells "encoder-decoder/*"
     """
+    from quatrain.results import ResultStore
+
     if retry not in {None, "failed"}:
         raise StudyError("--retry", retry, '"failed"', "write --retry failed")
     selection = Selection(
         cells=cells or None, seeds=parse_seeds(seeds), retry_failed=retry == "failed"
     )
     folder = folder_of(study, out)
-    count = len(load_study(study).select(selection.cells, selection.seeds))
+    study, data = typed("study file", study), typed("--data", data)
+    with chdir("."):
+        loaded = load_study(study)
+    runs = loaded.select(selection.cells, selection.seeds)
+    print_notes(loaded, ResultStore(folder), runs)
     console = open_console()
     try:
-        with Display(console, count) as display:
+        with Display(console, len(runs)) as display:
             summary = run_study(
                 study,
                 folder,
+                study=loaded,
                 data=data,
                 workers=workers,
                 threads=threads,
@@ -149,7 +168,7 @@ def status(
     from quatrain.results import ResultStore
     from quatrain.study.status import study_status
 
-    rows = study_status(ResultStore(folder))
+    rows = study_status(ResultStore(typed("folder", folder)))
     columns = ["group", "cell", "seed", "state", "step", "reason", "message"]
     print_rows(rows, columns, as_json=as_json)
     if not as_json:
@@ -184,10 +203,14 @@ def measure(
     if not busy:
         check_idle()
     store = ResultStore(folder_of(study, out))
-    bench = Bench(study=study, store=store, data=data, device=device, threads=threads)
+    study = typed("study file", study)
+    bench = Bench(
+        study=study, store=store, data=typed("--data", data), device=device, threads=threads
+    )
     found = []
     for each in measurable(load_study(study).select(cells or None), store):
-        measured = measure_run(each, bench)
+        with redirect_stdout(sys.stderr):
+            measured = measure_run(each, bench)
         found.append({"cells": each.labels, "seed": each.seed, **measured.model_dump()})
         if not as_json:
             milliseconds = 1e3 * measured.median_seconds
@@ -201,7 +224,31 @@ def measure(
 
 def folder_of(study: Path, out: Path | None) -> Path:
     """Where the results of a study file go."""
-    return Path("runs") / study.stem if out is None else out
+    return typed("--out", Path("runs") / study.stem if out is None else out)
+
+
+@overload
+def typed(option: str, path: Path) -> Path: ...
+
+
+@overload
+def typed(option: str, path: Path | None) -> Path | None: ...
+
+
+def typed(option: str, path: Path | None) -> Path | None:
+    """A path as it was meant when it was typed, whatever folder the study file changes to.
+
+    Raises:
+        StudyError: if the system takes no such path.
+    """
+    if path is None:
+        return None
+    try:
+        path.exists()
+    except (OSError, ValueError) as error:
+        start, reason = f"{str(path)[:80]}...", getattr(error, "strerror", None) or str(error)
+        raise StudyError(option, start, "a path", f'the system says "{reason}"') from error
+    return path.absolute()
 
 
 def parse_seeds(text: str | None) -> list[int] | None:
@@ -215,11 +262,14 @@ def parse_seeds(text: str | None) -> list[int] | None:
         return None
     seeds: list[int] = []
     for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        last = last if dash else first
-        if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
-            raise StudyError("--seeds", text, "whole numbers", 'write "0,1,2" or "0-4"')
-        seeds.extend(range(int(first), int(last) + 1))
+        numbers = re.fullmatch(r" *([0-9]{1,20})(?:-([0-9]{1,20}))? *", part)
+        first, last = (int(numbers[1]), int(numbers[2] or numbers[1])) if numbers else (0, -1)
+        if last < first:
+            expected = f"whole numbers from 0 to {LARGEST_SEED}"
+            raise StudyError("--seeds", f"{text:.80}", expected, 'write "0,1,2" or "0-4"')
+        if len(seeds) + last - first >= MOST_SEEDS:
+            raise too_many_seeds(f"{len(seeds) + last - first + 1:,}")
+        seeds.extend(range(first, last + 1))
     return seeds
 
 
@@ -239,6 +289,15 @@ def plan_summary(hours: list[float | None], workers: int) -> str:
     about = f"about {time_left} on {workers} {'worker' if workers == 1 else 'workers'}"
     rest = "" if len(known) == len(hours) else f" for the {len(known)} whose duration is known"
     return f"{text}, {about}{rest}."
+
+
+def print_notes(study: Study, store: "ResultStore", runs: Sequence[Run]) -> None:
+    """Print to stderr what to know before `runs` are done, or done again."""
+    from quatrain.study.changes import notes_on
+
+    console = Console(stderr=True)
+    for note in notes_on(study, store, runs):
+        console.print(f"Note: {note}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _conclude(console: Console, folder: Path, summary: RunSummary) -> None:

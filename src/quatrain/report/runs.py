@@ -1,7 +1,8 @@
 """Everything a report is made of, read once: the manifest and what each run has left so far."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from quatrain.results import (
@@ -13,6 +14,7 @@ from quatrain.results import (
     Record,
     ResultStore,
     RunState,
+    changed_files,
 )
 from quatrain.specs import StudyError
 
@@ -36,6 +38,8 @@ class StudyRuns:
     runs: Mapping[str, Run]
     strangers: int
     """Finished runs in the folder that belong to no cell, as after a change of the specs."""
+    notes: tuple[str, ...] = ()
+    """Where code or training data are not the same in all runs."""
 
     def of(self, cell: ManifestCell) -> dict[int, Run]:
         """The runs of a cell by seed."""
@@ -60,7 +64,8 @@ def load_runs(store: ResultStore) -> StudyRuns:
     """Read the manifest and every run it names, and refuse to mix results of different data.
 
     Raises:
-        StudyError: if there is no study here, or if the runs of one group saw different data.
+        StudyError: if there is no study here, or if the runs of one group were tested on different
+            data, or those of one cell trained on different data.
         StoredFileError: if a stored file is damaged.
     """
     manifest = store.manifest()
@@ -68,10 +73,12 @@ def load_runs(store: ResultStore) -> StudyRuns:
     folders = {path.parent for path in store.root.glob("runs/*/record.json")}
     strangers = len(folders - {store.folder(one) for one in identities})
     study = StudyRuns(manifest, {one: _load(store, one) for one in identities}, strangers)
+    notes = _other_code(study)
     for group in dict.fromkeys(cell.group for cell in manifest.cells):
         cells = [cell for cell in manifest.cells if cell.group == group]
-        _check_same_data([record for cell in cells for record in study.records(cell).values()])
-    return study
+        if _differ_in_training([r for cell in cells for r in study.records(cell).values()]):
+            notes.append(f"cells of group {group} were trained on different data")
+    return replace(study, notes=tuple(notes))
 
 
 def metric_of(record: Record, name: str) -> float:
@@ -98,18 +105,53 @@ def _load(store: ResultStore, identity: str) -> Run:
     return Run(folder, state, record, failure, store.measurement(identity))
 
 
-def _check_same_data(records: list[Record]) -> None:
-    for record in records[1:]:
+def _other_code(study: StudyRuns) -> list[str]:
+    """Runs made with other code of the study than it had when it was last run."""
+    now = study.manifest.code
+    changed: dict[str, dict[str, None]] = {}
+    for cell in study.manifest.cells:
+        for record in study.records(cell).values():
+            files = changed_files(now, record.code) if now and record.code is not None else []
+            if files:
+                changed.setdefault(", ".join(files), {})[f"{cell.group}/{cell.name}"] = None
+    return [
+        f"{files} differs from what runs of {', '.join(cells)} had"
+        for files, cells in changed.items()
+    ]
+
+
+def _differ_in_training(records: list[Record]) -> bool:
+    """Whether runs of a group were trained on different data, and tested on the same.
+
+    Raises:
+        StudyError: if they were tested on different data, or if specs that describe the same data
+            met different files.
+    """
+    alike: dict[str, Record] = {}
+    for record in records:
+        described = json.dumps(record.spec.get("data", record.spec), sort_keys=True)
+        _check_same("data file", alike.setdefault(described, record), record)
         first = records[0]
-        for name in sorted(first.data.keys() | record.data.keys()):
-            if first.data.get(name) != record.data.get(name):
-                raise StudyError(
-                    f"data file {name}",
-                    f"{_short(record, name)} in {record.cell} seed {record.seed}",
-                    f"{_short(first, name)} as in {first.cell} seed {first.seed}",
-                    "compare runs on the same data only: run the study anew into another folder",
-                )
+        if record.test_data is None or first.test_data is None:
+            _check_same("data file", first, record)
+        else:
+            _check_same("test data", first, record)
+    return any(record.data != records[0].data for record in records)
 
 
-def _short(record: Record, name: str) -> str:
-    return f"SHA-256 {record.data[name][:12]}" if name in record.data else "absent"
+def _check_same(field: str, first: Record, record: Record) -> None:
+    before, now = (
+        (each.test_data or {}) if field == "test data" else each.data for each in (first, record)
+    )
+    for name in changed_files(now, before):
+        raise StudyError(
+            f"{field} {name}",
+            f"{_short(now, name)} in {record.cell} seed {record.seed}",
+            f"{_short(before, name)} as in {first.cell} seed {first.seed}",
+            "compare runs on the same data only: run the study anew into another folder, or give "
+            "cells of other data a group of their own",
+        )
+
+
+def _short(hashes: Mapping[str, str], name: str) -> str:
+    return f"SHA-256 {hashes[name][:12]}" if name in hashes else "absent"

@@ -81,6 +81,7 @@ def build_table(study: StudyRuns) -> ReportTable:
             *_judged(rows, manifest.metric),
             *_missing(rows),
             *_strangers(study),
+            *study.notes,
             *_about_data(study),
             *_unlike_scores(study),
             *_unlike_code(study),

@@ -10,6 +10,7 @@ from quatrain.results.record import (
     Measurement,
     Record,
     Sitting,
+    changed_files,
 )
 from quatrain.results.statistics import Summary, holm, paired_difference, summarize
 from quatrain.results.store import ResultStore, RunState
@@ -26,6 +27,7 @@ __all__ = [
     "RunState",
     "Sitting",
     "Summary",
+    "changed_files",
     "holm",
     "paired_difference",
     "summarize",

@@ -6,6 +6,7 @@ needed to say which runs may be averaged. Numbers are finite: a NaN is a failure
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
@@ -43,10 +44,15 @@ class Sitting(StoredModel):
     threads: int
     commit: str | None
     """The revision of the repository that holds the study file, or None outside one."""
+    code: dict[str, str] | None = None
+    """SHA-256 of the study file and of the modules beside it that it imports, comments left out;
+    None where nobody took note."""
+    spec_code: str | None = None
+    """SHA-256 of the code that the spec's own classes reach; None where the study defines none."""
 
 
 class Record(StoredModel):
-    """One finished run; versions, device, threads and commit are those of its last sitting."""
+    """One finished run; versions, device, threads, commit and code are of its last sitting."""
 
     cell: str
     identity: Identity
@@ -63,11 +69,15 @@ class Record(StoredModel):
     device: str
     threads: int
     commit: str | None
+    code: dict[str, str] | None = None
+    spec_code: str | None = None
     earlier: tuple[Sitting, ...] | None = None
     """Earlier sittings elsewhere: on another device or commit, with other threads or versions; None
     where nobody took note."""
     data: dict[str, str]
     """SHA-256 of each data file, by its name; of a folder of images, of their fingerprints."""
+    test_data: dict[str, str] | None = None
+    """SHA-256 of what the metrics were computed on, by name; None where nobody took note."""
     data_notes: dict[str, int] | None = None
     """What of the data was left out or changed, and how often; None where nobody took note."""
     artifacts: tuple[str, ...]
@@ -171,6 +181,8 @@ class Manifest(StoredModel):
     comparisons: tuple[ManifestComparison, ...] = ()
     compared_in: str | None = None
     """The metric of the differences, where it is not the headline metric."""
+    code: dict[str, str] | None = None
+    """SHA-256 of the study file and of the modules beside it that it imports, without comments."""
 
     @model_validator(mode="after")
     def _name_each_cell_once(self) -> Self:
@@ -187,6 +199,11 @@ class Manifest(StoredModel):
                     expected = f'a cell of group "{comparison.group}" ({known or "it has none"})'
                     raise StudyError("comparison", side, expected, "mend the comparison")
         return self
+
+
+def changed_files(now: Mapping[str, str], then: Mapping[str, str]) -> list[str]:
+    """The names whose hashes differ, or that only one side has."""
+    return sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name))
 
 
 def _first_problem(owner: type[StoredModel], error: ValidationError) -> StudyError:

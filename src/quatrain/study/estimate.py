@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 from quatrain.results import Record, ResultStore
+from quatrain.study.changes import runs_of_manifest
 from quatrain.study.grid import Run, Study, TaskSpec
 from quatrain.study.perform import Train
 
 if TYPE_CHECKING:
     from quatrain.training import Progress
+
+_SHOWN = 10
 
 
 @runtime_checkable
@@ -64,15 +67,20 @@ def plan_study(
     study: Study, store: ResultStore, runs: Sequence[Run], probe: Probe | None = None
 ) -> list[PlannedRun]:
     """The state and the estimated duration of each of `runs`."""
-    known = {run.identity: store.record(run.identity) for run in _all_runs(study, store)}
-    specs = {run.identity: run.spec for run in _all_runs(study, store)}
+    own: dict[str, Duration] = {}
+    finished: dict[str, list[Record]] = {}
+    for run in _all_runs(study, store, runs):
+        record = store.record(run.identity)
+        if record is not None:
+            own[run.identity] = Duration(record.steps, record.seconds)
+            finished.setdefault(run.labels[0], []).append(record)
+    of_cell = {label: _mean(records) for label, records in finished.items()}
     probed: dict[str, Duration] = {}
     planned: list[PlannedRun] = []
     for run in runs:
-        twins = [
-            record for key, record in known.items() if record is not None and specs[key] == run.spec
-        ]
-        duration, source = _duration(known.get(run.identity), twins)
+        duration, source = of_cell.get(run.labels[0], (None, "unknown"))
+        if run.identity in own:
+            duration, source = own[run.identity], "record"
         if duration is None and probe is not None:
             key = run.spec.to_json()
             probed[key] = probed.get(key) or measure_pace(run, probe)
@@ -81,21 +89,19 @@ def plan_study(
     return planned
 
 
-def _all_runs(study: Study, store: ResultStore) -> list[Run]:
-    seeds = set(study.seeds)
-    if (store.root / "study.json").exists():
-        seeds.update(seed for cell in store.manifest().cells for seed in cell.identities)
-    return list(study.select(seeds=sorted(seeds)))
+def _all_runs(study: Study, store: ResultStore, runs: Sequence[Run]) -> list[Run]:
+    """Each of `runs` and of the runs that the study or its manifest has, seed by seed."""
+    every = [*study.select(), *runs_of_manifest(study, store), *runs]
+    distinct = {run.identity: run for run in every}
+    return sorted(distinct.values(), key=lambda run: run.seed)
 
 
-def _duration(own: Record | None, twins: Sequence[Record]) -> tuple[Duration | None, str]:
-    if own is not None:
-        return Duration(own.steps, own.seconds), "record"
-    if not twins:
-        return None, "unknown"
-    mean = sum(record.seconds for record in twins) / len(twins)
-    seeds = ", ".join(str(record.seed) for record in twins)
-    return Duration(twins[0].steps, mean), f"records of seeds {seeds}"
+def _mean(records: Sequence[Record]) -> tuple[Duration, str]:
+    """How long the runs of a cell took, and which."""
+    mean = sum(record.seconds for record in records) / len(records)
+    seeds = [str(record.seed) for record in records]
+    more = f" and {len(seeds) - _SHOWN:,} more" if len(seeds) > _SHOWN else ""
+    return Duration(records[0].steps, mean), f"records of seeds {', '.join(seeds[:_SHOWN])}{more}"
 
 
 def _planned(run: Run, store: ResultStore, duration: Duration | None, source: str) -> PlannedRun:

@@ -16,16 +16,20 @@ specs: that is one run, shown in both groups.
 import difflib
 import functools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from quatrain.results import Expectation, Manifest, ManifestCell, ManifestComparison
 from quatrain.specs import Spec, StudyError, identity
+from quatrain.study.code import RunCode, StudyCode
+from quatrain.study.names import check_line, check_number, check_text, items_of, seeds_of, shown
 
 if TYPE_CHECKING:
     from quatrain.training import Task
+
+Item = TypeVar("Item")
 
 
 @runtime_checkable
@@ -50,12 +54,21 @@ class Cell:
     expected: Expectation | None = None
 
     def __post_init__(self) -> None:
+        check_line("name of a cell", self.name)
+        check_line(f"group of cell {self.name}", self.group)
         if not isinstance(self.spec, Spec) or not isinstance(self.spec, TaskSpec):
             raise StudyError(
                 f"spec of cell {self.label}",
                 type(self.spec).__name__,
                 "a task spec",
                 "give a spec that has open(data, folder, seed)",
+            )
+        if not isinstance(self.expected, Expectation | None):
+            raise StudyError(
+                f"expected of cell {self.label}",
+                shown(self.expected),
+                "an Expectation",
+                "write Expectation(low=..., because=...)",
             )
 
     @property
@@ -76,6 +89,12 @@ class Comparison:
     group: str
     published: float | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("left", "right", "group"):
+            check_line(f"{name} of a comparison", getattr(self, name))
+        if self.published is not None:
+            check_number("published of a comparison", self.published)
+
 
 @dataclass(frozen=True)
 class Run:
@@ -85,6 +104,8 @@ class Run:
     seed: int
     spec: Spec
     labels: tuple[str, ...]
+    code: RunCode | None = field(default=None, compare=False)
+    """The hashes of the code behind it; None for a study that was read from no file."""
 
     @property
     def label(self) -> str:
@@ -104,13 +125,17 @@ class Study:
     comparisons: Sequence[Comparison] = ()
     compared_in: str | None = None
     """The metric of the differences; None for the headline metric."""
+    code: StudyCode | None = field(default=None, init=False, repr=False, compare=False)
+    """The code of the study file, which `load_study` enters."""
 
     def __post_init__(self) -> None:
-        for field in ("cells", "seeds", "comparisons"):
-            object.__setattr__(self, field, tuple(getattr(self, field)))
+        self._check_texts()
+        object.__setattr__(self, "cells", _instances("cells", self.cells, Cell))
+        object.__setattr__(self, "seeds", seeds_of(self.seeds))
+        comparisons = _instances("comparisons", self.comparisons, Comparison)
+        object.__setattr__(self, "comparisons", comparisons)
         if not self.cells:
             raise StudyError("cells", (), "at least one cell", "add a Cell to the study")
-        _check_seeds(self.seeds)
         self._check_names()
         for comparison in self.comparisons:
             self._check_comparison(comparison)
@@ -120,18 +145,18 @@ class Study:
     ) -> tuple[Run, ...]:
         """The runs whose cells match one of the globs, seed by seed, each identity once.
 
-        A glob is held against the name and against "group/name". Seeds beyond the study's own
-        are welcome: they extend the study.
+        A glob is held against the name and against "group/name", and stands for itself where
+        there is a cell of just that name. Seeds beyond the study's own extend the study.
 
         Raises:
-            StudyError: if a glob matches nothing or the seeds are not distinct whole numbers.
+            StudyError: if a glob matches nothing, or the seeds are not distinct whole numbers from
+                0 to 2^64 - 1.
         """
-        seeds = self.seeds if seeds is None else seeds
-        _check_seeds(seeds)
-        wanted = self._matching(cells)
+        seeds = self.seeds if seeds is None else seeds_of(seeds)
+        chosen = self._matching(cells)
         runs: dict[str, Run] = {}
         for seed in seeds:
-            for cell in wanted:
+            for cell in chosen:
                 run = self.run(cell, seed)
                 runs[run.identity] = run
         return tuple(runs.values())
@@ -139,34 +164,52 @@ class Study:
     def run(self, cell: Cell, seed: int) -> Run:
         """The run of `cell` with `seed`."""
         labels = tuple(self._labels[identity(cell.spec, 0)])
-        return Run(identity(cell.spec, seed), seed, cell.spec, labels)
+        code = None if self.code is None else self.code.of(cell.spec)
+        return Run(identity(cell.spec, seed), seed, cell.spec, labels, code)
 
-    def find(self, wanted: str, seed: int) -> Run:
-        """The run with this identity.
+    def has(self, wanted: str, seed: int) -> bool:
+        """Whether a cell has the run with this identity."""
+        return wanted in self._by_identity(seed)
+
+    def find(self, wanted: str, seed: int, label: str | None = None) -> Run:
+        """The run with this identity, and with this label if one is given.
 
         Raises:
-            StudyError: if no cell has it, as when the study file was edited in the meantime.
+            StudyError: if no cell has it: the study file was edited in the meantime, or is another
+                study each time it is read.
         """
-        for cell in self.cells:
-            if identity(cell.spec, seed) == wanted:
-                return self.run(cell, seed)
+        cell = self._by_identity(seed).get(wanted)
+        if cell is not None:
+            run = self.run(cell, seed)
+            if label in {None, run.label}:
+                return run
         raise StudyError(
-            "identity", wanted[:16], f"a run of the study {self.title}", "start the study again"
+            "the grid of the study file",
+            "another one each time it is read",
+            "the same cells under the same names",
+            "give a fixed seed to what it draws at random and sort the sets that it goes through; "
+            "if it was edited during the run, give the command again",
         )
 
-    def manifest(self, seeds: Iterable[int] = ()) -> Manifest:
+    def manifest(self, further: Iterable[Run] = ()) -> Manifest:
         """What the study wants, for readers who do not have the study file.
 
         Args:
-            seeds: further seeds that were asked for on the command line, now or earlier.
+            further: runs of seeds beyond the study's own, which their cells show too.
         """
-        every = sorted({*self.seeds, *seeds})
+        seeds: dict[str, set[int]] = {}
+        for run in further:
+            for label in run.labels:
+                seeds.setdefault(label, set()).add(run.seed)
         cells = tuple(
             ManifestCell(
                 name=cell.name,
                 group=cell.group,
                 spec_name=type(cell.spec).__name__,
-                identities={seed: identity(cell.spec, seed) for seed in every},
+                identities={
+                    seed: identity(cell.spec, seed)
+                    for seed in sorted({*self.seeds, *seeds.get(cell.label, ())})
+                },
                 expected=cell.expected,
             )
             for cell in self.cells
@@ -187,6 +230,17 @@ class Study:
         )
 
     @functools.cached_property
+    def _cells_by_identity(self) -> dict[int, dict[str, Cell]]:
+        return {}
+
+    def _by_identity(self, seed: int) -> dict[str, Cell]:
+        """The cells by the identities of their runs with `seed`, which are computed once."""
+        found = self._cells_by_identity
+        if seed not in found:
+            found[seed] = {identity(cell.spec, seed): cell for cell in reversed(self.cells)}
+        return found[seed]
+
+    @functools.cached_property
     def _labels(self) -> dict[str, list[str]]:
         """The cells that share their runs, by what seed 0 is called."""
         labels: dict[str, list[str]] = {}
@@ -197,15 +251,23 @@ class Study:
     def _matching(self, globs: Sequence[str] | None) -> list[Cell]:
         if globs is None:
             return list(self.cells)
-        chosen: list[Cell] = []
+        chosen: set[str] = set()
         for glob in globs:
-            hits = [
-                c for c in self.cells if fnmatchcase(c.name, glob) or fnmatchcase(c.label, glob)
-            ]
+            names = [(cell.name, cell.label) for cell in self.cells]
+            hits = [both[1] for both in names if glob in both]
+            if not hits:
+                hits = [both[1] for both in names if any(fnmatchcase(x, glob) for x in both)]
             if not hits:
                 raise _unknown("cells", glob, [cell.label for cell in self.cells])
-            chosen.extend(hits)
-        return [cell for cell in self.cells if cell in chosen]
+            chosen.update(hits)
+        return [cell for cell in self.cells if cell.label in chosen]
+
+    def _check_texts(self) -> None:
+        check_line("title", self.title)
+        check_text("question", self.question)
+        check_line("metric", self.metric)
+        if self.compared_in is not None:
+            check_line("compared_in", self.compared_in)
 
     def _check_names(self) -> None:
         seen: set[str] = set()
@@ -230,14 +292,15 @@ class Study:
             )
 
 
-def _check_seeds(seeds: Sequence[int]) -> None:
-    if not seeds:
-        raise StudyError("seeds", (), "at least one seed", "give seeds=(0,)")
-    for seed in seeds:
-        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-            raise StudyError("seed", seed, "a whole number from 0 up", "change it")
-    if len(set(seeds)) != len(seeds):
-        raise StudyError("seeds", tuple(seeds), "each seed once", "remove the repeated one")
+def _instances(field: str, values: object, kind: type[Item]) -> tuple[Item, ...]:
+    found: list[Item] = []
+    for value in items_of(field, values, f"{kind.__name__}s"):
+        if not isinstance(value, kind):
+            raise StudyError(
+                f"one of {field}", shown(value), f"a {kind.__name__}", f"write {kind.__name__}(...)"
+            )
+        found.append(value)
+    return tuple(found)
 
 
 def _unknown(field: str, value: str, known: list[str]) -> StudyError:

@@ -77,7 +77,8 @@ def measure_run(run: Run, bench: Bench) -> Measurement:
     }
     before = torch.get_num_threads()
     try:
-        timed = latency(forward(**arguments), warmup=_WARMUP, rounds=_ROUNDS)
+        call = _forward_of(run, bench.data, bench.device, bench.threads)
+        timed = latency(call, warmup=_WARMUP, rounds=_ROUNDS)
     finally:
         torch.set_num_threads(before)
     measurement = Measurement(
@@ -96,13 +97,17 @@ def measure_run(run: Run, bench: Bench) -> Measurement:
 def forward(
     study: str, identity: str, seed: int, data: str | None, device: str, threads: int
 ) -> Callable[[], object]:
-    """A call that runs the objective of a run once; made in this process or in a child."""
+    """A call that runs the objective of a run once, for a child process that reads the study."""
+    run = load_study(Path(study)).find(identity, seed)
+    return _forward_of(run, Path(data) if data else None, device, threads)
+
+
+def _forward_of(run: Run, data: Path | None, device: str, threads: int) -> Callable[[], object]:
     import torch
 
     torch.set_num_threads(threads)
-    run = load_study(Path(study)).find(identity, seed)
     with TemporaryDirectory() as folder:
-        opened = cast("TaskSpec", run.spec).open(Path(data) if data else None, Path(folder), seed)
+        opened = cast("TaskSpec", run.spec).open(data, Path(folder), run.seed)
         objective = opened.build().to(device).eval()
         batch = {name: value.to(device) for name, value in opened.probe_batch().items()}
 

@@ -21,6 +21,8 @@ class Order:
     identity: str
     seed: int
     retry: bool = False
+    label: str | None = None
+    """What the runner calls the run; a worker that calls it otherwise has read another study."""
 
     def to_line(self) -> str:
         """One line of JSON, with its end of line."""

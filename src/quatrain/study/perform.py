@@ -70,14 +70,15 @@ class Site:
     commit: str | None
     train: Train
 
-    @property
-    def sitting(self) -> Sitting:
-        """What of it a record keeps."""
+    def sitting(self, run: Run) -> Sitting:
+        """What a record of `run` keeps of it."""
         return Sitting(
             versions=versions(),
             device=device_name(self.device),
             threads=self.threads,
             commit=self.commit,
+            code=run.code.code if run.code else None,
+            spec_code=run.code.spec_code if run.code else None,
         )
 
 
@@ -208,7 +209,7 @@ def _carry_out(run: Run, site: Site, notify: Callable[[Event], None]) -> None:
     task = cast("TaskSpec", run.spec).open(site.data, folder, run.seed)
     for what, times in task.data_notes.items():
         notify(replace(latest, kind="noted", message=f"{what}: {times:,}"))
-    earlier = _sit_down(folder, site)
+    earlier = _sit_down(run, folder, site)
     result = site.train(task, folder, seed=run.seed, device=site.device, notify=listen)
     notify(replace(latest, text="evaluating"))
     evaluation = task.evaluate(result.objective, folder)
@@ -217,12 +218,12 @@ def _carry_out(run: Run, site: Site, notify: Callable[[Event], None]) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _sit_down(folder: Path, site: Site) -> tuple[Sitting, ...] | None:
+def _sit_down(run: Run, folder: Path, site: Site) -> tuple[Sitting, ...] | None:
     """Note where the run goes on, and tell where else its checkpoint was made, if there is one.
 
     None if there is a checkpoint from before anybody took note.
     """
-    now = site.sitting
+    now = site.sitting(run)
     path = folder / SITTINGS
     known: tuple[Sitting, ...] = ()
     if (folder / CHECKPOINT).exists():
@@ -271,9 +272,10 @@ def _record(
         metrics=evaluation.metrics,
         signatures=evaluation.signatures,
         cost=task.cost(result.objective),
-        **dict(site.sitting),
+        **dict(site.sitting(run)),
         earlier=earlier,
         data=task.data_hashes,
+        test_data=getattr(task, "test_hashes", None),
         data_notes=task.data_notes,
         artifacts=evaluation.artifacts,
         steps=result.steps,

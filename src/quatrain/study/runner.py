@@ -11,10 +11,12 @@ run (no such data, a full disk) no further run is begun.
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import chdir
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from quatrain.results import Failure, ResultStore, RunState
+from quatrain.study.changes import refuse_changed_code, runs_of_manifest
 from quatrain.study.grid import Run, Study
 from quatrain.study.load import load_study
 from quatrain.study.messages import Event, Order
@@ -23,6 +25,8 @@ from quatrain.study.placement import Placement, check_alone, check_device, place
 from quatrain.study.pool import WORKER, Ended, Pool
 
 _LOOK_AGAIN_SECONDS = 0.5
+_KEPT = {RunState.DONE, RunState.RUNNING}
+"""States of runs that stay in the manifest when the study no longer names their seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +77,7 @@ def run_study(
     select: Selection | None = None,
     notify: Callable[[Event], None] = lambda _: None,
     command: Sequence[str] = WORKER,
+    study: Study | None = None,
 ) -> RunSummary:
     """Do all selected runs that are not done yet, and wait for those that others are doing.
 
@@ -87,16 +92,23 @@ def run_study(
         select: by default everything.
         notify: is told each event, for a progress display.
         command: what starts a worker, without its arguments.
+        study: what `path` defines, where it has been read already; read here by default.
 
     Raises:
-        StudyError: if the study file or the selection cannot be used.
+        StudyError: if the study file or the selection cannot be used, or finished runs are of other
+            code of the study's own specs.
         KeyboardInterrupt: after the workers have been stopped; their checkpoints stay.
     """
     select = select or Selection()
     check_alone()
     check_device(device)
-    study = load_study(path)
+    path, out = path.absolute(), out.absolute()  # the study file may change the folder
+    data = None if data is None else data.absolute()
+    if study is None:
+        with chdir("."):
+            study = load_study(path)
     runs = study.select(select.cells, select.seeds)
+    refuse_changed_code(ResultStore(out), runs)
     store = _prepared(out, study, runs)
     placement = place(len(runs), device, workers=workers, threads=threads)
     arguments = _arguments(path, out, data, device, placement, readers)
@@ -108,6 +120,7 @@ def run_study(
         pool.stop()
         raise
     pool.close()
+    _prepared(out, study, runs)  # another runner may have left out what was not done then
     return summary
 
 
@@ -125,13 +138,17 @@ def _arguments(
 
 
 def _prepared(out: Path, study: Study, runs: Sequence[Run]) -> ResultStore:
-    """The store, with the manifest of this study; seeds from earlier sittings stay in it."""
+    """The store, with the manifest of this study.
+
+    Of seeds that are neither the study's own nor in `runs`, it has those that are done or at work.
+    """
     store = ResultStore(out)
-    seeds = {run.seed for run in runs}
     with store.manifest_held():
-        if (out / "study.json").exists():
-            seeds.update(seed for cell in store.manifest().cells for seed in cell.identities)
-        store.write_manifest(study.manifest(seeds))
+        earlier = runs_of_manifest(study, store)
+        kept = [each for each in earlier if store.state(each.identity) in _KEPT]
+        code = None if study.code is None else study.code.files
+        manifest = study.manifest([*runs, *kept])
+        store.write_manifest(manifest.model_copy(update={"code": code}))
     return store
 
 
@@ -176,7 +193,7 @@ class _Dispatch:
             if run is None:
                 return
             self._busy[worker] = run
-            self._pool.give(worker, Order(run.identity, run.seed, self._retry))
+            self._pool.give(worker, Order(run.identity, run.seed, self._retry, run.label))
 
     def _next(self) -> Run | None:
         while self._waiting:

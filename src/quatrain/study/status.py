@@ -1,10 +1,14 @@
 """Where each run of a study stands, from its folder alone: no study file, no torch."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from quatrain.results import ResultStore
+
+_LONGEST_LINE = 2**16
+_MOST_STEPS = 2**53
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,8 @@ def study_status(store: ResultStore) -> list[RunStatus]:
 
 def _status(store: ResultStore, group: str, cell: str, seed: int, identity: str) -> RunStatus:
     state = store.state(identity).value
-    failure = store.failure(identity)
-    if state != "failed" or failure is None:
+    failure = store.failure(identity) if state == "failed" else None
+    if failure is None:
         return RunStatus(group, cell, seed, identity, state, last_step(store, identity), "", "")
     return RunStatus(
         group, cell, seed, identity, state, failure.step, failure.reason, failure.message
@@ -47,19 +51,21 @@ def _status(store: ResultStore, group: str, cell: str, seed: int, identity: str)
 
 
 def last_step(store: ResultStore, identity: str) -> int | None:
-    """The step of the last whole line of metrics.jsonl, if there is one."""
-    lines = _whole_lines(store.folder(identity) / "metrics.jsonl")
-    if not lines:
-        return None
+    """The step of the last whole line of metrics.jsonl, if there is one and it says a step."""
+    line = _last_whole_line(store.folder(identity) / "metrics.jsonl")
     try:
-        step = json.loads(lines[-1]).get("step")
-    except (ValueError, AttributeError):
+        step = json.loads(line).get("step")
+    except (ValueError, AttributeError, RecursionError):
         return None
-    return step if isinstance(step, int) else None
+    return step if type(step) is int and 0 <= step <= _MOST_STEPS else None
 
 
-def _whole_lines(path: Path) -> list[str]:
-    if not path.exists():
-        return []
-    # What follows the last end of line is still being written.
-    return path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+def _last_whole_line(path: Path) -> bytes:
+    """What follows the last end of line is still being written; lines are short."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _LONGEST_LINE))
+            lines = file.read().split(b"\n")
+    except OSError:
+        return b""
+    return lines[-2] if len(lines) > 1 else b""

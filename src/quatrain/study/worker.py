@@ -121,7 +121,16 @@ def _serve(study: Study, site: Site, orders: "queue.Queue[Order | None]", events
 
 def _answer(study: Study, site: Site, order: Order, tell: Callable[[Event], None]) -> Event:
     try:
-        run = study.find(order.identity, order.seed)
+        run = study.find(order.identity, order.seed, order.label)
+    except QuatrainError as error:  # another study: no run of it would be found
+        return Event(
+            kind="failed",
+            identity=order.identity,
+            reason="another study",
+            message=str(error),
+            outside=True,
+        )
+    try:
         return perform(run, site, retry=order.retry, notify=tell)
     except (QuatrainError, OSError) as error:
         return Event(

@@ -96,6 +96,15 @@ def test_hashes_are_of_the_files_and_of_the_images(coco_folder):
     assert {key for key in before if before[key] != after[key]} == {f"images of {name}"}
 
 
+def test_the_hashes_of_the_test_part_are_its_own(coco_folder):
+    first = CocoSpec(test="val").read(coco_folder)
+    assert first.test_hashes.items() <= first.hashes.items()
+    assert sorted(first.test_hashes) == [
+        "annotations/instances_val.json",
+        "images of annotations/instances_val.json",
+    ]
+
+
 BAD_BOXES = {
     "boxes without area, left out": [[5, 5, 0, 3], [5, 5, 3, 0], [5, 5, -2, 4], [1e6, 5, 1e-6, 4]],
     "boxes outside their image, left out": [[30, 5, 3, 3], [-5, 5, 5, 3], [5, 25, 3, 3]],

@@ -17,6 +17,7 @@ def test_digits_are_labelled_from_one_and_boxed():
     corpus, scenes = digit_boxes(spec), spec.make()
     assert corpus.categories == tuple("0123456789")
     assert corpus.hashes == scenes.hashes
+    assert corpus.test_hashes == scenes.test_hashes
     assert [len(corpus.train), len(corpus.valid), len(corpus.test)] == [10, 2, 2]
     for number, scene in enumerate(scenes.train):
         sample, truth = corpus.train[number], corpus.train.truths[number]

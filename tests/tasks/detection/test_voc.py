@@ -95,6 +95,14 @@ def test_hashes_see_the_annotations(folder):
     assert {key for key in before if before[key] != after[key]} == {"annotations of train"}
 
 
+def test_the_hashes_of_the_test_part_are_its_own_and_know_the_classes(folder):
+    before = SPEC.read(folder).test_hashes
+    rewrite(folder, "<xmax>30", "<xmax>29")
+    assert SPEC.read(folder).test_hashes == before
+    more = SPEC.model_copy(update={"classes": (*SPEC.classes, "zebra")})
+    assert more.read(folder).test_hashes != before
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [

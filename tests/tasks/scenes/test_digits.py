@@ -48,6 +48,7 @@ def test_more_scenes_of_one_part_leave_the_others_as_they_are(scenes):
     assert torch.equal(more.train[7].image, scenes.train[7].image)
     assert torch.equal(more.test[19].image, scenes.test[19].image)
     assert more.hashes != scenes.hashes
+    assert more.test_hashes == scenes.test_hashes
 
 
 def test_a_variant_is_another_sample():

@@ -42,6 +42,8 @@ def test_what_was_left_out_of_the_images_is_told_as_the_task_s_own():
             raise NotImplementedError
 
     kept = {"train: boxes without area": 2}
-    corpus = SimpleNamespace(train=(), hashes={"a": "b"}, skipped=kept)
+    tested = {"test": "c"}
+    corpus = SimpleNamespace(train=(), hashes={"a": "b"}, skipped=kept, test_hashes=tested)
     task = Task(SimpleNamespace(recipe=None, batch=1), corpus, seed=0)
     assert (task.data_hashes, task.data_notes) == (corpus.hashes, kept)
+    assert task.test_hashes == tested

@@ -121,6 +121,7 @@ def test_a_part_of_two_roles_is_read_once(camvid_folder, classes):
     corpus = read_parts(("train", "val", "val"), pairs, classes, hashes)
     assert asked == ["train", "val"]
     assert corpus.valid is corpus.test
+    assert sorted(corpus.test_hashes) == ["images of val", "labels of val", "list"]
     assert sorted(corpus.hashes) == [
         "images of train",
         "images of val",

@@ -86,6 +86,17 @@ def test_two_equal_opens_share_the_corpus_until_a_file_changes(folder, tiny_spec
     assert later.data_hashes != first.data_hashes
 
 
+def test_what_a_task_is_tested_on_has_a_hash_of_its_own(folder, tiny_spec, tmp_path):
+    first = tiny_spec().open(folder, tmp_path / "1", 0)
+    for part, same in (("train", True), ("valid", True), ("test", False)):
+        for language in ("en", "de"):
+            with (folder / f"{part}.{language}").open("a") as file:
+                file.write("nine\n")
+        later = tiny_spec().open(folder, tmp_path / part, 0)
+        assert later.data_hashes != first.data_hashes
+        assert (later.test_hashes == first.test_hashes) is same
+
+
 def test_training_pairs_that_were_left_out_are_told(folder, tiny_spec, tmp_path):
     assert tiny_spec().open(folder, tmp_path, 0).data_notes == {}
     with (folder / "train.en").open("a") as english, (folder / "train.de").open("a") as german:

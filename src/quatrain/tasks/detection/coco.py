@@ -119,8 +119,10 @@ class CocoSpec(Spec):
         valid = reading.part(self.valid, training=False)
         test = valid if self.test == self.valid else reading.part(self.test, training=False)
         ids, names = tuple(reading.categories), tuple(reading.categories.values())
+        name, hashes = self.annotations.replace("{part}", self.test), reading.hashes
+        tested = {each: hashes[each] for each in (name, f"images of {name}")}
         return DetectionCorpus(
-            train, valid, test, names, reading.hashes, reading.skipped, category_ids=ids
+            train, valid, test, names, hashes, reading.skipped, tested, category_ids=ids
         )
 
 

@@ -110,6 +110,8 @@ class DetectionCorpus:
     categories: tuple[str, ...]
     hashes: dict[str, str]
     skipped: dict[str, int] = field(default_factory=dict)
+    test_hashes: dict[str, str] | None = None
+    """SHA-256 of what the test part was read from."""
     category_ids: tuple[int, ...] | None = None
 
 

@@ -15,7 +15,9 @@ def digit_boxes(spec: DigitScenesSpec) -> DetectionCorpus:
     """The scenes of `spec` with boxes and labels 1...10; the area of an object is its pixels'."""
     scenes = spec.make()
     train, valid, test = (_part(part) for part in (scenes.train, scenes.valid, scenes.test))
-    return DetectionCorpus(train, valid, test, DIGITS, scenes.hashes)
+    return DetectionCorpus(
+        train, valid, test, DIGITS, scenes.hashes, test_hashes=scenes.test_hashes
+    )
 
 
 def tight_boxes(masks: Bool[Tensor, "n h w"]) -> Int64[np.ndarray, "n 4"]:

@@ -88,7 +88,10 @@ class VocSpec(Spec):
         train = part(self.train, training=True)
         valid = part((self.valid,), training=False)
         test = valid if self.test == self.valid else part((self.test,), training=False)
-        return DetectionCorpus(train, valid, test, self.classes, hashes, skipped)
+        names = (f"annotations of {self.test}", f"images of {self.test}")
+        tested = {each: hashes[each] for each in names}
+        tested["classes"] = sha256(each.encode() + b"\n" for each in self.classes)
+        return DetectionCorpus(train, valid, test, self.classes, hashes, skipped, tested)
 
 
 VOC0712 = VocSpec(

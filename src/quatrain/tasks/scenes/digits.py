@@ -57,6 +57,7 @@ class Scenes:
     valid: tuple[Scene, ...]
     test: tuple[Scene, ...]
     hashes: dict[str, str]
+    test_hashes: dict[str, str]
 
 
 class DigitScenesSpec(Spec):
@@ -112,7 +113,8 @@ def _make(spec: DigitScenesSpec) -> Scenes:
         tuple(draw_scene(spec, part, index) for index in range(number))
         for part, number in zip(_STRETCHES, numbers, strict=True)
     )
-    return Scenes(train, valid, test, {"digit scenes": _fingerprint((train, valid, test))})
+    hashes = {"digit scenes": _fingerprint((train, valid, test))}
+    return Scenes(train, valid, test, hashes, {"test": _fingerprint((test,))})
 
 
 def draw_scene(spec: DigitScenesSpec, part: str, index: int) -> Scene:

@@ -44,6 +44,11 @@ class ImageCorpus(Protocol):
         ...
 
     @property
+    def test_hashes(self) -> dict[str, str] | None:
+        """SHA-256 of what the test part was read from, by name."""
+        ...
+
+    @property
     def skipped(self) -> dict[str, int]:
         """How much was left out or changed, by what."""
         ...
@@ -70,6 +75,11 @@ class ImageTask(ABC, Generic[SpecT, CorpusT]):
     def data_hashes(self) -> dict[str, str]:
         """SHA-256 of what was read, by name."""
         return self.corpus.hashes
+
+    @property
+    def test_hashes(self) -> dict[str, str] | None:
+        """SHA-256 of the test part, which cells with other training images may share."""
+        return self.corpus.test_hashes
 
     @property
     def data_notes(self) -> dict[str, int]:

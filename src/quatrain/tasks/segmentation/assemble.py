@@ -121,12 +121,15 @@ def read_parts(
 ) -> SegmentationCorpus:
     """Assemble the training, validation and test part of these names; each name is read once.
 
-    `hashes` gets the images and the labels of each part beside what it holds.
+    `hashes` holds what is of all parts, and gets the images and the labels of each.
     """
+    shared = dict(hashes)
     made = {part: assemble(pairs(part), classes, part) for part in dict.fromkeys(parts)}
     skipped: dict[str, int] = {}
     for part, each in made.items():
         hashes |= {f"images of {part}": each.images, f"labels of {part}": each.labels}
         skipped |= each.skipped
     train, valid, test = (made[part].part for part in parts)
-    return SegmentationCorpus(train, valid, test, classes.entries, hashes, skipped)
+    names = (f"images of {parts[2]}", f"labels of {parts[2]}")
+    tested = shared | {each: hashes[each] for each in names}
+    return SegmentationCorpus(train, valid, test, classes.entries, hashes, skipped, tested)

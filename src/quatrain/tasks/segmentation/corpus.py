@@ -90,3 +90,5 @@ class SegmentationCorpus:
     classes: tuple[SegmentationClass, ...]
     hashes: dict[str, str]
     skipped: dict[str, int] = field(default_factory=dict)
+    test_hashes: dict[str, str] | None = None
+    """SHA-256 of what the test part was read from."""

@@ -31,7 +31,9 @@ def digit_masks(spec: DigitScenesSpec) -> SegmentationCorpus:
     """The scenes of `spec`; a pixel is 0 on the background and d + 1 on the digit d."""
     scenes = spec.make()
     train, valid, test = (_part(part) for part in (scenes.train, scenes.valid, scenes.test))
-    return SegmentationCorpus(train, valid, test, DIGIT_CLASSES, scenes.hashes)
+    return SegmentationCorpus(
+        train, valid, test, DIGIT_CLASSES, scenes.hashes, test_hashes=scenes.test_hashes
+    )
 
 
 def digit_label(scene: Scene) -> Int64[Tensor, "h w"]:

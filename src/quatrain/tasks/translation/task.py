@@ -6,6 +6,7 @@
 Shapes: b sentence pairs, s source tokens, t target tokens.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -158,6 +159,12 @@ class TranslationTask:
     def data_hashes(self) -> dict[str, str]:
         """SHA-256 of each data file, by name."""
         return self.corpus.hashes
+
+    @property
+    def test_hashes(self) -> dict[str, str]:
+        """SHA-256 of the test pairs, which cells with other training pairs may share."""
+        text = "\n".join(f"{source}\t{target}" for source, target in self.corpus.test)
+        return {"test": hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()}
 
     @property
     def data_notes(self) -> dict[str, int]:
