@@ -45,6 +45,9 @@ def _run_file(path: Path) -> ModuleType:
     location = importlib.util.spec_from_file_location(name, path)
     if location is None or location.loader is None:
         raise StudyError("study file", str(path), "a Python file", "give it the ending .py")
+    folder = str(path.parent.absolute())
+    if folder not in sys.path:
+        sys.path.append(folder)  # last, so that a file beside the study stands for no other module
     module = importlib.util.module_from_spec(location)
     sys.modules[name] = module
     try:
@@ -55,14 +58,16 @@ def _run_file(path: Path) -> ModuleType:
     except SyntaxError as error:
         place = f"{error.filename} line {error.lineno}"
         raise StudyError(place, (error.text or "").strip(), "valid Python", error.msg) from error
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # sys.exit() too, and the panics of libraries in Rust
         _refuse_unknown_field(error, path)
         said = f"{type(error).__name__}: {error}".rstrip(".")
         raise StudyError("study file", _place(error, path), "a file that runs", said) from error
     return module
 
 
-def _refuse_unknown_field(error: Exception, path: Path) -> None:
+def _refuse_unknown_field(error: BaseException, path: Path) -> None:
     """Python's own error for a mistyped field of a dataclass does not say which there are."""
     found = re.match(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
     owner = {kind.__name__: kind for kind in (Study, Cell, Comparison)}.get(
@@ -75,7 +80,7 @@ def _refuse_unknown_field(error: Exception, path: Path) -> None:
     raise StudyError(f"field of {owner.__name__}", found[2], f"one of {known}", remedy) from error
 
 
-def _place(error: Exception, path: Path) -> str:
+def _place(error: BaseException, path: Path) -> str:
     lines = [
         frame.lineno
         for frame in traceback.extract_tb(error.__traceback__)
