@@ -3,7 +3,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from quatrain.cli.app import app
+from quatrain.cli.main import app
 from quatrain.cost import planned_cost
 from quatrain.specs import SpecError, Term
 

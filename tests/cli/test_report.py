@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from quatrain.cli.app import app
+from quatrain.cli.main import app
 from quatrain.cli.report import print_report
 from quatrain.report.matrix import MATRIX_LEGEND
 from quatrain.results import ResultStore

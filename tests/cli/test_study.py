@@ -5,7 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from quatrain.cli import study as cli
-from quatrain.cli.app import app
+from quatrain.cli.main import app
 from quatrain.cli.study import parse_seeds, plan_summary
 from quatrain.specs import SpecError, StoredFileError, StudyError
 from quatrain.study import load_study, run_study

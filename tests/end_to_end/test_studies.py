@@ -7,7 +7,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from quatrain.cli.app import app
+from quatrain.cli.main import app
 from quatrain.results import ResultStore
 from quatrain.study import load_study
 from quatrain.tasks.detection import CocoSpec, DetectionAugmentation

@@ -2,7 +2,7 @@ import click
 import pytest
 import typer.main
 
-from quatrain.cli.app import app
+from quatrain.cli.main import app
 
 
 def commands(command, path=("quatrain",)):

@@ -8,7 +8,7 @@ import click
 import pytest
 import typer.main
 
-from quatrain.cli.app import app
+from quatrain.cli.main import app
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("C*.md"))]

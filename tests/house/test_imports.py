@@ -38,7 +38,7 @@ def test_the_contracts_are_read():
     assert {contract["type"] for contract in contracts} == {"layers", "forbidden"}
 
 
-@pytest.mark.parametrize("room", ["specs", "results", "report.write", "study", "cli.app"])
+@pytest.mark.parametrize("room", ["specs", "results", "report.write", "study", "cli.main"])
 def test_these_rooms_leave_torch_out(room):
     loaded = modules_after(f"import quatrain.{room}")
     assert f"quatrain.{room}" in loaded

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quatrain.results.text import storable, storable_values
+from quatrain.results.text import storable
 
 ANY_TEXT = st.text(st.characters())  # with lone surrogates
 
@@ -39,14 +39,3 @@ def test_of_a_long_text_both_ends_stay_within_the_limit(text, limit, times):
         assert f"{len(text) - 2 * kept:,} characters left out" in stored
     else:
         assert stored == text
-
-
-def test_strings_are_reached_in_all_that_json_holds():
-    bad, good = "\udce9", "\\udce9"
-    value = {bad: [bad, (bad, 1)], "n": {"x": bad}, "f": 0.5, "none": None}
-    assert storable_values(value) == {
-        good: [good, (good, 1)],
-        "n": {"x": good},
-        "f": 0.5,
-        "none": None,
-    }

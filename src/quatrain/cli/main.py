@@ -1,14 +1,60 @@
-"""Start of the program `quatrain`; Ctrl-C while its modules are imported ends it in a sentence."""
+"""The program `quatrain`.
+
+    quatrain study plan | run | status | measure
+    quatrain report
+    quatrain cost
+    quatrain plan
+
+What goes wrong because of what was given is one sentence and exit status 2, Ctrl-C one sentence and
+exit status 130; a traceback is a fault of the program.
+"""
 
 import sys
+from typing import Any
+
+import typer
+from rich.console import Console
+from typer.core import TyperGroup
+
+from quatrain.cli.cost import app as cost_app
+from quatrain.cli.interrupt import STATUS, STOPPED
+from quatrain.cli.plan import plan
+from quatrain.cli.report import report
+from quatrain.cli.study import app as study_app
+from quatrain.specs import QuatrainError
+
+
+class _Program(TyperGroup):
+    """The commands; typer itself would end an interrupted one without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            sys.stderr.write(STOPPED)
+            raise typer.Exit(STATUS) from None
+
+
+app = typer.Typer(
+    cls=_Program,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Build spatial attention from its four terms, and measure what each buys and costs.",
+)
+app.add_typer(study_app, name="study")
+app.add_typer(cost_app, name="cost")
+app.command()(report)
+app.command()(plan)
 
 
 def main() -> None:
     """Run the program with the arguments of the process."""
     try:
-        from quatrain.cli.app import run_app
-
-        run_app()
-    except KeyboardInterrupt:
-        sys.stderr.write("Stopped.\n")
-        sys.exit(130)
+        app()
+    except QuatrainError as error:
+        Console(stderr=True).print(
+            f"Error: {error}", style="red", markup=False, highlight=False, soft_wrap=True
+        )
+        sys.exit(2)

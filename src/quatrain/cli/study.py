@@ -12,9 +12,10 @@ import typer
 from rich.console import Console
 
 from quatrain.cli.display import Display
+from quatrain.cli.interrupt import load_study
 from quatrain.cli.output import open_console, print_json, print_rows
 from quatrain.specs import StudyError
-from quatrain.study import RunSummary, Selection, load_study, place, run_study
+from quatrain.study import RunSummary, Selection, place, run_study
 
 app = typer.Typer(no_args_is_help=True, help="Plan, run, follow and measure a study.")
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 
-from quatrain.results.text import storable_values
 from quatrain.specs import StudyError
 
 Identity = Annotated[str, Field(pattern="^[0-9a-f]{16,64}$")]
@@ -27,7 +26,7 @@ class StoredModel(BaseModel):
 
         def __init__(self, **fields: Any) -> None:
             try:
-                super().__init__(**storable_values(fields))
+                super().__init__(**fields)
             except ValidationError as error:
                 raise _first_problem(type(self), error) from None
 

@@ -1,8 +1,5 @@
 """Text that any file can hold: valid Unicode, of bounded length."""
 
-from collections.abc import Mapping
-from typing import Any
-
 _ROOM_FOR_NOTE = 50
 
 
@@ -26,14 +23,3 @@ def storable(text: str, limit: int | None = None) -> str:
         return text
     kept = (limit - _ROOM_FOR_NOTE) // 2
     return f"{text[:kept]} … [{len(text) - 2 * kept:,} characters left out] … {text[-kept:]}"
-
-
-def storable_values(value: Any) -> Any:
-    """The same value, with each string inside mappings, lists and tuples made storable."""
-    if isinstance(value, str):
-        return storable(value)
-    if isinstance(value, Mapping):
-        return {storable_values(key): storable_values(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(map(storable_values, value))
-    return value

@@ -56,11 +56,12 @@ def main(arguments: list[str] | None = None, train: Train | None = None) -> int:
         answer = partial(_answer, load_study(given.study), site, report, _open_folder())
     except QuatrainError as error:
         answer = partial(_failed_outside, "unusable study file", error)
-    while (order := orders.get()) is not None:
-        closing = answer(order)
-        # The runner may close stdin on reading the event, which would end an order undone at once.
-        orders.task_done()
-        report(closing)
+    with events:
+        while (order := orders.get()) is not None:
+            closing = answer(order)
+            # The runner may close stdin when it reads the event, which would end an order undone.
+            orders.task_done()
+            report(closing)
     return 0
 
 
@@ -125,8 +126,9 @@ def _orders(source: TextIO) -> "queue.Queue[Order | None]":
     orders: queue.Queue[Order | None] = queue.Queue()
 
     def read() -> None:
-        for line in source:
-            orders.put(Order.from_line(line))
+        with source:
+            for line in source:
+                orders.put(Order.from_line(line))
         if orders.unfinished_tasks:
             if os.getpgrp() == os.getpid():
                 os.killpg(0, signal.SIGKILL)
