@@ -43,3 +43,12 @@ def test_an_unknown_option_is_a_usage_error():
     done = call("study", "run", "x.py", "--learning-rate", "3")
     assert done.returncode == 2
     assert "No such option" in done.stderr
+
+
+def test_an_interrupted_command_ends_in_a_sentence_and_exit_status_130(monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("quatrain.results.ResultStore", interrupted)
+    done = CliRunner().invoke(main.app, ["study", "status", "runs"])
+    assert (done.exit_code, done.stderr) == (130, "Stopped.\n")

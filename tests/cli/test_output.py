@@ -55,3 +55,9 @@ def test_the_width_of_a_table_does_not_depend_on_the_terminal():
 
 def test_a_file_has_room_for_every_column(capsys):
     assert open_console().width == 160
+
+
+def test_colours_in_a_file_make_no_terminal_of_it(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    console = open_console()
+    assert (console.is_interactive, console.width) == (False, 160)

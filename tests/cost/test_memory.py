@@ -1,5 +1,6 @@
 import resource
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -65,3 +66,10 @@ def test_without_a_resettable_mark_the_first_call_is_measured_above_the_process_
 def test_an_unknown_line_of_the_status_file_is_refused():
     with pytest.raises(InputError, match="VmNothing"):
         memory._status("VmNothing")
+
+
+def test_a_file_in_the_current_folder_stands_for_no_module(measured, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    Path("queue.py").write_text("raise RuntimeError('not the queue that was meant')")
+    assert peak_memory("measured:temporary", {"mebibytes": 8}) > 0

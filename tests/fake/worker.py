@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 from quatrain.specs import StoredFileError
@@ -16,13 +17,25 @@ class NonFiniteLoss(Exception):  # noqa: N818
     """Named as the one of the real training loop."""
 
 
+class PanicException(BaseException):
+    """Named, and derived, as what libraries in Rust raise."""
+
+
+class MuteError(Exception):
+    """Its text cannot be made."""
+
+    def __str__(self):
+        raise RuntimeError("no words")
+
+
 def train(task, folder, *, seed, device, notify):
     """Count as a training loop would: with a checkpoint after each step."""
     checkpoint, diary = folder / "checkpoint.safetensors", folder / "diary.txt"
     step, total = json.loads(checkpoint.read_text()) if checkpoint.exists() else (0, 0)
     with diary.open("a") as lines:
         lines.write(f"from {step} in {os.getpid()}\n")
-    print("a task may print what it likes")  # noqa: T201
+    print("a task may print what it likes: é 漢 \udce9")  # noqa: T201
+    print("in", Path.cwd())  # noqa: T201
     while step < task.spec.steps:
         trouble(task.spec.trouble, step, folder)
         step, total = step + 1, total + task.spec.weight * (seed + 1)
@@ -42,28 +55,52 @@ def train(task, folder, *, seed, device, notify):
     return SimpleNamespace(objective=total, steps=step, seconds=0.5)
 
 
+ERRORS = {
+    "error": ValueError("the loss went for a walk"),
+    "nan": NonFiniteLoss("loss is nan"),
+    "memory": MemoryError(),
+    "exit": SystemExit(0),
+    "panic": PanicException("called `Option::unwrap()` on a `None` value"),
+    "surrogate": ValueError("cannot parse caf\udce9.txt"),
+    "long": ValueError("x" * 10**7),
+    "mute": MuteError(),
+}
+
+
 def trouble(kind, step, folder):
-    marker = folder / "struck"
     if kind == "slow":
         time.sleep(0.1)
-    if kind == "error" and step == 2:
-        raise ValueError("the loss went for a walk")
-    if kind == "nan" and step == 2:
-        raise NonFiniteLoss("loss is nan")
-    if kind == "memory" and step == 2:
-        raise MemoryError
     if kind == "damaged":
         raise StoredFileError("checkpoint", "x", "a whole file", "delete it")
-    if kind == "child" and step == 2:
-        child = multiprocessing.get_context("fork").Process(target=print)
-        child.start()
-        child.join(timeout=20)
-        if child.exitcode is None:
-            child.kill()
-            raise RuntimeError("the child did not end")
-    if kind == "killed once" and step == 2 and not marker.exists():
+    if step != 2:
+        return
+    if kind in ERRORS:
+        raise ERRORS[kind]
+    if kind == "child":
+        have_a_child()
+    if kind == "folder":
+        os.chdir("/")
+    marker = folder / "struck"
+    if kind.endswith(" once") and not marker.exists():
         marker.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
+        strike(kind)
+
+
+def have_a_child():
+    child = multiprocessing.get_context("fork").Process(target=print)
+    child.start()
+    child.join(timeout=20)
+    if child.exitcode is None:
+        child.kill()
+        raise RuntimeError("the child did not end")
+
+
+def strike(kind):
+    if kind == "interrupted once":
+        raise KeyboardInterrupt
+    if kind == "orphaned once" and os.fork() == 0:
+        time.sleep(120)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 sys.exit(main(train=train))

@@ -114,3 +114,21 @@ def test_a_file_that_is_not_python_by_name_is_refused(tmp_path):
 def test_the_module_can_be_found_by_pydantic(write_study):
     load_study(write_study("[cell('a')]"))
     assert "quatrain_study_a_study" in sys.modules
+
+
+@pytest.mark.parametrize("end", ["raise SystemExit", "sys.exit('no')", "raise GeneratorExit"])
+def test_a_file_that_ends_the_program_is_refused_with_its_line(tmp_path, end):
+    path = tmp_path / "ends.py"
+    path.write_text(f"import sys\n{end}\n")
+    with pytest.raises(StudyError, match=r"ends\.py line 2.*a file that runs"):
+        load_study(path)
+
+
+def test_modules_beside_the_study_are_found_after_all_others(write_study, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.path", [*sys.path])
+    (tmp_path / "queue.py").write_text("raise RuntimeError('not the queue that was meant')")
+    (tmp_path / "cells_of_this_test.py").write_text("weights = (1, 2)")
+    path = write_study("[cell(str(w), weight=w) for w in cells_of_this_test.weights]")
+    path.write_text("import queue, cells_of_this_test\n" + path.read_text())
+    assert len(load_study(path).cells) == 2
+    assert sys.path[-1] == str(tmp_path)

@@ -15,6 +15,7 @@ from quatrain.study.perform import (
     check_spec,
     perform,
     reason_of,
+    text_of,
 )
 
 
@@ -256,3 +257,64 @@ def test_the_checkpoint_goes_once_there_is_a_record(run, store):
     perform(run, Site(**{**vars(site(store)), "train": train}), retry=False, notify=lambda _: None)
     assert store.state(run.identity) is RunState.DONE
     assert not (store.folder(run.identity) / checkpoint.NAME).exists()
+
+
+class Mute(Exception):  # noqa: N818
+    def __str__(self):
+        raise RuntimeError("no words")
+
+
+class PanicException(BaseException):
+    """Derived as that of libraries in Rust."""
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ValueError("no"), "no"),
+        (ValueError(), "ValueError"),
+        (ValueError("caf\udce9"), "caf\\udce9"),
+        (SystemExit(3), "SystemExit: 3"),
+        (PanicException("unwrap"), "PanicException: unwrap"),
+        (Mute(), "Mute, whose text cannot be made: RuntimeError in its __str__"),
+    ],
+)
+def test_an_error_is_kept_in_text_that_can_be_stored(run, store, error, text):
+    assert text_of(error) == text
+    closing, _ = carry_out(run, store, error)
+    assert (closing.kind, closing.message) == ("failed", text)
+    assert store.failure(run.identity).message == text
+
+
+def test_long_texts_are_kept_in_part(run, store):
+    closing, _ = carry_out(run, store, ValueError("x" * 10**6))
+    failure = store.failure(run.identity)
+    assert failure.message == closing.message
+    assert "characters left out" in failure.message
+    assert len(failure.to_json()) < 200_000
+
+
+def test_an_interrupt_of_the_process_is_no_failure_of_the_run(run, store):
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(run, store, KeyboardInterrupt())
+    assert store.failure(run.identity) is None
+
+
+def test_progress_that_no_runner_could_read_fails_the_run(run, store):
+    sent = []
+
+    def notify(event):
+        sent.append(event.to_line())
+
+    bad = site(store)
+    progress = SimpleNamespace(
+        step=1, steps=2, loss=None, rate=1.0, rate_unit=None, seconds_left=None, text=""
+    )
+
+    def train(task, folder, *, seed, device, notify):
+        notify(progress)
+
+    closing = perform(run, replace(bad, train=train), retry=False, notify=notify)
+    assert (closing.kind, store.state(run.identity)) == ("failed", RunState.FAILED)
+    assert "rate_unit" in closing.message
+    assert closing.to_line()

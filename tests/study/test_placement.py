@@ -3,7 +3,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quatrain.specs import StudyError
-from quatrain.study.placement import Placement, available_cores, check_alone, check_device, place
+from quatrain.study.placement import (
+    Placement,
+    available_cores,
+    check_alone,
+    check_device,
+    check_readers,
+    place,
+)
 
 
 @pytest.mark.parametrize(
@@ -55,3 +62,11 @@ def test_a_device_that_is_not_there_is_refused_and_the_cpu_is_there():
     check_device("cpu")
     with pytest.raises(StudyError, match="a device of this machine"):
         check_device("no such device")
+
+
+def test_readers_are_refused_where_processes_cannot_be_forked(monkeypatch):
+    check_readers(2)
+    monkeypatch.setattr("multiprocessing.get_all_start_methods", lambda: ["spawn"])
+    check_readers(0)
+    with pytest.raises(StudyError, match="leave --readers out"):
+        check_readers(2)

@@ -1,18 +1,27 @@
+import json
+import os
+import signal
 import sys
+import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
+from quatrain.specs import StudyError
+from quatrain.study import pool as pools
 from quatrain.study.messages import Event, Order
-from quatrain.study.pool import Ended, Pool
+from quatrain.study.pool import WORKER, Ended, Pool
 
 ECHO = """
-import sys
+import os, sys
 from quatrain.study.messages import Event, Order
+events = os.fdopen(int(sys.argv[sys.argv.index("--events") + 1]), "w", buffering=1)
 for line in sys.stdin:
     order = Order.from_line(line)
     if order.retry:
         sys.exit(3)
-    print(Event(kind="done", identity=order.identity).to_line(), end="", flush=True)
+    events.write(Event(kind="done", identity=order.identity).to_line())
 """
 
 
@@ -49,3 +58,179 @@ def test_closing_lets_idle_workers_end(tmp_path):
     pool.close()
     _, end = pool.hear()
     assert end.status == 0
+
+
+# The beginning of a worker that only reads a line and then does what the test says.
+SCRIPT = """
+import os, signal, subprocess, sys, time
+events = int(sys.argv[sys.argv.index("--events") + 1])
+def send(line):
+    while line:
+        line = line[os.write(events, line):]
+sys.stdin.readline()
+"""
+DONE = b'{"kind": "done", "identity": "aa"}\n'
+STARTED = b'{"kind": "started", "identity": "aa"}\n'
+
+
+@pytest.fixture
+def start(tmp_path, monkeypatch):
+    """Start a worker that does this on its first order."""
+    monkeypatch.setattr(pools, "_PATIENCE_SECONDS", 0.5)
+    made = []
+
+    def begin(script):
+        made.append(Pool(1, (sys.executable, "-c", SCRIPT + script), tmp_path))
+        made[0].give(1, Order("aa", 0))
+        return made[0]
+
+    yield begin
+    for pool in made:
+        pool.stop()
+
+
+NOISE = {
+    "a banner": b"Welcome to the cluster!\n",
+    "invalid UTF-8": b"caf\xe9 \xff\n",
+    "an empty line": b"\n",
+    "NUL": b"\0\0\n",
+    "a list": b"[1, 2]\n",
+    "an object": b'{"identity": "aa"}\n',
+    "another kind": b'{"kind": "sung", "identity": "aa"}\n',
+    "another type": b'{"kind": "done", "identity": 3}\n',
+    "deep JSON": b"[" * 100_000 + b"\n",
+    "a long number": b"9" * 5_000 + b"\n",
+    "half an event": DONE[:-4] + b"\n",
+    "a long line": b"x" * (3 * 2**20) + b"\n",
+}
+
+
+@pytest.mark.parametrize("noise", NOISE.values(), ids=NOISE)
+def test_lines_that_are_no_events_are_logged_and_the_events_still_come(start, noise, tmp_path):
+    path = tmp_path / "noise"
+    path.write_bytes(noise)
+    read = f"noise = open({str(path)!r}, 'rb').read()\n"
+    pool = start(read + f"for line in (noise, {STARTED!r}, noise, {DONE!r}, noise): send(line)")
+    assert pool.hear() == (1, Event(kind="started", identity="aa"))
+    assert pool.hear() == (1, Event(kind="done", identity="aa"))
+    assert pool.hear()[1].status == 0
+    log = (tmp_path / "worker-1.log").read_text()
+    assert log.count("not an event: b'") >= 3
+    assert len(log) < 5_000
+
+
+def test_what_a_worker_prints_is_no_event_whatever_it_says(start, tmp_path):
+    pool = start(
+        f"print('banner'); os.write(1, b'caf\\xe9\\n'); os.write(2, {DONE!r})\n"
+        f"os.system('echo from a shell')\nsend({STARTED!r})\nprint('the end')"
+    )
+    assert pool.hear() == (1, Event(kind="started", identity="aa"))
+    assert isinstance(pool.hear()[1], Ended)
+    log = (tmp_path / "worker-1.log").read_bytes()
+    for printed in (b"banner", b"caf\xe9", DONE, b"from a shell", b"the end"):
+        assert printed in log
+
+
+def test_half_a_line_before_death_is_no_event(start):
+    pool = start(f"send({STARTED!r} + {DONE[:20]!r})\nos.kill(os.getpid(), 9)")
+    assert pool.hear()[1].kind == "started"
+    assert pool.hear()[1].reason == "the worker process was killed by signal 9"
+
+
+@pytest.mark.parametrize(("first", "spoke"), [(b"", False), (b"noise\n", False), (STARTED, True)])
+def test_an_end_says_whether_any_event_came_before_it(start, first, spoke):
+    pool = start(f"send({first!r})\nsys.exit(3)")
+    news = pool.hear()[1]
+    end = pool.hear()[1] if spoke else news
+    assert (end.status, end.spoke) == (3, spoke)
+
+
+def test_a_worker_that_closes_its_events_is_ended(start):
+    pool = start("os.close(events)\ntime.sleep(60)")
+    before = time.monotonic()
+    assert pool.hear()[1].status == -signal.SIGKILL
+    assert time.monotonic() - before < 10
+
+
+ORPHAN = """
+child = os.fork()
+if child == 0:
+    time.sleep(60)
+send(b'{"kind": "noted", "identity": "aa", "message": "%d"}\\n' % child)
+"""
+
+
+@pytest.mark.parametrize(("death", "status"), [("os.kill(os.getpid(), 9)", -9), ("os._exit(3)", 3)])
+def test_children_of_a_dead_worker_do_not_keep_its_end_from_being_noticed(start, death, status):
+    pool = start(ORPHAN + death)
+    child = int(pool.hear()[1].message)
+    before = time.monotonic()
+    assert pool.hear()[1].status == status
+    assert time.monotonic() - before < 10
+    wait_for_end(child)
+
+
+def wait_for_end(process):
+    """A process that has nobody to wait for it may stay as a zombie."""
+    for _ in range(200):
+        with suppress(FileNotFoundError), Path(f"/proc/{process}/stat").open() as stat:
+            if stat.read().split()[2] != "Z":
+                time.sleep(0.02)
+                continue
+        return
+    pytest.fail("the child lives on")
+
+
+def test_an_idle_worker_ends_although_a_child_of_it_stays(start):
+    pool = start(ORPHAN + "sys.stdin.read()\nos._exit(0)")
+    child = int(pool.hear()[1].message)
+    pool.close()
+    assert pool.hear()[1].status == 0
+    os.kill(child, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        "os.kill(os.getpid(), signal.SIGSTOP)",
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN); os.kill(os.getpid(), signal.SIGSTOP)",
+        "os.fork(); os.kill(os.getpid(), signal.SIGSTOP)",
+    ],
+)
+def test_a_worker_is_stopped_at_once_whatever_its_state(start, state):
+    pool = start(f"send({STARTED!r})\n{state}\ntime.sleep(60)")
+    pool.hear()
+    time.sleep(0.2)
+    before = time.monotonic()
+    pool.stop()
+    assert time.monotonic() - before < 5
+    assert pool.hear()[1].status in {-signal.SIGTERM, -signal.SIGKILL}
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_a_log_that_cannot_be_written_is_one_sentence(tmp_path, make):
+    make(tmp_path / "worker-1.log")
+    pool = Pool(1, (sys.executable, "-c", ECHO), tmp_path)
+    with pytest.raises(StudyError, match=r"^worker log is .*worker-1\.log.*move it away"):
+        pool.give(1, Order("aa", 0))
+    pool.stop()
+
+
+def test_a_worker_that_cannot_be_started_is_one_sentence(tmp_path):
+    pool = Pool(1, (str(tmp_path / "no such program"),), tmp_path)
+    with pytest.raises(StudyError, match=r"a program that starts.*No such file"):
+        pool.give(1, Order("aa", 0))
+    pool.stop()
+
+
+def test_workers_do_not_look_for_modules_in_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / "queue.py").write_text("raise RuntimeError('not the queue that was meant')")
+    monkeypatch.chdir(tmp_path)
+    seen = "import json, os, sys; os.write(int(sys.argv[-1]), json.dumps(dict(kind='noted', "
+    seen += "identity='aa', message=json.dumps(sys.path))).encode() + b'\\n')"
+    pool = Pool(1, (*WORKER[:-2], "-c", seen), tmp_path)
+    pool.give(1, Order("aa", 0))
+    path = json.loads(pool.hear()[1].message)
+    assert not {"", ".", str(tmp_path)} & {*path}
+    pool.stop()

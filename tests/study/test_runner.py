@@ -359,3 +359,37 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(write_study, command, tmp_
 def test_what_a_task_prints_is_in_the_log_of_its_worker(write_study, command, out):
     run_study(write_study("[cell('a')]", seeds="(0,)"), out, command=command)
     assert "a task may print what it likes" in (out / "worker-1.log").read_text()
+
+
+def test_paths_mean_what_they_meant_wherever_a_task_goes(
+    write_study, command, tmp_path, monkeypatch
+):
+    write_study("[cell('a', trouble='folder'), cell('b', weight=2)]", seeds="(0,)")
+    monkeypatch.chdir(tmp_path)
+    summary = run_study(Path("a_study.py"), Path("out"), workers=1, command=command)
+    store = ResultStore(tmp_path / "out")
+    assert [store.state(event.identity) for event in summary.done] == [RunState.DONE] * 2
+    log = (tmp_path / "out" / "worker-1.log").read_text(encoding="utf-8")
+    assert log.count(f"in {tmp_path}") == 2  # what the first run did is no matter of the second's
+
+
+SAYS_DONE = """
+import json, os, sys
+for line in sys.stdin:
+    event = {"kind": KIND, "identity": json.loads(line)["identity"], "step": 4}
+    other = dict(event, identity="0" * 64)
+    for each in (other, event):
+        os.write(int(sys.argv[-1]), json.dumps(each).encode() + b"\\n")
+"""
+
+
+@pytest.mark.parametrize("kind", ["done", "skipped"])
+def test_a_run_is_done_only_if_its_record_is_there(write_study, command, out, kind):
+    path = write_study("[cell('a'), cell('b', weight=2)]", seeds="(0,)")
+    lying = (sys.executable, "-c", SAYS_DONE.replace("KIND", repr(kind)))
+    summary = run_study(path, out, workers=1, command=lying)
+    assert [(e.kind, e.reason, e.step) for e in summary.closed] == [("failed", "error", 4)] * 2
+    for event in summary.failed:
+        assert f"no record in {ResultStore(out).folder(event.identity)}" in event.message
+    again = run_study(path, out, select=Selection(retry_failed=True), command=command)
+    assert len(again.done) == 2

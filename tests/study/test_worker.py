@@ -1,3 +1,4 @@
+import os
 import subprocess
 
 import pytest
@@ -9,23 +10,27 @@ from quatrain.study.messages import Event, Order
 
 @pytest.fixture
 def talk(write_study, command, tmp_path):
-    """Give these orders to one worker and return what it says on stdout, and on stderr."""
+    """Give these orders to one worker and return its events, and what it prints."""
 
     def say(cells, *wanted):
         path = write_study(cells, seeds="(0,)")
         orders = [*(Order(run.identity, 0) for run in load_study(path).select()), *wanted]
+        reading, writing = os.pipe()
         worker = subprocess.Popen(
-            [*command, str(path), "--out", str(tmp_path / "out")],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            [*command, str(path), "--out", str(tmp_path / "out"), "--events", str(writing)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            encoding="utf-8", pass_fds=(writing,),
         )  # fmt: skip
+        os.close(writing)
         events = []
-        for order in orders:
-            worker.stdin.write(order.to_line())
-            worker.stdin.flush()
-            events.append(Event.from_line(worker.stdout.readline()))
-            while not events[-1].closes:
-                events.append(Event.from_line(worker.stdout.readline()))
-        _, printed = worker.communicate()
+        with os.fdopen(reading) as pipe:
+            for order in orders:
+                worker.stdin.write(order.to_line())
+                worker.stdin.flush()
+                events.append(Event.from_line(pipe.readline()))
+                while not events[-1].closes:
+                    events.append(Event.from_line(pipe.readline()))
+        printed, _ = worker.communicate()
         return events, printed
 
     return say

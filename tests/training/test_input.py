@@ -1,4 +1,5 @@
 import itertools
+import multiprocessing
 import os
 
 import pytest
@@ -54,3 +55,14 @@ def test_an_error_is_raised_as_it_was_when_its_batch_is_asked_for(readers):
 def test_an_error_that_cannot_travel_is_told_in_its_words():
     with pytest.raises(RuntimeError, match="Unportable: five and no more"):
         list(read(refuse, [5], readers=1, pin=False))
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_readers_need_not_import_what_they_run(method):
+    before = multiprocessing.get_start_method(allow_none=True)
+    multiprocessing.set_start_method(method, force=True)
+    try:  # a lambda cannot be imported, as the classes of a study file cannot
+        batches = list(read(lambda plan: squares(plan - 1), [5, 2], readers=1, pin=False))
+    finally:
+        multiprocessing.set_start_method(before, force=True)
+    assert [int(batch["x"]) for batch in batches] == [16, 1]

@@ -25,7 +25,7 @@ class Display:
         self._closed = 0
         self._spoken: dict[int, float] = {}
         self._noted: set[str] = set()
-        self._bars: Progress | None = _bars(console) if console.is_terminal else None
+        self._bars: Progress | None = _bars(console) if console.is_interactive else None
         self._workers: dict[int, TaskID] = {}
 
     def __enter__(self) -> Self:

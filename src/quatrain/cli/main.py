@@ -5,23 +5,39 @@
     quatrain cost
     quatrain plan
 
-What goes wrong because of what was given is one sentence and exit status 2; a traceback is a
-fault of the program.
+What goes wrong because of what was given is one sentence and exit status 2, Ctrl-C one sentence and
+exit status 130; a traceback is a fault of the program.
 """
 
 import sys
+from typing import Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 from quatrain.cli.cost import app as cost_app
+from quatrain.cli.interrupt import STATUS, STOPPED
 from quatrain.cli.plan import plan
 from quatrain.cli.report import report
 from quatrain.cli.stdout import private_stdout
 from quatrain.cli.study import app as study_app
 from quatrain.specs import QuatrainError
 
+
+class _Program(TyperGroup):
+    """The commands; typer itself would end an interrupted one without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            sys.stderr.write(STOPPED)
+            raise typer.Exit(STATUS) from None
+
+
 app = typer.Typer(
+    cls=_Program,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",

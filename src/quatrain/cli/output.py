@@ -1,6 +1,7 @@
 """Printing what a command found: a table for people or JSON for programs."""
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -13,9 +14,13 @@ _PAGE_WIDTH = 160
 
 
 def open_console() -> Console:
-    """Stdout; wide where it is no terminal, since a file has room for every column."""
-    console = Console()
-    return console if console.is_terminal else Console(width=_PAGE_WIDTH)
+    """Stdout; wide where it is no terminal, since a file has room for every column.
+
+    FORCE_COLOR colours a file or a pipe, and makes no terminal of it that bars could move on.
+    """
+    interactive = sys.stdout.isatty()
+    width = None if interactive else _PAGE_WIDTH
+    return Console(width=width, force_interactive=interactive)
 
 
 def width_of(table: Table) -> int:

@@ -15,9 +15,10 @@ import typer
 from rich.console import Console
 
 from quatrain.cli.display import Display
+from quatrain.cli.interrupt import load_study
 from quatrain.cli.output import open_console, print_json, print_rows
 from quatrain.specs import StudyError
-from quatrain.study import Run, RunSummary, Selection, Study, load_study, place, run_study
+from quatrain.study import Run, RunSummary, Selection, Study, place, run_study
 from quatrain.study.names import LARGEST_SEED, MOST_SEEDS, too_many_seeds
 
 if TYPE_CHECKING:

@@ -46,10 +46,11 @@ def peak_memory(prepare: str, arguments: Mapping[str, Any], *, device: str = "cp
     """
     request = {"prepare": prepare, "arguments": dict(arguments), "device": device}
     child = subprocess.run(
-        [sys.executable, "-c", "from quatrain.cost.memory import serve; serve()"],
+        [sys.executable, "-P", "-c", "from quatrain.cost.memory import serve; serve()"],
         input=json.dumps({**request, "path": sys.path}),
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="backslashreplace",
         check=False,
         env={**os.environ, **_ALLOCATOR},
     )

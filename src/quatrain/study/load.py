@@ -73,6 +73,9 @@ def _run_file(path: Path, place: Path) -> tuple[ModuleType, StudyCode]:
     location = importlib.util.spec_from_file_location(name, place)
     if location is None or location.loader is None:
         raise StudyError("study file", str(path), "a Python file", "give it the ending .py")
+    folder = str(place.parent)
+    if folder not in sys.path:
+        sys.path.append(folder)  # last, so that a file beside the study stands for no other module
     module = importlib.util.module_from_spec(location)
     sys.modules[name] = module
     try:

@@ -5,13 +5,21 @@
 
 Kinds: `started`; `progress`; `noted`, what whoever runs the study should know; and, closing a run,
 `done`, `failed`, `skipped` (its record was there already) or `held` (another process has it).
+Lines are ASCII, and text in them is bounded, whatever a task says.
 """
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+
+from quatrain.results.text import storable
 
 Kind = Literal["started", "progress", "noted", "done", "failed", "skipped", "held"]
+
+TEXT_LIMIT = 10_000
+"""Characters of a text in an event; of a longer one the middle is left out."""
 
 
 @dataclass(frozen=True)
@@ -55,15 +63,34 @@ class Event:
     """Whether a failure's cause lies outside the run, where the next runs would meet it too."""
 
     def to_line(self) -> str:
-        """One line of JSON, with its end of line."""
-        return json.dumps(asdict(self)) + "\n"
+        """One line of JSON, with its end of line.
+
+        Raises:
+            ValueError: if a field has not its type, so that `from_line` would refuse the line.
+        """
+        fields = {name: _bounded(value) for name, value in asdict(self).items()}
+        return json.dumps(asdict(_EVENT.validate_python(fields))) + "\n"
 
     @classmethod
-    def from_line(cls, line: str) -> "Event":
-        """Read what `to_line` wrote."""
-        return cls(**json.loads(line))
+    def from_line(cls, line: str | bytes) -> "Event":
+        """Read what `to_line` wrote; fields that this version does not know are left out.
+
+        Raises:
+            ValueError: if the line is no event.
+        """
+        try:
+            return _EVENT.validate_python(json.loads(line))
+        except (ValueError, RecursionError) as error:
+            raise ValueError("the line is no event") from error
 
     @property
     def closes(self) -> bool:
         """Whether the worker is free again."""
         return self.kind not in {"started", "progress", "noted"}
+
+
+_EVENT = TypeAdapter(Event)
+
+
+def _bounded(value: Any) -> Any:
+    return storable(value, TEXT_LIMIT) if isinstance(value, str) else value

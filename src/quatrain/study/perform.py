@@ -18,9 +18,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from quatrain.results import Failure, Record, ResultStore, RunState, Sitting, write_atomically
 from quatrain.results.files import read_text
+from quatrain.results.text import storable
 from quatrain.specs import DataError, SpecError, StoredFileError, StudyError, identity
 from quatrain.study.grid import Run, TaskSpec
-from quatrain.study.messages import Event
+from quatrain.study.messages import TEXT_LIMIT, Event
 from quatrain.study.provenance import device_name, versions
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 Reason = Literal["error", "non-finite loss", "out of memory", "killed"]
 KILLED: Reason = "killed"
+TRACEBACK_LIMIT = 100_000
+"""Characters of a traceback in failure.json; of a longer one the middle is left out."""
+
 CHECKPOINT = "checkpoint.safetensors"
 """What training resumes from: of no use, and larger than the model, once there is a record."""
 
@@ -147,17 +151,19 @@ def _guarded(run: Run, site: Site, notify: Callable[[Event], None]) -> Event:
 
     def listen(event: Event) -> None:
         nonlocal latest
-        latest = event
         notify(event)
+        latest = event
 
     notify(latest)
     try:
         _carry_out(run, site, listen)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise  # a signal to this worker, which ends: its runner notices, and the run may resume
+    except BaseException as error:  # sys.exit() in a task, and the panics of libraries in Rust
         failure = Failure(
             reason=reason_of(error),
-            message=str(error) or type(error).__name__,
-            traceback=traceback.format_exc(),
+            message=text_of(error),
+            traceback=storable(traceback.format_exc(), TRACEBACK_LIMIT),
             step=latest.step,
         )
         outside = is_outside(error)
@@ -173,7 +179,24 @@ def _guarded(run: Run, site: Site, notify: Callable[[Event], None]) -> Event:
     return replace(latest, kind="done")
 
 
-def is_outside(error: Exception) -> bool:
+def text_of(error: BaseException) -> str:
+    r"""What an exception says, as text that can be stored; the name of its class if nothing.
+
+    Example:
+        >>> text_of(ValueError("no file caf\udce9.txt")), text_of(SystemExit(3))
+        ('no file caf\\udce9.txt', 'SystemExit: 3')
+    """
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except Exception as problem:
+        text = f"{name}, whose text cannot be made: {type(problem).__name__} in its __str__"
+    if text and not isinstance(error, Exception):
+        text = f"{name}: {text}"
+    return storable(text or name, TEXT_LIMIT)
+
+
+def is_outside(error: BaseException) -> bool:
     """Whether the data or the disk is at fault, so that the next run would fail in the same way.
 
     A damaged file in the folder of one run is not: the other runs have their own.
@@ -183,7 +206,7 @@ def is_outside(error: Exception) -> bool:
     return isinstance(error, DataError | OSError) or isinstance(error.__cause__, OSError)
 
 
-def reason_of(error: Exception) -> Reason:
+def reason_of(error: BaseException) -> Reason:
     """The kind of failure.
 
     Classes of torch and of the training loop are known by name, because naming them here would
@@ -193,7 +216,7 @@ def reason_of(error: Exception) -> Reason:
         if kind.__name__ in _REASONS:
             return _REASONS[kind.__name__]
     # On a CPU torch raises a plain RuntimeError.
-    return "out of memory" if "can't allocate memory" in str(error) else "error"
+    return "out of memory" if "can't allocate memory" in text_of(error) else "error"
 
 
 def _carry_out(run: Run, site: Site, notify: Callable[[Event], None]) -> None:

@@ -1,5 +1,6 @@
 """How many workers, and how many threads each."""
 
+import multiprocessing
 import os
 from dataclasses import dataclass
 
@@ -50,6 +51,17 @@ def check_alone() -> None:
             "same --out: they share its runs"
         )
         raise StudyError("the number of processes", processes, expected, remedy)
+
+
+def check_readers(readers: int) -> None:
+    """See that readers can be made: they share the classes of the study file by being forked.
+
+    Raises:
+        StudyError: if this system cannot fork.
+    """
+    if readers and "fork" not in multiprocessing.get_all_start_methods():
+        expected = "0 on a system that cannot fork processes"
+        raise StudyError("readers", readers, expected, "leave --readers out")
 
 
 def place(

@@ -21,7 +21,13 @@ from quatrain.study.grid import Run, Study
 from quatrain.study.load import load_study
 from quatrain.study.messages import Event, Order
 from quatrain.study.perform import KILLED, stands
-from quatrain.study.placement import Placement, check_alone, check_device, place
+from quatrain.study.placement import (
+    Placement,
+    check_alone,
+    check_device,
+    check_readers,
+    place,
+)
 from quatrain.study.pool import WORKER, Ended, Pool
 
 _LOOK_AGAIN_SECONDS = 0.5
@@ -100,12 +106,12 @@ def run_study(
         KeyboardInterrupt: after the workers have been stopped; their checkpoints stay.
     """
     select = select or Selection()
+    path, out, data = path.absolute(), out.absolute(), data and data.absolute()
     check_alone()
     check_device(device)
-    path, out = path.absolute(), out.absolute()  # the study file may change the folder
-    data = None if data is None else data.absolute()
+    check_readers(readers)
     if study is None:
-        with chdir("."):
+        with chdir("."):  # the study file may change the folder
             study = load_study(path)
     runs = study.select(select.cells, select.seeds)
     refuse_changed_code(ResultStore(out), runs)
@@ -116,10 +122,10 @@ def run_study(
     dispatch = _Dispatch(store, runs, pool, select.retry_failed, notify)
     try:
         summary = dispatch.work()
+        pool.close()
     except BaseException:
         pool.stop()
         raise
-    pool.close()
     _prepared(out, study, runs)  # another runner may have left out what was not done then
     return summary
 
@@ -219,9 +225,13 @@ class _Dispatch:
         if run is None:
             return
         if isinstance(news, Ended):
-            log = self._pool.log(worker)
-            message = f"{news.reason}, see {log}; run the study again to resume"
-            news = self._bury(run, message, self._steps.get(worker, 0))
+            news = self._bury(run, news, self._pool.log(worker), self._steps.get(worker, 0))
+        elif news.identity != run.identity:
+            return
+        elif news.kind in {"done", "skipped"} and not self._is_done(run):
+            message = f"there is no record in {self._store.folder(run.identity)} after the run"
+            failure = Failure(reason="error", message=message, traceback="", step=news.step)
+            news = self._fail(run, failure)
         news = replace(news, worker=worker, label=run.label)
         self._steps[worker] = news.step
         if news.closes:
@@ -230,17 +240,30 @@ class _Dispatch:
         else:
             self._notify(news)
 
-    def _bury(self, run: Run, message: str, step: int) -> Event:
-        """Record the failure of a run whose worker died, unless another process has it already."""
+    def _is_done(self, run: Run) -> bool:
+        return self._store.state(run.identity) == RunState.DONE
+
+    def _bury(self, run: Run, end: Ended, log: Path, step: int) -> Event:
+        """The closing event of a run whose worker died.
+
+        One that died before its first event met something that the next would meet too.
+        """
+        when = "" if end.spoke else " before it began a run"
+        message = f"{end.reason}{when}, see {log}; run the study again to resume"
+        event = self._fail(run, Failure(reason=KILLED, message=message, traceback="", step=step))
+        return replace(event, outside=event.kind == "failed" and not end.spoke)
+
+    def _fail(self, run: Run, failure: Failure) -> Event:
+        """Record the failure of a run, unless it is done or another process has it already."""
         event = Event(kind="held", identity=run.identity, label=run.label)
         with self._store.claim(run.identity) as held:
             if held is None:
                 return event
-            if self._store.state(run.identity) == RunState.DONE:
+            if self._is_done(run):
                 return replace(event, kind="done")
-            failure = Failure(reason=KILLED, message=message, traceback="", step=step)
             self._store.write_failure(run.identity, failure)
-        return replace(event, kind="failed", reason=KILLED, message=message, step=step)
+        fields = {"reason": failure.reason, "message": failure.message, "step": failure.step}
+        return replace(event, kind="failed", **fields)
 
     def _close(self, run: Run, event: Event) -> None:
         if event.kind == "held":

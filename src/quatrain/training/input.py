@@ -6,6 +6,7 @@
 A batch is a function of its plan alone, so readers change when it is there and never what it is.
 """
 
+import multiprocessing
 import pickle
 from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -54,6 +55,7 @@ def read(
         batch_size=None,
         sampler=plans,
         num_workers=readers,
+        multiprocessing_context=_context(),
         collate_fn=_unchanged,
         pin_memory=pin,
         generator=torch.Generator(),  # else it would draw from the training's own
@@ -62,6 +64,11 @@ def read(
         if isinstance(batch, _Failed):
             raise batch.error
         yield batch
+
+
+def _context() -> str | None:
+    """Fork, where there is one: a reader that starts anew could not import a study's classes."""
+    return "fork" if "fork" in multiprocessing.get_all_start_methods() else None
 
 
 def _unchanged(batch: Any) -> Any:

@@ -1,0 +1,33 @@
+import subprocess
+import sys
+
+import pytest
+
+INTERRUPTED = """
+import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupt())
+from quatrain.cli.start import main
+main()
+"""
+
+
+@pytest.mark.parametrize("module", ["typer", "rich.console", "pydantic", "quatrain.cli.study"])
+def test_an_interrupt_while_modules_are_imported_is_one_sentence(module):
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED.format(module=module), "--help"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "Stopped.\n")
+
+
+def test_the_start_imports_nothing_that_takes_time():
+    code = (
+        "import sys, quatrain.cli.start; print('typer' in sys.modules, 'pydantic' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False False\n"
