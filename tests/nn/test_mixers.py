@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from laws import term_sets, unchecked
 from quatrain.cost import count_multiply_adds
 from quatrain.cost.closed_form import mixer_multiply_adds
-from quatrain.nn import AttendedSpec, DeformableConvSpec, RegularConvSpec
+from quatrain.nn import AttendedSpec, DeformableConvSpec, GeneralizedAttention, RegularConvSpec
 from quatrain.nn.attention_state import RunningState
 from quatrain.nn.mixers import Mixer, parse_mixer, parts_of
 from quatrain.specs import InputError, SpecError, identity
@@ -179,6 +179,33 @@ def test_where_no_query_matters_sums_are_all_that_is_remembered(name):
 def test_its_gradients_are_those_of_finite_differences(name, ndim):
     module, x = built(name, ndim), content(ndim, (3,) if ndim == 1 else (2, 3), batch=1)
     assert torch.autograd.gradcheck(module, x.requires_grad_(), fast_mode=True)
+
+
+@every_mixer
+@both
+def test_its_second_derivatives_are_those_of_finite_differences(name, ndim):
+    module, x = built(name, ndim), content(ndim, (3,) if ndim == 1 else (2, 3), batch=1)
+    for part in module.modules():
+        if isinstance(part, GeneralizedAttention):
+            part.method = "reference"
+    assert torch.autograd.gradgradcheck(module, x.requires_grad_(), fast_mode=True)
+
+
+@every_mixer
+@both
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_batch_of_none_gives_none_and_leaves_the_parameters_where_they_are(name, ndim, dtype):
+    module = built(name, ndim, dtype)
+    x = content(ndim, (300,) if ndim == 1 else (24, 25), batch=0, dtype=dtype).requires_grad_()
+    y = module(x, causal=ndim == 1)
+    assert (y.shape, y.dtype) == (x.shape, dtype)
+    y.sum().backward()
+    assert x.grad.shape == x.shape
+    assert all(p.grad is None or not p.grad.any() for p in module.parameters())
+    with torch.no_grad():
+        assert module(x).shape == x.shape
+    if ndim == 1:
+        assert module.step(x[:, :1], None)[0].shape == x[:, :1].shape
 
 
 @every_mixer

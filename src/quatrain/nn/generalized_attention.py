@@ -105,7 +105,9 @@ class GeneralizedAttention(nn.Module):
     It returns W[...] only: residual connections and scales belong to the block around it.
 
     `query` is U, `key` V^C, `value` W', `position` V^R (one projection per axis), `output` W,
-    `key_bias` u and `position_bias` v; a parameter that no chosen term needs does not exist.
+    `key_bias` u and `position_bias` v; a parameter that no chosen term needs does not exist. Set
+    `method` to force how it is computed, instead of letting `plan` choose: "reference" has
+    derivatives of every order and mode.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equations 1, 2 and 8; the four terms
         are those of Dai et al. 2019, https://arxiv.org/abs/1901.02860, section 3.3; logits scaled
@@ -127,6 +129,7 @@ class GeneralizedAttention(nn.Module):
         key_channels = channels if key_channels is None else key_channels
         self.spec, self.channels, self.ndim = spec, channels, ndim
         self.key_channels = key_channels
+        self.method: Method = "auto"
         terms, width = spec.terms, channels // spec.heads
         scaled = ndim == 1 if spec.scaled is None else spec.scaled
         self.scale = width**-0.5 if scaled else 1.0
@@ -182,12 +185,13 @@ class GeneralizedAttention(nn.Module):
             key_padding_mask: True at keys that are padding, those that a stride leaves out
                 among them; (B, K).
             attend_mask: True where a query may attend to a key; (Q, K), (B, Q, K) or (B, h, Q, K).
-            method: force a method instead of letting `plan` choose.
+            method: force a method in this call; "auto" is that of the module.
 
         Raises:
             InputError: if a shape or mask does not fit.
         """
         operands, grid, support = self._prepare(query, key, causal, key_padding_mask, attend_mask)
+        method = self.method if method == "auto" else method
         mixed = attend(self.spec.terms, operands, grid, support, method)
         return laid_out_like(query, self.output(_merge_heads(mixed)))
 
@@ -249,9 +253,10 @@ class GeneralizedAttention(nn.Module):
         self._check_stepwise()
         grid = Grid((1,), (state.value.shape[2],), first_query=position)
         support = Support(window=self.spec.window, key_padding_mask=key_padding_mask)
-        together = query.reshape(state.value.shape[0], -1, query.shape[-1])
+        rows = state.value.shape[0]
+        together = query.reshape(rows, query.shape[0] // rows if rows else 1, query.shape[-1])
         operands = self._operands(together, state, grid)
-        mixed = _merge_heads(attend(self.spec.terms, operands, grid, support))
+        mixed = _merge_heads(attend(self.spec.terms, operands, grid, support, self.method))
         return self.output(mixed).expand(-1, together.shape[1], -1).reshape(query.shape)
 
     def step(
@@ -270,7 +275,8 @@ class GeneralizedAttention(nn.Module):
         state = self.remember(query, cast("KeyValueState | None", state))
         last = state.value.shape[2] - 1
         grid = Grid((1,), (last + 1,), first_query=last)
-        mixed = attend(self.spec.terms, self._operands(query, state, grid), grid, Support())
+        operands = self._operands(query, state, grid)
+        mixed = attend(self.spec.terms, operands, grid, Support(), self.method)
         return self.output(_merge_heads(mixed)), state
 
     def _run_on(
