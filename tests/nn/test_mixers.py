@@ -373,6 +373,12 @@ def test_it_is_read_back_from_its_json_with_the_same_identity(name):
     [
         ("1201", 'terms is "1201", expected four digits'),
         ("111", 'terms is "111", expected four digits'),
+        ("0110@３", 'mixer is "0110@３", expected terms'),
+        ("0110@٣", 'mixer is "0110@٣", expected terms'),
+        ("dynamic@1５", 'mixer is "dynamic@1５", expected terms'),
+        ("１111", 'terms is "１111", expected four digits'),
+        pytest.param("1111" * 1000, r'mixer is "(1111){25}\.\.\.", expected terms', id="long"),
+        pytest.param("0100@" + "9" * 5000, r'mixer is "0100@9+\.\.\.", expected', id="many digits"),
         ("0100@", 'mixer is "0100@", expected terms'),
         ("0100@x", 'mixer is "0100@x", expected terms'),
         ("0100@30", "window is 30, expected an odd number: use 29 or 31"),

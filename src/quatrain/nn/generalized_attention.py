@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from quatrain.nn.attention_state import Explanation, KeyValueState, OffsetTable, RunningState
 from quatrain.nn.initialization import Projection
 from quatrain.nn.relative_position import RelativePosition
+from quatrain.nn.scripting import refuse_scripting, warn_of_tracing
 from quatrain.nn.tokens import (
     check_layout,
     laid_out_like,
@@ -27,6 +28,7 @@ from quatrain.nn.tokens import (
     subsampled_mask,
     tokens_of,
 )
+from quatrain.nn.widths import Count, Reach, check_channels, check_divides
 from quatrain.ops.attend import Method, attend
 from quatrain.ops.attend.one_query import one_query
 from quatrain.ops.attend.reference import attention_weights
@@ -46,11 +48,11 @@ class AttentionSpec(Spec):
     kind: Literal["attention"] = "attention"
     terms: Terms = Term.parse("1111")
     """Which of the four terms are on; "0000" is uniform weights, not a missing module."""
-    heads: int = Field(default=8, ge=1)
+    heads: Count = 8
     """Heads M; they must divide the channels."""
-    window: int | None = Field(default=None, ge=1)
+    window: Reach | None = None
     """Odd width of the supporting region, per axis, in queries; None for all keys."""
-    key_stride: int = Field(default=1, ge=1)
+    key_stride: Count = 1
     """Every how many positions a key is kept, per axis (plain subsampling)."""
     scaled: bool | None = None
     """Divide logits by the root of the head's width; None for yes on sequences, no on maps."""
@@ -78,16 +80,8 @@ class AttentionSpec(Spec):
         """
         if ndim not in (1, 2):
             raise SpecError("ndim", ndim, "1 (sequences) or 2 (maps)", "choose one of them")
-        if channels < 1:
-            raise SpecError("channels", channels, "a number from 1 up", "choose another")
-        if channels % self.heads:
-            divisors = ", ".join(str(n) for n in range(1, channels + 1) if channels % n == 0)
-            raise SpecError(
-                "heads",
-                self.heads,
-                f"a divisor of the {channels} channels",
-                f"choose of {divisors}",
-            )
+        check_channels("channels", channels)
+        check_divides("heads", self.heads, channels)
         if self.terms.use_position and channels % (2 * ndim):
             raise SpecError(
                 "channels",
@@ -120,6 +114,7 @@ class GeneralizedAttention(nn.Module):
 
     sequence_wavelength: ClassVar[float] = 10_000.0
     map_wavelength: ClassVar[float] = 1_000.0
+    __prepare_scriptable__ = refuse_scripting
 
     def __init__(
         self, spec: AttentionSpec, channels: int, ndim: int = 2, key_channels: int | None = None
@@ -127,6 +122,7 @@ class GeneralizedAttention(nn.Module):
         super().__init__()
         spec.check_widths(channels, ndim)
         key_channels = channels if key_channels is None else key_channels
+        check_channels("key_channels", key_channels)
         self.spec, self.channels, self.ndim = spec, channels, ndim
         self.key_channels = key_channels
         self.method: Method = "auto"
@@ -190,6 +186,7 @@ class GeneralizedAttention(nn.Module):
         Raises:
             InputError: if a shape or mask does not fit.
         """
+        warn_of_tracing(self)
         operands, grid, support = self._prepare(query, key, causal, key_padding_mask, attend_mask)
         method = self.method if method == "auto" else method
         mixed = attend(self.spec.terms, operands, grid, support, method)

@@ -24,14 +24,21 @@ _KERNELS = ("ScaledDotProduct", "deform_conv2d")
 
 
 def refuse_transforms(inputs: Sequence[Tensor | None], remedy: str) -> None:
-    """Refuse to go on within a transform of `torch.func`, for which an operator has no rule.
+    """Refuse to go on within a transform of `torch.func`, or a trace, that an operator cannot join.
 
     Raises:
-        InputError: if an input is a transform's, or has a tangent.
+        InputError: if an input is a transform's, or has a tangent, or `torch.jit.trace` runs.
     """
     refuse_tangents(inputs, remedy)
     if torch.compiler.is_compiling():
         return
+    if torch.jit.is_tracing():
+        raise InputError(
+            "method",
+            "an operator of our own",
+            "operations of torch alone within torch.jit.trace",
+            f"{remedy}, or use torch.export.export",
+        )
     if any(each is not None and debug_unwrap(each) is not each for each in inputs):
         raise InputError(
             "an input",
