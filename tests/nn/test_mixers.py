@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from laws import term_sets, unchecked
 from quatrain.cost import count_multiply_adds
 from quatrain.cost.closed_form import mixer_multiply_adds
-from quatrain.nn import AttendedSpec, DeformableConvSpec, GeneralizedAttention, RegularConvSpec
+from quatrain.nn import DeformableConvSpec, GeneralizedAttention, RegularConvSpec
 from quatrain.nn.attention_state import RunningState
 from quatrain.nn.mixers import Mixer, parse_mixer, parts_of
 from quatrain.specs import InputError, SpecError, identity
@@ -259,24 +259,6 @@ def test_it_is_counted_without_memory_for_its_numbers(name, ndim):
         x = torch.empty(2, 5, CHANNELS) if ndim == 1 else torch.empty(2, CHANNELS, 3, 4)
     sizes = (5,) if ndim == 1 else (3, 4)
     assert count_multiply_adds(module, x) == mixer_multiply_adds(module, batch=2, sizes=sizes)
-
-
-@both
-@pytest.mark.parametrize("modulated", [False, True])
-def test_a_deformable_convolution_begins_as_the_regular_one_or_half_of_it(ndim, modulated):
-    deformable = DeformableConvSpec(modulated=modulated).build(CHANNELS, ndim).double()
-    regular = RegularConvSpec().build(CHANNELS, ndim).double()
-    regular.weight.data.copy_(deformable.weight)
-    x, share = content(ndim), 0.5 if modulated else 1.0
-    assert_close(deformable(x), share * regular(x))
-    if ndim == 1:
-        assert_close(deformable(x, causal=True), share * regular(x, causal=True))
-
-
-@pytest.mark.parametrize("convolution", [RegularConvSpec(), DeformableConvSpec()])
-def test_an_attended_convolution_on_a_map_begins_as_the_convolution_bit_for_bit(convolution):
-    module, x = AttendedSpec(convolution=convolution).build(CHANNELS), content(2).float()
-    assert torch.equal(module(x), module.convolution(x))
 
 
 def test_an_attended_convolution_on_a_sequence_adds_its_attention_from_the_start():

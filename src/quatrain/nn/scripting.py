@@ -27,7 +27,7 @@ def refuse_scripting(module: nn.Module) -> nn.Module:
 
 def warn_of_tracing(module: nn.Module) -> None:
     """Warn within `torch.jit.trace`, which keeps the sizes of its example as constants."""
-    if torch.jit.is_tracing():
+    if torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
         warnings.warn(
             f"a trace of {type(module).__name__} is right for inputs of its example's size only; "
             "torch.export.export serves others",

@@ -32,7 +32,7 @@ def refuse_transforms(inputs: Sequence[Tensor | None], remedy: str) -> None:
     refuse_tangents(inputs, remedy)
     if torch.compiler.is_compiling():
         return
-    if torch.jit.is_tracing():
+    if torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
         raise InputError(
             "method",
             "an operator of our own",

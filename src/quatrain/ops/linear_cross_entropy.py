@@ -50,9 +50,10 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient):  # noqa: ANN001, ANN205 - autograd's signature
-        to_hidden, to_weight, *given = ctx.saved_tensors
+        to_hidden, to_weight, hidden, weight, target = ctx.saved_tensors
         if torch.is_grad_enabled():  # the gradients are to be differentiated, which blocks are not
-            return *_gradients_at_once(*given, ctx.smoothing, gradient), None, None
+            found = _gradients_at_once(hidden, weight, target, ctx.smoothing, gradient)
+            return *found, None, None
         # In float16 the gradient is the loss scale, which that type may not hold; the product fits.
         scaled = (to_hidden.to(gradient.dtype) * gradient).to(to_hidden.dtype)
         return scaled, to_weight * gradient, None, None
