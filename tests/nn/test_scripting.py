@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from laws import unchecked
 from quatrain.nn import parse_mixer
 from quatrain.nn.dropout import Dropout
 from quatrain.nn.scripting import refuse_scripting, warn_of_tracing
@@ -21,6 +22,7 @@ def test_a_script_is_refused_with_what_to_do_instead_wherever_the_module_lies(na
         refuse_scripting(module)
 
 
+@unchecked()  # within a trace sizes are tensors
 @pytest.mark.filterwarnings("ignore:.*jit.trace.*deprecated", "ignore::torch.jit.TracerWarning")
 @pytest.mark.parametrize("name", ["1111", "0011", "deformable", "modulated", "dynamic"])
 @pytest.mark.parametrize("ndim", [1, 2])
@@ -32,6 +34,7 @@ def test_a_trace_says_that_it_serves_one_size(name, ndim):
     torch.testing.assert_close(traced(x), module(x))
 
 
+@unchecked()  # within a trace sizes are tensors
 @pytest.mark.filterwarnings("ignore:.*jit.trace.*deprecated", "ignore::torch.jit.TracerWarning")
 @pytest.mark.filterwarnings("ignore:a trace of")
 def test_an_operator_of_ours_cannot_be_traced_and_says_what_can():
