@@ -1,20 +1,12 @@
+import json
+import pickle
+
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import nn
-from torch.nn import functional
+from torch.utils.flop_counter import register_flop_formula
 
-from laws import operands
-from quatrain.cost import count_multiply_adds, count_parameters
-from quatrain.ops import gpu_counts
-from quatrain.ops.attend import tiles
-from quatrain.ops.counts import AttentionSize
-from quatrain.ops.positions import Grid
-from quatrain.ops.support import Support
-from quatrain.specs import Term
-
-widths = st.integers(1, 9)
+from quatrain.cost import MultiplyAdds, count_multiply_adds, count_parameters
 
 
 class Call(nn.Module):
@@ -24,8 +16,8 @@ class Call(nn.Module):
         super().__init__()
         self.function = function
 
-    def forward(self, *inputs, **named_inputs):
-        return self.function(*inputs, **named_inputs)
+    def forward(self, *inputs):
+        return self.function(*inputs)
 
 
 class Tied(nn.Module):
@@ -46,35 +38,6 @@ def test_a_convolution_counts_positions_times_its_kernel():
     assert count_multiply_adds(convolution, torch.zeros(2, 3, 5, 6)) == 2 * 5 * 6 * 3 * 4 * 9
 
 
-@pytest.mark.parametrize("device", ["cpu", "meta"])
-@settings(max_examples=15)
-@given(batch=widths, heads=widths, queries=widths, keys=widths, width=widths)
-def test_scaled_dot_product_attention_counts_two_products(
-    device, batch, heads, queries, keys, width
-):
-    query = torch.zeros(batch, heads, queries, width, device=device)
-    key = torch.zeros(batch, heads, keys, width, device=device)
-    counted = count_multiply_adds(
-        Call(functional.scaled_dot_product_attention), query, key, value=key
-    )
-    assert counted == 2 * batch * heads * queries * keys * width
-
-
-def test_attention_with_a_mask_or_in_float64_counts_the_same():
-    query, mask = torch.zeros(2, 3, 5, 4), torch.ones(5, 5, dtype=torch.bool)
-    attention = Call(functional.scaled_dot_product_attention)
-    expected = 2 * 2 * 3 * 5 * 5 * 4
-    assert count_multiply_adds(attention, query, query, query, attn_mask=mask) == expected
-    assert count_multiply_adds(attention, *[query.double()] * 3) == expected
-
-
-def test_a_product_with_a_vector_counts_too():
-    matrix, vector = torch.zeros(6, 5), torch.zeros(5)
-    assert count_multiply_adds(Call(torch.matmul), matrix, vector) == 6 * 5
-    assert count_multiply_adds(Call(torch.matmul), vector, vector) == 5
-    assert count_multiply_adds(Call(torch.addmv), torch.zeros(6), matrix, vector) == 6 * 5
-
-
 def test_the_fused_path_of_torchs_own_attention_does_not_hide_its_products():
     length, width = 6, 8
     module = nn.MultiheadAttention(width, 2, batch_first=True)
@@ -82,20 +45,6 @@ def test_the_fused_path_of_torchs_own_attention_does_not_hide_its_products():
     expected = 4 * length * width**2 + 2 * length**2 * width
     assert count_multiply_adds(module, x, x, x, need_weights=False) == expected
     assert torch.backends.mha.get_fastpath_enabled()
-
-
-@pytest.mark.parametrize("terms", ["1111", "1001", "0110", "0111", "0100", "0011", "0001"])
-@pytest.mark.parametrize("window", [None, 3])
-def test_attention_by_tiles_counts_its_closed_form(terms, window):
-    terms, grid = Term.parse(terms), Grid((5, 7), (3, 4), 2)
-    lines = not terms.use_query
-    made = operands(terms, grid, widths=(3, 3))
-    bare = {n: x.to("meta") for n, x in vars(made).items() if isinstance(x, torch.Tensor)}
-    made = type(made)(**bare, relative=tuple(axis.to("meta") for axis in made.relative))
-    support = Support(window=window)
-    counted = count_multiply_adds(Call(tiles.attend), terms, made, grid, support, by_lines=lines)
-    size = AttentionSize(2, grid, 6, structure=support.structure)
-    assert counted == gpu_counts.tiled(terms, size, lines=lines)
 
 
 def test_counting_restores_each_training_mode_and_leaves_no_hook():
@@ -128,3 +77,70 @@ def test_the_module_runs_in_evaluation_mode_without_gradients():
 def test_a_shared_parameter_counts_once():
     assert count_parameters(Tied()) == 11 * 4
     assert count_parameters(nn.Linear(3, 5)) == 3 * 5 + 5
+
+
+@pytest.mark.parametrize(
+    ("function", "shape", "names"),
+    [
+        (torch.linalg.inv, (3, 3), {"aten::linalg_inv_ex": 1}),
+        (torch.linalg.det, (3, 3), {"aten::_linalg_det": 1}),
+        (torch.linalg.matrix_exp, (3, 3), {"aten::linalg_matrix_exp": 1}),
+        (torch.linalg.svdvals, (3, 3), {"aten::_linalg_svd": 1}),
+        (lambda x: torch.fft.rfft(torch.fft.rfft(x).real), (8,), {"aten::_fft_r2c": 2}),
+        (lambda x: torch.sparse.mm(x.to_sparse(), x), (3, 3), {"aten::_sparse_addmm": 1}),
+    ],
+)
+def test_a_matrix_operator_without_a_formula_is_named(function, shape, names):
+    with pytest.warns(UserWarning, match=r"not counted.*" + next(iter(names))):
+        counted = count_multiply_adds(
+            Call(function), torch.eye(*shape) if len(shape) > 1 else torch.ones(shape)
+        )
+    assert counted == 0
+    assert dict(counted.uncounted) == names
+
+
+def test_what_is_no_product_of_matrices_is_not_named():
+    def everything(x):
+        y = x.softmax(-1).cumsum(0).sort().values
+        y = nn.functional.layer_norm(x, (4,)) + x.max(-1, keepdim=True).values
+        y = nn.functional.interpolate(y[None, None], scale_factor=2, mode="bilinear")
+        y = nn.functional.grid_sample(y, torch.zeros(1, 3, 3, 2), align_corners=False)
+        cell = nn.LSTMCell(3, 3)
+        return cell(y[0, 0]), nn.functional.embedding_bag(torch.ones(2, 3, dtype=int), x), x.T
+
+    counted = count_multiply_adds(Call(everything), torch.ones(4, 4))
+    assert (counted, dict(counted.uncounted)) == (3 * 12 * 6, {})
+
+
+def test_an_operator_of_a_library_nobody_knows_is_named_until_it_has_a_formula():
+    @torch.library.custom_op("quatrain_tests::twice", mutates_args=())
+    def twice(x: torch.Tensor) -> torch.Tensor:
+        return x @ x
+
+    with pytest.warns(UserWarning, match=r"quatrain_tests::twice \(1x\)"):
+        counted = count_multiply_adds(Call(twice), torch.ones(3, 3))
+    assert dict(counted.uncounted) == {"quatrain_tests::twice": 1}
+
+    @register_flop_formula(torch.ops.quatrain_tests.twice)
+    def twice_flops(shape, out_shape=None, **_):
+        return 2 * shape[0] ** 3
+
+    counted = count_multiply_adds(Call(twice), torch.ones(3, 3))
+    assert (counted, dict(counted.uncounted)) == (27, {})
+
+
+def test_the_number_is_an_integer_wherever_it_goes():
+    counted = count_multiply_adds(nn.Linear(2, 3), torch.zeros(5, 2))
+    assert isinstance(counted, MultiplyAdds)
+    assert json.dumps([counted]) == "[30]"
+    assert f"{counted:,} {counted}" == "30 30"
+    named = MultiplyAdds(3, {"aten::det": 1})
+    read = pickle.loads(pickle.dumps(named))
+    assert (read, read.uncounted) == (named, named.uncounted)
+
+
+def test_inference_mode_hides_nothing():
+    x = torch.zeros(2, 3, 4)
+    with torch.inference_mode():
+        assert count_multiply_adds(nn.Linear(4, 5), x) == 6 * 20
+        assert count_multiply_adds(Call(torch.matmul), x, x[0].T) == 6 * 12

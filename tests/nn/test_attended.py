@@ -1,6 +1,7 @@
+import pytest
 import torch
 
-from quatrain.nn import AttendedSpec, AttentionSpec
+from quatrain.nn import AttendedSpec, AttentionSpec, DeformableConvSpec, RegularConvSpec
 from quatrain.nn.attended import AttendedState
 
 
@@ -21,3 +22,9 @@ def test_decoding_remembers_both_parts():
     assert isinstance(state, AttendedState)
     chosen = state.select(torch.tensor([0]))
     assert chosen.convolution.inputs.shape[0] == chosen.attention.value.shape[0] == 1
+
+
+@pytest.mark.parametrize("convolution", [RegularConvSpec(), DeformableConvSpec()])
+def test_on_a_map_it_begins_as_the_convolution_bit_for_bit(convolution):
+    module, x = AttendedSpec(convolution=convolution).build(16), torch.randn(2, 16, 3, 4)
+    assert torch.equal(module(x), module.convolution(x))

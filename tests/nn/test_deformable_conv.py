@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from quatrain.nn import DeformableConvSpec
+from quatrain.nn import DeformableConvSpec, RegularConvSpec
 from quatrain.specs import SpecError
 
 
@@ -32,3 +32,16 @@ def test_both_methods_agree_on_a_map(modulated):
 def test_groups_that_do_not_divide_the_channels_are_refused():
     with pytest.raises(SpecError, match="offset_groups is 3, expected a divisor of the 8 channels"):
         DeformableConvSpec(offset_groups=3).build(8)
+
+
+@pytest.mark.parametrize("ndim", [1, 2])
+@pytest.mark.parametrize("modulated", [False, True])
+def test_it_begins_as_the_regular_convolution_or_as_half_of_it(ndim, modulated):
+    deformable = DeformableConvSpec(modulated=modulated).build(6, ndim).double()
+    regular = RegularConvSpec().build(6, ndim).double()
+    regular.weight.data.copy_(deformable.weight)
+    x = torch.randn((2, 6, 6) if ndim == 1 else (2, 6, 3, 4), dtype=torch.float64)
+    share = 0.5 if modulated else 1.0
+    assert_close(deformable(x), share * regular(x))
+    if ndim == 1:
+        assert_close(deformable(x, causal=True), share * regular(x, causal=True))

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from laws import term_sets, unchecked
 from quatrain.cost import count_multiply_adds
 from quatrain.cost.closed_form import mixer_multiply_adds
-from quatrain.nn import AttendedSpec, DeformableConvSpec, RegularConvSpec
+from quatrain.nn import DeformableConvSpec, GeneralizedAttention, RegularConvSpec
 from quatrain.nn.attention_state import RunningState
 from quatrain.nn.mixers import Mixer, parse_mixer, parts_of
 from quatrain.specs import InputError, SpecError, identity
@@ -183,6 +183,33 @@ def test_its_gradients_are_those_of_finite_differences(name, ndim):
 
 @every_mixer
 @both
+def test_its_second_derivatives_are_those_of_finite_differences(name, ndim):
+    module, x = built(name, ndim), content(ndim, (3,) if ndim == 1 else (2, 3), batch=1)
+    for part in module.modules():
+        if isinstance(part, GeneralizedAttention):
+            part.method = "reference"
+    assert torch.autograd.gradgradcheck(module, x.requires_grad_(), fast_mode=True)
+
+
+@every_mixer
+@both
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_batch_of_none_gives_none_and_leaves_the_parameters_where_they_are(name, ndim, dtype):
+    module = built(name, ndim, dtype)
+    x = content(ndim, (300,) if ndim == 1 else (24, 25), batch=0, dtype=dtype).requires_grad_()
+    y = module(x, causal=ndim == 1)
+    assert (y.shape, y.dtype) == (x.shape, dtype)
+    y.sum().backward()
+    assert x.grad.shape == x.shape
+    assert all(p.grad is None or not p.grad.any() for p in module.parameters())
+    with torch.no_grad():
+        assert module(x).shape == x.shape
+    if ndim == 1:
+        assert module.step(x[:, :1], None)[0].shape == x[:, :1].shape
+
+
+@every_mixer
+@both
 def test_every_parameter_learns_unless_nothing_can_depend_on_it(name, ndim):
     module = built(name, ndim)
     module(content(ndim)).square().sum().backward()
@@ -232,24 +259,6 @@ def test_it_is_counted_without_memory_for_its_numbers(name, ndim):
         x = torch.empty(2, 5, CHANNELS) if ndim == 1 else torch.empty(2, CHANNELS, 3, 4)
     sizes = (5,) if ndim == 1 else (3, 4)
     assert count_multiply_adds(module, x) == mixer_multiply_adds(module, batch=2, sizes=sizes)
-
-
-@both
-@pytest.mark.parametrize("modulated", [False, True])
-def test_a_deformable_convolution_begins_as_the_regular_one_or_half_of_it(ndim, modulated):
-    deformable = DeformableConvSpec(modulated=modulated).build(CHANNELS, ndim).double()
-    regular = RegularConvSpec().build(CHANNELS, ndim).double()
-    regular.weight.data.copy_(deformable.weight)
-    x, share = content(ndim), 0.5 if modulated else 1.0
-    assert_close(deformable(x), share * regular(x))
-    if ndim == 1:
-        assert_close(deformable(x, causal=True), share * regular(x, causal=True))
-
-
-@pytest.mark.parametrize("convolution", [RegularConvSpec(), DeformableConvSpec()])
-def test_an_attended_convolution_on_a_map_begins_as_the_convolution_bit_for_bit(convolution):
-    module, x = AttendedSpec(convolution=convolution).build(CHANNELS), content(2).float()
-    assert torch.equal(module(x), module.convolution(x))
 
 
 def test_an_attended_convolution_on_a_sequence_adds_its_attention_from_the_start():
@@ -346,6 +355,12 @@ def test_it_is_read_back_from_its_json_with_the_same_identity(name):
     [
         ("1201", 'terms is "1201", expected four digits'),
         ("111", 'terms is "111", expected four digits'),
+        ("0110@３", 'mixer is "0110@３", expected terms'),
+        ("0110@٣", 'mixer is "0110@٣", expected terms'),
+        ("dynamic@1５", 'mixer is "dynamic@1５", expected terms'),
+        ("１111", 'terms is "１111", expected four digits'),
+        pytest.param("1111" * 1000, r'mixer is "(1111){25}\.\.\.", expected terms', id="long"),
+        pytest.param("0100@" + "9" * 5000, r'mixer is "0100@9+\.\.\.", expected', id="many digits"),
         ("0100@", 'mixer is "0100@", expected terms'),
         ("0100@x", 'mixer is "0100@x", expected terms'),
         ("0100@30", "window is 30, expected an odd number: use 29 or 31"),

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from torch.testing import assert_close
 
 from laws import term_sets
-from quatrain.nn import AttentionSpec
+from quatrain.nn import AttentionSpec, DynamicConvSpec, parse_mixer
 from quatrain.nn.transformer import DecoderLayer, EncoderLayer, FeedForward, LayerState, Residual
 
 
@@ -88,3 +88,19 @@ def test_a_layer_without_self_attention_remembers_no_past():
     _, state = module.step(content(1), module.start(content(4)), 0, None)
     assert isinstance(state, LayerState)
     assert state.keep(torch.tensor([0]), torch.tensor([0])).past is None
+
+
+@pytest.mark.parametrize("mixer", [None, "1111", "0010", "dynamic@3", "0010+deformable"])
+def test_a_batch_of_none_is_encoded_decoded_and_learnt_from(mixer):
+    mixer = None if mixer is None else parse_mixer(mixer, heads=2)
+    if isinstance(mixer, DynamicConvSpec):
+        mixer = DynamicConvSpec(groups=2)
+    encoder, decoder = layer(EncoderLayer, mixer), layer(DecoderLayer, mixer, attention())
+    x, padding = content(5, batch=0).requires_grad_(), torch.zeros(0, 5, dtype=torch.bool)
+    memory = encoder(x, padding)
+    decoder(x, memory, padding).sum().backward()
+    assert x.grad.shape == x.shape
+    state, fresh = decoder.start(memory), x[:, :1]
+    for position in range(2):
+        y, state = decoder.step(fresh, state, position, padding)
+        assert y.shape == fresh.shape

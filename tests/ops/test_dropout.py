@@ -64,6 +64,21 @@ def test_the_gradient_is_dropped_where_the_value_is(dtype):
     assert 0 < (y == 0).sum() < y.numel()
 
 
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_its_second_derivatives_are_those_of_a_product_with_what_was_kept(rate):
+    x = torch.rand(40, dtype=torch.float64).add(0.5).requires_grad_()
+
+    def cubes(x):
+        torch.manual_seed(1)
+        return dropout(x, rate, True).pow(3)
+
+    torch.manual_seed(1)
+    factor = (dropout(x, rate, True) / x).detach()
+    hessian = torch.autograd.functional.hessian(lambda x: cubes(x).sum(), x)
+    assert_close(hessian, torch.diag(6 * x.detach() * factor**3))
+    assert torch.autograd.gradgradcheck(cubes, x)
+
+
 def test_elements_that_are_not_contiguous_are_scaled_in_their_places():
     x = torch.arange(1.0, 31.0).reshape(5, 6)[:, ::2]
     y = dropout(x, 0.5, True)

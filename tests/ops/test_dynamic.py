@@ -37,6 +37,37 @@ def assert_same(ours, theirs, leaves):
     assert_close(*gradients)
 
 
+@pytest.mark.parametrize(
+    ("length", "window", "causal"), [(5, 3, False), (20, 5, True), (1, 1, False)]
+)
+def test_sequences_have_second_derivatives(length, window, causal):
+    leaves = leaf(1, length, 2), leaf(1, length, 1, window)
+    assert torch.autograd.gradgradcheck(
+        lambda x, weights: dynamic_conv1d(x, weights, causal=causal), leaves, fast_mode=True
+    )
+
+
+def test_maps_have_second_derivatives_and_third_ones():
+    x, weights = leaf(1, 2, 3, 4), leaf(1, 3, 4, 2, 3, 3)
+    assert torch.autograd.gradgradcheck(dynamic_conv2d, (x, weights), fast_mode=True)
+
+    def slopes(x, weights):
+        made = dynamic_conv2d(x, weights).pow(3).sum()
+        return torch.autograd.grad(made, (x, weights), create_graph=True)
+
+    assert torch.autograd.gradgradcheck(slopes, (x, weights), fast_mode=True)
+
+
+@pytest.mark.parametrize("batch", [0, 2])
+def test_a_batch_of_none_has_gradients_of_none(batch):
+    x, weights = leaf(batch, 9, 4), leaf(batch, 9, 2, 3)
+    dynamic_conv1d(x, weights).sum().backward()
+    assert (x.grad.shape, weights.grad.shape) == (x.shape, weights.shape)
+    x, weights = leaf(batch, 4, 5, 6), leaf(batch, 5, 6, 2, 3, 3)
+    dynamic_conv2d(x, weights).sum().backward()
+    assert (x.grad.shape, weights.grad.shape) == (x.shape, weights.shape)
+
+
 @settings(max_examples=30)
 @given(
     st.integers(1, 40),

@@ -40,6 +40,30 @@ def test_it_equals_the_dense_loss_at_every_size(rows, channels, vocabulary, smoo
     assert_equals_dense(*case(rows, channels, vocabulary), smoothing)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("rows", [0, 3, 300])
+def test_it_has_the_second_derivatives_of_the_dense_loss(rows, smoothing):
+    hidden, weight, target = case(rows)
+    found = []
+    for how in (linear_cross_entropy, dense):
+        loss = how(hidden, weight, target, smoothing)
+        slopes = torch.autograd.grad(loss, (hidden, weight), create_graph=True)
+        squares = sum(slope.square().sum() for slope in slopes)
+        found.append(torch.autograd.grad(squares, (hidden, weight)))
+    assert_close(*found)
+
+
+def test_a_fixed_weight_and_fixed_inputs_leave_the_second_derivatives_of_the_other():
+    hidden, weight, target = case(4)
+    for fixed in ([hidden.detach(), weight], [hidden, weight.detach()]):
+        assert torch.autograd.gradgradcheck(
+            lambda learnt, fixed=fixed: linear_cross_entropy(
+                *(learnt if x.requires_grad else x for x in fixed), target, 0.1
+            ),
+            next(x for x in fixed if x.requires_grad),
+        )
+
+
 def test_logits_far_apart_do_not_overflow():
     hidden, weight, target = case(20, spread=1e4)
     assert_equals_dense(hidden, weight, target, 0.1)

@@ -18,6 +18,10 @@ class Device(enum.StrEnum):
     cuda = enum.auto()
 
 
+_LONGEST = 40
+"""Characters that a sentence repeats of sizes that are none."""
+
+
 def plan(
     terms: Annotated[str, typer.Option(help='The terms that are on, as in "0110".')],
     queries: Annotated[str, typer.Option(help='Sizes of the queries: "50x84" or "512".')],
@@ -74,6 +78,7 @@ def plan(
 
 
 def _sizes(option: str, text: str) -> tuple[int, ...]:
-    if re.fullmatch(r"[1-9]\d*(x[1-9]\d*)?", text) is None:
-        raise SpecError(option, text, "one or two sizes above 0", 'write "50x84", or "512"')
+    if re.fullmatch(r"[1-9][0-9]{0,17}(x[1-9][0-9]{0,17})?", text) is None:
+        shown = text if len(text) < _LONGEST else f"{text[:_LONGEST]}..."
+        raise SpecError(option, shown, "one or two sizes above 0", 'write "50x84", or "512"')
     return tuple(map(int, text.split("x")))

@@ -1,6 +1,6 @@
 """What a module costs: multiply-adds, parameters, latency and peak memory, of any module."""
 
-from quatrain.cost.count import count_multiply_adds, count_parameters
+from quatrain.cost.count import MultiplyAdds, count_multiply_adds, count_parameters
 from quatrain.cost.gpu_hours import training_hours
 from quatrain.cost.latency import Latency, latency
 from quatrain.cost.memory import allocator_peak, peak_memory
@@ -8,6 +8,7 @@ from quatrain.cost.planned import PlannedCost, planned_cost
 
 __all__ = [
     "Latency",
+    "MultiplyAdds",
     "PlannedCost",
     "allocator_peak",
     "count_multiply_adds",

@@ -7,36 +7,61 @@ as well as real ones, so a large network is counted in no time and in no memory.
     linear = nn.Linear(512, 2048, device="meta")
     count_multiply_adds(linear, torch.empty(50, 512, device="meta"))    # 50 * 512 * 2048
 
-One multiply-add is two FLOPs. Element-wise work, softmax, gathers and embeddings count nothing.
+One multiply-add is two FLOPs. Element-wise work, softmax, gathers, interpolation and embeddings
+count nothing. A matrix operator without a formula, as a decomposition or a Fourier transform, is
+named in the result, and a warning says so; `torch.utils.flop_counter.register_flop_formula` gives
+an operator a formula.
 """
 
-import math
-from collections.abc import Iterator, Sequence
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
 
-from quatrain.ops.attend import opaque, tiles  # noqa: F401 - they register their operators
-from quatrain.ops.counts import block_totals
-from quatrain.ops.positions import Grid
-from quatrain.ops.support import Structure
-from quatrain.specs import Term
-
-Shape = tuple[int, ...]
+from quatrain.cost.formulas import formulas
 
 
-def count_multiply_adds(module: nn.Module, *inputs: Any, **named_inputs: Any) -> int:
+class MultiplyAdds(int):
+    """Multiply-adds of a call; `uncounted` are the matrix operators without a formula that ran.
+
+    They are names of torch's operators, with how often each ran.
+    """
+
+    uncounted: Mapping[str, int]
+
+    def __new__(cls, count: int, uncounted: Mapping[str, int] | None = None) -> Self:
+        """The number, with what is missing in it."""
+        made = super().__new__(cls, count)
+        made.uncounted = dict(uncounted or {})
+        return made
+
+
+def count_multiply_adds(module: nn.Module, *inputs: Any, **named_inputs: Any) -> MultiplyAdds:
     """Run `module(*inputs, **named_inputs)` once and count the multiply-adds it executes.
 
     The module comes back as it was: its training modes are restored and it keeps no hook.
+
+    Warns:
+        UserWarning: if a matrix operator ran that has no formula.
     """
-    counter = FlopCounterMode(display=False, custom_mapping=_formulas())
-    with _as_deployed(module), torch.no_grad(), counter:
+    counter = FlopCounterMode(display=False, custom_mapping=formulas())
+    watch = _Watch(counter.flop_registry)
+    with _as_deployed(module), torch.no_grad(), watch, counter:
         module(*inputs, **named_inputs)
-    return counter.get_total_flops() // 2
+    if watch.uncounted:
+        named = ", ".join(f"{name} ({times}x)" for name, times in watch.uncounted.items())
+        warnings.warn(
+            f"the multiply-adds of these operators are not counted, for want of a formula: {named}",
+            stacklevel=2,
+        )
+    return MultiplyAdds(counter.get_total_flops() // 2, watch.uncounted)
 
 
 def count_parameters(module: nn.Module) -> int:
@@ -59,128 +84,49 @@ def _as_deployed(module: nn.Module) -> Iterator[None]:
             part.training = mode
 
 
-def _formulas() -> dict[Any, Any]:
-    """FLOPs of the operators that torch's own counter passes over."""
-    # It registers its operators, and takes two seconds, which only who counts should wait for.
-    import torchvision  # noqa: F401
+class _Watch(TorchDispatchMode):
+    """Sees the operators that run after the counter has taken apart what it can."""
 
-    aten = torch.ops.aten
-    return {
-        aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
-        aten._scaled_dot_product_fused_attention_overrideable: _attention_flops,
-        aten.addmm_: _added_product_flops,
-        aten.baddbmm_: _added_product_flops,
-        torch.ops.torchvision.deform_conv2d: _deformable_flops,
-        aten.mv: _matrix_vector_flops,
-        aten.addmv: _biased_matrix_vector_flops,
-        aten.dot: _dot_flops,
-        torch.ops.quatrain.mix_by_blocks: blocked_flops,
-        torch.ops.quatrain.attend_by_tiles: _tiled_flops,
-    }
+    supports_higher_order_operators = True
 
+    def __init__(self, counted: Mapping[Any, Any]) -> None:
+        super().__init__()
+        self._counted = counted
+        self.uncounted: Counter[str] = Counter()
 
-def _attention_flops(
-    query: Shape, key: Shape, value: Shape, *_: object, out_shape: object = None, **__: object
-) -> int:
-    del out_shape
-    return sdpa_flop_count(query, key, value)
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> object:
+        del types
+        if isinstance(func, torch._ops.HigherOrderOperator):
+            return NotImplemented
+        packet = func._overloadpacket
+        if packet not in self._counted and _multiplies(func.namespace, packet.__name__):
+            self.uncounted[f"{func.namespace}::{packet.__name__}"] += 1
+        return func(*args, **(kwargs or {}))
 
 
-def _added_product_flops(
-    total: Shape, left: Shape, right: Shape, *, out_shape: object = None, **__: object
-) -> int:
-    del total, out_shape
-    return 2 * math.prod(left) * right[-1]
+_KNOWN = (
+    "aten prim prims quantized _quantized mkldnn mkl onednn sparse torchvision image inductor "
+    "profiler streams c10d _c10d_functional fsdp symm_mem"
+)
+"""Libraries of operators whose names tell what multiplies matrices; of others nothing is known."""
+_PRODUCTS = re.compile(
+    r"""(?:^|_)(?: [a-z]*mm | mv | addmv | v?dot | addr | ger | q?matmul | gemm | q?linear
+    | q?conv(?:[123]d)? | convolution | attention | encoder | lstm | gru | rnn | cdist | pdist
+    | trilinear | fft | cholesky | (?:sp)?solve | inv | inverse | det | slogdet | matrix | qr | svd
+    | eig | eigh | eigvals | lu | ldl | lstsq | geqrf | orgqr | ormqr | householder | polar
+    )(?:_|$)""",
+    re.VERBOSE,
+)
+_OTHERS = re.compile(
+    r"^_thnn_fused|slice_inverse|(?:^|_)(?:un|pre)?pack(?:_|$)|_reorder_|flatten_weight|_quantize_"
+)
+"""Element-wise parts of cells, views, and weights that are laid out anew."""
 
 
-def _deformable_flops(x: Shape, weight: Shape, *_: object, out_shape: Shape, **__: object) -> int:
-    del x
-    return 2 * math.prod(out_shape) * math.prod(weight[1:])
-
-
-def blocked_flops(
-    value: Shape,
-    asks: Shape | None,
-    key: Shape | None,
-    key_logits: Shape | None,
-    position_asks: Shape | None,
-    attend_mask: Shape | None,
-    relative: Sequence[Shape],
-    queries: Sequence[int],
-    keys: Sequence[int],
-    key_stride: int,
-    first_query: int,
-    causal: bool,
-    window: int | None,
-    padded: bool,
-    product: bool,
-    *,
-    out_shape: object = None,
-) -> int:
-    """FLOPs of our attention by blocks of queries, whose products the counter does not see."""
-    del key, key_logits, relative, padded, out_shape
-    grid = Grid(tuple(queries), tuple(keys), key_stride, first_query)
-    totals = block_totals(grid, Structure(causal, window, picked=attend_mask is not None))
-    if product:
-        products = (totals.pairs + totals.by_row) * (value[-1] + 1)
-    else:
-        products = totals.pairs * (value[-1] + (0 if asks is None else asks[-1]))
-    if position_asks is not None:
-        offsets = totals.occurring if position_asks[2] == 1 < math.prod(queries) else totals.asked
-        products += offsets * position_asks[-1]
-    return 2 * math.prod(value[:2]) * products
-
-
-def _tiled_flops(
-    value: Shape,
-    query: Shape | None,
-    key: Shape | None,
-    key_bias: Shape | None,
-    position_bias: Shape | None,
-    of_rows: Shape,
-    of_columns: Shape,
-    padding: Shape | None,
-    terms: int,
-    scale: float,
-    sizes: Sequence[int],
-    window: int | None,
-    by_lines: bool,
-    *,
-    out_shape: object = None,
-) -> int:
-    del query, key_bias, position_bias, padding, scale, out_shape
-    on, (above, along, rows, columns, stride) = Term(terms), sizes
-    batch, heads, _, width = value
-    asked = (above, along) if by_lines else (above * along, above * along)
-    products = sum(
-        count * math.prod(of) for count, of in zip(asked, (of_rows, of_columns), strict=True)
-    )
-    products *= batch if on.has(Term.QUERY_POSITION) else 1
-    if key is not None and not on.has(Term.QUERY_KEY):
-        products += math.prod(key)
-    if by_lines:
-        pairs = along * rows * columns + along * above * rows
-    else:
-        structure, grid = Structure(window=window), Grid((above, along), (rows, columns), stride)
-        reached = sum(len(structure.reach(grid, 0, row, row)) for row in range(above))
-        pairs = reached * along * columns
-    if key is not None and on.has(Term.QUERY_KEY):
-        width += key[-1]
-    return 2 * (products + batch * heads * pairs * width)
-
-
-def _matrix_vector_flops(matrix: Shape, vector: Shape, *, out_shape: object = None) -> int:
-    del vector, out_shape
-    return 2 * math.prod(matrix)
-
-
-def _biased_matrix_vector_flops(
-    bias: Shape, matrix: Shape, vector: Shape, *, out_shape: object = None, **__: object
-) -> int:
-    del bias, vector, out_shape
-    return 2 * math.prod(matrix)
-
-
-def _dot_flops(left: Shape, right: Shape, *, out_shape: object = None) -> int:
-    del right, out_shape
-    return 2 * math.prod(left)
+def _multiplies(library: str, name: str) -> bool:
+    """Whether an operator without a formula may multiply matrices."""
+    if library not in _KNOWN.split():
+        return True
+    return _PRODUCTS.search(name) is not None and _OTHERS.search(name) is None

@@ -3,9 +3,11 @@
 planned_cost(Term.parse("0011"), queries=(50, 84), keys=(25, 42))
 """
 
+import math
 from dataclasses import dataclass
 
 from quatrain.nn.generalized_attention import AttentionSpec
+from quatrain.nn.widths import shown
 from quatrain.ops import counts, gpu_counts
 from quatrain.ops.attend import Chosen, Method, plan
 from quatrain.ops.attend.augmented import WIDTHS
@@ -15,6 +17,9 @@ from quatrain.ops.support import EVERY_KEY, Structure
 from quatrain.specs import SpecError, Term
 
 _FLOAT32 = 4
+
+MOST_POSITIONS = 2**22
+"""Queries, or keys, that are planned for: their blocks are counted one by one."""
 
 
 @dataclass(frozen=True)
@@ -56,15 +61,18 @@ def planned_cost(
     every so many queries.
 
     Raises:
-        SpecError: if the method does not serve what is asked, no module is of such a width, or a
-            batch is empty.
+        SpecError: if the method does not serve what is asked, no module is of such a width, a
+            batch is empty, or there are more positions than `MOST_POSITIONS`.
         InputError: if queries and keys do not go together.
     """
     spec = AttentionSpec(terms=terms, heads=heads, window=structure.window)
     spec.check_widths(channels, len(queries))
-    if batch < 1:
-        raise SpecError("batch", batch, "a number from 1 up", "choose another")
+    if not 1 <= batch <= MOST_POSITIONS:
+        expected = f"a number from 1 to {MOST_POSITIONS}"
+        raise SpecError("batch", shown(batch), expected, "choose another")
     keys = queries if keys is None else keys
+    _check_positions("queries", queries)
+    _check_positions("keys", keys)
     grid = Grid(queries, keys, _stride(queries, keys))
     width = channels // heads
     chosen = plan(terms, grid, structure, method, device=device, widths=(width, width))
@@ -89,8 +97,14 @@ def planned_cost(
 
 
 def _stride(queries: tuple[int, ...], keys: tuple[int, ...]) -> int:
-    """The key stride that leaves exactly these keys; 1 where none does."""
-    for stride in range(1, max(queries) + 1):
-        if tuple(-(-size // stride) for size in queries) == keys:
-            return stride
-    return 1
+    """The smallest key stride that leaves exactly these keys; 1 where none does."""
+    if len(queries) != len(keys) or 0 in keys:
+        return 1
+    stride = max(-(-size // kept) for size, kept in zip(queries, keys, strict=True))
+    return stride if tuple(-(-size // stride) for size in queries) == keys else 1
+
+
+def _check_positions(name: str, sizes: tuple[int, ...]) -> None:
+    if math.prod(sizes) > MOST_POSITIONS:
+        shown = "x".join(map(str, sizes))
+        raise SpecError(name, shown, f"at most {MOST_POSITIONS} positions", "plan for a part")

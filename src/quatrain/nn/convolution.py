@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import Field, field_validator
+from pydantic import field_validator
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from quatrain.nn.scripting import refuse_scripting
+from quatrain.nn.widths import Count, Width, check_channels, check_divides
 from quatrain.specs import InputError, Spec, SpecError
 
 
@@ -32,13 +34,13 @@ class ConvSpec(Spec):
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 3 (p_m).
     """
 
-    kernel: int = Field(default=3, ge=1)
+    kernel: Width = 3
     """Odd width of the kernel, per axis."""
-    stride: int = Field(default=1, ge=1)
+    stride: Count = 1
     """Every how many positions there is an output, per axis."""
-    dilation: int = Field(default=1, ge=1)
+    dilation: Count = 1
     """Distance between neighbouring taps."""
-    groups: int = Field(default=1, ge=1)
+    groups: Count = 1
     """Groups of channels that are not mixed with each other."""
     bias: bool = False
     """Whether a learned number is added to each channel."""
@@ -84,10 +86,13 @@ class Convolution(nn.Module, ABC):
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 1.
     """
 
+    __prepare_scriptable__ = refuse_scripting
+
     def __init__(self, channels: int, ndim: int, groups: int) -> None:
         super().__init__()
         check_ndim(ndim)
-        check_groups("groups", groups, channels)
+        check_channels("channels", channels)
+        check_divides("groups", groups, channels)
         self.channels, self.ndim = channels, ndim
 
     def forward(
@@ -140,18 +145,6 @@ def check_ndim(ndim: int) -> None:
     """
     if ndim not in (1, 2):
         raise SpecError("ndim", ndim, "1 (sequences) or 2 (maps)", "choose one of them")
-
-
-def check_groups(name: str, groups: int, channels: int) -> None:
-    """Refuse groups that do not divide the channels.
-
-    Raises:
-        SpecError: if a channel would be left over.
-    """
-    if channels % groups:
-        divisors = ", ".join(str(n) for n in range(1, channels + 1) if channels % n == 0)
-        expected = f"a divisor of the {channels} channels"
-        raise SpecError(name, groups, expected, f"choose of {divisors}")
 
 
 def check_input(x: Tensor, channels: int, ndim: int, *, causal: bool) -> None:

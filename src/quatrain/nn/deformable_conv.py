@@ -11,7 +11,6 @@ from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import conv1d, conv2d
 
@@ -19,12 +18,13 @@ from quatrain.nn.convolution import (
     Convolution,
     ConvSpec,
     InputState,
-    check_groups,
     check_stepwise,
     refuse_keys,
     surround,
     without_padding,
 )
+from quatrain.nn.scripting import warn_of_tracing
+from quatrain.nn.widths import Count, check_divides
 from quatrain.ops.deform import Method, deform_conv1d, deform_conv2d
 
 
@@ -35,7 +35,7 @@ class DeformableConvSpec(ConvSpec):
     """
 
     kind: Literal["deformable"] = "deformable"
-    offset_groups: int = Field(default=1, ge=1)
+    offset_groups: Count = 1
     """Groups of channels that have displacements of their own."""
     modulated: bool = False
     """Whether each tap is also multiplied by a number between 0 and 1 (the second version)."""
@@ -67,7 +67,7 @@ class DeformableConv(Convolution):
 
     def __init__(self, spec: DeformableConvSpec, channels: int, ndim: int = 2) -> None:
         super().__init__(channels, ndim, spec.groups)
-        check_groups("offset_groups", spec.offset_groups, channels)
+        check_divides("offset_groups", spec.offset_groups, channels)
         self.spec = spec
         self.method: Method = "auto"
         self.taps = spec.kernel**ndim
@@ -94,6 +94,7 @@ class DeformableConv(Convolution):
         *,
         causal: bool,
     ) -> Float[Tensor, "*reached"]:
+        warn_of_tracing(self)
         x, spec = without_padding(x, key_padding_mask), self.spec
         if self.ndim == 2:
             moved = conv2d(

@@ -3,6 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from quatrain.nn.scripting import refuse_scripting
 from quatrain.ops.dropout import dropout
 from quatrain.specs import SpecError
 
@@ -12,6 +13,8 @@ class Dropout(nn.Module):
 
     Source: Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html.
     """
+
+    __prepare_scriptable__ = refuse_scripting
 
     def __init__(self, rate: float) -> None:
         super().__init__()

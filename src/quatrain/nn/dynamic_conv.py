@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float
-from pydantic import Field, field_validator
+from pydantic import field_validator
 from torch import Tensor, nn
 from torch.nn.functional import conv1d, conv2d, glu
 
@@ -29,6 +29,8 @@ from quatrain.nn.convolution import (
     without_padding,
 )
 from quatrain.nn.initialization import Projection
+from quatrain.nn.scripting import warn_of_tracing
+from quatrain.nn.widths import Count, Width
 from quatrain.ops.dynamic import dynamic_conv1d, dynamic_conv2d
 from quatrain.specs import Spec
 
@@ -36,9 +38,9 @@ from quatrain.specs import Spec
 class WindowSpec(Spec):
     """A window of softmax-normalised weights for each group of channels."""
 
-    kernel: int = Field(default=3, ge=1)
+    kernel: Width = 3
     """Odd width of the window, per axis."""
-    groups: int = Field(default=16, ge=1)
+    groups: Count = 16
     """Groups of channels that share their weights."""
 
     @field_validator("kernel")
@@ -146,9 +148,11 @@ class DynamicConv(_Windowed):
         return self.kernel(x).unflatten(-1, (self.spec.groups, -1)).softmax(-1)
 
     def _mix_sequence(self, x: Float[Tensor, "b t c"], *, causal: bool) -> Float[Tensor, "b t c"]:
+        warn_of_tracing(self)
         return dynamic_conv1d(x, self._weights(x), causal=causal)
 
     def _mix_map(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        warn_of_tracing(self)
         weights = self._weights(rearrange(x, "b c h w -> b h w c"))
         return dynamic_conv2d(x, weights.unflatten(-1, (self.spec.kernel, self.spec.kernel)))
 

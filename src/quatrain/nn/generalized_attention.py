@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from quatrain.nn.attention_state import Explanation, KeyValueState, OffsetTable, RunningState
 from quatrain.nn.initialization import Projection
 from quatrain.nn.relative_position import RelativePosition
+from quatrain.nn.scripting import refuse_scripting, warn_of_tracing
 from quatrain.nn.tokens import (
     check_layout,
     laid_out_like,
@@ -27,6 +28,7 @@ from quatrain.nn.tokens import (
     subsampled_mask,
     tokens_of,
 )
+from quatrain.nn.widths import Count, Reach, check_channels, check_divides
 from quatrain.ops.attend import Method, attend
 from quatrain.ops.attend.one_query import one_query
 from quatrain.ops.attend.reference import attention_weights
@@ -46,11 +48,11 @@ class AttentionSpec(Spec):
     kind: Literal["attention"] = "attention"
     terms: Terms = Term.parse("1111")
     """Which of the four terms are on; "0000" is uniform weights, not a missing module."""
-    heads: int = Field(default=8, ge=1)
+    heads: Count = 8
     """Heads M; they must divide the channels."""
-    window: int | None = Field(default=None, ge=1)
+    window: Reach | None = None
     """Odd width of the supporting region, per axis, in queries; None for all keys."""
-    key_stride: int = Field(default=1, ge=1)
+    key_stride: Count = 1
     """Every how many positions a key is kept, per axis (plain subsampling)."""
     scaled: bool | None = None
     """Divide logits by the root of the head's width; None for yes on sequences, no on maps."""
@@ -78,16 +80,8 @@ class AttentionSpec(Spec):
         """
         if ndim not in (1, 2):
             raise SpecError("ndim", ndim, "1 (sequences) or 2 (maps)", "choose one of them")
-        if channels < 1:
-            raise SpecError("channels", channels, "a number from 1 up", "choose another")
-        if channels % self.heads:
-            divisors = ", ".join(str(n) for n in range(1, channels + 1) if channels % n == 0)
-            raise SpecError(
-                "heads",
-                self.heads,
-                f"a divisor of the {channels} channels",
-                f"choose of {divisors}",
-            )
+        check_channels("channels", channels)
+        check_divides("heads", self.heads, channels)
         if self.terms.use_position and channels % (2 * ndim):
             raise SpecError(
                 "channels",
@@ -105,7 +99,9 @@ class GeneralizedAttention(nn.Module):
     It returns W[...] only: residual connections and scales belong to the block around it.
 
     `query` is U, `key` V^C, `value` W', `position` V^R (one projection per axis), `output` W,
-    `key_bias` u and `position_bias` v; a parameter that no chosen term needs does not exist.
+    `key_bias` u and `position_bias` v; a parameter that no chosen term needs does not exist. Set
+    `method` to force how it is computed, instead of letting `plan` choose: "reference" has
+    derivatives of every order and mode.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equations 1, 2 and 8; the four terms
         are those of Dai et al. 2019, https://arxiv.org/abs/1901.02860, section 3.3; logits scaled
@@ -118,6 +114,7 @@ class GeneralizedAttention(nn.Module):
 
     sequence_wavelength: ClassVar[float] = 10_000.0
     map_wavelength: ClassVar[float] = 1_000.0
+    __prepare_scriptable__ = refuse_scripting
 
     def __init__(
         self, spec: AttentionSpec, channels: int, ndim: int = 2, key_channels: int | None = None
@@ -125,8 +122,10 @@ class GeneralizedAttention(nn.Module):
         super().__init__()
         spec.check_widths(channels, ndim)
         key_channels = channels if key_channels is None else key_channels
+        check_channels("key_channels", key_channels)
         self.spec, self.channels, self.ndim = spec, channels, ndim
         self.key_channels = key_channels
+        self.method: Method = "auto"
         terms, width = spec.terms, channels // spec.heads
         scaled = ndim == 1 if spec.scaled is None else spec.scaled
         self.scale = width**-0.5 if scaled else 1.0
@@ -182,12 +181,14 @@ class GeneralizedAttention(nn.Module):
             key_padding_mask: True at keys that are padding, those that a stride leaves out
                 among them; (B, K).
             attend_mask: True where a query may attend to a key; (Q, K), (B, Q, K) or (B, h, Q, K).
-            method: force a method instead of letting `plan` choose.
+            method: force a method in this call; "auto" is that of the module.
 
         Raises:
             InputError: if a shape or mask does not fit.
         """
+        warn_of_tracing(self)
         operands, grid, support = self._prepare(query, key, causal, key_padding_mask, attend_mask)
+        method = self.method if method == "auto" else method
         mixed = attend(self.spec.terms, operands, grid, support, method)
         return laid_out_like(query, self.output(_merge_heads(mixed)))
 
@@ -249,9 +250,10 @@ class GeneralizedAttention(nn.Module):
         self._check_stepwise()
         grid = Grid((1,), (state.value.shape[2],), first_query=position)
         support = Support(window=self.spec.window, key_padding_mask=key_padding_mask)
-        together = query.reshape(state.value.shape[0], -1, query.shape[-1])
+        rows = state.value.shape[0]
+        together = query.reshape(rows, query.shape[0] // rows if rows else 1, query.shape[-1])
         operands = self._operands(together, state, grid)
-        mixed = _merge_heads(attend(self.spec.terms, operands, grid, support))
+        mixed = _merge_heads(attend(self.spec.terms, operands, grid, support, self.method))
         return self.output(mixed).expand(-1, together.shape[1], -1).reshape(query.shape)
 
     def step(
@@ -270,7 +272,8 @@ class GeneralizedAttention(nn.Module):
         state = self.remember(query, cast("KeyValueState | None", state))
         last = state.value.shape[2] - 1
         grid = Grid((1,), (last + 1,), first_query=last)
-        mixed = attend(self.spec.terms, self._operands(query, state, grid), grid, Support())
+        operands = self._operands(query, state, grid)
+        mixed = attend(self.spec.terms, operands, grid, Support(), self.method)
         return self.output(_merge_heads(mixed)), state
 
     def _run_on(

@@ -33,6 +33,9 @@ Mixer = Annotated[
 Past = KeyValueState | RunningState | InputState | AttendedState
 """What a mixer's `step` remembers of the tokens before."""
 
+_LONGEST = 100
+"""Characters of a name, of which even "1111@1000001+deformable@101" has far fewer."""
+
 _CONVOLUTIONS: dict[str, Callable[..., Mixer]] = {
     "regular": RegularConvSpec,
     "deformable": DeformableConvSpec,
@@ -56,6 +59,8 @@ def parse_mixer(text: str, heads: int = 8) -> Mixer | None:
     """
     if text == "w/o":
         return None
+    if len(text) > _LONGEST:
+        raise _unreadable(f"{text[:_LONGEST]}...")
     first, plus, second = text.partition("+")
     if not plus:
         return _parse_part(first, heads, text)
@@ -83,7 +88,7 @@ def parts_of(mixer: Mixer | None) -> tuple[Mixer | None, Mixer | None]:
 
 
 def _parse_part(part: str, heads: int, text: str) -> Mixer:
-    found = re.fullmatch(r"(?P<name>[^@]*)(@(?P<width>\d+))?", part)
+    found = re.fullmatch(r"(?P<name>[^@]*)(@(?P<width>[0-9]+))?", part)
     if found is None:
         raise _unreadable(text)
     width = None if found["width"] is None else int(found["width"])

@@ -21,6 +21,13 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from quatrain.ops.derivatives import (
+    GATHER,
+    REVERSE,
+    refuse_second_derivatives_of,
+    refuse_tangents,
+    refuse_transforms,
+)
 from quatrain.ops.precision import exact, full_precision
 from quatrain.ops.sampling import corners, gather, match, scatter
 from quatrain.specs import InputError, SpecError
@@ -186,6 +193,7 @@ def sampled_conv(
     Raises:
         InputError: if the groups do not divide the channels.
     """
+    refuse_tangents((x, positions, weight, modulation), REVERSE)
     batch, count, share, _ = positions.shape[:4]
     groups = _groups(x.shape[2], weight, share)
     at, near = corners(positions, sizes, causal=causal)
@@ -207,12 +215,16 @@ class _SampledConv(torch.autograd.Function):
     """rows (l, e), near and at (m, p, k), kernel (m, g, i, j) -> (g, p, j)."""
 
     @staticmethod
-    def forward(ctx, rows, near, kernel, at):  # noqa: ANN001, ANN205 - autograd's signature
-        ctx.save_for_backward(rows, near, kernel, at)
+    def forward(rows, near, kernel, at):  # noqa: ANN001, ANN205 - autograd's signature
         y = torch.bmm(_grouped(gather(rows, at[0], near[0]), kernel), kernel[0])
         for tap in range(1, len(kernel)):
             y.baddbmm_(_grouped(gather(rows, at[tap], near[tap]), kernel), kernel[tap])
         return y
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):  # noqa: ANN001, ANN205
+        del output
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx, gradient):  # noqa: ANN001, ANN205
@@ -254,6 +266,8 @@ def _by_torchvision(
     from torchvision.ops import deform_conv2d as torchvision_deform_conv2d
 
     # Its kernel takes any number for a coordinate, NaN included; ours reads zero there.
+    refuse_tangents((x, offset, weight, modulation), REVERSE)
+    refuse_transforms((x, offset, weight, modulation), GATHER)
     nowhere = float(2 * max(taps.sizes) + 2 * taps.padding + taps.dilation * max(taps.kernel))
     placed = torch.where(offset.abs() < nowhere, offset, -nowhere)
     with full_precision(x):
@@ -266,6 +280,7 @@ def _by_torchvision(
             dilation=(taps.dilation, taps.dilation),
             mask=None if modulation is None else exact(modulation),
         )
+    refuse_second_derivatives_of(y, GATHER)
     return y.to(x.dtype)
 
 

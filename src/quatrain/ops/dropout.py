@@ -8,28 +8,9 @@ the rate is exact to 1/65536.
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn.functional import dropout as torch_dropout
 
 _LEVELS = 65536
-
-
-class _Masked(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x, rate):  # noqa: ANN001, ANN205 - autograd's signature
-        count = x.numel()
-        bits = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-        dropped = min(round(rate * _LEVELS), _LEVELS - 1)
-        kept = bits.view(torch.int16)[:count].view(x.shape) >= dropped - _LEVELS // 2
-        factor = kept.to(x.dtype).mul_(_LEVELS / (_LEVELS - dropped))
-        ctx.save_for_backward(factor)
-        return x * factor
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, gradient):  # noqa: ANN001, ANN205 - autograd's signature
-        (factor,) = ctx.saved_tensors
-        return gradient * factor, None
 
 
 def dropout(x: Float[Tensor, "..."], rate: float, training: bool) -> Float[Tensor, "..."]:
@@ -43,4 +24,13 @@ def dropout(x: Float[Tensor, "..."], rate: float, training: bool) -> Float[Tenso
         return x
     if x.device.type != "cpu" or torch.compiler.is_compiling():
         return torch_dropout(x, rate)
-    return _Masked.apply(x, rate)
+    return x * _factor(x, rate)
+
+
+def _factor(x: Float[Tensor, "*shape"], rate: float) -> Float[Tensor, "*shape"]:
+    """0 for what is dropped, and what the rest is multiplied by."""
+    count = x.numel()
+    bits = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    dropped = min(round(rate * _LEVELS), _LEVELS - 1)
+    kept = bits.view(torch.int16)[:count].view(x.shape) >= dropped - _LEVELS // 2
+    return kept.to(x.dtype).mul_(_LEVELS / (_LEVELS - dropped))

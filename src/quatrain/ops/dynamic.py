@@ -14,6 +14,9 @@ block one matrix product:
 No window of x is ever copied out: memory grows with the weights and with x, not with the window
 times the channels. On a map, each row of the window is such a convolution along the map's rows.
 
+The sum, what it gives to x and what it gives to the weights are each the derivative of the other
+two, so that all of them can be differentiated any number of times.
+
 Shapes: b batch, t positions, h rows and w columns of a map, c channels, g groups, e channels of a
 group, n width of the window, m everything that shares no weight.
 """
@@ -24,8 +27,9 @@ import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
+
+from quatrain.ops.derivatives import REVERSE, refuse_tangents
 
 
 def dynamic_conv1d(
@@ -41,9 +45,8 @@ def dynamic_conv1d(
     before = window - 1 if causal else (window - 1) // 2
     values = rearrange(x, "b t (g e) -> b g 1 t e", g=groups)
     values = pad(values, (0, 0, before, window - 1 - before))
-    return rearrange(
-        _Windowed.apply(values, weights[:, None, :, :, None]), "b g 1 t e -> b t (g e)"
-    )
+    mixed = _windowed(values, weights[:, None, :, :, None])
+    return rearrange(mixed, "b g 1 t e -> b t (g e)")
 
 
 def dynamic_conv2d(
@@ -57,7 +60,15 @@ def dynamic_conv2d(
     reach = window // 2
     values = rearrange(x, "b (g e) h w -> b g h w e", g=groups)
     values = pad(values, (0, 0, reach, reach, reach, reach))
-    return rearrange(_Windowed.apply(values, weights), "b g h w e -> b (g e) h w")
+    return rearrange(_windowed(values, weights), "b g h w e -> b (g e) h w")
+
+
+def _windowed(
+    x: Float[Tensor, "b g s u e"], weights: Float[Tensor, "b h w g ky kx"]
+) -> Float[Tensor, "b g h w e"]:
+    """The sum over the window of x padded by it, of height h + ky - 1 and width w + kx - 1."""
+    refuse_tangents((x, weights), REVERSE)
+    return _Mix.apply(x, weights)
 
 
 def blocks(width: int, window: int) -> Iterator[slice]:
@@ -70,12 +81,9 @@ def blocks(width: int, window: int) -> Iterator[slice]:
         yield slice(start, min(start + rows, width))
 
 
-class _Windowed(torch.autograd.Function):
-    """x padded by the window, (b, g, h + n - 1, w + n - 1, e); weights (b, h, w, g, n, n)."""
-
+class _Mix(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, weights):  # noqa: ANN001, ANN205 - autograd's signature
-        ctx.save_for_backward(x, weights)
+    def forward(x, weights):  # noqa: ANN001, ANN205 - autograd's signature
         batch, height, width, groups = weights.shape[:4]
         y = x.new_zeros(batch, groups, height, width, x.shape[-1])
         for row, part in _parts(weights):
@@ -84,24 +92,73 @@ class _Windowed(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable
+    def setup_context(ctx, inputs, output):  # noqa: ANN001, ANN205
+        del output
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
     def backward(ctx, gradient):  # noqa: ANN001, ANN205
         x, weights = ctx.saved_tensors
-        batch, height, _, groups = weights.shape[:4]
-        to_x, to_weights = torch.zeros_like(x), torch.empty_like(weights)
+        to_x = _Spread.apply(gradient, weights) if ctx.needs_input_grad[0] else None
+        to_weights = _Match.apply(gradient, x, weights) if ctx.needs_input_grad[1] else None
+        return to_x, to_weights
+
+
+class _Spread(torch.autograd.Function):
+    """What y gives to the padded x: each position's content, times its weights, over its window."""
+
+    @staticmethod
+    def forward(y, weights):  # noqa: ANN001, ANN205
+        batch, height, width, groups, rows, columns = weights.shape
+        x = y.new_zeros(batch, groups, height + rows - 1, width + columns - 1, y.shape[-1])
         for row, part in _parts(weights):
-            band, values = _band(weights[:, :, part, :, row]), _values(x, weights, row, part)
-            given = gradient[:, :, :, part].flatten(0, 2)
-            spread = torch.bmm(band.transpose(1, 2), given)
+            band = _band(weights[:, :, part, :, row])
+            spread = torch.bmm(band.transpose(1, 2), y[:, :, :, part].flatten(0, 2))
             read = slice(part.start, part.start + spread.shape[1])
-            to_x[:, :, row : row + height, read] += spread.view(
+            x[:, :, row : row + height, read] += spread.view(
                 batch, groups, height, *spread.shape[1:]
             )
-            matched = _unband(torch.bmm(given, values.transpose(1, 2)), weights.shape[-1])
-            to_weights[:, :, part, :, row] = rearrange(
-                matched, "(b g h) r n -> b h r g n", b=batch, g=groups
-            )
-        return to_x, to_weights
+        return x
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):  # noqa: ANN001, ANN205
+        del output
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, gradient):  # noqa: ANN001, ANN205
+        y, weights = ctx.saved_tensors
+        to_y = _Mix.apply(gradient, weights) if ctx.needs_input_grad[0] else None
+        to_weights = _Match.apply(y, gradient, weights) if ctx.needs_input_grad[1] else None
+        return to_y, to_weights
+
+
+class _Match(torch.autograd.Function):
+    """The dot product of each position of y with each of its window in x, shaped as `like`."""
+
+    @staticmethod
+    def forward(y, x, like):  # noqa: ANN001, ANN205
+        batch, height, _, groups = like.shape[:4]
+        weights = torch.empty_like(like)
+        for row, part in _parts(like):
+            values = _values(x, like, row, part)
+            products = torch.bmm(y[:, :, :, part].flatten(0, 2), values.transpose(1, 2))
+            matched = _unband(products, like.shape[-1]).unflatten(0, (batch, groups, height))
+            weights[:, :, part, :, row] = rearrange(matched, "b g h r n -> b h r g n")
+        return weights
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):  # noqa: ANN001, ANN205
+        del output
+        y, x, _ = inputs
+        ctx.save_for_backward(y, x)
+
+    @staticmethod
+    def backward(ctx, gradient):  # noqa: ANN001, ANN205
+        y, x = ctx.saved_tensors
+        to_y = _Mix.apply(x, gradient) if ctx.needs_input_grad[0] else None
+        to_x = _Spread.apply(y, gradient) if ctx.needs_input_grad[1] else None
+        return to_y, to_x, None
 
 
 def _parts(weights: Tensor) -> Iterator[tuple[int, slice]]:

@@ -3,6 +3,7 @@
 The logits of a block of tokens are computed, turned into their own gradient in place, and spent
 on the gradients of the inputs, before the next block begins: memory for one block instead of
 several copies of tokens x vocabulary, and each number is touched while it is still in the cache.
+Gradients that are to be differentiated again (`create_graph=True`) hold the logits of all tokens.
 
 Shapes: n tokens, c channels, v vocabulary.
 """
@@ -10,7 +11,7 @@ Shapes: n tokens, c channels, v vocabulary.
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.nn.functional import cross_entropy
 
 _BLOCK = 256
 
@@ -43,16 +44,34 @@ class _LinearCrossEntropy(torch.autograd.Function):
             torch.mm(gradient, weight.to(hidden.dtype), out=to_hidden[rows])
             to_weight.addmm_(gradient.to(weight.dtype).T, hidden[rows].to(weight.dtype))
         if wants:
-            ctx.save_for_backward(to_hidden, to_weight)
+            ctx.save_for_backward(to_hidden, to_weight, hidden, weight, target)
+            ctx.smoothing = smoothing
         return total
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, gradient):  # noqa: ANN001, ANN205 - autograd's signature
-        to_hidden, to_weight = ctx.saved_tensors
+        to_hidden, to_weight, hidden, weight, target = ctx.saved_tensors
+        if torch.is_grad_enabled():  # the gradients are to be differentiated, which blocks are not
+            found = _gradients_at_once(hidden, weight, target, ctx.smoothing, gradient)
+            return *found, None, None
         # In float16 the gradient is the loss scale, which that type may not hold; the product fits.
         scaled = (to_hidden.to(gradient.dtype) * gradient).to(to_hidden.dtype)
         return scaled, to_weight * gradient, None, None
+
+
+def _gradients_at_once(
+    hidden: Float[Tensor, "n c"],
+    weight: Float[Tensor, "v c"],
+    target: Int[Tensor, " n"],
+    smoothing: float,
+    gradient: Float[Tensor, ""],
+) -> list[Tensor | None]:
+    """Those of hidden and weight, by the formula: they can be differentiated again."""
+    logits = (hidden @ weight.to(hidden.dtype).T).to(gradient.dtype)
+    total = cross_entropy(logits, target, label_smoothing=smoothing, reduction="sum")
+    wanted = [x for x in (hidden, weight) if x.requires_grad]
+    found = iter(torch.autograd.grad(total, wanted, gradient, create_graph=True))
+    return [next(found) if x.requires_grad else None for x in (hidden, weight)]
 
 
 def linear_cross_entropy(

@@ -77,9 +77,13 @@ def match(
 
 class _Gather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, rows, at, near):  # noqa: ANN001, ANN205 - autograd's signature
-        ctx.save_for_backward(rows, at, near)
+    def forward(rows, at, near):  # noqa: ANN001, ANN205 - autograd's signature
         return embedding_bag(at, rows, per_sample_weights=near, mode="sum")
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):  # noqa: ANN001, ANN205
+        del output
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx, gradient):  # noqa: ANN001, ANN205
@@ -91,12 +95,16 @@ class _Gather(torch.autograd.Function):
 
 class _Scatter(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, y, at, near, length):  # noqa: ANN001, ANN205
-        ctx.save_for_backward(y, at, near)
+    def forward(y, at, near, length):  # noqa: ANN001, ANN205
         total = y.new_zeros(length, y.shape[1])
         for corner in range(at.shape[1]):
             total.index_add_(0, at[:, corner], y * near[:, corner, None])
         return total
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):  # noqa: ANN001, ANN205
+        del output
+        ctx.save_for_backward(*inputs[:3])
 
     @staticmethod
     def backward(ctx, gradient):  # noqa: ANN001, ANN205
@@ -108,10 +116,14 @@ class _Scatter(torch.autograd.Function):
 
 class _Match(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, y, rows, at):  # noqa: ANN001, ANN205
-        ctx.save_for_backward(y, rows, at)
+    def forward(y, rows, at):  # noqa: ANN001, ANN205
         found = [torch.linalg.vecdot(y, rows[at[:, corner]]) for corner in range(at.shape[1])]
         return torch.stack(found, -1)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):  # noqa: ANN001, ANN205
+        del output
+        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx, gradient):  # noqa: ANN001, ANN205

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import one_hot, pad, scaled_dot_product_attention
 
+from quatrain.ops.derivatives import REFERENCE, refuse_second_derivatives_of, refuse_tangents
 from quatrain.ops.positions import Grid
 from quatrain.ops.precision import full_precision
 from quatrain.ops.support import Support
@@ -51,6 +52,7 @@ def attend(
     with full_precision(value):
         query, key = _augmented(terms, exactly(operands), grid)
     kept = support.kept_keys(grid, value.shape[0])
+    refuse_tangents((query, key, value), REFERENCE)
     with full_precision(value), kernels_for(kept):
         mixed = scaled_dot_product_attention(
             query.to(value.dtype),
@@ -59,6 +61,7 @@ def attend(
             attn_mask=kept,
             scale=1.0,
         )
+    refuse_second_derivatives_of(mixed, REFERENCE)
     mixed = mixed[..., : value.shape[-1]]
     return mixed if kept is None else torch.where(kept.any(-1, keepdim=True), mixed, 0.0)
 

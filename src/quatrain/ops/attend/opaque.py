@@ -18,7 +18,7 @@ from torch import Tensor
 
 from quatrain.ops.attend import blocked
 from quatrain.ops.attend.factors import Factors, excluded
-from quatrain.ops.attend.tangents import refuse_tangents
+from quatrain.ops.derivatives import REFERENCE, refuse_second_derivatives, refuse_transforms
 from quatrain.ops.positions import Grid
 from quatrain.ops.precision import exact, full_precision
 from quatrain.ops.support import Structure, Support
@@ -35,14 +35,10 @@ def attend_by_blocks(
     """
     with full_precision(operands.value):
         made = factors_of(terms, operands, grid, support)
-        refuse_tangents(made.value, made.asks, made.key, made.key_logits, made.position_asks)
-        refuse_tangents(*made.relative)
+        single = (made.value, made.asks, made.key, made.key_logits, made.position_asks)
+        refuse_transforms((*single, *made.relative), REFERENCE)
         mixed = _mix(
-            made.value,
-            made.asks,
-            made.key,
-            made.key_logits,
-            made.position_asks,
+            *single,
             made.attend_mask,
             list(made.relative),
             list(grid.queries),
@@ -184,7 +180,9 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _backward(ctx: Any, given: Tensor) -> tuple[Any, ...]:
     output, *factors = ctx.saved_tensors
     single, relative = factors[:_SINGLE], factors[_SINGLE:]
-    found = iter(_gradients(output, given.contiguous(), *single, relative, *ctx.rest))
+    gradients = _gradients(output, given.contiguous(), *single, relative, *ctx.rest)
+    refuse_second_derivatives(gradients, REFERENCE)
+    found = iter(gradients)
     to_single = [None if x is None else next(found) for x in single[: _SINGLE - 1]]
     to_relative = [next(found) for _ in relative]
     return (*to_single, None, to_relative, *(None for _ in ctx.rest))

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from quatrain.ops.attend import tiled
 from quatrain.ops.attend.tables import Call
-from quatrain.ops.attend.tangents import refuse_tangents
 from quatrain.ops.attend.tiled import Made
+from quatrain.ops.derivatives import REFERENCE, refuse_second_derivatives, refuse_transforms
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
 from quatrain.ops.terms import Operands
@@ -88,7 +88,7 @@ def attend(
         operands.position_bias if terms.has(Term.POSITION) else None,
         *operands.relative,
     )
-    refuse_tangents(*factors)
+    refuse_transforms(factors, REFERENCE)
     _check(terms, by_lines, factors, padding)
     mixed, *_ = _attend(
         *factors,
@@ -197,7 +197,9 @@ def _backward(ctx: Any, given: Tensor | None, *_: None) -> tuple[Any, ...]:
     none = (None,) * (1 + len(ctx.rest))
     if given is None:
         return (*(None,) * _OPERANDS, *none)
-    found = iter(_gradients(given, *saved, *ctx.rest))
+    gradients = _gradients(given, *saved, *ctx.rest)
+    refuse_second_derivatives(gradients, REFERENCE)
+    found = iter(gradients)
     return (*(None if x is None else next(found) for x in saved[_MADE:-1]), *none)
 
 
