@@ -3,9 +3,14 @@ import torch
 from torch import nn
 
 from quatrain.insertion import find
-from quatrain.insertion.layouts import AXES, inferred, to_ours
-from quatrain.insertion.widths import widths
+from quatrain.insertion.example_pass import run_example
+from quatrain.insertion.layouts import AXES, Axes, inferred, to_ours
+from quatrain.insertion.widths import widths as widths_seen
 from quatrain.specs import InputError
+
+
+def widths(model, places, side, example):
+    return widths_seen(model, places, side, run_example(model, places, example))
 
 
 class Moved(nn.Module):
@@ -68,6 +73,8 @@ MAPS, WAVES, TOKENS = (2, 3, 5, 7), (2, 3, 9), (4, 5, 8)
         (swin, MAPS, "1.1.1.2", "before", "channels-last", 16),
         (convnext, MAPS, "1.0", "after", "channels-first", 8),
         (convnext, MAPS, "1.3", "after", "channels-last", 8),
+        (convnext, MAPS, "1", "after", "channels-first", 8),
+        (convnext, MAPS, "1.4", "after", "channels-last", 8),
         (squeezed, MAPS, "1", "after", "channels-first", 8),  # its Linear gives two axes
         (audio, WAVES, "0", "after", "channels-first", 8),
         (audio, WAVES, "0.0", "before", "channels-first", 3),
@@ -94,8 +101,8 @@ def test_the_modules_at_a_place_or_nearest_to_it_say_how_it_is_laid_out(
 @pytest.mark.parametrize(
     ("model", "shape", "place", "why"),
     [
-        (convnext, MAPS, "1", "Conv2d and .*disagree"),
-        (convnext, MAPS, "1.4", "Conv2d and .*disagree"),
+        (convnext, (2, 3, 8, 8), "1", "Conv2d and .*disagree.*8 and 8 are both"),
+        (convnext, (2, 3, 8, 8), "1.4", "Conv2d and .*disagree"),
         (lambda: nn.Sequential(nn.ReLU()), MAPS, "0", "no module near it"),
         (lambda: nn.Sequential(nn.Conv2d(2, 8, 1)), (2, 5, 7), "0", "no module near it"),
         (lambda: nn.Sequential(Custom()), TOKENS, "0", "batch_first=False"),
@@ -118,5 +125,5 @@ def test_the_permutation_brings_the_letters_into_our_order(axes, layout):
 
 def test_the_kind_that_said_so_is_told():
     model = swin()
-    given = {model[0]: {4}}
-    assert inferred(model, "0", MAPS, given, 2) == ("channels-first", "Conv2d")
+    axes = Axes(given={model[0]: {4}})
+    assert inferred(model, "0", MAPS, axes) == ("channels-first", "Conv2d")

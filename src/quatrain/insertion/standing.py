@@ -1,15 +1,20 @@
 """What stands at a place of a model after surgery, and gives the place back.
 
-Each is a module like any other: it is copied, saved and compiled as the rest of the model is. Who
-reads settings or weights of the place finds them; who asks for its class does not.
+Each is a module like any other: it is copied, saved, traced and compiled as the rest of the model
+is. Who reads or sets settings and weights of the place finds them; who asks for its class does not.
 """
 
 import inspect
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from quatrain.insertion.arguments import Reads, height_and_width, padding_from
 from quatrain.insertion.layouts import Layout, to_ours
+from quatrain.insertion.loading import adopt
 from quatrain.insertion.widths import Side
 from quatrain.nn.deformable_conv import DeformableConv
 from quatrain.nn.regular_conv import RegularConv
@@ -17,19 +22,37 @@ from quatrain.specs import InputError
 
 Convolution = RegularConv | DeformableConv
 _MISSING = object()
+_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+_METHODS_OF_CONTAINERS = {
+    method
+    for kind in _CONTAINERS
+    for name, method in vars(kind).items()
+    if inspect.isfunction(method) and name != "forward"
+}
 
 
-class _Standing(nn.Module):
+class Wrapper(nn.Module):
     """A block that reads and gives what passes in the layout of the place."""
 
-    holds: str
-    """The part that weights saved before the surgery belong to."""
     layout: Layout
+    reads: Reads
 
-    def __init__(self, block: nn.Module, layout: Layout, *, training: bool) -> None:
+    def __init__(self, block: nn.Module, layout: Layout, reads: Reads, *, training: bool) -> None:
         super().__init__()
         self.block, self.layout, self.training = block, layout, training
-        self.register_load_state_dict_pre_hook(_adopt)
+        self.reads = reads
+        self._of_model: tuple[Tensor | None] | None = None
+        self.register_load_state_dict_pre_hook(adopt)
+
+    @property
+    @abstractmethod
+    def module_before(self) -> nn.Module:
+        """The module that stood here before."""
+
+    @property
+    def shared_names(self) -> dict[str, str]:
+        """Weights of the module from before that are the block's too, and their names here."""
+        return {}
 
     def __getattr__(self, name: str) -> Any:
         """What the place has, but for methods, which would pass the block by."""
@@ -37,12 +60,51 @@ class _Standing(nn.Module):
             return super().__getattr__(name)
         except AttributeError:
             value = _MISSING if name.startswith("__") else self._of_the_place(name)
-            if value is _MISSING or inspect.ismethod(value):
+            if value is _MISSING or (inspect.ismethod(value) and not _of_container(value)):
                 raise
-            return value
+            return self._itself_for_place(value) if inspect.ismethod(value) else value
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set what the place has there, as reading finds it there."""
+        holder = None if self._owns(name) else self._holder(name)
+        if holder is None:
+            super().__setattr__(name, value)
+        else:
+            setattr(holder, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        holder = None if self._owns(name) else self._holder(name)
+        if holder is None:
+            super().__delattr__(name)
+        else:
+            delattr(holder, name)
+
+    def __dir__(self) -> list[str]:
+        names = {name for name in dir(self.module_before) if not name.startswith("__")}
+        return sorted({*super().__dir__(), *(name for name in names if hasattr(self, name))})
+
+    def _owns(self, name: str) -> bool:
+        mine = self.__dict__
+        if name in mine or hasattr(type(self), name) or "_of_model" not in mine:
+            return True
+        return any(name in mine[kind] for kind in ("_modules", "_parameters", "_buffers"))
+
+    @abstractmethod
     def _of_the_place(self, name: str) -> Any:
-        return getattr(self.__dict__.get("_modules", {}).get(self.holds), name, _MISSING)
+        """The attribute that is found here under a name which is not the wrapper's own."""
+
+    @abstractmethod
+    def _holder(self, name: str) -> nn.Module | None:
+        """The module whose attribute is set under that name; None for the wrapper."""
+
+    def _itself_for_place(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        """A method of a container, which gives the wrapper where it would give the container."""
+
+        def called(*inputs: Any, **named: Any) -> Any:
+            result = method(*inputs, **named)
+            return self if result is method.__self__ else result  # pyright: ignore[reportFunctionMemberAccess]
+
+        return called
 
     def be_called(self) -> None:
         """Keep a layer of torch's from computing with the weights of this part uncalled.
@@ -51,62 +113,145 @@ class _Standing(nn.Module):
         """
         self.register_forward_pre_hook(_nothing)
 
-    def _mixed(self, x: Tensor) -> Tensor:
-        if x.is_nested:
-            remedy = "build nn.TransformerEncoder with enable_nested_tensor=False"
-            raise InputError("input", "a nested tensor", "a tensor of one length", remedy)
-        ours = to_ours(x.ndim, self.layout) if x.ndim in (3, 4) else tuple(range(x.ndim))
-        back = sorted(range(x.ndim), key=ours.__getitem__)
-        return self.block(x.permute(ours)).permute(back)
+    def hand_in(self, of_model: tuple[Tensor | None] | None) -> None:
+        """Note the mask that the model is called with, until None ends its call."""
+        object.__setattr__(self, "_of_model", of_model)
+
+    def _mixed(self, x: Tensor, inputs: tuple[Any, ...], named: dict[str, Any]) -> Tensor:
+        """What the block makes of `x`, when the place is called with these arguments."""
+        reads = self.reads
+        found = reads.parameters.by_name(inputs, named) if reads.of_call else {}
+        flag = reads.causal_flag is not None and bool(found.get(reads.causal_flag))
+        padding = None
+        if reads.padding is not None:
+            mask = self._mask_of_model() if reads.of_model else found.get(reads.padding)
+            padding = padding_from(reads.padding, mask)
+        sizes = (
+            height_and_width(tuple(found[name] for name in reads.sizes)) if reads.sizes else None
+        )
+        ours = _to_ours(x, self.layout, sizes)
+        y = self.block(ours, causal=reads.causal or flag, key_padding_mask=padding)
+        return _from_ours(y, self.layout, sizes)
+
+    def _mask_of_model(self) -> Tensor | None:
+        if self._of_model is None:
+            argument = str(self.reads.padding)
+            expected = "a call of the model that was changed, whose argument it is"
+            remedy = "call that model; recomputation in the backward pass does not"
+            raise InputError(argument, "not known here", expected, remedy)
+        return self._of_model[0]
 
 
 def _nothing(module: nn.Module, inputs: object) -> None:
     del module, inputs
 
 
-def _adopt(module: _Standing, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    """Rename weights that were saved before the surgery, and fill in those of the block."""
-    own = module.state_dict(prefix=prefix)
-    block = [key for key in own if key.startswith(f"{prefix}block.")]
-    plain = [key for key in state if key.startswith(prefix) and key not in own]
-    fill = plain and not any(key in state for key in block)
-    for key in plain:
-        state[f"{prefix}{module.holds}.{key.removeprefix(prefix)}"] = state.pop(key)
-    if fill:
-        state |= {key: own[key] for key in block if key not in state}
+def _of_container(method: Any) -> bool:
+    """Whether a method reads or changes the parts of a container, and calls none."""
+    return method.__func__ in _METHODS_OF_CONTAINERS
 
 
-class Inserted(_Standing):
+@torch.fx.wrap
+def _to_ours(x: Tensor, layout: Layout, sizes: tuple[int, ...] | None) -> Tensor:
+    if x.is_nested:
+        remedy = "build nn.TransformerEncoder with enable_nested_tensor=False"
+        raise InputError("input", "a nested tensor", "a tensor of one length", remedy)
+    x = x if sizes is None else x.unflatten(1, sizes)
+    return x.permute(to_ours(x.ndim, layout)) if x.ndim in (3, 4) else x
+
+
+@torch.fx.wrap
+def _from_ours(y: Tensor, layout: Layout, sizes: tuple[int, ...] | None) -> Tensor:
+    if y.ndim in (3, 4):
+        ours = to_ours(y.ndim, layout)
+        y = y.permute(sorted(range(y.ndim), key=ours.__getitem__))
+    return y if sizes is None else y.flatten(1, 2)
+
+
+class Inserted(Wrapper):
     """A module of the model, and a block before or after it.
 
     Weights of the model from before, without the block, load into it: the block keeps its own.
     """
 
-    holds = "original"
+    side: Side = "after"
 
-    def __init__(self, original: nn.Module, block: nn.Module, side: Side, layout: Layout) -> None:
-        super().__init__(block, layout, training=original.training)
-        self.original, self.side = original, side
+    def __init__(
+        self,
+        original: nn.Module,
+        block: nn.Module,
+        side: Side,
+        layout: Layout,
+        reads: Reads = Reads(),  # noqa: B008 - it is frozen
+    ) -> None:
+        super().__init__(block, layout, reads, training=original.training)
+        self.side = side
+        self.add_module("original", original)
+
+    @property
+    def module_before(self) -> nn.Module:
+        """The module of the model."""
+        return self.original
+
+    def _of_the_place(self, name: str) -> Any:
+        return getattr(self.__dict__.get("_modules", {}).get("original"), name, _MISSING)
+
+    def _holder(self, name: str) -> nn.Module | None:
+        original = self._modules["original"]
+        return None if name.startswith("_") and not hasattr(original, name) else original
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
         """Call both in turn."""
         if self.side == "after":
-            return self._mixed(self.original(*inputs, **named))
-        return self.original(self._mixed(inputs[0]), *inputs[1:], **named)
+            return self._mixed(self.original(*inputs, **named), inputs, named)
+        if inputs:
+            return self.original(self._mixed(inputs[0], inputs, named), *inputs[1:], **named)
+        name, x = next(iter(self.reads.parameters.by_name(inputs, named).items()))
+        return self.original(**(named | {name: self._mixed(x, inputs, named)}))
 
     def restored(self) -> nn.Module:
         """The module of the model."""
-        return self.original
+        return self.module_before
 
 
-class Replaced(_Standing):
+class InsertedContainer(Inserted):
+    """A container of the model, whose parts are found by index or name, and a block after it."""
+
+    def __len__(self) -> int:
+        return len(self.original)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.original)
+
+    def __contains__(self, part: object) -> bool:
+        return part in self.original
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.original[index]
+
+    def __setitem__(self, index: Any, part: nn.Module) -> None:
+        self.original[index] = part
+
+    def __delitem__(self, index: Any) -> None:
+        del self.original[index]
+
+
+def inserted(
+    original: nn.Module, block: nn.Module, side: Side, layout: Layout, reads: Reads
+) -> Inserted:
+    """The wrapper of a module, which can be indexed and iterated if the module can."""
+    kind = type(original)
+    parts = all(hasattr(kind, each) for each in ("__len__", "__iter__", "__getitem__"))
+    return (InsertedContainer if parts else Inserted)(original, block, side, layout, reads)
+
+
+class Replaced(Wrapper):
     """A mixer in the place of a module, which is kept aside: its weights are not the model's.
 
     A convolution shares its weight and bias with the one it replaces, so that either goes on with
-    what the other has learnt; weights of the model from before load into it.
+    what the other has learnt. Weights of the model from before load into it, and those that it
+    has no use for into the module kept aside.
     """
-
-    holds = "block"
 
     def __init__(
         self,
@@ -114,32 +259,75 @@ class Replaced(_Standing):
         block: nn.Module,
         layout: Layout,
         convolution: Convolution | None = None,
+        reads: Reads = Reads(),  # noqa: B008 - it is frozen
     ) -> None:
-        super().__init__(block, layout, training=original.training)
+        super().__init__(block, layout, reads, training=original.training)
         self._aside = (original, convolution)
+
+    @property
+    def module_before(self) -> nn.Module:
+        """The module that is kept aside."""
+        return self._aside[0]
+
+    @property
+    def shared_names(self) -> dict[str, str]:
+        """The weight and bias of a convolution."""
+        convolution = self._aside[1]
+        parts = self.named_modules()
+        path = next((name for name, part in parts if part is convolution), None)
+        return {} if path is None else {name: f"{path}.{name}" for name in ("weight", "bias")}
 
     def _of_the_place(self, name: str) -> Any:
         """The weights and parts of the mixer, and the settings of what stood here."""
-        value = super()._of_the_place(name)
-        if value is _MISSING and "_aside" in self.__dict__:
-            value = getattr(self._aside[0], name, _MISSING)
-            return _MISSING if isinstance(value, Tensor | nn.Module) else value
-        return value
+        block = self.__dict__.get("_modules", {}).get("block")
+        original, convolution = self.__dict__.get("_aside", (None, None))
+        for holder in (convolution, block):
+            value = getattr(holder, name, _MISSING)
+            if value is not _MISSING:
+                return value
+        value = getattr(original, name, _MISSING)
+        return _MISSING if isinstance(value, Tensor | nn.Module) else value
 
-    def forward(self, x: Tensor) -> Tensor:
-        """What the mixer makes of it."""
-        return self._mixed(x)
+    def _holder(self, name: str) -> nn.Module | None:
+        if name.startswith("_"):
+            return None
+        original, convolution = self._aside
+        for holder in (convolution, self.block):
+            if holder is not None and hasattr(holder, name):
+                return holder
+        if hasattr(original, name):
+            kind = type(original).__name__
+            expected = f"a setting of the mixer, which reads none of the {kind} it has replaced"
+            raise InputError(name, "set", expected, "set it before replacing, or remove the mixer")
+        return None
+
+    def forward(self, *inputs: Any, **named: Any) -> Tensor:
+        """What the mixer makes of the first argument.
+
+        Raises:
+            InputError: if another one is given that the mixer does not read.
+        """
+        reads = self.reads
+        (_, x), *others = reads.parameters.by_name(inputs, named).items()
+        for name, value in others:
+            known = name in reads.of_call or name in reads.unread
+            if not known and not reads.parameters.unset(name, value):
+                expected = "arguments that the mixer reads"
+                raise InputError(name, type(value).__name__, expected, "leave it out")
+        return self._mixed(x, inputs, named)
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "Replaced":
+        """Move or convert what is kept aside, too."""
+        super()._apply(fn, recurse)
+        self.module_before._apply(fn)
+        return self
 
     def restored(self) -> nn.Module:
-        """The module that stood here: with the weights now shared, on this device, in this mode."""
+        """The module that stood here: with the weights now shared, in this mode."""
         original, convolution = self._aside
         if convolution is not None:
             original.register_parameter("weight", convolution.weight)
             original.register_parameter("bias", convolution.bias)
-        like = next(self.block.parameters(), None)
-        held = next(original.parameters(), None)
-        if like is not None and held is not None and like.device != held.device:
-            original.to(like.device)
         return original if original.training == self.training else original.train(self.training)
 
 

@@ -10,8 +10,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from pydantic import Field, field_validator
 from torch import Tensor, nn
+from torch.fx import Proxy
 from torch.nn.functional import pad
 
+from quatrain.nn.tracing import record_call
 from quatrain.specs import InputError, Spec, SpecError
 
 
@@ -107,6 +109,8 @@ class Convolution(nn.Module, ABC):
         Raises:
             InputError: if a shape or mask does not fit.
         """
+        if isinstance(x, Proxy):
+            return record_call(self, x, causal=causal, key_padding_mask=key_padding_mask)
         check_input(x, self.channels, self.ndim, causal=causal)
         return self._convolve(x, key_padding_mask, causal=causal)
 
