@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +57,8 @@ class Reads:
     """The arguments that hold the height and width of a map whose pixels are a sequence."""
     unread: frozenset[str] = frozenset()
     """Arguments of the place that the caller has accounted for in other words."""
+    expects_masks: bool = True
+    """Whether the place may be called with masks that the mixer does not read."""
 
     @property
     def of_call(self) -> tuple[str, ...]:
@@ -129,6 +131,31 @@ def check_padding(name: str, mask: Tensor, expected: tuple[int, int]) -> None:
     if not bool(torch.all(fits)):
         numbers = "0 or negative" if added else "0 or 1"
         raise InputError(name, "of other numbers", numbers, "name another mask")
+
+
+def refuse_mask(place: str, argument: str, *, padding: bool) -> NoReturn:
+    """Say that a place is masked, and the ways to tell a mixer.
+
+    Raises:
+        InputError: always.
+    """
+    ways = f'key_padding_mask="{argument}"' if padding else 'causal= or key_padding_mask="..."'
+    expected = f"{ways}, or key_padding_mask=False for a mixer that sees masked positions"
+    raise InputError(place, f"masked by {argument}", expected, "name one of them when inserting")
+
+
+def refuse_unread(x: Tensor, unread: dict[str, Any]) -> Tensor:
+    """The tensor that the mixer reads, if no argument is given that it does not read.
+
+    Raises:
+        InputError: naming the argument.
+    """
+    for name, value in unread.items():
+        if value is not None and value is not False:
+            expected = "none, as in the example that the mixer was put there with"
+            remedy = "leave it out, or insert with an example of such a call"
+            raise InputError(name, f"a {type(value).__name__}", expected, remedy)
+    return x
 
 
 def height_and_width(sizes: tuple[Any, ...]) -> tuple[int, ...]:

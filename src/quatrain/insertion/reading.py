@@ -17,6 +17,7 @@ from quatrain.insertion.arguments import (
     check_padding,
     height_and_width,
     parameters_of,
+    refuse_mask,
 )
 from quatrain.insertion.example_pass import ExamplePass, Shape, holders
 from quatrain.insertion.layouts import to_ours
@@ -75,7 +76,8 @@ def reads_beside(place: Place, masking: Masking) -> Reads:
     """
     reads = _reads(place, masking)
     _refuse_unsaid(place, masking, list(_masks(place)))
-    return reads
+    said = masking.causal is not None or masking.key_padding_mask is not None
+    return replace(reads, expects_masks=said or place.width.ndim == 2)
 
 
 def reads_instead(place: Place, masking: Masking) -> Reads:
@@ -123,19 +125,17 @@ def _reads(place: Place, masking: Masking) -> Reads:
     if not masking.key_padding_mask:
         return reads
     name = masking.key_padding_mask
-    given = dict(place.arguments()).get(name)
-    of_model = parameters_of(place.model)
-    at_place = isinstance(given, Tensor) or (
-        name in parameters.names and name not in of_model.names
-    )
-    if not at_place and name not in of_model.names:
-        known = sorted(parameters.names | of_model.names)
+    of_model = parameters_of(place.model).names
+    if name not in parameters.names | of_model:
+        known = ", ".join(sorted(parameters.names | of_model))
         expected = f"an argument of {place.name} or of the model"
-        raise InputError("key_padding_mask", name, expected, f"choose of {', '.join(known)}")
+        raise InputError("key_padding_mask", name, expected, f"choose of {known}")
+    mask = dict(place.arguments()).get(name)
+    at_place = name not in of_model or (isinstance(mask, Tensor) and mask.ndim in (2, 3))
     if not at_place:
-        given = dict(place.arguments("")).get(name)
-    if isinstance(given, Tensor):
-        check_padding(name, given, place.positions)
+        mask = dict(place.arguments("")).get(name)
+    if isinstance(mask, Tensor):
+        check_padding(name, mask, place.positions)
     return replace(reads, padding=name, of_model=not at_place)
 
 
@@ -155,12 +155,11 @@ def _refuse_unsaid(place: Place, masking: Masking, masks: list[tuple[str, Any]])
     if masking.causal is None and place.width.ndim == 1 and (why := _causal(place)):
         expected = "causal=True (the mixer sees the past alone) or causal=False (it sees all)"
         raise InputError(place.name, f"in a causal model ({why})", expected, "name one of them")
-    for name, mask in masks:
-        padding = _marks_padding(name, mask, place.positions)
-        if masking.key_padding_mask is None and (padding or masking.causal is None):
-            ways = f'key_padding_mask="{name}"' if padding else 'causal= or key_padding_mask="..."'
-            expected = f"{ways}, or key_padding_mask=False for a mixer that sees masked positions"
-            raise InputError(place.name, f'called with "{name}"', expected, "name one of them")
+    of_padding = [name for name, mask in masks if _marks_padding(name, mask, place.positions)]
+    others = [name for name, _ in masks if masking.causal is None]
+    for name in (*of_padding, *others):
+        if masking.key_padding_mask is None:
+            refuse_mask(place.name, name, padding=name in of_padding)
 
 
 def _marks_padding(name: str, mask: Tensor, positions: tuple[int, int]) -> bool:

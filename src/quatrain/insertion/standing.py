@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quatrain.insertion.arguments import Reads, height_and_width, padding_from
+from quatrain.insertion.arguments import Reads, height_and_width, padding_from, refuse_unread
 from quatrain.insertion.layouts import Layout, to_ours
 from quatrain.insertion.loading import adopt
 from quatrain.insertion.widths import Side
@@ -22,6 +22,8 @@ from quatrain.specs import InputError
 
 Convolution = RegularConv | DeformableConv
 _MISSING = object()
+for _name in ("_to_ours", "_from_ours", "padding_from", "refuse_unread"):
+    torch.fx.wrap(_name)  # one call in a graph, which decides by the tensors of each run
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 _METHODS_OF_CONTAINERS = {
     method
@@ -120,7 +122,13 @@ class Wrapper(nn.Module):
     def _mixed(self, x: Tensor, inputs: tuple[Any, ...], named: dict[str, Any]) -> Tensor:
         """What the block makes of `x`, when the place is called with these arguments."""
         reads = self.reads
-        found = reads.parameters.by_name(inputs, named) if reads.of_call else {}
+        found = reads.parameters.by_name(inputs, named)
+        unread = {
+            name: value
+            for name, value in list(found.items())[1:]
+            if self._refused(name) and not reads.parameters.unset(name, value)
+        }
+        x = refuse_unread(x, unread) if unread else x
         flag = reads.causal_flag is not None and bool(found.get(reads.causal_flag))
         padding = None
         if reads.padding is not None:
@@ -132,6 +140,10 @@ class Wrapper(nn.Module):
         ours = _to_ours(x, self.layout, sizes)
         y = self.block(ours, causal=reads.causal or flag, key_padding_mask=padding)
         return _from_ours(y, self.layout, sizes)
+
+    @abstractmethod
+    def _refused(self, name: str) -> bool:
+        """Whether the place must not be called with an argument of this name."""
 
     def _mask_of_model(self) -> Tensor | None:
         if self._of_model is None:
@@ -151,7 +163,6 @@ def _of_container(method: Any) -> bool:
     return method.__func__ in _METHODS_OF_CONTAINERS
 
 
-@torch.fx.wrap
 def _to_ours(x: Tensor, layout: Layout, sizes: tuple[int, ...] | None) -> Tensor:
     if x.is_nested:
         remedy = "build nn.TransformerEncoder with enable_nested_tensor=False"
@@ -160,7 +171,6 @@ def _to_ours(x: Tensor, layout: Layout, sizes: tuple[int, ...] | None) -> Tensor
     return x.permute(to_ours(x.ndim, layout)) if x.ndim in (3, 4) else x
 
 
-@torch.fx.wrap
 def _from_ours(y: Tensor, layout: Layout, sizes: tuple[int, ...] | None) -> Tensor:
     if y.ndim in (3, 4):
         ours = to_ours(y.ndim, layout)
@@ -201,13 +211,20 @@ class Inserted(Wrapper):
         return None if name.startswith("_") and not hasattr(original, name) else original
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
-        """Call both in turn."""
+        """Call both in turn.
+
+        Raises:
+            InputError: if there is a mask, and was none when the block was inserted.
+        """
         if self.side == "after":
             return self._mixed(self.original(*inputs, **named), inputs, named)
         if inputs:
             return self.original(self._mixed(inputs[0], inputs, named), *inputs[1:], **named)
         name, x = next(iter(self.reads.parameters.by_name(inputs, named).items()))
         return self.original(**(named | {name: self._mixed(x, inputs, named)}))
+
+    def _refused(self, name: str) -> bool:
+        return "mask" in name and not self.reads.expects_masks
 
     def restored(self) -> nn.Module:
         """The module of the model."""
@@ -307,14 +324,11 @@ class Replaced(Wrapper):
         Raises:
             InputError: if another one is given that the mixer does not read.
         """
-        reads = self.reads
-        (_, x), *others = reads.parameters.by_name(inputs, named).items()
-        for name, value in others:
-            known = name in reads.of_call or name in reads.unread
-            if not known and not reads.parameters.unset(name, value):
-                expected = "arguments that the mixer reads"
-                raise InputError(name, type(value).__name__, expected, "leave it out")
+        x = next(iter(self.reads.parameters.by_name(inputs, named).values()))
         return self._mixed(x, inputs, named)
+
+    def _refused(self, name: str) -> bool:
+        return name not in self.reads.of_call and name not in self.reads.unread
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "Replaced":
         """Move or convert what is kept aside, too."""
