@@ -12,6 +12,9 @@ from typing import Literal
 
 from torch import nn
 
+from quatrain.nn.convolution import Convolution
+from quatrain.nn.generalized_attention import GeneralizedAttention
+
 Layout = Literal["channels-first", "channels-last", "time-first"]
 """(B, C, T) and (N, C, H, W); (B, T, C) and (N, H, W, C); (T, B, C)."""
 
@@ -42,7 +45,7 @@ _TORCHS = (
     nn.TransformerEncoderLayer, nn.TransformerDecoderLayer, nn.TransformerEncoder,
     nn.TransformerDecoder, nn.Transformer,
 )  # fmt: skip
-KEEPS_AXES = (*_ORDERED, *_TORCHS)
+KEEPS_AXES = (*_ORDERED, *_TORCHS, GeneralizedAttention, Convolution)
 """Modules that give the axes in the order they get them, whatever they permute inside."""
 
 _NUMBERS_OF_CHANNELS = (
