@@ -2,6 +2,11 @@
 
 A place keeps its name: what was there becomes part of an `Inserted`, or is put aside by a
 `Replaced`, at the same name, and weights saved from the model before still load into it.
+
+A mixer reads what passes its place, whether it is causal, and a mask of padding; nothing else that
+the place is called with. `key_padding_mask` names an argument of the place, or else of the model,
+such as transformers' "attention_mask", in which 1 is a real token. If the name contains "padding",
+1 is padding, as in torch's own masks.
 """
 
 from collections.abc import Callable, Mapping
@@ -72,9 +77,7 @@ def insert(
     read off one forward pass of `example`; in the paper's residual blocks, "after the second
     convolution, its normalization and ReLU" is `before="layer3.*.conv3"`.
 
-    The mixer reads what passes the place, whether it is causal, and a mask of padding; nothing else
-    that the place is called with. It keeps no keys from one call to the next: generate without a
-    cache.
+    The mixer keeps no keys from one call to the next: generate without a cache.
 
     Args:
         model: any module; it is changed in place.
@@ -86,12 +89,9 @@ def insert(
             "channels-last" (B, T, C) or (N, H, W, C), "time-first" (T, B, C). None reads it off
             the modules at the place and around it.
         causal: whether an output of the mixer sees only positions at or before its own
-            (sequences). It has to be given where the model is seen to be causal.
-        key_padding_mask: the name of an argument that marks padding, which the mixer does not
-            attend to: of the place, or else of the model, such as transformers' "attention_mask",
-            where 1 is a real token. If the name contains "padding", 1 is padding, as in torch's
-            masks. False lets the mixer see masked positions. One of the two has to be given where
-            the place is called with a mask, and this one where the mask marks padding.
+            (sequences); to be given where the model is seen to be causal.
+        key_padding_mask: the argument that marks padding, which the mixer leaves out; False lets it
+            see all. To be given where a mask is seen, unless `causal` accounts for it.
         seed: of first weights, which depend on it and on the name of the place alone; None draws
             one from torch's random state, whatever is inserted.
 
@@ -111,16 +111,15 @@ def insert(
     seen = run_example(model, places, example)
     found = widths(model, places, side, seen, layout)
     masking = Masking(causal, key_padding_mask)
-    reads = {
-        name: reads_beside(Place(model, name, width, seen, side), masking)
-        for name, width in found.items()
-    }
+    reads = {name: reads_beside(Place(model, name, found[name], seen, side), masking)
+             for name in places}  # fmt: skip
     seed = _seed(seed)
 
     def wrapped(name: str, module: nn.Module) -> Inserted:
-        width = found[name]
-        block = GatedResidual(_built(mixer, width, name, module, seed))
-        return inserted(module, _placed(block, module, model), side, width.layout, reads[name])
+        block = _placed(
+            GatedResidual(_built(mixer, found[name], name, module, seed)), module, model
+        )
+        return inserted(module, block, side, found[name].layout, reads[name])
 
     return _exchange(model, places, wrapped)
 
@@ -152,9 +151,8 @@ def replace(
         at: a pattern (see `find`).
         example: what the model is called with; not needed where weights are taken over.
         layout: the axes of what passes there, as for `insert`.
-        causal: whether an output sees only positions at or before its own, as for `insert`.
-        key_padding_mask: the argument that marks padding, as for `insert`; an argument of the place
-            whose name contains "padding" need not be named.
+        causal: as for `insert`; a flag of the place's call is read without.
+        key_padding_mask: as for `insert`; "...padding..." of the place is read without.
         seed: of first weights, as for `insert`.
 
     Raises:
@@ -173,8 +171,7 @@ def replace(
     seen: dict[str, tuple[Width, Reads]] = {}
     if rest and example is not None:
         _refuse_strides(mixer)
-        masking = Masking(causal, key_padding_mask)
-        seen = _seen_inside(model, rest, example, layout, masking)
+        seen = _seen_inside(model, rest, example, layout, Masking(causal, key_padding_mask))
     seed = _seed(seed)
 
     def replaced(name: str, module: nn.Module) -> Replaced:

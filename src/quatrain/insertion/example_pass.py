@@ -75,20 +75,22 @@ def _with_holders(places: Mapping[str, nn.Module]) -> set[str]:
 
 
 class _Permutations(TorchDispatchMode):
-    """Counts operations that permute the axes of sequences and maps."""
+    """Counts operations that move the last axis of a tensor, or the first of a sequence.
+
+    Splitting channels into heads or maps into windows moves neither.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.count = self.of_order = 0
+        self.of_last = self.of_order = 0
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         del types
         axes = _permutation(func, args)
-        if axes != sorted(axes):
-            self.count += 1
-            self.of_order += len(axes) == 3 and axes[0] != 0
+        self.of_last += axes[-1:] != sorted(axes)[-1:]
+        self.of_order += len(axes) == 3 and axes[0] != 0
         return func(*args, **(kwargs or {}))
 
 
@@ -106,7 +108,7 @@ def _permutation(func: Any, args: tuple[Any, ...]) -> list[int]:
 
 
 class _WatchAxes:
-    """Notes how many axes a module gives, and whether axes are permuted in its calls."""
+    """Notes how many axes a module gives, and whether the last axis is moved in its calls."""
 
     def __init__(self, axes: Axes, permuted: _Permutations) -> None:
         self.axes, self.permuted = axes, permuted
@@ -114,14 +116,14 @@ class _WatchAxes:
 
     def enter(self, module: nn.Module, inputs: object) -> None:
         del module, inputs
-        self.counts.append((self.permuted.count, self.permuted.of_order))
+        self.counts.append((self.permuted.of_last, self.permuted.of_order))
 
     def leave(self, module: nn.Module, inputs: object, output: object) -> None:
         del inputs
         before = self.counts.pop()
         if isinstance(module, KEEPS_AXES):
-            self.permuted.count, self.permuted.of_order = before
-        if self.permuted.count > before[0]:
+            self.permuted.of_last, self.permuted.of_order = before
+        if self.permuted.of_last > before[0]:
             self.axes.permuted_in.add(module)
         given = self.axes.given.setdefault(module, set())
         if isinstance(output, Tensor):

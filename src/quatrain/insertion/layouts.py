@@ -61,7 +61,7 @@ class Axes:
     given: dict[nn.Module, set[int]] = field(default_factory=dict)
     """How many axes the outputs of each module had; a module that did not run is not in it."""
     permuted_in: set[nn.Module] = field(default_factory=set)
-    """Modules in whose calls the axes of a sequence or map were permuted."""
+    """Modules in whose calls the last axis of a sequence or map changed places with another."""
     order_permuted: bool = False
     """Whether the first axis of a sequence changed places with another."""
     batch: int | None = None

@@ -7,7 +7,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from quatrain.insertion.arguments import parameters_of
-from quatrain.insertion.standing import Wrapper
+from quatrain.insertion.wrapper import Wrapper
 
 
 class _HandIn:
@@ -29,8 +29,7 @@ class _TakeBack:
     def __init__(self, argument: str) -> None:
         self.argument = argument
 
-    def __call__(self, model: nn.Module, inputs: object, output: object) -> None:
-        del inputs, output
+    def __call__(self, model: nn.Module, *_: object) -> None:
         for wrapper in _readers(model, self.argument):
             wrapper.hand_in(None)
 
@@ -49,10 +48,9 @@ def hand_in_padding(model: nn.Module, argument: str) -> None:
 def stop_unread(model: nn.Module) -> None:
     """Remove the hooks that no wrapper needs any more."""
     for part in list(model.modules()):
-        for hook in _hooks(part):
-            if not any(_readers(part, hook.argument)):
-                for handle in hook.handles:
-                    handle.remove()
+        unread = [hook for hook in _hooks(part) if not any(_readers(part, hook.argument))]
+        for handle in (handle for hook in unread for handle in hook.handles):
+            handle.remove()
 
 
 def _hooks(model: nn.Module) -> list[_HandIn]:

@@ -7,7 +7,7 @@ past and padding changes real tokens. An argument that nobody has accounted for 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -108,6 +108,8 @@ def reads_instead(place: Place, masking: Masking) -> Reads:
             expected = "arguments that the mixer can use"
             remedy = "replace a module that needs no other, or insert the mixer beside this one"
             raise InputError(place.name, f'called with "{name}"', expected, remedy)
+    if reads.sizes and (reads.causal or reads.causal_flag):
+        _refuse_causal_map(place)
     if reads.causal_flag is None:
         _refuse_unsaid(place, masking, [])
     return replace(reads, unread=frozenset(unread))
@@ -116,10 +118,7 @@ def reads_instead(place: Place, masking: Masking) -> Reads:
 def _reads(place: Place, masking: Masking) -> Reads:
     """What the caller says that the mixer reads."""
     if masking.causal and place.width.ndim == 2:
-        expected = "False on a map"
-        raise InputError(
-            "causal", True, expected, f"order exists on sequences, not at {place.name}"
-        )
+        _refuse_causal_map(place)
     parameters = parameters_of(place.module)
     reads = Reads(parameters, causal=bool(masking.causal))
     if not masking.key_padding_mask:
@@ -131,12 +130,19 @@ def _reads(place: Place, masking: Masking) -> Reads:
         expected = f"an argument of {place.name} or of the model"
         raise InputError("key_padding_mask", name, expected, f"choose of {known}")
     mask = dict(place.arguments()).get(name)
-    at_place = name not in of_model or (isinstance(mask, Tensor) and mask.ndim in (2, 3))
+    at_place = name not in of_model or (
+        isinstance(mask, Tensor) and tuple(mask.flatten(1).shape) == place.positions
+    )
     if not at_place:
         mask = dict(place.arguments("")).get(name)
     if isinstance(mask, Tensor):
         check_padding(name, mask, place.positions)
     return replace(reads, padding=name, of_model=not at_place)
+
+
+def _refuse_causal_map(place: Place) -> NoReturn:
+    remedy = f"order exists on sequences, not at {place.name}"
+    raise InputError("causal", True, "False on a map", remedy)
 
 
 def _masks(place: Place) -> Iterator[tuple[str, Any]]:
