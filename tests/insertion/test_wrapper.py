@@ -126,7 +126,7 @@ def test_what_is_no_container_is_none_behind_its_wrapper():
             use(standing)
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.trace:FutureWarning")
+@pytest.mark.filterwarnings("ignore")  # torch.jit.trace is deprecated, and warns of shapes
 @pytest.mark.parametrize("text", ["0110", "0010+deformable"])
 def test_torch_fx_draws_a_changed_network_with_any_tracer_and_each_mixer_is_one_call(text):
     class Net(nn.Module):

@@ -127,7 +127,7 @@ def test_a_wrapped_model_is_seen(wrapped):
     assert [len(calls) for calls in seen.values()] == [1]
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.trace:FutureWarning")
+@pytest.mark.filterwarnings("ignore")  # torch.jit.trace is deprecated, and warns of shapes
 def test_a_model_without_attention_is_refused():
     traced = torch.jit.trace(torch.nn.Sequential(attention()), images())
     for model in (torch.nn.Linear(2, 2), traced):

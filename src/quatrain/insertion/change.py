@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from quatrain.insertion.arguments import Reads
-from quatrain.insertion.example_pass import Example, run_example
+from quatrain.insertion.example_pass import Example, ExamplePass, run_example
 from quatrain.insertion.layouts import Layout
 from quatrain.insertion.padding import hand_in_padding, stop_unread
 from quatrain.insertion.places import find
@@ -108,18 +108,14 @@ def insert(
     _refuse_nothing(mixer)
     places = find(model, after or before or "")
     _refuse_strides(mixer)
-    seen = run_example(model, places, example)
-    found = widths(model, places, side, seen, layout)
     masking = Masking(causal, key_padding_mask)
-    reads = {name: reads_beside(Place(model, name, found[name], seen, side), masking)
-             for name in places}  # fmt: skip
+    seen = _seen_beside(model, places, side, run_example(model, places, example), layout, masking)
     seed = _seed(seed)
 
     def wrapped(name: str, module: nn.Module) -> Inserted:
-        block = _placed(
-            GatedResidual(_built(mixer, found[name], name, module, seed)), module, model
-        )
-        return inserted(module, block, side, found[name].layout, reads[name])
+        width, reads = seen[name]
+        block = GatedResidual(_built(mixer, width, name, module, seed))
+        return inserted(module, _placed(block, module, model), side, width.layout, reads)
 
     return _exchange(model, places, wrapped)
 
@@ -184,6 +180,21 @@ def replace(
         return Replaced(module, block, width.layout, reads=reads)
 
     return _exchange(model, places, replaced)
+
+
+def _seen_beside(
+    model: nn.Module,
+    places: Mapping[str, nn.Module],
+    side: Side,
+    seen: ExamplePass,
+    layout: Layout | None,
+    masking: Masking,
+) -> dict[str, tuple[Width, Reads]]:
+    """The width of each place, and which arguments a mixer before or after it reads."""
+    return {
+        name: (width, reads_beside(Place(model, name, width, seen, side), masking))
+        for name, width in widths(model, places, side, seen, layout).items()
+    }
 
 
 def _seen_inside(
