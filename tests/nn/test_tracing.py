@@ -37,7 +37,11 @@ def test_a_mixer_is_one_call_in_a_graph_that_serves_other_sizes_and_masks(text, 
 
 def test_a_mixer_alone_is_no_graph_and_no_tensor_is_recorded():
     mixer = parse_mixer("1111", heads=2).build(16)
+    tracer = torch.fx.Tracer()
+    tracer.root, tracer.submodule_paths = mixer, {mixer: ""}
+    tracer.graph = torch.fx.Graph()
+    proxy = torch.fx.Proxy(tracer.graph.placeholder("x"), tracer)
     with unchecked(), pytest.raises(InputError, match="trace the model that holds it"):
-        torch.fx.symbolic_trace(mixer)
+        mixer(proxy)
     with pytest.raises(TypeError, match="Tensor belongs to no tracer"):
         record_call(mixer, torch.zeros(1))
