@@ -140,6 +140,15 @@ def test_remove_undoes_replace_too_and_what_stood_within_or_around():
     assert torch.equal(model(x), expected)
 
 
+def test_a_wrapper_that_got_another_name_since_leaves_under_both():
+    model, x = network(), images()
+    place = model[0][2]
+    insert(model, parse_mixer("0010"), after="0.2", example=x)
+    model[0].add_module("again", model[0][2])
+    remove(model)
+    assert model[0][2] is place is model[0].again
+
+
 def test_what_was_put_aside_with_a_mixer_in_it_comes_back_without():
     model, x = network(), images()
     place = model[0]

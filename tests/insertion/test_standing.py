@@ -101,18 +101,66 @@ def inserted(**settings):
     return Inserted(Place(**settings), GatedResidual(mixer), "after", "channels-last")
 
 
-def test_settings_weights_and_parts_of_the_place_are_found_and_its_methods_are_not():
-    standing = inserted()
-    place = standing.original
-    assert standing.weight is place.weight
-    assert (standing.in_features, standing.child) == (4, place.child)
-    assert standing.activation is torch.relu
-    for missing in ("features", "nothing", "__len__"):
-        assert not hasattr(standing, missing)
-    with pytest.raises(AttributeError, match="'Inserted' object has no attribute 'features'"):
-        standing.features(torch.ones(2, 3, 4))
-    with pytest.raises(AttributeError, match="weight"):
-        Inserted.__new__(Inserted).weight  # noqa: B018 - before it is initialised
+@pytest.mark.parametrize(
+    ("setting", "value"), [("stride", (1, 1)), ("padding", (0, 0)), ("dilation", (2, 2))]
+)
+def test_a_convolution_obeys_the_settings_that_are_given_after_the_insertion(setting, value):
+    torch.manual_seed(0)
+    model, plain = (nn.Sequential(nn.Conv2d(8, 8, 3, stride=2, padding=1)) for _ in range(2))
+    insert(model, parse_mixer("0010"), after="0", example=torch.randn(1, 8, 9, 9))
+    for each in (model, plain):
+        setattr(each[0], setting, value)
+    x = torch.randn(1, 8, 9, 9)
+    assert model(x).shape == plain(x).shape
+
+
+def test_what_replaces_a_module_refuses_settings_that_it_would_not_obey():
+    model = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1))
+    replace(model, parse_mixer("0010+deformable"), at="0")
+    convolution = model[0].block.convolution
+    with pytest.raises(InputError, match=r"stride is .set., .*none of the Conv2d"):
+        model[0].stride = (2, 2)
+    assert model[0].stride == (1, 1)
+    model[0].weight = weight = nn.Parameter(torch.zeros(8, 8, 3, 3))
+    assert convolution.weight is weight is model[0].weight
+    model[0].note = 1
+    assert model[0].note == 1
+    remove(model)
+    assert model[0].weight is weight
+
+
+def images():
+    return torch.randn(2, 3, 5, 6, generator=torch.Generator().manual_seed(1))
+
+
+CONVERSIONS = [
+    lambda model: model.double(),
+    lambda model: model.half(),
+    lambda model: model.to(torch.bfloat16),
+    lambda model: model.to("meta"),
+    lambda model: model.to("meta").to_empty(device="cpu"),
+]
+REPLACING = ["deformable", "0010+regular", "0010", "dynamic@3"]
+
+
+@pytest.mark.parametrize("convert", CONVERSIONS)
+@pytest.mark.parametrize("text", REPLACING)
+def test_what_returns_has_the_type_and_device_that_the_model_has_now(convert, text):
+    def network():
+        parts = (nn.Conv2d(3, 16, 1), nn.Conv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16))
+        return nn.Sequential(*parts).eval()
+
+    model, plain = network(), convert(network())
+    replace(model, parse_mixer(text, heads=2), at="1", example=images())
+    insert(model, parse_mixer("0010", heads=2), after="1", example=images())
+    replace(model, parse_mixer("0110", heads=2), at="2", example=images())
+    convert(model)
+    remove(model)
+    kinds = [
+        {name: (value.dtype, value.device) for name, value in each.state_dict().items()}
+        for each in (model, plain)
+    ]
+    assert kinds[0] == kinds[1]
 
 
 def test_it_is_copied_and_saved_as_any_module():

@@ -3,8 +3,14 @@ import torch
 from torch import nn
 
 from quatrain.insertion import find
-from quatrain.insertion.widths import Width, widths
+from quatrain.insertion.example_pass import run_example
+from quatrain.insertion.widths import Width
+from quatrain.insertion.widths import widths as widths_seen
 from quatrain.specs import InputError, SpecError
+
+
+def widths(model, places, side, example, layout=None):
+    return widths_seen(model, places, side, run_example(model, places, example), layout)
 
 
 class Model(nn.Module):
@@ -75,8 +81,9 @@ def test_a_layout_that_cannot_be_told_is_asked_for_in_one_sentence():
     with pytest.raises(InputError) as caught:
         widths(model, find(model, "2"), "after", torch.randn(2, 3, 7, 9))
     assert str(caught.value) == (
-        'layout of 2 is "unclear by Conv2d and LayerNorm near it, which disagree", expected one of '
-        '"channels-first" (N, C, H, W), "channels-last" (N, H, W, C): name it.'
+        'layout of 2 is "unclear by Conv2d and LayerNorm near it, which disagree, and its axes of '
+        '8 and 9 are both numbers of channels there", expected one of "channels-first" '
+        '(N, C, H, W), "channels-last" (N, H, W, C): name it.'
     )
 
 

@@ -1,10 +1,12 @@
 import pytest
 import torch
 from torch.testing import assert_close
+from torch.utils.checkpoint import checkpoint
 
+from laws import unchecked
 from quatrain.models.translator import TranslatorSpec
 from quatrain.nn import AttentionSpec, capture
-from quatrain.specs import Term
+from quatrain.specs import InputError, Term
 
 SOURCE = torch.tensor([[3, 4, 5, 0], [6, 7, 8, 9]])
 TARGET = torch.tensor([[1, 5, 6], [1, 7, 8]])
@@ -79,3 +81,79 @@ def test_a_model_that_is_an_attention_is_called_by_the_empty_name():
     with capture(attention) as seen:
         attention(torch.randn(1, 8, 2, 3), method="fused")
     assert seen[""][0].weights.shape == (1, 2, 6, 6)
+
+
+def attention():
+    torch.manual_seed(0)
+    return AttentionSpec(terms="1111", heads=2).build(8)
+
+
+def images():
+    return torch.randn(1, 8, 3, 4)
+
+
+@pytest.mark.compile
+@pytest.mark.parametrize("first", [False, True])
+def test_a_compiled_model_is_seen_as_the_model_is(first):
+    torch.compiler.reset()
+    in_place = torch.nn.Sequential(attention())
+    in_place.compile(backend="eager")
+    part = torch.nn.Sequential(torch.compile(attention(), backend="eager"), torch.nn.ReLU())
+    whole = torch.compile(torch.nn.Sequential(attention()), backend="eager")
+    x = images()
+    with capture(torch.nn.Sequential(attention())) as plain:
+        torch.nn.Sequential(attention())(x)
+    for model in (whole, part, in_place):
+        if first:
+            model(x)
+        for _ in range(2):
+            with capture(model) as seen:
+                model(x)
+            assert [len(calls) for calls in seen.values()] == [1]
+        model(x)
+        assert [len(calls) for calls in seen.values()] == [1]
+        ((explained,),) = seen.values()
+        assert explained.weights.shape == (1, 2, 12, 12)
+    with capture(model) as seen:
+        torch.compile(model, backend="eager")(x)
+    assert [len(calls) for calls in seen.values()] == [1]
+    assert not any(plain.values())
+
+
+@pytest.mark.parametrize("wrapped", [torch.nn.DataParallel, torch.nn.Sequential])
+def test_a_wrapped_model_is_seen(wrapped):
+    model = wrapped(attention())
+    with capture(model) as seen:
+        model(images())
+    assert [len(calls) for calls in seen.values()] == [1]
+
+
+@pytest.mark.filterwarnings("ignore")  # torch.jit.trace is deprecated, and warns of shapes
+def test_a_model_without_attention_is_refused():
+    with unchecked():
+        traced = torch.jit.trace(torch.nn.Sequential(attention()), images())
+    for model in (torch.nn.Linear(2, 2), traced):
+        with (
+            pytest.raises(InputError, match="expected a model with a GeneralizedAttention"),
+            capture(model),
+        ):
+            pass
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_a_layer_that_is_computed_again_in_the_backward_pass_is_seen_once(reentrant):
+    model, x = attention(), images().requires_grad_()
+    with capture(model) as seen:
+        checkpoint(model, x, use_reentrant=reentrant).sum().backward()
+    assert len(seen[""]) == 1
+    assert x.grad is not None
+
+
+def test_the_hooks_go_when_an_attention_fails():
+    model = attention()
+    with pytest.raises(InputError), capture(model):
+        model(torch.randn(1, 7, 3, 4))
+    assert not model._forward_hooks
+    with capture(model) as seen:
+        model(images())
+    assert len(seen[""]) == 1

@@ -2,6 +2,11 @@
 
 A place keeps its name: what was there becomes part of an `Inserted`, or is put aside by a
 `Replaced`, at the same name, and weights saved from the model before still load into it.
+
+A mixer reads what passes its place, whether it is causal, and a mask of padding; nothing else that
+the place is called with. `key_padding_mask` names an argument of the place, or else of the model,
+such as transformers' "attention_mask", in which 1 is a real token. If the name contains "padding",
+1 is padding, as in torch's own masks.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,11 +15,21 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from quatrain.insertion.arguments import Reads
+from quatrain.insertion.example_pass import Example, ExamplePass, run_example
 from quatrain.insertion.layouts import Layout
+from quatrain.insertion.padding import hand_in_padding, stop_unread
 from quatrain.insertion.places import find
+from quatrain.insertion.reading import (
+    Masking,
+    PaddingArgument,
+    Place,
+    reads_beside,
+    reads_instead,
+)
 from quatrain.insertion.stand_in import fitted, stand_in, takes_over
-from quatrain.insertion.standing import Inserted, Replaced, Standing
-from quatrain.insertion.widths import Example, Side, Width, widths
+from quatrain.insertion.standing import Inserted, Replaced, Standing, inserted
+from quatrain.insertion.widths import Side, Width, widths
 from quatrain.nn.initialization import draw_by_name
 from quatrain.nn.mixers import Mixer, parts_of
 from quatrain.nn.residual import GatedResidual
@@ -39,7 +54,8 @@ class Change:
                 expected = "the module that this change put there"
                 raise InputError(name, "another module", expected, "undo later changes first")
         for name, module in self.now.items():
-            self.model.set_submodule(name, module.restored())
+            _restore(self.model, name, module)
+        stop_unread(self.model)
 
 
 def insert(
@@ -50,6 +66,8 @@ def insert(
     before: str | None = None,
     example: Example,
     layout: Layout | None = None,
+    causal: bool | None = None,
+    key_padding_mask: PaddingArgument = None,
     seed: int | None = None,
 ) -> Change:
     """Add a mixer after, or before, every module whose name matches, as x + gamma * mixer(x).
@@ -58,6 +76,8 @@ def insert(
     mixer overflows, as it may in float16: zero times infinity is no number. Widths are
     read off one forward pass of `example`; in the paper's residual blocks, "after the second
     convolution, its normalization and ReLU" is `before="layer3.*.conv3"`.
+
+    The mixer keeps no keys from one call to the next: generate without a cache.
 
     Args:
         model: any module; it is changed in place.
@@ -68,14 +88,18 @@ def insert(
         layout: the axes of what passes there: "channels-first" is (B, C, T) or (N, C, H, W),
             "channels-last" (B, T, C) or (N, H, W, C), "time-first" (T, B, C). None reads it off
             the modules at the place and around it.
+        causal: whether an output of the mixer sees only positions at or before its own
+            (sequences); to be given where the model is seen to be causal.
+        key_padding_mask: the argument that marks padding, which the mixer leaves out; False lets it
+            see all. To be given where a mask is seen, unless `causal` accounts for it.
         seed: of first weights, which depend on it and on the name of the place alone; None draws
             one from torch's random state, whatever is inserted.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, figure 2 (a).
 
     Raises:
-        InputError: if no module matches, what passes there is neither a map nor a sequence, or
-            its layout cannot be told.
+        InputError: if no module matches, what passes there is neither a map nor a sequence, its
+            layout cannot be told, or the model masks positions and the mixer is not told how.
         SpecError: if there is no mixer, or it does not fit the width found.
     """
     if (after is None) == (before is None):
@@ -84,12 +108,14 @@ def insert(
     _refuse_nothing(mixer)
     places = find(model, after or before or "")
     _refuse_strides(mixer)
-    seen = widths(model, places, side, example, layout)
+    masking = Masking(causal, key_padding_mask)
+    seen = _seen_beside(model, places, side, run_example(model, places, example), layout, masking)
     seed = _seed(seed)
 
     def wrapped(name: str, module: nn.Module) -> Inserted:
-        block = GatedResidual(_built(mixer, seen[name], name, module, seed))
-        return Inserted(module, _placed(block, module, model), side, seen[name].layout)
+        width, reads = seen[name]
+        block = GatedResidual(_built(mixer, width, name, module, seed))
+        return inserted(module, _placed(block, module, model), side, width.layout, reads)
 
     return _exchange(model, places, wrapped)
 
@@ -101,6 +127,8 @@ def replace(
     at: str,
     example: Example | None = None,
     layout: Layout | None = None,
+    causal: bool | None = None,
+    key_padding_mask: PaddingArgument = None,
     seed: int | None = None,
 ) -> Change:
     """Put a mixer in the place of every module whose name matches.
@@ -110,17 +138,23 @@ def replace(
     the same; a modulated one, half of it before the bias. Anything else is of the width that passes
     there, read off one forward pass of `example`.
 
+    The mixer reads the first argument of the call, a mask of padding and a flag of causality; the
+    height and width of a map whose pixels come as a sequence make it a map again.
+
     Args:
         model: any module; it is changed in place.
         mixer: what to put there; each place gets its own.
         at: a pattern (see `find`).
         example: what the model is called with; not needed where weights are taken over.
         layout: the axes of what passes there, as for `insert`.
+        causal: as for `insert`; a flag of the place's call is read without.
+        key_padding_mask: as for `insert`; "...padding..." of the place is read without.
         seed: of first weights, as for `insert`.
 
     Raises:
         InputError: if no module matches, a place lies in another, a place changes the width of what
-            passes, or an example is needed and missing.
+            passes or is called with an argument that the mixer cannot use, or an example is needed
+            and missing.
         SpecError: if there is no mixer, a convolution cannot be taken over, or the mixer does not
             fit the width.
     """
@@ -130,25 +164,57 @@ def replace(
     rest = {name: each for name, each in places.items() if not takes_over(mixer, each)}
     if rest and example is None:
         raise InputError("example", None, "what the model is called with", "give an example")
-    seen = {}
+    seen: dict[str, tuple[Width, Reads]] = {}
     if rest and example is not None:
         _refuse_strides(mixer)
-        seen = widths(model, rest, "before", example, layout)
-        for name, given in widths(model, rest, "after", example, layout).items():
-            if given != seen[name]:
-                found = f"{seen[name].channels} channels in and {given.channels} out"
-                raise InputError(name, found, "a place that keeps its width", "choose another")
+        seen = _seen_inside(model, rest, example, layout, Masking(causal, key_padding_mask))
     seed = _seed(seed)
 
     def replaced(name: str, module: nn.Module) -> Replaced:
-        if name in seen:
-            block = _placed(_built(mixer, seen[name], name, module, seed), module, model)
-            return Replaced(module, block, seen[name].layout)
-        width, spec = fitted(name, module, mixer)
-        block = _placed(_built(spec, width, name, module, seed), module, model)
-        return stand_in(module, block, width.layout)
+        if name not in seen:
+            width, spec = fitted(name, module, mixer)
+            block = _placed(_built(spec, width, name, module, seed), module, model)
+            return stand_in(module, block, width.layout)
+        width, reads = seen[name]
+        block = _placed(_built(mixer, width, name, module, seed), module, model)
+        return Replaced(module, block, width.layout, reads=reads)
 
     return _exchange(model, places, replaced)
+
+
+def _seen_beside(
+    model: nn.Module,
+    places: Mapping[str, nn.Module],
+    side: Side,
+    seen: ExamplePass,
+    layout: Layout | None,
+    masking: Masking,
+) -> dict[str, tuple[Width, Reads]]:
+    """The width of each place, and which arguments a mixer before or after it reads."""
+    return {
+        name: (width, reads_beside(Place(model, name, width, seen, side), masking))
+        for name, width in widths(model, places, side, seen, layout).items()
+    }
+
+
+def _seen_inside(
+    model: nn.Module,
+    places: Mapping[str, nn.Module],
+    example: Example,
+    layout: Layout | None,
+    masking: Masking,
+) -> dict[str, tuple[Width, Reads]]:
+    """The width of places that keep it, and which of their arguments a mixer there reads."""
+    seen = run_example(model, places, example)
+    found = {}
+    gives = widths(model, places, "after", seen, layout)
+    for name, width in widths(model, places, "before", seen, layout).items():
+        if gives[name] != width:
+            told = f"{width.channels} channels in and {gives[name].channels} out"
+            raise InputError(name, told, "a place that keeps its width", "choose another")
+        reads = reads_instead(Place(model, name, width, seen), masking)
+        found[name] = (Width(width.channels, 2, width.layout) if reads.sizes else width, reads)
+    return found
 
 
 def remove(model: nn.Module, at: str = "**") -> list[str]:
@@ -169,9 +235,19 @@ def remove(model: nn.Module, at: str = "**") -> list[str]:
     names = list(dict.fromkeys(_without_changes(name, found) for name in found))
     while found:  # what was put aside may hold changes of its own
         for name, module in reversed(found.items()):  # inner places before those around them
-            model.set_submodule(name, module.restored())
+            _restore(model, name, module)
         found = _standing(find(model, at))
+    stop_unread(model)
     return names
+
+
+def _restore(model: nn.Module, name: str, module: Standing) -> None:
+    """Put back what stood there, also under other names that were given to the module since."""
+    original = module.restored()
+    for alias, part in list(model.named_modules(remove_duplicate=False)):
+        if part is module and alias != name:
+            model.set_submodule(alias, original)
+    model.set_submodule(name, original)
 
 
 def _standing(places: Mapping[str, nn.Module]) -> dict[str, Standing]:
@@ -207,6 +283,8 @@ def _exchange(
     for module in now.values():
         if module in within:
             module.be_called()
+        if module.reads.of_model:
+            hand_in_padding(model, str(module.reads.padding))
     return Change(model, now)
 
 

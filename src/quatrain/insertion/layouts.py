@@ -2,13 +2,18 @@
 
 Torch's own modules say how they lay out what passes them: a Conv1d gives (B, C, T), a Linear has
 channels last, a layer of nn.Transformer says by `batch_first` whether tokens come first. Where
-they disagree, or none is near, nothing is guessed.
+they disagree, or axes are permuted among them, the channels are the axis whose size is a number
+of channels of theirs. If both axes are such, or none is, the layout has to be named.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Literal
 
 from torch import nn
+
+from quatrain.nn.convolution import Convolution
+from quatrain.nn.generalized_attention import GeneralizedAttention
 
 Layout = Literal["channels-first", "channels-last", "time-first"]
 """(B, C, T) and (N, C, H, W); (B, T, C) and (N, H, W, C); (T, B, C)."""
@@ -40,6 +45,27 @@ _TORCHS = (
     nn.TransformerEncoderLayer, nn.TransformerDecoderLayer, nn.TransformerEncoder,
     nn.TransformerDecoder, nn.Transformer,
 )  # fmt: skip
+KEEPS_AXES = (*_ORDERED, *_TORCHS, GeneralizedAttention, Convolution)
+"""Modules that give the axes in the order they get them, whatever they permute inside."""
+
+_NUMBERS_OF_CHANNELS = (
+    "in_channels", "out_channels", "in_features", "out_features", "num_features", "num_channels",
+    "embedding_dim", "embed_dim", "input_size", "hidden_size",
+)  # fmt: skip
+
+
+@dataclass
+class Axes:
+    """What one forward pass of a model shows about the axes of its tensors."""
+
+    given: dict[nn.Module, set[int]] = field(default_factory=dict)
+    """How many axes the outputs of each module had; a module that did not run is not in it."""
+    permuted_in: set[nn.Module] = field(default_factory=set)
+    """Modules in whose calls the last axis of a sequence or map changed places with another."""
+    order_permuted: bool = False
+    """Whether the first axis of a sequence changed places with another."""
+    batch: int | None = None
+    """The first axis of what the model was called with."""
 
 
 def to_ours(axes: int, layout: Layout) -> tuple[int, ...]:
@@ -48,11 +74,7 @@ def to_ours(axes: int, layout: Layout) -> tuple[int, ...]:
 
 
 def inferred(
-    model: nn.Module,
-    name: str,
-    shape: tuple[int, ...],
-    given: Mapping[nn.Module, set[int]],
-    batch: int | None,
+    model: nn.Module, name: str, shape: tuple[int, ...], axes: Axes
 ) -> tuple[Layout | None, str]:
     """The layout of what passes a place, or None; and why.
 
@@ -62,44 +84,77 @@ def inferred(
         model: the model.
         name: the place.
         shape: of what passes it, of three or four axes.
-        given: how many axes the output of each module of the model had.
-        batch: the first axis of what the model was called with.
+        axes: seen in one forward pass of the model.
     """
-    said = _channel_axis(model, name, len(shape), given)
-    if len(said) != 1:
-        around = " and ".join(sorted(said.values())) or "no module"
-        return None, f"{around} near it, which {'disagree' if said else 'could tell'}"
+    for circle in _circles(model, name):
+        said = _said_in(circle, len(shape), axes)
+        if said:
+            break
+    else:
+        return None, "no module near it, which could tell"
+    if len(said) > 1 or circle in axes.permuted_in:
+        return _by_width(model, name, shape, axes, said)
     ((layout, kind),) = said.items()
     if len(shape) == 4 or layout == "channels-first":
         return layout, kind
-    return _order(model, name, shape, batch)
+    return _order(model, name, shape, axes)
 
 
-def _channel_axis(
-    model: nn.Module, name: str, axes: int, given: Mapping[nn.Module, set[int]]
-) -> dict[Layout, str]:
-    """What the modules of the nearest circle that has any say, and one that says so."""
-    for circle in _circles(model, name):
-        said: dict[Layout, str] = {}
-        for module in circle.modules():
-            layout = _said_by(module, axes, gave=axes in given.get(module, ()))
-            if layout is not None:
-                said[layout] = type(module).__name__
-        if said:
-            return said
-    return {}
+def _said_in(circle: nn.Module, ndim: int, axes: Axes) -> dict[Layout, str]:
+    """Each layout that a module of a circle says, and one that says so."""
+    said: dict[Layout, str] = {}
+    for module in circle.modules():
+        layout = _said_by(module, ndim, gave=ndim in axes.given.get(module, ()))
+        if layout is not None:
+            said[layout] = type(module).__name__
+    return said
 
 
-def _said_by(module: nn.Module, axes: int, *, gave: bool) -> Layout | None:
-    if axes == 3 and isinstance(module, _ORDERED):
+def _said_by(module: nn.Module, ndim: int, *, gave: bool) -> Layout | None:
+    if ndim == 3 and isinstance(module, _ORDERED):
         return "channels-last"
     if gave and type(module) in _CHANNELS_LAST:
         return "channels-last"
-    return "channels-first" if gave and isinstance(module, _CHANNELS_FIRST[axes]) else None
+    return "channels-first" if gave and isinstance(module, _CHANNELS_FIRST[ndim]) else None
+
+
+def _by_width(
+    model: nn.Module, name: str, shape: tuple[int, ...], axes: Axes, said: dict[Layout, str]
+) -> tuple[Layout | None, str]:
+    """The layout whose axis of channels is as long as modules at the place, or around, are wide."""
+    kinds = " and ".join(sorted(said.values()))
+    second = last = False
+    for circle in _circles(model, name):
+        known = {
+            size for part in circle.modules() if part in axes.given for size in _channels(part)
+        }
+        second, last = shape[1] in known, shape[-1] in known
+        if second or last:
+            break
+    if second == last:
+        disagree = "which disagree" if len(said) > 1 else "among which axes are permuted"
+        are = "are both numbers of channels there" if second else "are none of channels"
+        sizes = f"axes of {shape[1]} and {shape[-1]}"
+        return None, f"{kinds} near it, {disagree}, and its {sizes} {are}"
+    if second:
+        return "channels-first", f"{shape[1]} channels of {kinds}"
+    if len(shape) == 4:
+        return "channels-last", f"{shape[-1]} channels of {kinds}"
+    return _order(model, name, shape, axes)
+
+
+def _channels(module: nn.Module) -> set[int]:
+    """Every number of channels that a module of torch's has."""
+    if not isinstance(module, (*_CHANNELS_FIRST[3], *_CHANNELS_FIRST[4], *_CHANNELS_LAST,
+                               *_ORDERED)):  # fmt: skip
+        return set()
+    sizes = {getattr(module, name, None) for name in _NUMBERS_OF_CHANNELS}
+    normalized = getattr(module, "normalized_shape", None) or (None,)
+    return {size for size in (*sizes, normalized[-1]) if isinstance(size, int)}
 
 
 def _order(
-    model: nn.Module, name: str, shape: tuple[int, ...], batch: int | None
+    model: nn.Module, name: str, shape: tuple[int, ...], axes: Axes
 ) -> tuple[Layout | None, str]:
     """Whether the batch comes first in (B, T, C)."""
     for level, module in enumerate(_circles(model, name)):
@@ -112,8 +167,11 @@ def _order(
             return None, "a module near it has batch_first=False"
         if flags:
             return "channels-last", "batch_first=True near it"
-    if batch is not None and shape[0] != batch and shape[1] == batch:
-        return None, f"its second axis, not its first, is as long as the batch ({batch})"
+    if axes.batch is not None and shape[1] == axes.batch:
+        if shape[0] != axes.batch:
+            return None, f"its second axis, not its first, is as long as the batch ({axes.batch})"
+        if axes.order_permuted:
+            return None, f"its first two axes are as long as the batch ({axes.batch}), permuted"
     return "channels-last", "linear layers"
 
 

@@ -4,6 +4,7 @@ from typing import cast
 
 from torch import nn
 
+from quatrain.insertion.arguments import Reads, parameters_of
 from quatrain.insertion.layouts import Layout
 from quatrain.insertion.standing import Convolution, Replaced
 from quatrain.insertion.widths import Width
@@ -63,9 +64,11 @@ def fitted(name: str, module: nn.Module, mixer: Mixer) -> tuple[Width, Mixer]:
     return Width(module.in_channels, ndim, "channels-first"), cast("Mixer", spec)
 
 
-def stand_in(module: nn.Module, block: nn.Module, layout: Layout) -> Replaced:
+def stand_in(
+    module: nn.Module, block: nn.Module, layout: Layout, reads: Reads | None = None
+) -> Replaced:
     """The block in the place of a convolution, whose weight and bias it uses from now on."""
     convolution = cast("Convolution", block.convolution if isinstance(block, Attended) else block)
     convolution.weight = cast("nn.Parameter", module.weight)
     convolution.bias = cast("nn.Parameter | None", module.bias)
-    return Replaced(module, block, layout, convolution)
+    return Replaced(module, block, layout, convolution, reads or Reads(parameters_of(module)))

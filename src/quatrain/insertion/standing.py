@@ -1,112 +1,112 @@
-"""What stands at a place of a model after surgery, and gives the place back.
+"""What stands at a place of a model after surgery, and gives the place back."""
 
-Each is a module like any other: it is copied, saved and compiled as the rest of the model is. Who
-reads settings or weights of the place finds them; who asks for its class does not.
-"""
-
-import inspect
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import Tensor, nn
 
-from quatrain.insertion.layouts import Layout, to_ours
+from quatrain.insertion.arguments import Reads
+from quatrain.insertion.layouts import Layout
 from quatrain.insertion.widths import Side
+from quatrain.insertion.wrapper import MISSING, Wrapper
 from quatrain.nn.deformable_conv import DeformableConv
 from quatrain.nn.regular_conv import RegularConv
 from quatrain.specs import InputError
 
 Convolution = RegularConv | DeformableConv
-_MISSING = object()
 
 
-class _Standing(nn.Module):
-    """A block that reads and gives what passes in the layout of the place."""
-
-    holds: str
-    """The part that weights saved before the surgery belong to."""
-    layout: Layout
-
-    def __init__(self, block: nn.Module, layout: Layout, *, training: bool) -> None:
-        super().__init__()
-        self.block, self.layout, self.training = block, layout, training
-        self.register_load_state_dict_pre_hook(_adopt)
-
-    def __getattr__(self, name: str) -> Any:
-        """What the place has, but for methods, which would pass the block by."""
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            value = _MISSING if name.startswith("__") else self._of_the_place(name)
-            if value is _MISSING or inspect.ismethod(value):
-                raise
-            return value
-
-    def _of_the_place(self, name: str) -> Any:
-        return getattr(self.__dict__.get("_modules", {}).get(self.holds), name, _MISSING)
-
-    def be_called(self) -> None:
-        """Keep a layer of torch's from computing with the weights of this part uncalled.
-
-        In evaluation its encoder layers run as one operator, unless a part has a hook.
-        """
-        self.register_forward_pre_hook(_nothing)
-
-    def _mixed(self, x: Tensor) -> Tensor:
-        if x.is_nested:
-            remedy = "build nn.TransformerEncoder with enable_nested_tensor=False"
-            raise InputError("input", "a nested tensor", "a tensor of one length", remedy)
-        ours = to_ours(x.ndim, self.layout) if x.ndim in (3, 4) else tuple(range(x.ndim))
-        back = sorted(range(x.ndim), key=ours.__getitem__)
-        return self.block(x.permute(ours)).permute(back)
-
-
-def _nothing(module: nn.Module, inputs: object) -> None:
-    del module, inputs
-
-
-def _adopt(module: _Standing, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    """Rename weights that were saved before the surgery, and fill in those of the block."""
-    own = module.state_dict(prefix=prefix)
-    block = [key for key in own if key.startswith(f"{prefix}block.")]
-    plain = [key for key in state if key.startswith(prefix) and key not in own]
-    fill = plain and not any(key in state for key in block)
-    for key in plain:
-        state[f"{prefix}{module.holds}.{key.removeprefix(prefix)}"] = state.pop(key)
-    if fill:
-        state |= {key: own[key] for key in block if key not in state}
-
-
-class Inserted(_Standing):
+class Inserted(Wrapper):
     """A module of the model, and a block before or after it.
 
     Weights of the model from before, without the block, load into it: the block keeps its own.
     """
 
-    holds = "original"
+    side: Side = "after"
 
-    def __init__(self, original: nn.Module, block: nn.Module, side: Side, layout: Layout) -> None:
-        super().__init__(block, layout, training=original.training)
-        self.original, self.side = original, side
+    def __init__(
+        self,
+        original: nn.Module,
+        block: nn.Module,
+        side: Side,
+        layout: Layout,
+        reads: Reads = Reads(),  # noqa: B008 - it is frozen
+    ) -> None:
+        super().__init__(block, layout, reads, training=original.training)
+        self.side = side
+        self.add_module("original", original)
 
-    def forward(self, *inputs: Any, **named: Any) -> Any:
-        """Call both in turn."""
-        if self.side == "after":
-            return self._mixed(self.original(*inputs, **named))
-        return self.original(self._mixed(inputs[0]), *inputs[1:], **named)
-
-    def restored(self) -> nn.Module:
+    @property
+    def module_before(self) -> nn.Module:
         """The module of the model."""
         return self.original
 
+    def _of_the_place(self, name: str) -> Any:
+        return getattr(self.__dict__.get("_modules", {}).get("original"), name, MISSING)
 
-class Replaced(_Standing):
+    def _holder(self, name: str) -> nn.Module | None:
+        original = self._modules["original"]
+        return None if name.startswith("_") and not hasattr(original, name) else original
+
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        """Call both in turn.
+
+        Raises:
+            InputError: if there is a mask, and was none when the block was inserted.
+        """
+        if self.side == "after":
+            return self._mixed(self.original(*inputs, **named), inputs, named)
+        if inputs:
+            return self.original(self._mixed(inputs[0], inputs, named), *inputs[1:], **named)
+        name, x = next(iter(self.reads.parameters.by_name(inputs, named).items()))
+        return self.original(**(named | {name: self._mixed(x, inputs, named)}))
+
+    def _refused(self, name: str) -> bool:
+        return "mask" in name and not self.reads.expects_masks
+
+    def restored(self) -> nn.Module:
+        """The module of the model."""
+        return self.module_before
+
+
+class InsertedContainer(Inserted):
+    """A container of the model, whose parts are found by index or name, and a block after it."""
+
+    def __len__(self) -> int:
+        return len(self.original)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.original)
+
+    def __contains__(self, part: object) -> bool:
+        return part in self.original
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.original[index]
+
+    def __setitem__(self, index: Any, part: nn.Module) -> None:
+        self.original[index] = part
+
+    def __delitem__(self, index: Any) -> None:
+        del self.original[index]
+
+
+def inserted(
+    original: nn.Module, block: nn.Module, side: Side, layout: Layout, reads: Reads
+) -> Inserted:
+    """The wrapper of a module, which can be indexed and iterated if the module can."""
+    kind = type(original)
+    parts = all(hasattr(kind, each) for each in ("__len__", "__iter__", "__getitem__"))
+    return (InsertedContainer if parts else Inserted)(original, block, side, layout, reads)
+
+
+class Replaced(Wrapper):
     """A mixer in the place of a module, which is kept aside: its weights are not the model's.
 
     A convolution shares its weight and bias with the one it replaces, so that either goes on with
-    what the other has learnt; weights of the model from before load into it.
+    what the other has learnt. Weights of the model from before load into it, and those that it
+    has no use for into the module kept aside.
     """
-
-    holds = "block"
 
     def __init__(
         self,
@@ -114,32 +114,72 @@ class Replaced(_Standing):
         block: nn.Module,
         layout: Layout,
         convolution: Convolution | None = None,
+        reads: Reads = Reads(),  # noqa: B008 - it is frozen
     ) -> None:
-        super().__init__(block, layout, training=original.training)
+        super().__init__(block, layout, reads, training=original.training)
         self._aside = (original, convolution)
+
+    @property
+    def module_before(self) -> nn.Module:
+        """The module that is kept aside."""
+        return self._aside[0]
+
+    @property
+    def shared_names(self) -> dict[str, str]:
+        """The weight and bias of a convolution."""
+        convolution = self._aside[1]
+        parts = self.named_modules()
+        path = next((name for name, part in parts if part is convolution), None)
+        return {} if path is None else {name: f"{path}.{name}" for name in ("weight", "bias")}
 
     def _of_the_place(self, name: str) -> Any:
         """The weights and parts of the mixer, and the settings of what stood here."""
-        value = super()._of_the_place(name)
-        if value is _MISSING and "_aside" in self.__dict__:
-            value = getattr(self._aside[0], name, _MISSING)
-            return _MISSING if isinstance(value, Tensor | nn.Module) else value
-        return value
+        block = self.__dict__.get("_modules", {}).get("block")
+        original, convolution = self.__dict__.get("_aside", (None, None))
+        for holder in (convolution, block):
+            value = getattr(holder, name, MISSING)
+            if value is not MISSING:
+                return value
+        value = getattr(original, name, MISSING)
+        return MISSING if isinstance(value, Tensor | nn.Module) else value
 
-    def forward(self, x: Tensor) -> Tensor:
-        """What the mixer makes of it."""
-        return self._mixed(x)
+    def _holder(self, name: str) -> nn.Module | None:
+        if name.startswith("_"):
+            return None
+        original, convolution = self._aside
+        for holder in (convolution, self.block):
+            if holder is not None and hasattr(holder, name):
+                return holder
+        if hasattr(original, name):
+            kind = type(original).__name__
+            expected = f"a setting of the mixer, which reads none of the {kind} it has replaced"
+            raise InputError(name, "set", expected, "set it before replacing, or remove the mixer")
+        return None
+
+    def forward(self, *inputs: Any, **named: Any) -> Tensor:
+        """What the mixer makes of the first argument.
+
+        Raises:
+            InputError: if another one is given that the mixer does not read.
+        """
+        x = next(iter(self.reads.parameters.by_name(inputs, named).values()))
+        return self._mixed(x, inputs, named)
+
+    def _refused(self, name: str) -> bool:
+        return name not in self.reads.of_call and name not in self.reads.unread
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "Replaced":
+        """Move or convert what is kept aside, too."""
+        super()._apply(fn, recurse)
+        self.module_before._apply(fn)
+        return self
 
     def restored(self) -> nn.Module:
-        """The module that stood here: with the weights now shared, on this device, in this mode."""
+        """The module that stood here: with the weights now shared, in this mode."""
         original, convolution = self._aside
         if convolution is not None:
             original.register_parameter("weight", convolution.weight)
             original.register_parameter("bias", convolution.bias)
-        like = next(self.block.parameters(), None)
-        held = next(original.parameters(), None)
-        if like is not None and held is not None and like.device != held.device:
-            original.to(like.device)
         return original if original.training == self.training else original.train(self.training)
 
 

@@ -8,7 +8,7 @@ The names are those of `model.named_modules()`; a model that is itself an attent
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from quatrain.nn.attention_state import Explanation
 from quatrain.nn.generalized_attention import GeneralizedAttention
+from quatrain.specs import InputError
 
 
 @contextmanager
@@ -23,10 +24,16 @@ def capture(model: nn.Module) -> Iterator[dict[str, list[Explanation]]]:
     """Explain every call of every attention in `model` until the block ends.
 
     The weights are computed a second time for it, without gradients, whatever method the model
-    itself uses; what the model returns is unchanged. Decoding step by step calls no module's
-    `forward` and is not seen.
+    itself uses; what the model returns is unchanged. What torch.compile has compiled runs
+    uncompiled within the block. A layer that is computed a second time in the backward pass
+    (activation checkpointing) is explained once. Decoding step by step calls no module's `forward`
+    and is not seen.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equations 2 and 8.
+
+    Raises:
+        InputError: if there is no attention of ours in the model, as in one that was scripted,
+            traced or exported.
     """
     seen: dict[str, list[Explanation]] = {}
     attentions = [
@@ -34,22 +41,25 @@ def capture(model: nn.Module) -> Iterator[dict[str, list[Explanation]]]:
         for name, module in model.named_modules()
         if isinstance(module, GeneralizedAttention)
     ]
-    hooks = []
-    try:
+    if not attentions:
+        expected = "a model with a GeneralizedAttention in it"
+        remedy = "capture the model itself, not what was scripted, traced or exported of it"
+        raise InputError("model", type(model).__name__, expected, remedy)
+    with ExitStack() as hooks:
         for name, module in attentions:
             seen[name] = []
-            hook = _explain_into(seen[name])
-            hooks.append(module.register_forward_hook(hook, with_kwargs=True))
+            handle = module.register_forward_hook(_explain_into(seen[name]), with_kwargs=True)
+            hooks.callback(handle.remove)
+        hooks.enter_context(torch.compiler.set_stance("force_eager"))  # compiled code has no hooks
         yield seen
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def _explain_into(calls: list[Explanation]) -> Any:
     def hook(
         module: GeneralizedAttention, inputs: tuple[Any, ...], named: dict[str, Any], _: Tensor
     ) -> None:
+        if torch._C._current_graph_task_id() != -1:  # in a backward pass
+            return
         shown = {name: value for name, value in named.items() if name != "method"}
         with torch.no_grad():
             calls.append(module.explain(*inputs, **shown))

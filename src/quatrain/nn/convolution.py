@@ -10,9 +10,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from pydantic import field_validator
 from torch import Tensor, nn
+from torch.fx import Proxy
 from torch.nn.functional import pad
 
 from quatrain.nn.scripting import refuse_scripting
+from quatrain.nn.tracing import record_call
 from quatrain.nn.widths import Count, Width, check_channels, check_divides
 from quatrain.specs import InputError, Spec, SpecError
 
@@ -112,6 +114,8 @@ class Convolution(nn.Module, ABC):
         Raises:
             InputError: if a shape or mask does not fit.
         """
+        if isinstance(x, Proxy):
+            return record_call(self, x, causal=causal, key_padding_mask=key_padding_mask)
         check_input(x, self.channels, self.ndim, causal=causal)
         return self._convolve(x, key_padding_mask, causal=causal)
 

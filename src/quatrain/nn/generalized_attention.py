@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from pydantic import Field, field_validator
 from torch import Tensor, nn
+from torch.fx import Proxy
 
 from quatrain.nn.attention_state import Explanation, KeyValueState, OffsetTable, RunningState
 from quatrain.nn.initialization import Projection
@@ -28,6 +29,7 @@ from quatrain.nn.tokens import (
     subsampled_mask,
     tokens_of,
 )
+from quatrain.nn.tracing import record_call
 from quatrain.nn.widths import Count, Reach, check_channels, check_divides
 from quatrain.ops.attend import Method, attend
 from quatrain.ops.attend.one_query import one_query
@@ -186,6 +188,9 @@ class GeneralizedAttention(nn.Module):
         Raises:
             InputError: if a shape or mask does not fit.
         """
+        if isinstance(query, Proxy):
+            masks = {"key_padding_mask": key_padding_mask, "attend_mask": attend_mask}
+            return record_call(self, query, key, causal=causal, **masks, method=method)
         warn_of_tracing(self)
         operands, grid, support = self._prepare(query, key, causal, key_padding_mask, attend_mask)
         method = self.method if method == "auto" else method

@@ -5,7 +5,7 @@ y = block(x)                       # x + gamma * attention(x); gamma is zero at 
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 
@@ -23,6 +23,18 @@ class GatedResidual(nn.Module):
         self.mixer = mixer
         self.gamma = nn.Parameter(torch.zeros(()))
 
-    def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """Add what the mixer makes of `x`."""
-        return x + self.gamma * self.mixer(x)
+    def forward(
+        self,
+        x: Float[Tensor, "*shape"],
+        *,
+        causal: bool = False,
+        key_padding_mask: Bool[Tensor, "b t"] | None = None,
+    ) -> Float[Tensor, "*shape"]:
+        """Add what the mixer makes of `x`.
+
+        Args:
+            x: the input.
+            causal: whether an output sees only positions at or before its own (sequences).
+            key_padding_mask: True at padding; (B, T) or (N, H * W).
+        """
+        return x + self.gamma * self.mixer(x, causal=causal, key_padding_mask=key_padding_mask)

@@ -1,0 +1,175 @@
+"""A wrapper of a place: attributes that are found there, and a block that reads its calls.
+
+It is a module like any other: it is copied, saved, traced and compiled as the rest of the model is.
+Who reads or sets settings and weights of the place finds them; who asks for its class does not.
+"""
+
+import inspect
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from quatrain.insertion.arguments import Reads, height_and_width, padding_from, refuse_unread
+from quatrain.insertion.layouts import Layout, to_ours
+from quatrain.insertion.loading import adopt
+from quatrain.specs import InputError
+
+MISSING = object()
+"""What an attribute is that is not there."""
+for _name in ("_to_ours", "_from_ours", "padding_from", "refuse_unread"):
+    torch.fx.wrap(_name)  # one call in a graph, which decides by the tensors of each run
+_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+_METHODS_OF_CONTAINERS = {
+    method
+    for kind in _CONTAINERS
+    for name, method in vars(kind).items()
+    if inspect.isfunction(method) and name != "forward"
+}
+
+
+class Wrapper(nn.Module):
+    """A block that reads and gives what passes in the layout of the place."""
+
+    layout: Layout
+    reads: Reads
+
+    def __init__(self, block: nn.Module, layout: Layout, reads: Reads, *, training: bool) -> None:
+        super().__init__()
+        self.block, self.layout, self.training = block, layout, training
+        self.reads = reads
+        self._of_model: tuple[Tensor | None] | None = None
+        self.register_load_state_dict_pre_hook(adopt)
+
+    @property
+    @abstractmethod
+    def module_before(self) -> nn.Module:
+        """The module that stood here before."""
+
+    @property
+    def shared_names(self) -> dict[str, str]:
+        """Weights of the module from before that are the block's too, and their names here."""
+        return {}
+
+    def __getattr__(self, name: str) -> Any:
+        """What the place has, but for methods, which would pass the block by."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            value = MISSING if name.startswith("__") else self._of_the_place(name)
+            if value is MISSING or (inspect.ismethod(value) and not _of_container(value)):
+                raise
+            return self._itself_for_place(value) if inspect.ismethod(value) else value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set what the place has there, as reading finds it there."""
+        holder = None if self._owns(name) else self._holder(name)
+        if holder is None:
+            super().__setattr__(name, value)
+        else:
+            setattr(holder, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        holder = None if self._owns(name) else self._holder(name)
+        if holder is None:
+            super().__delattr__(name)
+        else:
+            delattr(holder, name)
+
+    def __dir__(self) -> list[str]:
+        names = {name for name in dir(self.module_before) if not name.startswith("__")}
+        return sorted({*super().__dir__(), *(name for name in names if hasattr(self, name))})
+
+    def _owns(self, name: str) -> bool:
+        mine = self.__dict__
+        if name in mine or hasattr(type(self), name) or "_of_model" not in mine:
+            return True
+        return any(name in mine[kind] for kind in ("_modules", "_parameters", "_buffers"))
+
+    @abstractmethod
+    def _of_the_place(self, name: str) -> Any:
+        """The attribute that is found here under a name which is not the wrapper's own."""
+
+    @abstractmethod
+    def _holder(self, name: str) -> nn.Module | None:
+        """The module whose attribute is set under that name; None for the wrapper."""
+
+    def _itself_for_place(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        """A method of a container, which gives the wrapper where it would give the container."""
+
+        def called(*inputs: Any, **named: Any) -> Any:
+            result = method(*inputs, **named)
+            return self if result is method.__self__ else result  # pyright: ignore[reportFunctionMemberAccess]
+
+        return called
+
+    def be_called(self) -> None:
+        """Keep a layer of torch's from computing with the weights of this part uncalled.
+
+        In evaluation its encoder layers run as one operator, unless a part has a hook.
+        """
+        self.register_forward_pre_hook(_nothing)
+
+    def hand_in(self, of_model: tuple[Tensor | None] | None) -> None:
+        """Note the mask that the model is called with, until None ends its call."""
+        object.__setattr__(self, "_of_model", of_model)
+
+    def _mixed(self, x: Tensor, inputs: tuple[Any, ...], named: dict[str, Any]) -> Tensor:
+        """What the block makes of `x`, when the place is called with these arguments."""
+        reads = self.reads
+        found = reads.parameters.by_name(inputs, named)
+        unread = {
+            name: value
+            for name, value in list(found.items())[1:]
+            if self._refused(name) and not reads.parameters.unset(name, value)
+        }
+        x = refuse_unread(x, unread) if unread else x
+        flag = reads.causal_flag is not None and bool(found.get(reads.causal_flag))
+        padding = None
+        if reads.padding is not None:
+            mask = self._mask_of_model() if reads.of_model else found.get(reads.padding)
+            padding = padding_from(reads.padding, mask)
+        sizes = (
+            height_and_width(tuple(found[name] for name in reads.sizes)) if reads.sizes else None
+        )
+        ours = _to_ours(x, self.layout, sizes)
+        y = self.block(ours, causal=reads.causal or flag, key_padding_mask=padding)
+        return _from_ours(y, self.layout, sizes)
+
+    @abstractmethod
+    def _refused(self, name: str) -> bool:
+        """Whether the place must not be called with an argument of this name."""
+
+    def _mask_of_model(self) -> Tensor | None:
+        if self._of_model is None:
+            argument = str(self.reads.padding)
+            expected = "a call of the model that was changed, whose argument it is"
+            remedy = "call that model; recomputation in the backward pass does not"
+            raise InputError(argument, "not known here", expected, remedy)
+        return self._of_model[0]
+
+
+def _nothing(module: nn.Module, inputs: object) -> None:
+    del module, inputs
+
+
+def _of_container(method: Any) -> bool:
+    """Whether a method reads or changes the parts of a container, and calls none."""
+    return method.__func__ in _METHODS_OF_CONTAINERS
+
+
+def _to_ours(x: Tensor, layout: Layout, sizes: tuple[int, ...] | None) -> Tensor:
+    if x.is_nested:
+        remedy = "build nn.TransformerEncoder with enable_nested_tensor=False"
+        raise InputError("input", "a nested tensor", "a tensor of one length", remedy)
+    x = x if sizes is None else x.unflatten(1, sizes)
+    return x.permute(to_ours(x.ndim, layout)) if x.ndim in (3, 4) else x
+
+
+def _from_ours(y: Tensor, layout: Layout, sizes: tuple[int, ...] | None) -> Tensor:
+    if y.ndim in (3, 4):
+        ours = to_ours(y.ndim, layout)
+        y = y.permute(sorted(range(y.ndim), key=ours.__getitem__))
+    return y if sizes is None else y.flatten(1, 2)

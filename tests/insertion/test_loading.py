@@ -1,0 +1,206 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from quatrain.insertion import insert, remove, replace
+from quatrain.nn.mixers import parse_mixer
+from quatrain.nn.residual import GatedResidual
+
+PARAMETERLESS = [
+    nn.ReLU(),
+    nn.Identity(),
+    nn.MaxPool2d(2),
+    nn.AvgPool2d(2),
+    nn.Flatten(2),
+    nn.Dropout(0.5),
+    nn.Upsample(scale_factor=2),
+]
+
+
+def images():
+    return torch.randn(2, 3, 6, 8, generator=torch.Generator().manual_seed(1))
+
+
+def network(*parts):
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), *parts).eval()
+
+
+def others(state):
+    return {name: value + 1 for name, value in state.items()}
+
+
+def assert_loads(model, state):
+    """The mixers keep their own weights, and the rest of the model takes what is loaded."""
+    own = copy.deepcopy(model.state_dict())
+    assert str(model.load_state_dict(state)) == "<All keys matched successfully>"
+    for name, value in model.state_dict().items():
+        if ".block." in name:
+            assert torch.equal(value, own[name])
+
+
+@pytest.mark.parametrize("place", PARAMETERLESS, ids=lambda each: type(each).__name__)
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_weights_from_before_load_where_the_place_has_none(place, side):
+    model = network(copy.deepcopy(place))
+    plain, x = others(model.state_dict()), images()
+    insert(model, parse_mixer("0110", heads=2), **{side: "1"}, example=x, layout="channels-first")
+    assert_loads(model, plain)
+    assert torch.equal(model[0].weight, plain["0.weight"])
+    own = others(model.state_dict())
+    model.load_state_dict(own)
+    assert_close(model.state_dict(), own, rtol=0, atol=0)
+    del own["1.block.mixer.value.weight"]
+    with pytest.raises(RuntimeError, match=r"Missing.*1\.block\.mixer\.value\.weight"):
+        model.load_state_dict(own)
+
+
+@pytest.mark.parametrize(
+    "text", ["deformable", "0010+deformable", "1111+regular", "0010+modulated"]
+)
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("strict", [False, True])
+def test_the_kernel_from_before_is_the_one_that_the_mixer_uses(text, bias, strict):
+    model = network(nn.Conv2d(8, 8, 3, padding=1, bias=bias))
+    plain = others(model.state_dict())
+    reference = copy.deepcopy(model)
+    reference.load_state_dict(plain)
+    expected = reference(images())
+    replace(model, parse_mixer(text, heads=2), at="1")
+    told = model.load_state_dict(plain, strict=strict)
+    assert not told.missing_keys
+    assert not told.unexpected_keys
+    assert torch.equal(model[1].weight, plain["1.weight"])
+    if "modulated" not in text:
+        assert_close(model(images()), expected)
+    remove(model)
+    assert_close(model.state_dict(), plain, rtol=0, atol=0)
+
+
+STAGES = [
+    lambda model: insert(model, parse_mixer("0110", heads=2), after="1", example=images()),
+    lambda model: replace(model, parse_mixer("0010+deformable", heads=2), at="1"),
+    lambda model: insert(model, parse_mixer("0010", heads=2), before="1", example=images()),
+    lambda model: replace(model, parse_mixer("1111", heads=2), at="1", example=images()),
+]
+
+
+ORDERS = [(0, 2), (2, 0, 0), (1, 0), (1, 0, 2), (0, 3), (1, 0, 3, 2), (3, 0)]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_weights_of_every_stage_of_several_changes_at_one_place_load(order):
+    model = network(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8))
+    stages = [copy.deepcopy(model)]
+    for stage in order:
+        STAGES[stage](model)
+        stages.append(copy.deepcopy(model))
+    for count, then in enumerate(stages):
+        state = others(then.state_dict())
+        loaded = copy.deepcopy(model)
+        assert not loaded.load_state_dict(state).missing_keys
+        then.load_state_dict(state)
+        if 3 not in order[count:]:  # what is put in later computes nothing else at first
+            assert_close(loaded(images()), then(images()))
+        for changed in (loaded, *([then] if count else [])):
+            remove(changed)
+        assert torch.equal(loaded[1].weight, then[1].weight)
+
+
+def test_weights_of_one_insertion_are_those_of_the_inner_of_two():
+    model = network(nn.ReLU())
+    insert(model, parse_mixer("0110", heads=2), after="1", example=images())
+    one = others(model.state_dict())
+    insert(model, parse_mixer("0110", heads=2), after="1", example=images())
+    outer = copy.deepcopy(model[1].block.state_dict())
+    model.load_state_dict(one)
+    inner = {name: one[f"1.block.{name}"] for name in outer}
+    assert_close(dict(model[1].original.block.state_dict()), inner, rtol=0, atol=0)
+    assert_close(model[1].block.state_dict(), outer, rtol=0, atol=0)
+
+
+def test_weights_of_a_module_put_aside_are_loaded_into_it_and_what_does_not_fit_is_told():
+    model = network(nn.Conv2d(8, 8, 1), nn.ReLU())
+    plain = others(model.state_dict())
+    replace(model, parse_mixer("0110", heads=2), at="1", example=images())
+    assert_loads(model, plain)
+    with pytest.raises(RuntimeError, match=r"Missing.*1\.bias"):
+        model.load_state_dict({name: plain[name] for name in plain if name != "1.bias"})
+    with pytest.raises(RuntimeError, match="size mismatch for weight"):
+        model.load_state_dict(plain | {"1.weight": torch.zeros(4, 8, 1, 1)})
+    remove(model)
+    assert_close(model.state_dict(), plain, rtol=0, atol=0)
+
+
+def test_weights_of_other_parts_alone_leave_a_place_as_it_is_and_it_is_told():
+    model = network(nn.Conv2d(8, 8, 1))
+    head = {name: value for name, value in model.state_dict().items() if name.startswith("0")}
+    insert(model, parse_mixer("0110", heads=2), after="1", example=images())
+    own = copy.deepcopy(model[1].state_dict())
+    told = model.load_state_dict(head, strict=False)
+    assert {f"1.{name}" for name in own} == set(told.missing_keys)
+    assert_close(model[1].state_dict(), own, rtol=0, atol=0)
+
+
+def test_tied_weights_load_and_stay_tied():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.tokens, self.head = nn.Embedding(9, 8), nn.Linear(8, 9, bias=False)
+            self.head.weight = self.tokens.weight
+
+        def forward(self, ids):
+            return self.head(self.tokens(ids))
+
+    model, ids = Tied(), torch.arange(6).view(2, 3)
+    plain = others(model.state_dict())
+    insert(model, parse_mixer("0110", heads=2), after="tokens", example=ids)
+    assert_loads(model, plain)
+    assert model.head.weight is model.tokens.weight
+    assert torch.equal(model.head.weight, plain["head.weight"])
+
+
+def test_a_place_that_renames_its_own_weights_still_does():
+    class Renames(nn.Linear):
+        def __init__(self):
+            super().__init__(8, 8)
+            self.register_state_dict_post_hook(self.write)
+            self.register_load_state_dict_pre_hook(self.read)
+
+        @staticmethod
+        def write(_module, state, prefix, _metadata):
+            state[f"{prefix}kernel"] = state.pop(f"{prefix}weight")
+
+        @staticmethod
+        def read(_module, state, prefix, *_):
+            state[f"{prefix}weight"] = state.pop(f"{prefix}kernel")
+
+    model = nn.Sequential(Renames())
+    plain = others(model.state_dict())
+    assert list(plain) == ["0.bias", "0.kernel"]
+    insert(
+        model,
+        parse_mixer("0110", heads=2),
+        after="0",
+        example=torch.randn(2, 3, 8),
+        layout="channels-last",
+    )
+    assert_loads(model, plain)
+    assert torch.equal(model[0].weight, plain["0.kernel"])
+    own = others(model.state_dict())
+    model.load_state_dict(own)
+    assert torch.equal(model[0].weight, own["0.original.kernel"])
+
+
+def test_weights_are_assigned_where_the_loader_says_so():
+    with torch.device("meta"):
+        model = network(nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1))
+        insert(model, parse_mixer("0110", heads=2), after="1", example=torch.empty(2, 3, 6, 8))
+        replace(model, parse_mixer("0010+regular", heads=2), at="2")
+    made = network(nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1))
+    model.load_state_dict(made.state_dict(), assign=True)
+    assert torch.equal(model[2].weight, made[2].weight)
+    assert isinstance(model[1].block, GatedResidual)
