@@ -29,7 +29,7 @@ from quatrain.report.plot import (
     matrix_svg,
 )
 from quatrain.report.progress import progress_columns
-from quatrain.report.render import HOW_SURE, columns, difference_columns
+from quatrain.report.render import columns, difference_columns, how_sure
 from quatrain.report.runs import Run, StudyRuns
 from quatrain.report.tables import ReportTable
 from quatrain.results import ManifestCell
@@ -80,7 +80,7 @@ def html_page(
         matrix=None if matrix is None else _inline(matrix_svg(matrix)),
         reasons=_body(reason_columns(table)) if table.has_expectations else None,
         differences=_body(difference_columns(differences)) if differences.rows else None,
-        how_sure=HOW_SURE,
+        how_sure=how_sure(differences),
         published=differences.has_published,
         forest=_inline(forest_svg(differences)),
         accuracy_cost=_inline(accuracy_cost_svg(table)),

@@ -35,6 +35,7 @@ HOW_SURE = (
     'where it is above 0.05 a verdict is "uncorrected". Intervals are not corrected, and hold what '
     "seeds change, not which examples the test part happens to have."
 )
+EQUAL = "Equal differences have no spread to judge by: they are undecided, and their p is 1."
 
 
 def columns(table: ReportTable) -> list[Column]:
@@ -93,6 +94,12 @@ def difference_columns(table: DifferenceTable) -> list[Column]:
     ]
 
 
+def how_sure(table: DifferenceTable) -> str:
+    """What the verdicts mean, as far as the table has such."""
+    equal = any(row.summary and row.summary.has_no_spread for row in table.rows)
+    return f"{HOW_SURE} {EQUAL}" if equal else HOW_SURE
+
+
 def to_terminal(shown: Sequence[Column], title: str) -> Table:
     """A rich table that says a group once; print it with `rich.console.Console`."""
     look = box.SIMPLE_HEAD
@@ -131,7 +138,7 @@ def markdown_page(
     if differences.rows:
         parts.append("## Differences, paired by seed\n")
         parts.append(to_markdown(difference_columns(differences)))
-        parts.append(f"{HOW_SURE}\n")
+        parts.append(f"{how_sure(differences)}\n")
         if differences.has_published:
             parts.append("Published: what others found, in their own setting.\n")
     progress = progress_columns(curves, table.metric)
