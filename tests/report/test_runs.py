@@ -35,6 +35,23 @@ def test_runs_on_other_data_are_not_averaged_and_the_file_is_named(store, make_r
         load_runs(store)
 
 
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"seed": 2}, r'is "seed = 2", expected 1'),
+        ({"spec_name": "ProbeSpec"}, r'is "spec_name = ProbeSpec", expected TranslationSpec'),
+        ({"spec": {}}, r'is "spec = empty", expected fields of TranslationSpec'),
+    ],
+    ids=["seed", "name", "empty"],
+)
+def test_a_record_that_was_edited_to_be_of_another_run_is_refused(
+    store, make_record, changes, sentence
+):
+    store.write_record(make_record("0110", 1, 30.0).model_copy(update=changes))
+    with pytest.raises(StoredFileError, match=rf"record\.json {sentence}"):
+        load_runs(store)
+
+
 def test_a_damaged_record_stops_the_report(store):
     path = next(iter(store.root.glob("runs/*/record.json")))
     path.write_text("{")

@@ -1,57 +1,25 @@
-"""The plots of a report, as SVG text that is the same for the same input, byte for byte.
+"""The plots of a report, as SVG text that is the same for the same input, byte for byte."""
 
-Text stays text (a reader can search it), and there is no date and no random id in the file.
-Line and text colours are two constants, so that the HTML page can turn them for dark screens.
-"""
-
-import io
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
-from typing import Any
-
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from quatrain.report.curves import Curve
 from quatrain.report.differences import DifferenceTable
 from quatrain.report.expected import AGAINST
+from quatrain.report.figure import COLORS, FAINT, INK, open_figure, to_svg
 from quatrain.report.labels import place_labels
 from quatrain.report.matrix import Matrix, measured
 from quatrain.report.names import title_of
 from quatrain.report.render import MULTIPLY_ADDS, scale_of
 from quatrain.report.tables import ReportRow, ReportTable
 
-INK = "#24292f"
-FAINT = "#8c959f"
-PAPER = "#fefefe"
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 MARKERS = "osD^v"
 MOST_NAMES = 40
 """The points beyond which no place is left for their names."""
-COLORS = ("#2f7ed8", "#e0762f", "#2a9d76", "#b45ac2", "#c9a227", "#d64550", "#4fb3bf", "#7d8590")
-
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "figure.dpi": 72,
-    "figure.facecolor": PAPER,
-    "axes.facecolor": "none",
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": FAINT,
-    "grid.alpha": 0.25,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "text.color": INK,
-    "font.size": 11,
-    "legend.frameon": False,
-    "text.parse_math": False,
-}
 
 
 def accuracy_cost_svg(table: ReportTable) -> str:
@@ -177,7 +145,7 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
 
 
 def _draw_group(
-    axes: Axes, rows: Sequence[ReportRow], metric: str, size: float, color: str, marker: str
+    axes: "Axes", rows: Sequence[ReportRow], metric: str, size: float, color: str, marker: str
 ) -> list[tuple[float, float]]:
     points: list[tuple[float, float]] = []
     for row in rows:
@@ -192,7 +160,9 @@ def _draw_group(
     return points
 
 
-def _draw_cell(axes: Axes, at: tuple[int, int], text: str, row: ReportRow, fill: float) -> None:
+def _draw_cell(axes: "Axes", at: tuple[int, int], text: str, row: ReportRow, fill: float) -> None:
+    from matplotlib.patches import Rectangle
+
     x, y = at
     against = row.as_expected is False
     color, line = (COLORS[5], 3.0) if against else (FAINT, 0.6)
@@ -209,7 +179,7 @@ def _draw_cell(axes: Axes, at: tuple[int, int], text: str, row: ReportRow, fill:
         axes.text(x + 0.5, y + 0.76, AGAINST, ha="center", va="center", fontsize=9)
 
 
-def _frame_late(axes: Axes, curves: Sequence[Curve]) -> None:
+def _frame_late(axes: "Axes", curves: Sequence[Curve]) -> None:
     """Frame what comes after the first tenth, so that a steep start does not flatten the rest."""
     begin = max(curve.steps[-1] for curve in curves) / 10
     late = [
@@ -224,22 +194,6 @@ def _frame_late(axes: Axes, curves: Sequence[Curve]) -> None:
         axes.set_ylim(low - margin, high + margin)
 
 
-def _say(figure: Figure, text: str) -> Figure:
+def _say(figure: "Figure", text: str) -> "Figure":
     figure.text(0.5, 0.5, text, ha="center", va="center")
     return figure
-
-
-@contextmanager
-def open_figure(salt: str, size: tuple[float, float]) -> Generator[Figure]:
-    """An empty figure of this size in inches, in our style; `salt` names what is drawn in it."""
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": salt}):
-        yield Figure(figsize=size, layout="constrained")
-
-
-def to_svg(figure: Figure, label: str) -> str:
-    """The figure as SVG text titled `label`."""
-    text = io.StringIO()
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    FigureCanvasSVG(figure).print_svg(text, metadata={**nothing, "Title": label})
-    svg = text.getvalue()
-    return svg[svg.index("<svg") :]

@@ -80,6 +80,7 @@ def build_table(study: StudyRuns) -> ReportTable:
             *_judged(rows, manifest.metric),
             *_missing(rows),
             *_strangers(study),
+            *_from_newer(study),
             *_about_data(study),
             *_unlike_code(study),
             *_unlike_machines(study),
@@ -165,6 +166,17 @@ def _strangers(study: StudyRuns) -> list[str]:
         return []
     runs = _runs(study.strangers, "finished ")
     return [f"left out: {runs} of cells that the study no longer has"]
+
+
+def _from_newer(study: StudyRuns) -> list[str]:
+    """The fields of stored files that this version does not know and therefore leaves out."""
+    stored = [
+        study.manifest,
+        *study.all_records(),
+        *(run.measurement for run in study.runs.values() if run.measurement),
+    ]
+    names = dict.fromkeys(name for each in stored for name in each.unknown)
+    return [f"left out: fields that a newer quatrain wrote ({', '.join(names)})"] if names else []
 
 
 def _runs(number: int, kind: str = "") -> str:
