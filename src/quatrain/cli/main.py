@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from quatrain.cli.cost import app as cost_app
+from quatrain.cli.output import print_what_can_be_shown, say
 from quatrain.cli.plan import plan
 from quatrain.cli.report import report
 from quatrain.cli.study import app as study_app
@@ -35,10 +36,9 @@ app.command()(plan)
 
 def main() -> None:
     """Run the program with the arguments of the process."""
+    print_what_can_be_shown()
     try:
         app()
     except QuatrainError as error:
-        Console(stderr=True).print(
-            f"Error: {error}", style="red", markup=False, highlight=False, soft_wrap=True
-        )
+        say(Console(stderr=True), f"Error: {error}", style="red")
         sys.exit(2)

@@ -59,18 +59,17 @@ def _import_matplotlib() -> ModuleType:
     except Exception:  # of any kind: a validator's, a decoder's, a locale's
         names = ("MPLBACKEND", "MATPLOTLIBRC")
         before = {name: os.environ.pop(name) for name in names if name in os.environ}
+    for name, module in list(sys.modules.items()):
+        # Compiled modules cannot be loaded twice; the others look for attributes of their package.
+        if name.startswith("matplotlib.") and (module.__file__ or "").endswith(".py"):
+            del sys.modules[name]
     try:
         os.environ["MATPLOTLIBRC"] = os.devnull
         with tempfile.TemporaryDirectory() as empty, chdir(empty):
-            package = importlib.import_module("matplotlib")
+            return importlib.import_module("matplotlib")
     finally:
         del os.environ["MATPLOTLIBRC"]
         os.environ.update(before)
-    for name, module in list(sys.modules.items()):
-        parent, _, child = name.rpartition(".")
-        if parent == package.__name__:  # what the first attempt imported has lost its parent
-            setattr(package, child, module)
-    return package
 
 
 _matplotlib: Any = _import_matplotlib()
