@@ -12,7 +12,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from quatrain.report.column import ABSENT, Column, Value, words
+from quatrain.report.column import ABSENT, Column, Value, fixed, words
 from quatrain.report.curves import Curve
 from quatrain.report.differences import DifferenceRow, DifferenceTable
 from quatrain.report.escape import for_markdown, for_spreadsheet, visible
@@ -244,7 +244,7 @@ def _chance(row: DifferenceRow) -> str:
 
 def _published(rows: Sequence[DifferenceRow]) -> Column:
     values = tuple(row.published for row in rows)
-    texts = tuple(ABSENT if value is None else f"{value:+.2f}" for value in values)
+    texts = tuple(ABSENT if value is None else fixed(value, 2, "+") for value in values)
     return Column("published", texts, values, numeric=True)
 
 
@@ -272,7 +272,7 @@ def rounded(value: float, places: int) -> str:
         ('1.23', '< 0.01')
     """
     least = 10.0**-places
-    return f"{value:.{places}f}" if value >= least / 2 else f"< {least:.{places}f}"
+    return fixed(value, places) if value >= least / 2 else f"< {least:.{places}f}"
 
 
 def _decimals(values: Sequence[float], *, metric: bool) -> int:
@@ -286,13 +286,15 @@ def _interval(summary: Summary | None, places: int) -> str:
     if summary is None:
         return ABSENT
     if summary.low is None or summary.high is None:
-        return f"{summary.mean:.{places}f}"
-    return f"{summary.mean:.{places}f} ± {(summary.high - summary.low) / 2:.{places}f}"
+        return fixed(summary.mean, places)
+    half = (summary.high - summary.low) / 2
+    return f"{fixed(summary.mean, places)} ± {fixed(half, places)}"
 
 
 def _signed(summary: Summary | None, places: int) -> str:
     if summary is None:
         return ABSENT
     if summary.low is None or summary.high is None:
-        return f"{summary.mean:+.{places}f}"
-    return f"{summary.mean:+.{places}f} [{summary.low:+.{places}f}, {summary.high:+.{places}f}]"
+        return fixed(summary.mean, places, "+")
+    mean, low, high = (fixed(x, places, "+") for x in (summary.mean, summary.low, summary.high))
+    return f"{mean} [{low}, {high}]"

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from quatrain.report.column import fixed
 from quatrain.report.runs import Run, StudyRuns, metric_of
 from quatrain.results import (
     Expectation,
@@ -144,8 +145,9 @@ def _judged(rows: tuple[ReportRow, ...], metric: str) -> list[str]:
     return [
         f"{len(judged) - len(against)} of {len(judged)} cells are as expected",
         *(
-            f"against expectation: {row.group}, {row.cell}: {row.metrics[metric].mean:.2f}, not "
-            f"{row.expected.bounds}, expected because {row.expected.because}"
+            f"against expectation: {row.group}, {row.cell}: "
+            f"{fixed(row.metrics[metric].mean, 2)}, not {row.expected.bounds}, "
+            f"expected because {row.expected.because}"
             for row in against
             if row.expected
         ),
