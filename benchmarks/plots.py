@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from benchmarks.outcome import Row
-from quatrain.report.plot import COLORS, open_figure, to_svg
+from quatrain.report.figure import COLORS, open_figure, to_svg
 
 DRAWN = ("0010", "0011", "0110", "1000", "1111")
 """One term set for each method; 1000 is torch's own kernel."""

@@ -69,3 +69,20 @@ def test_a_duration_can_be_read_back(seconds):
     for part in duration(seconds).split(":"):
         total = 60 * total + int(part)
     assert total == seconds
+
+
+HOSTILE = "\x1b]0;owned\x07\x1b[2J"
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_no_label_message_or_text_of_a_run_commands_the_terminal(terminal):
+    fields = {"identity": "ab", "label": HOSTILE, "worker": 1, "step": 1, "steps": 9}
+    events = [
+        Event(kind="progress", text=HOSTILE, rate=1.0, rate_unit=HOSTILE, **fields),
+        Event(kind="noted", message=HOSTILE, **fields),
+        Event(kind="failed", reason="error", message=HOSTILE, **fields),
+    ]
+    output = shown(events, terminal=terminal)
+    assert "\x1b]0;" not in output
+    assert "\x1b[2J" not in output
+    assert "\\x1b[2J" in output

@@ -1,5 +1,8 @@
+import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -7,11 +10,17 @@ from typer.testing import CliRunner
 from quatrain.cli import main
 from quatrain.specs import StudyError
 
+RESULTS = Path(__file__).parents[2] / "docs" / "results" / "digits_detection"
+PROGRAM = [sys.executable, "-c", "from quatrain.cli.main import main; main()"]
 
-def call(*arguments):
-    code = "from quatrain.cli.main import main; main()"
+
+def call(*arguments, encoding="utf-8", **environment):
     return subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+        [*PROGRAM, *arguments],
+        capture_output=True,
+        encoding=encoding,
+        check=False,
+        env={**os.environ, **environment},
     )
 
 
@@ -32,6 +41,51 @@ def test_an_error_of_ours_never_shows_a_traceback(monkeypatch, capsys):
         main.main()
     assert caught.value.code == 2
     assert capsys.readouterr().err == 'Error: field is "value", expected more: do [bold] better.\n'
+
+
+def test_an_error_does_not_pass_terminal_commands_on(monkeypatch, capsys):
+    def fail():
+        raise StudyError("field", "\x1b]0;title\x07 \udce9", "more", "do better")
+
+    monkeypatch.setattr(main, "app", fail)
+    with pytest.raises(SystemExit):
+        main.main()
+    assert 'field is "\\x1b]0;title\\x07 \\udce9", expected' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("report", str(RESULTS), "--markdown"),
+        ("study", "status", str(RESULTS)),
+        ("--help",),
+    ],
+    ids=["markdown", "status", "help"],
+)
+def test_every_command_prints_what_the_encoding_of_stdout_can_show(arguments, encoding):
+    done = call(*arguments, encoding=encoding, PYTHONIOENCODING=encoding, PYTHONUTF8="0")
+    assert (done.returncode, done.stderr) == (0, "")
+    if "--markdown" in arguments:
+        assert ("1111 − w/o" in done.stdout) == (encoding == "utf-8")
+        assert ("1111 ? w/o" in done.stdout) == (encoding != "utf-8")
+
+
+def test_json_is_whole_whatever_stdout_can_show():
+    plain = call("report", str(RESULTS), "--json", PYTHONIOENCODING="utf-8")
+    poor = call("report", str(RESULTS), "--json", PYTHONIOENCODING="ascii")
+    assert json.loads(poor.stdout) == json.loads(plain.stdout)
+
+
+def test_a_reader_that_has_seen_enough_ends_the_program_quietly():
+    with subprocess.Popen(
+        [*PROGRAM, "report", str(RESULTS), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as program:
+        program.stdout.close()
+        assert program.stderr.read() == ""
 
 
 def test_a_paragraph_of_the_help_fills_its_lines():

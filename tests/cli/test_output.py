@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from quatrain.cli.output import open_console, print_json, print_rows, print_whole, width_of
+from quatrain.cli.output import open_console, print_json, print_rows, print_whole, say, width_of
 
 
 @dataclass
@@ -34,6 +34,24 @@ def test_json_has_every_field(capsys):
 def test_json_keeps_letters_of_all_languages(capsys):
     print_json({"ä": 1})
     assert '"ä": 1' in capsys.readouterr().out
+
+
+def test_json_has_no_letter_that_a_terminal_obeys_or_that_cannot_be_printed(capsys):
+    print_json({"a": "\x9b31m \udce9 ä"})
+    output = capsys.readouterr().out
+    assert output.isascii()
+    assert json.loads(output) == {"a": "\x9b31m \udce9 ä"}
+
+
+def test_rows_hold_no_commands_to_the_terminal(capsys):
+    print_rows([Row("\x1b[2Jx", None)], ["name"], as_json=False)
+    assert "\\x1b[2Jx" in capsys.readouterr().out
+
+
+def test_words_of_others_are_no_markup_and_no_commands():
+    console = Console(file=io.StringIO(), width=40, force_terminal=True)
+    say(console, "[red]a[/] \x1b[31mb")
+    assert console.file.getvalue() == "[red]a[/] \\x1b[31mb\n"
 
 
 def wide_table():

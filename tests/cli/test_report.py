@@ -6,8 +6,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from quatrain.cli.main import app
-from quatrain.cli.report import print_report
+from quatrain.cli.output import width_of
+from quatrain.cli.report import fitting, print_report
+from quatrain.report.column import Column
 from quatrain.report.matrix import MATRIX_LEGEND
+from quatrain.report.render import to_terminal
 from quatrain.results import ResultStore
 from quatrain.specs import StudyError
 from quatrain.study import load_study, run_study
@@ -63,7 +66,7 @@ def test_a_narrow_terminal_shows_the_headline_metric_and_leaves_the_others_to_th
 ):
     store = ResultStore(folder)
     for record in store.all_records():
-        metrics = {"score": record.metrics["score"], "another_metric": 0.5}
+        metrics = {"score": record.metrics["score"], "another_metric": 0.5 + record.seed}
         store.write_record(record.model_copy(update={"metrics": metrics}))
     narrow, wide = make_console(90), make_console(300)
     print_report(narrow, store)
@@ -71,6 +74,34 @@ def test_a_narrow_terminal_shows_the_headline_metric_and_leaves_the_others_to_th
     assert "another" in wide.file.getvalue()
     assert "another" not in narrow.file.getvalue()
     assert "one" in narrow.file.getvalue()
+    assert "1 more metrics do not fit here; --csv and the page have them." in narrow.file.getvalue()
+    assert "do not fit" not in wide.file.getvalue()
+
+
+@pytest.mark.timeout(60)
+def test_a_thousand_metrics_are_left_to_the_csv_file_but_for_those_that_fit(make_console, folder):
+    store = ResultStore(folder)
+    for record in store.all_records():
+        metrics = {"score": 1.0 + record.seed, **{f"metric{n}": float(n) for n in range(1000)}}
+        store.write_record(record.model_copy(update={"metrics": metrics}))
+    console = make_console(160)
+    print_report(console, store)
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 160
+    assert any("metric0" in line for line in lines)
+    left_out = next(line for line in lines if "more metrics do not fit" in line)
+    assert 900 < int(left_out.split()[0]) < 1000
+    assert call(folder, "--csv").output.count("metric999") == 3
+
+
+def test_columns_fit_exactly_where_they_do(make_console):
+    names = [f"metric{number}" for number in range(5)]
+    columns = [Column(name, ("1.00",), (1.0,), numeric=True) for name in ("group", "score", *names)]
+    for width in range(10, 90):
+        shown, left_out = fitting(columns, names, width)
+        assert len(shown) == len(columns) - left_out
+        assert not left_out or width_of(to_terminal(columns[: len(shown) + 1], "")) > width
+        assert len(shown) == 2 or width_of(to_terminal(shown, "")) <= width
 
 
 @pytest.fixture

@@ -136,7 +136,8 @@ def matrix_store(tmp_path: Path) -> ResultStore:
             )
             if (group, cell) in scores:
                 metrics = {"accuracy": scores[group, cell]}
-                store.write_record(record_of(cell, 0, 0.0, identity=identity, metrics=metrics))
+                changes = {"identity": identity, "metrics": metrics, "spec_name": "ProbeSpec"}
+                store.write_record(record_of(cell, 0, 0.0, **changes))
     store.write_manifest(
         Manifest(title="A matrix", question="Which?", metric="accuracy", cells=tuple(cells))
     )

@@ -1,5 +1,16 @@
-from quatrain.report.column import Column, words
+import pytest
+
+from quatrain.report.column import Column, fixed, words
 
 
 def test_a_column_of_words_is_sorted_as_it_reads():
     assert words("cell", ["b", "a"]) == Column("cell", ("b", "a"), ("b", "a"), numeric=False)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1.234, "1.23"), (-5.0, "-5.00"), (1e100, "1e+100"), (-2.5e15, "-2.5e+15")],
+)
+def test_a_number_has_its_decimal_places_unless_it_is_astronomical(value, text):
+    assert fixed(value, 2) == text
+    assert fixed(abs(value), 2, "+") == f"+{text.removeprefix('-')}"

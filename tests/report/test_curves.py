@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 
@@ -61,7 +62,35 @@ def test_validation_has_a_curve_with_the_time_beside_lines_of_the_same_steps(sto
     assert loss_of(store, ("self", "1111")) == {**losses, ("valid_bleu", 100): 2.5}
 
 
-@pytest.mark.parametrize("line", ["{", "[]", '{"loss": 1}'])
+@pytest.mark.parametrize("value", ["1e308", "-1e101", "1" + "0" * 400, "NaN", "Infinity", "true?"])
+def test_a_value_that_no_mean_can_be_made_of_is_left_out(store, log, value):
+    value = '"text"' if value == "true?" else value
+    with log.open("a") as file:
+        file.write(f'{{"step": 300, "loss": {value}}}\n')
+    assert loss_of(store, ("self", "1111")) == {("loss", 100): 6.0, ("loss", 200): 5.0}
+
+
+def test_a_pipe_in_place_of_a_log_is_refused_instead_of_waited_for(store, log):
+    log.unlink()
+    os.mkfifo(log)
+    with pytest.raises(StoredFileError, match=r"metrics\.jsonl is \"no regular file\""):
+        learning_curves(load_runs(store))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{",
+        "[]",
+        '{"loss": 1}',
+        '{"step": true, "loss": 1}',
+        '{"step": -1, "loss": 1}',
+        f'{{"step": {10**400}, "loss": 1}}',
+        f'{{"step": {"1" * 5000}, "loss": 1}}',
+        '{"step": 2, "loss": ' + "[" * 100_000 + "]" * 100_000 + "}",
+    ],
+    ids=["cut", "list", "stepless", "true", "negative", "long", "longer", "deep"],
+)
 def test_a_damaged_line_is_named(store, log, line):
     log.write_text('{"step": 1, "loss": 2}\n' + line + "\n")
     with pytest.raises(StoredFileError, match=r"metrics\.jsonl, line 2"):

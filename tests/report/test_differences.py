@@ -1,7 +1,10 @@
 import pytest
 
 from quatrain.report.differences import build_differences
+from quatrain.report.html import html_page
+from quatrain.report.render import EQUAL, differences_as_json, markdown_page
 from quatrain.report.runs import load_runs
+from quatrain.report.tables import build_table
 from quatrain.results import summarize
 from quatrain.specs import StudyError
 
@@ -21,6 +24,30 @@ def test_one_common_seed_decides_nothing(store):
         (seed_folder / "record.json").unlink()
     first = build_differences(load_runs(store)).rows[0]
     assert (first.summary.n, first.verdict) == (1, "undecided (one seed)")
+
+
+def test_equal_differences_are_undecided_and_the_reports_say_why(store, make_record):
+    for seed, score in enumerate((30.0, 30.4, 30.1)):
+        store.write_record(make_record("0110", seed, score))
+    study = load_runs(store)
+    table, differences = build_table(study), build_differences(study)
+    first = differences.rows[0]
+    assert (first.verdict, first.corrected) == ("undecided (equal differences)", 1.0)
+    assert "| +1.00 | 3 | 1.000 | undecided (equal differences) |" in markdown_page(
+        table, differences
+    )
+    for text in (
+        markdown_page(table, differences),
+        html_page(study, table, differences, []),
+    ):
+        assert EQUAL in text
+    flat = differences_as_json(differences)[0]
+    assert (flat["low"], flat["high"], flat["p"]) == (None, None, 1.0)
+
+
+def test_where_no_differences_are_equal_nothing_is_said_of_them(store):
+    study = load_runs(store)
+    assert EQUAL not in markdown_page(build_table(study), build_differences(study))
 
 
 def test_a_negative_difference_names_the_right_cell(store, make_record):

@@ -1,4 +1,5 @@
 import base64
+import os
 import struct
 import zlib
 from html.parser import HTMLParser
@@ -52,9 +53,8 @@ def drawn(tmp_path, make_record):
                 identities[seed] = record.identity
                 store.write_record(record)
                 put(store.folder(record.identity), files)
-            listed.append(
-                ManifestCell(name=cell, group=group, spec_name="S", identities=identities)
-            )
+            fields = {"spec_name": "TranslationSpec", "identities": identities}
+            listed.append(ManifestCell(name=cell, group=group, **fields))
         store.write_manifest(Manifest(title="t", question="q", metric="bleu", cells=tuple(listed)))
         return store
 
@@ -144,6 +144,17 @@ def test_what_cannot_be_shown_is_counted_and_told(drawn):
         "1 unreadable (the first: bad\0name.png of g, c)",
     )
     assert "2 missing (the first: gone.png of g, c)" in "".join(page_of(store).words)
+
+
+@pytest.mark.timeout(60)
+def test_a_pipe_and_a_circle_of_links_are_no_pictures(drawn):
+    store = drawn({("g", "c", "c"): {0: {"pipe.png": None, "circle.png": None, "a.png": png()}}})
+    folder = store.folder(store.manifest().cells[0].identities[0])
+    os.mkfifo(folder / "pipe.png")
+    (folder / "circle.png").symlink_to(folder / "circle.png")
+    found = gallery_of(store)
+    assert [each.name for each in found.exhibits[0].pictures] == ["a.png"]
+    assert len(found.left_out) == 2
 
 
 def test_a_file_outside_the_folder_of_the_run_is_never_read(drawn, tmp_path):

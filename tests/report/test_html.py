@@ -1,3 +1,4 @@
+import os
 import re
 from html.parser import HTMLParser
 
@@ -79,3 +80,34 @@ def test_a_study_without_comparisons_or_logs_has_no_empty_sections(store):
     page = page_of(store)
     assert not re.search("<h2>(Differences|Learning|Samples)", page)
     assert "<h2>Results" in page
+
+
+@pytest.fixture
+def hypotheses(store, make_record):
+    return store.folder(make_record("0010", 0, 1.0).identity) / "hypotheses.txt"
+
+
+def test_a_file_from_outside_the_run_is_not_put_into_the_page(store, hypotheses, tmp_path):
+    (tmp_path / "secret").write_text("a password")
+    hypotheses.unlink()
+    hypotheses.symlink_to(tmp_path / "secret")
+    words = "".join(Page(page_of(store)).words)
+    assert "a password" not in words
+    assert "(not shown: hypotheses.txt is no file of the run's folder)" in words
+
+
+@pytest.mark.timeout(60)
+def test_a_pipe_in_the_place_of_hypotheses_is_not_waited_for(store, hypotheses):
+    hypotheses.unlink()
+    os.mkfifo(hypotheses)
+    assert "not shown: hypotheses.txt" in "".join(Page(page_of(store)).words)
+
+
+def test_lines_of_hypotheses_may_be_empty_or_as_long_as_their_file(store, hypotheses):
+    hypotheses.write_text("first\n\n" + "x" * 3_000_000 + "\nafter\n")
+    words = "".join(Page(page_of(store)).words)
+    assert "first" in words
+    assert "x" * 400 in words
+    assert "x" * 401 not in words
+    hypotheses.write_text("")
+    assert "0110 sagt <b>0</b>" in "".join(Page(page_of(store)).words)

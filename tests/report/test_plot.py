@@ -1,10 +1,13 @@
+import re
 from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+from quatrain.report import plot
 from quatrain.report.curves import Curve, learning_curves
 from quatrain.report.differences import build_differences
 from quatrain.report.matrix import build_matrix
@@ -12,12 +15,15 @@ from quatrain.report.plot import (
     MOST_NAMES,
     accuracy_cost_svg,
     curves_svg,
+    excess,
     forest_svg,
     matrix_svg,
     pareto_front,
+    short,
 )
 from quatrain.report.runs import load_runs
 from quatrain.report.tables import build_table
+from quatrain.results import Summary
 
 POINTS = st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), min_size=1)
 
@@ -101,6 +107,127 @@ def test_the_matrix_says_in_words_what_is_expected_and_what_is_against_it(matrix
     assert {"near", "far", "0001", "0010", "99.0", "40.0", "12.0", "–"} <= shown
     assert {"(≥ 95)", "(≤ 25)", "against"} <= shown
     assert matrix_svg(matrix) == matrix_svg(matrix)
+
+
+def labels_of(axis):
+    """The labels of the ticks that lie within the frame."""
+    low, high = sorted(axis.get_view_interval())
+    ticks = [tick for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+    labels = [label for tick in ticks for label in (tick.label1, tick.label2)]
+    return [label for label in labels if label.get_visible()]
+
+
+def figure_of(monkeypatch, draw):
+    """The figure that `draw` draws, laid out as it is when it becomes SVG."""
+    drawn = []
+
+    def keep(figure, label):
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        legends = [*figure.legends, *(axes.get_legend() for axes in figure.axes)]
+        texts = [text for legend in legends if legend for text in legend.get_texts()]
+        for axes in figure.axes:
+            texts += [*labels_of(axes.xaxis), *labels_of(axes.yaxis)]
+        boxes = {
+            text.get_text(): text.get_window_extent(canvas.get_renderer())
+            for text in texts
+            if text.get_text()
+        }
+        frames = [axes.get_window_extent() for axes in figure.axes]
+        drawn.append((figure.bbox, boxes, frames))
+        return ""
+
+    monkeypatch.setattr(plot, "to_svg", keep)
+    draw()
+    return drawn[0]
+
+
+def many(table, cells, letters):
+    """A table of as many cells in two groups, and as many curves, with names of as many letters."""
+    names = [f"{number} ".ljust(letters, "x") for number in range(cells)]
+    groups = [f"group {number}".ljust(letters, "y") for number in range(2)]
+    places = [(group, name) for group in groups for name in names]
+    rows = tuple(replace(table.rows[0], group=group, cell=name) for group, name in places)
+    curves = [Curve(group, name, "loss", (1, 2), (2.0, 1.0)) for group, name in places]
+    return replace(table, rows=rows), curves
+
+
+@pytest.mark.parametrize("letters", [4, 300])
+@pytest.mark.parametrize("cells", [15, 60])
+def test_a_figure_grows_with_the_number_of_cells_and_the_length_of_names(
+    monkeypatch, study, cells, letters
+):
+    table, curves = many(build_table(study), cells, letters)
+    differences = build_differences(study)
+    pairs = tuple(
+        replace(differences.rows[0], group=row.group, left=row.cell, right=row.cell)
+        for row in table.rows
+    )
+    for draw in (
+        lambda: accuracy_cost_svg(table),
+        lambda: curves_svg(curves, "loss"),
+        lambda: forest_svg(replace(differences, rows=pairs)),
+        lambda: matrix_svg(build_matrix(table)),
+    ):
+        page, boxes, frames = figure_of(monkeypatch, draw)
+        cut = [
+            name
+            for name, box in boxes.items()
+            if box.x0 < page.x0 - 1
+            or box.x1 > page.x1 + 1
+            or box.y0 < page.y0 - 1
+            or box.y1 > page.y1 + 1
+        ]
+        assert cut == []
+        assert min(frame.width for frame in frames) > 150
+        assert min(frame.height for frame in frames) > 60
+
+
+def test_thirty_curves_differ_in_their_lines(study):
+    _, curves = many(build_table(study), 30, 4)
+    svg = curves_svg([curve for curve in curves if curve.group == curves[0].group], "loss")
+    lines = set(re.findall(r'clip-path[^>]*style="(fill: none; stroke[^"]*)"', svg))
+    assert len({line for line in lines if "stroke-width: 1.5" in line}) == 30
+
+
+def test_a_long_name_keeps_its_beginning_and_its_end():
+    assert short("a" * 100 + "z" * 100).startswith("aaa")
+    assert short("a" * 100 + "z" * 100).endswith("zzz")
+    assert len(short("a" * 500)) == 120
+    assert short("a" * 120) == "a" * 120
+    assert excess(["日" * 30], 20) == 40
+
+
+@pytest.mark.parametrize("value", [1e100, -1e100, 1e-300, 0.0])
+def test_numbers_at_the_edge_of_what_is_stored_are_drawn(study, value):
+    table = build_table(study)
+    summary = Summary(value, -1e100, 1e100, 3, 0.5)
+    rows = tuple(
+        replace(row, metrics={"bleu": summary}, multiply_adds=abs(value)) for row in table.rows[:2]
+    )
+    differences = build_differences(study)
+    pairs = tuple(replace(row, summary=summary, published=value) for row in differences.rows)
+    curve = Curve("self", "1111", "loss", (1, 2**62), (value, 1.0))
+    for svg in (
+        accuracy_cost_svg(replace(table, rows=(*rows, *table.rows[2:]))),
+        forest_svg(replace(differences, rows=pairs)),
+        curves_svg([curve], "loss"),
+    ):
+        ElementTree.fromstring(svg)
+
+
+@pytest.mark.parametrize("name", ["\x1b[31m", "nul \x00", "日本 😀", "a\nb", "\ufffe"])
+def test_no_name_makes_a_plot_ill_formed(study, name):
+    table = build_table(study)
+    rows = tuple(replace(row, cell=f"{row.cell}{name}", group=name) for row in table.rows)
+    differences = build_differences(study)
+    pairs = tuple(replace(row, left=name, group=name) for row in differences.rows)
+    for svg in (
+        accuracy_cost_svg(replace(table, rows=rows)),
+        forest_svg(replace(differences, rows=pairs)),
+        curves_svg([Curve(name, name, "loss", (1, 2), (1.0, 2.0))], "loss"),
+    ):
+        ElementTree.fromstring(svg)
 
 
 @given(POINTS)

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -103,7 +104,7 @@ def test_markdown_keeps_its_columns_whatever_a_name_holds():
 
 def test_the_markdown_page_says_what_is_missing(tables):
     page = markdown_page(*tables)
-    assert page.startswith("# Terms & <translation>\n\nWhich terms")
+    assert page.startswith("# Terms & &lt;translation>\n\nWhich terms")
     assert "| self | 1111 − 0110 | +1.10 [+0.60, +1.60] | 3 | 0.022 | 1111 is higher |" in page
     assert "- self, w/o: of 3 runs, 1 failed, 2 absent" in page
 
@@ -136,3 +137,40 @@ def test_published_differences_stand_beside_ours_where_a_study_quotes_them(table
     assert difference_columns(quoting_none) == shown[:-1]
     assert "Published" not in markdown_page(table, quoting_none)
     assert to_csv([]) == ""
+
+
+HOSTILE = "<b> [a](http://b) | `c` \x1b[31m # =1"
+
+
+@pytest.fixture
+def hostile(tables):
+    """The tables of a study whose every name and sentence is hostile."""
+    table, differences = tables
+    rows = tuple(replace(row, group="=g", cell=HOSTILE, spec_name="@s") for row in table.rows)
+    texts = {"title": HOSTILE, "question": f"# {HOSTILE}", "notes": (f"- {HOSTILE}",)}
+    return replace(table, rows=rows, **texts), differences
+
+
+def test_no_text_of_others_is_markup_in_markdown(hostile):
+    page = markdown_page(*hostile)
+    assert "\x1b" not in page
+    assert not re.search(r"<b>|[^\\]\]\(|\w://", page)
+    lines = page.splitlines()
+    assert lines[0].startswith("# &lt;b> [a\\](http\\://b) \\| \\`c\\` \\\\x1b[31m # =1")
+    assert lines[2].startswith("\\# &lt;b>")
+    assert any(line.startswith("- \\- &lt;b>") for line in lines)
+
+
+def test_no_text_of_others_moves_the_cursor_of_a_terminal(hostile):
+    console = Console(width=300, file=io.StringIO())
+    console.print(to_terminal(columns(hostile[0]), HOSTILE))
+    assert "\x1b" not in console.file.getvalue()
+    assert "\\x1b[31m" in console.file.getvalue()
+
+
+def test_texts_of_a_csv_file_are_no_formulas_and_negative_numbers_stay_numbers(hostile):
+    rows = [{**row, "-metric": -0.5} for row in rows_as_json(hostile[0])]
+    (first, *_) = csv.DictReader(io.StringIO(to_csv(rows)))
+    assert (first["group"], first["spec"]) == ("'=g", "'@s")
+    assert first["'-metric"] == "-0.5"
+    assert "\x1b" not in to_csv(rows)

@@ -105,6 +105,23 @@ def test_the_notes_are_in_the_report(store, make_record):
     assert "s.py differs from what runs of self/0110 had" in build_table(load_runs(store)).notes
 
 
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"seed": 2}, r'is "seed = 2", expected 1'),
+        ({"spec_name": "ProbeSpec"}, r'is "spec_name = ProbeSpec", expected TranslationSpec'),
+        ({"spec": {}}, r'is "spec = empty", expected fields of TranslationSpec'),
+    ],
+    ids=["seed", "name", "empty"],
+)
+def test_a_record_that_was_edited_to_be_of_another_run_is_refused(
+    store, make_record, changes, sentence
+):
+    store.write_record(make_record("0110", 1, 30.0).model_copy(update=changes))
+    with pytest.raises(StoredFileError, match=rf"record\.json {sentence}"):
+        load_runs(store)
+
+
 def test_a_damaged_record_stops_the_report(store):
     path = next(iter(store.root.glob("runs/*/record.json")))
     path.write_text("{")

@@ -100,3 +100,11 @@ def test_runs_that_were_resumed_elsewhere_are_counted(store, make_record):
     store.write_record(make_record("0110", 1, 30.0, earlier=[sitting]))
     note = "resumed elsewhere, with other code or on another machine: 1 run"
     assert note in build_table(load_runs(store)).notes
+
+
+def test_fields_that_a_newer_version_wrote_are_noted_and_the_rest_is_reported(store):
+    for path in [*store.root.glob("runs/*/record.json"), store.root / "study.json"]:
+        path.write_text(path.read_text().replace("{", '{"energy_joules": 12.5,', 1))
+    table = build_table(load_runs(store))
+    assert "left out: fields that a newer quatrain wrote (energy_joules)" in table.notes
+    assert rows_of(store)["self", "1111"].metrics["bleu"] == summarize([31.0, 31.4, 31.1])

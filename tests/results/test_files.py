@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from quatrain.results.files import clear_unfinished, make_folder, read_text, write_atomically
-from quatrain.specs import StoredFileError, StudyError
+from quatrain.results.files import clear_unfinished, make_folder, write_atomically
+from quatrain.specs import StudyError
 
 
 def test_a_file_is_replaced_whole_and_nothing_else_is_left(tmp_path):
@@ -105,16 +105,3 @@ def test_whoever_has_a_folder_alone_removes_all_that_kills_left(tmp_path):
     assert not any(path.exists() for path in left)
     assert list(tmp_path.iterdir()) == [own]
     clear_unfinished(tmp_path / "none")
-
-
-def test_text_is_read_in_utf_8_or_refused_in_a_sentence(tmp_path):
-    path = tmp_path / "a.json"
-    path.write_bytes("ä".encode())
-    assert read_text(path, "delete it") == "ä"
-    for content in (b"\xff", "ä".encode("latin-1"), "ä".encode("utf-16")):
-        path.write_bytes(content)
-        with pytest.raises(StoredFileError, match="expected a text file in UTF-8: delete it") as e:
-            read_text(path, "delete it")
-        assert str(path) in str(e.value)
-    with pytest.raises(StoredFileError):
-        read_text(tmp_path, "delete it")

@@ -1,3 +1,4 @@
+import json
 import math
 
 import pytest
@@ -36,7 +37,7 @@ FIELDS = {
 
 
 @given(
-    st.dictionaries(st.text(), st.floats(allow_nan=False, allow_infinity=False)),
+    st.dictionaries(st.text(), st.floats(-1e100, 1e100)),
     st.integers(min_value=0, max_value=2**63 - 1),
 )
 def test_a_record_survives_json(metrics, seed):
@@ -44,12 +45,90 @@ def test_a_record_survives_json(metrics, seed):
     assert Record.model_validate_json(record.to_json()) == record
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e308, -1.1e100])
 @pytest.mark.parametrize("field", ["metrics", "cost"])
 def test_a_number_that_is_not_finite_is_no_result(field, value):
     with pytest.raises(StudyError, match="expected a finite number") as caught:
         Record(**{**FIELDS, field: {"bleu": value}})
     assert caught.value.field == f"Record.{field}.bleu"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"steps": -1},
+        {"steps": 10**400},
+        {"steps": 10**5000},
+        {"seconds": -0.5},
+        {"threads": -1},
+        {"data_notes": {"left out": -3}},
+        {"data_notes": {"left out": 2**63}},
+        {"metrics": {"bleu": 10**400}},
+        {"cost": {"multiply_adds": 1e200}},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_numbers_that_nothing_can_be_computed_from_are_refused(changes):
+    with pytest.raises(StudyError, match=rf"^Record\.{next(iter(changes))}.* is .*, expected"):
+        Record(**{**FIELDS, **changes})
+
+
+def test_a_number_of_400_digits_in_json_is_refused_in_a_sentence():
+    text = Record(**FIELDS).to_json().replace('"steps": 100', f'"steps": {10**400}')
+    with pytest.raises(StudyError, match=r"^Record\.steps is \"?100000.*: delete it\.$"):
+        Record.from_json(text, "delete it")
+
+
+def test_a_field_that_only_a_newer_version_knows_is_kept_when_read():
+    content = json.loads(Record(**FIELDS).to_json())
+    content["energy_joules"] = 12.5
+    content["earlier"] = [
+        {"versions": {}, "device": "cpu", "threads": 1, "commit": None, "host": "a"}
+    ]
+    record = Record.from_json(json.dumps(content), "delete it")
+    assert record.unknown == ("energy_joules", "host")
+    assert json.loads(record.to_json())["energy_joules"] == 12.5
+    assert Record.from_json(record.to_json(), "delete it") == record
+    assert Record(**FIELDS).unknown == ()
+
+
+def test_a_newer_cell_of_a_manifest_is_read_too():
+    manifest = Manifest(title="t", question="q", metric="m", cells=(cell("a"),))
+    text = manifest.to_json().replace('"name": "a"', '"name": "a", "colour": "red"')
+    assert Manifest.from_json(text, "delete it").unknown == ("colour",)
+
+
+@pytest.mark.parametrize(
+    "at", ['{\n  "format": 1', '"cells": [\n    {\n      "format": 1'], ids=["whole", "cell"]
+)
+def test_a_newer_format_is_said_to_be_newer_and_never_to_be_deleted(at):
+    text = Manifest(title="t", question="q", metric="m", cells=(cell("a"),)).to_json()
+    assert at in text
+    newer = text.replace(at, at.replace("1", "2")).replace('"group"', '"team"')
+    with pytest.raises(StudyError, match="use the newer quatrain that wrote it") as caught:
+        Manifest.from_json(newer, "delete this file")
+    assert "delete" not in str(caught.value)
+
+
+def test_damage_beside_an_unknown_field_may_be_a_newer_version():
+    text = Record(**FIELDS).to_json().replace('"seed": 3', '"seeds": [3]')
+    with pytest.raises(StudyError, match=r"newer quatrain .*, or, if none did, delete it\.$"):
+        Record.from_json(text, "delete it")
+
+
+@given(st.text(st.characters(codec=None)))
+def test_any_text_of_an_exception_can_be_stored(text):
+    failure = Failure(reason="error", message=text, traceback=text, step=0)
+    stored = Failure.from_json(failure.to_json(), "delete it")
+    assert stored.message == text.encode("utf-8", "backslashreplace").decode()
+    failure.to_json().encode()
+
+
+def test_a_byte_of_a_file_name_that_is_no_utf_8_is_stored_as_its_escape():
+    failure = Failure(reason="error", message="caf\udce9.txt", traceback="", step=0)
+    assert json.loads(failure.to_json())["message"] == "caf\\udce9.txt"
+    named = Record(**{**FIELDS, "cell": "\udce9", "metrics": {"of \udce9": 1.0}})
+    assert Record.from_json(named.to_json(), "delete it").metrics == {"of \\udce9": 1.0}
 
 
 def test_an_unknown_and_a_missing_field_are_refused():

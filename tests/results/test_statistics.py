@@ -34,6 +34,7 @@ def test_no_value_and_no_common_seed_are_refused():
 @given(st.lists(NUMBERS, min_size=2, max_size=8), NUMBERS)
 def test_shifting_the_values_shifts_the_interval(values, shift):
     plain, moved = summarize(values), summarize([value + shift for value in values])
+    assume(not plain.has_no_spread and not moved.has_no_spread)
     assert (moved.mean, moved.low, moved.high) == pytest.approx(
         (plain.mean + shift, plain.low + shift, plain.high + shift), abs=1e-6
     )
@@ -75,12 +76,38 @@ def test_the_p_value_is_that_of_scipy():
     sample = [1.0, 2.0, 2.5, -0.5]
     assert summarize(sample).p == pytest.approx(stats.ttest_1samp(sample, 0.0).pvalue)
     assert summarize([1.0]).p is None
-    assert (summarize([2.0, 2.0]).p, summarize([0.0, 0.0]).p) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("count", [2, 3, 10])
+@pytest.mark.parametrize("kind", [float, np.float32])
+@pytest.mark.parametrize("difference", [0.0, 0.4, -17.2])
+def test_equal_differences_have_a_mean_and_decide_nothing(count, kind, difference):
+    """Accuracies come in steps, so two seeds tie by chance; steps are rounded, in float32 too."""
+    left = {seed: float(kind(95.2 - 0.4 * seed + difference)) for seed in range(count)}
+    right = {seed: float(kind(95.2 - 0.4 * seed)) for seed in range(count)}
+    summary = paired_difference(left, right)
+    assert summary.mean == pytest.approx(difference, abs=1e-4)
+    assert (summary.low, summary.high, summary.n, summary.p) == (None, None, count, 1.0)
+    assert summary.has_no_spread
+    assert not summary.decided
+
+
+@pytest.mark.parametrize("value", [0.0, 2.0, 100.0, 1e-9, -1e9])
+def test_equal_values_have_no_interval(value):
+    assert summarize([value] * 3) == Summary(value, None, None, 3, 1.0)
+    assert summarize([value, value * (1 + 1e-7)]).has_no_spread
+    assert not summarize([value + 1, value + 1.001 + abs(value) * 1e-3]).has_no_spread
+
+
+def test_small_differences_with_a_spread_of_their_own_are_still_decided():
+    left = {0: 1e-3, 1: 1.2e-3, 2: 1.1e-3}
+    assert paired_difference(left, dict.fromkeys(left, 0.0)).decided
 
 
 @given(st.lists(NUMBERS, min_size=2, max_size=8))
 def test_the_p_value_is_below_five_percent_where_the_interval_leaves_zero_out(values):
     summary = summarize(values)
+    assume(not summary.has_no_spread)
     assume(min(abs(summary.low), abs(summary.high)) > 1e-9)
     assert summary.decided == (summary.p < 0.05)
 

@@ -157,10 +157,26 @@ def test_a_claim_in_a_folder_that_refuses_is_a_clear_error(tmp_path):
         lambda _: "[]",
         lambda text: text.replace('"seed": 0', '"seed": "many"'),
         lambda text: text.replace('"seed": 0', '"sead": 0'),
-        lambda text: text.replace('"format": 1', '"format": 99'),
+        lambda text: text.replace('"format": 1', '"format": 0'),
+        lambda text: text.replace('"spec": {}', f'"spec": {"[" * 100_000}'),
+        lambda text: text.replace('"steps": 1', f'"steps": {10**400}'),
+        lambda text: text.replace('"steps": 1', f'"steps": {"1" * 5000}'),
+        lambda text: text.replace('"steps": 1', '"steps": -1'),
         lambda text: text.replace("1.0", "NaN"),
     ],
-    ids=["cut", "empty", "list", "type", "field", "format", "nan"],
+    ids=[
+        "cut",
+        "empty",
+        "list",
+        "type",
+        "field",
+        "format",
+        "deep",
+        "long number",
+        "longer number",
+        "negative",
+        "nan",
+    ],
 )
 def test_a_damaged_record_names_the_file_and_the_remedy(store, damage):
     store.write_record(record())
@@ -171,6 +187,23 @@ def test_a_damaged_record_names_the_file_and_the_remedy(store, damage):
             read()
         assert caught.value.field == str(path)
         assert "delete this file and run the study again" in str(caught.value)
+
+
+def test_a_record_of_a_newer_format_is_kept_and_the_remedy_is_the_newer_version(store):
+    store.write_record(record())
+    path = store.folder(IDENTITY) / "record.json"
+    path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
+    with pytest.raises(StoredFileError, match="use the newer quatrain that wrote it") as caught:
+        store.record(IDENTITY)
+    assert "delete" not in str(caught.value)
+    assert caught.value.field == str(path)
+
+
+def test_a_record_with_a_field_of_a_newer_version_is_read(store):
+    store.write_record(record())
+    path = store.folder(IDENTITY) / "record.json"
+    path.write_text(path.read_text().replace('"seed": 0', '"seed": 0, "energy_joules": 12.5'))
+    assert store.record(IDENTITY).unknown == ("energy_joules",)
 
 
 def test_bytes_that_are_not_text_are_damage_too(store):

@@ -29,3 +29,7 @@ def test_an_error_survives_the_way_between_processes():
     error = SpecError("heads", 3, "4", "mend it")
     copy = pickle.loads(pickle.dumps(error))
     assert (type(copy), str(copy)) == (SpecError, str(error))
+
+
+def test_a_number_of_more_digits_than_python_writes_still_has_its_sentence():
+    assert str(SpecError("heads", 10**5000, "a divisor", "mend it")).startswith("heads is a number")

@@ -11,6 +11,8 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from quatrain.cli.output import say
+from quatrain.report.escape import visible
 from quatrain.study import Event
 
 _QUIET_SECONDS = 15.0
@@ -73,17 +75,17 @@ class Display:
 
     def _move(self, bars: Progress, event: Event) -> None:
         if event.worker not in self._workers:
-            self._workers[event.worker] = bars.add_task(event.label, total=None, numbers="")
+            self._workers[event.worker] = bars.add_task("", total=None, numbers="")
         bars.update(
             self._workers[event.worker],
-            description=event.label,
+            description=visible(event.label),
             completed=event.step,
             total=event.steps or None,
-            numbers=numbers(event),
+            numbers=visible(numbers(event)),
         )
 
     def _say(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(self._console, line)
 
 
 def numbers(event: Event) -> str:

@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 from quatrain.cli.cost import app as cost_app
 from quatrain.cli.interrupt import STATUS, STOPPED
+from quatrain.cli.output import print_what_can_be_shown, say
 from quatrain.cli.plan import plan
 from quatrain.cli.report import report
 from quatrain.cli.stdout import private_stdout
@@ -52,11 +53,10 @@ app.command()(plan)
 
 def main() -> None:
     """Run the program with the arguments of the process."""
+    print_what_can_be_shown()
     try:
         with private_stdout():
             app()
     except QuatrainError as error:
-        Console(stderr=True).print(
-            f"Error: {error}", style="red", markup=False, highlight=False, soft_wrap=True
-        )
+        say(Console(stderr=True), f"Error: {error}", style="red")
         sys.exit(2)

@@ -1,5 +1,6 @@
 """Printing what a command found: a table for people or JSON for programs."""
 
+import io
 import json
 import sys
 from collections.abc import Sequence
@@ -10,7 +11,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from quatrain.report.escape import visible
+
 _PAGE_WIDTH = 160
+
+
+def print_what_can_be_shown() -> None:
+    """From here on, what the encoding of stdout or stderr lacks is printed as "?"."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def open_console() -> Console:
@@ -21,6 +31,11 @@ def open_console() -> Console:
     interactive = sys.stdout.isatty()
     width = None if interactive else _PAGE_WIDTH
     return Console(width=width, force_interactive=interactive)
+
+
+def say(console: Console, text: str, style: str | None = None) -> None:
+    """Print words that may hold names and messages of others, which are no markup or commands."""
+    console.print(visible(text), style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def width_of(table: Table) -> int:
@@ -35,8 +50,14 @@ def print_whole(console: Console, table: Table) -> None:
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on stdout, and nothing else."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    """One JSON document on stdout, and nothing else.
+
+    Letters are written as they are, unless stdout cannot show them or a terminal would obey them.
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    encoding = sys.stdout.encoding or "utf-8"
+    as_it_is = visible(text) == text and text.encode(encoding, "replace").decode(encoding) == text
+    print(text if as_it_is else json.dumps(value, indent=2))
 
 
 def print_rows(rows: Sequence[Any], columns: Sequence[str], *, as_json: bool) -> None:
@@ -48,7 +69,7 @@ def print_rows(rows: Sequence[Any], columns: Sequence[str], *, as_json: bool) ->
     for column in columns:
         table.add_column(column.replace("_", " "))
     for row in rows:
-        table.add_row(*(Text(_shown(getattr(row, column))) for column in columns))
+        table.add_row(*(Text(visible(_shown(getattr(row, column)))) for column in columns))
     print_whole(open_console(), table)
 
 

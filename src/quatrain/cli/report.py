@@ -1,14 +1,18 @@
 """`quatrain report`: the tables of a study and the page with its plots."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from quatrain.cli.output import open_console, print_json, print_whole, width_of
+from quatrain.cli.output import open_console, print_json, print_whole, say, width_of
 from quatrain.results import ResultStore
 from quatrain.specs import StudyError
+
+if TYPE_CHECKING:
+    from quatrain.report.column import Column
 
 
 def report(
@@ -34,29 +38,26 @@ def report(
     files = write_report(store, folder / "report")
     console = open_console()
     print_report(console, store)
-    console.print(f"Report: {files.html}", markup=False, highlight=False, soft_wrap=True)
+    say(console, f"Report: {files.html}")
 
 
 def print_report(console: Console, store: ResultStore) -> None:
     """The table of cells, their matrix if they form one, the differences and the notes.
 
-    Where the table is too wide, the metrics beside the headline one are left to the page.
+    Where the table is too wide, the last metrics are left to the page and to the CSV file.
     """
     from quatrain.report.differences import build_differences
     from quatrain.report.matrix import MATRIX_LEGEND, build_matrix, matrix_columns
-    from quatrain.report.names import title_of
     from quatrain.report.render import columns, difference_columns, to_terminal
     from quatrain.report.runs import load_runs
     from quatrain.report.tables import build_table
 
     study = load_runs(store)
     table, differences = build_table(study), build_differences(study)
-    shown = columns(table)
-    extra = [title_of(name) for name in table.metric_names[1:]]
-    while extra and width_of(to_terminal(shown, "")) > console.width:
-        dropped = extra.pop()
-        shown = [column for column in shown if column.header != dropped]
+    shown, left_out = fitting(columns(table), table.metric_names[1:], console.width)
     print_whole(console, to_terminal(shown, table.title))
+    if left_out:
+        say(console, f"{left_out} more metrics do not fit here; --csv and the page have them.")
     matrix = build_matrix(table)
     if matrix is not None:
         print_whole(console, to_terminal(matrix_columns(matrix), MATRIX_LEGEND))
@@ -64,7 +65,29 @@ def print_report(console: Console, store: ResultStore) -> None:
         title = "Differences, paired by seed"
         print_whole(console, to_terminal(difference_columns(differences), title))
     for note in table.notes:
-        console.print(f"Note: {note}", markup=False, highlight=False)
+        say(console, f"Note: {note}")
+
+
+def fitting(
+    columns: "Sequence[Column]", extra: Sequence[str], width: int
+) -> "tuple[list[Column], int]":
+    """The columns that fit, and how many of the `extra` metrics, the last ones, do not."""
+    from quatrain.report.names import title_of
+    from quatrain.report.render import to_terminal
+
+    optional = {title_of(name) for name in extra}
+    beside = width_of(to_terminal(columns[:1], ""))
+    free = width - width_of(to_terminal([c for c in columns if c.header not in optional], ""))
+    kept = set[str]()
+    for column in columns:
+        if column.header not in optional:
+            continue
+        free -= width_of(to_terminal([columns[0], column], "")) - beside
+        if free < 0:
+            break
+        kept.add(column.header)
+    shown = [each for each in columns if each.header not in optional or each.header in kept]
+    return shown, len(columns) - len(shown)
 
 
 def _print_as(store: ResultStore, *, markdown: bool, json: bool) -> None:

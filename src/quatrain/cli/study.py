@@ -16,7 +16,7 @@ from rich.console import Console
 
 from quatrain.cli.display import Display
 from quatrain.cli.interrupt import load_study
-from quatrain.cli.output import open_console, print_json, print_rows
+from quatrain.cli.output import open_console, print_json, print_rows, say
 from quatrain.specs import StudyError
 from quatrain.study import Run, RunSummary, Selection, Study, place, run_study
 from quatrain.study.names import LARGEST_SEED, MOST_SEEDS, too_many_seeds
@@ -197,6 +197,7 @@ def measure(
 
     Example: quatrain study measure studies/numerals_terms.py
     """
+    from quatrain.report.escape import visible
     from quatrain.report.render import rounded
     from quatrain.results import ResultStore
     from quatrain.study.measure import Bench, check_idle, measurable, measure_run
@@ -216,7 +217,9 @@ def measure(
         if not as_json:
             milliseconds = 1e3 * measured.median_seconds
             spread, mib = 1e3 * measured.spread_seconds, rounded(measured.peak_bytes / 2**20, 1)
-            print(f"{each.labels[0]}: {milliseconds:.2f} ms (spread {spread:.2f}), {mib} MiB")
+            print(
+                f"{visible(each.labels[0])}: {milliseconds:.2f} ms (spread {spread:.2f}), {mib} MiB"
+            )
     if as_json:
         print_json(found)
     elif not found:
@@ -308,16 +311,15 @@ def _conclude(console: Console, folder: Path, summary: RunSummary) -> None:
     from quatrain.results import ResultStore
 
     if summary.obstacle is not None:
-        print(f"Error: {summary.obstacle.message}", file=sys.stderr)
+        say(Console(stderr=True), f"Error: {summary.obstacle.message}")
         raise typer.Exit(2)
     store = ResultStore(folder)
     files = write_report(store, folder / "report")
     print_report(console, store)
     done, skipped, failed = len(summary.done), len(summary.skipped), len(summary.failed)
     console.print(f"{done} done now, {skipped} before, {failed} failed.", highlight=False)
-    console.print(f"Report: {files.html}", markup=False, highlight=False, soft_wrap=True)
+    say(console, f"Report: {files.html}")
     if summary.failed:
         for event in summary.failed:
-            line = f"Failed: {event.label}: {event.reason}: {event.message}"
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            say(console, f"Failed: {event.label}: {event.reason}: {event.message}")
         raise typer.Exit(1)

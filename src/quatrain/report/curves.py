@@ -7,7 +7,6 @@ still behind shortens the curve and never bends it.
 """
 
 import json
-import math
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,13 @@ from typing import Any
 
 from quatrain.report.runs import Run, StudyRuns
 from quatrain.results import ManifestCell
+from quatrain.results.reading import read_regular
+from quatrain.results.record import LARGEST
 from quatrain.specs import StoredFileError
+
+_LONGEST = 2**28
+"""Bytes of the longest log that is read: 2,000,000 lines."""
+_REMEDY = "delete {}; it feeds the learning curves only"
 
 
 @dataclass(frozen=True)
@@ -68,20 +73,24 @@ def _curve(cell: ManifestCell, name: str, logs: list[list[dict[str, Any]]]) -> C
 
 
 def _points(log: list[dict[str, Any]], name: str, beside: str | None = None) -> dict[int, float]:
-    """What lines say of `name` by their step, of those that hold `beside` too."""
+    """What lines say of `name` by their step, of those that hold `beside` too.
+
+    NaN, infinities and what no sum can be made of are left out.
+    """
     last = {line["step"]: line[name] for line in log if name in line and (beside or name) in line}
     return {
         step: float(value)
         for step, value in last.items()
-        if isinstance(value, int | float) and math.isfinite(value)
+        if isinstance(value, int | float) and abs(value) <= LARGEST
     }
 
 
 def _read_log(run: Run) -> list[dict[str, Any]]:
     path = run.folder / "metrics.jsonl"
-    if not path.exists():
+    content = read_regular(path, _REMEDY.format("this file"), _LONGEST)
+    if content is None:
         return []
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    lines = content.decode(errors="replace").split("\n")
     whole = [line for line in lines[:-1] if line.strip()]  # after the last newline: half a line
     return [_parse(path, number, line) for number, line in enumerate(whole, 1)]
 
@@ -89,9 +98,13 @@ def _read_log(run: Run) -> list[dict[str, Any]]:
 def _parse(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
         found = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         found = None
-    if not isinstance(found, dict) or not isinstance(found.get("step"), int):
-        remedy = "delete this line; it feeds the learning curves only"
+    if not isinstance(found, dict) or not _is_step(found.get("step")):
+        remedy = _REMEDY.format("this line")
         raise StoredFileError(f"{path}, line {number}", line[:80], "JSON with a step", remedy)
     return found
+
+
+def _is_step(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63

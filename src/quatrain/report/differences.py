@@ -80,6 +80,8 @@ def _verdict(
         return "no seed finished in both"
     if corrected is None:
         return "undecided (one seed)"
+    if summary.has_no_spread:
+        return "undecided (equal differences)"
     if not summary.decided:
         return "undecided"
     higher = comparison.left if summary.mean > 0 else comparison.right

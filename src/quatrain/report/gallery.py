@@ -125,7 +125,7 @@ def _read(folder: Path, name: str, room: int) -> Picture | str:
         if size > room:
             return f"beyond the {TOGETHER // 1_000_000} MB of a page"
         content = path.read_bytes()
-    except (OSError, ValueError):  # ValueError: a name with a zero byte
+    except (OSError, RuntimeError, ValueError):  # links in a circle; a name with a zero byte
         return "unreadable"
     if len(content) < _HEAD.size or not content.startswith(_SIGNATURE):
         return "no PNG"

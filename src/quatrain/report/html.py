@@ -7,7 +7,6 @@ of our own plots goes in as it is, and matplotlib has escaped the text in that.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -16,26 +15,22 @@ from quatrain.report.column import Column
 from quatrain.report.curves import Curve
 from quatrain.report.differences import DifferenceTable
 from quatrain.report.expected import reason_columns
+from quatrain.report.figure import FAINT, INK, PAPER
 from quatrain.report.gallery import build_gallery
 from quatrain.report.matrix import build_matrix
 from quatrain.report.names import title_of
-from quatrain.report.plot import (
-    FAINT,
-    INK,
-    PAPER,
-    accuracy_cost_svg,
-    curves_svg,
-    forest_svg,
-    matrix_svg,
-)
+from quatrain.report.plot import accuracy_cost_svg, curves_svg, forest_svg, matrix_svg
 from quatrain.report.progress import progress_columns
-from quatrain.report.render import HOW_SURE, columns, difference_columns
+from quatrain.report.render import columns, difference_columns, how_sure
 from quatrain.report.runs import Run, StudyRuns
 from quatrain.report.tables import ReportTable
 from quatrain.results import ManifestCell
+from quatrain.results.reading import is_file_within
 
 SAMPLE_LINES = 5
 SAMPLE_WIDTH = 400
+SAMPLE_BYTES = 2**20
+"""Where the first lines are sought: a line may be as long as its file."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +75,7 @@ def html_page(
         matrix=None if matrix is None else _inline(matrix_svg(matrix)),
         reasons=_body(reason_columns(table)) if table.has_expectations else None,
         differences=_body(difference_columns(differences)) if differences.rows else None,
-        how_sure=HOW_SURE,
+        how_sure=how_sure(differences),
         published=differences.has_published,
         forest=_inline(forest_svg(differences)),
         accuracy_cost=_inline(accuracy_cost_svg(table)),
@@ -134,14 +129,19 @@ def _samples(study: StudyRuns) -> list[Sample]:
 def _hypotheses(study: StudyRuns, cell: ManifestCell) -> list[str]:
     for run in study.of(cell).values():
         path = run.folder / "hypotheses.txt"
-        if run.record is not None and path.is_file():
-            return _head(path)
+        if run.record is None or not path.exists():
+            continue
+        if not is_file_within(path, run.folder):
+            return [f"(not shown: {path.name} is no file of the run's folder)"]
+        return _head(path)
     return []
 
 
 def _head(path: Path) -> list[str]:
     with path.open(encoding="utf-8", errors="replace") as file:
-        return [line.rstrip("\n")[:SAMPLE_WIDTH] for line in islice(file, SAMPLE_LINES)]
+        text = file.read(SAMPLE_BYTES)
+    lines = text.removesuffix("\n").split("\n") if text else []
+    return [line[:SAMPLE_WIDTH] for line in lines[:SAMPLE_LINES]]
 
 
 def _provenance(study: StudyRuns) -> list[tuple[str, str]]:

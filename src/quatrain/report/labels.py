@@ -6,13 +6,13 @@ no point and no name before it; where every place is taken, the one that covers 
 
 import itertools
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.text import Annotation
-from matplotlib.transforms import Bbox
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.text import Annotation
+    from matplotlib.transforms import Bbox
 
 _Direction = tuple[
     float, float, Literal["left", "right", "center"], Literal["center", "bottom", "top"]
@@ -34,13 +34,15 @@ _POINT = 4.0
 
 
 def place_labels(
-    figure: Figure,
-    axes: Axes,
+    figure: "Figure",
+    axes: "Axes",
     points: Sequence[tuple[float, float]],
     names: Sequence[str],
     colors: Sequence[str],
-) -> list[Annotation]:
+) -> "list[Annotation]":
     """Write each name beside its point (in data coordinates), and return the texts."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     figure.set_layout_engine("none")  # so that nothing moves from here on
@@ -61,8 +63,8 @@ def place_labels(
 
 
 def _write(
-    axes: Axes, point: tuple[float, float], name: str, color: str, place: _Place
-) -> Annotation:
+    axes: "Axes", point: tuple[float, float], name: str, color: str, place: _Place
+) -> "Annotation":
     radius, (right, up, horizontal, vertical) = place
     return axes.annotate(
         name,
@@ -76,13 +78,17 @@ def _write(
     )
 
 
-def _covered(box: Bbox, taken: Sequence[Bbox], frame: Bbox) -> float:
+def _covered(box: "Bbox", taken: "Sequence[Bbox]", frame: "Bbox") -> float:
+    from matplotlib.transforms import Bbox
+
     inside = Bbox.intersection(box, frame)
     outside = box.width * box.height - (inside.width * inside.height if inside else 0.0)
     overlaps = (Bbox.intersection(box, other) for other in taken)
     return max(0.0, outside) + sum(one.width * one.height for one in overlaps if one)
 
 
-def _square(axes: Axes, point: tuple[float, float]) -> Bbox:
+def _square(axes: "Axes", point: tuple[float, float]) -> "Bbox":
+    from matplotlib.transforms import Bbox
+
     x, y = axes.transData.transform(point)
     return Bbox.from_extents(x - _POINT, y - _POINT, x + _POINT, y + _POINT)

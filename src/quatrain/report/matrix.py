@@ -8,7 +8,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from quatrain.report.column import ABSENT, Column, words
+from quatrain.report.column import ABSENT, Column, fixed, words
 from quatrain.report.expected import AGAINST
 from quatrain.report.tables import ReportRow, ReportTable
 
@@ -38,7 +38,7 @@ def build_matrix(table: ReportTable) -> Matrix | None:
 def measured(row: ReportRow, metric: str) -> str:
     """The mean of the headline metric, short enough for a matrix."""
     summary = row.metrics.get(metric)
-    return ABSENT if summary is None else f"{summary.mean:.1f}"
+    return ABSENT if summary is None else fixed(summary.mean, 1)
 
 
 def matrix_columns(matrix: Matrix) -> list[Column]:

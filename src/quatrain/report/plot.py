@@ -1,57 +1,30 @@
-"""The plots of a report, as SVG text that is the same for the same input, byte for byte.
+"""The plots of a report, as SVG text that is the same for the same input, byte for byte."""
 
-Text stays text (a reader can search it), and there is no date and no random id in the file.
-Line and text colours are two constants, so that the HTML page can turn them for dark screens.
-"""
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import io
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
-from typing import Any
-
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from rich.cells import cell_len
 
 from quatrain.report.curves import Curve
-from quatrain.report.differences import DifferenceTable
+from quatrain.report.differences import DifferenceRow, DifferenceTable
 from quatrain.report.expected import AGAINST
+from quatrain.report.figure import COLORS, FAINT, INK, open_figure, to_svg
 from quatrain.report.labels import place_labels
 from quatrain.report.matrix import Matrix, measured
 from quatrain.report.names import title_of
 from quatrain.report.render import MULTIPLY_ADDS, scale_of
 from quatrain.report.tables import ReportRow, ReportTable
 
-INK = "#24292f"
-FAINT = "#8c959f"
-PAPER = "#fefefe"
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 MARKERS = "osD^v"
+STYLES = ("-", "--", ":", "-.")
+LINE, LETTER = 0.25, 0.1
+"""Inches that a line of a legend is high, and a letter of a name is wide."""
 MOST_NAMES = 40
 """The points beyond which no place is left for their names."""
-COLORS = ("#2f7ed8", "#e0762f", "#2a9d76", "#b45ac2", "#c9a227", "#d64550", "#4fb3bf", "#7d8590")
-
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "figure.dpi": 72,
-    "figure.facecolor": PAPER,
-    "axes.facecolor": "none",
-    "axes.edgecolor": FAINT,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": FAINT,
-    "grid.alpha": 0.25,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "text.color": INK,
-    "font.size": 11,
-    "legend.frameon": False,
-    "text.parse_math": False,
-}
 
 
 def accuracy_cost_svg(table: ReportTable) -> str:
@@ -60,22 +33,27 @@ def accuracy_cost_svg(table: ReportTable) -> str:
     Each point has its name, unless there are too many to be read.
     """
     rows = [row for row in table.rows if row.metrics and row.multiply_adds is not None]
-    with open_figure("accuracy-cost", (8.0, 5.0)) as figure:
+    groups = list(dict.fromkeys(row.group for row in rows))
+    in_line = names_in_line(groups, 8.0)
+    below = max(0, -(-len(groups) // in_line) - 3)
+    names = [short(row.cell, 40) for row in rows]
+    width = max(8.0 + LETTER * excess(names, 20), 1.0 + LETTER * _longest(groups))
+    with open_figure("accuracy-cost", (width, 5.0 + LINE * below)) as figure:
         if not rows:
             return to_svg(_say(figure, "No finished run with counted cost yet"), "accuracy-cost")
         axes = figure.subplots()
         size, unit = scale_of([row.multiply_adds for row in rows], MULTIPLY_ADDS)
         labels: list[tuple[str, str]] = []
         points: list[tuple[float, float]] = []
-        for number, group in enumerate(dict.fromkeys(row.group for row in rows)):
+        for number, group in enumerate(groups):
             color, marker = COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)]
             members = [row for row in rows if row.group == group]
             points += _draw_group(axes, members, table.metric, size, color, marker)
-            labels += [(row.cell, color) for row in members]
+            labels += [(short(row.cell, 40), color) for row in members]
         axes.set_xlabel(unit)
         axes.set_ylabel(title_of(table.metric))
         axes.margins(0.12, 0.14)
-        figure.legend(loc="outside upper left", ncols=4)
+        figure.legend(loc="outside upper left", ncols=in_line)
         if len(points) <= MOST_NAMES:
             place_labels(figure, axes, points, *zip(*labels, strict=True))
         return to_svg(figure, "accuracy-cost")
@@ -86,21 +64,18 @@ def curves_svg(curves: Sequence[Curve], name: str) -> str:
     chosen = [curve for curve in curves if curve.name == name]
     groups = list(dict.fromkeys(curve.group for curve in chosen))
     salt = f"curves-{name}"
-    with open_figure(salt, (8.0, 3.4 * max(1, len(groups)))) as figure:
+    members = [[curve for curve in chosen if curve.group == group] for group in groups]
+    heights = [max(3.4, LINE * (len(curves) + 2)) for curves in members]
+    width = 8.0 + LETTER * excess([curve.cell for curve in chosen], 20)
+    with open_figure(salt, (width, sum(heights) or 3.4)) as figure:
         if not chosen:
             return to_svg(_say(figure, f"No log of {title_of(name)} yet"), salt)
-        panels = figure.subplots(len(groups), 1, squeeze=False, sharex=True)[:, 0]
-        for axes, group in zip(panels, groups, strict=True):
-            members = [curve for curve in chosen if curve.group == group]
-            for number, curve in enumerate(members):
-                style = "-" if number < len(COLORS) else "--"
-                color = COLORS[number % len(COLORS)]
-                marker = "o" if len(curve.steps) == 1 else ""
-                axes.plot(
-                    curve.steps, curve.values, style, c=color, marker=marker, label=curve.cell
-                )
-            _frame_late(axes, members)
-            axes.set_title(group, loc="left", fontsize=11)
+        shape = {"squeeze": False, "sharex": True, "height_ratios": heights}
+        panels = figure.subplots(len(groups), 1, **shape)[:, 0]
+        for axes, group, curves_of_group in zip(panels, groups, members, strict=True):
+            _draw_curves(axes, curves_of_group)
+            _frame_late(axes, curves_of_group)
+            axes.set_title(short(group), loc="left", fontsize=11)
             axes.set_ylabel(title_of(name))
             axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
         panels[-1].set_xlabel("step")
@@ -112,12 +87,9 @@ def forest_svg(table: DifferenceTable) -> str:
 
     A hollow diamond is what others found for it.
     """
-    shown = [
-        (f"{row.group}: {row.left} − {row.right}", row.summary, row.published)
-        for row in table.rows
-        if row.summary
-    ]
-    with open_figure("forest", (8.0, 0.9 + 0.42 * max(1, len(shown)))) as figure:
+    shown = [(_side_by_side(row), row.summary, row.published) for row in table.rows if row.summary]
+    width = 8.0 + LETTER * excess([name for name, _, _ in shown], 30)
+    with open_figure("forest", (width, 0.9 + 0.42 * max(1, len(shown)))) as figure:
         if not shown:
             return to_svg(_say(figure, "No difference to show yet"), "forest")
         axes = figure.subplots()
@@ -142,7 +114,9 @@ def matrix_svg(matrix: Matrix) -> str:
     The fill grows with the metric; a cell against expectation has a thick frame and says so.
     """
     height, width = len(matrix.cells), len(matrix.groups)
-    with open_figure("matrix", (1.9 + 1.25 * width, 0.6 + 0.46 * height)) as figure:
+    beside = 1.9 + LETTER * excess(matrix.cells, 20)
+    column = 1.25 + LETTER * excess(matrix.groups, 12)
+    with open_figure("matrix", (beside + column * width, 0.6 + 0.46 * height)) as figure:
         axes = figure.subplots()
         values = [s.mean for row in matrix.rows.values() if (s := row.metrics.get(matrix.metric))]
         low, high = min(values, default=0.0), max(values, default=1.0)
@@ -153,8 +127,8 @@ def matrix_svg(matrix: Matrix) -> str:
             _draw_cell(axes, at, measured(row, matrix.metric), row, fill)
         axes.set_xlim(0, width)
         axes.set_ylim(height, 0)
-        axes.set_xticks([x + 0.5 for x in range(width)], matrix.groups)
-        axes.set_yticks([y + 0.5 for y in range(height)], matrix.cells)
+        axes.set_xticks([x + 0.5 for x in range(width)], [*map(short, matrix.groups)])
+        axes.set_yticks([y + 0.5 for y in range(height)], [*map(short, matrix.cells)])
         axes.tick_params(length=0, labeltop=True, labelbottom=False)
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
@@ -176,8 +150,49 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
     return front
 
 
+def short(name: str, most: int = 120) -> str:
+    """A name with its middle left out where it is longer than `most` letters.
+
+    Example:
+        >>> short("encoder-decoder", 8)
+        'encod…er'
+    """
+    return (
+        name if len(name) <= most else f"{name[: most * 2 // 3]}…{name[1 - most + most * 2 // 3 :]}"
+    )
+
+
+def excess(names: Sequence[str], room: int) -> int:
+    """The letters by which the longest of the names does not fit into `room`."""
+    return max(0, _longest(names) - room)
+
+
+def names_in_line(names: Sequence[str], width: float) -> int:
+    """How many entries of a legend fit side by side into `width` inches; four at most."""
+    return max(1, min(4, int(width / (LETTER * _longest(names) + 0.7))))
+
+
+def _longest(names: Sequence[str]) -> int:
+    """Letters of the longest name as it is shown; those of Chinese, for one, count twice."""
+    return max((cell_len(short(name)) for name in names), default=0)
+
+
+def _side_by_side(row: DifferenceRow) -> str:
+    group, left, right = (short(name, 36) for name in (row.group, row.left, row.right))
+    return f"{group}: {left} − {right}"
+
+
+def _draw_curves(axes: "Axes", curves: Sequence[Curve]) -> None:
+    for number, curve in enumerate(curves):
+        style = STYLES[number // len(COLORS) % len(STYLES)]
+        marker = "o" if len(curve.steps) == 1 else ""
+        color = COLORS[number % len(COLORS)]
+        label = short(curve.cell)
+        axes.plot(curve.steps, curve.values, style, c=color, marker=marker, label=label)
+
+
 def _draw_group(
-    axes: Axes, rows: Sequence[ReportRow], metric: str, size: float, color: str, marker: str
+    axes: "Axes", rows: Sequence[ReportRow], metric: str, size: float, color: str, marker: str
 ) -> list[tuple[float, float]]:
     points: list[tuple[float, float]] = []
     for row in rows:
@@ -188,11 +203,15 @@ def _draw_group(
             axes.plot([cost, cost], [summary.low, summary.high], color=color, lw=1.2, alpha=0.55)
     front = pareto_front(points)
     axes.plot(*zip(*front, strict=True), "--", color=color, linewidth=1.2, alpha=0.8)
-    axes.plot(*zip(*points, strict=True), marker, color=color, alpha=0.85, label=rows[0].group)
+    axes.plot(
+        *zip(*points, strict=True), marker, color=color, alpha=0.85, label=short(rows[0].group)
+    )
     return points
 
 
-def _draw_cell(axes: Axes, at: tuple[int, int], text: str, row: ReportRow, fill: float) -> None:
+def _draw_cell(axes: "Axes", at: tuple[int, int], text: str, row: ReportRow, fill: float) -> None:
+    from matplotlib.patches import Rectangle
+
     x, y = at
     against = row.as_expected is False
     color, line = (COLORS[5], 3.0) if against else (FAINT, 0.6)
@@ -209,7 +228,7 @@ def _draw_cell(axes: Axes, at: tuple[int, int], text: str, row: ReportRow, fill:
         axes.text(x + 0.5, y + 0.76, AGAINST, ha="center", va="center", fontsize=9)
 
 
-def _frame_late(axes: Axes, curves: Sequence[Curve]) -> None:
+def _frame_late(axes: "Axes", curves: Sequence[Curve]) -> None:
     """Frame what comes after the first tenth, so that a steep start does not flatten the rest."""
     begin = max(curve.steps[-1] for curve in curves) / 10
     late = [
@@ -224,22 +243,6 @@ def _frame_late(axes: Axes, curves: Sequence[Curve]) -> None:
         axes.set_ylim(low - margin, high + margin)
 
 
-def _say(figure: Figure, text: str) -> Figure:
+def _say(figure: "Figure", text: str) -> "Figure":
     figure.text(0.5, 0.5, text, ha="center", va="center")
     return figure
-
-
-@contextmanager
-def open_figure(salt: str, size: tuple[float, float]) -> Generator[Figure]:
-    """An empty figure of this size in inches, in our style; `salt` names what is drawn in it."""
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": salt}):
-        yield Figure(figsize=size, layout="constrained")
-
-
-def to_svg(figure: Figure, label: str) -> str:
-    """The figure as SVG text titled `label`."""
-    text = io.StringIO()
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    FigureCanvasSVG(figure).print_svg(text, metadata={**nothing, "Title": label})
-    svg = text.getvalue()
-    return svg[svg.index("<svg") :]

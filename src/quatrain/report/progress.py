@@ -6,7 +6,7 @@
 
 from collections.abc import Sequence
 
-from quatrain.report.column import ABSENT, Column, words
+from quatrain.report.column import ABSENT, Column, fixed, words
 from quatrain.report.curves import Curve, headlines
 from quatrain.report.names import title_of
 
@@ -27,14 +27,14 @@ def progress_columns(curves: Sequence[Curve], metric: str) -> list[Column]:
     values = tuple(curve.values[number] for curve, number in rows)
     minutes = tuple(curve.seconds[number] / 60 if curve.seconds else None for curve, number in rows)
     places = 2 if max(map(abs, values)) >= 1 else 4
-    told = tuple(ABSENT if each is None else f"{each:.1f}" for each in minutes)
+    told = tuple(ABSENT if each is None else fixed(each, 1) for each in minutes)
     return [
         words("group", [curve.group for curve, _ in rows]),
         words("cell", [curve.cell for curve, _ in rows]),
         Column("step", tuple(f"{each:,}" for each in steps), steps, numeric=True),
         Column("training, min", told, minutes, numeric=True),
         Column(
-            title_of(chosen[0].name), tuple(f"{x:.{places}f}" for x in values), values, numeric=True
+            title_of(chosen[0].name), tuple(fixed(x, places) for x in values), values, numeric=True
         ),
     ]
 

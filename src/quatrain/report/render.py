@@ -12,9 +12,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from quatrain.report.column import ABSENT, Column, Value, words
+from quatrain.report.column import ABSENT, Column, Value, fixed, words
 from quatrain.report.curves import Curve
 from quatrain.report.differences import DifferenceRow, DifferenceTable
+from quatrain.report.escape import for_markdown, for_spreadsheet, visible
 from quatrain.report.expected import expectation_columns, expected_as_json, reason_columns
 from quatrain.report.matrix import MATRIX_LEGEND, build_matrix, matrix_columns
 from quatrain.report.names import title_of
@@ -35,6 +36,7 @@ HOW_SURE = (
     'where it is above 0.05 a verdict is "uncorrected". Intervals are not corrected, and hold what '
     "seeds change, not which examples the test part happens to have."
 )
+EQUAL = "Equal differences have no spread to judge by: they are undecided, and their p is 1."
 
 
 def columns(table: ReportTable) -> list[Column]:
@@ -93,17 +95,26 @@ def difference_columns(table: DifferenceTable) -> list[Column]:
     ]
 
 
+def how_sure(table: DifferenceTable) -> str:
+    """What the verdicts mean, as far as the table has such."""
+    equal = any(row.summary and row.summary.has_no_spread for row in table.rows)
+    return f"{HOW_SURE} {EQUAL}" if equal else HOW_SURE
+
+
 def to_terminal(shown: Sequence[Column], title: str) -> Table:
     """A rich table that says a group once; print it with `rich.console.Console`."""
     look = box.SIMPLE_HEAD
-    table = Table(title=Text(title), title_justify="left", box=look, pad_edge=False, padding=(0, 1))
+    table = Table(
+        title=Text(visible(title)), title_justify="left", box=look, pad_edge=False, padding=(0, 1)
+    )
     for column in shown:
         justify = "right" if column.numeric else "left"
-        header = Text(column.header.replace(" ", "\n", 1))
+        header = Text(visible(column.header).replace(" ", "\n", 1))
         table.add_column(header, justify=justify, no_wrap=column.numeric, overflow="fold")
     above = ""
     for first, *texts in zip(*(column.texts for column in shown), strict=True):
-        table.add_row(Text("" if first == above else first), *map(Text, texts))
+        line = ["" if first == above else first, *texts]
+        table.add_row(*(Text(visible(text)) for text in line))
         above = first
     return table
 
@@ -111,9 +122,12 @@ def to_terminal(shown: Sequence[Column], title: str) -> Table:
 def to_markdown(shown: Sequence[Column]) -> str:
     """A Markdown table."""
     lines = [
-        [_escaped(column.header) for column in shown],
+        [for_markdown(column.header) for column in shown],
         ["---:" if column.numeric else "---" for column in shown],
-        *([_escaped(text) for text in row] for row in zip(*(c.texts for c in shown), strict=True)),
+        *(
+            [for_markdown(text) for text in row]
+            for row in zip(*(c.texts for c in shown), strict=True)
+        ),
     ]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
@@ -122,7 +136,7 @@ def markdown_page(
     table: ReportTable, differences: DifferenceTable, curves: Sequence[Curve] = ()
 ) -> str:
     """Title, question, the matrix if the cells form one, the tables, notes and reasons."""
-    parts = [f"# {' '.join(table.title.split())}\n", f"{table.question}\n"]
+    parts = [f"# {for_markdown(table.title)}\n", f"{for_markdown(table.question, block=True)}\n"]
     matrix = build_matrix(table)
     if matrix is not None:
         parts += [to_markdown(matrix_columns(matrix)), f"{MATRIX_LEGEND}\n"]
@@ -131,7 +145,7 @@ def markdown_page(
     if differences.rows:
         parts.append("## Differences, paired by seed\n")
         parts.append(to_markdown(difference_columns(differences)))
-        parts.append(f"{HOW_SURE}\n")
+        parts.append(f"{how_sure(differences)}\n")
         if differences.has_published:
             parts.append("Published: what others found, in their own setting.\n")
     progress = progress_columns(curves, table.metric)
@@ -139,7 +153,7 @@ def markdown_page(
         parts += ["## On the way, while training\n", to_markdown(progress)]
     if table.notes:
         parts.append("## Notes\n")
-        parts.append("".join(f"- {note}\n" for note in table.notes))
+        parts.append("".join(f"- {for_markdown(note, block=True)}\n" for note in table.notes))
     if table.has_expectations:
         parts += ["## What was expected, and why\n", to_markdown(reason_columns(table))]
     return "\n".join(parts)
@@ -175,13 +189,16 @@ def differences_as_json(table: DifferenceTable) -> list[dict[str, Value]]:
 
 
 def to_csv(rows: Sequence[dict[str, Value]]) -> str:
-    """The rows of `rows_as_json` or `differences_as_json`, with a header line."""
+    """The rows of `rows_as_json` or `differences_as_json`, with a header line.
+
+    Texts that a spreadsheet would compute have an apostrophe before them; numbers stay numbers.
+    """
     if not rows:
         return ""
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.writer(text, lineterminator="\n")
+    for line in ([*rows[0]], *([*row.values()] for row in rows)):
+        writer.writerow(for_spreadsheet(x) if isinstance(x, str) else x for x in line)
     return text.getvalue()
 
 
@@ -227,7 +244,7 @@ def _chance(row: DifferenceRow) -> str:
 
 def _published(rows: Sequence[DifferenceRow]) -> Column:
     values = tuple(row.published for row in rows)
-    texts = tuple(ABSENT if value is None else f"{value:+.2f}" for value in values)
+    texts = tuple(ABSENT if value is None else fixed(value, 2, "+") for value in values)
     return Column("published", texts, values, numeric=True)
 
 
@@ -255,7 +272,7 @@ def rounded(value: float, places: int) -> str:
         ('1.23', '< 0.01')
     """
     least = 10.0**-places
-    return f"{value:.{places}f}" if value >= least / 2 else f"< {least:.{places}f}"
+    return fixed(value, places) if value >= least / 2 else f"< {least:.{places}f}"
 
 
 def _decimals(values: Sequence[float], *, metric: bool) -> int:
@@ -269,17 +286,15 @@ def _interval(summary: Summary | None, places: int) -> str:
     if summary is None:
         return ABSENT
     if summary.low is None or summary.high is None:
-        return f"{summary.mean:.{places}f}"
-    return f"{summary.mean:.{places}f} ± {(summary.high - summary.low) / 2:.{places}f}"
+        return fixed(summary.mean, places)
+    half = (summary.high - summary.low) / 2
+    return f"{fixed(summary.mean, places)} ± {fixed(half, places)}"
 
 
 def _signed(summary: Summary | None, places: int) -> str:
     if summary is None:
         return ABSENT
     if summary.low is None or summary.high is None:
-        return f"{summary.mean:+.{places}f}"
-    return f"{summary.mean:+.{places}f} [{summary.low:+.{places}f}, {summary.high:+.{places}f}]"
-
-
-def _escaped(text: str) -> str:
-    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+        return fixed(summary.mean, places, "+")
+    mean, low, high = (fixed(x, places, "+") for x in (summary.mean, summary.low, summary.high))
+    return f"{mean} [{low}, {high}]"

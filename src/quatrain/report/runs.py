@@ -16,7 +16,7 @@ from quatrain.results import (
     RunState,
     changed_files,
 )
-from quatrain.specs import StudyError
+from quatrain.specs import StoredFileError, StudyError
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,16 @@ def load_runs(store: ResultStore) -> StudyRuns:
     Raises:
         StudyError: if there is no study here, or if the runs of one group were tested on different
             data, or those of one cell trained on different data.
-        StoredFileError: if a stored file is damaged.
+        StoredFileError: if a stored file is damaged, or a record is not of the run that it names.
     """
     manifest = store.manifest()
     identities = {one: None for cell in manifest.cells for one in cell.identities.values()}
     folders = {path.parent for path in store.root.glob("runs/*/record.json")}
     strangers = len(folders - {store.folder(one) for one in identities})
     study = StudyRuns(manifest, {one: _load(store, one) for one in identities}, strangers)
+    described = {record.spec_name for record in study.all_records() if record.spec}
+    for cell in manifest.cells:
+        _check_own_records(study, cell, described)
     notes = _other_code(study)
     for group in dict.fromkeys(cell.group for cell in manifest.cells):
         cells = [cell for cell in manifest.cells if cell.group == group]
@@ -103,6 +106,19 @@ def _load(store: ResultStore, identity: str) -> Run:
     failure = store.failure(identity) if record is None else None
     folder, state = store.folder(identity), store.state(identity)
     return Run(folder, state, record, failure, store.measurement(identity))
+
+
+def _check_own_records(study: StudyRuns, cell: ManifestCell, described: set[str]) -> None:
+    """Refuse records that were edited to be of another seed or spec than their identity's."""
+    remedy = "delete this file and run the study again, which repeats this run only"
+    for seed, record in study.records(cell).items():
+        facts = [("seed", record.seed, seed), ("spec_name", record.spec_name, cell.spec_name)]
+        if not record.spec and record.spec_name in described:
+            facts.append(("spec", "empty", f"fields of {record.spec_name}, as in other records"))
+        for name, found, right in facts:
+            if found != right:
+                path = study.runs[record.identity].folder / "record.json"
+                raise StoredFileError(str(path), f"{name} = {found}", f"{right}", remedy)
 
 
 def _other_code(study: StudyRuns) -> list[str]:

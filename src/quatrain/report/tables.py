@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from quatrain.report.column import fixed
 from quatrain.report.names import title_of
 from quatrain.report.runs import Run, StudyRuns, metric_of
 from quatrain.results import (
@@ -82,6 +83,7 @@ def build_table(study: StudyRuns) -> ReportTable:
             *_missing(rows),
             *_strangers(study),
             *study.notes,
+            *_from_newer(study),
             *_about_data(study),
             *_unlike_scores(study),
             *_unlike_code(study),
@@ -146,8 +148,9 @@ def _judged(rows: tuple[ReportRow, ...], metric: str) -> list[str]:
     return [
         f"{len(judged) - len(against)} of {len(judged)} cells are as expected",
         *(
-            f"against expectation: {row.group}, {row.cell}: {row.metrics[metric].mean:.2f}, not "
-            f"{row.expected.bounds}, expected because {row.expected.because}"
+            f"against expectation: {row.group}, {row.cell}: "
+            f"{fixed(row.metrics[metric].mean, 2)}, not {row.expected.bounds}, "
+            f"expected because {row.expected.because}"
             for row in against
             if row.expected
         ),
@@ -168,6 +171,17 @@ def _strangers(study: StudyRuns) -> list[str]:
         return []
     runs = _runs(study.strangers, "finished ")
     return [f"left out: {runs} of cells that the study no longer has"]
+
+
+def _from_newer(study: StudyRuns) -> list[str]:
+    """The fields of stored files that this version does not know and therefore leaves out."""
+    stored = [
+        study.manifest,
+        *study.all_records(),
+        *(run.measurement for run in study.runs.values() if run.measurement),
+    ]
+    names = dict.fromkeys(name for each in stored for name in each.unknown)
+    return [f"left out: fields that a newer quatrain wrote ({', '.join(names)})"] if names else []
 
 
 def _runs(number: int, kind: str = "") -> str:

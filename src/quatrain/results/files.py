@@ -12,7 +12,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from quatrain.specs import StoredFileError, StudyError
+from quatrain.specs import StudyError
 
 _ABANDONED = 3600.0
 """Seconds without a write after which nobody is at work on a temporary file any more."""
@@ -43,18 +43,6 @@ def write_atomically(path: Path, content: str | bytes | bytearray) -> None:
             raise unwritable(path.parent, error) from error
         raise
     clear_unfinished(path.parent, path.name, age=_ABANDONED)
-
-
-def read_text(path: Path, remedy: str) -> str:
-    """The text of a file that quatrain wrote.
-
-    Raises:
-        StoredFileError: if it cannot be read or is not UTF-8.
-    """
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise StoredFileError(str(path), "unreadable", "a text file in UTF-8", remedy) from error
 
 
 def clear_unfinished(folder: Path, name: str | None = None, age: float = 0.0) -> None:

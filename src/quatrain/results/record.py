@@ -1,39 +1,98 @@
 """What a study leaves behind, as frozen models that are stored as JSON.
 
 A `Record` is one finished run: the resolved spec, the seed, what was measured, and all that is
-needed to say which runs may be averaged. Numbers are finite: a NaN is a failure, not a result.
+needed to say which runs may be averaged. A number that is NaN or beyond 1e100 is a failure, not a
+result: nothing of a report could be computed from it.
 """
 
-import math
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+from pydantic_core import PydanticSerializationError, from_json
 
+from quatrain.results.text import storable_values
 from quatrain.specs import StudyError
+
+FORMAT = 1
+"""The newest format of stored files that this version reads, and the one it writes."""
+
+LARGEST = 1e100
+Number = Annotated[FiniteFloat, Field(ge=-LARGEST, le=LARGEST)]
+"""A number whose square and whose sums are finite too."""
+
+Seconds = Annotated[FiniteFloat, Field(ge=0, le=LARGEST)]
+Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 Identity = Annotated[str, Field(pattern="^[0-9a-f]{16,64}$")]
 """Hexadecimal digits of `quatrain.specs.identity`; it names a folder, so nothing else may pass."""
 
 
 class StoredModel(BaseModel):
-    """The base of everything stored as JSON: frozen, and closed to unknown fields."""
+    """The base of everything stored as JSON: frozen, and closed to unknown fields when it is made.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-    format: Literal[1] = 1
+    When it is read, fields that this version does not know are kept: a newer one wrote them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
+    format: Literal[1] = FORMAT
 
     if not TYPE_CHECKING:  # the checker synthesises a precise signature for each subclass
 
         def __init__(self, **fields: Any) -> None:
+            known = type(self).model_fields
+            for name in fields.keys() - known.keys():
+                field = f"{type(self).__name__}.{name}"
+                expected = f"one of the fields {', '.join(known)}"
+                raise StudyError(field, _shown(fields[name]), expected, "mend the spelling")
             try:
                 super().__init__(**fields)
             except ValidationError as error:
-                raise _first_problem(type(self), error) from None
+                raise _first_problem(type(self), error, "mend this field") from None
+
+        # Without this mark, reading would go through `__init__`, which knows no newer fields.
+        __init__.__pydantic_base_init__ = True
+
+    @classmethod
+    def from_json(cls, text: str, remedy: str) -> Self:
+        """Read what `to_json` wrote, here or in a newer version.
+
+        Raises:
+            StudyError: if it is of a newer format, or if it is damaged; then it ends in `remedy`.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise _first_problem(cls, error, _unless_newer(cls, text, remedy)) from None
+        except StudyError as error:
+            raise StudyError(error.field, error.value, error.expected, remedy) from None
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """The names of fields, here and further inside, that only a newer version knows."""
+        inside = [
+            name
+            for _, value in self
+            for part in (
+                cast("tuple[object, ...]", value) if isinstance(value, tuple) else (value,)
+            )
+            if isinstance(part, StoredModel)
+            for name in part.unknown
+        ]
+        return tuple(dict.fromkeys([*(self.model_extra or {}), *inside]))
 
     def to_json(self) -> str:
-        """All fields as indented JSON with a newline at the end."""
-        return self.model_dump_json(indent=2) + "\n"
+        """All fields as indented JSON with a newline at the end.
+
+        Halves of characters, as in names of files that are not UTF-8, are written as escapes.
+        """
+        try:
+            text = self.model_dump_json(indent=2)
+        except PydanticSerializationError:
+            whole = type(self).model_validate(storable_values(self.model_dump()))
+            text = whole.model_dump_json(indent=2)
+        return text + "\n"
 
 
 class Sitting(StoredModel):
@@ -41,7 +100,7 @@ class Sitting(StoredModel):
 
     versions: dict[str, str]
     device: str
-    threads: int
+    threads: Count
     commit: str | None
     """The revision of the repository that holds the study file, or None outside one."""
     code: dict[str, str] | None = None
@@ -60,14 +119,14 @@ class Record(StoredModel):
     spec: dict[str, Any]
     """The resolved spec, defaults written out."""
     spec_name: str
-    metrics: dict[str, FiniteFloat]
+    metrics: dict[str, Number]
     signatures: dict[str, str]
     """How each metric was computed, for example sacreBLEU's signature."""
-    cost: dict[str, FiniteFloat]
+    cost: dict[str, Number]
     """`parameters`, `multiply_adds` and `multiply_adds_closed_form` of the model."""
     versions: dict[str, str]
     device: str
-    threads: int
+    threads: Count
     commit: str | None
     code: dict[str, str] | None = None
     spec_code: str | None = None
@@ -78,24 +137,24 @@ class Record(StoredModel):
     """SHA-256 of each data file, by its name; of a folder of images, of their fingerprints."""
     test_data: dict[str, str] | None = None
     """SHA-256 of what the metrics were computed on, by name; None where nobody took note."""
-    data_notes: dict[str, int] | None = None
+    data_notes: dict[str, Count] | None = None
     """What of the data was left out or changed, and how often; None where nobody took note."""
     artifacts: tuple[str, ...]
     """Names of files in the run folder that belong to the result."""
-    steps: int
-    seconds: FiniteFloat
+    steps: Count
+    seconds: Seconds
     """Wall seconds of training, all sittings together."""
 
 
 class Measurement(StoredModel):
     """Latency and peak memory of a run's model, taken afterwards on an idle machine."""
 
-    median_seconds: FiniteFloat
-    spread_seconds: FiniteFloat
-    rounds: int
-    peak_bytes: int
+    median_seconds: Seconds
+    spread_seconds: Seconds
+    rounds: Count
+    peak_bytes: Count
     device: str
-    threads: int
+    threads: Count
     versions: dict[str, str]
 
 
@@ -105,16 +164,16 @@ class Failure(StoredModel):
     reason: Literal["error", "non-finite loss", "out of memory", "killed"]
     message: str
     traceback: str
-    step: int
+    step: Count
     """The last step that was finished; 0 before the first."""
 
 
 class Expectation(StoredModel):
     """Where a cell's headline metric must lie, as the study file says, and why."""
 
-    low: FiniteFloat | None = None
+    low: Number | None = None
     """The least, or None for no bound."""
-    high: FiniteFloat | None = None
+    high: Number | None = None
     """The most, or None for no bound."""
     because: str
 
@@ -166,7 +225,7 @@ class ManifestComparison(StoredModel):
     left: str
     right: str
     group: str
-    published: FiniteFloat | None = None
+    published: Number | None = None
     """What others found for it, in their own setting."""
 
 
@@ -206,12 +265,43 @@ def changed_files(now: Mapping[str, str], then: Mapping[str, str]) -> list[str]:
     return sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name))
 
 
-def _first_problem(owner: type[StoredModel], error: ValidationError) -> StudyError:
-    problem = error.errors()[0]
+def _first_problem(owner: type[StoredModel], error: ValidationError, remedy: str) -> StudyError:
+    problems = error.errors(include_url=False)
+    problem = next((each for each in problems if _is_newer(each)), problems[0])
     field = ".".join([owner.__name__, *(str(part) for part in problem["loc"])])
     value = problem["input"]
-    if isinstance(value, float) and not math.isfinite(value):
-        return StudyError(field, value, "a finite number", "see why the run produced it")
-    shown = "missing" if problem["type"] == "missing" else value
+    if _is_newer(problem):
+        expected = f"{FORMAT}, the newest format that this version of quatrain reads"
+        return StudyError(field, value, expected, "use the newer quatrain that wrote it")
+    if problem["type"] == "json_invalid":
+        expected = f"the whole JSON of a {owner.__name__}"
+        return StudyError(field, "cut off or not JSON", expected, remedy)
+    if isinstance(value, float) and not abs(value) <= LARGEST:
+        expected = f"a finite number from {-LARGEST:g} to {LARGEST:g}"
+        return StudyError(field, value, expected, f"see why the run produced it, or {remedy}")
+    shown = "missing" if problem["type"] == "missing" else _shown(value)
     message = problem["msg"]
-    return StudyError(field, shown, message[:1].lower() + message[1:], "mend this field")
+    return StudyError(field, shown, message[:1].lower() + message[1:], remedy)
+
+
+def _unless_newer(owner: type[StoredModel], text: str, remedy: str) -> str:
+    """The remedy for damage, which a good file of a newer version may seem to have."""
+    try:
+        content = from_json(text)
+    except ValueError:
+        return remedy
+    if isinstance(content, dict) and cast("dict[str, object]", content).keys() - owner.model_fields:
+        return f"use the newer quatrain that wrote it, or, if none did, {remedy}"
+    return remedy
+
+
+def _is_newer(problem: Mapping[str, Any]) -> bool:
+    value = problem["input"]
+    return problem["loc"][-1:] == ("format",) and isinstance(value, int) and value > FORMAT
+
+
+def _shown(value: object) -> str:
+    try:
+        return str(value)[:80]
+    except ValueError:
+        return "a number of more digits than Python writes"

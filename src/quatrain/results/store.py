@@ -17,6 +17,7 @@ from typing import TypeVar
 from filelock import FileLock, Timeout
 
 from quatrain.results.files import make_folder, unwritable, write_atomically
+from quatrain.results.reading import read_regular
 from quatrain.results.record import Failure, Manifest, Measurement, Record, StoredModel
 from quatrain.specs import StoredFileError, StudyError
 
@@ -188,17 +189,13 @@ def _is_held(lock: Path) -> bool:
 
 
 def _read(path: Path, model: type[Model], remedy: str) -> Model | None:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError):
+    content = read_regular(path, remedy)
+    if content is None:
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise StoredFileError(str(path), "unreadable", "a text file", remedy) from error
     try:
-        return model.model_validate_json(text)
+        return model.from_json(content.decode(), remedy)
+    except UnicodeDecodeError as error:
+        raise StoredFileError(str(path), "unreadable", "a text file", remedy) from error
     except StudyError as error:
         found = f"{error.field} = {error.value}"
-        raise StoredFileError(str(path), found, error.expected, remedy) from error
-    except ValueError as error:
-        expected = f"the whole JSON of a {model.__name__}"
-        raise StoredFileError(str(path), "cut off or not JSON", expected, remedy) from error
+        raise StoredFileError(str(path), found, error.expected, error.remedy) from error

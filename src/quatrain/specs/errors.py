@@ -27,7 +27,10 @@ class QuatrainError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        shown = str(self.value) if not isinstance(self.value, str) else f'"{self.value}"'
+        try:
+            shown = str(self.value) if not isinstance(self.value, str) else f'"{self.value}"'
+        except ValueError:
+            shown = "a number of more digits than Python writes"
         return f"{self.field} is {shown}, expected {self.expected}: {self.remedy}."
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, cast
 from pydantic import TypeAdapter, ValidationError
 
 from quatrain.results import Failure, Record, ResultStore, RunState, Sitting, write_atomically
-from quatrain.results.files import read_text
+from quatrain.results.reading import read_text
 from quatrain.results.text import storable
 from quatrain.specs import DataError, SpecError, StoredFileError, StudyError, identity
 from quatrain.study.grid import Run, TaskSpec

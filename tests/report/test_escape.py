@@ -1,0 +1,116 @@
+import csv
+import io
+import re
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from quatrain.report.escape import for_markdown, for_spreadsheet, visible
+
+MARKDOWN = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+MARKS = st.sampled_from([*"\\`*_~$|[]()<>!&#+-=:;.1aA \t\n", "http://a.b", "www.", "&lt;"])
+TEXTS = st.text() | st.lists(MARKS, max_size=12).map("".join)
+ANY_TEXTS = st.text(st.characters(codec=None))
+
+
+def shown_by(markdown):
+    """The kinds of block, the kinds of what is inline in them, and the text that a reader sees."""
+    tokens = MARKDOWN.parse(markdown)
+    inline = [child for token in tokens for child in token.children or []]
+    kinds = {token.type.removesuffix("_open") for token in tokens if token.nesting != -1}
+    return kinds - {"inline"}, {each.type for each in inline}, "".join(x.content for x in inline)
+
+
+@given(TEXTS)
+def test_markdown_shows_any_text_as_it_is_in_a_paragraph_and_in_a_heading(text):
+    words = visible(" ".join(text.split()))
+    kinds = {"text"} if words else set()
+    blocks = {"paragraph"} if words else set()
+    assert shown_by(for_markdown(text, block=True)) == (blocks, kinds, words)
+    assert shown_by(f"# {for_markdown(text)}") == ({"heading"}, kinds, words)
+
+
+@given(TEXTS, TEXTS)
+def test_markdown_shows_any_text_in_its_cell_of_a_table_and_in_an_item_of_a_list(left, right):
+    table = f"| {for_markdown(left)} | {for_markdown(right)} |\n| --- | --- |\n"
+    words = [visible(" ".join(text.split())) for text in (left, right)]
+    cells = [token.children or [] for token in MARKDOWN.parse(table) if token.type == "inline"]
+    assert [[child.type for child in cell] for cell in cells if cell] == [
+        ["text"] for word in words if word
+    ]
+    assert ["".join(child.content for child in cell) for cell in cells] == words
+    _, kinds, seen = shown_by(f"- {for_markdown(left, block=True)}\n")
+    assert (kinds <= {"text"}, seen) == (True, words[0])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<script>alert(1)</script>",
+        "<!-- hidden -->",
+        "[click](https://example.org)",
+        "![picture](https://example.org/track.png)",
+        "[note]: https://example.org",
+        "https://example.org",
+        "www.example.org",
+        "# heading",
+        "1. item",
+        "- item",
+        "> quote",
+        "---",
+        "`code` ```",
+        "a | b",
+        "*bold* __init__ _x_ ~~gone~~",
+        "&lt; &#60;",
+        "$\\alpha$",
+        "C#",
+        "title #",
+    ],
+)
+def test_markdown_shows_this_as_text(text):
+    assert shown_by(for_markdown(text, block=True)) == ({"paragraph"}, {"text"}, text)
+
+
+def test_markdown_leaves_names_of_cells_as_they_are():
+    for name in ("0010+deformable", "1111 − w/o", "≥ 95", "+1.10 [+0.60, +1.60]", "valid_loss"):
+        assert for_markdown(name) == name
+
+
+@given(ANY_TEXTS)
+def test_what_is_visible_can_be_stored_and_holds_nothing_that_a_terminal_obeys(text):
+    shown = visible(text)
+    shown.encode()
+    assert all(each in "\t\n" or each.isprintable() or ord(each) > 0x9F for each in shown)
+    assert not re.search("[\u202a-\u202e\u2066-\u2069]", shown)
+    assert visible(shown) == shown
+
+
+@given(ANY_TEXTS)
+def test_what_is_visible_may_stand_in_an_svg(text):
+    escaped = visible(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    assert ElementTree.fromstring(f"<text>{escaped}</text>").text == (visible(text) or None)
+
+
+def test_escapes_are_those_of_python():
+    assert visible("\x1b[31m \x00 \x9b \u202e \udce9 \ufffe") == (
+        "\\x1b[31m \\x00 \\x9b \\u202e \\udce9 \\ufffe"
+    )
+    assert visible("tab\t line\n Ä 日本 😀") == "tab\t line\n Ä 日本 😀"
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", " =", "\uff1d", "\r=", "\n-"])
+def test_a_text_that_a_spreadsheet_would_compute_gets_an_apostrophe(start):
+    field = for_spreadsheet(f"{start}1+1")
+    assert field[0] == "'" or field.startswith("\\x0d")
+
+
+@given(ANY_TEXTS)
+def test_no_text_of_a_csv_file_begins_as_a_formula(text):
+    line = io.StringIO()
+    csv.writer(line).writerow([for_spreadsheet(text), 1])
+    ((field, _),) = csv.reader(io.StringIO(line.getvalue(), newline=""))
+    assert field.lstrip()[:1] not in tuple("=+-@")
+    assert field.removeprefix("'") == visible(text).removeprefix("'")
