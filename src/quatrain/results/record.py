@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 from pydantic_core import PydanticSerializationError, from_json
 
-from quatrain.results.text import storable_values
+from quatrain.results.text import storable
 from quatrain.specs import StudyError
 
 FORMAT = 1
@@ -90,7 +90,7 @@ class StoredModel(BaseModel):
         try:
             text = self.model_dump_json(indent=2)
         except PydanticSerializationError:
-            whole = type(self).model_validate(storable_values(self.model_dump()))
+            whole = type(self).model_validate(_storable(self.model_dump()))
             text = whole.model_dump_json(indent=2)
         return text + "\n"
 
@@ -305,3 +305,15 @@ def _shown(value: object) -> str:
         return str(value)[:80]
     except ValueError:
         return "a number of more digits than Python writes"
+
+
+def _storable(value: object) -> object:
+    """The same with each string made storable, at any depth."""
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, dict):
+        items = cast("dict[object, object]", value).items()
+        return {_storable(key): _storable(item) for key, item in items}
+    if isinstance(value, list | tuple):
+        return [_storable(item) for item in cast("list[object]", value)]
+    return value
