@@ -1,27 +1,38 @@
 """Which attention terms does a translator need? On data made by quatrain.
 
-    make study        or        quatrain study run studies/numerals_terms.py --out OUT
+    make study    or    quatrain study run studies/numerals_terms.py --out OUT --cells "self/*"
+                        --cells "encoder-decoder/*"
 
 Eight cells and three seeds: encoder-decoder attention varies while self-attention stays 1111, and
 self-attention varies while encoder-decoder attention stays 1111 (the cell 1111 is in both groups,
 and run once). 4 to 6 minutes on 2 cores, after the installation.
 
+    quatrain study run studies/numerals_terms.py --out OUT
+
+runs the whole designs too, with ten seeds: the groups "all self" (the 16 term sets and w/o) and
+"all encoder-decoder" (the 16 term sets; without the module a translator cannot read its source).
+The first eight cells are among them. 320 runs, 1 to 1.5 hours on 2 cores.
+
 What to expect: the source must be found by content or by position, and German puts numbers, dates
 and verbs elsewhere than English does, so encoder-decoder attention without the query (0010, 0011)
 cannot follow; whether 0110 reaches 1000 there, and how little of self-attention is enough, is what
 the study measures, within 250 steps: less than one pass over the sentences, so what is compared
-is how fast each learns. It reports three differences, paired by seed, whatever their sign.
+is how fast each learns. The eight cells come with three differences, paired by seed, whatever their
+sign; the whole designs with the difference of each to 1111.
 """
 
 from quatrain.models.decoding import DecodingSpec
 from quatrain.models.translator import TranslatorSpec
 from quatrain.nn.mixers import parse_mixer
+from quatrain.specs import ALL_TERM_SETS
 from quatrain.study import Cell, Comparison, Study
 from quatrain.tasks.translation import NumeralsSpec, TranslationSpec, VocabularySpec
 from quatrain.training import Polynomial, Recipe
 
 SELF = ("w/o", "0010", "0110", "1111")
 CROSS = ("0010", "0011", "0110", "1000", "1111")
+TERM_SETS = tuple(str(terms) for terms in ALL_TERM_SETS)
+WHOLE = {"all self": ("w/o", *TERM_SETS), "all encoder-decoder": TERM_SETS}
 HEADS = 4
 
 
@@ -55,6 +66,12 @@ def translation(self_attention: str, cross: str) -> TranslationSpec:
     )
 
 
+def whole(group: str, terms: str) -> Cell:
+    """A cell of a whole design."""
+    spec = translation(terms, "1111") if group == "all self" else translation("1111", terms)
+    return Cell(name=terms, group=group, spec=spec, seeds=range(10))
+
+
 study = Study(
     title="Attention terms on numerals",
     question="Which attention terms does a translator need, in self-attention and in "
@@ -62,6 +79,7 @@ study = Study(
     cells=[
         *[Cell(name=t, group="encoder-decoder", spec=translation("1111", t)) for t in CROSS],
         *[Cell(name=t, group="self", spec=translation(t, "1111")) for t in SELF],
+        *[whole(group, terms) for group, names in WHOLE.items() for terms in names],
     ],
     seeds=(0, 1, 2),
     metric="bleu",
@@ -69,5 +87,11 @@ study = Study(
         Comparison(left="1000", right="0110", group="encoder-decoder"),
         Comparison(left="1000", right="0010", group="encoder-decoder"),
         Comparison(left="1111", right="0110", group="self"),
+        *[
+            Comparison(left="1111", right=terms, group=group)
+            for group, names in WHOLE.items()
+            for terms in names
+            if terms != "1111"
+        ],
     ],
 )

@@ -2,7 +2,7 @@ import pytest
 
 from quatrain.report.runs import load_runs
 from quatrain.report.tables import build_table
-from quatrain.results import RunState
+from quatrain.results import ManifestComparison, ResultStore, RunState
 from quatrain.specs import StoredFileError, StudyError
 
 
@@ -127,3 +127,45 @@ def test_a_damaged_record_stops_the_report(store):
     path.write_text("{")
     with pytest.raises(StoredFileError, match="cut off or not JSON"):
         load_runs(store)
+
+
+def larger(store):
+    """The study with a group that shares its cell 1111 and has a cell of its own."""
+    manifest = store.manifest()
+    shared = next(cell for cell in manifest.cells if cell.name == "1111")
+    names = {seed: str(seed) * 64 for seed in range(3)}
+    cells = [shared, shared.model_copy(update={"name": "0000", "identities": names})]
+    whole = tuple(cell.model_copy(update={"group": "whole"}) for cell in cells)
+    comparison = ManifestComparison(group="whole", left="1111", right="0000")
+    store.write_manifest(
+        manifest.model_copy(
+            update={
+                "cells": (*manifest.cells, *whole),
+                "comparisons": (*manifest.comparisons, comparison),
+            }
+        )
+    )
+    return names
+
+
+def test_a_group_that_has_only_what_others_share_is_not_shown_and_named(store):
+    before = load_runs(store)
+    larger(store)
+    study = load_runs(store)
+    assert study.manifest == before.manifest
+    assert study.notes == ("groups not begun, and not shown: whole (2 cells)", *before.notes)
+
+
+def test_a_group_is_shown_once_a_run_of_its_own_is_there(store, make_record):
+    names = larger(store)
+    store.write_record(make_record("0000", 1, 20.0, identity=names[1]))
+    study = load_runs(store)
+    assert [cell.name for cell in study.manifest.cells if cell.group == "whole"] == ["1111", "0000"]
+    assert study.notes == ()
+
+
+def test_groups_are_shown_where_none_was_begun(store):
+    manifest = store.manifest()
+    empty = ResultStore(store.root / "elsewhere")
+    empty.write_manifest(manifest)
+    assert load_runs(empty).manifest == manifest

@@ -222,3 +222,34 @@ def test_what_is_expected_of_a_cell_goes_into_the_manifest_and_changes_no_run():
     wanting = study(cells=[judged])
     assert wanting.manifest().cells[0].expected == expected
     assert wanting.select()[0].identity == study().select()[0].identity
+
+
+def test_a_cell_with_seeds_of_its_own_has_those_and_the_others_the_study_s():
+    own = Cell(name="b", group="one", spec=Counting(steps=5), seeds=range(1, 4))
+    grid = study(cells=[cell("a"), own])
+    assert [run.label for run in grid.select()] == [
+        "one/a seed 0",
+        "one/a seed 1",
+        "one/b seed 1",
+        "one/b seed 2",
+        "one/b seed 3",
+    ]
+    assert [set(each.identities) for each in grid.manifest().cells] == [{0, 1}, {1, 2, 3}]
+    assert {run.seed for run in grid.select(seeds=(9,))} == {9}
+
+
+def test_a_cell_shows_its_own_seeds_of_a_run_that_it_shares_and_further_ones():
+    """Seeds that are planned for one of two cells of a run are not further seeds of the other."""
+    few, many = cell("a", "few"), Cell(name="a", group="many", spec=Counting(), seeds=range(4))
+    grid = study(cells=[few, many])
+    assert len(grid.select()) == 4
+    seeds = [set(each.identities) for each in grid.manifest(grid.select()).cells]
+    assert seeds == [{0, 1}, {0, 1, 2, 3}]
+    seeds = [set(each.identities) for each in grid.manifest(grid.select(seeds=(9,))).cells]
+    assert seeds == [{0, 1, 9}, {0, 1, 2, 3, 9}]
+
+
+@pytest.mark.parametrize("seeds", [(), (0, 0), (-1,), "01", 3])
+def test_seeds_of_a_cell_are_checked_where_it_is_made(seeds):
+    with pytest.raises(StudyError):
+        Cell(name="a", group="one", spec=Counting(), seeds=seeds)

@@ -1,6 +1,7 @@
 """Everything a report is made of, read once: the manifest and what each run has left so far."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,7 +40,7 @@ class StudyRuns:
     strangers: int
     """Finished runs in the folder that belong to no cell, as after a change of the specs."""
     notes: tuple[str, ...] = ()
-    """Where code or training data are not the same in all runs."""
+    """Groups that are left out, and where code or training data are not the same in all runs."""
 
     def of(self, cell: ManifestCell) -> dict[int, Run]:
         """The runs of a cell by seed."""
@@ -63,6 +64,8 @@ class StudyRuns:
 def load_runs(store: ResultStore) -> StudyRuns:
     """Read the manifest and every run it names, and refuse to mix results of different data.
 
+    Groups that were not begun are left out, with a note.
+
     Raises:
         StudyError: if there is no study here, or if the runs of one group were tested on different
             data, or those of one cell trained on different data.
@@ -81,7 +84,35 @@ def load_runs(store: ResultStore) -> StudyRuns:
         cells = [cell for cell in manifest.cells if cell.group == group]
         if _differ_in_training([r for cell in cells for r in study.records(cell).values()]):
             notes.append(f"cells of group {group} were trained on different data")
-    return replace(study, notes=tuple(notes))
+    return _without_groups_not_begun(replace(study, notes=tuple(notes)))
+
+
+def _without_groups_not_begun(study: StudyRuns) -> StudyRuns:
+    """The study without the groups that have runs of their own and began none of these.
+
+    Runs that other groups share do not count: those groups may have been run alone. Where no group
+    was begun, all are kept.
+    """
+    members: dict[str, set[str]] = {}
+    for cell in study.manifest.cells:
+        members.setdefault(cell.group, set()).update(cell.identities.values())
+    times = Counter(run for runs in members.values() for run in runs)
+    absent: list[str] = []
+    for group, runs in members.items():
+        own = [study.runs[run] for run in runs if times[run] == 1]
+        if own and all(run.state is RunState.ABSENT for run in own):
+            absent.append(group)
+    if not absent or len(absent) == len(members):
+        return study
+    sizes = Counter(cell.group for cell in study.manifest.cells)
+    listed = ", ".join(f"{group} ({sizes[group]} cells)" for group in absent)
+    cells, comparisons = (
+        tuple(each for each in items if each.group not in absent)
+        for items in (study.manifest.cells, study.manifest.comparisons)
+    )
+    manifest = study.manifest.model_copy(update={"cells": cells, "comparisons": comparisons})
+    notes = (f"groups not begun, and not shown: {listed}", *study.notes)
+    return replace(study, manifest=manifest, notes=notes)
 
 
 def metric_of(record: Record, name: str) -> float:

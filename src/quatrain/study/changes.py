@@ -14,14 +14,14 @@ _SHOWN = 5
 
 
 def runs_of_manifest(study: Study, store: ResultStore) -> list[Run]:
-    """The study's runs with the seeds beyond its own that the manifest gives their cells."""
+    """The study's runs with the seeds beyond those of its cells that the manifest gives them."""
     manifest = _manifest(store)
     cells = () if manifest is None else manifest.cells
     seeds = {(cell.group, cell.name): cell.identities for cell in cells}
     found: dict[str, Run] = {}
     for cell in study.cells:
         for seed in seeds.get((cell.group, cell.name), {}):
-            if seed not in study.seeds:
+            if seed not in study.seeds_for(cell):
                 run = study.run(cell, seed)
                 found[run.identity] = run
     return list(found.values())

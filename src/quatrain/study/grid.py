@@ -45,13 +45,15 @@ class TaskSpec(Protocol):
 class Cell:
     """One point of the grid: a name that is unique in its group, and everything that decides it.
 
-    `expected` is what the headline metric should be, and why: it decides no result.
+    `expected` is what the headline metric should be, and why: it decides no result. `seeds` are
+    those of this cell, where it needs others than the study has.
     """
 
     name: str
     group: str
     spec: Spec
     expected: Expectation | None = None
+    seeds: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         check_line("name of a cell", self.name)
@@ -70,6 +72,8 @@ class Cell:
                 "an Expectation",
                 "write Expectation(low=..., because=...)",
             )
+        if self.seeds is not None:
+            object.__setattr__(self, "seeds", seeds_of(self.seeds))
 
     @property
     def label(self) -> str:
@@ -152,14 +156,18 @@ class Study:
             StudyError: if a glob matches nothing, or the seeds are not distinct whole numbers from
                 0 to 2^64 - 1.
         """
-        seeds = self.seeds if seeds is None else seeds_of(seeds)
         chosen = self._matching(cells)
-        runs: dict[str, Run] = {}
-        for seed in seeds:
-            for cell in chosen:
-                run = self.run(cell, seed)
-                runs[run.identity] = run
-        return tuple(runs.values())
+        if seeds is None:
+            planned = [(seed, cell) for cell in chosen for seed in self.seeds_for(cell)]
+            planned.sort(key=lambda pair: pair[0])
+        else:
+            planned = [(seed, cell) for seed in seeds_of(seeds) for cell in chosen]
+        runs = [self.run(cell, seed) for seed, cell in planned]
+        return tuple({run.identity: run for run in runs}.values())
+
+    def seeds_for(self, cell: Cell) -> Sequence[int]:
+        """The seeds of a cell: its own, or those of the study."""
+        return self.seeds if cell.seeds is None else cell.seeds
 
     def run(self, cell: Cell, seed: int) -> Run:
         """The run of `cell` with `seed`."""
@@ -195,11 +203,12 @@ class Study:
         """What the study wants, for readers who do not have the study file.
 
         Args:
-            further: runs of seeds beyond the study's own, which their cells show too.
+            further: runs of seeds beyond those of their cells, which the cells show too.
         """
+        planned = {run.identity for run in self.select()}
         seeds: dict[str, set[int]] = {}
         for run in further:
-            for label in run.labels:
+            for label in () if run.identity in planned else run.labels:
                 seeds.setdefault(label, set()).add(run.seed)
         cells = tuple(
             ManifestCell(
@@ -208,7 +217,7 @@ class Study:
                 spec_name=type(cell.spec).__name__,
                 identities={
                     seed: identity(cell.spec, seed)
-                    for seed in sorted({*self.seeds, *seeds.get(cell.label, ())})
+                    for seed in sorted({*self.seeds_for(cell), *seeds.get(cell.label, ())})
                 },
                 expected=cell.expected,
             )
