@@ -1,6 +1,7 @@
 import datetime
 import decimal
 import enum
+import hashlib
 import json
 import os
 import subprocess
@@ -74,6 +75,33 @@ def test_two_specs_have_one_identity_exactly_when_they_are_equal(left, right):
 @given(st.integers(), st.integers())
 def test_the_seed_is_part_of_the_identity(left, right):
     assert (identity(Whole(), left) == identity(Whole(), right)) == (left == right)
+
+
+@pytest.mark.parametrize("name", ["Seed", "a", "see", "seed_", "seeds", "spe", "specs", "z"])
+@pytest.mark.parametrize("seed", [0, 7, 2**64 - 1])
+def test_the_identity_is_the_hash_of_sorted_json_wherever_a_field_stands(name, seed):
+    spec = create_model("Named", __base__=Spec, **{name: (int, 0)})(**{name: 5})
+    document = {"seed": seed, **canonical(spec)}
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    assert identity(spec, seed) == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_the_canonical_form_reads_the_fields_once():
+    read = []
+
+    class Watched(Spec):
+        a: int = 1
+        b: int = 2
+        c: int = 3
+
+        def __iter__(self):
+            read.append(self)
+            return super().__iter__()
+
+    spec = Watched(a=5)
+    read.clear()
+    assert canonical(spec) == {"spec": "Watched", "revision": 1, "a": 5}
+    assert len(read) == 1
 
 
 def test_stating_a_default_does_not_change_the_identity():

@@ -41,6 +41,20 @@ def test_seeds_beyond_the_study_tell_hours_too(write_study, store, command):
     assert [row.source for row in rows_of(path, store)] == ["records of seeds 7"] * 2
 
 
+def test_seeds_of_one_cell_tell_the_hours_of_a_cell_of_equal_spec_with_more(
+    write_study, store, command
+):
+    cells = "[cell('a', 'few'), Cell(name='a', group='many', spec=FakeSpec(), seeds=range(3))]"
+    path = write_study(cells, "(0,)")
+    run_study(path, store.root, select=Selection(cells=["few/a"]), command=command)
+    rows = rows_of(path, store)
+    assert [(row.cells, row.source) for row in rows] == [
+        (("few/a", "many/a"), "record"),
+        (("many/a",), "records of seeds 0"),
+        (("many/a",), "records of seeds 0"),
+    ]
+
+
 def test_a_plan_of_many_runs_looks_at_each_once(write_study, store, monkeypatch):
     study = load_study(
         write_study("[cell(str(n), weight=n + 1) for n in range(100)]", "tuple(range(20))")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quatrain.specs import Spec, StudyError, identity
+from quatrain.specs import Spec, StudyError, identity, spec
 from quatrain.study import Cell, Comparison, Expectation, Study
 
 
@@ -113,14 +113,14 @@ def test_a_glob_that_matches_nothing_names_the_nearest():
 def test_a_run_is_found_by_its_identity_and_an_unknown_one_is_an_error():
     wanted = study().select()[1]
     assert study().find(wanted.identity, 1) == wanted
-    with pytest.raises(StudyError, match=r"another one each time it is read.* a fixed seed"):
+    with pytest.raises(StudyError, match=r"different at each reading.* a fixed seed"):
         study().find("0" * 64, 1)
 
 
 def test_a_run_that_has_changed_its_name_is_not_found():
     wanted = study().select()[1]
     assert study().find(wanted.identity, 1, wanted.label) == wanted
-    with pytest.raises(StudyError, match="another one each time it is read"):
+    with pytest.raises(StudyError, match="different at each reading"):
         study().find(wanted.identity, 1, "one/b seed 1")
 
 
@@ -136,7 +136,7 @@ def test_the_manifest_has_every_seed_of_the_study_and_of_further_runs_of_the_cel
 
 def test_cells_that_share_a_run_share_its_further_seed():
     grid = study(cells=[cell("x", "one"), cell("y", "two")])
-    manifest = grid.manifest([grid.run(grid.cells[0], 9)])
+    manifest = grid.manifest(grid.select(seeds=(9,)))
     assert [9 in each.identities for each in manifest.cells] == [True, True]
 
 
@@ -247,6 +247,63 @@ def test_a_cell_shows_its_own_seeds_of_a_run_that_it_shares_and_further_ones():
     assert seeds == [{0, 1}, {0, 1, 2, 3}]
     seeds = [set(each.identities) for each in grid.manifest(grid.select(seeds=(9,))).cells]
     assert seeds == [{0, 1, 9}, {0, 1, 2, 3, 9}]
+
+
+def shared():
+    """Two groups that share a run of other seeds each, the larger one first and last."""
+    many = [Cell(name=name, group="many", spec=Counting(), seeds=(0, 1, 2, 3)) for name in "ac"]
+    return study(cells=[many[0], cell("a", "few"), cell("b", "few", steps=5), many[1]])
+
+
+@pytest.mark.parametrize(
+    ("cells", "seeds", "labels"),
+    [
+        (["few/a"], None, [["many/a", "few/a", "many/c"]] * 2),
+        (["few/a"], [3], [["many/a", "few/a", "many/c"]]),
+        (["few/a"], [9], [["few/a"]]),
+        (["few/a", "many/c"], [9], [["few/a", "many/c"]]),
+        (["many/*"], [1, 2], [["many/a", "few/a", "many/c"], ["many/a", "many/c"]]),
+        (["few/b"], [3], [["few/b"]]),
+    ],
+)
+def test_a_run_is_of_the_cells_that_plan_its_seed_or_were_selected_with_it(cells, seeds, labels):
+    assert [list(run.labels) for run in shared().select(cells, seeds)] == labels
+
+
+@pytest.mark.parametrize("cells", [None, ["few/*"], ["many/c"], ["few/a", "many/c"]])
+@pytest.mark.parametrize("seeds", [None, [0, 1, 2, 3, 9]])
+def test_a_worker_finds_each_selected_run_under_its_label(cells, seeds):
+    for run in shared().select(cells, seeds):
+        found = shared().find(run.identity, run.seed, run.label)
+        assert (found.identity, found.label) == (run.identity, run.label)
+
+
+def test_a_run_is_not_found_under_the_name_of_a_cell_of_another_spec():
+    run = shared().select(["few/b"], [3])[0]
+    with pytest.raises(StudyError, match="different at each reading"):
+        shared().find(run.identity, 3, "few/a seed 3")
+
+
+@pytest.mark.parametrize(
+    ("cells", "few"), [(None, {0, 1, 3}), (["few/a"], {0, 1, 3}), (["many/*"], {0, 1})]
+)
+def test_a_seed_extends_the_selected_cells_though_others_plan_its_run(cells, few):
+    grid = shared()
+    manifest = grid.manifest(grid.select(cells, [3]))
+    seeds = {f"{each.group}/{each.name}": set(each.identities) for each in manifest.cells}
+    assert (seeds["few/a"], seeds["many/a"]) == (few, {0, 1, 2, 3})
+
+
+def test_the_canonical_form_of_each_cell_is_computed_once_whatever_the_number_of_seeds(
+    monkeypatch,
+):
+    grid = study(cells=[cell("a"), cell("b", steps=5)], seeds=range(50))
+    computed, canonical = [], spec.canonical
+    monkeypatch.setattr(spec, "canonical", lambda each: computed.append(each) or canonical(each))
+    runs = grid.select()
+    grid.manifest(runs)
+    assert all(grid.find(run.identity, run.seed, run.label) == run for run in runs)
+    assert len(computed) == 2
 
 
 @pytest.mark.parametrize("seeds", [(), (0, 0), (-1,), "01", 3])

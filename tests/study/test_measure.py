@@ -43,6 +43,16 @@ def test_only_the_first_finished_run_of_each_cell_is_measured(write_study, comma
     assert [run.label for run in runs] == ["one/a seed 0"]
 
 
+def test_cells_that_share_runs_are_measured_once_though_one_has_more_seeds(
+    write_study, command, tmp_path
+):
+    cells = "[cell('a', 'few'), Cell(name='a', group='many', spec=FakeSpec(), seeds=range(3))]"
+    path = write_study(cells, seeds="(0,)")
+    run_study(path, tmp_path / "out", command=command)
+    runs = measurable(load_study(path).select(), ResultStore(tmp_path / "out"))
+    assert [run.label for run in runs] == ["few/a seed 0"]
+
+
 def test_the_study_file_is_read_once_in_a_process(write_study, tmp_path):
     """Some calls may be made once only: of torch's number of threads, of custom operators."""
     path = write_study("[cell('a')]", "(0,)")

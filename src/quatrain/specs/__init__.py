@@ -8,7 +8,7 @@ from quatrain.specs.errors import (
     StoredFileError,
     StudyError,
 )
-from quatrain.specs.spec import Spec, canonical, identity
+from quatrain.specs.spec import Spec, canonical, identity, identity_by_seed
 from quatrain.specs.terms import ALL_TERM_SETS, Term, Terms
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "Terms",
     "canonical",
     "identity",
+    "identity_by_seed",
 ]

@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
@@ -107,27 +107,42 @@ def canonical(spec: Spec) -> dict[str, Any]:
         SpecError: if a field holds what JSON cannot, as it may after `model_copy` only.
     """
     stated: dict[str, Any] = {}
-    for name, value in spec:
+    fields = dict(spec)
+    for name, value in fields.items():
         if name in spec.outside_identity:
             continue
         form = _canonical_value(value, f"{type(spec).__name__}.{name}")
-        if _holds_spec(value) or not _is_default(spec, name, value):
+        if _holds_spec(value) or not _is_default(type(spec), name, fields):
             stated[name] = form
     return {"spec": type(spec).__name__, "revision": spec.revision, **stated}
 
 
 def identity(spec: Spec, seed: int) -> str:
     """SHA-256 of the canonical JSON of `spec` and `seed`, in hexadecimal (64 digits)."""
-    return hashlib.sha256(_text({"seed": seed, **canonical(spec)}).encode()).hexdigest()
+    return identity_by_seed(spec)(seed)
+
+
+def identity_by_seed(spec: Spec) -> Callable[[int], str]:
+    """The function from a seed to `identity(spec, seed)`; the canonical JSON is made once."""
+    document = canonical(spec)
+    # Keys are sorted: "revision" comes before "seed", and "spec" after it.
+    before = _text({key: value for key, value in document.items() if key < "seed"})
+    after = _text({key: value for key, value in document.items() if key > "seed"})
+    start, end = f'{before[:-1]},"seed":', f",{after[1:]}"
+
+    def of(seed: int) -> str:
+        return hashlib.sha256(f"{start}{_text(seed)}{end}".encode()).hexdigest()
+
+    return of
 
 
 def _text(document: object) -> str:
     return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def _is_default(spec: Spec, name: str, value: object) -> bool:
-    field = type(spec).model_fields[name]
-    default: object = field.get_default(call_default_factory=True, validated_data=dict(spec))
+def _is_default(owner: type[Spec], name: str, fields: dict[str, object]) -> bool:
+    field, value = owner.model_fields[name], fields[name]
+    default: object = field.get_default(call_default_factory=True, validated_data=fields)
     return value == default and _count_booleans(value) == _count_booleans(default)
 
 

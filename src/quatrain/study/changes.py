@@ -15,16 +15,17 @@ _SHOWN = 5
 
 def runs_of_manifest(study: Study, store: ResultStore) -> list[Run]:
     """The study's runs with the seeds beyond those of its cells that the manifest gives them."""
-    manifest = _manifest(store)
+    manifest = stored_manifest(store)
     cells = () if manifest is None else manifest.cells
     seeds = {(cell.group, cell.name): cell.identities for cell in cells}
-    found: dict[str, Run] = {}
-    for cell in study.cells:
-        for seed in seeds.get((cell.group, cell.name), {}):
-            if seed not in study.seeds_for(cell):
-                run = study.run(cell, seed)
-                found[run.identity] = run
-    return list(found.values())
+    return list(
+        study.runs(
+            (seed, cell)
+            for cell in study.cells
+            for seed in seeds.get((cell.group, cell.name), {})
+            if seed not in study.seeds_for(cell)
+        )
+    )
 
 
 def refuse_changed_code(store: ResultStore, runs: Sequence[Run]) -> None:
@@ -51,7 +52,7 @@ def notes_on(study: Study, store: ResultStore, runs: Sequence[Run]) -> list[str]
     Raises:
         StoredFileError: if the manifest is damaged.
     """
-    manifest = _manifest(store)
+    manifest = stored_manifest(store)
     return [
         *_other_study(study, manifest),
         *_exchanged_names(study, manifest),
@@ -130,12 +131,17 @@ def _finished(store: ResultStore, runs: Iterable[Run]) -> Iterable[tuple[Run, Re
                 yield run, record
 
 
-def _manifest(store: ResultStore) -> Manifest | None:
+def stored_manifest(store: ResultStore) -> Manifest | None:
+    """The manifest of the folder, or None where no study was run into it.
+
+    Raises:
+        StoredFileError: if it is damaged.
+    """
     try:
         return store.manifest()
     except StoredFileError:
         raise
-    except StudyError:  # no study was run into this folder
+    except StudyError:
         return None
 
 

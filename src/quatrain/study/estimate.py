@@ -67,18 +67,19 @@ def plan_study(
     study: Study, store: ResultStore, runs: Sequence[Run], probe: Probe | None = None
 ) -> list[PlannedRun]:
     """The state and the estimated duration of each of `runs`."""
+    shared = {cell.label: study.identity(cell, 0) for cell in study.cells}
     own: dict[str, Duration] = {}
     finished: dict[str, list[Record]] = {}
     for run in _all_runs(study, store, runs):
         record = store.record(run.identity)
         if record is not None:
             own[run.identity] = Duration(record.steps, record.seconds)
-            finished.setdefault(run.labels[0], []).append(record)
-    of_cell = {label: _mean(records) for label, records in finished.items()}
+            finished.setdefault(shared[run.labels[0]], []).append(record)
+    of_cell = {cell: _mean(records) for cell, records in finished.items()}
     probed: dict[str, Duration] = {}
     planned: list[PlannedRun] = []
     for run in runs:
-        duration, source = of_cell.get(run.labels[0], (None, "unknown"))
+        duration, source = of_cell.get(shared[run.labels[0]], (None, "unknown"))
         if run.identity in own:
             duration, source = own[run.identity], "record"
         if duration is None and probe is not None:

@@ -15,14 +15,14 @@ specs: that is one run, shown in both groups.
 
 import difflib
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 from quatrain.results import Expectation, Manifest, ManifestCell, ManifestComparison
-from quatrain.specs import Spec, StudyError, identity
+from quatrain.specs import Spec, StudyError, identity_by_seed
 from quatrain.study.code import RunCode, StudyCode
 from quatrain.study.names import check_line, check_number, check_text, items_of, seeds_of, shown
 
@@ -102,7 +102,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Run:
-    """One cell with one seed; `labels` names every cell that shares it."""
+    """One cell with one seed.
+
+    `labels` names the cells that share it: those that plan its seed or were selected with it.
+    """
 
     identity: str
     seed: int
@@ -162,38 +165,47 @@ class Study:
             planned.sort(key=lambda pair: pair[0])
         else:
             planned = [(seed, cell) for seed in seeds_of(seeds) for cell in chosen]
-        runs = [self.run(cell, seed) for seed, cell in planned]
-        return tuple({run.identity: run for run in runs}.values())
+        return self.runs(planned)
 
     def seeds_for(self, cell: Cell) -> Sequence[int]:
         """The seeds of a cell: its own, or those of the study."""
         return self.seeds if cell.seeds is None else cell.seeds
 
+    def runs(self, pairs: Iterable[tuple[int, Cell]]) -> tuple[Run, ...]:
+        """The runs of these seeds and cells, each identity once."""
+        selected: dict[str, tuple[int, set[str]]] = {}
+        for seed, cell in pairs:
+            selected.setdefault(self.identity(cell, seed), (seed, set()))[1].add(cell.label)
+        return tuple(self._run(run, seed, labels) for run, (seed, labels) in selected.items())
+
     def run(self, cell: Cell, seed: int) -> Run:
         """The run of `cell` with `seed`."""
-        labels = tuple(self._labels[identity(cell.spec, 0)])
-        code = None if self.code is None else self.code.of(cell.spec)
-        return Run(identity(cell.spec, seed), seed, cell.spec, labels, code)
+        return self._run(self.identity(cell, seed), seed, {cell.label})
+
+    def identity(self, cell: Cell, seed: int) -> str:
+        """The identity of the run of `cell` with `seed`."""
+        return self._identities[cell.label](seed)
 
     def has(self, wanted: str, seed: int) -> bool:
         """Whether a cell has the run with this identity."""
         return wanted in self._by_identity(seed)
 
     def find(self, wanted: str, seed: int, label: str | None = None) -> Run:
-        """The run with this identity, and with this label if one is given.
+        """The run with this identity, under this label if one is given.
 
         Raises:
-            StudyError: if no cell has it: the study file was edited in the meantime, or is another
-                study each time it is read.
+            StudyError: if no cell has it: the study file was edited in the meantime, or gives
+                different cells at each reading.
         """
-        cell = self._by_identity(seed).get(wanted)
-        if cell is not None:
+        cells = self._by_identity(seed).get(wanted, [])
+        planned = [cell for cell in cells if seed in self.seeds_for(cell)]
+        for cell in [*planned, *cells]:
             run = self.run(cell, seed)
             if label in {None, run.label}:
                 return run
         raise StudyError(
-            "the grid of the study file",
-            "another one each time it is read",
+            "cells of the study file",
+            "different at each reading",
             "the same cells under the same names",
             "give a fixed seed to what it draws at random and sort the sets that it goes through; "
             "if it was edited during the run, give the command again",
@@ -203,12 +215,11 @@ class Study:
         """What the study wants, for readers who do not have the study file.
 
         Args:
-            further: runs of seeds beyond those of their cells, which the cells show too.
+            further: runs that the cells of their labels show too, of whatever seeds.
         """
-        planned = {run.identity for run in self.select()}
         seeds: dict[str, set[int]] = {}
         for run in further:
-            for label in () if run.identity in planned else run.labels:
+            for label in run.labels:
                 seeds.setdefault(label, set()).add(run.seed)
         cells = tuple(
             ManifestCell(
@@ -216,7 +227,7 @@ class Study:
                 group=cell.group,
                 spec_name=type(cell.spec).__name__,
                 identities={
-                    seed: identity(cell.spec, seed)
+                    seed: self.identity(cell, seed)
                     for seed in sorted({*self.seeds_for(cell), *seeds.get(cell.label, ())})
                 },
                 expected=cell.expected,
@@ -238,24 +249,34 @@ class Study:
             compared_in=self.compared_in,
         )
 
+    def _run(self, wanted: str, seed: int, selected: set[str]) -> Run:
+        """The run with this identity, shared by the selected cells and those that plan it."""
+        cells = [
+            cell
+            for cell in self._by_identity(seed)[wanted]
+            if cell.label in selected or seed in self.seeds_for(cell)
+        ]
+        spec = cells[0].spec
+        code = None if self.code is None else self.code.of(spec)
+        return Run(wanted, seed, spec, tuple(cell.label for cell in cells), code)
+
     @functools.cached_property
-    def _cells_by_identity(self) -> dict[int, dict[str, Cell]]:
+    def _identities(self) -> dict[str, Callable[[int], str]]:
+        """For each cell, by its label, the function from a seed to an identity."""
+        return {cell.label: identity_by_seed(cell.spec) for cell in self.cells}
+
+    @functools.cached_property
+    def _cells_by_identity(self) -> dict[int, dict[str, list[Cell]]]:
         return {}
 
-    def _by_identity(self, seed: int) -> dict[str, Cell]:
+    def _by_identity(self, seed: int) -> dict[str, list[Cell]]:
         """The cells by the identities of their runs with `seed`, which are computed once."""
         found = self._cells_by_identity
         if seed not in found:
-            found[seed] = {identity(cell.spec, seed): cell for cell in reversed(self.cells)}
+            found[seed] = {}
+            for cell in self.cells:
+                found[seed].setdefault(self.identity(cell, seed), []).append(cell)
         return found[seed]
-
-    @functools.cached_property
-    def _labels(self) -> dict[str, list[str]]:
-        """The cells that share their runs, by what seed 0 is called."""
-        labels: dict[str, list[str]] = {}
-        for cell in self.cells:
-            labels.setdefault(identity(cell.spec, 0), []).append(cell.label)
-        return labels
 
     def _matching(self, globs: Sequence[str] | None) -> list[Cell]:
         if globs is None:

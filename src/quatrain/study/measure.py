@@ -54,11 +54,13 @@ def check_idle(load: float | None = None, cores: int | None = None) -> None:
 
 def measurable(runs: Sequence[Run], store: ResultStore) -> list[Run]:
     """The first finished run of each cell."""
-    first: dict[tuple[str, ...], Run] = {}
+    first: list[Run] = []
+    covered: set[str] = set()
     for run in runs:
-        if store.state(run.identity) == RunState.DONE:
-            first.setdefault(run.labels, run)
-    return list(first.values())
+        if store.state(run.identity) == RunState.DONE and not covered.issuperset(run.labels):
+            first.append(run)
+            covered.update(run.labels)
+    return first
 
 
 def measure_run(run: Run, bench: Bench) -> Measurement:

@@ -1,10 +1,10 @@
-"""Running a study: every selected run once, whatever happens in between.
+"""Running a study: every selected run once, also if it is interrupted and started again.
 
-    select -> leave out what is done -> workers take the rest -> wait for what others hold
+    select -> leave out done runs -> workers do the rest -> wait for runs of other runners
 
-Calling it again is always right: done runs are skipped, paused ones resume from their checkpoint,
-failed ones are left alone unless a retry is asked for. Two runners on one folder share the work:
-the lock in each run folder decides who has it. After a failure whose cause lies outside the
+It can be called again at any time: done runs are skipped, paused ones resume from their checkpoint,
+failed ones are repeated only with `retry_failed`. Two runners on one folder share the runs: the
+lock in each run folder decides which of them does it. After a failure whose cause lies outside the
 run (no such data, a full disk) no further run is begun.
 """
 
@@ -16,9 +16,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from quatrain.results import Failure, ResultStore, RunState
-from quatrain.study.changes import refuse_changed_code, runs_of_manifest
+from quatrain.study.changes import refuse_changed_code
 from quatrain.study.grid import Run, Study
 from quatrain.study.load import load_study
+from quatrain.study.manifest import manifest_written
 from quatrain.study.messages import Event, Order
 from quatrain.study.perform import KILLED, stands
 from quatrain.study.placement import (
@@ -31,8 +32,6 @@ from quatrain.study.placement import (
 from quatrain.study.pool import WORKER, Ended, Pool
 
 _LOOK_AGAIN_SECONDS = 0.5
-_KEPT = {RunState.DONE, RunState.RUNNING}
-"""States of runs that stay in the manifest when the study no longer names their seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +45,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What became of the selected runs: the event that closed each."""
+    """The result of `run_study`: the event that closed each selected run."""
 
     closed: list[Event] = field(default_factory=list)
 
@@ -62,12 +61,12 @@ class RunSummary:
 
     @property
     def obstacle(self) -> Event | None:
-        """The failure that kept the rest from being begun, if there was one."""
+        """The failure after which no further run was begun, if there was one."""
         return next((event for event in self.closed if event.outside), None)
 
     @property
     def failed(self) -> list[Event]:
-        """Runs that failed, now or in an earlier sitting."""
+        """Runs that failed, now or earlier."""
         return [event for event in self.closed if event.kind == "failed"]
 
 
@@ -85,24 +84,24 @@ def run_study(
     command: Sequence[str] = WORKER,
     study: Study | None = None,
 ) -> RunSummary:
-    """Do all selected runs that are not done yet, and wait for those that others are doing.
+    """Do all selected runs that are not done yet, and wait for those of other runners.
 
     Args:
         path: the study file.
         out: the folder of the study; made if it is not there.
-        data: given to every task.
-        workers: processes side by side; by default what fills the cores.
-        threads: of each worker; by default what fills the cores.
-        readers: processes of each worker that make its batches ahead.
+        data: the folder of data, passed to every task.
+        workers: the number of processes; by default as many as fill the cores.
+        threads: threads of each worker; by default as many as fill the cores.
+        readers: processes of each worker that prepare its batches.
         device: as torch names it.
-        select: by default everything.
-        notify: is told each event, for a progress display.
-        command: what starts a worker, without its arguments.
-        study: what `path` defines, where it has been read already; read here by default.
+        select: by default all runs.
+        notify: called with each event, for a progress display.
+        command: the command that starts a worker, without its arguments.
+        study: the study of `path`, if it has been read already; by default it is read here.
 
     Raises:
-        StudyError: if the study file or the selection cannot be used, or finished runs are of other
-            code of the study's own specs.
+        StudyError: if the study file or the selection cannot be used, or finished runs were made
+            with other code of the study's own specs.
         KeyboardInterrupt: after the workers have been stopped; their checkpoints stay.
     """
     select = select or Selection()
@@ -114,19 +113,19 @@ def run_study(
         with chdir("."):  # the study file may change the folder
             study = load_study(path)
     runs = study.select(select.cells, select.seeds)
-    refuse_changed_code(ResultStore(out), runs)
-    store = _prepared(out, study, runs)
+    store = ResultStore(out)
+    refuse_changed_code(store, runs)
     placement = place(len(runs), device, workers=workers, threads=threads)
     arguments = _arguments(path, out, data, device, placement, readers)
     pool = Pool(min(placement.workers, len(runs)), (*command, *arguments), out)
     dispatch = _Dispatch(store, runs, pool, select.retry_failed, notify)
-    try:
-        summary = dispatch.work()
-        pool.close()
-    except BaseException:
-        pool.stop()
-        raise
-    _prepared(out, study, runs)  # another runner may have left out what was not done then
+    with manifest_written(store, study, runs):
+        try:
+            summary = dispatch.work()
+            pool.close()
+        except BaseException:
+            pool.stop()
+            raise
     return summary
 
 
@@ -143,23 +142,8 @@ def _arguments(
     return given if data is None else [*given, "--data", str(data)]
 
 
-def _prepared(out: Path, study: Study, runs: Sequence[Run]) -> ResultStore:
-    """The store, with the manifest of this study.
-
-    Of seeds that are neither the study's own nor in `runs`, it has those that are done or at work.
-    """
-    store = ResultStore(out)
-    with store.manifest_held():
-        earlier = runs_of_manifest(study, store)
-        kept = [each for each in earlier if store.state(each.identity) in _KEPT]
-        code = None if study.code is None else study.code.files
-        manifest = study.manifest([*runs, *kept])
-        store.write_manifest(manifest.model_copy(update={"code": code}))
-    return store
-
-
 class _Dispatch:
-    """Hands runs to idle workers and closes each run exactly once."""
+    """Assigns runs to idle workers and closes each run exactly once."""
 
     def __init__(
         self,
@@ -246,7 +230,7 @@ class _Dispatch:
     def _bury(self, run: Run, end: Ended, log: Path, step: int) -> Event:
         """The closing event of a run whose worker died.
 
-        One that died before its first event met something that the next would meet too.
+        If it died before its first event, the cause lies outside the run.
         """
         when = "" if end.spoke else " before it began a run"
         message = f"{end.reason}{when}, see {log}; run the study again to resume"

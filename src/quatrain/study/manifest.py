@@ -1,0 +1,109 @@
+"""The manifest of a study in its folder, which several runners may write.
+
+Each runner writes the manifest of its study file when it starts. Until it ends, another one may
+have written that of an edited file or of other `--seeds`: at its end a runner only adds its runs
+to the manifest that is stored then.
+"""
+
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
+
+from quatrain.results import Manifest, ManifestCell, ResultStore, RunState
+from quatrain.results.record import StoredModel
+from quatrain.specs import QuatrainError
+from quatrain.study.changes import runs_of_manifest, stored_manifest
+from quatrain.study.grid import Run, Study
+
+Model = TypeVar("Model", bound=StoredModel)
+
+_KEPT = {RunState.DONE, RunState.RUNNING}
+"""States of runs that stay in the manifest when the study no longer names their seed."""
+
+
+@contextmanager
+def manifest_written(store: ResultStore, study: Study, runs: Sequence[Run]) -> Generator[None]:
+    """Write the manifest of `study`, and at the end of the block, however it ends, add `runs`.
+
+    Raises:
+        StudyError: if the folder cannot be written.
+        StoredFileError: if the stored manifest is damaged.
+    """
+    with store.manifest_held():
+        _write(store, study, runs, stored_manifest(store))
+    try:
+        yield
+    except BaseException as error:
+        try:
+            _add(store, study, runs)
+        except (QuatrainError, OSError) as problem:
+            error.add_note(f"The runs could not be added to study.json: {problem}")
+        raise
+    _add(store, study, runs)
+
+
+def _write(store: ResultStore, study: Study, runs: Sequence[Run], stored: Manifest | None) -> None:
+    """Write the manifest of `study` with `runs` and the runs of further seeds that are kept."""
+    earlier = runs_of_manifest(study, store)
+    kept = [each for each in earlier if store.state(each.identity) in _KEPT]
+    code = None if study.code is None else study.code.files
+    manifest = study.manifest([*runs, *kept]).model_copy(update={"code": code})
+    store.write_manifest(manifest if stored is None else _with_unknown_fields(manifest, stored))
+
+
+def _add(store: ResultStore, study: Study, runs: Sequence[Run]) -> None:
+    """Add the runs that were begun to the stored manifest, in the cells that it still has."""
+    begun: dict[str, dict[int, str]] = {}
+    for run in runs:
+        if store.state(run.identity) is not RunState.ABSENT:
+            for label in run.labels:
+                begun.setdefault(label, {})[run.seed] = run.identity
+    with store.manifest_held():
+        stored = stored_manifest(store)
+        if stored is None:
+            _write(store, study, runs, None)
+            return
+        cells = tuple(_extended(cell, study, begun) for cell in stored.cells)
+        if cells != stored.cells:
+            store.write_manifest(stored.model_copy(update={"cells": cells}))
+
+
+def _extended(
+    stored: ManifestCell, study: Study, begun: Mapping[str, Mapping[int, str]]
+) -> ManifestCell:
+    """A stored cell with the runs of the study's cell of its name, if both have one spec."""
+    label = f"{stored.group}/{stored.name}"
+    if label not in begun:
+        return stored
+    (cell,) = (cell for cell in study.cells if cell.label == label)
+    if any(run != study.identity(cell, seed) for seed, run in stored.identities.items()):
+        return stored
+    identities = dict(sorted({**stored.identities, **begun[label]}.items()))
+    return stored.model_copy(update={"identities": identities})
+
+
+def _with_unknown_fields(manifest: Manifest, stored: Manifest) -> Manifest:
+    """The manifest with the fields of a newer version that the stored one has."""
+    cells = {(each.group, each.name): each for each in stored.cells}
+    comparisons = {(each.group, each.left, each.right): each for each in stored.comparisons}
+    update = {
+        "cells": tuple(
+            _with_extra(each, cells.get((each.group, each.name))) for each in manifest.cells
+        ),
+        "comparisons": tuple(
+            _with_extra(each, comparisons.get((each.group, each.left, each.right)))
+            for each in manifest.comparisons
+        ),
+    }
+    return _with_extra(manifest, stored).model_copy(update=update)
+
+
+def _with_extra(model: Model, stored: Model | None) -> Model:
+    if stored is None:
+        return model
+    update: dict[str, object] = dict(stored.model_extra or {})
+    for name, value in model:
+        before = getattr(stored, name, None)
+        if isinstance(value, StoredModel) and isinstance(before, StoredModel):
+            update[name] = _with_extra(value, before)
+    return model.model_copy(update=update)
