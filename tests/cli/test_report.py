@@ -13,7 +13,7 @@ from quatrain.report.matrix import MATRIX_LEGEND
 from quatrain.report.render import to_terminal
 from quatrain.results import ResultStore
 from quatrain.specs import StudyError
-from quatrain.study import load_study, run_study
+from quatrain.study import Selection, load_study, run_study
 
 COMPARISON = "[Comparison(left='b', right='a', group='one')]"
 
@@ -59,6 +59,24 @@ def test_a_study_that_has_not_begun_is_reported_too(write_study, tmp_path):
     store = ResultStore(tmp_path / "out")
     store.write_manifest(load_study(write_study("[cell('a')]")).manifest())
     assert call(store.root).exit_code == 0
+
+
+def test_programs_get_the_groups_that_were_not_begun_and_people_a_note(
+    write_study, command, tmp_path
+):
+    cells = "[cell('a'), cell('b', 'two', weight=2), cell('c', 'two', weight=3)]"
+    comparisons = "[Comparison(left='b', right='c', group='two')]"
+    path, folder = write_study(cells, comparisons=comparisons), tmp_path / "out"
+    run_study(path, folder, select=Selection(cells=["one/*"]), command=command)
+    note = "groups not begun, and not shown: two (2 cells)"
+    assert note in call(folder).output
+    assert note in call(folder, "--markdown").output
+    printed = json.loads(call(folder, "--json").output)
+    names = [["one", "a"], ["two", "b"], ["two", "c"]]
+    assert [[row["group"], row["cell"]] for row in printed["cells"]] == names
+    assert [row["left"] for row in printed["differences"]] == ["b"]
+    for text in (call(folder, "--csv").output, (folder / "report" / "report.csv").read_text()):
+        assert [line.split(",")[:2] for line in text.splitlines()[1:]] == names
 
 
 def test_a_narrow_terminal_shows_the_headline_metric_and_leaves_the_others_to_the_page(

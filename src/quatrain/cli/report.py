@@ -49,10 +49,10 @@ def print_report(console: Console, store: ResultStore) -> None:
     from quatrain.report.differences import build_differences
     from quatrain.report.matrix import MATRIX_LEGEND, build_matrix, matrix_columns
     from quatrain.report.render import columns, difference_columns, to_terminal
-    from quatrain.report.runs import load_runs
+    from quatrain.report.runs import load_runs, without_groups_not_begun
     from quatrain.report.tables import build_table
 
-    study = load_runs(store)
+    study = without_groups_not_begun(load_runs(store))
     table, differences = build_table(study), build_differences(study)
     shown, left_out = fitting(columns(table), table.metric_names[1:], console.width)
     print_whole(console, to_terminal(shown, table.title))
@@ -94,10 +94,12 @@ def _print_as(store: ResultStore, *, markdown: bool, json: bool) -> None:
     from quatrain.report import render
     from quatrain.report.curves import learning_curves
     from quatrain.report.differences import build_differences
-    from quatrain.report.runs import load_runs
+    from quatrain.report.runs import load_runs, without_groups_not_begun
     from quatrain.report.tables import build_table
 
     study = load_runs(store)
+    if markdown:
+        study = without_groups_not_begun(study)
     table, differences = build_table(study), build_differences(study)
     if markdown:
         print(render.markdown_page(table, differences, learning_curves(study)), end="")

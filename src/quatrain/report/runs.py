@@ -40,7 +40,7 @@ class StudyRuns:
     strangers: int
     """Finished runs in the folder that belong to no cell, as after a change of the specs."""
     notes: tuple[str, ...] = ()
-    """Groups that are left out, and where code or training data are not the same in all runs."""
+    """Groups that are not shown, and differences of code or training data between runs."""
 
     def of(self, cell: ManifestCell) -> dict[int, Run]:
         """The runs of a cell by seed."""
@@ -64,8 +64,6 @@ class StudyRuns:
 def load_runs(store: ResultStore) -> StudyRuns:
     """Read the manifest and every run it names, and refuse to mix results of different data.
 
-    Groups that were not begun are left out, with a note.
-
     Raises:
         StudyError: if there is no study here, or if the runs of one group were tested on different
             data, or those of one cell trained on different data.
@@ -84,14 +82,14 @@ def load_runs(store: ResultStore) -> StudyRuns:
         cells = [cell for cell in manifest.cells if cell.group == group]
         if _differ_in_training([r for cell in cells for r in study.records(cell).values()]):
             notes.append(f"cells of group {group} were trained on different data")
-    return _without_groups_not_begun(replace(study, notes=tuple(notes)))
+    return replace(study, notes=tuple(notes))
 
 
-def _without_groups_not_begun(study: StudyRuns) -> StudyRuns:
+def without_groups_not_begun(study: StudyRuns) -> StudyRuns:
     """The study without the groups that have runs of their own and began none of these.
 
-    Runs that other groups share do not count: those groups may have been run alone. Where no group
-    was begun, all are kept.
+    A note names these groups. Runs that other groups share do not count: those groups may have been
+    run alone. Where no group was begun, all are kept.
     """
     members: dict[str, set[str]] = {}
     for cell in study.manifest.cells:

@@ -9,7 +9,7 @@ from quatrain.report.html import html_page
 from quatrain.report.matrix import build_matrix
 from quatrain.report.plot import accuracy_cost_svg, matrix_svg
 from quatrain.report.render import markdown_page, rows_as_json, to_csv
-from quatrain.report.runs import load_runs
+from quatrain.report.runs import load_runs, without_groups_not_begun
 from quatrain.report.tables import build_table
 from quatrain.results import ResultStore, write_atomically
 
@@ -33,7 +33,8 @@ def write_report(store: ResultStore, folder: Path) -> ReportFiles:
         StudyError: if there is no study, its runs cannot be compared, or `folder` refuses.
         StoredFileError: if a stored file is damaged; nothing is written then.
     """
-    study = load_runs(store)
+    every_group = load_runs(store)
+    study = without_groups_not_begun(every_group)
     table, differences = build_table(study), build_differences(study)
     curves = learning_curves(study)
     matrix = build_matrix(table)
@@ -47,7 +48,7 @@ def write_report(store: ResultStore, folder: Path) -> ReportFiles:
     contents = {
         files.html: html_page(study, table, differences, curves),
         files.markdown: markdown_page(table, differences, curves),
-        files.csv: to_csv(rows_as_json(table)),
+        files.csv: to_csv(rows_as_json(build_table(every_group))),
         files.svg: accuracy_cost_svg(table),
     }
     if matrix is not None and files.matrix is not None:
