@@ -1,8 +1,12 @@
 import json
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+RESULTS = str(Path(__file__).parents[2] / "docs" / "results" / "digits_detection")
 
 PRINTS = """
 import atexit, ctypes, os, sys
@@ -53,3 +57,43 @@ def test_a_reader_that_has_seen_enough_is_no_error(noisy, tmp_path):
     assert b"BrokenPipe" not in process.stderr.read()
     process.stderr.close()
     process.wait()
+
+
+def call_with(redirection, *words):
+    """Run the program in a shell with a stream closed."""
+    program = shlex.join([sys.executable, "-c", "from quatrain.cli.main import main; main()"])
+    line = f"exec {program} {shlex.join(map(str, words))} {redirection}"
+    return subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False)
+
+
+CLOSED = [">&-", "2>&-", "<&-", "<&- >&-", "<&- >&- 2>&-"]
+
+
+@pytest.mark.parametrize("closed", CLOSED)
+def test_a_study_runs_with_streams_closed(write_study, tmp_path, closed):
+    path = write_study("[cell('a', trouble='data')]", "(0,)")
+    done = call_with(closed, "study", "run", path, "--out", tmp_path / "out", "--workers", "1")
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 2
+    assert ("give --data" in done.stderr) == ("2>&-" not in closed)
+
+
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["study", "status", RESULTS],
+        ["study", "status", RESULTS, "--json"],
+        ["report", RESULTS, "--json"],
+        ["--help"],
+    ],
+    ids=" ".join,
+)
+def test_commands_print_nothing_to_a_closed_stream_and_end_well(closed, words):
+    done = call_with(closed, *words)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_json_is_one_document_with_stderr_closed(noisy, tmp_path):
+    done = call_with("2>&-", "study", "plan", noisy, "--out", tmp_path / "out", "--json")
+    assert [row["seed"] for row in json.loads(done.stdout)] == [0]

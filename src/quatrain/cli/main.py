@@ -21,7 +21,7 @@ from quatrain.cli.interrupt import STATUS, STOPPED
 from quatrain.cli.output import print_what_can_be_shown, say
 from quatrain.cli.plan import plan
 from quatrain.cli.report import report
-from quatrain.cli.stdout import private_stdout
+from quatrain.cli.stdout import open_closed_streams, private_stdout
 from quatrain.cli.study import app as study_app
 from quatrain.specs import QuatrainError
 
@@ -53,6 +53,7 @@ app.command()(plan)
 
 def main() -> None:
     """Run the program with the arguments of the process."""
+    open_closed_streams()
     print_what_can_be_shown()
     try:
         with private_stdout():

@@ -1,4 +1,4 @@
-"""Stdout for the program alone: what else is printed in its process goes to stderr."""
+"""The standard streams of the program: open, and stdout for its own output only."""
 
 import os
 import sys
@@ -7,15 +7,26 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def open_closed_streams() -> None:
+    """Open the null device in the place of each standard stream that is closed, as after `>&-`.
+
+    Otherwise the next file or pipe of the process gets the descriptor of stdin, stdout or stderr.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115, PTH123 - stays open
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
+
+
 @contextmanager
 def private_stdout() -> Iterator[None]:
-    """Let `sys.stdout` write to stdout, and everything else that writes to it go to stderr.
+    """Keep stdout for `sys.stdout`, and lead all other output on it to stderr.
 
-    Done on the level of file descriptors, since libraries in C print too, and for the rest of the
-    process, since some print at its very end. Where stdout is no file descriptor 1, as in tests,
-    nothing is done.
+    This is done with file descriptors, since libraries in C print too, and until the process ends,
+    since some print at exit. Nothing is done if `sys.stdout` was replaced, as in tests, or closed.
     """
-    if None in {sys.stdout, sys.stderr} or sys.stdout is not sys.__stdout__:
+    if sys.stdout is not sys.__stdout__:
         yield
         return
     sys.stdout.flush()
@@ -36,6 +47,6 @@ def private_stdout() -> Iterator[None]:
 def _flush(descriptor: int) -> None:
     try:
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader has seen enough, as `head` has
+    except BrokenPipeError:  # the reading program has ended, as `head` does
         with Path(os.devnull).open("w") as nothing:
             os.dup2(nothing.fileno(), descriptor)
