@@ -1,4 +1,4 @@
-"""Printing what a command found: a table for people or JSON for programs."""
+"""Printing the result of a command: a table or JSON."""
 
 import io
 import json
@@ -17,16 +17,16 @@ _PAGE_WIDTH = 160
 
 
 def print_what_can_be_shown() -> None:
-    """From here on, what the encoding of stdout or stderr lacks is printed as "?"."""
+    """Print characters that the encoding of stdout or stderr lacks as "?"."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
 
 
 def open_console() -> Console:
-    """Stdout; wide where it is no terminal, since a file has room for every column.
+    """A console on stdout: as wide as the terminal, or 160 columns in a file or a pipe.
 
-    FORCE_COLOR colours a file or a pipe, and makes no terminal of it that bars could move on.
+    With FORCE_COLOR the output to a file or a pipe is coloured, but has no progress bars.
     """
     interactive = sys.stdout.isatty()
     width = None if interactive else _PAGE_WIDTH
@@ -34,25 +34,25 @@ def open_console() -> Console:
 
 
 def say(console: Console, text: str, style: str | None = None) -> None:
-    """Print words that may hold names and messages of others, which are no markup or commands."""
+    """Print text without markup, its control characters escaped: it may hold names of cells."""
     console.print(visible(text), style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def width_of(table: Table) -> int:
-    """The columns of a terminal that show the table whole."""
+    """The number of columns at which nothing of the table is cut off."""
     return Console(width=1000).measure(table).maximum
 
 
 def print_whole(console: Console, table: Table) -> None:
-    """Print a table with nothing cut off; a terminal that is too narrow wraps its lines."""
+    """Print a table with nothing cut off; its lines wrap in a terminal that is too narrow."""
     wide = Console(file=console.file, width=max(console.width, width_of(table)))
     wide.print(table)
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on stdout, and nothing else.
+    """Print one JSON document on stdout, and nothing else.
 
-    Letters are written as they are, unless stdout cannot show them or a terminal would obey them.
+    It is ASCII if it has control characters or characters that the encoding of stdout lacks.
     """
     text = json.dumps(value, indent=2, ensure_ascii=False)
     encoding = sys.stdout.encoding or "utf-8"
@@ -61,7 +61,7 @@ def print_json(value: Any) -> None:
 
 
 def print_rows(rows: Sequence[Any], columns: Sequence[str], *, as_json: bool) -> None:
-    """Dataclasses as a table of the chosen fields, or as JSON with all of them."""
+    """Print dataclasses as a table of the given fields, or as JSON with all fields."""
     if as_json:
         print_json([asdict(row) for row in rows])
         return

@@ -1,6 +1,6 @@
-"""Checks of the texts and numbers that a study file gives.
+"""Checks of the texts and numbers of a study file.
 
-They are of the right type, and a terminal, an SVG and a table can all show them.
+Values have the right type, and texts can be shown in a terminal, an SVG and a table.
 """
 
 import math
@@ -14,7 +14,7 @@ from typing import cast
 from quatrain.specs import StudyError
 
 LARGEST_SEED = 2**64 - 1
-"""The largest seed that torch takes."""
+"""The largest seed that torch accepts."""
 
 MOST_SEEDS = 10_000
 _LONGEST_LINE = 200
@@ -25,7 +25,7 @@ _UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 
 def check_line(field: str, value: object) -> None:
-    """See that `value` is a line of text: a name, a title, a group.
+    """Check that `value` is a line of text: a name, a title, a group.
 
     Raises:
         StudyError: if it is no string, empty, long, or has characters that cannot be shown.
@@ -35,7 +35,7 @@ def check_line(field: str, value: object) -> None:
 
 
 def check_text(field: str, value: object) -> None:
-    """See that `value` is a text, of one line or several.
+    """Check that `value` is a text of one line or several.
 
     Raises:
         StudyError: if it is no string, longer than 10,000 characters, or has characters that
@@ -58,7 +58,7 @@ def _checked(field: str, value: object, longest: int, allowed: str) -> str:
 
 
 def check_number(field: str, value: object) -> None:
-    """See that `value` is a finite number.
+    """Check that `value` is a finite number.
 
     Raises:
         StudyError: if it is not.
@@ -72,10 +72,10 @@ def check_number(field: str, value: object) -> None:
 
 
 def items_of(field: str, value: object, of: str) -> Iterable[object]:
-    """The items of a list, tuple or other iterable; a text or a single thing is none.
+    """The items of a list, tuple or other iterable; a string is not one.
 
     Raises:
-        StudyError: if `value` is no iterable of things.
+        StudyError: if `value` is not iterable, or is a string, bytes or a dictionary.
     """
     if isinstance(value, str | bytes | dict) or not isinstance(value, Iterable):
         raise StudyError(field, shown(value), f"a list of {of}", f"write {field}=[...]")
@@ -83,10 +83,10 @@ def items_of(field: str, value: object, of: str) -> Iterable[object]:
 
 
 def seeds_of(seeds: object) -> tuple[int, ...]:
-    """The seeds as plain integers, which numpy's become.
+    """The seeds as integers of Python; those of numpy are converted.
 
     Raises:
-        StudyError: if they are not whole numbers that torch takes, each once, or are too many.
+        StudyError: if they are not distinct whole numbers that torch accepts, or are too many.
     """
     items = items_of("seeds", seeds, "whole numbers")
     found = tuple(_seed(each) for each in islice(items, MOST_SEEDS + 1))
@@ -100,7 +100,7 @@ def seeds_of(seeds: object) -> tuple[int, ...]:
 
 
 def too_many_seeds(number: str) -> StudyError:
-    """The error for seeds that nobody can have meant."""
+    """The error for more than `MOST_SEEDS` seeds."""
     expected = f"at most {MOST_SEEDS:,}"
     return StudyError("the number of seeds", number, expected, "name fewer seeds")
 
@@ -117,7 +117,7 @@ def _seed(value: object) -> int:
 
 
 def shown(value: object) -> object:
-    """A value as an error may show it: itself where it is short, else the start of its repr."""
+    """A value for an error message: unchanged if it is short, else the start of its repr."""
     try:
         text = repr(value)
     except ValueError:  # an integer of more than 4,300 digits

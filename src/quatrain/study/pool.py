@@ -1,11 +1,11 @@
-"""Warm workers as child processes, and the one queue on which everything they say arrives.
+"""Workers as child processes that are reused, and one queue of the events of all of them.
 
     runner  ── orders: stdin ──────────────────>  worker
             <── events: a pipe of their own ────
        log  <── stdout and stderr ──────────────
 
-Whatever a worker, its libraries or its children print goes to its log. Its end is noticed by the
-process itself, since children that it left behind may keep the pipe open.
+The output of a worker, its libraries and its children goes to its log. The end of a worker is the
+end of its process, not of its pipe: children that it started may keep the pipe open.
 """
 
 import os
@@ -33,7 +33,7 @@ _ENVIRONMENT_FLAGS = [
 ]
 
 WORKER: tuple[str, ...] = (sys.executable, "-P", *_ENVIRONMENT_FLAGS, "-m", "quatrain.study.worker")
-"""A worker imports what this process would: -P keeps the current folder out of its path."""
+"""Workers import the same modules as this process: -P leaves the current folder out of the path."""
 
 _PATIENCE_SECONDS = 10.0
 _STOP_SECONDS = 2.0
@@ -44,38 +44,38 @@ _SHOWN_CHARACTERS = 200
 
 @dataclass(frozen=True)
 class Ended:
-    """A worker process is no more."""
+    """The end of a worker process."""
 
     process: int
     status: int
     spoke: bool = True
-    """Whether it had sent any event; if not, it never got as far as a run."""
+    """Whether it had sent an event; if not, it had begun no run."""
 
     @property
     def reason(self) -> str:
-        """In words: by which signal, or with which status."""
+        """A sentence with the signal or the exit status."""
         if self.status < 0:
             return f"the worker process was killed by signal {-self.status}"
         return f"the worker process ended with exit status {self.status}"
 
 
 class Pool:
-    """A number of workers, started when they are first given something to do.
+    """A number of workers, each started with its first order.
 
-    The workers form process groups of their own, so that Ctrl-C reaches the runner alone, which
-    then decides what happens to them.
+    Each worker has its own process group, so that Ctrl-C reaches only the runner, which then stops
+    the workers.
     """
 
     def __init__(self, size: int, command: Sequence[str], logs: Path) -> None:
         self.size = size
-        self._said: queue.Queue[tuple[int, Event | Ended]] = queue.Queue()
+        self._news: queue.Queue[tuple[int, Event | Ended]] = queue.Queue()
         self._command = tuple(command)
         self._logs = logs
         self._processes: dict[int, subprocess.Popen[str]] = {}
         self._listeners: dict[int, threading.Thread] = {}
 
     def give(self, worker: int, order: Order) -> None:
-        """Hand an order to a worker; a dead one is replaced first.
+        """Send an order to a worker; one that has ended is replaced first.
 
         Raises:
             StudyError: if no worker can be started, or its log cannot be written.
@@ -90,35 +90,35 @@ class Pool:
             stdin.write(order.to_line())
             stdin.flush()
         except BrokenPipeError:
-            # It died this instant: its end arrives on the queue, as for any other death.
+            # The worker has just ended: its end arrives on the queue.
             return
 
     def log(self, worker: int) -> Path:
-        """Where a worker's stdout and stderr go."""
+        """The log of a worker: its stdout and stderr."""
         return self._logs / f"worker-{worker}.log"
 
     def hear(self) -> tuple[int, Event | Ended]:
-        """The next thing that any worker says; waits for it."""
+        """Wait for the next event or end of any worker."""
         while True:
-            worker, news = self._said.get()
-            # The end of a process that was idle, and that another has replaced, is no news.
+            worker, news = self._news.get()
+            # The end of an idle process that has been replaced is skipped.
             if not isinstance(news, Ended) or news.process == self._processes[worker].pid:
                 return worker, news
 
     def close(self) -> None:
-        """Let idle workers end by closing their stdin; stop those that do not."""
+        """End idle workers by closing their stdin; stop those that go on."""
         for process in self._processes.values():
             _close_stdin(process)
         self._wait(_PATIENCE_SECONDS)
         self._kill()
 
     def stop(self) -> None:
-        """Stop all workers at once, whatever they are at, and the processes that they started."""
+        """Stop all workers, also within a run, and the processes that they started."""
         for process in self._processes.values():
             if process.poll() is None:
                 _signal_group(process, signal.SIGTERM)
-                _signal_group(process, signal.SIGCONT)  # a stopped process would not hear the first
-        with suppress(KeyboardInterrupt):  # who asks twice does not want to wait
+                _signal_group(process, signal.SIGCONT)  # a stopped process gets SIGTERM only then
+        with suppress(KeyboardInterrupt):  # a second Ctrl-C ends the wait
             self._wait(_STOP_SECONDS)
         self._kill()
 
@@ -155,14 +155,14 @@ class Pool:
                     self._note(worker, f"not an event: {line[:_SHOWN_CHARACTERS]!r}")
                     continue
                 spoke = True
-                self._said.put((worker, event))
+                self._news.put((worker, event))
         finally:
             os.close(events)
             status = _end(process)
-            self._said.put((worker, Ended(process.pid, status, spoke)))
+            self._news.put((worker, Ended(process.pid, status, spoke)))
 
     def _note(self, worker: int, line: str) -> None:
-        # The log is for people; the study goes on without this line, on a full disk too.
+        # The study goes on without this line of the log, as on a full disk.
         with suppress(OSError, StudyError), self._open_log(worker) as log:
             log.write(f"quatrain: {storable(line)}\n")
 
@@ -183,7 +183,7 @@ class Pool:
 
 
 def _spawn(command: Sequence[str], log: TextIO) -> "tuple[subprocess.Popen[str], int]":
-    """A worker process, and the end of its pipe from which its events are read."""
+    """A worker process, and the descriptor from which its events are read."""
     try:
         events, writing = os.pipe()
         try:
@@ -208,10 +208,10 @@ def _spawn(command: Sequence[str], log: TextIO) -> "tuple[subprocess.Popen[str],
 
 
 def _lines(events: int, process: "subprocess.Popen[str]") -> Generator[bytes]:
-    """What the worker writes, line by line, until it ends or closes the pipe.
+    """The lines that the worker writes until it ends or closes the pipe.
 
-    Half a line, from a process that was killed within it, is left out. A line without end comes
-    in pieces.
+    An incomplete last line, of a process that was killed, is left out. A line of more than 1 MiB
+    comes in pieces.
     """
     rest = b""
     while chunk := _read(events, process):
@@ -223,7 +223,7 @@ def _lines(events: int, process: "subprocess.Popen[str]") -> Generator[bytes]:
 
 
 def _read(events: int, process: "subprocess.Popen[str]") -> bytes:
-    """Wait for bytes in the pipe; none at its end, or once the worker has ended and all is read."""
+    """Wait for bytes in the pipe; empty at its end, and after all bytes of an ended worker."""
     poller = select.poll()
     poller.register(events, select.POLLIN)
     while True:
@@ -235,9 +235,9 @@ def _read(events: int, process: "subprocess.Popen[str]") -> bytes:
 
 
 def _end(process: "subprocess.Popen[str]") -> int:
-    """Wait for a worker that can say nothing more; its exit status.
+    """Wait for the end of a worker that sends no more events; its exit status.
 
-    Children that a killed worker leaves behind hold the lock of its run, so they end with it.
+    Children of a killed worker still hold the lock of its run, so they are killed too.
     """
     try:
         status = process.wait(_PATIENCE_SECONDS)
@@ -255,7 +255,7 @@ def _signal_group(process: "subprocess.Popen[str]", number: signal.Signals) -> N
 
 
 def _close_stdin(process: "subprocess.Popen[str]") -> None:
-    # An order that a dead worker never read is still in the pipe.
+    # The pipe may still hold an order that the worker did not read before it ended.
     with suppress(BrokenPipeError):
         if process.stdin is not None:
             process.stdin.close()
