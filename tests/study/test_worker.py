@@ -59,5 +59,5 @@ def test_a_folder_that_cannot_be_written_is_a_failure_from_outside(talk, tmp_pat
 def test_an_order_for_a_run_that_the_study_does_not_have_is_a_failed_event(talk):
     events, _ = talk("[cell('a')]", Order("0" * 64, 0))
     assert events[-1].kind == "failed"
-    assert "another one each time it is read" in events[-1].message
+    assert "different at each reading" in events[-1].message
     assert events[-1].outside
