@@ -51,8 +51,8 @@ def test_finished_runs_of_other_code_of_the_studys_specs_are_refused(done, old, 
     path, store = done
     edit(path, old, new)
     sentence = (
-        r"code of FakeSpec is .changed since 4 runs finished in .*\(one/a, one/b\).*restore the code,"
-        r" raise the `revision`"
+        r"code of FakeSpec is .changed since 4 runs finished in .*\(one/a, one/b\).*restore"
+        r" the code, raise the `revision`"
     )
     with pytest.raises(StudyError, match=sentence):
         refuse(path, store)

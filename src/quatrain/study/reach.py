@@ -20,11 +20,12 @@ def grid_names(statements: Sequence[Statement], study: Iterable[str]) -> frozens
     wanted, found = list(study), set[str]()
     while wanted:
         name = wanted.pop()
-        if name not in found:
-            found.add(name)
-            for statement in statements:
-                if name in statement.binds and not statement.is_class:
-                    wanted.extend(statement.loads)
+        if name in found:
+            continue
+        found.add(name)
+        for statement in statements:
+            if name in statement.binds and not statement.is_class:
+                wanted.extend(statement.loads)
     return frozenset(found)
 
 
