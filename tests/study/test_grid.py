@@ -259,5 +259,5 @@ def test_a_run_is_found_by_the_hash_of_its_code_too(write_study):
     loaded = load_study(write_study("[cell('a')]"))
     wanted = loaded.select()[0]
     assert loaded.find(wanted.identity, 0, wanted.label, wanted.spec_code) == wanted
-    with pytest.raises(StudyError, match="FakeSpec is .changed since the command was given"):
+    with pytest.raises(StudyError, match=r"FakeSpec is .changed since the command was given"):
         loaded.find(wanted.identity, 0, wanted.label, "b" * 64)
