@@ -205,7 +205,7 @@ def test_a_plan_notes_what_was_run_with_other_code_and_a_run_refuses_it(call, wr
     path = write_study("[cell('a')]", "(0,)")
     call("run", path, "--out", out)
     path.write_text(path.read_text().replace("float(objective)", "float(objective) + 1"))
-    noted = "Note: a_study.py differs from what 1 finished run had (one/a)"
+    noted = "Note: a_study.py changed after 1 run finished (one/a)"
     assert noted in call("plan", path, "--out", out).stderr
     with pytest.raises(StudyError, match="raise the `revision` of FakeSpec"):
         call("run", path, "--out", out)
@@ -215,7 +215,7 @@ def test_another_study_in_the_folder_is_noted(call, write_study, out):
     path = write_study("[cell('a')]", "(0,)")
     call("run", path, "--out", out)
     path.write_text(path.read_text().replace("'A study'", "'Another'"))
-    assert "last used by another study, 'A study'" in call("run", path, "--out", out).stderr
+    assert "the title was 'A study'" in call("run", path, "--out", out).stderr
 
 
 @pytest.mark.parametrize(

@@ -95,14 +95,14 @@ def test_runs_of_other_code_than_the_study_had_last_are_named(store, make_record
     store.write_record(make_record("0110", 1, 30.0, code={"s.py": "a" * 64}))
     assert load_runs(store).notes == ()
     store.write_record(make_record("0110", 1, 30.0, code={"s.py": "b" * 64, "net.py": "c" * 64}))
-    assert load_runs(store).notes == ("net.py, s.py differs from what runs of self/0110 had",)
+    assert load_runs(store).notes == ("net.py, s.py changed after 1 run finished (self/0110)",)
 
 
 def test_the_notes_are_in_the_report(store, make_record):
     manifest = store.manifest()
     store.write_manifest(manifest.model_copy(update={"code": {"s.py": "a" * 64}}))
     store.write_record(make_record("0110", 1, 30.0, code={"s.py": "b" * 64}))
-    assert "s.py differs from what runs of self/0110 had" in build_table(load_runs(store)).notes
+    assert "s.py changed after 1 run finished (self/0110)" in build_table(load_runs(store)).notes
 
 
 @pytest.mark.parametrize(

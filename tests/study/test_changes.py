@@ -1,9 +1,12 @@
+from contextlib import nullcontext
+
 import pytest
 
-from quatrain.results import ResultStore
+from quatrain.results import Failure, ResultStore, Sitting
 from quatrain.specs import Spec, StudyError
 from quatrain.study import Cell, Study, load_study, run_study
 from quatrain.study.changes import notes_on, refuse_changed_code, runs_of_manifest
+from quatrain.study.sittings import CHECKPOINT, SITTINGS, write_sittings
 
 CELLS = "[cell('a'), cell('b', weight=2)]"
 
@@ -48,11 +51,14 @@ def test_finished_runs_of_other_code_of_the_studys_specs_are_refused(done, old, 
     path, store = done
     edit(path, old, new)
     sentence = (
-        r"the code of FakeSpec is .*4 finished runs in .*\(one/a, one/b\).*raise the `revision`"
+        r"code of FakeSpec is .changed since 4 runs finished in .*\(one/a, one/b\).*restore"
+        r" the code, raise the `revision`"
     )
     with pytest.raises(StudyError, match=sentence):
         refuse(path, store)
-    assert notes(path, store) == ["a_study.py differs from what 4 finished runs had (one/a, one/b)"]
+    refusal, files = notes(path, store)
+    assert "`study run` will refuse these cells: code of FakeSpec changed since 4 runs" in refusal
+    assert files == "a_study.py changed after 4 runs finished (one/a, one/b)"
 
 
 @pytest.mark.parametrize(
@@ -61,7 +67,11 @@ def test_finished_runs_of_other_code_of_the_studys_specs_are_refused(done, old, 
         ("seeds=(0, 1)", "seeds=(0, 1, 2)"),
         ('"""Counts to', '"""Counts up to'),
         ("    def open(", "    # Called by the worker.\n    def open("),
-        ("A study", "A study"),
+        (
+            "def open(self, data, folder, seed)",
+            "def open(self, data: object, folder, seed) -> Task",
+        ),
+        ("weight: int = 1", "weight: int = (1)"),
     ],
 )
 def test_other_seeds_and_comments_are_neither_refused_nor_noted(done, old, new):
@@ -75,7 +85,7 @@ def test_code_that_no_spec_reaches_is_noted_and_not_refused(done):
     path, store = done
     edit(path, "study = ", "print('hello')\nstudy = ")
     refuse(path, store)
-    assert notes(path, store) == ["a_study.py differs from what 4 finished runs had (one/a, one/b)"]
+    assert notes(path, store) == ["a_study.py changed after 4 runs finished (one/a, one/b)"]
 
 
 def test_a_new_revision_leaves_the_old_runs_alone(done):
@@ -113,8 +123,100 @@ def test_a_damaged_record_is_left_to_its_reader(done):
 def test_another_study_in_the_folder_is_named(done):
     path, store = done
     edit(path, "'A study'", "'Another study'")
+    edit(path, CELLS, "[cell('c', weight=3)]")
     (note,) = notes(path, store)
     assert "another study, 'A study'" in note
+
+
+@pytest.mark.parametrize("cells", [CELLS, "[cell('b', weight=2), cell('c', weight=3)]"])
+def test_a_new_title_of_a_study_that_shares_runs_is_no_other_study(done, cells):
+    path, store = done
+    edit(path, "'A study'", "'A better title'")
+    edit(path, CELLS, cells)
+    (note,) = notes(path, store)
+    assert "the title was 'A study'" in note
+    assert "another" not in note
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("import SimpleNamespace", "import MappingProxyType, SimpleNamespace"),
+        ("import Cell, Comparison, Study", "import Study, Comparison, Cell"),
+        ("def cost(self, _objective)", "def cost(self, _objective: float) -> dict[str, float]"),
+    ],
+)
+def test_edits_that_change_nothing_are_not_refused(done, old, new):
+    path, store = done
+    edit(path, old, new)
+    refuse(path, store)
+
+
+@pytest.fixture
+def paused(write_study, tmp_path):
+    """A study file of two cells, the first half trained, and the store."""
+    path, store = write_study(CELLS, seeds="(0,)"), ResultStore(tmp_path / "out")
+    run = load_study(path).select()[0]
+    folder = store.folder(run.identity)
+    folder.mkdir(parents=True)
+    (folder / CHECKPOINT).write_text("[1, 1]")
+    sitting = Sitting(
+        versions={},
+        device="cpu",
+        threads=1,
+        commit=None,
+        code=run.code.code,
+        spec_code=run.code.spec_code,
+    )
+    write_sittings(folder, [sitting])
+    return path, store, run
+
+
+def test_a_half_trained_run_goes_on_with_the_same_code(paused):
+    path, store, _ = paused
+    edit(path, "'A study'", "'A better title'")
+    refuse(path, store)
+    assert notes(path, store) == []
+
+
+def test_a_half_trained_run_of_other_code_is_refused_before_training(paused):
+    path, store, run = paused
+    edit(path, "float(objective)", "float(objective) + 1")
+    sentence = (
+        r"code of FakeSpec is .changed since the training of 1 run began in .*\(one/a\).*"
+        r"restore the code, raise the `revision` of FakeSpec .* delete .*checkpoint.safetensors"
+    )
+    with pytest.raises(StudyError, match=sentence):
+        refuse(path, store)
+    assert "`study run` will refuse these cells" in notes(path, store)[0]
+    refuse(path, store, ["b"])
+    (store.folder(run.identity) / CHECKPOINT).unlink()
+    refuse(path, store)
+
+
+def test_a_study_is_not_run_where_a_half_trained_run_is_of_other_code(paused, command):
+    path, store, _ = paused
+    edit(path, "float(objective)", "float(objective) + 1")
+    with pytest.raises(StudyError, match="changed since the training of 1 run began"):
+        run_study(path, store.root, command=command)
+    assert store.all_records() == []
+
+
+@pytest.mark.parametrize(("reason", "refused"), [("error", False), ("killed", True)])
+def test_only_runs_that_would_resume_are_refused(paused, reason, refused):
+    path, store, run = paused
+    edit(path, "float(objective)", "float(objective) + 1")
+    failure = Failure(reason=reason, message="no", traceback="", step=1)
+    store.write_failure(run.identity, failure)
+    with pytest.raises(StudyError) if refused else nullcontext():
+        refuse(path, store)
+
+
+def test_damaged_sittings_are_left_to_the_run(paused):
+    path, store, run = paused
+    edit(path, "float(objective)", "float(objective) + 1")
+    (store.folder(run.identity) / SITTINGS).write_text("[{")
+    refuse(path, store)
 
 
 def test_names_that_have_changed_places_are_named(done):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quatrain.specs import Spec, StudyError, identity, spec
-from quatrain.study import Cell, Comparison, Expectation, Study
+from quatrain.study import Cell, Comparison, Expectation, Study, load_study
 
 
 class Counting(Spec):
@@ -310,3 +310,11 @@ def test_the_canonical_form_of_each_cell_is_computed_once_whatever_the_number_of
 def test_seeds_of_a_cell_are_checked_where_it_is_made(seeds):
     with pytest.raises(StudyError):
         Cell(name="a", group="one", spec=Counting(), seeds=seeds)
+
+
+def test_a_run_is_found_by_the_hash_of_its_code_too(write_study):
+    loaded = load_study(write_study("[cell('a')]"))
+    wanted = loaded.select()[0]
+    assert loaded.find(wanted.identity, 0, wanted.label, wanted.spec_code) == wanted
+    with pytest.raises(StudyError, match=r"FakeSpec is .changed since the command was given"):
+        loaded.find(wanted.identity, 0, wanted.label, "b" * 64)

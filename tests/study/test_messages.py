@@ -17,6 +17,7 @@ numbers = st.floats(allow_nan=False)
         seed=st.integers(),
         retry=st.booleans(),
         label=st.none() | st.text(),
+        spec_code=st.none() | st.text(),
     )
 )
 def test_an_order_survives_the_line_it_travels_on(order):

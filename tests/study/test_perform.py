@@ -9,14 +9,13 @@ from quatrain.specs import DataError, StoredFileError, StudyError
 from quatrain.study import load_study
 from quatrain.study.code import RunCode
 from quatrain.study.perform import (
-    CHECKPOINT,
-    SITTINGS,
     Site,
     check_spec,
     perform,
     reason_of,
     text_of,
 )
+from quatrain.study.sittings import CHECKPOINT, SITTINGS
 
 
 @pytest.fixture
@@ -64,18 +63,19 @@ def test_a_record_keeps_the_code_of_the_study_and_of_its_own_specs(run, store):
     assert list(record.code) == ["a_study.py"]
 
 
-def test_a_run_that_goes_on_with_other_code_says_so(run, store):
-    def stopped(*_, **__):
-        raise KeyboardInterrupt
+def test_a_run_does_not_go_on_with_other_code_of_its_specs(run, store):
+    before = replace(run, code=RunCode(run.code.code, "b" * 64))
+    stopped(before, store)
+    with pytest.raises(StudyError, match="restore the code, raise the `revision` of FakeSpec"):
+        carry_out(run, store)
+    assert store.state(run.identity) is RunState.PAUSED
+    assert carry_out(before, store)[0].kind == "done"
 
-    before = replace(run, code=RunCode({"a_study.py": "a" * 64}, "b" * 64))
-    (store.folder(run.identity)).mkdir(parents=True)
-    (store.folder(run.identity) / "checkpoint.safetensors").touch()
-    (store.folder(run.identity) / "sittings.json").write_text("[]")
-    with pytest.raises(KeyboardInterrupt):
-        perform(before, replace(site(store), train=stopped), retry=False, notify=lambda _: None)
+
+def test_a_run_that_goes_on_with_other_files_says_so(run, store):
+    stopped(replace(run, code=RunCode({"a_study.py": "a" * 64}, run.code.spec_code)), store)
     carry_out(run, store)
-    assert [each.spec_code for each in store.record(run.identity).earlier] == ["b" * 64]
+    assert [each.code for each in store.record(run.identity).earlier] == [{"a_study.py": "a" * 64}]
 
 
 @pytest.mark.parametrize("hashes", [{"test": "c" * 64}, None])
@@ -138,12 +138,12 @@ def test_of_a_checkpoint_from_before_sittings_were_noted_nothing_is_claimed(run,
     assert store.record(run.identity).earlier is None
 
 
-def test_damaged_notes_of_sittings_stop_the_run_in_a_sentence(run, store):
+def test_damaged_sittings_stop_the_run_in_a_sentence(run, store):
     stopped(run, store)
     (store.folder(run.identity) / SITTINGS).write_text("[{")
-    closing, _ = carry_out(run, store)
-    assert (closing.kind, store.failure(run.identity)) == ("failed", None)
-    assert "delete this file" in closing.message
+    with pytest.raises(StoredFileError, match="delete this file"):
+        carry_out(run, store)
+    assert store.failure(run.identity) is None
 
 
 def test_a_run_that_fails_keeps_its_traceback_and_its_step(run, store):

@@ -61,3 +61,17 @@ def test_an_order_for_a_run_that_the_study_does_not_have_is_a_failed_event(talk)
     assert events[-1].kind == "failed"
     assert "different at each reading" in events[-1].message
     assert events[-1].outside
+
+
+def test_an_order_for_other_code_than_the_worker_has_read_is_a_failed_event(
+    talk, write_study, tmp_path
+):
+    run = load_study(write_study("[cell('a')]", seeds="(5,)")).select()[0]
+    same = Order(run.identity, 5, False, run.label, run.spec_code)
+    events, _ = talk("[cell('b', weight=2), cell('a')]", same)
+    assert events[-1].kind == "done"
+    run = load_study(write_study("[cell('a')]", seeds="(6,)")).select()[0]
+    events, _ = talk("[cell('a')]", Order(run.identity, 6, False, run.label, "b" * 64))
+    assert (events[-1].kind, events[-1].outside) == ("failed", True)
+    assert "changed since the command was given" in events[-1].message
+    assert len(ResultStore(tmp_path / "out").all_records()) == 3

@@ -16,6 +16,7 @@ from quatrain.results import (
     ResultStore,
     RunState,
     changed_files,
+    notes_on_files,
 )
 from quatrain.specs import StoredFileError, StudyError
 
@@ -152,17 +153,15 @@ def _check_own_records(study: StudyRuns, cell: ManifestCell, described: set[str]
 
 def _other_code(study: StudyRuns) -> list[str]:
     """Runs made with other code of the study than it had when it was last run."""
-    now = study.manifest.code
-    changed: dict[str, dict[str, None]] = {}
-    for cell in study.manifest.cells:
-        for record in study.records(cell).values():
-            files = changed_files(now, record.code) if now and record.code is not None else []
-            if files:
-                changed.setdefault(", ".join(files), {})[f"{cell.group}/{cell.name}"] = None
-    return [
-        f"{files} differs from what runs of {', '.join(cells)} had"
-        for files, cells in changed.items()
-    ]
+    labels = {
+        identity: f"{cell.group}/{cell.name}"
+        for cell in reversed(study.manifest.cells)
+        for identity in cell.identities.values()
+    }
+    return notes_on_files(
+        (labels[record.identity], study.manifest.code, record.code)
+        for record in study.all_records()
+    )
 
 
 def _differ_in_training(records: list[Record]) -> bool:

@@ -1,5 +1,6 @@
 """What a study leaves behind: records of runs, their folder, and statistics over seeds."""
 
+from quatrain.results.changes import changed_files, counted, listed, notes_on_files
 from quatrain.results.files import write_atomically
 from quatrain.results.record import (
     Expectation,
@@ -10,7 +11,6 @@ from quatrain.results.record import (
     Measurement,
     Record,
     Sitting,
-    changed_files,
 )
 from quatrain.results.statistics import Summary, holm, paired_difference, summarize
 from quatrain.results.store import ResultStore, RunState
@@ -28,7 +28,10 @@ __all__ = [
     "Sitting",
     "Summary",
     "changed_files",
+    "counted",
     "holm",
+    "listed",
+    "notes_on_files",
     "paired_difference",
     "summarize",
     "write_atomically",

@@ -260,11 +260,6 @@ class Manifest(StoredModel):
         return self
 
 
-def changed_files(now: Mapping[str, str], then: Mapping[str, str]) -> list[str]:
-    """The names whose hashes differ, or that only one side has."""
-    return sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name))
-
-
 def _first_problem(owner: type[StoredModel], error: ValidationError, remedy: str) -> StudyError:
     problems = error.errors(include_url=False)
     problem = next((each for each in problems if _is_newer(each)), problems[0])

@@ -6,11 +6,19 @@ Runs are found by identity, which holds no code and no title: here the rest is c
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
-from quatrain.results import Manifest, Record, ResultStore, changed_files
+from quatrain.results import (
+    Manifest,
+    Record,
+    ResultStore,
+    RunState,
+    counted,
+    listed,
+    notes_on_files,
+)
 from quatrain.specs import Spec, StoredFileError, StudyError, identity
 from quatrain.study.grid import Run, Study
-
-_SHOWN = 5
+from quatrain.study.perform import stands
+from quatrain.study.sittings import has_other_code, read_sittings, refuse_half_trained
 
 
 def runs_of_manifest(study: Study, store: ResultStore) -> list[Run]:
@@ -29,21 +37,23 @@ def runs_of_manifest(study: Study, store: ResultStore) -> list[Run]:
 
 
 def refuse_changed_code(store: ResultStore, runs: Sequence[Run]) -> None:
-    """See that no finished run is of other code of the study's own specs.
+    """Check that no finished or half-trained run is of other code of the study's own specs.
 
     Raises:
         StudyError: if one is; nothing has been changed then.
     """
-    changed = [run for run, record in _finished(store, runs) if _has_other_code(run, record)]
+    changed = [run for run, record in _finished(store, runs) if has_other_code(run, record)]
     if changed:
         spec = type(changed[0].spec).__name__
         raise StudyError(
-            f"the code of {spec}",
-            f"not that of {_count(changed)} in {store.root} ({_cells(changed)})",
+            f"code of {spec}",
+            f"changed since {counted(len(changed), 'run')} finished in {store.root} "
+            f"({_cells(changed)})",
             "the code that finished runs were made with",
-            f"raise the `revision` of {spec} to run its cells anew, name another --out, or leave "
-            "these cells out with --cells",
+            f"restore the code, raise the `revision` of {spec} to run its cells anew, name another "
+            "--out, or leave these cells out with --cells",
         )
+    refuse_half_trained(list(_resumable(store, runs)), store)
 
 
 def notes_on(study: Study, store: ResultStore, runs: Sequence[Run]) -> list[str]:
@@ -56,6 +66,7 @@ def notes_on(study: Study, store: ResultStore, runs: Sequence[Run]) -> list[str]
     return [
         *_other_study(study, manifest),
         *_exchanged_names(study, manifest),
+        *_refusal(store, runs),
         *_changed_files(store, runs),
         *_unlike_data(study),
     ]
@@ -64,9 +75,13 @@ def notes_on(study: Study, store: ResultStore, runs: Sequence[Run]) -> list[str]
 def _other_study(study: Study, manifest: Manifest | None) -> list[str]:
     if manifest is None or manifest.title == study.title:
         return []
+    if any(
+        study.has(run, seed) for cell in manifest.cells for seed, run in cell.identities.items()
+    ):
+        return [f"the title was {manifest.title!r} when a study was last run into the folder"]
     return [
-        f"the folder was last used by another study, {manifest.title!r}: of its finished runs this "
-        "one shows those of equal specs"
+        f"the folder was last used by another study, {manifest.title!r}, none of whose runs this "
+        "one has"
     ]
 
 
@@ -83,22 +98,24 @@ def _exchanged_names(study: Study, manifest: Manifest | None) -> list[str]:
     if not exchanged:
         return []
     return [
-        f"names stand for other cells than when the study was last run ({_listed(exchanged)}): if "
+        f"names stand for other cells than when the study was last run ({listed(exchanged)}): if "
         "cells are numbered, sort what they are numbered by"
     ]
 
 
+def _refusal(store: ResultStore, runs: Sequence[Run]) -> list[str]:
+    try:
+        refuse_changed_code(store, runs)
+    except StudyError as error:
+        return [f"`study run` will refuse these cells: {error.field} {error.value}"]
+    return []
+
+
 def _changed_files(store: ResultStore, runs: Sequence[Run]) -> list[str]:
-    changed: dict[str, list[Run]] = {}
-    for run, record in _finished(store, runs):
-        if run.code is not None and record.code is not None:
-            files = changed_files(run.code.code, record.code)
-            if files:
-                changed.setdefault(", ".join(files), []).append(run)
-    return [
-        f"{files} differs from what {_count(those)} had ({_cells(those)})"
-        for files, those in changed.items()
-    ]
+    return notes_on_files(
+        (run.labels[0], None if run.code is None else run.code.code, record.code)
+        for run, record in _finished(store, runs)
+    )
 
 
 def _unlike_data(study: Study) -> list[str]:
@@ -110,25 +127,29 @@ def _unlike_data(study: Study) -> list[str]:
             data.setdefault(cell.group, {}).setdefault(own.to_json(), cell.name)
     return [
         f"cells of group {group} differ in their data: they are compared if they are tested on the "
-        f"same ({_listed(list(names.values()))})"
+        f"same ({listed(list(names.values()))})"
         for group, names in data.items()
         if len(names) > 1
     ]
 
 
-def _has_other_code(run: Run, record: Record) -> bool:
-    if run.code is None or record.code is None:
-        return False
-    return record.spec_code != run.code.spec_code
-
-
 def _finished(store: ResultStore, runs: Iterable[Run]) -> Iterable[tuple[Run, Record]]:
-    """The runs that have a record; whoever needs a damaged one names it."""
+    """The runs that have a record; a damaged one is named where it is needed."""
     for run in runs:
         with suppress(StoredFileError):
             record = store.record(run.identity)
             if record is not None:
                 yield run, record
+
+
+def _resumable(store: ResultStore, runs: Iterable[Run]) -> Iterable[Run]:
+    """The runs that are not done and would resume; damaged files are named by who needs them."""
+    for run in runs:
+        with suppress(StoredFileError):
+            is_done = store.state(run.identity) is RunState.DONE
+            if not is_done and stands(run, store) is None:
+                read_sittings(store.folder(run.identity))
+                yield run
 
 
 def stored_manifest(store: ResultStore) -> Manifest | None:
@@ -145,14 +166,5 @@ def stored_manifest(store: ResultStore) -> Manifest | None:
         return None
 
 
-def _count(runs: Sequence[Run]) -> str:
-    return "1 finished run" if len(runs) == 1 else f"{len(runs):,} finished runs"
-
-
 def _cells(runs: Iterable[Run]) -> str:
-    return _listed(list(dict.fromkeys(run.labels[0] for run in runs)))
-
-
-def _listed(labels: Sequence[str]) -> str:
-    more = f" and {len(labels) - _SHOWN:,} more" if len(labels) > _SHOWN else ""
-    return ", ".join(labels[:_SHOWN]) + more
+    return listed([run.labels[0] for run in runs])

@@ -12,16 +12,48 @@ import sysconfig
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum
+from importlib.machinery import ModuleSpec
 from importlib.util import find_spec, resolve_name
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import cast
 
 from quatrain.specs import Spec
-from quatrain.study.statements import Statement, statements_of
+from quatrain.study.reach import grid_names, reachable
+from quatrain.study.statements import Statement, names_of_study, statements_of
 
 _PACKAGE = Path(__file__).parents[1]
 _STANDARD = {Path(sysconfig.get_path(each)).resolve() for each in ("stdlib", "platstdlib")}
 _INSTALLED = {"site-packages", "dist-packages"}
+
+
+@dataclass(frozen=True)
+class _Module:
+    statements: tuple[Statement, ...]
+    grid: frozenset[str]
+    imports: dict[str, str]
+    """The modules beside the study that it imports, by how they are written."""
+    constants: frozenset[str]
+
+    def reachable(self, name: str) -> list[int]:
+        beside = {
+            bound
+            for position, each in enumerate(self.statements)
+            if self.imported_by(position) and not each.is_definition
+            for bound in each.binds
+        }
+        return reachable(
+            self.statements,
+            name,
+            grid=self.grid,
+            beside=frozenset(beside),
+            constant=self.constants,
+        )
+
+    def imported_by(self, position: int) -> set[str]:
+        """The modules beside the study that a statement imports."""
+        wanted = self.statements[position].imports
+        return {self.imports[each] for each in wanted if each in self.imports}
 
 
 @dataclass(frozen=True)
@@ -45,17 +77,24 @@ class StudyCode:
     def __init__(self, name: str, path: Path) -> None:
         path = _resolved(path)
         self._folder = path.parent
-        self._modules: dict[str, tuple[Statement, ...]] = {}
+        self._modules: dict[str, _Module] = {}
         self._files: dict[str, str] = {}
         self._spec_codes: dict[frozenset[tuple[str, str]], str | None] = {}
         wanted = {name: path}
         while wanted:
             module, file = wanted.popitem()
-            self._modules[module] = statements_of(file.read_bytes())
+            source = file.read_bytes()
+            statements = statements_of(source)
+            imported = self._imported(module, statements)
+            self._modules[module] = _Module(
+                statements,
+                grid_names(statements, names_of_study(source)),
+                {each: found for each, (found, _) in imported.items()},
+                _constants(module),
+            )
             label = file.relative_to(self._folder).as_posix()
-            self._files[label] = _digest(each.text for each in self._modules[module])
-            imported = self._imported(module, self._modules[module])
-            wanted |= {each: at for each, at in imported.items() if each not in self._modules}
+            self._files[label] = _digest(each.text for each in statements)
+            wanted |= {each: at for each, at in imported.values() if each not in self._modules}
 
     @property
     def files(self) -> dict[str, str]:
@@ -70,30 +109,31 @@ class StudyCode:
             self._spec_codes[roots] = _digest(sorted(texts)) if texts else None
         return RunCode(self._files, self._spec_codes[roots])
 
-    def _reached(self, roots: Iterable[tuple[str, str]]) -> set[str]:
+    def _reached(self, roots: Iterable[tuple[str, str]]) -> list[str]:
         """The statements that the named classes reach; an imported module counts as a whole."""
-        texts: set[str] = set()
-        whole: set[str] = set()
+        reached: set[tuple[str, int]] = set()
         for module, name in roots:
-            statements = _reachable(self._modules[module], name)
-            texts.update(each.text for each in statements)
-            whole.update(self._imported(module, statements))
-        seen: set[str] = set()
-        while whole - seen:
-            module = min(whole - seen)
-            seen.add(module)
-            texts.update(each.text for each in self._modules[module])
-            whole.update(self._imported(module, self._modules[module]))
-        return texts
+            reached.update((module, each) for each in self._modules[module].reachable(name))
+        wanted = [self._modules[module].imported_by(each) for module, each in reached]
+        whole = set[str]()
+        while wanted:
+            for module in wanted.pop() - whole:
+                whole.add(module)
+                positions = range(len(self._modules[module].statements))
+                reached.update((module, each) for each in positions)
+                wanted += [self._modules[module].imported_by(each) for each in positions]
+        return [self._modules[module].statements[each].text for module, each in reached]
 
-    def _imported(self, module: str, statements: Iterable[Statement]) -> dict[str, Path]:
-        """The modules beside the study that `statements` import, and their files."""
-        found: dict[str, Path] = {}
+    def _imported(
+        self, module: str, statements: Iterable[Statement]
+    ) -> dict[str, tuple[str, Path]]:
+        """Of each import, as it is written, of a module beside the study: its name and file."""
+        found: dict[str, tuple[str, Path]] = {}
         for wanted in {each for statement in statements for each in statement.imports}:
             name = _absolute(wanted, module)
             file = _file_of(name)
             if file is not None and self._is_beside(file):
-                found[name] = file
+                found[wanted] = name, file
         return found
 
     def _is_beside(self, file: Path) -> bool:
@@ -104,19 +144,18 @@ class StudyCode:
         return not any(file.is_relative_to(each) for each in (_PACKAGE, *_STANDARD))
 
 
-def _reachable(statements: tuple[Statement, ...], name: str) -> list[Statement]:
-    """The statements that decide what `name` is; all of them if none binds it."""
-    wanted, reached = [name], set[str]()
-    while wanted:
-        each = wanted.pop()
-        if each in reached:
-            continue
-        reached.add(each)
-        for statement in statements:
-            if each in statement.binds:
-                wanted.extend(statement.loads)
-    found = [each for each in statements if each.binds & reached or each.binds_anything]
-    return found if any(name in each.binds for each in found) else list(statements)
+def _constants(module: str) -> frozenset[str]:
+    """The global names of a loaded module whose values no call can change."""
+    values = vars(sys.modules[module]) if module in sys.modules else {}
+    return frozenset(name for name, value in values.items() if _is_constant(value))
+
+
+def _is_constant(value: object) -> bool:
+    if isinstance(value, tuple | frozenset):
+        return all(map(_is_constant, cast("Iterable[object]", value)))
+    return value is None or isinstance(
+        value, str | bytes | int | float | complex | range | Enum | PurePath | Spec
+    )
 
 
 def _own_names(value: object, modules: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -146,13 +185,36 @@ def _absolute(name: str, module: str) -> str:
 
 def _file_of(name: str) -> Path | None:
     """The file of a module that is loaded or can be; nothing is imported to find out."""
-    module = sys.modules.get(name)
-    origin = getattr(module, "__dict__", {}).get("__file__")
-    if module is None and (name.rpartition(".")[0] or "sys") in sys.modules:
-        with suppress(ImportError, ValueError, AttributeError):
-            found = find_spec(name)
-            origin = found.origin if found is not None and found.has_location else None
-    return _resolved(Path(origin)) if isinstance(origin, str) else None
+    if name in sys.modules:
+        origin = getattr(sys.modules[name], "__dict__", {}).get("__file__")
+        return _resolved(Path(origin)) if isinstance(origin, str) else None
+    parent, _, last = name.rpartition(".")
+    if parent:
+        files = (file for folder in _folders_of(parent) for file in _sources(folder, last))
+        return next((_resolved(file) for file in files if file.is_file()), None)
+    found = _found(name)
+    return _resolved(Path(found.origin)) if found and found.has_location and found.origin else None
+
+
+def _folders_of(package: str) -> list[Path]:
+    """The folders of a package, which need not be loaded, in which its modules lie."""
+    if package in sys.modules:
+        return [Path(each) for each in getattr(sys.modules[package], "__path__", ())]
+    parent, _, last = package.rpartition(".")
+    if parent:
+        return [folder / last for folder in _folders_of(parent) if (folder / last).is_dir()]
+    found = _found(package)
+    return [Path(each) for each in (found and found.submodule_search_locations) or ()]
+
+
+def _sources(folder: Path, module: str) -> tuple[Path, Path]:
+    return folder / module / "__init__.py", folder / f"{module}.py"
+
+
+def _found(name: str) -> ModuleSpec | None:
+    with suppress(ImportError, ValueError, AttributeError):
+        return find_spec(name) if name else None
+    return None
 
 
 def _resolved(path: Path) -> Path:

@@ -115,6 +115,11 @@ class Run:
     """The hashes of the code behind it; None for a study that was read from no file."""
 
     @property
+    def spec_code(self) -> str | None:
+        """The hash of the code of its own specs; None if there is none, or no file."""
+        return None if self.code is None else self.code.spec_code
+
+    @property
     def label(self) -> str:
         """The first of its cells, and the seed."""
         return f"{self.labels[0]} seed {self.seed}"
@@ -190,8 +195,10 @@ class Study:
         """Whether a cell has the run with this identity."""
         return wanted in self._by_identity(seed)
 
-    def find(self, wanted: str, seed: int, label: str | None = None) -> Run:
-        """The run with this identity, under this label if one is given.
+    def find(
+        self, wanted: str, seed: int, label: str | None = None, spec_code: str | None = None
+    ) -> Run:
+        """The run with this identity, under this label and hash of code if they are given.
 
         Raises:
             StudyError: if no cell has it: the study file was edited in the meantime, or gives
@@ -201,6 +208,14 @@ class Study:
         planned = [cell for cell in cells if seed in self.seeds_for(cell)]
         for cell in [*planned, *cells]:
             run = self.run(cell, seed)
+            if spec_code is not None and run.spec_code != spec_code:
+                raise StudyError(
+                    f"code of {type(run.spec).__name__}",
+                    "changed since the command was given",
+                    "the code that the study began with",
+                    "restore the code, or raise the `revision` of the spec, and give the command "
+                    "again",
+                )
             if label in {None, run.label}:
                 return run
         raise StudyError(

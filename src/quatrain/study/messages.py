@@ -3,7 +3,7 @@
     runner -> worker   {"identity": "6a...", "seed": 0, "retry": false}
     worker -> runner   {"kind": "progress", "identity": "6a...", "step": 40, "steps": 1000, ...}
 
-Kinds: `started`; `progress`; `noted`, what whoever runs the study should know; and, closing a run,
+Kinds: `started`; `progress`; `noted`, a note for the user; and, closing a run,
 `done`, `failed`, `skipped` (its record was there already) or `held` (another process has it).
 Lines are ASCII, and text in them is bounded, whatever a task says.
 """
@@ -31,6 +31,8 @@ class Order:
     retry: bool = False
     label: str | None = None
     """What the runner calls the run; a worker that calls it otherwise has read another study."""
+    spec_code: str | None = None
+    """The hash of the code of the run's own specs, where the runner has one."""
 
     def to_line(self) -> str:
         """One line of JSON, with its end of line."""

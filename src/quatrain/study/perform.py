@@ -14,8 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
-from pydantic import TypeAdapter, ValidationError
-
 from quatrain.results import Failure, Record, ResultStore, RunState, Sitting, write_atomically
 from quatrain.results.reading import read_text
 from quatrain.results.text import storable
@@ -23,6 +21,13 @@ from quatrain.specs import DataError, SpecError, StoredFileError, StudyError, id
 from quatrain.study.grid import Run, TaskSpec
 from quatrain.study.messages import TEXT_LIMIT, Event
 from quatrain.study.provenance import device_name, versions
+from quatrain.study.sittings import (
+    CHECKPOINT,
+    SITTINGS,
+    read_sittings,
+    refuse_half_trained,
+    write_sittings,
+)
 
 if TYPE_CHECKING:
     from quatrain.training import Evaluation, Progress, Task, TrainingResult
@@ -32,13 +37,6 @@ KILLED: Reason = "killed"
 TRACEBACK_LIMIT = 100_000
 """Characters of a traceback in failure.json; of a longer one the middle is left out."""
 
-CHECKPOINT = "checkpoint.safetensors"
-"""What training resumes from: of no use, and larger than the model, once there is a record."""
-
-SITTINGS = "sittings.json"
-"""Where a run that is not done was at work: a list, the sitting that trains now at the end."""
-
-_SITTINGS = TypeAdapter(tuple[Sitting, ...])
 _MOVE_AWAY = "move the folder away and run the study again"
 _REASONS: dict[str, Reason] = {
     "NonFiniteLoss": "non-finite loss",
@@ -91,6 +89,10 @@ def perform(run: Run, site: Site, *, retry: bool, notify: Callable[[Event], None
 
     Returns:
         The event that closes the run; exceptions of the task are recorded, not raised.
+
+    Raises:
+        StudyError: if the folder is of another spec, or its checkpoint of other code of the spec.
+        StoredFileError: if the spec or the sittings in the folder are damaged.
     """
     nothing = Event(kind="held", identity=run.identity, label=run.label)
     with site.store.claim(run.identity) as held:
@@ -102,6 +104,7 @@ def perform(run: Run, site: Site, *, retry: bool, notify: Callable[[Event], None
         if earlier is not None and not retry:
             return earlier
         check_spec(run, held)
+        refuse_half_trained([run], site.store)
         site.store.clear_failure(run.identity)
         return _guarded(run, site, notify)
 
@@ -242,23 +245,16 @@ def _carry_out(run: Run, site: Site, notify: Callable[[Event], None]) -> None:
 
 
 def _sit_down(run: Run, folder: Path, site: Site) -> tuple[Sitting, ...] | None:
-    """Note where the run goes on, and tell where else its checkpoint was made, if there is one.
+    """Write where the run goes on; the earlier sittings elsewhere that made its checkpoint.
 
-    None if there is a checkpoint from before anybody took note.
+    None if the checkpoint is of an older version, which kept no sittings.
     """
     now = site.sitting(run)
-    path = folder / SITTINGS
-    known: tuple[Sitting, ...] = ()
-    if (folder / CHECKPOINT).exists():
-        if not path.exists():
-            return None
-        try:
-            known = _SITTINGS.validate_json(path.read_bytes())
-        except ValidationError as error:
-            expected = "what an earlier sitting wrote"
-            raise StoredFileError("sittings", str(path), expected, "delete this file") from error
+    known = read_sittings(folder)
+    if known is None:
+        return None
     earlier = tuple(each for each in known if each != now)
-    write_atomically(path, _SITTINGS.dump_json((*earlier, now), indent=2).decode())
+    write_sittings(folder, (*earlier, now))
     return earlier
 
 

@@ -183,7 +183,8 @@ class _Dispatch:
             if run is None:
                 return
             self._busy[worker] = run
-            self._pool.give(worker, Order(run.identity, run.seed, self._retry, run.label))
+            order = Order(run.identity, run.seed, self._retry, run.label, run.spec_code)
+            self._pool.give(worker, order)
 
     def _next(self) -> Run | None:
         while self._waiting:

@@ -148,8 +148,8 @@ def _answer(
     study: Study, site: Site, notify: Callable[[Event], None], folder: int, order: Order
 ) -> Event:
     try:
-        run = study.find(order.identity, order.seed, order.label)
-    except QuatrainError as error:  # another study: no run of it would be found
+        run = study.find(order.identity, order.seed, order.label, order.spec_code)
+    except QuatrainError as error:  # another study, or other code: no run of it would be found
         return _failed_outside("another study", error, order)
     try:
         return perform(run, site, retry=order.retry, notify=notify)

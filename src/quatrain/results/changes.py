@@ -1,0 +1,51 @@
+"""Comparison of the file hashes of two times, and the note that words it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+Hashes = Mapping[str, str]
+_SHOWN = 5
+
+
+def changed_files(now: Hashes, then: Hashes) -> list[str]:
+    """The names whose hashes differ, or that only one side has."""
+    return sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name))
+
+
+def notes_on_files(runs: Iterable[tuple[str, Hashes | None, Hashes | None]]) -> list[str]:
+    """A sentence for each set of files that changed after runs finished.
+
+    Args:
+        runs: of each finished run its cell, the hashes of now and those of its record. Runs without
+            hashes, as records of older versions are, are not compared.
+    """
+    changed: dict[str, list[str]] = {}
+    for cell, now, then in runs:
+        files = changed_files(now, then) if now is not None and then is not None else []
+        if files:
+            changed.setdefault(", ".join(files), []).append(cell)
+    return [
+        f"{files} changed after {counted(len(cells), 'run')} finished ({listed(cells)})"
+        for files, cells in changed.items()
+    ]
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun.
+
+    Example:
+        >>> counted(1, "run"), counted(1200, "run")
+        ('1 run', '1,200 runs')
+    """
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def listed(labels: Sequence[str]) -> str:
+    """The first few labels, each once, and how many more there are.
+
+    Example:
+        >>> listed(["a", "b", "a"]), listed("abcdefg")
+        ('a, b', 'a, b, c, d, e and 2 more')
+    """
+    each = list(dict.fromkeys(labels))
+    more = f" and {len(each) - _SHOWN:,} more" if len(each) > _SHOWN else ""
+    return ", ".join(each[:_SHOWN]) + more
