@@ -33,6 +33,7 @@ from quatrain.tasks.scenes.files import (
     require_name,
     sha256,
 )
+from quatrain.tasks.text import split_lines
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -111,7 +112,7 @@ def _listing(spec: VocSpec, folder: Path, names: tuple[str, ...]) -> tuple[Listi
         content = read_bytes(path)
         contents.append(content)
         # Lists of one class have a second column, of which images hold it.
-        for number, line in enumerate(decode(content, path).splitlines(), start=1):
+        for number, line in enumerate(split_lines(decode(content, path)), start=1):
             if not line.strip():
                 continue
             stem = line.split()[0]
