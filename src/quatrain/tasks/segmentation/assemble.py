@@ -15,11 +15,12 @@ from torch import Tensor
 
 from quatrain.specs import DataError
 from quatrain.tasks.scenes import ImageSize, Tally, listed, read_image, survey
-from quatrain.tasks.scenes.files import read_bytes, refuse_repeats, require_files, sha256
+from quatrain.tasks.scenes.files import refuse_repeats, require_files, sha256
 from quatrain.tasks.scenes.images import count_orientation, require_size
 from quatrain.tasks.scenes.planes import read_plane
 from quatrain.tasks.segmentation.classes import Classes
 from quatrain.tasks.segmentation.corpus import IGNORE, SegmentationCorpus, SegmentationPart
+from quatrain.tasks.text import read_bytes
 
 
 class Pair(NamedTuple):
