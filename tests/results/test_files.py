@@ -97,11 +97,11 @@ def test_a_later_write_removes_what_a_kill_left_of_the_same_file(tmp_path):
     assert all(path.exists() for path in kept)
 
 
-def test_whoever_has_a_folder_alone_removes_all_that_kills_left(tmp_path):
-    left = [abandoned(tmp_path, f".{name}.0123abcd.tmp", age=0) for name in ("a", "b.json")]
+def test_the_only_writer_of_a_file_removes_all_that_kills_left_of_it(tmp_path):
     own = abandoned(tmp_path, ".swap.tmp", age=0)
-    (tmp_path / ".link.0123abcd.tmp").symlink_to(own)
-    clear_unfinished(tmp_path)
-    assert not any(path.exists() for path in left)
-    assert list(tmp_path.iterdir()) == [own]
-    clear_unfinished(tmp_path / "none")
+    other = abandoned(tmp_path, ".b.json.0123abcd.tmp", age=0)
+    abandoned(tmp_path, ".a.0123abcd.tmp", age=0)
+    (tmp_path / ".a.4567abcd.tmp").symlink_to(own)
+    clear_unfinished(tmp_path, "a")
+    assert sorted(tmp_path.iterdir()) == [other, own]
+    clear_unfinished(tmp_path / "none", "a")

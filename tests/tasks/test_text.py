@@ -1,11 +1,12 @@
 import codecs
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from quatrain.specs import DataError
-from quatrain.tasks.text import decode_text, pointer, refuse_pointer, split_lines
+from quatrain.tasks.text import decode_text, pointer, read_bytes, refuse_pointer, split_lines
 
 LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 1234\n"
 TEXTS = {
@@ -111,3 +112,64 @@ def test_other_separators_end_no_line(separator):
 @pytest.mark.parametrize("text", ["a\rb\r", "a\rb"])
 def test_carriage_returns_end_lines_where_no_line_feed_does(text):
     assert split_lines(text) == ["a", "b"]
+
+
+def refusal(path):
+    with pytest.raises(DataError) as caught:
+        read_bytes(path)
+    return str(caught.value)
+
+
+def test_a_missing_file_is_named_with_what_is_beside_it(tmp_path):
+    assert "its folder is empty" in refusal(tmp_path / "a.json")
+    (tmp_path / "b.json").touch()
+    assert "its folder holds b.json" in refusal(tmp_path / "a.json")
+    assert "there is no folder" in refusal(tmp_path / "c" / "a.json")
+    (tmp_path / "d").mkdir()
+    assert "a file that can be read" in refusal(tmp_path / "d")
+
+
+def test_a_git_lfs_pointer_is_no_data(tmp_path):
+    path = tmp_path / "instances_train.json"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n")
+    assert "git lfs pull" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("start", "kind", "command"),
+    [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:12", "Git LFS", "git lfs pull"),
+        ("version https://hawser.github.com/spec/v1\noid sha256:12", "Git LFS", "git lfs pull"),
+        ("/annex/objects/MD5E-s12--34.jpg\n", "git-annex", "git annex get"),
+    ],
+)
+def test_a_pointer_to_the_data_is_named_with_the_command_that_fetches_them(
+    tmp_path, start, kind, command
+):
+    path = tmp_path / "a.json"
+    path.write_text(start)
+    message = refusal(path)
+    assert message.startswith(f'{path} is "a {kind} pointer", expected the data')
+    assert command in message
+
+
+@pytest.mark.parametrize("name", ["a\0b.json", "\ud800.json"])
+def test_a_name_that_the_system_cannot_have_is_refused(tmp_path, name):
+    message = refusal(tmp_path / name)
+    assert "data file is" in message
+    assert "a file that can be read" in message
+
+
+def test_a_folder_that_cannot_be_listed_is_no_harm(tmp_path, monkeypatch):
+    def refuse(_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert "its folder cannot be listed: Permission denied" in refusal(tmp_path / "a")
+
+
+def test_of_many_files_those_of_the_same_ending_are_named(tmp_path):
+    for name in ("b.json", "c.json", "a.png", "z.JSON"):
+        (tmp_path / name).touch()
+    assert refusal(tmp_path / "a.json").endswith("its folder holds b.json, c.json.")
+    assert "its folder holds a.png, b.json, c.json, z.JSON" in refusal(tmp_path / "a.txt")

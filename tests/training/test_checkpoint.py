@@ -2,6 +2,7 @@ import dataclasses
 import errno
 import json
 import math
+import os
 import resource
 
 import numpy as np
@@ -152,14 +153,12 @@ WRONG = {
     "seconds that are infinite": put("position", seconds=math.inf),
     "seconds before now": put("position", since=0.8),
     "a loss that is no number": put("position", total=math.nan),
-    "another field": put("position", epoch=1),
     "a scale of zero": put("scaler", scale=0.0),
     "a scale of infinity": put("scaler", scale=math.inf),
     "a scale of text": put("scaler", scale="32"),
     "another growth": put("scaler", growth_factor=4.0),
     "a part of an age": put("scaler", _growth_tracker=1.5),
     "data of numbers": put("data", rows=1),
-    "another text": lambda _, header: header.update(more={}),
     "no position": lambda _, header: header.pop("position"),
     "a weight of whole numbers": tensor("model/weight", torch.ones(1, 2, dtype=torch.int32)),
     "a weight of half the size": tensor("model/weight", torch.ones(1, 2, dtype=torch.float16)),
@@ -175,6 +174,45 @@ WRONG = {
     "steps that are no number": tensor("optimizer/0/step", torch.tensor(math.nan)),
     "a tensor of no part": tensor("modle/weight", torch.ones(1, 2)),
 }
+
+
+NEWER = {
+    "another field": put("position", epoch=1),
+    "another text": lambda _, header: header.update(more={}),
+}
+
+
+@pytest.mark.parametrize("checksum", [True, False])
+@pytest.mark.parametrize("change", NEWER.values(), ids=NEWER)
+def test_what_a_newer_version_added_to_a_checkpoint_is_not_read(tmp_path, change, checksum):
+    one, other = stepped(), trained()
+    checkpoint.save(tmp_path, POSITION, one)
+    rewritten(tmp_path, change, checksum=checksum)
+    assert restored(tmp_path, other) == POSITION
+    assert state_of(other) == state_of(one)
+
+
+def test_files_of_a_later_format_are_not_called_damaged(tmp_path, monkeypatch):
+    monkeypatch.setattr("quatrain.training.tensor_file._FORMAT", 2)
+    checkpoint.save(tmp_path, POSITION, stepped())
+    save_model(tmp_path, nn.Linear(2, 1))
+    monkeypatch.undo()
+    for read in (
+        lambda: restored(tmp_path, trained()),
+        lambda: load_model(tmp_path, nn.Linear(2, 1)),
+    ):
+        with pytest.raises(StoredFileError, match=r"is 2, .*a newer version.*: use that") as told:
+            read()
+        assert "delete" not in str(told.value)
+        assert str(tmp_path) in str(told.value)
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("name", [NAME, MODEL])
+def test_a_pipe_in_the_place_of_a_file_is_refused(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(StoredFileError, match=r"a whole file of this run \(it is no regular file"):
+        restored(tmp_path, trained()) if name == NAME else load_model(tmp_path, nn.Linear(2, 1))
 
 
 @pytest.mark.parametrize("checksum", [True, False])
@@ -209,10 +247,10 @@ def test_a_checkpoint_of_a_model_without_the_mixer_is_refused(tmp_path):
     insert(mixed.model, parse_mixer("0010", heads=2), after="0", example=torch.zeros(1, 3, 4))
     mixed.model.load_state_dict(plain.model.state_dict())  # as users may
     checkpoint.save(tmp_path, POSITION, plain)
-    with pytest.raises(StoredFileError, match="is in one of the two only"):
+    with pytest.raises(StoredFileError, match="is missing from the file"):
         restored(tmp_path, mixed)
     save_model(tmp_path, plain.model)
-    with pytest.raises(StoredFileError, match="is in one of the two only"):
+    with pytest.raises(StoredFileError, match="is missing from the file"):
         load_model(tmp_path, mixed.model)
 
 
@@ -294,9 +332,27 @@ def test_a_change_of_any_byte_of_a_model_is_refused(tmp_path):
                 load_model(tmp_path, nn.Linear(2, 1))
 
 
-def test_a_model_from_before_there_were_checksums_is_read(tmp_path):
+@pytest.mark.parametrize("texts", [None, {"format": "pt"}, {"format": "pt", "epoch": "3"}])
+def test_a_model_without_a_checksum_is_read_whatever_texts_it_has(tmp_path, texts):
     one, other = nn.Linear(2, 1), nn.Linear(2, 1)
-    (tmp_path / MODEL).write_bytes(to_bytes(dict(one.state_dict())))
+    (tmp_path / MODEL).write_bytes(to_bytes(dict(one.state_dict()), metadata=texts))
+    load_model(tmp_path, other)
+    assert torch.equal(one.weight, other.weight)
+
+
+@pytest.mark.parametrize("stored", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("wanted", [torch.float64, torch.bfloat16])
+def test_weights_are_converted_to_the_floating_type_of_the_model(tmp_path, stored, wanted):
+    one, other = nn.Linear(2, 1, dtype=stored), nn.Linear(2, 1, dtype=wanted)
+    save_model(tmp_path, one)
+    load_model(tmp_path, other)
+    assert other.weight.dtype == wanted
+    assert torch.equal(other.weight, one.weight.to(wanted))
+
+
+def test_what_a_newer_version_added_to_a_model_is_not_read(tmp_path):
+    one, other = nn.Linear(2, 1), nn.Linear(2, 1)
+    write_tensors(tmp_path / MODEL, dict(one.state_dict()), {"license": "MIT"})
     load_model(tmp_path, other)
     assert torch.equal(one.weight, other.weight)
 
@@ -314,8 +370,9 @@ def test_a_model_that_is_missing_damaged_or_another_is_told(tmp_path):
     save_model(tmp_path, nn.Linear(3, 1))
     with pytest.raises(StoredFileError, match="is of shape"):
         load_model(tmp_path, nn.Linear(2, 1))
-    save_model(tmp_path, nn.Linear(2, 1, dtype=torch.float64))
-    with pytest.raises(StoredFileError, match=r"weight|bias is of torch.float64 there"):
+    whole_numbers = {"weight": torch.ones(1, 2, dtype=torch.int32), "bias": torch.ones(1)}
+    write_tensors(tmp_path / MODEL, whole_numbers, {})
+    with pytest.raises(StoredFileError, match=r"weight is of torch.int32 there"):
         load_model(tmp_path, nn.Linear(2, 1))
     (tmp_path / MODEL).write_bytes(b"no")
     with pytest.raises(StoredFileError, match="a whole file of this run"):

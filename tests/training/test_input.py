@@ -1,12 +1,15 @@
 import itertools
+import json
 import multiprocessing
 import os
+import sys
+import types
 
 import pytest
 import torch
 
-from quatrain.specs import DataError
-from quatrain.training.input import read
+from quatrain.specs import DataError, StudyError
+from quatrain.training.input import read, reader_start_method
 
 READERS = [0, 1, 2]
 
@@ -66,3 +69,65 @@ def test_readers_need_not_import_what_they_run(method):
     finally:
         multiprocessing.set_start_method(before, force=True)
     assert [int(batch["x"]) for batch in batches] == [16, 1]
+
+
+def on(monkeypatch, platform, methods):
+    monkeypatch.setattr("sys.platform", platform)
+    monkeypatch.setattr("multiprocessing.get_all_start_methods", lambda: methods)
+
+
+@pytest.mark.parametrize(
+    ("platform", "methods", "expected"),
+    [
+        ("linux", ["fork", "spawn", "forkserver"], "fork"),
+        ("linux", ["forkserver", "spawn", "fork"], "fork"),
+        ("freebsd14", ["forkserver", "spawn", "fork"], "fork"),
+        ("darwin", ["spawn", "fork", "forkserver"], None),
+        ("win32", ["spawn"], None),
+    ],
+)
+def test_readers_are_forked_only_where_that_is_safe(monkeypatch, platform, methods, expected):
+    on(monkeypatch, platform, methods)
+    assert reader_start_method(2) == expected
+
+
+def test_readers_are_refused_where_processes_should_be_forked_and_cannot(monkeypatch):
+    on(monkeypatch, "linux", ["spawn"])
+    with pytest.raises(StudyError, match="readers is 1, expected 0 on a system that cannot fork"):
+        next(read(squares, [1], readers=1, pin=False))
+    assert int(next(read(squares, [3], readers=0, pin=False))["x"]) == 9
+
+
+@pytest.fixture
+def spawning(monkeypatch):
+    monkeypatch.setattr("quatrain.training.input.reader_start_method", lambda _: None)
+    before = multiprocessing.get_start_method(allow_none=True)
+    multiprocessing.set_start_method("spawn", force=True)
+    yield
+    multiprocessing.set_start_method(before, force=True)
+
+
+def test_a_task_that_cannot_be_sent_to_a_spawned_reader_is_refused(spawning):
+    class Own:
+        def collate(self, plan):
+            return squares(plan)
+
+    Own.__module__ = "study_file_that_nobody_can_import"
+    for collate in (lambda plan: squares(plan - 1), Own().collate):
+        with pytest.raises(StudyError, match=r"cannot be sent to them.*leave --readers out"):
+            next(read(collate, [1], readers=1, pin=False))
+
+
+def test_a_class_that_another_process_cannot_import_is_refused_though_it_can_be_sent(
+    spawning, monkeypatch
+):
+    module = types.ModuleType("study_file_that_nobody_can_import")
+    exec("class Task:\n    def collate(self, plan): ...", vars(module))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    with pytest.raises(StudyError, match="no module that another process can import"):
+        next(read(module.Task().collate, [1], readers=1, pin=False))
+
+
+def test_a_task_that_can_be_sent_is_read_by_spawned_readers(spawning):
+    batches = read(json.loads, ['{"x": 4}', '{"x": 5}'], readers=1, pin=False)
+    assert list(batches) == [{"x": 4}, {"x": 5}]

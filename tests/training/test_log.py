@@ -1,8 +1,9 @@
 import json
+import os
 
 import pytest
 
-from quatrain.specs import StudyError
+from quatrain.specs import StoredFileError, StudyError
 from quatrain.training.log import NAME, MetricsLog
 
 
@@ -41,3 +42,12 @@ def test_a_folder_that_is_gone_is_told_in_a_sentence(tmp_path):
     log = MetricsLog(tmp_path / "gone", 0)
     with pytest.raises(StudyError, match=r"gone.*, expected a folder that can be written"):
         log.write(1, loss=0.0)
+
+
+@pytest.mark.timeout(30)
+def test_a_pipe_in_the_place_of_the_log_is_refused(tmp_path):
+    os.mkfifo(tmp_path / NAME)
+    with pytest.raises(
+        StoredFileError, match=r"metrics\.jsonl is .no regular file.*: move it away"
+    ):
+        MetricsLog(tmp_path, 3)

@@ -270,11 +270,15 @@ def test_a_checkpoint_beyond_the_last_step_is_no_finished_training(tiny, tmp_pat
 
 
 def test_what_a_kill_left_half_written_is_removed_when_the_training_goes_on(tiny, tmp_path):
-    left = [tmp_path / f".{name}.0123abcd.tmp" for name in (stored.NAME, "hypotheses.txt")]
-    for path in left:
+    own = (stored.NAME, stored.MODEL, "metrics.jsonl")
+    left = [tmp_path / f".{name}.0123abcd.tmp" for name in own]
+    left += [tmp_path / f".{name}.tmp" for name in (stored.NAME, stored.MODEL)]
+    others = [tmp_path / f".{name}.0123abcd.tmp" for name in ("failure.json", "hypotheses.txt")]
+    for path in left + others:
         path.write_text("half")
     run(tiny, tmp_path)
     assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in others)
 
 
 def trained_parts(tiny):

@@ -1,4 +1,5 @@
 import hashlib
+import os
 
 import pytest
 import torch
@@ -47,6 +48,21 @@ def test_another_checksum_and_none_that_can_be_read_are_refused(tmp_path):
     path.write_bytes(whole[:at] + b"G" * 64 + whole[at + 64 :])
     with pytest.raises(ValueError, match="its checksum is damaged"):
         read_tensors(path)
+
+
+@pytest.mark.timeout(30)
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.safetensors")
+    with pytest.raises(ValueError, match="it is no regular file"):
+        read_tensors(tmp_path / "a.safetensors")
+
+
+def test_the_format_is_kept_among_the_texts_of_the_file_and_is_none_of_the_callers(tmp_path):
+    path = tmp_path / "a.safetensors"
+    write_tensors(path, TENSORS, {"format": "pt"})
+    with safe_open(path, framework="pt") as file:
+        assert file.metadata()["checkpoint_format"] == "1"
+    assert read_tensors(path)[1] == {"format": "pt"}
 
 
 def test_a_file_in_the_place_of_the_folder_is_told(tmp_path):

@@ -1,8 +1,8 @@
 """Files of quatrain's own: a reader sees the old one or the new one, and never half of it.
 
 A process that is killed while it writes leaves a file ".NAME.1a2b3c4d.tmp". A later write of NAME
-removes it when it is too old to be another process's, and whoever has a folder alone removes
-all of them by `clear_unfinished`.
+removes it when it is too old to be another process's, and the only writer of NAME removes it at
+once by `clear_unfinished`.
 """
 
 import glob
@@ -45,17 +45,16 @@ def write_atomically(path: Path, content: str | bytes | bytearray) -> None:
     clear_unfinished(path.parent, path.name, age=_ABANDONED)
 
 
-def clear_unfinished(folder: Path, name: str | None = None, age: float = 0.0) -> None:
-    """Remove what writes that were killed left of the file `name`, or of any file in `folder`.
+def clear_unfinished(folder: Path, name: str, age: float = 0.0) -> None:
+    """Remove the temporary files that killed writes of the file `name` left in `folder`.
 
     Args:
-        folder: Where to look; with an age of 0, a folder that no other process writes into.
-        name: The file that was to be written; None for all.
+        folder: Where to look.
+        name: The file that was to be written; with an age of 0, one that no other process writes.
         age: Seconds since the last change, below which a file is left alone.
     """
-    stem = "*" if name is None else glob.escape(name)
     latest = time.time() - age
-    for path in folder.glob(f".{stem}.{'[0-9a-f]' * 8}.tmp"):
+    for path in folder.glob(f".{glob.escape(name)}.{'[0-9a-f]' * 8}.tmp"):
         with suppress(OSError):  # what cannot be removed does no harm
             if path.lstat().st_mtime <= latest:
                 path.unlink()

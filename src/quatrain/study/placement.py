@@ -1,6 +1,5 @@
 """How many workers, and how many threads each."""
 
-import multiprocessing
 import os
 from dataclasses import dataclass
 
@@ -54,14 +53,15 @@ def check_alone() -> None:
 
 
 def check_readers(readers: int) -> None:
-    """See that readers can be made: they share the classes of the study file by being forked.
+    """See that readers can be started; see `reader_start_method`.
 
     Raises:
-        StudyError: if this system cannot fork.
+        StudyError: if they cannot.
     """
-    if readers and "fork" not in multiprocessing.get_all_start_methods():
-        expected = "0 on a system that cannot fork processes"
-        raise StudyError("readers", readers, expected, "leave --readers out")
+    if readers:
+        from quatrain.training.input import reader_start_method
+
+        reader_start_method(readers)
 
 
 def place(

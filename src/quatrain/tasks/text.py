@@ -1,4 +1,4 @@
-r"""Text files of the user's: UTF-8, or refused in a sentence that names the file.
+r"""The user's files: read, decoded from UTF-8, or refused in a sentence that names the file.
 
     b"ein Hund\r\nzwei"             ->  "ein Hund", "zwei"
     b"e\0i\0n\0"                     ->  train.de is "UTF-16LE", expected text in UTF-8
@@ -10,6 +10,7 @@ U+0085, the form feed) do not end a line.
 """
 
 import codecs
+from pathlib import Path
 
 from quatrain.specs import DataError
 
@@ -29,6 +30,43 @@ _MARKS = {  # UTF-32LE begins like UTF-16LE
 }
 _SAMPLE_BYTES = 1 << 16
 _ASCII_SHARE = 0.02  # line ends and digits, in any script
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of one of the user's files.
+
+    Raises:
+        DataError: if it does not exist, cannot be read, or is a pointer to the data.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        remedy = what_is_there(path.parent, path.suffix)
+        raise DataError("data file", str(path), "a file that exists", remedy) from None
+    except (OSError, ValueError) as error:
+        raise unreadable("data file", path, error) from error
+    refuse_pointer(content, str(path))
+    return content
+
+
+def unreadable(kind: str, path: Path, error: Exception) -> DataError:
+    """The error of a file that the system does not read, or whose name it cannot have."""
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return DataError(kind, str(path), "a file that can be read", reason)
+
+
+def what_is_there(folder: Path, suffix: str = "") -> str:
+    """A few names in `folder`, for whoever mistyped one: those of this ending, if there are any."""
+    if not folder.is_dir():
+        return f"there is no folder {folder}"
+    try:
+        names = sorted(entry.name for entry in folder.iterdir())
+    except OSError as error:
+        return f"its folder cannot be listed: {error.strerror or error}"
+    if not names:
+        return "its folder is empty"
+    alike = [name for name in names if name.endswith(suffix)] or names
+    return f"its folder holds {', '.join(alike[:8])}{', ...' if len(alike) > 8 else ''}"
 
 
 def pointer(content: bytes) -> tuple[str, str] | None:

@@ -3,13 +3,15 @@
     model/<name>          parameters and buffers
     average/<name>        their moving average, where there is one
     optimizer/<i>/<name>  optimizer state of parameter i
-    header                JSON: position, loss scale, SHA-256 of the data; SHA-256 of the file
+    header                JSON: position, loss scale, SHA-256 of the data; SHA-256 of the file,
+                          version of this format
 
 There is no random state to keep: the loop seeds every step from the run's seed and the step.
 The trained model alone is kept the same way, in a file that outlives the checkpoint.
 
 A file that is not what was written is refused by its checksum. One from before there was a
-checksum is held, as every other, to the names, types and shapes of the training at hand.
+checksum is held, as every other, to the names, types and shapes of the training at hand. Texts of
+the header that this version does not know are ignored; a file of a later format is refused.
 """
 
 import json
@@ -34,6 +36,7 @@ NAME = "checkpoint.safetensors"
 MODEL = "model.safetensors"
 
 _DAMAGE = (SafetensorError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, OSError)
+_HEADER = frozenset({"position", "scaler", "data"})
 _POSITION = TypeAdapter(Position)
 _DATA = TypeAdapter(dict[str, str])
 _SCALE = TypeAdapter(dict[str, float])
@@ -76,7 +79,8 @@ def load(folder: Path, trained: Trained, recipe: Recipe) -> Position:
     """Restore everything in place from the folder's checkpoint; position 0 where there is none.
 
     Raises:
-        StoredFileError: if the file is damaged or belongs to another model or recipe.
+        StoredFileError: if the file is damaged, written by a newer version of quatrain, or belongs
+            to another model or recipe.
         DataError: if the data are no longer those that the checkpoint was trained on.
     """
     path = folder / NAME
@@ -84,7 +88,7 @@ def load(folder: Path, trained: Trained, recipe: Recipe) -> Position:
         return Position()
     try:
         tensors, texts = read_tensors(path)
-        _same_names(texts, ("position", "scaler", "data"))
+        _same_names(texts.keys() & _HEADER, _HEADER)
         position = _position(texts["position"], recipe)
         data = _parsed(_DATA, texts, "data")
         parts = _parts(tensors)
@@ -112,16 +116,16 @@ def save_model(folder: Path, model: nn.Module) -> None:
 
 
 def load_model(folder: Path, model: nn.Module) -> None:
-    """Put the weights that `save_model` wrote into `model`.
+    """Put the weights that `save_model` wrote into `model`, converted to its floating types.
 
     Raises:
-        StoredFileError: if there are none, or they are damaged or those of another model.
+        StoredFileError: if there are none, or they are damaged, written by a newer version of
+            quatrain, or those of another model.
     """
     path = folder / MODEL
     try:
-        tensors, texts = read_tensors(path)
-        _same_names(texts, ())
-        _load_weights(model, tensors)
+        tensors, _ = read_tensors(path)
+        _load_weights(model, tensors, convert=True)
     except torch.OutOfMemoryError:
         raise
     except _DAMAGE as error:
@@ -166,22 +170,29 @@ def _parts(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     return parts
 
 
-def _load_weights(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+def _load_weights(model: nn.Module, tensors: dict[str, Tensor], *, convert: bool = False) -> None:
     """All weights, and no others: a model with mixers in it takes those of the plain one too."""
-    _same_tensors(tensors, model.state_dict())
+    _same_tensors(tensors, model.state_dict(), convert=convert)
     model.load_state_dict(tensors)
 
 
-def _same_tensors(tensors: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+def _same_tensors(
+    tensors: dict[str, Tensor], wanted: dict[str, Tensor], *, convert: bool = False
+) -> None:
     _same_names(tensors, wanted)
     for name, value in wanted.items():
-        _same_kind(name, tensors[name], tuple(value.shape), value.dtype)
+        stored = tensors[name]
+        convertible = convert and stored.is_floating_point() and value.is_floating_point()
+        dtype = stored.dtype if convertible else value.dtype
+        _same_kind(name, stored, tuple(value.shape), dtype)
 
 
 def _same_names(names: Iterable[str], wanted: Iterable[str]) -> None:
-    odd = sorted({*names} ^ {*wanted})
-    if odd:
-        raise ValueError(f"{odd[0]} is in one of the two only")
+    missing, unknown = sorted({*wanted} - {*names}), sorted({*names} - {*wanted})
+    if missing:
+        raise ValueError(f"{missing[0]} is missing from the file")
+    if unknown:
+        raise ValueError(f"{unknown[0]} is in the file and not in this training")
 
 
 def _same_kind(name: str, found: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
@@ -200,7 +211,7 @@ def _restore_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor], at: Pos
     for name, value in tensors.items():
         index, _, key = name.partition("/")
         if index not in owners:
-            raise ValueError(f"{name} is of no parameter")
+            raise ValueError(f"{name} belongs to no parameter of this model")
         owner = owners[index]
         if key == "step":
             _same_kind(name, value, (), value.dtype)
@@ -224,7 +235,7 @@ def _restore_scaler(scaler: torch.amp.GradScaler, state: dict[str, float]) -> No
     wanted = {**own, "scale": scale, "_growth_tracker": age}
     possible = 0 < scale < math.inf and 0 <= age <= own["growth_interval"] and age % 1 == 0
     if state != wanted or not possible:
-        raise ValueError("the loss scale is none that it can have")
+        raise ValueError("the state of the loss scale is impossible in this training")
     scaler.load_state_dict({**own, "scale": scale, "_growth_tracker": int(age)})
 
 

@@ -8,12 +8,16 @@ A batch is a function of its plan alone, so readers change when it is there and 
 
 import multiprocessing
 import pickle
+import sys
 from collections.abc import Callable, Generator, Iterable, Mapping
+from importlib.machinery import PathFinder
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
+
+from quatrain.specs import StudyError
 
 Batch = Mapping[str, Tensor]
 
@@ -45,17 +49,21 @@ def read(
     Pinned memory is copied to a GPU while that computes; only readers pin.
 
     Raises:
+        StudyError: if readers cannot be started here.
         Exception: whatever `collate` raised, when that batch is asked for.
     """
     if readers == 0:
         yield from map(collate, plans)
         return
+    method = reader_start_method(readers)
+    if method is None:
+        _refuse_unportable(collate, readers)
     loader = DataLoader(
         _Collated(collate),
         batch_size=None,
         sampler=plans,
         num_workers=readers,
-        multiprocessing_context=_context(),
+        multiprocessing_context=method,
         collate_fn=_unchanged,
         pin_memory=pin,
         generator=torch.Generator(),  # else it would draw from the training's own
@@ -66,9 +74,42 @@ def read(
         yield batch
 
 
-def _context() -> str | None:
-    """Fork, where there is one: a reader that starts anew could not import a study's classes."""
-    return "fork" if "fork" in multiprocessing.get_all_start_methods() else None
+def reader_start_method(readers: int) -> str | None:
+    """How readers are started: "fork", or None for Python's default.
+
+    A forked reader has the classes of a study file, which another could not import. On systems
+    other than Linux where Python does not fork by default, as macOS, forking is unsafe.
+
+    Raises:
+        StudyError: if processes should be forked and cannot be.
+    """
+    methods = multiprocessing.get_all_start_methods()  # the first is the system's default
+    if sys.platform != "linux" and methods[0] != "forkserver":
+        return None
+    if "fork" not in methods:
+        expected = "0 on a system that cannot fork processes"
+        raise StudyError("readers", readers, expected, "leave --readers out")
+    return "fork"
+
+
+def _refuse_unportable(collate: Callable[[Any], Batch], readers: int) -> None:
+    """Refuse a task that a reader without this process's memory could not be given."""
+    if multiprocessing.get_start_method() == "fork":
+        return
+    reason = None
+    try:
+        pickle.dumps(collate)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        reason = str(error)
+    owner = getattr(collate, "__self__", None)
+    module = collate.__module__ if owner is None else type(owner).__module__
+    if module != "__main__" and PathFinder.find_spec(module.partition(".")[0]) is None:
+        reason = f"{module} is no module that another process can import"
+    if reason:
+        expected = (
+            f"0 where processes are not forked and the task cannot be sent to them ({reason})"
+        )
+        raise StudyError("readers", readers, expected, "leave --readers out")
 
 
 def _unchanged(batch: Any) -> Any:

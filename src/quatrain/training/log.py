@@ -5,22 +5,27 @@ from pathlib import Path
 
 from quatrain.results import write_atomically
 from quatrain.results.files import unwritable
+from quatrain.results.reading import read_regular
 
 NAME = "metrics.jsonl"
+_LARGEST = 2**30
+"""Bytes of a log of some million lines."""
 
 
 class MetricsLog:
     """Appends lines to a run's log, after cutting off what a lost stretch of work had written.
 
     Raises:
+        StoredFileError: if the log is no regular file or cannot be read.
         StudyError: here and in `write`, if the disk is full or the folder cannot be written.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
         self._path = folder / NAME
-        if not self._path.exists():
+        content = read_regular(self._path, "move it away", _LARGEST)
+        if content is None:
             return
-        lines = self._path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = content.decode(errors="replace").splitlines()
         write_atomically(self._path, "".join(f"{x}\n" for x in lines if _step(x) <= step))
 
     def write(self, step: int, **values: float) -> None:

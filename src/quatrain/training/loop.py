@@ -12,7 +12,7 @@ CPU with the same number of threads.
 
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from quatrain.training.average import MovingAverage
 from quatrain.training.checkpoint import Trained, seed_step
 from quatrain.training.devices import Devices
 from quatrain.training.input import Batch, read
+from quatrain.training.log import NAME as METRICS
 from quatrain.training.log import MetricsLog
 from quatrain.training.recipe import Recipe
 from quatrain.training.task import Loss, Progress, Task
@@ -64,7 +65,7 @@ def train(
         SpecError: if the processes cannot share a step's batches evenly, or lack the device.
         StoredFileError: if the checkpoint is damaged.
         DataError: if there is nothing to train on, or other data than before.
-        StudyError: if the folder cannot be written.
+        StudyError: if the folder cannot be written, or readers cannot be started.
     """
     make_folder(folder)
     torch.manual_seed(seed)
@@ -87,7 +88,7 @@ class _Trainer:
         notify: Callable[[Progress], None],
     ) -> None:
         if devices.is_main:
-            clear_unfinished(folder)  # of a sitting that was killed: nobody else writes here
+            _clear_unfinished(folder)
         self.task, self.folder, self.seed = task, folder, seed
         self.recipe, self.devices, self.notify = task.recipe, devices, notify
         self.share = _share(self.recipe.accumulate, devices.processes)
@@ -256,6 +257,15 @@ def rate_groups(module: nn.Module) -> list[dict[str, Any]]:
         if parameter.requires_grad:
             groups.setdefault(factors.get(parameter, 1.0), []).append(parameter)
     return [{"params": members, "rate_factor": factor} for factor, members in groups.items()]
+
+
+def _clear_unfinished(folder: Path) -> None:
+    """Remove what a killed training left half written; other files may be at work beside it."""
+    for name in (checkpoint.NAME, checkpoint.MODEL, METRICS):
+        clear_unfinished(folder, name, age=0.0)
+    for name in (checkpoint.NAME, checkpoint.MODEL):
+        with suppress(OSError):  # a file that cannot be removed does no harm
+            (folder / f".{name}.tmp").unlink()  # as older versions called it
 
 
 def _share(accumulate: int, processes: int) -> int:

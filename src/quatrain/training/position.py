@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Annotated
 
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 _Count = Annotated[int, Field(ge=0)]
 _Sum = Annotated[float, Field(allow_inf_nan=False)]
@@ -23,8 +23,6 @@ _Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 @dataclass(frozen=True, kw_only=True)
 class Position:
     """Progress of a training, and what has gathered since the last line of its log."""
-
-    __pydantic_config__ = ConfigDict(extra="forbid")  # for whoever reads one from a file
 
     step: _Count = 0
     """Optimizer steps done."""

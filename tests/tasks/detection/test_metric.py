@@ -293,7 +293,7 @@ def test_categories_without_an_object_are_named_with_the_mean_that_leaves_them_o
     truths = [make_truth(1, [[10, 10, 50, 50], [0, 0, 9, 9]], [2, 3], [False, True])]
     found = {1: (torch.tensor([[10.0, 10, 60, 60]]), torch.tensor([0.9]), torch.tensor([2]))}
     signature = measured(CATEGORIES, truths, found).signature
-    assert signature.endswith("|mean over 1 of 3 categories, nothing to be found of: car, cat")
+    assert signature.endswith('|mean over 1 of 3 categories, no boxes of: "car", "cat"')
     whole = [make_truth(1, [[10, 10, 50, 50], [0, 0, 9, 9], [5, 5, 9, 9]], [1, 2, 3])]
     assert "mean over" not in measured(CATEGORIES, whole, found).signature
 
@@ -313,3 +313,13 @@ def test_results_are_scored_alike_against_the_file_whose_ids_they_have(coco_fold
     evaluation.summarize()
     assert 100 * evaluation.stats[0] == pytest.approx(metric.scores().numbers["ap"])
     assert evaluation.stats[0] == pytest.approx(1)
+
+
+def test_signatures_of_many_absent_categories_are_short_and_tell_them_apart():
+    categories, signatures = [f"category {n}" for n in range(1203)], set()
+    for label in (1203, 1202):
+        found = {1: (torch.tensor([[10.0, 10, 60, 60]]), torch.tensor([0.9]), torch.tensor([1]))}
+        truths = [make_truth(1, [[10, 10, 50, 50]], [label])]
+        signatures.add(measured(categories, truths, found).signature)
+    assert len(signatures) == 2
+    assert all("and 1,194 more" in each and len(each) < 400 for each in signatures)

@@ -10,7 +10,7 @@ from quatrain.tasks.detection.voc import VOC0712, VocSpec
 from quatrain.tasks.scenes import DataWarning
 
 # The cat of the fixture is "difficult", so that no box of it trains or is scored.
-pytestmark = pytest.mark.filterwarnings("ignore:.*categories that no box has")
+pytestmark = pytest.mark.filterwarnings("ignore:.*categories without a box")
 XML = """<annotation><filename>{name}.png</filename>
 <size><width>30</width><height>20</height><depth>3</depth></size>
 <object><name>dog</name><difficult>0</difficult>
@@ -251,7 +251,7 @@ def test_an_image_name_with_control_characters_is_refused(folder):
 
 
 def test_classes_that_no_box_has_are_counted_by_part_and_named(folder):
-    with pytest.warns(DataWarning, match="^train: 2 categories that no box has.*: cat, emu$"):
+    with pytest.warns(DataWarning, match='^train: 2 categories without a box.*: "cat", "emu"$'):
         corpus = VocSpec(classes=("cat", "dog", "emu")).read(folder)
     parts = {name.partition(":")[0]: times for name, times in corpus.skipped.items()}
     assert parts == {"train": 2, "val": 2, "test": 2}
@@ -278,7 +278,7 @@ def test_that_all_objects_are_difficult_is_said(folder):
     rewrite(folder, "<difficult>0", "<difficult>1", name="d")
     message = problem(folder)
     assert (
-        "1 images with 2 boxes, none to be found (2 marked as crowd, to be ignored or dif"
+        "1 images with 2 boxes, none of them usable (2 marked as crowd, to be ignored or dif"
         in message
     )
 
@@ -288,4 +288,12 @@ def test_why_no_object_is_left_is_said(folder):
         rewrite(folder, "<xmax>30", "<xmax>-2", name=name)
     with pytest.warns(DataWarning, match="train: 2 boxes without area, left out"):
         message = problem(folder)
-    assert "2 images with 4 boxes, none to be found (2 boxes without area, left out; 2" in message
+    assert (
+        "2 images with 4 boxes, none of them usable (2 boxes without area, left out; 2" in message
+    )
+
+
+def test_lines_of_a_list_are_counted_as_an_editor_counts_them(folder):
+    path = folder / "ImageSets/Main/train.txt"
+    path.write_bytes("a\x0c 1\u2028\x85\r\n\r\nb\x01\n".encode())
+    assert f"{path}:3 is" in problem(folder)

@@ -1,5 +1,4 @@
 import codecs
-from pathlib import Path
 
 import pytest
 from pydantic import TypeAdapter
@@ -9,7 +8,6 @@ from quatrain.tasks.scenes.files import (
     data_folder,
     decode,
     parse_json,
-    read_bytes,
     refuse_repeats,
     require_files,
     require_name,
@@ -27,15 +25,6 @@ def test_the_data_folder_must_be_given_and_exist(tmp_path):
     assert data_folder(tmp_path, "images") == tmp_path
     assert problem(data_folder, None, "images").startswith("--data is None, expected a folder of")
     assert "nowhere" in problem(data_folder, tmp_path / "nowhere", "images")
-
-
-def test_a_missing_file_is_named_with_what_is_beside_it(tmp_path):
-    assert "its folder is empty" in problem(read_bytes, tmp_path / "a.json")
-    (tmp_path / "b.json").touch()
-    assert "its folder holds b.json" in problem(read_bytes, tmp_path / "a.json")
-    assert "there is no folder" in problem(read_bytes, tmp_path / "c" / "a.json")
-    (tmp_path / "d").mkdir()
-    assert "a file that can be read" in problem(read_bytes, tmp_path / "d")
 
 
 def test_missing_files_are_counted(tmp_path):
@@ -75,32 +64,8 @@ def test_json_of_another_encoding_is_named(encoding):
     assert "a.json:2" in problem(parse_json, validate, b'[1,\n"\xfc"]', "a.json", "numbers")
 
 
-def test_a_git_lfs_pointer_is_no_data(tmp_path):
-    path = tmp_path / "instances_train.json"
-    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n")
-    assert "git lfs pull" in problem(read_bytes, path)
-
-
 def test_a_name_that_no_file_can_have_is_a_missing_file(tmp_path):
     assert "missing 1 of 1" in problem(require_files, [tmp_path / ("x" * 300)], "a.json")
-
-
-@pytest.mark.parametrize(
-    ("start", "kind", "command"),
-    [
-        ("version https://git-lfs.github.com/spec/v1\noid sha256:12", "Git LFS", "git lfs pull"),
-        ("version https://hawser.github.com/spec/v1\noid sha256:12", "Git LFS", "git lfs pull"),
-        ("/annex/objects/MD5E-s12--34.jpg\n", "git-annex", "git annex get"),
-    ],
-)
-def test_a_pointer_to_the_data_is_named_with_the_command_that_fetches_them(
-    tmp_path, start, kind, command
-):
-    path = tmp_path / "a.json"
-    path.write_text(start)
-    message = problem(read_bytes, path)
-    assert message.startswith(f'{path} is "a {kind} pointer", expected the data')
-    assert command in message
 
 
 @pytest.mark.parametrize("name", ["a\0.png", "a\n.png", "\x1b[2J.png", "a\x85.png", "\x7f"])
@@ -124,18 +89,3 @@ def test_a_place_in_json_is_named_by_the_id_of_its_entry():
     ):
         content = f'{{"boxes": [{{}}, {entry}]}}'.encode()
         assert said in problem(parse_json, validate, content, "a.json", "boxes")
-
-
-@pytest.mark.parametrize("name", ["a\0b.json", "\ud800.json"])
-def test_a_name_that_the_system_cannot_have_is_refused(tmp_path, name):
-    message = problem(read_bytes, tmp_path / name)
-    assert "data file is" in message
-    assert "a file that can be read" in message
-
-
-def test_a_folder_that_cannot_be_listed_is_no_harm(tmp_path, monkeypatch):
-    def refuse(_):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "iterdir", refuse)
-    assert "its folder cannot be listed: Permission denied" in problem(read_bytes, tmp_path / "a")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 
 from quatrain.specs import DataError
 from quatrain.tasks.scenes.files import sha256
@@ -226,7 +227,7 @@ def test_an_orientation_is_counted_and_not_used(tmp_path):
     path = saved(tmp_path / "a.jpg", exif=exif)
     tally = Tally()
     assert survey([path], "train", tally).sizes == [ImageSize(12, 20)]
-    with pytest.warns(DataWarning, match="EXIF orientation"):
+    with pytest.warns(DataWarning, match="with an orientation"):
         tally.warn("train")
     assert read_image(path).shape == (3, 12, 20)
     message = problem(require_size, ImageSize(12, 20), ImageSize(20, 12), path, "train.json")
@@ -305,7 +306,7 @@ def test_formats_that_do_not_tell_their_depth_are_refused_by_name(tmp_path, name
         assert f"in {path.suffix[1:].upper()}" in problem(function, *arguments)
 
 
-@pytest.mark.parametrize("raised", [MemoryError, RuntimeError("twice\nsaid"), KeyError("x")])
+@pytest.mark.parametrize("raised", [OverflowError, RuntimeError("twice\nsaid"), KeyError("x")])
 def test_any_error_of_a_decoder_is_one_sentence(tmp_path, monkeypatch, raised):
     path = saved(tmp_path / "a.png")
 
@@ -341,3 +342,15 @@ def test_the_fingerprint_of_files_of_earlier_versions_is_the_same(tmp_path, look
     path.write_bytes(_TINY)
     name, length = path.name.encode(), len(_TINY).to_bytes(8, "little")
     assert look(path).fingerprint == sha256([name, length, _TINY, _TINY])
+
+
+@pytest.mark.parametrize("method", ["convert", "getexif", "load"])
+def test_a_lack_of_memory_is_no_fault_of_the_file(tmp_path, monkeypatch, method):
+    path = saved(tmp_path / "a.tif")
+
+    def fail(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(TiffImageFile, method, fail)
+    with pytest.raises(MemoryError):
+        read_image(path)

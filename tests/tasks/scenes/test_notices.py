@@ -2,7 +2,7 @@ import warnings
 
 import pytest
 
-from quatrain.tasks.scenes.notices import DataWarning, Tally
+from quatrain.tasks.scenes.notices import DataWarning, Tally, listed, listed_uniquely
 
 
 def test_each_kind_is_said_once_with_its_number_and_first_case():
@@ -32,3 +32,18 @@ def test_large_numbers_are_grouped_and_a_kind_need_not_have_a_first_case():
     tally.add("pixels ignored", times=1200)
     with pytest.warns(DataWarning, match="^train: 1,200 pixels ignored$"):
         assert tally.warn("train") == {"train: pixels ignored": 1200}
+
+
+def test_a_few_names_are_all_listed_and_of_many_the_first_and_the_number_of_the_others():
+    names = [f"class {number}" for number in range(1203)]
+    assert listed(["none", "sky"]) == '"none", "sky"'
+    assert listed(names[:8]).endswith('"class 7"')
+    assert listed(names) == f"{listed(names[:8])} and 1,195 more"
+
+
+def test_lists_that_are_cut_differ_where_any_name_does():
+    names = [f"class {number}" for number in range(20)]
+    assert listed_uniquely(names[:8]) == listed(names[:8])
+    assert listed_uniquely(names).startswith(f"{listed(names)} (SHA-256 ")
+    assert listed_uniquely(names) == listed_uniquely(list(names))
+    assert listed_uniquely(names) != listed_uniquely([*names[:-1], "another"])

@@ -117,7 +117,7 @@ def test_pixels_are_read_as_stored_and_the_orientation_is_counted(tmp_path, writ
     assert np.array_equal(read_image(path).permute(1, 2, 0).numpy(), PIXELS)
     tally = Tally()
     assert survey([path], "train", tally).sizes == [ImageSize(12, 20)]
-    with pytest.warns(DataWarning, match=r"train: 1 images with an EXIF orientation.*a\.image"):
+    with pytest.warns(DataWarning, match=r"train: 1 images with an orientation.*a\.image"):
         tally.warn("train")
     with Image.open(path) as image:
         assert orientation(image, path) == turn
@@ -137,7 +137,7 @@ def test_photographs_are_read_as_stored_too(tmp_path, write, turn):
     assert np.array_equal(read_image(turned).numpy(), read_image(plain).numpy())
     tally = Tally()
     assert survey([plain, turned], "train", tally).sizes == [ImageSize(12, 20)] * 2
-    with pytest.warns(DataWarning, match=r"train: 1 images with an EXIF orientation.*turned"):
+    with pytest.warns(DataWarning, match=r"train: 1 images with an orientation.*turned"):
         tally.warn("train")
 
 
@@ -150,7 +150,7 @@ def test_labels_are_read_as_stored_and_their_orientation_is_counted(tmp_path, wr
     assert np.array_equal(read_plane(path)[1], values)
     tally = Tally()
     count_orientation(path, "labels", tally)
-    with pytest.warns(DataWarning, match="train: 1 labels with an EXIF orientation"):
+    with pytest.warns(DataWarning, match="train: 1 labels with an orientation"):
         tally.warn("train")
 
 

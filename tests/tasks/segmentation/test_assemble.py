@@ -55,9 +55,9 @@ def test_orientations_of_images_and_of_labels_are_counted_apart_and_not_used(
     with Image.open(own.label) as label:
         stored = np.array(label)
         label.save(own.label, exif=turn)
-    with pytest.warns(DataWarning, match="train: 1 labels with an EXIF orientation, which is not"):
+    with pytest.warns(DataWarning, match="train: 1 labels with an orientation, which is not"):
         made = assemble([own], classes, "train")
-    assert [name for name in made.skipped if "images with an EXIF" in name] == []
+    assert [name for name in made.skipped if "images with an orientation" in name] == []
     assert made.part[0].label[stored != 255].tolist() == [
         classes.values[value] for value in stored[stored != 255].tolist()
     ]
@@ -80,8 +80,8 @@ def test_a_value_of_no_class_is_refused_when_the_data_are_opened(camvid_folder, 
 def test_labels_that_are_all_ignored_are_refused(camvid_folder, classes):
     own = pair(camvid_folder)
     Image.fromarray(np.full((4, 6), 255, np.uint8)).save(own.label)
-    assert "1 labels is " in problem([own], classes)
-    assert "0 pixels of a class and 24 ignored" in problem([own], classes)
+    found = "0 pixels of a class and 24 ignored (value 255 or colour (0, 0, 0))"
+    assert f'the labels of the train part is "{found}"' in problem([own], classes)
     assert len(assemble([own, pair(camvid_folder, "b")], classes, "train").part) == 2
 
 
@@ -142,10 +142,10 @@ def test_ignored_pixels_and_absent_classes_are_counted_when_the_data_are_opened(
     assert len(caught) == 1
     entries = [*CLASSES["classes"], *(extra(9, "car"), extra(7, "tree"))]
     more = parse_classes(json.dumps({"classes": entries}).encode(), "classes.json")
-    with pytest.warns(DataWarning, match="val: 2 classes that no pixel has: tree, car$"):
+    with pytest.warns(DataWarning, match='val: 2 classes without a pixel: "tree", "car"$'):
         assert assemble([own], more, "val").skipped == {
             "val: pixels ignored, 16.7 % of all": 4,
-            "val: classes that no pixel has: tree, car": 2,
+            'val: classes without a pixel: "tree", "car"': 2,
         }
 
 
@@ -188,13 +188,38 @@ def two_classes(first, second, **fields):
         ([0, 0, 255, 255, 255, 0], "L", '12 pixels of the class "background" and 12 ignored'),
         ([0, 0, 255, 255, 255, 0], "P", '12 pixels of the class "background" and 12 ignored'),
         ([1, 1, 1, 1, 255, 1], "L", '20 pixels of the class "crack" and 4 ignored'),
-        ([0] * 6, "L", '24 pixels of the class "background" and 0 ignored'),
     ],
 )
-def test_a_part_of_one_class_is_refused(camvid_folder, stored, mode, found):
+def test_a_part_of_one_class_beside_ignored_pixels_is_refused(camvid_folder, stored, mode, found):
     message = problem([masks(camvid_folder, stored, mode)], two_classes(0, 1))
-    assert f'the train part, 1 labels is "{found}"' in message
+    assert f'the labels of the train part is "{found} (value 255)"' in message
     assert "an ignore_index that is none of them" in message
+
+
+@pytest.mark.parametrize(("stored", "absent"), [(0, "crack"), (1, "background")])
+def test_a_part_of_one_class_without_ignored_pixels_is_read_and_noted(
+    camvid_folder, stored, absent
+):
+    own = masks(camvid_folder, [stored] * 6)
+    with pytest.warns(DataWarning, match=f'val: 1 classes without a pixel: "{absent}"$'):
+        found = assemble([own], two_classes(0, 1), "val")
+    assert found.skipped == {f'val: classes without a pixel: "{absent}"': 1}
+
+
+def test_the_values_and_the_colour_that_are_ignored_are_named(camvid_folder):
+    own = masks(camvid_folder, [0, 0, 7, 9, 9, 0])
+    classes = two_classes(0, 1, ignore_index=[7, 9], ignore_color=[5, 6, 7])
+    assert "ignored (value 7, 9 or colour (5, 6, 7))" in problem([own], classes)
+    many = two_classes(0, 1, ignore_index=list(range(2, 200)))
+    assert "(value 2, 3, 4, 5, 6, 7, 8, 9, ...)" in problem([own], many)
+
+
+def test_a_thousand_absent_classes_are_named_in_a_line(camvid_folder):
+    entries = [{"id": n, "name": f"class {n}", "color": [n, 1, 1]} for n in range(250)]
+    classes = parse_classes(json.dumps({"classes": entries}).encode(), "classes.json")
+    (note,) = assemble([masks(camvid_folder, [0, 1, 0, 0, 1, 1])], classes, "train").skipped
+    assert note.endswith('"class 8", "class 9" and 240 more')
+    assert len(note) < 200
 
 
 def test_one_label_of_two_classes_among_others_is_enough(camvid_folder):

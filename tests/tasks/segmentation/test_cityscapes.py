@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 
 from quatrain.specs import DataError
+from quatrain.tasks.scenes import listed
 from quatrain.tasks.segmentation.cityscapes import CityscapesSpec, cityscapes_classes
 from quatrain.tasks.segmentation.corpus import IGNORE
 
@@ -63,9 +64,9 @@ def test_missing_folders_and_labels_are_named(tmp_path):
 def test_training_ids_under_the_name_of_the_published_ones_are_noticed(tmp_path):
     stored = np.array([[*range(19), 255]], np.uint8)
     skipped = CityscapesSpec().read(fill(tmp_path, stored=stored)).skipped
-    absent = ", ".join(entry.name for entry in cityscapes_classes("labelIds").entries[6:])
+    absent = listed([entry.name for entry in cityscapes_classes("labelIds").entries[6:]])
     assert skipped["train: pixels ignored, 70.0 % of all"] == 28
-    assert skipped[f"train: classes that no pixel has: {absent}"] == 13
+    assert skipped[f"train: classes without a pixel: {absent}"] == 13
 
 
 def test_published_ids_under_the_name_of_training_ids_are_refused(tmp_path):

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from quatrain.specs import DataError, SpecError, identity
+from quatrain.tasks.scenes import DataWarning
 from quatrain.tasks.segmentation.folders import FoldersSpec
 from tasks.segmentation.conftest import LABEL
 
@@ -57,7 +58,7 @@ def test_other_folders_and_names_of_labels_are_told_by_patterns(camvid_folder):
 def test_an_image_or_a_label_alone_is_refused(camvid_folder):
     (camvid_folder / "trainannot" / "a.png").unlink()
     message = problem(camvid_folder)
-    assert f"1 images or labels alone, the first {camvid_folder / 'train' / 'a.png'}" in message
+    assert f"images or labels alone: 1, the first {camvid_folder / 'train' / 'a.png'}" in message
     (camvid_folder / "train" / "a.png").unlink()
     (camvid_folder / "train" / "b.png").rename(camvid_folder / "train" / "b.txt")
     message = problem(camvid_folder)
@@ -119,12 +120,47 @@ def test_images_of_rarer_endings_are_not_passed_over(camvid_folder):
         Image.new("RGB", (6, 4)).save(camvid_folder / part / "c.ppm")
         Image.fromarray(LABEL).save(camvid_folder / f"{part}annot" / "c.pgm")
     assert len(FoldersSpec(test="val").read(camvid_folder).train) == 3
-    Image.new("RGB", (6, 4)).save(camvid_folder / "train" / "d.tga")
-    assert "d.tga" in problem(camvid_folder)
+
+
+def test_stray_files_of_rare_endings_are_passed_over_and_counted(camvid_folder):
+    before = FoldersSpec().read(camvid_folder)
+    train, labels = camvid_folder / "train", camvid_folder / "trainannot"
+    Image.new("L", (3, 3)).save(train / "a.gif")
+    Image.new("RGB", (3, 3)).save(train / "b.ppm")
+    for name in ("legend.gif", "b.gif", "old.pgm", "old.gif"):
+        Image.new("L", (3, 3)).save(labels / name)
+    (train / "c.tga").write_bytes(b"no format that is read")
+    with pytest.warns(DataWarning, match="passed over") as warned:
+        after = FoldersSpec().read(camvid_folder)
+    assert after.train.names == before.train.names
+    assert after.hashes == before.hashes
+    assert after.skipped == before.skipped | {
+        "train: images or labels beside another of their name, passed over": 5,
+        "train: images or labels alone, passed over": 1,
+    }
+    assert any("(the first is legend.gif)" in str(each.message) for each in warned)
+
+
+@pytest.mark.parametrize("ending", ["apng", "gif", "jfif", "jpe", "pgm", "pnm", "ppm"])
+def test_images_of_each_rare_ending_are_read_where_they_have_a_label(camvid_folder, ending):
+    kind = "PNG" if ending == "apng" else None
+    Image.new("L", (6, 4)).save(camvid_folder / "train" / f"c.{ending}", kind)
+    Image.fromarray(LABEL).save(camvid_folder / "trainannot" / "c.png")
+    corpus = FoldersSpec().read(camvid_folder)
+    assert len(corpus.train) == 3
+    assert corpus.train[2].image.shape == (3, 4, 6)
+
+
+def test_images_of_rare_endings_without_any_label_are_refused(camvid_folder):
+    for part in ("train", "trainannot"):
+        for name in ("a.png", "b.png"):
+            (camvid_folder / part / name).unlink()
+    Image.new("RGB", (6, 4)).save(camvid_folder / "train" / "c.ppm")
+    assert "images or labels alone: 1, the first" in problem(camvid_folder)
 
 
 def test_lines_of_a_list_are_counted_as_an_editor_counts_them(camvid_folder):
-    text = "train/b.png\u2028trainannot/b.png\r\n\r\ntrain/a.png\n"
+    text = "train/b.png\u2028trainannot/b.png\x0c\x85\r\n\r\ntrain/a.png\n"
     (camvid_folder / "train.txt").write_bytes(text.encode())
     assert f"{camvid_folder / 'train.txt'}:3 is" in problem(camvid_folder)
 
@@ -132,4 +168,4 @@ def test_lines_of_a_list_are_counted_as_an_editor_counts_them(camvid_folder):
 def test_a_list_is_held_to_the_same_counts(camvid_folder):
     (camvid_folder / "train.txt").write_text("train/b.png trainannot/b.png\n")
     Image.fromarray(np.where(LABEL == 2, 255, LABEL)).save(camvid_folder / "trainannot" / "b.png")
-    assert 'the train part, 1 labels is "12 pixels of the class "sky"' in problem(camvid_folder)
+    assert 'the labels of the train part is "12 pixels of the class "sky"' in problem(camvid_folder)

@@ -167,8 +167,17 @@ def test_a_signature_says_over_how_many_classes_the_mean_is_and_names_the_others
     matrix = ConfusionMatrix(4)
     matrix.add(0, torch.tensor([[0, 1]]), torch.tensor([[0, 0]]))
     scores = matrix.scores(NAMES)
-    assert (
-        scores.signature == "mean over 2 of 4 classes; in neither truth nor prediction: car, tree"
-    )
+    absent = 'in neither truth nor prediction: "car", "tree"'
+    assert scores.signature == f"mean over 2 of 4 classes; {absent}"
     matrix.add(1, torch.tensor([[2, 3]]), torch.tensor([[2, 3]]))
     assert matrix.scores(NAMES).signature == "mean over 4 of 4 classes"
+
+
+def test_signatures_of_many_absent_classes_are_short_and_tell_them_apart():
+    signatures = set()
+    for last in (199, 198):
+        matrix = ConfusionMatrix(200)
+        matrix.add(0, torch.tensor([[0, last]]), torch.tensor([[0, last]]))
+        signatures.add(matrix.scores([f"class {n}" for n in range(200)]).signature)
+    assert len(signatures) == 2
+    assert all("and 190 more" in each and len(each) < 250 for each in signatures)

@@ -181,7 +181,7 @@ def test_a_perfect_segmenter_scores_100(tmp_path, monkeypatch):
     absent = [entry.name for c, entry in enumerate(task.corpus.classes) if c not in seen]
     assert evaluation.signatures == {
         "miou": f"mean over {len(seen)} of 11 classes; in neither truth nor prediction: "
-        + ", ".join(absent)
+        + ", ".join(f'"{name}"' for name in absent)
     }
 
 

@@ -3,7 +3,7 @@ from urllib.error import URLError
 import pytest
 from sacrebleu.metrics.bleu import BLEU
 
-from quatrain.specs import DataError
+from quatrain.specs import DataError, InputError
 from quatrain.tasks.translation.bleu_tokenizer import (
     bleu,
     can_score,
@@ -151,3 +151,21 @@ def test_short_references_cannot_score():
 def test_a_metric_is_made_once():
     assert bleu("13a") is bleu("13a")
     assert bleu("zh") is not bleu("13a")
+
+
+@pytest.mark.parametrize("tokenizer", ["auto", "13A", ""])
+def test_a_tokenizer_that_sacrebleu_does_not_have_is_refused_in_a_sentence(tokenizer):
+    expected = rf'tokenizer is "{tokenizer}", expected one of sacreBLEU\'s, .*13a.*choose_tokenizer'
+    for use in (score, can_score):
+        arguments = (CHINESE, CHINESE, tokenizer) if use is score else (CHINESE, tokenizer)
+        with pytest.raises(InputError, match=expected):
+            use(*arguments)
+
+
+def test_a_lack_of_memory_is_no_fault_of_the_tokenizer(monkeypatch):
+    def fail(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr("quatrain.tasks.translation.bleu_tokenizer.bleu", fail)
+    with pytest.raises(MemoryError):
+        choose_tokenizer("13a", "de", ["a b"])

@@ -185,7 +185,7 @@ def test_a_missing_file_is_named_with_what_the_folder_holds(folder):
 
 
 def test_an_empty_folder_says_so(tmp_path):
-    assert "holds no files" in problem(tmp_path)
+    assert "its folder is empty" in problem(tmp_path)
 
 
 def test_another_encoding_is_an_error_with_the_line(folder):

@@ -1,4 +1,5 @@
 import json
+import os
 import random
 import time
 
@@ -254,3 +255,10 @@ def test_real_sentences_come_back(shared_data):
     for pair in corpus.test:
         for side, ids in zip(pair, vocabulary.encode_batch(pair), strict=True):
             assert vocabulary.decode(ids) == " ".join(side.split())
+
+
+@pytest.mark.timeout(30)
+def test_a_pipe_in_the_place_of_a_vocabulary_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "vocabulary.json")
+    with pytest.raises(StoredFileError, match=r"vocabulary\.json is .no regular file"):
+        Vocabulary.load(tmp_path / "vocabulary.json")

@@ -13,7 +13,7 @@ from torch import Tensor
 from quatrain.specs import DataError
 from quatrain.tasks.detection.boxes import Box, check_boxes
 from quatrain.tasks.detection.corpus import DetectionPart, Truth
-from quatrain.tasks.scenes import ImageSize, Tally, read_image, survey
+from quatrain.tasks.scenes import ImageSize, Tally, listed, read_image, survey
 from quatrain.tasks.scenes.files import refuse_repeats
 from quatrain.tasks.scenes.images import require_size
 
@@ -130,7 +130,7 @@ def _note_absent(truths: Sequence[Truth], categories: Sequence[str], tally: Tall
     """Count the categories that have nothing to train on, or no AP."""
     present = {int(label) for truth in truths for label in truth.labels[~truth.crowd]}
     absent = [name for label, name in enumerate(categories, start=1) if label not in present]
-    tally.add(f"categories that no box has, crowd aside: {', '.join(absent)}", times=len(absent))
+    tally.add(f"categories without a box (crowd not counted): {listed(absent)}", times=len(absent))
 
 
 def _nothing_left(listing: Listing, part: str, skipped: dict[str, int]) -> DataError:
@@ -140,7 +140,7 @@ def _nothing_left(listing: Listing, part: str, skipped: dict[str, int]) -> DataE
     crowd = sum(box.crowd for box in listing.boxes)
     if crowd:
         reasons.append(f"{crowd} marked as crowd, to be ignored or difficult")
-    found = f"{len(listing.images)} images with {len(listing.boxes)} boxes, none to be found"
+    found = f"{len(listing.images)} images with {len(listing.boxes)} boxes, none of them usable"
     return DataError(
         f"the {part} part, {listing.source}",
         f"{found} ({'; '.join(reasons)})" if reasons else found,

@@ -94,7 +94,7 @@ def _note_units(
     fitting = np.all((starts >= 0) & (starts < sides) & (sides <= limits[:, 2:]), axis=1)
     for kind, cases in (
         ("boxes within [0, 1], as fractions of an image are, where pixels are expected", fraction),
-        ("boxes thinner than a pixel, as most are", thin),
+        ("boxes thinner than a pixel, more than half of the part's", thin),
         ("boxes that leave their image as x y w h, and fit it as x0 y0 x1 y1", leaving & fitting),
     ):
         if 2 * cases.sum() > len(boxes):

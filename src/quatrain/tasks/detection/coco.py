@@ -25,11 +25,11 @@ from quatrain.tasks.scenes import ImageSize
 from quatrain.tasks.scenes.files import (
     data_folder,
     parse_json,
-    read_bytes,
     refuse_repeats,
     require_name,
     require_part,
 )
+from quatrain.tasks.text import read_bytes
 
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _EXACT = 2**53

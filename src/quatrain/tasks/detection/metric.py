@@ -23,6 +23,7 @@ from torch import Tensor
 from quatrain.specs import DataError, InputError
 from quatrain.tasks.detection.corpus import Truth
 from quatrain.tasks.detection.found import Found, check_labels, checked, image_index
+from quatrain.tasks.scenes import listed_uniquely
 
 NUMBERS = (
     "ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large",
@@ -181,7 +182,7 @@ def _evaluate(
         f"COCO bbox|IoU 0.50:0.05:0.95|detections 1, 10, 100|"
         f"faster-coco-eval {version('faster-coco-eval')}"
         + (f"|mean over {len(each) - len(absent)} of {len(each)} categories" if absent else "")
-        + (f", nothing to be found of: {', '.join(absent)}" if absent else ""),
+        + (f", no boxes of: {listed_uniquely(absent)}" if absent else ""),
     )
 
 

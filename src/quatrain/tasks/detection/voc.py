@@ -25,14 +25,8 @@ from quatrain.tasks.detection.assemble import ImageEntry, Listing, assemble
 from quatrain.tasks.detection.boxes import Box
 from quatrain.tasks.detection.corpus import DetectionCorpus, DetectionPart
 from quatrain.tasks.scenes import ImageSize
-from quatrain.tasks.scenes.files import (
-    data_folder,
-    decode,
-    read_bytes,
-    refuse_repeats,
-    require_name,
-    sha256,
-)
+from quatrain.tasks.scenes.files import data_folder, decode, refuse_repeats, require_name, sha256
+from quatrain.tasks.text import read_bytes, split_lines
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -111,7 +105,7 @@ def _listing(spec: VocSpec, folder: Path, names: tuple[str, ...]) -> tuple[Listi
         content = read_bytes(path)
         contents.append(content)
         # Lists of one class have a second column, of which images hold it.
-        for number, line in enumerate(decode(content, path).splitlines(), start=1):
+        for number, line in enumerate(split_lines(decode(content, path)), start=1):
             if not line.strip():
                 continue
             stem = line.split()[0]

@@ -5,7 +5,7 @@ from quatrain.tasks.scenes.digits import DigitScenesSpec, Scene, Scenes
 from quatrain.tasks.scenes.epochs import Draw, image_batches, image_generator
 from quatrain.tasks.scenes.image_task import ImageTask, read_once
 from quatrain.tasks.scenes.images import ImageSize, Survey, read_image, survey
-from quatrain.tasks.scenes.notices import DataWarning, Tally
+from quatrain.tasks.scenes.notices import DataWarning, Tally, listed, listed_uniquely
 from quatrain.tasks.scenes.pictures import write_picture
 from quatrain.tasks.scenes.shards import merged, own_shard, shard
 
@@ -22,6 +22,8 @@ __all__ = [
     "attention_picture",
     "image_batches",
     "image_generator",
+    "listed",
+    "listed_uniquely",
     "merged",
     "own_shard",
     "read_image",

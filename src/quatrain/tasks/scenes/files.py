@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from quatrain.specs import DataError, SpecError
-from quatrain.tasks.text import decode_text, refuse_pointer
+from quatrain.tasks.text import decode_text, what_is_there
 
 Parsed = TypeVar("Parsed")
 
@@ -40,30 +40,6 @@ def data_folder(folder: Path | None, kind: str) -> Path:
     if not folder.is_dir():
         raise DataError("--data", str(folder), "a folder that exists", "mend the path")
     return folder
-
-
-def read_bytes(path: Path) -> bytes:
-    """The content of a file.
-
-    Raises:
-        DataError: if it does not exist, cannot be read, or is a pointer to the data.
-    """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(
-            "data file", str(path), "a file that exists", what_is_there(path.parent)
-        ) from None
-    except (OSError, ValueError) as error:
-        raise unreadable("data file", path, error) from error
-    refuse_pointer(content, str(path))
-    return content
-
-
-def unreadable(kind: str, path: Path, error: Exception) -> DataError:
-    """The error of a file that the system does not read, or whose name it cannot have."""
-    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return DataError(kind, str(path), "a file that can be read", reason)
 
 
 def require_name(name: str, field: str) -> None:
@@ -157,19 +133,6 @@ def refuse_repeats(what: str, values: Iterable[Hashable], source: str) -> None:
             "each once",
             "remove what is double, or number anew",
         )
-
-
-def what_is_there(folder: Path) -> str:
-    """A few names in `folder`, for whoever mistyped one."""
-    if not folder.is_dir():
-        return f"there is no folder {folder}"
-    try:
-        names = sorted(entry.name for entry in folder.iterdir())
-    except OSError as error:
-        return f"its folder cannot be listed: {error.strerror or error}"
-    if not names:
-        return "its folder is empty"
-    return f"its folder holds {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}"
 
 
 def sha256(pieces: Iterable[bytes]) -> str:

@@ -25,10 +25,10 @@ from PIL import Image
 from torch import Tensor
 
 from quatrain.specs import DataError
-from quatrain.tasks.scenes.files import require_files, sha256, unreadable
+from quatrain.tasks.scenes.files import require_files, sha256
 from quatrain.tasks.scenes.notices import Tally
 from quatrain.tasks.scenes.orientation import load_as_stored, orientation
-from quatrain.tasks.text import refuse_pointer
+from quatrain.tasks.text import refuse_pointer, unreadable
 
 _SHALLOW = frozenset({"BMP", "GIF", "JPEG", "MPO", "WEBP"})
 EIGHT_BITS = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
@@ -113,7 +113,7 @@ def require_size(found: ImageSize, wanted: ImageSize, path: Path, source: str) -
         return
     turned = found == ImageSize(wanted.width, wanted.height)
     remedy = (
-        "turn the pixels of the file: an EXIF orientation is not used"
+        "turn the pixels of the file: the orientation that it gives is not used"
         if turned
         else "the two must belong together"
     )
@@ -164,7 +164,7 @@ def load(image: Image.Image, path: Path) -> Image.Image:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """A decoder at work: whatever it raises means that it can make nothing of the file.
+    """A decoder at work: an error other than a lack of memory means that the file is broken.
 
     Some formats are not done in full (DDS), some raise what their parsing ran into.
     """
@@ -173,6 +173,8 @@ def _reading(path: Path) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
+    except MemoryError:
+        raise
     except Exception as error:
         raise _broken(path, error) from error
 
@@ -227,4 +229,4 @@ def count_orientation(path: Path, kind: str, tally: Tally) -> None:
 
 def _count_orientation(image: Image.Image, path: Path, kind: str, tally: Tally) -> None:
     if orientation(image, path) != 1:
-        tally.add(f"{kind} with an EXIF orientation, which is not used", path.name)
+        tally.add(f"{kind} with an orientation, which is not used", path.name)

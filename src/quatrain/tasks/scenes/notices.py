@@ -6,11 +6,35 @@ tally.warn("train")
 tally.add("pixels ignored, 14.1 % of all", times=1152)          of which there is no first case
 """
 
+import hashlib
+import json
 import warnings
+from collections.abc import Sequence
+
+_SHOWN = 8
 
 
 class DataWarning(UserWarning):
     """Something in the user's data was left out or changed, and how often."""
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in quotes, of many the first eight and the number of the others.
+
+    Example:
+        >>> listed(["sky", "road"])
+        '"sky", "road"'
+    """
+    shown = ", ".join(f'"{name}"' for name in names[:_SHOWN])
+    return f"{shown} and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else shown
+
+
+def listed_uniquely(names: Sequence[str]) -> str:
+    """As `listed`, and where names are left out, the beginning of a hash of all of them."""
+    if len(names) <= _SHOWN:
+        return listed(names)
+    digest = hashlib.sha256(json.dumps(list(names)).encode()).hexdigest()
+    return f"{listed(names)} (SHA-256 {digest[:8]})"
 
 
 class Tally:

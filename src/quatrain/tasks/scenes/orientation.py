@@ -48,6 +48,8 @@ def _tag(image: Image.Image) -> int:
         warnings.simplefilter("ignore")
         try:
             value = image.getexif().get(_TAG, 1)
+        except MemoryError:
+            raise
         except Exception:  # damaged metadata beside a sound picture
             return 1
     return value if value in _INVERSE else 1

@@ -14,12 +14,13 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from quatrain.specs import DataError
-from quatrain.tasks.scenes import ImageSize, Tally, read_image, survey
-from quatrain.tasks.scenes.files import read_bytes, refuse_repeats, require_files, sha256
+from quatrain.tasks.scenes import ImageSize, Tally, listed, read_image, survey
+from quatrain.tasks.scenes.files import refuse_repeats, require_files, sha256
 from quatrain.tasks.scenes.images import count_orientation, require_size
 from quatrain.tasks.scenes.planes import read_plane
 from quatrain.tasks.segmentation.classes import Classes
 from quatrain.tasks.segmentation.corpus import IGNORE, SegmentationCorpus, SegmentationPart
+from quatrain.tasks.text import read_bytes
 
 
 class Pair(NamedTuple):
@@ -46,7 +47,8 @@ def assemble(pairs: Sequence[Pair], classes: Classes, part: str) -> Assembled:
 
     Raises:
         DataError: if there is no pair, a file is missing or broken, an image and its label differ
-            in size, a label has a value of no class, or all pixels are of one class or ignored.
+            in size, a label has a value of no class, all pixels are ignored, or some are and the
+            others are of one class.
     """
     if not pairs:
         raise DataError(f"the {part} part", "empty", "at least one image", "choose other files")
@@ -65,7 +67,7 @@ def assemble(pairs: Sequence[Pair], classes: Classes, part: str) -> Assembled:
         content = read_bytes(pair.label)
         hashed += [os.fsencode(pair.label.name), hashlib.sha256(content).digest()]
     names = [entry.name for entry in classes.entries]
-    _refuse_one_class(pixels, names, f"the {part} part, {len(pairs)} labels")
+    _refuse_ignored_classes(pixels, classes, f"the labels of the {part} part")
     _note_pixels(pixels, names, tally)
     skipped = tally.warn(part)
     images = [str(pair.image) for pair in pairs]
@@ -73,16 +75,20 @@ def assemble(pairs: Sequence[Pair], classes: Classes, part: str) -> Assembled:
     return Assembled(loaded, found.fingerprint, sha256(hashed), skipped)
 
 
-def _refuse_one_class(pixels: Int64[np.ndarray, " v"], names: Sequence[str], field: str) -> None:
-    """Any network gets such a part wholly right; masks of 0 and 255 are one by default."""
+def _refuse_ignored_classes(pixels: Int64[np.ndarray, " v"], classes: Classes, field: str) -> None:
+    """Refuse a part that is ignored but for one class: any network gets it wholly right.
+
+    Masks of 0 and 255 are such a part, where the classes do not say `ignore_index`.
+    """
+    names = [entry.name for entry in classes.entries]
     present = [name for name, number in zip(names, pixels, strict=False) if number]
-    if len(present) > 1:
+    if len(present) > 1 or (present and not pixels[IGNORE]):
         return
     of = f'of the class "{present[0]}"' if present else "of a class"
     raise DataError(
         field,
-        f"{pixels[:IGNORE].sum():,} pixels {of} and {pixels[IGNORE]:,} ignored",
-        "pixels of two classes at least",
+        f"{pixels[:IGNORE].sum():,} pixels {of} and {pixels[IGNORE]:,} ignored ({classes.ignored})",
+        "pixels of two classes at least, or of one and none ignored",
         "give the classes the ids that labels hold, with an ignore_index that is none of them ([] "
         "if there is none), or choose other labels",
     )
@@ -94,7 +100,7 @@ def _note_pixels(pixels: Int64[np.ndarray, " v"], names: Sequence[str], tally: T
     shown = f"{share:.1f}" if share >= 0.05 else "< 0.1"
     tally.add(f"pixels ignored, {shown} % of all", times=int(pixels[IGNORE]))
     absent = [name for name, number in zip(names, pixels, strict=False) if not number]
-    tally.add(f"classes that no pixel has: {', '.join(absent)}", times=len(absent))
+    tally.add(f"classes without a pixel: {listed(absent)}", times=len(absent))
 
 
 def _load(

@@ -55,6 +55,15 @@ class Classes:
     values: dict[int, int]
     colors: dict[tuple[int, int, int], int]
 
+    @property
+    def ignored(self) -> str:
+        """The values and colours that stand for no class, in words: "value 255"."""
+        values = [str(value) for value, index in self.values.items() if index == IGNORE]
+        colors = [str(color) for color, index in self.colors.items() if index == IGNORE]
+        more = ", ..." if len(values) > 8 else ""
+        found = [f"value {', '.join(values[:8])}{more}"] if values else []
+        return " or ".join(found + [f"colour {color}" for color in colors])
+
     def indices(self, mode: str, stored: np.ndarray, name: str) -> Int64[np.ndarray, "h w"]:
         """Classes 0...C-1 and IGNORE of a label as it was stored.
 

@@ -5,36 +5,32 @@
     train.txt                        "train/0001TP_006690.jpg trainannot/0001TP_006690.png", ...
 
 A list decides which images a part has; without one it is all that the folder holds, image and
-label being of one name.
+label being of one name. Files of rare endings without a counterpart are passed over and counted.
 
 Source: Brostow et al. 2009, https://doi.org/10.1016/j.patrec.2008.04.005, in the layout of SegNet,
 Badrinarayanan et al. 2015, https://arxiv.org/abs/1511.00561.
 """
 
 import hashlib
-import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from pydantic import model_validator
 
 from quatrain.specs import DataError, Spec
-from quatrain.tasks.scenes.files import (
-    data_folder,
-    decode,
-    read_bytes,
-    require_part,
-    what_is_there,
-)
+from quatrain.tasks.scenes import Tally
+from quatrain.tasks.scenes.files import data_folder, decode, require_part
 from quatrain.tasks.segmentation.assemble import Pair, read_parts
 from quatrain.tasks.segmentation.classes import parse_classes
 from quatrain.tasks.segmentation.corpus import SegmentationCorpus
+from quatrain.tasks.text import read_bytes, split_lines, what_is_there
 
-# All that is usual, so that no image is passed over: reading refuses the formats it cannot trust.
-_ENDINGS = frozenset(
-    {".apng", ".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"}
-    | {".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
-)
+_USUAL = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+_RARE = frozenset({".apng", ".gif", ".jfif", ".jpe", ".pbm", ".pgm", ".pnm", ".ppm"})
+_ENDINGS = _USUAL | _RARE
+"""All of formats that can be read. Those in `_RARE` are often of previews and legends too, so such
+a file is passed over where it has no counterpart, or where a usual one has its name."""
 
 
 class FoldersSpec(Spec):
@@ -77,19 +73,24 @@ class FoldersSpec(Spec):
         content = read_bytes(folder / self.classes)
         hashes = {self.classes: hashlib.sha256(content).hexdigest()}
         classes = parse_classes(content, self.classes)
+        passed_over: dict[str, int] = {}
 
         def pairs(part: str) -> list[Pair]:
             path = folder / self.lists.replace("{part}", part)
             if not path.is_file():
-                return self._beside_each_other(folder, part)
+                tally = Tally()
+                found = self._beside_each_other(folder, part, tally)
+                passed_over.update(tally.warn(part))
+                return found
             listed = read_bytes(path)
             hashes[path.relative_to(folder).as_posix()] = hashlib.sha256(listed).hexdigest()
             return _listed(folder, path, listed)
 
         parts = (self.train, self.valid, self.test)
-        return read_parts(parts, pairs, classes, hashes)
+        corpus = read_parts(parts, pairs, classes, hashes)
+        return replace(corpus, skipped=passed_over | corpus.skipped)
 
-    def _beside_each_other(self, folder: Path, part: str) -> list[Pair]:
+    def _beside_each_other(self, folder: Path, part: str, tally: Tally) -> list[Pair]:
         homes = [folder / name.replace("{part}", part) for name in (self.images, self.labels)]
         for home in homes:
             if not home.is_dir():
@@ -99,43 +100,61 @@ class FoldersSpec(Spec):
                     f"a folder that exists, or a list {self.lists.replace('{part}', part)}",
                     what_is_there(folder),
                 )
-        images, labels = (_by_stem(home) for home in homes)
+        images, labels = (_by_stem(home, tally) for home in homes)
         if not images:
             expected = f"images, of the ending {', '.join(sorted(_ENDINGS))}"
             raise DataError(f"the {part} part", str(homes[0]), expected, what_is_there(homes[0]))
         wanted = {f"{stem}{self.label_suffix}": path for stem, path in images.items()}
         alone = [path for stem, path in wanted.items() if stem not in labels]
         alone += [path for stem, path in labels.items() if stem not in wanted]
-        if alone:
+        pairs = [Pair(path, labels[stem]) for stem, path in wanted.items() if stem in labels]
+        refused = [path for path in alone if not (pairs and _is_rare(path))]
+        if refused:
             raise DataError(
                 f"the {part} part",
-                f"{len(alone)} images or labels alone, the first {alone[0]}",
+                f"images or labels alone: {len(refused)}, the first {refused[0]}",
                 f'for each image a label of its name and "{self.label_suffix}"',
                 "add what is missing, or write a list of pairs",
             )
-        return [Pair(path, labels[stem]) for stem, path in wanted.items()]
+        for path in alone:
+            tally.add("images or labels alone, passed over", path.name)
+        return pairs
 
 
-def _by_stem(home: Path) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+def _by_stem(home: Path, tally: Tally) -> dict[str, Path]:
+    """The image or label of each name, in the order of the files."""
+    found: dict[str, list[Path]] = {}
     for path in sorted(home.iterdir()):
-        if path.suffix.lower() not in _ENDINGS or path.name.startswith("."):
-            continue
-        if path.stem in found:
-            raise DataError(
-                f"the files of {home}",
-                f"{found[path.stem].name} and {path.name}",
-                "one file of a name",
-                "remove one of them",
-            )
-        found[path.stem] = path
-    return found
+        if path.suffix.lower() in _ENDINGS and not path.name.startswith("."):
+            found.setdefault(path.stem, []).append(path)
+    chosen = [_choose(paths, home, tally) for paths in found.values()]
+    return {path.stem: path for path in sorted(path for path in chosen if path is not None)}
+
+
+def _choose(paths: list[Path], home: Path, tally: Tally) -> Path | None:
+    """The file of a usual ending; of rare ones the only file, or none of several."""
+    usual = [path for path in paths if not _is_rare(path)]
+    if len(usual) > 1:
+        raise DataError(
+            f"the files of {home}",
+            f"{usual[0].name} and {usual[1].name}",
+            "one file of a name",
+            "remove one of them",
+        )
+    chosen = usual[0] if usual else paths[0] if len(paths) == 1 else None
+    for path in paths:
+        if path != chosen:
+            tally.add("images or labels beside another of their name, passed over", path.name)
+    return chosen
+
+
+def _is_rare(path: Path) -> bool:
+    return path.suffix.lower() in _RARE
 
 
 def _listed(folder: Path, path: Path, content: bytes) -> list[Pair]:
     pairs: list[Pair] = []
-    # Lines as an editor counts them; str.splitlines knows more ends.
-    for number, line in enumerate(io.StringIO(decode(content, path), newline=None), start=1):
+    for number, line in enumerate(split_lines(decode(content, path)), start=1):
         words = line.split()
         if not words:
             continue

@@ -17,6 +17,7 @@ from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 from quatrain.specs import DataError, InputError
+from quatrain.tasks.scenes import listed_uniquely
 from quatrain.tasks.segmentation.corpus import IGNORE
 
 
@@ -42,7 +43,7 @@ class SegmentationScores:
         counted = f"mean over {present} of {len(self.classes)} classes"
         if not absent:
             return counted
-        return f"{counted}; in neither truth nor prediction: {', '.join(absent)}"
+        return f"{counted}; in neither truth nor prediction: {listed_uniquely(absent)}"
 
 
 class ConfusionMatrix:

@@ -22,7 +22,7 @@ from typing import Literal
 
 from sacrebleu.metrics.bleu import BLEU
 
-from quatrain.specs import DataError
+from quatrain.specs import DataError, InputError
 
 BleuTokenizer = Literal[
     "auto", "13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "flores101", "flores200", "none"
@@ -67,6 +67,8 @@ def choose_tokenizer(choice: BleuTokenizer, language: str, references: Sequence[
         _refuse_text_without_spaces(language, references)
     try:
         bleu(name)
+    except (MemoryError, InputError):
+        raise
     except Exception as error:  # each tokenizer raises another
         raise _unusable(name, language, error) from error
     return name
@@ -80,7 +82,15 @@ def tokenizer_of(language: str) -> str:
 
 @lru_cache
 def bleu(tokenizer: str) -> BLEU:
-    """The BLEU metric; one a tokenizer, since sacreBLEU keeps each that was made."""
+    """The BLEU metric; one a tokenizer, since sacreBLEU keeps each that was made.
+
+    Raises:
+        InputError: if sacreBLEU has no such tokenizer; "auto" is none of its.
+    """
+    if tokenizer not in BLEU.TOKENIZERS:
+        expected = f"one of sacreBLEU's, {', '.join(sorted(BLEU.TOKENIZERS))}"
+        remedy = "for the one of a language, take what choose_tokenizer returns"
+        raise InputError("tokenizer", tokenizer, expected, remedy)
     return BLEU(tokenize=tokenizer)
 
 
@@ -117,5 +127,5 @@ def _unusable(name: str, language: str, error: Exception) -> DataError:
     else:
         reason = " ".join(str(error).split()) or type(error).__name__
         expected = f'a tokenizer that can be loaded ("{reason}")'
-        remedy = "mend that"
+        remedy = "remove the cause"
     return DataError(_FIELD, name, expected, f'{remedy}, or set another, such as "char" or "13a"')

@@ -36,6 +36,7 @@ def score(hypotheses: Sequence[str], references: Sequence[str], tokenizer: str =
 
     Raises:
         DataError: if there is nothing to score, or the two differ in number.
+        InputError: if sacreBLEU has no such tokenizer.
     """
     if not hypotheses:
         raise DataError(

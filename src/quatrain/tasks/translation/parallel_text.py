@@ -16,7 +16,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from quatrain.specs import DataError, Spec, SpecError
-from quatrain.tasks.text import decode_text, refuse_pointer, split_lines
+from quatrain.tasks.text import decode_text, read_bytes, split_lines
 from quatrain.tasks.translation.corpus import Corpus, Lines, Pair
 
 
@@ -111,7 +111,7 @@ class ParallelTextSpec(Spec):
         sides: list[list[str]] = []
         names = self._names(stem)
         for name in names:
-            content = _read_bytes(folder, name)
+            content = read_bytes(folder / name)
             hashes[name] = hashlib.sha256(content).hexdigest()
             sides.append(_lines(content, name))
         if len(sides[0]) != len(sides[1]):
@@ -137,31 +137,6 @@ WMT14 = ParallelTextSpec(
 
 WMT14_JOINED = ParallelTextSpec(valid="newstest2013", test="newstest2014", drop_empty=True)
 """WMT14 English-German with its training parts already joined into train.en and train.de."""
-
-
-def _read_bytes(folder: Path, name: str) -> bytes:
-    path = folder / name
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(
-            "data file", str(path), "a file that exists", _what_is_there(folder, path.suffix)
-        ) from None
-    except OSError as error:
-        raise DataError(
-            "data file", str(path), "a file that can be read", error.strerror or str(error)
-        ) from error
-    refuse_pointer(content, str(path))
-    return content
-
-
-def _what_is_there(folder: Path, suffix: str) -> str:
-    names = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
-    alike = [name for name in names if name.endswith(suffix)] or names
-    if not alike:
-        return "the folder holds no files"
-    more = ", ..." if len(alike) > 8 else ""
-    return f"the folder holds {', '.join(alike[:8])}{more}"
 
 
 def _lines(content: bytes, name: str) -> list[str]:

@@ -15,7 +15,7 @@ Differs: the first symbols are the bytes of UTF-8, not the characters of the tra
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -23,6 +23,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from quatrain.results import write_atomically
+from quatrain.results.reading import read_regular
 from quatrain.specs import DataError, Spec, SpecError, StoredFileError
 from quatrain.tasks.text import pointer
 from quatrain.tasks.translation.corpus import Pair
@@ -34,6 +35,9 @@ _MARKS = 3
 _BYTES = 256
 # Learning takes time quadratic in the length of a word, so longer ones are learnt in pieces.
 _LONGEST_WORD = 1000
+_LARGEST = 2**28
+"""Bytes of a vocabulary of some million symbols."""
+_REMEDY = "delete the run's folder and run again"
 
 
 class VocabularySpec(Spec):
@@ -105,10 +109,9 @@ class Vocabulary:
         Raises:
             StoredFileError: if the file is missing or damaged.
         """
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise _damaged(path, error.strerror or str(error)) from error
+        content = read_regular(path, _REMEDY, _LARGEST)
+        if content is None:
+            raise _damaged(path, "it is missing")
         found = pointer(content)
         if found:
             raise StoredFileError(
@@ -138,7 +141,7 @@ class _Model(BaseModel):
             raise ValueError("some bytes have no symbol")
         for left, right in self.merges:
             if not {left, right, left + right} <= self.vocab.keys():
-                raise ValueError(f"the merge of {left} and {right} is of no symbols")
+                raise ValueError(f"the merge of {left} and {right} is of symbols that are missing")
         return self
 
 
@@ -153,7 +156,7 @@ def _refuse_other_settings(
 ) -> None:
     """Refuse a file whose text would be split or joined in another way than here.
 
-    A setting that is in one of the two only belongs to another version of the tokenizers library.
+    A setting that only one of them has belongs to another version of the tokenizers library.
     """
     for name in stored.keys() & expected.keys() - {"version", "vocab", "merges"}:
         ours, theirs = expected[name], stored[name]
@@ -202,7 +205,7 @@ def train_vocabulary(pairs: Iterable[Pair], spec: VocabularySpec) -> Vocabulary:
         DataError: if there is no text to learn from, or a text holds a surrogate, which no file
             in UTF-8 does.
     """
-    texts = [" ".join(_pieces(side.split())) for pair in pairs for side in pair]
+    texts = [_tidied(side) for pair in pairs for side in pair]
     if not any(texts):
         raise DataError("vocabulary", "empty", "pairs with text", "give it the training pairs")
     _refuse_surrogates(texts)
@@ -216,10 +219,16 @@ def train_vocabulary(pairs: Iterable[Pair], spec: VocabularySpec) -> Vocabulary:
     return Vocabulary(tokenizer)
 
 
-def _pieces(words: Iterable[str]) -> Iterator[str]:
-    for word in words:
-        for start in range(0, len(word), _LONGEST_WORD):
-            yield word[start : start + _LONGEST_WORD]
+def _tidied(text: str) -> str:
+    """The words of `text`, the longest in pieces, with one space between."""
+    words = text.split()
+    if len(text) <= _LONGEST_WORD:
+        return " ".join(words)
+    return " ".join(
+        word[start : start + _LONGEST_WORD]
+        for word in words
+        for start in range(0, len(word), _LONGEST_WORD)
+    )
 
 
 def _damaged(path: Path, reason: str) -> StoredFileError:
@@ -227,5 +236,5 @@ def _damaged(path: Path, reason: str) -> StoredFileError:
         "vocabulary file",
         str(path),
         "one that quatrain wrote",
-        f"{reason}; delete the run's folder and run again",
+        f"{reason}; {_REMEDY}",
     )
