@@ -105,7 +105,7 @@ class Sitting(StoredModel):
     """The revision of the repository that holds the study file, or None outside one."""
     code: dict[str, str] | None = None
     """SHA-256 of the study file and of the modules beside it that it imports, comments left out;
-    None where nobody took note."""
+    None in older records."""
     spec_code: str | None = None
     """SHA-256 of the code that the spec's own classes reach; None where the study defines none."""
 
@@ -132,13 +132,13 @@ class Record(StoredModel):
     spec_code: str | None = None
     earlier: tuple[Sitting, ...] | None = None
     """Earlier sittings elsewhere: on another device or commit, with other threads or versions; None
-    where nobody took note."""
+    in older records."""
     data: dict[str, str]
     """SHA-256 of each data file, by its name; of a folder of images, of their fingerprints."""
     test_data: dict[str, str] | None = None
-    """SHA-256 of what the metrics were computed on, by name; None where nobody took note."""
+    """SHA-256 of what the metrics were computed on, by name; None in older records."""
     data_notes: dict[str, Count] | None = None
-    """What of the data was left out or changed, and how often; None where nobody took note."""
+    """What of the data was left out or changed, and how often; None in older records."""
     artifacts: tuple[str, ...]
     """Names of files in the run folder that belong to the result."""
     steps: Count
