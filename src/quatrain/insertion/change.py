@@ -16,9 +16,9 @@ import torch
 from torch import nn
 
 from quatrain.insertion.arguments import Reads
-from quatrain.insertion.example_pass import Example, ExamplePass, run_example
+from quatrain.insertion.example_pass import Example, ExamplePass, holders, run_example
 from quatrain.insertion.layouts import Layout
-from quatrain.insertion.padding import hand_in_padding, stop_unread
+from quatrain.insertion.padding import pass_padding_mask, remove_unused_hooks
 from quatrain.insertion.places import find
 from quatrain.insertion.reading import (
     Masking,
@@ -55,7 +55,7 @@ class Change:
                 raise InputError(name, "another module", expected, "undo later changes first")
         for name, module in self.now.items():
             _restore(self.model, name, module)
-        stop_unread(self.model)
+        remove_unused_hooks(self.model)
 
 
 def insert(
@@ -107,6 +107,7 @@ def insert(
     side: Side = "after" if after is not None else "before"
     _refuse_nothing(mixer)
     places = find(model, after or before or "")
+    _refuse_scripts(model, places)
     _refuse_strides(mixer)
     masking = Masking(causal, key_padding_mask)
     seen = _seen_beside(model, places, side, run_example(model, places, example), layout, masking)
@@ -160,6 +161,7 @@ def replace(
     """
     _refuse_nothing(mixer)
     places = find(model, at)
+    _refuse_scripts(model, places)
     _refuse_nested(places)
     rest = {name: each for name, each in places.items() if not takes_over(mixer, each)}
     if rest and example is None:
@@ -237,7 +239,7 @@ def remove(model: nn.Module, at: str = "**") -> list[str]:
         for name, module in reversed(found.items()):  # inner places before those around them
             _restore(model, name, module)
         found = _standing(find(model, at))
-    stop_unread(model)
+    remove_unused_hooks(model)
     return names
 
 
@@ -282,9 +284,9 @@ def _exchange(
     within = {part for layer in layers for part in layer.modules()}
     for module in now.values():
         if module in within:
-            module.be_called()
+            module.require_calls()
         if module.reads.of_model:
-            hand_in_padding(model, str(module.reads.padding))
+            pass_padding_mask(model, str(module.reads.padding))
     return Change(model, now)
 
 
@@ -311,6 +313,21 @@ def _refuse_nested(places: Mapping[str, nn.Module]) -> None:
         if outer is not None:
             expected = f"a place outside of {outer}, which is replaced too"
             raise InputError(name, "a part of another place", expected, "name one of them")
+
+
+def _refuse_scripts(model: nn.Module, places: Mapping[str, nn.Module]) -> None:
+    """A scripted module takes neither hooks nor other parts."""
+    for name in places:
+        for each in (name, *holders(name)):
+            module = model.get_submodule(each)
+            if isinstance(module, torch.jit.ScriptModule):
+                expected = "a place outside of scripted modules"
+                raise InputError(
+                    each or "model",
+                    type(module).__name__,
+                    expected,
+                    "change the model before scripting it",
+                )
 
 
 def _refuse_nothing(mixer: Mixer | None) -> None:

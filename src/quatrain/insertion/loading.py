@@ -21,7 +21,7 @@ class Wraps(Protocol):
         ...
 
 
-def adopt(
+def load_earlier_weights(
     module: nn.Module,
     state: State,
     prefix: str,
