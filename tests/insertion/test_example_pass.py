@@ -71,7 +71,7 @@ def test_only_modules_that_ran_gave_anything():
     model = Model(nn.ReLU())
     model.unused = nn.Linear(3, 3)
     found = run_example(model, find(model, "inner"), torch.randn(2, 3, 4))
-    assert found.axes.given == {model.inner[0]: {3}, model.inner: {3}, model: {3}}
+    assert found.axes.output_ndims == {model.inner[0]: {3}, model.inner: {3}, model: {3}}
 
 
 class Branch(nn.Module):
@@ -118,7 +118,7 @@ def test_operators_of_functions_and_compiled_functions_run(part):
 def test_scripted_parts_run_without_being_watched():
     model, found = seen(nn.Sequential(nn.ReLU(), torch.jit.script(nn.Linear(5, 4))))
     assert found.calls["inner"][0].after == (2, 3, 4, 4)
-    assert model.inner[0][1] not in found.axes.given
+    assert model.inner[0][1] not in found.axes.output_ndims
 
 
 def test_the_holders_of_a_place_end_with_the_model():

@@ -1,6 +1,8 @@
 import pytest
 import torch
+from torch import nn
 
+from quatrain.insertion import insert, replace
 from quatrain.insertion.masks import (
     check_padding,
     is_causal,
@@ -10,7 +12,10 @@ from quatrain.insertion.masks import (
     padding_from,
     refuse_mask,
 )
+from quatrain.nn.mixers import parse_mixer
 from quatrain.specs import InputError
+
+X = torch.randn(2, 6, 16, generator=torch.Generator().manual_seed(0))
 
 REAL = torch.tensor([[1, 1, 0]])
 ADDED = torch.tensor([[0.0, 0.0, -torch.inf]])
@@ -111,3 +116,47 @@ def test_a_mask_of_the_future_alone_is_causal_in_each_of_its_forms():
     for mask in (future, ~future, torch.zeros(4, 4).masked_fill(future, -torch.inf)):
         assert is_causal(mask)
     assert not is_causal(torch.eye(4).bool())
+
+
+class Two(nn.Module):
+    """A network whose part takes two masks of padding and two flags of order."""
+
+    class Part(nn.Linear):
+        def forward(
+            self, x, q_padding=None, kv_padding=None, is_causal=False, kv_causal=False, mask=None
+        ):
+            del q_padding, kv_padding, is_causal, kv_causal, mask
+            return super().forward(x)
+
+    def __init__(self, **named):
+        super().__init__()
+        self.inner, self.last, self.named = self.Part(16, 16), nn.Linear(16, 16), named
+
+    def forward(self, x):
+        return self.last(self.inner(x, **self.named))
+
+
+def test_two_masks_of_padding_or_two_flags_are_refused_until_one_is_named():
+    padding = torch.arange(6).expand(2, 6) >= torch.tensor([[6], [4]])
+    network = Two(q_padding=padding, kv_padding=~padding)
+    with pytest.raises(InputError, match=r'inner is .called with "kv_padding".*q_padding is one'):
+        replace(network, parse_mixer("0110"), at="inner", example=X)
+    change = replace(
+        network, parse_mixer("0110"), at="inner", example=X, key_padding_mask="q_padding"
+    )
+    expected = network.last(change.now["inner"].block(X, key_padding_mask=padding))
+    torch.testing.assert_close(network(X), expected)
+    network = Two(is_causal=True, kv_causal=True)
+    with pytest.raises(InputError, match=r'called with "kv_causal".*pass causal=True'):
+        replace(network, parse_mixer("0110"), at="inner", example=X)
+    replace(network, parse_mixer("0110"), at="inner", example=X, causal=True)
+
+
+def test_padding_without_the_word_mask_is_a_mask():
+    padding = torch.arange(6).expand(2, 6) >= torch.tensor([[6], [4]])
+    with pytest.raises(InputError, match=r'key_padding_mask is None, expected "q_padding"'):
+        insert(Two(q_padding=padding), parse_mixer("0110"), after="inner", example=X)
+    network = Two()
+    insert(network, parse_mixer("0110"), after="inner", example=X)
+    with pytest.raises(InputError, match=r"q_padding is .a Tensor"):
+        network.inner(X, q_padding=padding)

@@ -286,50 +286,6 @@ def test_a_causal_mask_is_no_padding_where_the_batch_is_as_long_as_the_sequence(
     )  # fmt: skip
 
 
-class Two(nn.Module):
-    """A network whose part takes two masks of padding and two flags of order."""
-
-    class Part(nn.Linear):
-        def forward(
-            self, x, q_padding=None, kv_padding=None, is_causal=False, kv_causal=False, mask=None
-        ):
-            del q_padding, kv_padding, is_causal, kv_causal, mask
-            return super().forward(x)
-
-    def __init__(self, **named):
-        super().__init__()
-        self.inner, self.last, self.named = self.Part(16, 16), nn.Linear(16, 16), named
-
-    def forward(self, x):
-        return self.last(self.inner(x, **self.named))
-
-
-def test_two_masks_of_padding_or_two_flags_are_refused_until_one_is_named():
-    padding = torch.arange(6).expand(2, 6) >= torch.tensor([[6], [4]])
-    network = Two(q_padding=padding, kv_padding=~padding)
-    with pytest.raises(InputError, match=r'inner is .called with "kv_padding".*q_padding is one'):
-        replace(network, parse_mixer("0110"), at="inner", example=X)
-    change = replace(
-        network, parse_mixer("0110"), at="inner", example=X, key_padding_mask="q_padding"
-    )
-    expected = network.last(change.now["inner"].block(X, key_padding_mask=padding))
-    torch.testing.assert_close(network(X), expected)
-    network = Two(is_causal=True, kv_causal=True)
-    with pytest.raises(InputError, match=r'called with "kv_causal".*pass causal=True'):
-        replace(network, parse_mixer("0110"), at="inner", example=X)
-    replace(network, parse_mixer("0110"), at="inner", example=X, causal=True)
-
-
-def test_padding_without_the_word_mask_is_a_mask():
-    padding = torch.arange(6).expand(2, 6) >= torch.tensor([[6], [4]])
-    with pytest.raises(InputError, match=r'key_padding_mask is None, expected "q_padding"'):
-        insert(Two(q_padding=padding), parse_mixer("0110"), after="inner", example=X)
-    network = Two()
-    insert(network, parse_mixer("0110"), after="inner", example=X)
-    with pytest.raises(InputError, match=r"q_padding is .a Tensor"):
-        network.inner(X, q_padding=padding)
-
-
 def test_a_new_argument_after_replacing_is_refused_by_name():
     network = Calls()
     replace(network, parse_mixer("0110"), at="inner", example=X)

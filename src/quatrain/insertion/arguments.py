@@ -23,11 +23,11 @@ class Parameters:
     def by_name(self, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments of one call by their names, the first one first."""
         names = [*self.positional, *(f"argument {n + 1}" for n in range(len(inputs)))]
-        found = dict(zip(names, inputs, strict=False))
+        arguments = dict(zip(names, inputs, strict=False))
         for name in self.positional:
             if name in named:
-                found[name] = named[name]
-        return found | dict(named)
+                arguments[name] = named[name]
+        return arguments | dict(named)
 
     def unset(self, name: str, value: object) -> bool:
         """Whether a call with this value is one without it."""

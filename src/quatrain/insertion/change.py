@@ -106,8 +106,7 @@ def insert(
         raise InputError("after, before", (after, before), "one of them", "name one place")
     side: Side = "after" if after is not None else "before"
     _refuse_nothing(mixer)
-    places = find(model, after or before or "")
-    _refuse_scripts(model, places)
+    places = _places(model, after or before or "")
     _refuse_strides(mixer)
     masking = Masking(causal, key_padding_mask)
     seen = _seen_beside(model, places, side, run_example(model, places, example), layout, masking)
@@ -160,8 +159,7 @@ def replace(
             fit the width.
     """
     _refuse_nothing(mixer)
-    places = find(model, at)
-    _refuse_scripts(model, places)
+    places = _places(model, at)
     _refuse_nested(places)
     rest = {name: each for name, each in places.items() if not takes_over(mixer, each)}
     if rest and example is None:
@@ -208,15 +206,15 @@ def _seen_inside(
 ) -> dict[str, tuple[Width, Reads]]:
     """The width of places that keep it, and which of their arguments a mixer there reads."""
     seen = run_example(model, places, example)
-    found = {}
+    by_place = {}
     gives = widths(model, places, "after", seen, layout)
     for name, width in widths(model, places, "before", seen, layout).items():
         if gives[name] != width:
-            told = f"{width.channels} channels in and {gives[name].channels} out"
-            raise InputError(name, told, "a place that keeps its width", "choose another")
+            problem = f"{width.channels} channels in and {gives[name].channels} out"
+            raise InputError(name, problem, "a place that keeps its width", "choose another")
         reads = reads_instead(Place(model, name, width, seen), masking)
-        found[name] = (Width(width.channels, 2, width.layout) if reads.sizes else width, reads)
-    return found
+        by_place[name] = (Width(width.channels, 2, width.layout) if reads.sizes else width, reads)
+    return by_place
 
 
 def remove(model: nn.Module, at: str = "**") -> list[str]:
@@ -230,15 +228,15 @@ def remove(model: nn.Module, at: str = "**") -> list[str]:
     Raises:
         InputError: if nothing was inserted or replaced there.
     """
-    found = _standing(find(model, at))
-    if not found:
+    wrappers = _standing(find(model, at))
+    if not wrappers:
         expected = "a place with something inserted or replaced"
         raise InputError("at", at, expected, "see find(model, at)")
-    names = list(dict.fromkeys(_without_changes(name, found) for name in found))
-    while found:  # what was put aside may hold changes of its own
-        for name, module in reversed(found.items()):  # inner places before those around them
+    names = list(dict.fromkeys(_without_changes(name, wrappers) for name in wrappers))
+    while wrappers:  # what was put aside may hold changes of its own
+        for name, module in reversed(wrappers.items()):  # inner places before those around them
             _restore(model, name, module)
-        found = _standing(find(model, at))
+        wrappers = _standing(find(model, at))
     remove_unused_hooks(model)
     return names
 
@@ -315,19 +313,17 @@ def _refuse_nested(places: Mapping[str, nn.Module]) -> None:
             raise InputError(name, "a part of another place", expected, "name one of them")
 
 
-def _refuse_scripts(model: nn.Module, places: Mapping[str, nn.Module]) -> None:
-    """A scripted module takes neither hooks nor other parts."""
+def _places(model: nn.Module, pattern: str) -> dict[str, nn.Module]:
+    """The modules to change; a scripted one takes neither hooks nor other parts."""
+    places = find(model, pattern)
     for name in places:
         for each in (name, *holders(name)):
             module = model.get_submodule(each)
             if isinstance(module, torch.jit.ScriptModule):
                 expected = "a place outside of scripted modules"
-                raise InputError(
-                    each or "model",
-                    type(module).__name__,
-                    expected,
-                    "change the model before scripting it",
-                )
+                remedy = "change the model before scripting it"
+                raise InputError(each or "model", type(module).__name__, expected, remedy)
+    return places
 
 
 def _refuse_nothing(mixer: Mixer | None) -> None:

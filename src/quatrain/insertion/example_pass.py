@@ -139,9 +139,9 @@ class _WatchAxes:
             self.permuted.of_last, self.permuted.of_order = before
         if self.permuted.of_last > before[0]:
             self.axes.permuted_in.add(module)
-        given = self.axes.given.setdefault(module, set())
+        ndims = self.axes.output_ndims.setdefault(module, set())
         if isinstance(output, Tensor):
-            given.add(output.ndim)
+            ndims.add(output.ndim)
 
 
 class _WatchCalls:

@@ -77,8 +77,8 @@ def reads_beside(place: Place, masking: Masking) -> Reads:
     """
     reads = _reads(place, masking)
     _refuse_unspecified(place, masking, list(_masks(place)))
-    said = masking.causal is not None or masking.key_padding_mask is not None
-    return replace(reads, expects_masks=said or place.width.ndim == 2)
+    explicit = masking.causal is not None or masking.key_padding_mask is not None
+    return replace(reads, expects_masks=explicit or place.width.ndim == 2)
 
 
 def reads_instead(place: Place, masking: Masking) -> Reads:
@@ -96,14 +96,14 @@ def reads_instead(place: Place, masking: Masking) -> Reads:
     for name, value in place.arguments():
         if parameters.unset(name, value) or name in reads.of_call:
             continue
-        padding = names_padding(name) and isinstance(value, Tensor)
+        padding = value if names_padding(name) and isinstance(value, Tensor) else None
         if "causal" in name and value is True and masking.causal is None:
             _refuse_two(place, reads.causal_flag, name, "pass causal=True")
             reads = replace(reads, causal_flag=name)
-        elif padding and masking.key_padding_mask is None:
+        elif padding is not None and masking.key_padding_mask is None:
             remedy = f'pass key_padding_mask="{name}", or the other'
             _refuse_two(place, reads.padding, name, remedy)
-            check_padding(name, value, place.positions)
+            check_padding(name, padding, place.positions)
             reads = replace(reads, padding=name)
         elif ("causal" in name and value is True) or _is_accounted_for(name, value, masking, place):
             unread.append(name)
@@ -183,9 +183,9 @@ def _causal(place: Place) -> str | None:
                 return name
     for holder in (place.name, *holders(place.name)):
         parts = list(place.model.get_submodule(holder).modules())
-        said = [part for part in parts if isinstance(part.__dict__.get("is_causal"), bool)]
-        if said:
-            return next((type(part).__name__ for part in said if part.is_causal), None)
+        flagged = [part for part in parts if isinstance(part.__dict__.get("is_causal"), bool)]
+        if flagged:
+            return next((type(part).__name__ for part in flagged if part.is_causal), None)
     return None
 
 

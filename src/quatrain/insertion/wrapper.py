@@ -120,20 +120,22 @@ class Wrapper(nn.Module):
     def _mixed(self, x: Tensor, inputs: tuple[Any, ...], named: dict[str, Any]) -> Tensor:
         """What the block makes of `x`, when the place is called with these arguments."""
         reads = self.reads
-        found = reads.parameters.by_name(inputs, named)
+        arguments = reads.parameters.by_name(inputs, named)
         unread = {
             name: value
-            for name, value in list(found.items())[1:]
+            for name, value in list(arguments.items())[1:]
             if self._refused(name, value) and not reads.parameters.unset(name, value)
         }
         x = refuse_unread(x, unread) if unread else x
-        flag = reads.causal_flag is not None and bool(found.get(reads.causal_flag))
+        flag = reads.causal_flag is not None and bool(arguments.get(reads.causal_flag))
         padding = None
         if reads.padding is not None:
-            mask = self._mask_of_model() if reads.of_model else found.get(reads.padding)
+            mask = self._mask_of_model() if reads.of_model else arguments.get(reads.padding)
             padding = padding_from(reads.padding, mask)
         sizes = (
-            height_and_width(tuple(found[name] for name in reads.sizes)) if reads.sizes else None
+            height_and_width(tuple(arguments[name] for name in reads.sizes))
+            if reads.sizes
+            else None
         )
         ours = _to_ours(x, self.layout, sizes)
         y = self.block(ours, causal=reads.causal or flag, key_padding_mask=padding)

@@ -10,7 +10,12 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
-from torch._C import _functorch
+from torch._C._functorch import (
+    get_unwrapped,
+    is_batchedtensor,
+    is_functorch_wrapped_tensor,
+    is_gradtrackingtensor,
+)
 from torch.autograd.forward_ad import unpack_dual
 from torch.func import debug_unwrap
 
@@ -89,21 +94,21 @@ def refuse_vmap(inputs: Sequence[Tensor | None]) -> None:
     if torch.compiler.is_compiling():
         return
     for each in inputs:
-        if each is not None and any(map(_functorch.is_batchedtensor, _levels(each))):
+        if each is not None and any(map(is_batchedtensor, _levels(each))):
             expected = "a plain tensor, since this operator has no rule for vmap"
             remedy = "make the mapped axis part of the batch"
             raise InputError("input", "a tensor within torch.func.vmap", expected, remedy)
 
 
 def _differentiated(x: Tensor) -> int:
-    return sum(map(_functorch.is_gradtrackingtensor, _levels(x)))
+    return sum(map(is_gradtrackingtensor, _levels(x)))
 
 
 def _levels(x: Tensor) -> Iterator[Tensor]:
     """A tensor as each transform of `torch.func` around it sees it, from the innermost."""
-    while _functorch.is_functorch_wrapped_tensor(x):
+    while is_functorch_wrapped_tensor(x):
         yield x
-        x = _functorch.get_unwrapped(x)
+        x = get_unwrapped(x)
 
 
 def refuse_second_derivatives(gradients: Sequence[Tensor | None], remedy: str) -> None:
