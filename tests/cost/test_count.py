@@ -1,12 +1,19 @@
 import json
 import pickle
+import re
 
 import pytest
 import torch
+import torchvision  # noqa: F401 - it registers operators, as counting does
+import yaml
 from torch import nn
-from torch.utils.flop_counter import register_flop_formula
+from torch._higher_order_ops.while_loop import while_loop
+from torch.nn.attention.flex_attention import flex_attention
+from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
 
 from quatrain.cost import MultiplyAdds, count_multiply_adds, count_parameters
+from quatrain.cost.count import _multiplies
+from quatrain.cost.formulas import formulas
 
 
 class Call(nn.Module):
@@ -83,6 +90,7 @@ def test_a_shared_parameter_counts_once():
     ("function", "shape", "names"),
     [
         (torch.linalg.inv, (3, 3), {"aten::linalg_inv_ex": 1}),
+        (torch.linalg.pinv, (3, 4), {"aten::linalg_pinv": 1}),
         (torch.linalg.det, (3, 3), {"aten::_linalg_det": 1}),
         (torch.linalg.matrix_exp, (3, 3), {"aten::linalg_matrix_exp": 1}),
         (torch.linalg.svdvals, (3, 3), {"aten::_linalg_svd": 1}),
@@ -117,7 +125,8 @@ def test_an_operator_of_a_library_nobody_knows_is_named_until_it_has_a_formula()
     def twice(x: torch.Tensor) -> torch.Tensor:
         return x @ x
 
-    with pytest.warns(UserWarning, match=r"quatrain_tests::twice \(1x\)"):
+    unknown = r"unknown cost.*multiply-adds, if any, are not counted.*quatrain_tests::twice \(1x\)"
+    with pytest.warns(UserWarning, match=unknown):
         counted = count_multiply_adds(Call(twice), torch.ones(3, 3))
     assert dict(counted.uncounted) == {"quatrain_tests::twice": 1}
 
@@ -129,7 +138,7 @@ def test_an_operator_of_a_library_nobody_knows_is_named_until_it_has_a_formula()
     assert (counted, dict(counted.uncounted)) == (27, {})
 
 
-def test_the_number_is_an_integer_wherever_it_goes():
+def test_the_number_is_formatted_pickled_and_written_as_json_and_converted_for_others():
     counted = count_multiply_adds(nn.Linear(2, 3), torch.zeros(5, 2))
     assert isinstance(counted, MultiplyAdds)
     assert json.dumps([counted]) == "[30]"
@@ -137,6 +146,77 @@ def test_the_number_is_an_integer_wherever_it_goes():
     named = MultiplyAdds(3, {"aten::det": 1})
     read = pickle.loads(pickle.dumps(named))
     assert (read, read.uncounted) == (named, named.uncounted)
+    assert yaml.safe_load(yaml.safe_dump(int(counted))) == 30
+    assert type(int(counted)) is int
+
+
+PRODUCTS = re.compile(
+    r"mm(?:_|$)|matmul|linear|conv|cdist|linalg_|fft|lstm|gru|rnn|attention|einsum|dot(?:_|$)|mv(?:_|$)"
+    r"|(?<!f)inv|(?:^|_)det(?!ach)|svd|(?<!s)qr|eig(?!ht)|chol|solve|lstsq|pca"
+)
+"""Parts of names that stand for products of matrices."""
+NO_PRODUCTS = """
+_convert_indices_from_coo_to_csr _convert_indices_from_csr_to_coo _convert_weight_to_int4pack
+_convert_weight_to_int4pack_for_cpu _cudnn_rnn_flatten_weight _dyn_quant_pack_4bit_weight
+_embedding_bag_per_sample_weights_backward _foreach_lgamma _foreach_lgamma_ _linalg_check_errors
+_thnn_fused_gru_cell _thnn_fused_gru_cell_backward _thnn_fused_lstm_cell
+_thnn_fused_lstm_cell_backward_impl _upsample_bilinear2d_aa _upsample_bilinear2d_aa_backward
+_weight_norm_interface _weight_norm_interface_backward erfinv erfinv_ linalg__powsum linalg_cross
+linalg_vector_norm mkldnn_reorder_conv2d_weight mkldnn_reorder_conv3d_weight slice_inverse
+upsample_bilinear2d upsample_bilinear2d_backward upsample_linear1d upsample_linear1d_backward
+upsample_trilinear3d upsample_trilinear3d_backward
+"""
+"""Element-wise operators, interpolation, cross products, and other layouts of weights."""
+
+
+def test_every_operator_of_torch_named_after_products_is_counted_decomposed_or_named():
+    registry = FlopCounterMode(display=False, custom_mapping=formulas()).flop_registry
+    overloads = {}
+    for full in torch._C._dispatch_get_all_op_names():
+        library, _, name = full.partition("::")
+        if library == "aten" and PRODUCTS.search(name.partition(".")[0]):
+            overloads.setdefault(name.partition(".")[0], []).append(full)
+    assert len(overloads) > 200
+    missed = set()
+    for name, every in overloads.items():
+        packet = getattr(torch.ops.aten, name, None)
+        composite = all(
+            torch._C._dispatch_has_kernel_for_dispatch_key(each, "CompositeImplicitAutograd")
+            for each in every
+        )
+        if not (packet is None or packet in registry or composite or _multiplies("aten", name)):
+            missed.add(name)
+    assert missed <= set(NO_PRODUCTS.split())
+
+
+class Flex(nn.Module):
+    def forward(self, x):
+        return flex_attention(x, x, x)
+
+
+class Loop(nn.Module):
+    def forward(self, x):
+        first = torch.zeros((), dtype=torch.long)
+        return while_loop(lambda n, _: n < 3, lambda n, x: (n + 1, x @ x), (first, x))[1]
+
+
+class Branch(nn.Module):
+    def forward(self, x):
+        return torch.cond(x.sum() < 0, lambda x: x @ x, lambda x: x @ x @ x, (x,))
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without")
+def test_operators_of_functions_are_counted_or_named():
+    assert count_multiply_adds(Flex(), torch.ones(2, 3, 5, 4)) == 2 * 3 * 5 * 5 * 8
+    assert count_multiply_adds(Branch(), torch.ones(4, 4)) == 2 * 4**3
+    with pytest.warns(UserWarning, match=r"unknown cost.*while_loop \(1x\)"):
+        counted = count_multiply_adds(nn.Sequential(Loop(), nn.Linear(4, 4)), torch.ones(4, 4))
+    assert counted == 4 * 16
+
+
+def test_what_is_compiled_as_a_whole_is_counted():
+    function = torch.compile(torch.matmul, fullgraph=True, backend="eager")
+    assert count_multiply_adds(Call(function), torch.ones(3, 4), torch.ones(4, 5)) == 60
 
 
 def test_inference_mode_hides_nothing():

@@ -265,3 +265,21 @@ def test_no_mixer_is_told_and_the_model_left_as_it_is():
         with pytest.raises(SpecError, match=r"mixer is None.*w/o"):
             change(model, parse_mixer("w/o"), example=torch.zeros(1, 3, 4, 4))
     assert isinstance(model[0], nn.Conv2d)
+
+
+@pytest.mark.filterwarnings("ignore")  # scripting is deprecated
+def test_a_scripted_part_is_no_hindrance_elsewhere_and_is_refused_as_a_place():
+    scripted = torch.jit.script(nn.Sequential(nn.Conv2d(16, 16, 3, padding=1), nn.ReLU()))
+    model, x = nn.Sequential(network(), scripted, nn.Conv2d(16, 16, 1)).eval(), images()
+    expected = model(x)
+    change = insert(model, parse_mixer("0010"), after="2", example=x)
+    assert torch.equal(model(x), expected)
+    change.undo()
+    for place in ("1", "1.0"):
+        for change_at in (
+            lambda place=place: insert(model, parse_mixer("0010"), after=place, example=x),
+            lambda place=place: replace(model, DeformableConvSpec(), at=place, example=x),
+        ):
+            with pytest.raises(InputError, match=r"expected a place outside of scripted modules"):
+                change_at()
+    assert torch.equal(model(x), expected)

@@ -1,6 +1,8 @@
 import pytest
 import torch
 from torch import nn
+from torch._higher_order_ops.while_loop import while_loop
+from torch.nn.attention.flex_attention import flex_attention
 
 from quatrain.insertion import find
 from quatrain.insertion.example_pass import holders, run_example
@@ -69,7 +71,54 @@ def test_only_modules_that_ran_gave_anything():
     model = Model(nn.ReLU())
     model.unused = nn.Linear(3, 3)
     found = run_example(model, find(model, "inner"), torch.randn(2, 3, 4))
-    assert found.axes.given == {model.inner[0]: {3}, model.inner: {3}, model: {3}}
+    assert found.axes.output_ndims == {model.inner[0]: {3}, model.inner: {3}, model: {3}}
+
+
+class Branch(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(5, 4)
+
+    def forward(self, x):
+        return torch.cond(
+            x.sum() < torch.inf,
+            lambda x: self.layer(x).permute(0, 2, 3, 1),
+            lambda x: self.layer(x).permute(0, 2, 3, 1),
+            (x,),
+        )
+
+
+class Flex(nn.Module):
+    def forward(self, x):
+        return flex_attention(x, x, x)
+
+
+class Loop(nn.Module):
+    def forward(self, x):
+        first = torch.zeros((), dtype=torch.long)
+        return while_loop(lambda n, _: n < 3, lambda n, x: (n + 1, x * 2), (first, x))[1]
+
+
+class Compiled(nn.Module):
+    def forward(self, x):
+        return torch.compile(torch.sin, fullgraph=True, backend="eager")(x)
+
+
+@pytest.mark.parametrize("part", [Branch, Flex, Loop, Compiled])
+@pytest.mark.filterwarnings("ignore:flex_attention called without")
+def test_operators_of_functions_and_compiled_functions_run(part):
+    model, found = seen(part(), nn.Identity())
+    (call,) = found.calls["inner"]
+    assert call.after == ((2, 4, 4, 3) if part is Branch else (2, 3, 4, 5))
+    if part is not Flex:  # it permutes strides
+        assert (model.inner in found.axes.permuted_in) is (part is Branch)
+
+
+@pytest.mark.filterwarnings("ignore")  # scripting is deprecated
+def test_scripted_parts_run_without_being_watched():
+    model, found = seen(nn.Sequential(nn.ReLU(), torch.jit.script(nn.Linear(5, 4))))
+    assert found.calls["inner"][0].after == (2, 3, 4, 4)
+    assert model.inner[0][1] not in found.axes.output_ndims
 
 
 def test_the_holders_of_a_place_end_with_the_model():

@@ -257,5 +257,5 @@ def test_the_permutation_brings_the_letters_into_our_order(axes, layout):
 
 def test_the_kind_that_said_so_is_told():
     model = swin()
-    axes = Axes(given={model[0]: {4}})
+    axes = Axes(output_ndims={model[0]: {4}})
     assert inferred(model, "0", MAPS, axes) == ("channels-first", "Conv2d")

@@ -7,7 +7,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from quatrain.insertion import insert, remove
-from quatrain.insertion.padding import hand_in_padding, stop_unread
+from quatrain.insertion.padding import pass_padding_mask, remove_unused_hooks
 from quatrain.nn.mixers import parse_mixer
 from quatrain.specs import InputError
 
@@ -84,15 +84,15 @@ def test_the_hooks_are_one_pair_and_go_with_the_last_place_that_reads_them():
     assert_masked(model)
     change.undo()
     assert hooks(model) == 0
-    hand_in_padding(model, "attention_mask")
-    stop_unread(model)
+    pass_padding_mask(model, "attention_mask")
+    remove_unused_hooks(model)
     assert hooks(model) == 0
 
 
 def test_a_part_that_is_called_without_its_model_is_refused():
     model, _ = padded()
     x = torch.randn(2, 7, 16)
-    with pytest.raises(InputError, match=r"attention_mask is .not known here"):
+    with pytest.raises(InputError, match=r"attention_mask is None, expected the mask of a call"):
         model.layer(x)
     model.fails = True
     with pytest.raises(ZeroDivisionError):
@@ -114,7 +114,7 @@ def test_data_parallel_replicas_read_the_mask_of_their_own_call():
     replica = copy.copy(model)  # as nn.DataParallel makes them: other modules, the same hooks
     replica._modules = dict(model._modules, layer=copy.copy(model.layer))
     replica(IDS, REAL)
-    with pytest.raises(InputError, match="not known here"):
+    with pytest.raises(InputError, match="attention_mask is None"):
         replica.layer(torch.randn(2, 7, 16))
     assert_masked(nn.DataParallel(model))
 

@@ -109,7 +109,7 @@ def test_a_causal_model_is_refused_until_causal_is_given(place):
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("causal", [None, True])
 def test_a_padded_model_is_refused_until_its_mask_is_named(place, causal):
-    with pytest.raises(InputError, match=r"masked by attention_mask.*key_padding_mask="):
+    with pytest.raises(InputError, match=r"attention_mask.*key_padding_mask=False"):
         insert(Model(), parse_mixer("0010"), after=place, example=PADDED, causal=causal)
     model = Model()
     insert(model, parse_mixer("0010"), after=place, example=PADDED, key_padding_mask=False)
@@ -138,7 +138,7 @@ def test_torchs_own_encoder_hands_its_padding_on(place, batch_first):
         x, other = x.transpose(0, 1), other.transpose(0, 1)
     example = {"src": x, "src_key_padding_mask": padding}
     mixer = parse_mixer("1111", heads=2)
-    with pytest.raises(InputError, match="masked by src_key_padding_mask"):
+    with pytest.raises(InputError, match=r"^key_padding_mask is None.*src_key_padding_mask"):
         insert(model, mixer, after=place, example=example)
     name = "src_key_padding_mask"
     opened(insert(model, mixer, after=place, example=example, key_padding_mask=name))
@@ -268,6 +268,22 @@ def test_pixels_that_come_as_a_sequence_with_their_sizes_are_a_map_again(sizes):
     expected = block(X.transpose(1, 2).unflatten(2, (2, 3))).flatten(2).transpose(1, 2)
     torch.testing.assert_close(network(X), network.last(expected))
     assert block.ndim == 2
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_causal_mask_is_no_padding_where_the_batch_is_as_long_as_the_sequence(place):
+    mask = torch.ones(7, 7).tril().long()
+    example = {"ids": torch.arange(49).view(7, 7) % 40, "attention_mask": mask}
+    with pytest.raises(InputError, match=r"attention_mask is .a causal mask.*batch size differs"):
+        insert(
+            Model(), parse_mixer("0010"), after=place, example=example,
+            key_padding_mask="attention_mask",
+        )  # fmt: skip
+    padding = {"ids": example["ids"], "attention_mask": mask.flip(1).roll(1, 0)}
+    insert(
+        Model(), parse_mixer("0010"), after=place, example=padding,
+        key_padding_mask="attention_mask",
+    )  # fmt: skip
 
 
 def test_a_new_argument_after_replacing_is_refused_by_name():

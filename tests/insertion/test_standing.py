@@ -1,5 +1,6 @@
 import copy
 import io
+import warnings
 
 import pytest
 import torch
@@ -114,19 +115,44 @@ def test_a_convolution_obeys_the_settings_that_are_given_after_the_insertion(set
     assert model(x).shape == plain(x).shape
 
 
-def test_what_replaces_a_module_refuses_settings_that_it_would_not_obey():
+def test_a_setting_that_the_mixer_does_not_read_is_kept_for_the_replaced_module():
     model = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1))
     replace(model, parse_mixer("0010+deformable"), at="0")
     convolution = model[0].block.convolution
-    with pytest.raises(InputError, match=r"stride is .set., .*none of the Conv2d"):
+    with pytest.warns(UserWarning, match=r"stride of a replaced Conv2d.*mixer.*does not read"):
         model[0].stride = (2, 2)
-    assert model[0].stride == (1, 1)
+    assert model[0].stride == (2, 2)
+    assert model(torch.ones(1, 8, 4, 4)).shape == (1, 8, 4, 4)
     model[0].weight = weight = nn.Parameter(torch.zeros(8, 8, 3, 3))
     assert convolution.weight is weight is model[0].weight
     model[0].note = 1
     assert model[0].note == 1
     remove(model)
     assert model[0].weight is weight
+    assert model[0].stride == (2, 2)
+    assert model(torch.ones(1, 8, 4, 4)).shape == (1, 8, 2, 2)
+
+
+class Checkpointed(nn.Linear):
+    gradient_checkpointing = False
+
+
+@pytest.mark.parametrize("how", ["insert", "replace"])
+def test_a_loop_that_sets_an_attribute_of_all_modules_reaches_those_kept_aside(how):
+    model, x = nn.Sequential(*(Checkpointed(16, 16) for _ in range(3))), torch.randn(2, 5, 16)
+    if how == "insert":
+        insert(model, parse_mixer("0010"), after="*", example=x, layout="channels-last")
+    else:
+        replace(model, parse_mixer("0010"), at="*", example=x, layout="channels-last")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        for part in model.modules():
+            if hasattr(part, "gradient_checkpointing"):
+                part.gradient_checkpointing = True
+    assert len(caught) == (how == "replace")
+    assert all(part.gradient_checkpointing for part in model)
+    remove(model)
+    assert all(type(part) is Checkpointed and part.gradient_checkpointing for part in model)
 
 
 def images():

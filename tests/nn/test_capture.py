@@ -5,7 +5,7 @@ from torch.utils.checkpoint import checkpoint
 
 from laws import unchecked
 from quatrain.models.translator import TranslatorSpec
-from quatrain.nn import AttentionSpec, capture
+from quatrain.nn import AttentionSpec, capture, parse_mixer
 from quatrain.specs import InputError, Term
 
 SOURCE = torch.tensor([[3, 4, 5, 0], [6, 7, 8, 9]])
@@ -128,16 +128,25 @@ def test_a_wrapped_model_is_seen(wrapped):
     assert [len(calls) for calls in seen.values()] == [1]
 
 
+@pytest.mark.parametrize("mixer", ["regular", "dynamic", "deformable"])
+def test_a_model_without_attention_has_nothing_to_see(mixer):
+    model = torch.nn.Sequential(parse_mixer(mixer).build(16))
+    with capture(model) as seen:
+        model(torch.randn(1, 16, 3, 4))
+    assert seen == {}
+
+
 @pytest.mark.filterwarnings("ignore")  # torch.jit.trace is deprecated, and warns of shapes
-def test_a_model_without_attention_is_refused():
+def test_a_script_a_trace_and_an_exported_model_are_refused():
+    model = torch.nn.Sequential(attention())
     with unchecked():
-        traced = torch.jit.trace(torch.nn.Sequential(attention()), images())
-    for model in (torch.nn.Linear(2, 2), traced):
-        with (
-            pytest.raises(InputError, match="expected a model with a GeneralizedAttention"),
-            capture(model),
-        ):
-            pass
+        traced = torch.jit.trace(model, images())
+        exported = torch.export.export(model, (images(),))
+    graph = torch.fx.symbolic_trace(torch.nn.Sequential(torch.nn.Linear(2, 2)))
+    for compiled in (traced, exported.module(), torch.export.unflatten(exported), graph):
+        for each in (compiled, torch.nn.Sequential(compiled)):
+            with pytest.raises(InputError, match="capture the model that was"), capture(each):
+                pass
 
 
 @pytest.mark.parametrize("reentrant", [False, True])

@@ -1,15 +1,20 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch.autograd import forward_ad
 from torch.testing import assert_close
 
 from quatrain.nn import AttentionSpec, parse_mixer
+from quatrain.ops.attend import fused
 from quatrain.ops.derivatives import (
     REFERENCE,
+    refuse_nested_transforms,
     refuse_second_derivatives,
     refuse_second_derivatives_of,
     refuse_tangents,
     refuse_transforms,
+    refuse_vmap,
 )
 from quatrain.specs import InputError
 
@@ -74,7 +79,7 @@ def test_torchvisions_kernel_is_not_asked_for_derivatives_that_it_does_not_have(
 @kernels
 def test_gradients_that_are_final_say_so_when_they_are_differentiated(terms, shape):
     attention, x = attention_on(terms, shape)
-    sentence = r'second derivatives: set `method = "reference"` on the attention'
+    sentence = r'second derivatives of this operator.*: set `method = "reference"` on the attention'
     with pytest.raises(InputError, match=sentence):
         slopes(attention, x).square().sum().backward()
     with pytest.raises(InputError, match=sentence):
@@ -121,9 +126,60 @@ def test_within_torch_func_an_operator_of_ours_says_so(terms, shape):
     assert_close(torch.func.grad(loss)(x), slopes(attention, x))
 
 
+def by_torch_func(loss):
+    gradient = torch.func.grad(loss)
+    return {
+        "grad of grad": torch.func.grad(lambda x: gradient(x).sin().sum()),
+        "vjp of grad": lambda x: torch.func.vjp(gradient, x)[1](x),
+        "hessian": torch.func.hessian(loss),
+        "vmap of grad of grad": lambda x: torch.func.vmap(
+            torch.func.grad(lambda x: gradient(x).sin().sum())
+        )(x[None]),
+    }
+
+
+@pytest.mark.filterwarnings("ignore:.*jit.script:FutureWarning")
+@pytest.mark.parametrize("kind", by_torch_func(torch.sum))
+@pytest.mark.parametrize("augmented", [False, True])
+def test_second_derivatives_by_torch_func_are_refused_in_a_sentence(kind, augmented, monkeypatch):
+    attention, x = attention_on("1010", (1, 8, 3, 4) if augmented else (1, 20, 8))
+    if augmented:
+        monkeypatch.setattr(fused, "_by_sdpa", lambda *_, **__: pytest.fail("not augmented"))
+        monkeypatch.setattr(fused, "plan_for", lambda *_: SimpleNamespace(kernel="augmented"))
+    attention.method = "fused"
+    with pytest.raises(InputError, match=r"second derivatives.*method = \"reference\""):
+        by_torch_func(lambda x: attention(x).sin().sum())[kind](x.detach())
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+@pytest.mark.parametrize("name", ["1010", "0010"])
+def test_first_derivatives_by_torch_func_stay_allowed(name):
+    attention, x = attention_on(name, (1, 20, 8))
+    attention.method = "auto"
+    loss = lambda x: attention(x).sin().sum()  # noqa: E731
+    expected = slopes(attention, x)
+    x = x.detach()
+    assert_close(torch.func.vmap(torch.func.grad(loss))(x[None])[0], expected)
+    assert_close(torch.func.jacrev(loss)(x), expected)
+
+
+@pytest.mark.parametrize("name", ["dynamic@3", "deformable", "modulated"])
+@pytest.mark.parametrize("ndim", [1, 2])
+def test_a_convolution_without_a_rule_for_vmap_says_so(name, ndim):
+    module = parse_mixer(name).build(16, ndim=ndim)
+    x = torch.randn((1, 6, 16) if ndim == 1 else (1, 16, 3, 4))
+    with pytest.raises(InputError, match=r"torch.func.vmap.*part of the batch"):
+        torch.func.vmap(module)(x[None])
+    with pytest.raises(InputError, match=r"torch.func.vmap"):
+        torch.func.vmap(torch.func.grad(lambda x: module(x).sum()))(x[None])
+    assert torch.func.grad(lambda x: module(x).sum())(x).shape == x.shape
+
+
 def test_other_inputs_are_let_through():
     x = torch.ones(2, requires_grad=True)
     refuse_transforms((x, None), REFERENCE)
+    refuse_nested_transforms((x, None), REFERENCE)
+    refuse_vmap((x, None))
     with forward_ad.dual_level():
         refuse_tangents((x,), REFERENCE)
     refuse_second_derivatives((torch.ones(2), None), REFERENCE)

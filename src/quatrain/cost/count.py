@@ -8,9 +8,10 @@ as well as real ones, so a large network is counted in no time and in no memory.
     count_multiply_adds(linear, torch.empty(50, 512, device="meta"))    # 50 * 512 * 2048
 
 One multiply-add is two FLOPs. Element-wise work, softmax, gathers, interpolation and embeddings
-count nothing. A matrix operator without a formula, as a decomposition or a Fourier transform, is
-named in the result, and a warning says so; `torch.utils.flop_counter.register_flop_formula` gives
-an operator a formula.
+count nothing. Operators of unknown cost are named in the result and in a warning: a matrix operator
+without a formula, such as a decomposition or a Fourier transform, and every operator of another
+library without a formula, which may be element-wise;
+`torch.utils.flop_counter.register_flop_formula` gives an operator a formula.
 """
 
 import re
@@ -22,25 +23,27 @@ from typing import Any, Self
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils.flop_counter import FlopCounterMode
 
 from quatrain.cost.formulas import formulas
 
 
 class MultiplyAdds(int):
-    """Multiply-adds of a call; `uncounted` are the matrix operators without a formula that ran.
+    """Multiply-adds of a call, and the operators of unknown cost that ran (`uncounted`).
 
-    They are names of torch's operators, with how often each ran.
+    `uncounted` maps the name of each operator to the number of its calls. JSON, formatting and
+    pickle take the number as it is; `yaml.safe_dump` and `torch.load(weights_only=True)` refuse
+    subclasses of int: give them `int(count)`.
     """
 
     uncounted: Mapping[str, int]
 
     def __new__(cls, count: int, uncounted: Mapping[str, int] | None = None) -> Self:
-        """The number, with what is missing in it."""
-        made = super().__new__(cls, count)
-        made.uncounted = dict(uncounted or {})
-        return made
+        """The number, and the number of calls of each operator that is not in it."""
+        multiply_adds = super().__new__(cls, count)
+        multiply_adds.uncounted = dict(uncounted or {})
+        return multiply_adds
 
 
 def count_multiply_adds(module: nn.Module, *inputs: Any, **named_inputs: Any) -> MultiplyAdds:
@@ -49,16 +52,19 @@ def count_multiply_adds(module: nn.Module, *inputs: Any, **named_inputs: Any) ->
     The module comes back as it was: its training modes are restored and it keeps no hook.
 
     Warns:
-        UserWarning: if a matrix operator ran that has no formula.
+        UserWarning: if an operator of unknown cost ran: a matrix operator without a formula, or
+            any operator of a library that torch does not know.
     """
     counter = FlopCounterMode(display=False, custom_mapping=formulas())
     watch = _Watch(counter.flop_registry)
-    with _as_deployed(module), torch.no_grad(), watch, counter:
+    functions = _OperatorsOfFunctions(counter, watch.uncounted)
+    with _as_deployed(module), torch.no_grad(), watch, counter, functions:
         module(*inputs, **named_inputs)
     if watch.uncounted:
-        named = ", ".join(f"{name} ({times}x)" for name, times in watch.uncounted.items())
+        operators = ", ".join(f"{name} ({times}x)" for name, times in watch.uncounted.items())
         warnings.warn(
-            f"the multiply-adds of these operators are not counted, for want of a formula: {named}",
+            "operators of unknown cost ran, whose multiply-adds, if any, are not counted: "
+            + operators,
             stacklevel=2,
         )
     return MultiplyAdds(counter.get_total_flops() // 2, watch.uncounted)
@@ -77,7 +83,8 @@ def _as_deployed(module: nn.Module) -> Iterator[None]:
     torch.backends.mha.set_fastpath_enabled(False)
     module.eval()
     try:
-        yield
+        with torch.compiler.set_stance("force_eager"):  # compiled code hides its operators
+            yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fastpath)
         for part, mode in modes:
@@ -86,8 +93,6 @@ def _as_deployed(module: nn.Module) -> Iterator[None]:
 
 class _Watch(TorchDispatchMode):
     """Sees the operators that run after the counter has taken apart what it can."""
-
-    supports_higher_order_operators = True
 
     def __init__(self, counted: Mapping[Any, Any]) -> None:
         super().__init__()
@@ -98,12 +103,37 @@ class _Watch(TorchDispatchMode):
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> object:
         del types
-        if isinstance(func, torch._ops.HigherOrderOperator):
-            return NotImplemented
         packet = func._overloadpacket
         if packet not in self._counted and _multiplies(func.namespace, packet.__name__):
             self.uncounted[f"{func.namespace}::{packet.__name__}"] += 1
         return func(*args, **(kwargs or {}))
+
+
+class _OperatorsOfFunctions(TorchDispatchMode):
+    """Counts operators that take functions, such as flex_attention, as one, or names them.
+
+    Of torch.cond the counter itself counts both branches: of each operator, the larger number.
+    """
+
+    supports_higher_order_operators = True
+
+    def __init__(self, counter: FlopCounterMode, uncounted: Counter[str]) -> None:
+        super().__init__()
+        self._counter, self._uncounted = counter, uncounted
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> object:
+        del types
+        kwargs = kwargs or {}
+        of_functions = isinstance(func, torch._ops.HigherOrderOperator)
+        if not of_functions or func is torch.ops.higher_order.cond:
+            return func(*args, **kwargs)
+        with _disable_current_modes():
+            output = func(*args, **kwargs)
+        if func not in self._counter.flop_registry:
+            self._uncounted[f"{func.namespace}::{func.name()}"] += 1
+        return self._counter._count_flops(func, output, args, kwargs)
 
 
 _KNOWN = (
@@ -114,8 +144,8 @@ _KNOWN = (
 _PRODUCTS = re.compile(
     r"""(?:^|_)(?: [a-z]*mm | mv | addmv | v?dot | addr | ger | q?matmul | gemm | q?linear
     | q?conv(?:[123]d)? | convolution | attention | encoder | lstm | gru | rnn | cdist | pdist
-    | trilinear | fft | cholesky | (?:sp)?solve | inv | inverse | det | slogdet | matrix | qr | svd
-    | eig | eigh | eigvals | lu | ldl | lstsq | geqrf | orgqr | ormqr | householder | polar
+    | trilinear | fft | cholesky | (?:sp)?solve | p?inv | inverse | det | slogdet | matrix | qr
+    | svd | eig | eigh | eigvals | lu | ldl | lstsq | geqrf | orgqr | ormqr | householder | polar
     )(?:_|$)""",
     re.VERBOSE,
 )
@@ -126,7 +156,7 @@ _OTHERS = re.compile(
 
 
 def _multiplies(library: str, name: str) -> bool:
-    """Whether an operator without a formula may multiply matrices."""
+    """Whether an operator without a formula may multiply matrices; of other libraries, any may."""
     if library not in _KNOWN.split():
         return True
     return _PRODUCTS.search(name) is not None and _OTHERS.search(name) is None

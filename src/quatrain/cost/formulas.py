@@ -24,17 +24,17 @@ Shape = tuple[int, ...]
 
 def formulas() -> dict[Any, Any]:
     """The formula of each operator that this version of torch has."""
-    # It registers its operators, and takes two seconds, which only who counts should wait for.
+    # It registers its operators, and takes two seconds, so only counting imports it.
     import torchvision  # noqa: F401
 
-    named = {name: formula for formula, names in _BY_FORMULA.items() for name in names.split()}
-    found: dict[Any, Any] = {}
-    for name, formula in named.items():
+    by_name = {name: formula for formula, names in _BY_FORMULA.items() for name in names.split()}
+    by_operator: dict[Any, Any] = {}
+    for name, formula in by_name.items():
         library, _, operator = name.rpartition("::")
         packet = getattr(getattr(torch.ops, library or "aten"), operator, None)
         if packet is not None:
-            found[packet] = formula
-    return found
+            by_operator[packet] = formula
+    return by_operator
 
 
 def _dot_flops(left: Shape, right: Shape, *, out_shape: object = None) -> int:
@@ -138,11 +138,11 @@ def _trilinear_flops(
     sizes: dict[int, int] = {}
     axes = range(len(first) + len(expand1))
     for shape, missing in ((first, expand1), (second, expand2), (third, expand3)):
-        there = [axis for axis in axes if axis not in missing]
-        sizes |= dict(zip(there, shape, strict=True))
+        present = [axis for axis in axes if axis not in missing]
+        sizes |= dict(zip(present, shape, strict=True))
     pair = {axis for axis in axes if axis not in expand1 or axis not in expand2}
-    left = set(axes) - (set(summed) & set(expand3))
-    return 2 * sum(math.prod(sizes[axis] for axis in part) for part in (pair, left))
+    remaining = set(axes) - (set(summed) & set(expand3))
+    return 2 * sum(math.prod(sizes[axis] for axis in part) for part in (pair, remaining))
 
 
 def _distance_flops(

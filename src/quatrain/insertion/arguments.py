@@ -3,9 +3,8 @@
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from quatrain.specs import InputError
@@ -24,11 +23,11 @@ class Parameters:
     def by_name(self, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments of one call by their names, the first one first."""
         names = [*self.positional, *(f"argument {n + 1}" for n in range(len(inputs)))]
-        found = dict(zip(names, inputs, strict=False))
+        arguments = dict(zip(names, inputs, strict=False))
         for name in self.positional:
             if name in named:
-                found[name] = named[name]
-        return found | dict(named)
+                arguments[name] = named[name]
+        return arguments | dict(named)
 
     def unset(self, name: str, value: object) -> bool:
         """Whether a call with this value is one without it."""
@@ -87,61 +86,6 @@ def parameters_of(module: nn.Module) -> Parameters:
         frozenset(each.name for each in every),
         {each.name: each.default for each in every if isinstance(each.default, _PLAIN)},
     )
-
-
-def padding_from(name: str, mask: Tensor | None) -> Tensor | None:
-    """True at padding; of a mask of (B, T) or (N, H, W).
-
-    In an argument whose name contains "padding", as `key_padding_mask` of torch's, True and 1 are
-    padding, and so are the negative numbers of a mask that is added to logits. In any other, as
-    `attention_mask` of transformers, True and 1 are real and 0 is padding.
-
-    Raises:
-        InputError: if the mask has other axes.
-    """
-    if mask is None:
-        return None
-    if mask.ndim not in (2, 3):
-        remedy = "name an argument that marks single positions"
-        raise InputError(name, tuple(mask.shape), "a mask of (B, T) or (N, H, W)", remedy)
-    if "padding" not in name:
-        padded = mask == 0
-    elif mask.is_floating_point():
-        padded = mask < 0
-    else:
-        padded = mask != 0
-    return padded.flatten(1)
-
-
-def check_padding(name: str, mask: Tensor, expected: tuple[int, int]) -> None:
-    """Refuse a mask that does not mean what `padding_from` takes it for.
-
-    Raises:
-        InputError: if its shape is not that of the batch and its positions, or its numbers are
-            neither of the two that are known.
-    """
-    padded = padding_from(name, mask)
-    if padded is None or tuple(padded.shape) != expected:
-        remedy = "name a mask of the positions that pass there"
-        raise InputError(name, tuple(mask.shape), f"a mask of shape {expected}", remedy)
-    if mask.is_meta:
-        return
-    added = "padding" in name and mask.is_floating_point()
-    fits = mask <= 0 if added else (mask == 0) | (mask == 1)
-    if not bool(torch.all(fits)):
-        numbers = "0 or negative" if added else "0 or 1"
-        raise InputError(name, "of other numbers", numbers, "name another mask")
-
-
-def refuse_mask(place: str, argument: str, *, padding: bool) -> NoReturn:
-    """Say that a place is masked, and the ways to tell a mixer.
-
-    Raises:
-        InputError: always.
-    """
-    ways = f'key_padding_mask="{argument}"' if padding else 'causal= or key_padding_mask="..."'
-    expected = f"{ways}, or key_padding_mask=False for a mixer that sees masked positions"
-    raise InputError(place, f"masked by {argument}", expected, "name one of them when inserting")
 
 
 def refuse_unread(x: Tensor, unread: dict[str, Any]) -> Tensor:

@@ -16,9 +16,9 @@ import torch
 from torch import nn
 
 from quatrain.insertion.arguments import Reads
-from quatrain.insertion.example_pass import Example, ExamplePass, run_example
+from quatrain.insertion.example_pass import Example, ExamplePass, holders, run_example
 from quatrain.insertion.layouts import Layout
-from quatrain.insertion.padding import hand_in_padding, stop_unread
+from quatrain.insertion.padding import pass_padding_mask, remove_unused_hooks
 from quatrain.insertion.places import find
 from quatrain.insertion.reading import (
     Masking,
@@ -55,7 +55,7 @@ class Change:
                 raise InputError(name, "another module", expected, "undo later changes first")
         for name, module in self.now.items():
             _restore(self.model, name, module)
-        stop_unread(self.model)
+        remove_unused_hooks(self.model)
 
 
 def insert(
@@ -106,7 +106,7 @@ def insert(
         raise InputError("after, before", (after, before), "one of them", "name one place")
     side: Side = "after" if after is not None else "before"
     _refuse_nothing(mixer)
-    places = find(model, after or before or "")
+    places = _places(model, after or before or "")
     _refuse_strides(mixer)
     masking = Masking(causal, key_padding_mask)
     seen = _seen_beside(model, places, side, run_example(model, places, example), layout, masking)
@@ -159,7 +159,7 @@ def replace(
             fit the width.
     """
     _refuse_nothing(mixer)
-    places = find(model, at)
+    places = _places(model, at)
     _refuse_nested(places)
     rest = {name: each for name, each in places.items() if not takes_over(mixer, each)}
     if rest and example is None:
@@ -206,15 +206,15 @@ def _seen_inside(
 ) -> dict[str, tuple[Width, Reads]]:
     """The width of places that keep it, and which of their arguments a mixer there reads."""
     seen = run_example(model, places, example)
-    found = {}
+    by_place = {}
     gives = widths(model, places, "after", seen, layout)
     for name, width in widths(model, places, "before", seen, layout).items():
         if gives[name] != width:
-            told = f"{width.channels} channels in and {gives[name].channels} out"
-            raise InputError(name, told, "a place that keeps its width", "choose another")
+            problem = f"{width.channels} channels in and {gives[name].channels} out"
+            raise InputError(name, problem, "a place that keeps its width", "choose another")
         reads = reads_instead(Place(model, name, width, seen), masking)
-        found[name] = (Width(width.channels, 2, width.layout) if reads.sizes else width, reads)
-    return found
+        by_place[name] = (Width(width.channels, 2, width.layout) if reads.sizes else width, reads)
+    return by_place
 
 
 def remove(model: nn.Module, at: str = "**") -> list[str]:
@@ -228,16 +228,16 @@ def remove(model: nn.Module, at: str = "**") -> list[str]:
     Raises:
         InputError: if nothing was inserted or replaced there.
     """
-    found = _standing(find(model, at))
-    if not found:
+    wrappers = _standing(find(model, at))
+    if not wrappers:
         expected = "a place with something inserted or replaced"
         raise InputError("at", at, expected, "see find(model, at)")
-    names = list(dict.fromkeys(_without_changes(name, found) for name in found))
-    while found:  # what was put aside may hold changes of its own
-        for name, module in reversed(found.items()):  # inner places before those around them
+    names = list(dict.fromkeys(_without_changes(name, wrappers) for name in wrappers))
+    while wrappers:  # what was put aside may hold changes of its own
+        for name, module in reversed(wrappers.items()):  # inner places before those around them
             _restore(model, name, module)
-        found = _standing(find(model, at))
-    stop_unread(model)
+        wrappers = _standing(find(model, at))
+    remove_unused_hooks(model)
     return names
 
 
@@ -282,9 +282,9 @@ def _exchange(
     within = {part for layer in layers for part in layer.modules()}
     for module in now.values():
         if module in within:
-            module.be_called()
+            module.require_calls()
         if module.reads.of_model:
-            hand_in_padding(model, str(module.reads.padding))
+            pass_padding_mask(model, str(module.reads.padding))
     return Change(model, now)
 
 
@@ -311,6 +311,19 @@ def _refuse_nested(places: Mapping[str, nn.Module]) -> None:
         if outer is not None:
             expected = f"a place outside of {outer}, which is replaced too"
             raise InputError(name, "a part of another place", expected, "name one of them")
+
+
+def _places(model: nn.Module, pattern: str) -> dict[str, nn.Module]:
+    """The modules to change; a scripted one takes neither hooks nor other parts."""
+    places = find(model, pattern)
+    for name in places:
+        for each in (name, *holders(name)):
+            module = model.get_submodule(each)
+            if isinstance(module, torch.jit.ScriptModule):
+                expected = "a place outside of scripted modules"
+                remedy = "change the model before scripting it"
+                raise InputError(each or "model", type(module).__name__, expected, remedy)
+    return places
 
 
 def _refuse_nothing(mixer: Mixer | None) -> None:

@@ -47,6 +47,8 @@ def run_example(model: nn.Module, places: Mapping[str, nn.Module], example: Exam
     permuted = _Permutations()
     with ExitStack() as hooks:
         for module in model.modules():
+            if isinstance(module, torch.jit.ScriptModule):  # it takes no hooks
+                continue
             watch = _WatchAxes(seen.axes, permuted)
             hooks.callback(module.register_forward_pre_hook(watch.enter).remove)
             hooks.callback(module.register_forward_hook(watch.leave).remove)
@@ -80,6 +82,8 @@ class _Permutations(TorchDispatchMode):
     Splitting channels into heads or maps into windows moves neither.
     """
 
+    supports_higher_order_operators = True
+
     def __init__(self) -> None:
         super().__init__()
         self.of_last = self.of_order = 0
@@ -88,10 +92,20 @@ class _Permutations(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         del types
+        if isinstance(func, torch._ops.HigherOrderOperator):
+            return self._higher_order(func, args, kwargs or {})
         axes = _permutation(func, args)
         self.of_last += axes[-1:] != sorted(axes)[-1:]
         self.of_order += len(axes) == 3 and axes[0] != 0
         return func(*args, **(kwargs or {}))
+
+    def _higher_order(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run an operator of functions; only in the branch of torch.cond are permutations seen."""
+        if func is not torch.ops.higher_order.cond:
+            return func(*args, **kwargs)
+        condition, if_true, if_false, operands = args
+        with self:
+            return (if_true if condition else if_false)(*operands)
 
 
 def _permutation(func: Any, args: tuple[Any, ...]) -> list[int]:
@@ -125,9 +139,9 @@ class _WatchAxes:
             self.permuted.of_last, self.permuted.of_order = before
         if self.permuted.of_last > before[0]:
             self.axes.permuted_in.add(module)
-        given = self.axes.given.setdefault(module, set())
+        ndims = self.axes.output_ndims.setdefault(module, set())
         if isinstance(output, Tensor):
-            given.add(output.ndim)
+            ndims.add(output.ndim)
 
 
 class _WatchCalls:
@@ -180,7 +194,11 @@ def _as_it_was(model: nn.Module) -> Iterator[None]:
     torch.backends.mha.set_fastpath_enabled(False)
     model.eval()
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=_gpus(model)):
+        with (
+            torch.no_grad(),
+            torch.random.fork_rng(devices=_gpus(model)),
+            torch.compiler.set_stance("force_eager"),  # compiled code shows no permutations
+        ):
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fastpath)

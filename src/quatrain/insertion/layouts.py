@@ -1,4 +1,4 @@
-"""Which axis of a tensor in somebody's model is which: read off the modules around it, or told.
+"""Which axis of a tensor in somebody's model is which, inferred from the modules around it.
 
 Torch's own modules say how they lay out what passes them: a Conv1d gives (B, C, T), a Linear has
 channels last, a layer of nn.Transformer says by `batch_first` whether tokens come first. Where
@@ -58,7 +58,7 @@ _NUMBERS_OF_CHANNELS = (
 class Axes:
     """What one forward pass of a model shows about the axes of its tensors."""
 
-    given: dict[nn.Module, set[int]] = field(default_factory=dict)
+    output_ndims: dict[nn.Module, set[int]] = field(default_factory=dict)
     """How many axes the outputs of each module had; a module that did not run is not in it."""
     permuted_in: set[nn.Module] = field(default_factory=set)
     """Modules in whose calls the last axis of a sequence or map changed places with another."""
@@ -87,52 +87,55 @@ def inferred(
         axes: seen in one forward pass of the model.
     """
     for circle in _circles(model, name):
-        said = _said_in(circle, len(shape), axes)
-        if said:
+        layouts = _layouts_in(circle, len(shape), axes)
+        if layouts:
             break
     else:
         return None, "no module near it, which could tell"
-    if len(said) > 1 or circle in axes.permuted_in:
-        return _by_width(model, name, shape, axes, said)
-    ((layout, kind),) = said.items()
+    if len(layouts) > 1 or circle in axes.permuted_in:
+        return _by_width(model, name, shape, axes, layouts)
+    ((layout, kind),) = layouts.items()
     if len(shape) == 4 or layout == "channels-first":
         return layout, kind
     return _order(model, name, shape, axes)
 
 
-def _said_in(circle: nn.Module, ndim: int, axes: Axes) -> dict[Layout, str]:
+def _layouts_in(circle: nn.Module, ndim: int, axes: Axes) -> dict[Layout, str]:
     """Each layout that a module of a circle says, and one that says so."""
-    said: dict[Layout, str] = {}
+    layouts: dict[Layout, str] = {}
     for module in circle.modules():
-        layout = _said_by(module, ndim, gave=ndim in axes.given.get(module, ()))
+        layout = _layout_of(module, ndim, gave_ndim=ndim in axes.output_ndims.get(module, ()))
         if layout is not None:
-            said[layout] = type(module).__name__
-    return said
+            layouts[layout] = type(module).__name__
+    return layouts
 
 
-def _said_by(module: nn.Module, ndim: int, *, gave: bool) -> Layout | None:
+def _layout_of(module: nn.Module, ndim: int, *, gave_ndim: bool) -> Layout | None:
     if ndim == 3 and isinstance(module, _ORDERED):
         return "channels-last"
-    if gave and type(module) in _CHANNELS_LAST:
+    if gave_ndim and type(module) in _CHANNELS_LAST:
         return "channels-last"
-    return "channels-first" if gave and isinstance(module, _CHANNELS_FIRST[ndim]) else None
+    return "channels-first" if gave_ndim and isinstance(module, _CHANNELS_FIRST[ndim]) else None
 
 
 def _by_width(
-    model: nn.Module, name: str, shape: tuple[int, ...], axes: Axes, said: dict[Layout, str]
+    model: nn.Module, name: str, shape: tuple[int, ...], axes: Axes, layouts: dict[Layout, str]
 ) -> tuple[Layout | None, str]:
     """The layout whose axis of channels is as long as modules at the place, or around, are wide."""
-    kinds = " and ".join(sorted(said.values()))
+    kinds = " and ".join(sorted(layouts.values()))
     second = last = False
     for circle in _circles(model, name):
         known = {
-            size for part in circle.modules() if part in axes.given for size in _channels(part)
+            size
+            for part in circle.modules()
+            if part in axes.output_ndims
+            for size in _channels(part)
         }
         second, last = shape[1] in known, shape[-1] in known
         if second or last:
             break
     if second == last:
-        disagree = "which disagree" if len(said) > 1 else "among which axes are permuted"
+        disagree = "which disagree" if len(layouts) > 1 else "among which axes are permuted"
         are = "are both numbers of channels there" if second else "are none of channels"
         sizes = f"axes of {shape[1]} and {shape[-1]}"
         return None, f"{kinds} near it, {disagree}, and its {sizes} {are}"

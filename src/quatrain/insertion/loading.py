@@ -21,7 +21,7 @@ class Wraps(Protocol):
         ...
 
 
-def adopt(
+def load_earlier_weights(
     module: nn.Module,
     state: State,
     prefix: str,
@@ -73,15 +73,15 @@ def _load_aside(
     state: State,
     prefix: str,
     metadata: dict[str, Any],
-    told: tuple[list[str], list[str], list[str]],
+    reports: tuple[list[str], list[str], list[str]],
 ) -> None:
     """Load weights into a module that is no part of the model, and report as torch would."""
-    missing, unexpected, errors = told
+    missing, unexpected, errors = reports
     assign = bool(metadata.get("assign_to_params_buffers", False))
     try:
-        found = before.load_state_dict(state, strict=False, assign=assign)
+        incompatible = before.load_state_dict(state, strict=False, assign=assign)
     except RuntimeError as error:
         errors.append(f"{prefix}: {error}")
         return
-    missing.extend(prefix + key for key in found.missing_keys)
-    unexpected.extend(prefix + key for key in found.unexpected_keys)
+    missing.extend(prefix + key for key in incompatible.missing_keys)
+    unexpected.extend(prefix + key for key in incompatible.unexpected_keys)

@@ -10,7 +10,7 @@ from quatrain.insertion.arguments import parameters_of
 from quatrain.insertion.wrapper import Wrapper
 
 
-class _HandIn:
+class _PassMask:
     """Before a call of the model: gives the argument to those that read it."""
 
     def __init__(self, model: nn.Module, argument: str) -> None:
@@ -20,10 +20,10 @@ class _HandIn:
     def __call__(self, model: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
         mask = self.parameters.by_name(inputs, named).get(self.argument)
         for wrapper in _readers(model, self.argument):
-            wrapper.hand_in((mask,))
+            wrapper.set_model_mask((mask,))
 
 
-class _TakeBack:
+class _ClearMask:
     """After a call of the model, also one that fails."""
 
     def __init__(self, argument: str) -> None:
@@ -31,21 +31,21 @@ class _TakeBack:
 
     def __call__(self, model: nn.Module, *_: object) -> None:
         for wrapper in _readers(model, self.argument):
-            wrapper.hand_in(None)
+            wrapper.set_model_mask(None)
 
 
-def hand_in_padding(model: nn.Module, argument: str) -> None:
+def pass_padding_mask(model: nn.Module, argument: str) -> None:
     """From now on, hand this argument of every call of the model to the wrappers that read it."""
     if any(hook.argument == argument for hook in _hooks(model)):
         return
-    hook = _HandIn(model, argument)
+    hook = _PassMask(model, argument)
     hook.handles = [
         model.register_forward_pre_hook(hook, with_kwargs=True),
-        model.register_forward_hook(_TakeBack(argument), always_call=True),
+        model.register_forward_hook(_ClearMask(argument), always_call=True),
     ]
 
 
-def stop_unread(model: nn.Module) -> None:
+def remove_unused_hooks(model: nn.Module) -> None:
     """Remove the hooks that no wrapper needs any more."""
     for part in list(model.modules()):
         unread = [hook for hook in _hooks(part) if not any(_readers(part, hook.argument))]
@@ -53,8 +53,8 @@ def stop_unread(model: nn.Module) -> None:
             handle.remove()
 
 
-def _hooks(model: nn.Module) -> list[_HandIn]:
-    return [hook for hook in model._forward_pre_hooks.values() if isinstance(hook, _HandIn)]
+def _hooks(model: nn.Module) -> list[_PassMask]:
+    return [hook for hook in model._forward_pre_hooks.values() if isinstance(hook, _PassMask)]
 
 
 def _readers(model: nn.Module, argument: str) -> Iterator[Wrapper]:

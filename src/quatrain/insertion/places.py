@@ -22,9 +22,9 @@ def find(model: nn.Module, pattern: str) -> dict[str, nn.Module]:
     """
     expression = re.compile(_translated(pattern))
     named = {name: module for name, module in model.named_modules() if name}
-    found = {name: module for name, module in named.items() if expression.fullmatch(name)}
-    if found:
-        return found
+    matches = {name: module for name, module in named.items() if expression.fullmatch(name)}
+    if matches:
+        return matches
     near = difflib.get_close_matches(pattern, named, n=4, cutoff=0.3) or list(named)[:4]
     places = ", ".join(near) if near else "none: the model has no part"
     raise InputError("pattern", pattern, "the name of a module in the model", f"near are {places}")

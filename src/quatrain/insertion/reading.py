@@ -9,18 +9,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NoReturn
 
-import torch
 from torch import Tensor, nn
 
-from quatrain.insertion.arguments import (
-    Reads,
-    check_padding,
-    height_and_width,
-    parameters_of,
-    refuse_mask,
-)
+from quatrain.insertion.arguments import Reads, height_and_width, parameters_of
 from quatrain.insertion.example_pass import ExamplePass, Shape, holders
 from quatrain.insertion.layouts import to_ours
+from quatrain.insertion.masks import (
+    check_padding,
+    is_causal,
+    is_mask,
+    marks_padding,
+    names_padding,
+    refuse_mask,
+)
 from quatrain.insertion.widths import Side, Width
 from quatrain.specs import InputError
 
@@ -75,9 +76,9 @@ def reads_beside(place: Place, masking: Masking) -> Reads:
             is to do, or names an argument that does not mark padding.
     """
     reads = _reads(place, masking)
-    _refuse_unsaid(place, masking, list(_masks(place)))
-    said = masking.causal is not None or masking.key_padding_mask is not None
-    return replace(reads, expects_masks=said or place.width.ndim == 2)
+    _refuse_unspecified(place, masking, list(_masks(place)))
+    explicit = masking.causal is not None or masking.key_padding_mask is not None
+    return replace(reads, expects_masks=explicit or place.width.ndim == 2)
 
 
 def reads_instead(place: Place, masking: Masking) -> Reads:
@@ -95,10 +96,14 @@ def reads_instead(place: Place, masking: Masking) -> Reads:
     for name, value in place.arguments():
         if parameters.unset(name, value) or name in reads.of_call:
             continue
+        padding = value if names_padding(name) and isinstance(value, Tensor) else None
         if "causal" in name and value is True and masking.causal is None:
+            _refuse_two(place, reads.causal_flag, name, "pass causal=True")
             reads = replace(reads, causal_flag=name)
-        elif "padding" in name and isinstance(value, Tensor) and masking.key_padding_mask is None:
-            check_padding(name, value, place.positions)
+        elif padding is not None and masking.key_padding_mask is None:
+            remedy = f'pass key_padding_mask="{name}", or the other'
+            _refuse_two(place, reads.padding, name, remedy)
+            check_padding(name, padding, place.positions)
             reads = replace(reads, padding=name)
         elif ("causal" in name and value is True) or _is_accounted_for(name, value, masking, place):
             unread.append(name)
@@ -111,7 +116,7 @@ def reads_instead(place: Place, masking: Masking) -> Reads:
     if reads.sizes and (reads.causal or reads.causal_flag):
         _refuse_causal_map(place)
     if reads.causal_flag is None:
-        _refuse_unsaid(place, masking, [])
+        _refuse_unspecified(place, masking, [])
     return replace(reads, unread=frozenset(unread))
 
 
@@ -149,28 +154,25 @@ def _masks(place: Place) -> Iterator[tuple[str, Any]]:
     """The masks of a place, and those of its positions around it."""
     _, count = place.positions
     for name, value in place.arguments():
-        if "mask" in name and isinstance(value, Tensor):
+        if isinstance(value, Tensor) and is_mask(name, value):
             yield name, value
     for holder in holders(place.name):
         for name, value in place.arguments(holder):
-            if "mask" in name and isinstance(value, Tensor) and value.shape[-1:] == (count,):
+            masks = isinstance(value, Tensor) and is_mask(name, value)
+            if masks and value.shape[-1:] == (count,):
                 yield name, value
 
 
-def _refuse_unsaid(place: Place, masking: Masking, masks: list[tuple[str, Any]]) -> None:
+def _refuse_unspecified(place: Place, masking: Masking, masks: list[tuple[str, Any]]) -> None:
     if masking.causal is None and place.width.ndim == 1 and (why := _causal(place)):
-        expected = "causal=True (the mixer sees the past alone) or causal=False (it sees all)"
-        raise InputError(place.name, f"in a causal model ({why})", expected, "name one of them")
-    of_padding = [name for name, mask in masks if _marks_padding(name, mask, place.positions)]
+        expected = f"True or False, since {place.name} is in a causal model ({why})"
+        remedy = "pass causal=True for a mixer that sees the past alone, causal=False for all"
+        raise InputError("causal", None, expected, remedy)
+    of_padding = [name for name, mask in masks if marks_padding(name, mask, place.positions)]
     others = [name for name, _ in masks if masking.causal is None]
     for name in (*of_padding, *others):
         if masking.key_padding_mask is None:
             refuse_mask(place.name, name, padding=name in of_padding)
-
-
-def _marks_padding(name: str, mask: Tensor, positions: tuple[int, int]) -> bool:
-    named = "padding" in name or name == "attention_mask"
-    return tuple(mask.shape) == positions and (named or positions[0] != positions[1])
 
 
 def _causal(place: Place) -> str | None:
@@ -181,30 +183,27 @@ def _causal(place: Place) -> str | None:
                 return name
     for holder in (place.name, *holders(place.name)):
         parts = list(place.model.get_submodule(holder).modules())
-        said = [part for part in parts if isinstance(part.__dict__.get("is_causal"), bool)]
-        if said:
-            return next((type(part).__name__ for part in said if part.is_causal), None)
+        flagged = [part for part in parts if isinstance(part.__dict__.get("is_causal"), bool)]
+        if flagged:
+            return next((type(part).__name__ for part in flagged if part.is_causal), None)
     return None
+
+
+def _refuse_two(place: Place, first: str | None, second: str, remedy: str) -> None:
+    if first is not None:
+        expected = f"one argument of its kind; {first} is one too"
+        raise InputError(place.name, f'called with "{second}"', expected, remedy)
 
 
 def _is_accounted_for(name: str, value: object, masking: Masking, place: Place) -> bool:
     """Whether a mask says no more than `causal=True`, or the caller passes padding over."""
-    if not isinstance(value, Tensor) or "mask" not in name:
+    if not isinstance(value, Tensor) or not is_mask(name, value):
         return False
     _, count = place.positions
     if masking.causal and value.shape[-2:] == (count, count):
-        return value.is_meta or _is_causal(value)
-    padding = _marks_padding(name, value, place.positions)
+        return value.is_meta or is_causal(value)
+    padding = marks_padding(name, value, place.positions)
     return masking.key_padding_mask is not None and padding
-
-
-def _is_causal(mask: Tensor) -> bool:
-    """Whether a mask hides the keys after each query, and no others: True or negative, or False."""
-    future = torch.ones(mask.shape[-2:], dtype=torch.bool, device=mask.device).triu(1)
-    hidden = mask < 0 if mask.is_floating_point() else mask != 0
-    return bool((hidden == future).all()) or (
-        not mask.is_floating_point() and bool((hidden != future).all())
-    )
 
 
 def _sizes(place: Place) -> tuple[str, ...]:

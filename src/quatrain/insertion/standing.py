@@ -1,5 +1,6 @@
 """What stands at a place of a model after surgery, and gives the place back."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -7,11 +8,11 @@ from torch import Tensor, nn
 
 from quatrain.insertion.arguments import Reads
 from quatrain.insertion.layouts import Layout
+from quatrain.insertion.masks import is_mask
 from quatrain.insertion.widths import Side
 from quatrain.insertion.wrapper import MISSING, Wrapper
 from quatrain.nn.deformable_conv import DeformableConv
 from quatrain.nn.regular_conv import RegularConv
-from quatrain.specs import InputError
 
 Convolution = RegularConv | DeformableConv
 
@@ -61,8 +62,8 @@ class Inserted(Wrapper):
         name, x = next(iter(self.reads.parameters.by_name(inputs, named).items()))
         return self.original(**(named | {name: self._mixed(x, inputs, named)}))
 
-    def _refused(self, name: str) -> bool:
-        return "mask" in name and not self.reads.expects_masks
+    def _refused(self, name: str, value: object) -> bool:
+        return is_mask(name, value) and not self.reads.expects_masks
 
     def restored(self) -> nn.Module:
         """The module of the model."""
@@ -150,11 +151,14 @@ class Replaced(Wrapper):
         for holder in (convolution, self.block):
             if holder is not None and hasattr(holder, name):
                 return holder
-        if hasattr(original, name):
-            kind = type(original).__name__
-            expected = f"a setting of the mixer, which reads none of the {kind} it has replaced"
-            raise InputError(name, "set", expected, "set it before replacing, or remove the mixer")
-        return None
+        if not hasattr(original, name):
+            return None
+        warnings.warn(
+            f"{name} of a replaced {type(original).__name__} is changed, which the mixer in its "
+            "place does not read: it takes effect when the mixer is removed",
+            stacklevel=3,
+        )
+        return original
 
     def forward(self, *inputs: Any, **named: Any) -> Tensor:
         """What the mixer makes of the first argument.
@@ -165,7 +169,8 @@ class Replaced(Wrapper):
         x = next(iter(self.reads.parameters.by_name(inputs, named).values()))
         return self._mixed(x, inputs, named)
 
-    def _refused(self, name: str) -> bool:
+    def _refused(self, name: str, value: object) -> bool:
+        del value
         return name not in self.reads.of_call and name not in self.reads.unread
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "Replaced":

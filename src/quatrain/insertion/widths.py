@@ -46,16 +46,18 @@ def widths(
     """
     if layout is not None and layout not in _KNOWN:
         raise SpecError("layout", layout, f"one of {', '.join(_KNOWN)}", "choose one of them")
-    found: dict[str, Width] = {}
+    by_place: dict[str, Width] = {}
     for name in places:
         shapes = {call.before if side == "before" else call.after for call in seen.calls[name]}
         read = {_width(model, name, side, shape, seen, layout) for shape in shapes}
         if len(read) != 1:
-            told = "not reached by the example" if not read else f"called with {len(read)} widths"
+            problem = (
+                "not reached by the example" if not read else f"called with {len(read)} widths"
+            )
             remedy = "choose another place or example"
-            raise InputError(name, told, f"one map or sequence {side} it", remedy)
-        (found[name],) = read
-    return found
+            raise InputError(name, problem, f"one map or sequence {side} it", remedy)
+        (by_place[name],) = read
+    return by_place
 
 
 def _width(
@@ -67,9 +69,9 @@ def _width(
     layout: Layout | None,
 ) -> Width:
     if isinstance(shape, str) or len(shape) not in AXES:
-        found = shape if isinstance(shape, str) else f"a tensor of {len(shape)} axes"
+        value = shape if isinstance(shape, str) else f"a tensor of {len(shape)} axes"
         expected = f"one sequence (three axes) or map (four) {side} it"
-        raise InputError(name, found, expected, "choose another place")
+        raise InputError(name, value, expected, "choose another place")
     known = AXES[len(shape)]
     named = ", ".join(f'"{each}" {axes}' for each, axes in known.items())
     if layout is None:

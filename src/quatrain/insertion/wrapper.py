@@ -1,7 +1,7 @@
 """A wrapper of a place: attributes that are found there, and a block that reads its calls.
 
 It is a module like any other: it is copied, saved, traced and compiled as the rest of the model is.
-Who reads or sets settings and weights of the place finds them; who asks for its class does not.
+Settings and weights of the place are read and set through the wrapper; its class is the wrapper's.
 """
 
 import inspect
@@ -12,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quatrain.insertion.arguments import Reads, height_and_width, padding_from, refuse_unread
+from quatrain.insertion.arguments import Reads, height_and_width, refuse_unread
 from quatrain.insertion.layouts import Layout, to_ours
-from quatrain.insertion.loading import adopt
+from quatrain.insertion.loading import load_earlier_weights
+from quatrain.insertion.masks import padding_from
 from quatrain.specs import InputError
 
 MISSING = object()
@@ -41,7 +42,7 @@ class Wrapper(nn.Module):
         self.block, self.layout, self.training = block, layout, training
         self.reads = reads
         self._of_model: tuple[Tensor | None] | None = None
-        self.register_load_state_dict_pre_hook(adopt)
+        self.register_load_state_dict_pre_hook(load_earlier_weights)
 
     @property
     @abstractmethod
@@ -105,49 +106,51 @@ class Wrapper(nn.Module):
 
         return called
 
-    def be_called(self) -> None:
+    def require_calls(self) -> None:
         """Keep a layer of torch's from computing with the weights of this part uncalled.
 
         In evaluation its encoder layers run as one operator, unless a part has a hook.
         """
         self.register_forward_pre_hook(_nothing)
 
-    def hand_in(self, of_model: tuple[Tensor | None] | None) -> None:
+    def set_model_mask(self, of_model: tuple[Tensor | None] | None) -> None:
         """Note the mask that the model is called with, until None ends its call."""
         object.__setattr__(self, "_of_model", of_model)
 
     def _mixed(self, x: Tensor, inputs: tuple[Any, ...], named: dict[str, Any]) -> Tensor:
         """What the block makes of `x`, when the place is called with these arguments."""
         reads = self.reads
-        found = reads.parameters.by_name(inputs, named)
+        arguments = reads.parameters.by_name(inputs, named)
         unread = {
             name: value
-            for name, value in list(found.items())[1:]
-            if self._refused(name) and not reads.parameters.unset(name, value)
+            for name, value in list(arguments.items())[1:]
+            if self._refused(name, value) and not reads.parameters.unset(name, value)
         }
         x = refuse_unread(x, unread) if unread else x
-        flag = reads.causal_flag is not None and bool(found.get(reads.causal_flag))
+        flag = reads.causal_flag is not None and bool(arguments.get(reads.causal_flag))
         padding = None
         if reads.padding is not None:
-            mask = self._mask_of_model() if reads.of_model else found.get(reads.padding)
+            mask = self._mask_of_model() if reads.of_model else arguments.get(reads.padding)
             padding = padding_from(reads.padding, mask)
         sizes = (
-            height_and_width(tuple(found[name] for name in reads.sizes)) if reads.sizes else None
+            height_and_width(tuple(arguments[name] for name in reads.sizes))
+            if reads.sizes
+            else None
         )
         ours = _to_ours(x, self.layout, sizes)
         y = self.block(ours, causal=reads.causal or flag, key_padding_mask=padding)
         return _from_ours(y, self.layout, sizes)
 
     @abstractmethod
-    def _refused(self, name: str) -> bool:
-        """Whether the place must not be called with an argument of this name."""
+    def _refused(self, name: str, value: object) -> bool:
+        """Whether the place must not be called with this argument."""
 
     def _mask_of_model(self) -> Tensor | None:
         if self._of_model is None:
             argument = str(self.reads.padding)
-            expected = "a call of the model that was changed, whose argument it is"
-            remedy = "call that model; recomputation in the backward pass does not"
-            raise InputError(argument, "not known here", expected, remedy)
+            expected = "the mask of a call of the model that was changed"
+            remedy = "call that model; its parts alone, and their recomputation in the backward "
+            raise InputError(argument, None, expected, remedy + "pass, have no mask")
         return self._of_model[0]
 
 

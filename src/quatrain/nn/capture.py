@@ -31,9 +31,11 @@ def capture(model: nn.Module) -> Iterator[dict[str, list[Explanation]]]:
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equations 2 and 8.
 
+    A model without attention gives an empty dictionary.
+
     Raises:
-        InputError: if there is no attention of ours in the model, as in one that was scripted,
-            traced or exported.
+        InputError: if no attention is found in a model with scripted, traced or exported parts,
+            whose modules cannot be observed.
     """
     seen: dict[str, list[Explanation]] = {}
     attentions = [
@@ -42,9 +44,7 @@ def capture(model: nn.Module) -> Iterator[dict[str, list[Explanation]]]:
         if isinstance(module, GeneralizedAttention)
     ]
     if not attentions:
-        expected = "a model with a GeneralizedAttention in it"
-        remedy = "capture the model itself, not what was scripted, traced or exported of it"
-        raise InputError("model", type(model).__name__, expected, remedy)
+        _refuse_graphs(model)
     with ExitStack() as hooks:
         for name, module in attentions:
             seen[name] = []
@@ -52,6 +52,16 @@ def capture(model: nn.Module) -> Iterator[dict[str, list[Explanation]]]:
             hooks.callback(handle.remove)
         hooks.enter_context(torch.compiler.set_stance("force_eager"))  # compiled code has no hooks
         yield seen
+
+
+def _refuse_graphs(model: nn.Module) -> None:
+    """Refuse scripts and graphs, which compute attention without its modules."""
+    graphs = (torch.jit.ScriptModule, torch.fx.GraphModule, torch.export.UnflattenedModule)
+    for name, module in model.named_modules():
+        if isinstance(module, graphs):
+            expected = "a model of modules, with GeneralizedAttention among them"
+            remedy = "capture the model that was scripted, traced or exported"
+            raise InputError(name or "model", type(module).__name__, expected, remedy)
 
 
 def _explain_into(calls: list[Explanation]) -> Any:

@@ -27,6 +27,7 @@ from quatrain.ops.derivatives import (
     refuse_second_derivatives_of,
     refuse_tangents,
     refuse_transforms,
+    refuse_vmap,
 )
 from quatrain.ops.precision import exact, full_precision
 from quatrain.ops.sampling import corners, gather, match, scatter
@@ -194,6 +195,7 @@ def sampled_conv(
         InputError: if the groups do not divide the channels.
     """
     refuse_tangents((x, positions, weight, modulation), REVERSE)
+    refuse_vmap((x, positions, weight, modulation))
     batch, count, share, _ = positions.shape[:4]
     groups = _groups(x.shape[2], weight, share)
     at, near = corners(positions, sizes, causal=causal)

@@ -6,10 +6,16 @@ of gradients, and within `torch.func`, in sentences that name no remedy.
 Source: Baydin et al. 2018, https://arxiv.org/abs/1502.05767, section 3.1, for the modes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
+from torch._C._functorch import (
+    get_unwrapped,
+    is_batchedtensor,
+    is_functorch_wrapped_tensor,
+    is_gradtrackingtensor,
+)
 from torch.autograd.forward_ad import unpack_dual
 from torch.func import debug_unwrap
 
@@ -19,6 +25,7 @@ REFERENCE = 'set `method = "reference"` on the attention, or pass it to the call
 GATHER = 'set `method = "gather"` on the convolution, or pass it to the call'
 REVERSE = "take derivatives in reverse mode, as torch.func.vjp does"
 
+_SECOND = "second derivatives of this operator"
 _KERNELS = ("ScaledDotProduct", "deform_conv2d")
 """In the names of the gradients of torch's and torchvision's kernels."""
 
@@ -41,9 +48,9 @@ def refuse_transforms(inputs: Sequence[Tensor | None], remedy: str) -> None:
         )
     if any(each is not None and debug_unwrap(each) is not each for each in inputs):
         raise InputError(
-            "an input",
+            "input",
             "a tensor within torch.func",
-            "none, since this method has no rule for grad, vmap and the like",
+            "a plain tensor, since this method has no rule for grad, vmap and the like",
             f"{remedy}; torch.autograd serves any method",
         )
 
@@ -58,11 +65,50 @@ def refuse_tangents(inputs: Sequence[Tensor | None], remedy: str) -> None:
         return
     if any(each is not None and unpack_dual(each).tangent is not None for each in inputs):
         raise InputError(
-            "an input",
+            "input",
             "a dual tensor, as torch.func.jvp makes them",
-            "none, since this method has gradients in reverse mode only",
+            "a plain tensor, since this method has gradients in reverse mode only",
             remedy,
         )
+
+
+def refuse_nested_transforms(inputs: Sequence[Tensor | None], remedy: str) -> None:
+    """Refuse derivatives of derivatives by `torch.func`, as in `grad(grad(...))` and `hessian`.
+
+    Raises:
+        InputError: if an input is differentiated by two transforms, or has a tangent.
+    """
+    if torch.compiler.is_compiling():
+        return
+    if any(each is not None and _differentiated(each) > 1 for each in inputs):
+        raise InputError(_SECOND, "requested", "a method that has them", remedy)
+    refuse_tangents(inputs, remedy)
+
+
+def refuse_vmap(inputs: Sequence[Tensor | None]) -> None:
+    """Refuse `torch.func.vmap`, and what is made of it, such as `jacfwd`.
+
+    Raises:
+        InputError: if an input is mapped over.
+    """
+    if torch.compiler.is_compiling():
+        return
+    for each in inputs:
+        if each is not None and any(map(is_batchedtensor, _levels(each))):
+            expected = "a plain tensor, since this operator has no rule for vmap"
+            remedy = "make the mapped axis part of the batch"
+            raise InputError("input", "a tensor within torch.func.vmap", expected, remedy)
+
+
+def _differentiated(x: Tensor) -> int:
+    return sum(map(is_gradtrackingtensor, _levels(x)))
+
+
+def _levels(x: Tensor) -> Iterator[Tensor]:
+    """A tensor as each transform of `torch.func` around it sees it, from the innermost."""
+    while is_functorch_wrapped_tensor(x):
+        yield x
+        x = get_unwrapped(x)
 
 
 def refuse_second_derivatives(gradients: Sequence[Tensor | None], remedy: str) -> None:
@@ -72,9 +118,7 @@ def refuse_second_derivatives(gradients: Sequence[Tensor | None], remedy: str) -
     """
 
     def refuse(_: Tensor) -> Tensor:
-        raise InputError(
-            "method", "one whose gradients are final", "one with second derivatives", remedy
-        )
+        raise InputError(_SECOND, "requested", "a method that has them", remedy)
 
     for each in gradients:
         if each is not None and each.requires_grad:

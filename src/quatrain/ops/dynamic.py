@@ -29,7 +29,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from quatrain.ops.derivatives import REVERSE, refuse_tangents
+from quatrain.ops.derivatives import REVERSE, refuse_tangents, refuse_vmap
 
 
 def dynamic_conv1d(
@@ -68,6 +68,7 @@ def _windowed(
 ) -> Float[Tensor, "b g h w e"]:
     """The sum over the window of x padded by it, of height h + ky - 1 and width w + kx - 1."""
     refuse_tangents((x, weights), REVERSE)
+    refuse_vmap((x, weights))
     return _Mix.apply(x, weights)
 
 

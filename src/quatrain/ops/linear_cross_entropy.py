@@ -83,6 +83,8 @@ def linear_cross_entropy(
     """Sum over tokens of the cross entropy of `hidden @ weight.T`, with label smoothing.
 
     Equal to `cross_entropy(hidden @ weight.T, target, label_smoothing=smoothing, reduction="sum")`.
+    `hidden` and `weight` are kept until the backward pass (n x c numbers beside their gradients)
+    and must not be changed in place before it: autograd raises if they are.
 
     Source: Szegedy et al. 2016, https://arxiv.org/abs/1512.00567, section 7 (smoothing);
         Wijmans et al. 2024, https://arxiv.org/abs/2411.09009 (by blocks).

@@ -21,7 +21,11 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import one_hot, pad, scaled_dot_product_attention
 
-from quatrain.ops.derivatives import REFERENCE, refuse_second_derivatives_of, refuse_tangents
+from quatrain.ops.derivatives import (
+    REFERENCE,
+    refuse_nested_transforms,
+    refuse_second_derivatives_of,
+)
 from quatrain.ops.positions import Grid
 from quatrain.ops.precision import full_precision
 from quatrain.ops.support import Support
@@ -52,7 +56,7 @@ def attend(
     with full_precision(value):
         query, key = _augmented(terms, exactly(operands), grid)
     kept = support.kept_keys(grid, value.shape[0])
-    refuse_tangents((query, key, value), REFERENCE)
+    refuse_nested_transforms((query, key, value), REFERENCE)
     with full_precision(value), kernels_for(kept):
         mixed = scaled_dot_product_attention(
             query.to(value.dtype),

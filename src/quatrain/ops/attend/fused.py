@@ -17,7 +17,11 @@ from torch.nn.functional import scaled_dot_product_attention
 from quatrain.ops.attend import augmented, tiles
 from quatrain.ops.attend.opaque import attend_by_blocks
 from quatrain.ops.attend.plan import is_gpu, is_ordered, plan_for
-from quatrain.ops.derivatives import REFERENCE, refuse_second_derivatives_of, refuse_tangents
+from quatrain.ops.derivatives import (
+    REFERENCE,
+    refuse_nested_transforms,
+    refuse_second_derivatives_of,
+)
 from quatrain.ops.positions import Grid, may_vary
 from quatrain.ops.precision import full_precision
 from quatrain.ops.support import Support
@@ -77,7 +81,7 @@ def _by_sdpa(
     query, key, values = (
         augmented.as_kernels_take(x.to(value.dtype), wide=wide) for x in (asks, key, value)
     )
-    refuse_tangents((query, key, values), REFERENCE)
+    refuse_nested_transforms((query, key, values), REFERENCE)
     with full_precision(value), augmented.kernels_for(mask):
         mixed = scaled_dot_product_attention(
             query, key, values, attn_mask=mask, is_causal=ordered, scale=operands.scale
