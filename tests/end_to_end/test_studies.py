@@ -143,7 +143,9 @@ def test_two_probes_are_judged_from_the_command_line_to_the_picture(tmp_path, mo
     reached = {record.cell: record.metrics["accuracy"] for record in records}
     assert reached["saliency/0010"] > 95
     assert reached["saliency/0001"] < 25
-    assert "against" in (tmp_path / "out" / "report" / "matrix.svg").read_text()
+    page = (tmp_path / "out" / "report" / "report.md").read_text()
+    assert "against expectation: saliency, 0001" in page
+    assert "groups not begun, and not shown: offset" in page
 
 
 @pytest.mark.slow

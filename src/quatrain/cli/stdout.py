@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 
 def open_closed_streams() -> None:
@@ -32,21 +33,20 @@ def private_stdout() -> Iterator[None]:
     sys.stdout.flush()
     private = os.dup(1)
     os.dup2(2, 1)
-    sys.stdout = open(  # noqa: SIM115, PTH123 - open to the end of the process
-        private, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors
-    )
-    if sys.stdout.isatty():
-        sys.stdout.reconfigure(line_buffering=True)
-    try:
-        yield
-    finally:
-        _flush(private)
-        sys.stdout = sys.stderr
+    with open(private, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors) as own:  # noqa: PTH123
+        if own.isatty():
+            own.reconfigure(line_buffering=True)
+        sys.stdout = own
+        try:
+            yield
+        finally:
+            _flush(own)
+            sys.stdout = sys.stderr
 
 
-def _flush(descriptor: int) -> None:
+def _flush(stream: TextIO) -> None:
     try:
-        sys.stdout.flush()
+        stream.flush()
     except BrokenPipeError:  # the reading program has ended, as `head` does
         with Path(os.devnull).open("w") as nothing:
-            os.dup2(nothing.fileno(), descriptor)
+            os.dup2(nothing.fileno(), stream.fileno())
