@@ -130,8 +130,8 @@ def refuse_second_derivatives_of(output: Tensor, remedy: str) -> None:
 
     The formula, which torch takes where its kernels do not serve, has all derivatives.
     """
-    node = output.grad_fn
-    if torch.compiler.is_compiling() or node is None:
+    if torch.compiler.is_compiling():
         return
-    if any(name in node.name() for name in _KERNELS):
+    node = output.grad_fn
+    if node is not None and any(name in node.name() for name in _KERNELS):
         node.register_hook(lambda gradients, _: refuse_second_derivatives(gradients, remedy))
