@@ -31,3 +31,24 @@ def test_the_start_imports_nothing_that_takes_time():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False False\n"
+
+
+NOT_INSTALLED = """
+import sys
+class NotInstalled:
+    def find_spec(self, name, *_):
+        if name == "typer":
+            raise ModuleNotFoundError(name="typer")
+sys.meta_path.insert(0, NotInstalled())
+from quatrain.cli.start import main
+main()
+"""
+
+
+def test_a_missing_package_is_one_sentence_with_the_command_that_installs_it():
+    done = subprocess.run(
+        [sys.executable, "-c", NOT_INSTALLED], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert 'pip install "quatrain[study]"' in done.stderr

@@ -19,7 +19,7 @@ def test_a_text_value_is_shown_in_quotes():
     assert 'terms is "1201",' in str(SpecError("terms", "1201", "four digits", "mend it"))
 
 
-@pytest.mark.parametrize("kind", [*FAMILY, specs.StoredFileError])
+@pytest.mark.parametrize("kind", [*FAMILY, specs.StoredFileError, specs.MissingPackageError])
 def test_every_kind_is_caught_as_one_family(kind):
     with pytest.raises(QuatrainError):
         raise kind("field", 1, "2", "mend it")

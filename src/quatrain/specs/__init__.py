@@ -3,11 +3,13 @@
 from quatrain.specs.errors import (
     DataError,
     InputError,
+    MissingPackageError,
     QuatrainError,
     SpecError,
     StoredFileError,
     StudyError,
 )
+from quatrain.specs.extras import missing_package, name_missing_extra
 from quatrain.specs.spec import Spec, canonical, identity, identity_by_seed
 from quatrain.specs.terms import ALL_TERM_SETS, Term, Terms
 
@@ -15,6 +17,7 @@ __all__ = [
     "ALL_TERM_SETS",
     "DataError",
     "InputError",
+    "MissingPackageError",
     "QuatrainError",
     "Spec",
     "SpecError",
@@ -25,4 +28,6 @@ __all__ = [
     "canonical",
     "identity",
     "identity_by_seed",
+    "missing_package",
+    "name_missing_extra",
 ]

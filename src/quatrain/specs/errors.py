@@ -5,7 +5,8 @@
      ├─ InputError        a tensor argument of the wrong shape, or masks that do not fit
      ├─ DataError         a file or folder of the user's that cannot be used as data
      ├─ StudyError        a study file, a cell name or a run folder that cannot be used
-     └─ StoredFileError   a file that quatrain wrote (record, checkpoint) and that is damaged now
+     ├─ StoredFileError   a file that quatrain wrote (record, checkpoint) and that is damaged now
+     └─ MissingPackageError  a package of an optional extra that is not installed
 
 The command line prints that sentence; whoever calls the library finds its parts as attributes.
 """
@@ -52,3 +53,7 @@ class StudyError(QuatrainError):
 
 class StoredFileError(QuatrainError):
     """A file that quatrain itself wrote and that is damaged now."""
+
+
+class MissingPackageError(QuatrainError, ImportError):
+    """A package that one of quatrain's extras installs and that is not installed."""

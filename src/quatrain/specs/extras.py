@@ -1,0 +1,54 @@
+"""Optional dependencies: the extra that installs each, and the error where one is missing.
+
+`pip install quatrain` installs the library; `quatrain[study]`, `quatrain[vision]` and
+`quatrain[translation]` add the packages of the table below, `quatrain[all]` all of them.
+"""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from quatrain.specs.errors import MissingPackageError
+
+_PACKAGES = {
+    "study": ("filelock", "jinja2", "matplotlib", "rich", "scipy", "typer", "accelerate"),
+    "vision": ("torchvision", "PIL", "sklearn", "faster_coco_eval"),
+    "translation": ("tokenizers", "sacrebleu", "num2words", "babel"),
+}
+"""By extra, the names under which its packages are imported."""
+
+
+@contextmanager
+def name_missing_extra() -> Generator[None]:
+    """In the block, a missing optional package raises an error that names its extra.
+
+    Raises:
+        MissingPackageError: if a package of an extra is not installed.
+
+    Example:
+        >>> with name_missing_extra():
+        ...     import torchvision
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        missing = missing_package(error.name or "")
+        if missing is None:
+            raise
+        raise missing from error
+
+
+def missing_package(module: str) -> MissingPackageError | None:
+    """The error for a missing module; None for one that no extra installs.
+
+    Example:
+        >>> print(missing_package("rich.console"))
+        rich is "not installed", expected a package of quatrain's extra "study": run pip install
+        "quatrain[study]".
+    """
+    package = module.partition(".")[0]
+    for extra, packages in _PACKAGES.items():
+        if package in packages:
+            expected = f'a package of quatrain\'s extra "{extra}"'
+            remedy = f'run pip install "quatrain[{extra}]"'
+            return MissingPackageError(package, "not installed", expected, remedy)
+    return None
