@@ -37,7 +37,7 @@ from benchmarks.alternation import alternate, median_ratio
 from benchmarks.command import measured, one_of, run, sizes_of
 from benchmarks.outcome import Outcome, Row
 from quatrain.cost import allocator_peak, peak_memory
-from quatrain.ops.attend import attend, plan
+from quatrain.ops.attention import attend, plan
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
 from quatrain.ops.terms import Operands, content_asks, key_logits, position_asks, position_tables

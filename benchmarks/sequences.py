@@ -21,7 +21,7 @@ from benchmarks.alternation import alternate, median_ratio
 from benchmarks.command import measured, run
 from benchmarks.outcome import Outcome, Row
 from quatrain.cost import peak_memory
-from quatrain.ops.attend import attend, plan
+from quatrain.ops.attention import attend, plan
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Structure, Support
 from quatrain.ops.terms import Operands

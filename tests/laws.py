@@ -9,8 +9,8 @@ import torch
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from quatrain.ops.attend import plan
-from quatrain.ops.attend.reference import softmax_over
+from quatrain.ops.attention import plan
+from quatrain.ops.attention.reference import softmax_over
 from quatrain.ops.positions import Grid, for_each_query
 from quatrain.ops.support import Support
 from quatrain.ops.terms import Operands, logits

@@ -9,7 +9,7 @@ from laws import operands
 from quatrain.cost import count_multiply_adds
 from quatrain.cost.formulas import formulas
 from quatrain.ops import gpu_counts
-from quatrain.ops.attend import tiles
+from quatrain.ops.attention.triton import operator as tiles
 from quatrain.ops.counts import AttentionSize
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support

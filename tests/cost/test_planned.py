@@ -2,7 +2,7 @@ import pytest
 
 from quatrain.cost import planned_cost
 from quatrain.ops import counts
-from quatrain.ops.attend import tiles
+from quatrain.ops.attention.triton import operator as tiles
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Structure
 from quatrain.specs import QuatrainError, Term

@@ -8,7 +8,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.testing import assert_close
 
 from laws import Case, operands, repeating, written_plainly
-from quatrain.ops.attend import attend, reference
+from quatrain.ops.attention import attend, reference
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
 from quatrain.specs import ALL_TERM_SETS, Term

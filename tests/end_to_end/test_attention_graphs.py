@@ -8,8 +8,8 @@ from torch import nn
 from torch.testing import assert_close
 
 from quatrain.nn import AttentionSpec
-from quatrain.ops.attend import plan
-from quatrain.ops.attend.plan import SMALL
+from quatrain.ops.attention import plan
+from quatrain.ops.attention.plan import SMALL
 from quatrain.ops.positions import Grid
 from quatrain.specs import Term
 

@@ -9,7 +9,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from laws import Case, fitting_methods, operands
-from quatrain.ops.attend import attend, blocked
+from quatrain.ops.attention import attend
+from quatrain.ops.attention.blockwise import loop as blocked
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
 from quatrain.specs import ALL_TERM_SETS, Term

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from laws import Case, fitting_methods, operands, written_plainly
-from quatrain.ops.attend import attend, reference
+from quatrain.ops.attention import attend, reference
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
 from quatrain.ops.terms import logits

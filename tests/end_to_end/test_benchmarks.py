@@ -25,7 +25,7 @@ from benchmarks import (
 from benchmarks.outcome import Outcome, processor
 from benchmarks.plain_transformer import PlainTransformer
 
-from quatrain.ops.attend import attend
+from quatrain.ops.attention import attend
 from quatrain.ops.support import Support
 from quatrain.paper.vision import overhead
 from quatrain.specs import Term

@@ -3,6 +3,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(path for room in ("src", "tests", "studies") for path in (ROOT / room).rglob("*.py"))
+LONGEST_FILE = 400
+LONGEST_IN_FOLDER = {"src/quatrain/ops/attention/triton": 700}
+"""Folders of kernels: an algorithm that is read as a whole stays in one file."""
+
 NESTS = (ast.For, ast.While, ast.If, ast.With, ast.Try, ast.AsyncFor, ast.AsyncWith, ast.Match)
 
 
@@ -32,9 +36,13 @@ def place(path, node):
     return f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
 
 
-def test_no_file_has_more_than_400_lines():
-    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in FILES}
-    assert {name: length for name, length in lengths.items() if length > 400} == {}
+def longest_allowed(path):
+    return LONGEST_IN_FOLDER.get(path.parent.relative_to(ROOT).as_posix(), LONGEST_FILE)
+
+
+def test_no_file_is_too_long():
+    lengths = {path: len(path.read_text().splitlines()) for path in FILES}
+    assert {path: n for path, n in lengths.items() if n > longest_allowed(path)} == {}
 
 
 def test_no_function_has_more_than_60_lines():

@@ -11,8 +11,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from laws import Case, grids, operands
 from quatrain.ops import counts
-from quatrain.ops.attend import Chosen, attend, blocked, opaque, plan
-from quatrain.ops.attend.blocks import LONGEST
+from quatrain.ops.attention import Chosen, attend, plan
+from quatrain.ops.attention.blockwise import loop as blocked
+from quatrain.ops.attention.blockwise import operator as opaque
+from quatrain.ops.attention.blockwise.query_block import LONGEST
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Structure, Support
 from quatrain.specs import ALL_TERM_SETS, SpecError, Term

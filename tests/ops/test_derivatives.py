@@ -6,7 +6,7 @@ from torch.autograd import forward_ad
 from torch.testing import assert_close
 
 from quatrain.nn import AttentionSpec, parse_mixer
-from quatrain.ops.attend import fused
+from quatrain.ops.attention import fused
 from quatrain.ops.derivatives import (
     REFERENCE,
     refuse_nested_transforms,

@@ -5,7 +5,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from laws import operands
 from quatrain.ops import gpu_counts
-from quatrain.ops.attend import augmented, mix_by_tiles, tables, tiled
+from quatrain.ops.attention import augmented
+from quatrain.ops.attention.triton import attention as mix_by_tiles
+from quatrain.ops.attention.triton import forward_backward as tiled
+from quatrain.ops.attention.triton import position_bias as tables
 from quatrain.ops.counts import AttentionSize
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support

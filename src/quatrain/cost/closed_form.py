@@ -16,7 +16,7 @@ from quatrain.nn.generalized_attention import GeneralizedAttention
 from quatrain.nn.regular_conv import RegularConv
 from quatrain.nn.transformer import DecoderLayer, EncoderLayer
 from quatrain.ops import counts
-from quatrain.ops.attend import Method, plan
+from quatrain.ops.attention import Method, plan
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import EVERY_KEY, Structure
 

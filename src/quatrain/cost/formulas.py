@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from quatrain.ops.attend import opaque, tiles  # noqa: F401 - they register their operators
+from quatrain.ops.attention.triton import operator as tiles  # noqa: F401 - they register their operators
 from quatrain.ops.counts import block_totals
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Structure

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from quatrain.nn.generalized_attention import AttentionSpec
 from quatrain.nn.widths import shown
 from quatrain.ops import counts, gpu_counts
-from quatrain.ops.attend import Chosen, Method, plan
-from quatrain.ops.attend.augmented import WIDTHS
-from quatrain.ops.attend.plan import is_gpu
+from quatrain.ops.attention import Chosen, Method, plan
+from quatrain.ops.attention.augmented import WIDTHS
+from quatrain.ops.attention.plan import is_gpu
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import EVERY_KEY, Structure
 from quatrain.specs import SpecError, Term

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from quatrain.ops.attend.reference import softmax_over
+from quatrain.ops.attention.reference import softmax_over
 from quatrain.specs import Term
 
 _FEWEST = 32

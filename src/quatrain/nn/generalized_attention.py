@@ -31,9 +31,9 @@ from quatrain.nn.tokens import (
 )
 from quatrain.nn.tracing import record_call
 from quatrain.nn.widths import Count, Reach, check_channels, check_divides
-from quatrain.ops.attend import Method, attend
-from quatrain.ops.attend.one_query import one_query
-from quatrain.ops.attend.reference import attention_weights
+from quatrain.ops.attention import Method, attend
+from quatrain.ops.attention.one_query import one_query
+from quatrain.ops.attention.reference import attention_weights
 from quatrain.ops.positions import Grid
 from quatrain.ops.precision import full_precision
 from quatrain.ops.support import Support

@@ -25,10 +25,11 @@ import math
 from dataclasses import dataclass
 
 from quatrain.ops import dynamic
-from quatrain.ops.attend import blocked, separable
-from quatrain.ops.attend.blocks import blocks
-from quatrain.ops.attend.plan import Chosen, plan
-from quatrain.ops.attend.pooled import BLOCK
+from quatrain.ops.attention import separable
+from quatrain.ops.attention.blockwise import loop as blocked
+from quatrain.ops.attention.blockwise.query_block import blocks
+from quatrain.ops.attention.plan import Chosen, plan
+from quatrain.ops.attention.pooled import BLOCK
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import EVERY_KEY, Structure
 from quatrain.specs import Term
@@ -134,7 +135,7 @@ def projections(terms: Term, size: AttentionSize) -> int:
 
 
 def attend(terms: Term, method: Chosen, size: AttentionSize) -> int:
-    """Logits and weighted sum, by the named method of `quatrain.ops.attend`."""
+    """Logits and weighted sum, by the named method of `quatrain.ops.attention`."""
     by_method = {
         "reference": _reference,
         "pooled": _pooled,
@@ -222,7 +223,7 @@ def position_logits(terms: Term, size: AttentionSize) -> int:
 
 @functools.cache
 def block_totals(grid: Grid, structure: Structure) -> BlockTotals:
-    """What the blocks of `quatrain.ops.attend.blocks` add up to, for one batch element."""
+    """Sums over the query blocks of one batch element."""
     pairs = by_row = asked = occurring = 0
     for block in blocks(grid, structure):
         if not all(block.keys):

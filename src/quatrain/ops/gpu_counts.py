@@ -1,13 +1,13 @@
 """Closed forms of what a GPU executes and holds where its kernels differ from those of a CPU.
 
-They say of `quatrain.ops.attend.augmented` and `quatrain.ops.attend.tiles` what
+They say of `quatrain.ops.attention.augmented` and `quatrain.ops.attention.triton.operator` what
 `quatrain.ops.counts` says of the methods.
 
 Source: our own; Zhu et al. 2019, https://arxiv.org/abs/1904.05873, table 1, for orders of growth.
 """
 
 from quatrain.ops import counts
-from quatrain.ops.attend.augmented import WIDTHS
+from quatrain.ops.attention.augmented import WIDTHS
 from quatrain.ops.counts import AttentionSize
 from quatrain.specs import Term
 

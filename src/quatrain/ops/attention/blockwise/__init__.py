@@ -1,0 +1,1 @@
+"""Attention one block of queries at a time: exact, with the memory of one block."""

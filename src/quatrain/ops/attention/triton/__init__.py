@@ -1,0 +1,1 @@
+"""Attention with relative positions on maps as GPU kernels, in Triton."""

@@ -1,0 +1,145 @@
+import itertools
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from torch.testing import assert_close
+
+from laws import Case, assert_same_attention, cases, operands
+from ops import loops
+from quatrain.ops.attention import reference
+from quatrain.ops.positions import Grid
+from quatrain.ops.support import Support
+from quatrain.specs import ALL_TERM_SETS, Term
+
+every_term_set = pytest.mark.parametrize("terms", ALL_TERM_SETS, ids=str)
+GRIDS = {
+    "a sequence": Grid((4,), (4,)),
+    "a source of another length": Grid((3,), (5,)),
+    "a longer target": Grid((5,), (2,)),
+    "strided keys": Grid((5,), (3,), key_stride=2),
+    "one late query": Grid((1,), (4,), first_query=3),
+    "a single position": Grid((1,), (1,)),
+    "a wide map": Grid((2, 4), (2, 4)),
+    "a tall map": Grid((4, 2), (4, 2)),
+    "a square map": Grid((3, 3), (3, 3)),
+    "a map of one row": Grid((1, 4), (1, 4)),
+    "a map of one column": Grid((4, 1), (4, 1)),
+    "a map of one pixel": Grid((1, 1), (1, 1)),
+    "another map": Grid((2, 3), (3, 1)),
+    "strided maps": Grid((3, 4), (2, 2), key_stride=2),
+}
+
+
+def check(terms, grid, support=None, spread=1.0):
+    case = Case(operands(terms, grid, spread=spread), grid, support or Support())
+    assert_same_attention(reference.attend, loops.attend, terms, case)
+
+
+@every_term_set
+@pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())
+def test_it_is_the_formula_of_the_paper_in_value_and_gradient(terms, grid):
+    check(terms, grid)
+
+
+@pytest.mark.parametrize("terms", ["0100", "0110", "1100", "1110"])
+@pytest.mark.parametrize("sizes", [(3, 3), (2, 3), (3, 2)], ids=["square", "wide", "tall"])
+def test_query_position_without_position_keeps_rows_and_columns_apart(terms, sizes):
+    """A released implementation computes these four sets from the transposed query.
+
+    It fails on other maps, but on square ones only the values tell.
+    """
+    check(Term.parse(terms), Grid(sizes, sizes))
+
+
+@every_term_set
+@pytest.mark.parametrize("window", [1, 3, 99])
+@pytest.mark.parametrize("sizes", [(4,), (2, 3)], ids=["sequence", "map"])
+def test_a_window_of_any_size_is_centred_on_the_query(terms, window, sizes):
+    check(terms, Grid(sizes, sizes), Support(window=window))
+
+
+@every_term_set
+@pytest.mark.parametrize("window", [None, 1, 3])
+def test_causal_attention_sees_no_later_key(terms, window):
+    check(terms, Grid((4,), (4,)), Support(causal=True, window=window))
+
+
+@settings(max_examples=60)
+@given(cases())
+def test_it_is_the_formula_of_the_paper_whatever_is_asked(case):
+    terms, asked = case
+    assert_same_attention(reference.attend, loops.attend, terms, asked)
+
+
+@every_term_set
+def test_logits_far_apart_neither_overflow_nor_lose_the_gradient(terms):
+    check(terms, Grid((3,), (4,)), spread=40.0)
+
+
+@every_term_set
+@pytest.mark.parametrize("mask", ["key_padding_mask", "attend_mask"])
+def test_rows_without_any_key_are_zero_with_finite_gradients(terms, mask):
+    grid = Grid((2, 2), (2, 2))
+    support = {
+        "key_padding_mask": Support(key_padding_mask=torch.tensor([[True] * 4, [False] * 4])),
+        "attend_mask": Support(attend_mask=torch.eye(4, dtype=torch.bool) & (torch.arange(4) > 0)),
+    }[mask]
+    case = Case(operands(terms, grid), grid, support)
+    output = reference.attend(terms, case.operands, grid, support)
+    empty = output[0] if mask == "key_padding_mask" else output[:, :, 0]
+    assert_close(empty, torch.zeros_like(empty))
+    assert output[1, :, 1].abs().min() > 0
+    gradients = torch.autograd.grad(
+        output.sum(), case.leaves, allow_unused=True, materialize_grads=True
+    )
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+@every_term_set
+def test_the_weights_of_a_query_sum_to_one_over_its_support(terms):
+    grid, support = Grid((4,), (4,)), Support(causal=True)
+    weights = reference.attention_weights(terms, operands(terms, grid), grid, support)
+    assert_close(weights.sum(-1), torch.ones_like(weights[..., 0]))
+    assert weights.expand(2, 2, 4, 4).triu(1).abs().max() == 0
+
+
+def test_no_term_at_all_is_the_mean_over_the_support():
+    grid = Grid((3,), (3,))
+    made = operands(Term(0), grid)
+    output = reference.attend(Term(0), made, grid, Support(causal=True))
+    means = made.value.cumsum(2) / torch.arange(1, 4)[:, None]
+    assert_close(output, means)
+
+
+def test_turning_a_map_and_its_offsets_around_turns_the_output_around():
+    grid, terms = Grid((2, 3), (2, 3)), Term.parse("1111")
+    made = operands(terms, grid)
+    flipped = {name: getattr(made, name).flip(2) for name in ("value", "query", "key")} | {
+        "relative": tuple(axis.flip(1) for axis in made.relative)
+    }
+    mirrored = type(made)(**{**vars(made), **flipped})
+    straight = reference.attend(terms, made, grid, Support())
+    assert_close(reference.attend(terms, mirrored, grid, Support()).flip(2), straight)
+
+
+def test_the_softmax_over_a_mask_equals_the_softmax_of_what_is_left():
+    scores = torch.randn(1, 1, 1, 5, dtype=torch.float64)
+    for bits in itertools.product([False, True], repeat=5):
+        kept = torch.tensor(bits)
+        weights = reference.softmax_over(scores, kept[None, None, None])[0, 0, 0]
+        assert_close(weights[kept], scores[0, 0, 0, kept].softmax(-1))
+        assert not weights[~kept].any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_operands_may_differ_in_type_and_the_output_has_that_of_the_values(dtype):
+    grid = Grid((4,), (4,))
+    made = operands(Term.parse("1111"), grid)
+    output = reference.attend(
+        Term.parse("1111"), replace(made, value=made.value.to(dtype)), grid, Support()
+    )
+    assert output.dtype == dtype
+    exact = reference.attend(Term.parse("1111"), made, grid, Support())
+    assert (output - exact).abs().max() < 4 * torch.finfo(dtype).eps
