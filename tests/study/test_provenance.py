@@ -2,6 +2,7 @@ import re
 import subprocess
 from importlib import metadata
 
+from quatrain import __version__
 from quatrain.study.provenance import commit_of, device_name, versions
 
 
@@ -14,7 +15,7 @@ def test_versions_are_those_of_the_installed_packages():
 
 def test_of_one_version_of_quatrain_the_sources_tell_which():
     version, _, sources = versions()["quatrain"].partition(", sources ")
-    assert version == metadata.version("quatrain")
+    assert version == __version__
     assert re.fullmatch("[0-9a-f]{12}", sources)
     assert versions()["quatrain"].endswith(sources)
 

@@ -9,6 +9,8 @@ from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
+from quatrain import __version__
+
 _PACKAGES = (
     "torch",
     "torchvision",
@@ -27,7 +29,7 @@ def versions() -> dict[str, str]:
 
     That of quatrain has a hash of its sources: of one version there are many.
     """
-    own = f"{metadata.version('quatrain')}, sources {_sources()}"
+    own = f"{__version__}, sources {_sources()}"
     found = {"python": platform.python_version(), "quatrain": own}
     for name in _PACKAGES:
         with suppress(metadata.PackageNotFoundError):
