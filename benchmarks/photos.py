@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from quatrain.tasks.detection.digits import digit_boxes
-from quatrain.tasks.scenes import DigitScenesSpec
+from quatrain.tasks.digit_scenes import DigitScenesSpec
 from quatrain.tasks.segmentation.digits import DIGIT_CLASSES, digit_masks
 
 _HELD_OUT = 1

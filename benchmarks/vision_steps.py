@@ -16,7 +16,7 @@ from benchmarks.command import one_of
 from benchmarks.plain_vision import PlainDetector, PlainSegmenter
 from quatrain.nn.mixers import parse_mixer
 from quatrain.tasks.detection import DetectionSpec, small_detection
-from quatrain.tasks.scenes import DigitScenesSpec
+from quatrain.tasks.digit_scenes import DigitScenesSpec
 from quatrain.tasks.segmentation import SegmentationSpec, small_segmentation
 
 PLAIN = "torchvision"

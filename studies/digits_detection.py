@@ -16,7 +16,7 @@ from quatrain.models.resnet import ResNetSpec
 from quatrain.nn.mixers import parse_mixer
 from quatrain.study import Cell, Comparison, Study
 from quatrain.tasks.detection import DetectionAugmentation, DetectionSpec
-from quatrain.tasks.scenes import DigitScenesSpec
+from quatrain.tasks.digit_scenes import DigitScenesSpec
 from quatrain.training import Polynomial, Recipe
 
 MIXERS = ("w/o", "1111", "w/o+deformable")

@@ -15,7 +15,7 @@ from quatrain.models.resnet import ResNetSpec
 from quatrain.models.segmenter import SegmenterSpec
 from quatrain.nn.mixers import parse_mixer
 from quatrain.study import Cell, Comparison, Study
-from quatrain.tasks.scenes import DigitScenesSpec
+from quatrain.tasks.digit_scenes import DigitScenesSpec
 from quatrain.tasks.segmentation import SegmentationAugmentation, SegmentationSpec
 from quatrain.training import Polynomial, Recipe
 

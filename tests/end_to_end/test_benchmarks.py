@@ -198,7 +198,7 @@ def test_a_step_of_the_benchmark_trains(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::quatrain.tasks.scenes.DataWarning")
+@pytest.mark.filterwarnings("ignore::quatrain.tasks.vision.DataWarning")
 def test_the_inputs_benchmark_reads_files_with_each_number_of_readers(monkeypatch):
     monkeypatch.setattr(inputs, "IMAGES", 8)
     monkeypatch.setattr(inputs, "READERS", (0, 1))
@@ -213,7 +213,7 @@ def test_the_inputs_benchmark_reads_files_with_each_number_of_readers(monkeypatc
     assert all(0 < row["waits"] < 1 < row["ms a step"] for row in found.rows)
 
 
-@pytest.mark.filterwarnings("ignore::quatrain.tasks.scenes.DataWarning")
+@pytest.mark.filterwarnings("ignore::quatrain.tasks.vision.DataWarning")
 def test_the_photographs_of_the_benchmark_hold_the_boxes_and_classes_of_their_scenes(tmp_path):
     photos.write_detection(tmp_path / "boxes", count=3)
     read = CocoSpec(test="val").read(tmp_path / "boxes")

@@ -72,7 +72,7 @@ def test_the_paper_detector_takes_two_steps(shared_data, tmp_path):
     assert "ap" in metrics
 
 
-@pytest.mark.filterwarnings("ignore::quatrain.tasks.scenes.DataWarning")
+@pytest.mark.filterwarnings("ignore::quatrain.tasks.vision.DataWarning")
 @pytest.mark.data
 @pytest.mark.slow
 def test_the_paper_segmenter_takes_two_steps(shared_data, tmp_path):

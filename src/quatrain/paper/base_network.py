@@ -13,7 +13,7 @@ from typing import Literal
 from quatrain.cost import count_multiply_adds
 from quatrain.models.detector import Dense, DetectorSpec
 from quatrain.models.segmenter import SegmenterSpec
-from quatrain.tasks.scenes.on_meta import blank, on_meta
+from quatrain.tasks.vision.on_meta import blank, on_meta
 
 VisionTask = Literal["detection", "segmentation"]
 

@@ -3,7 +3,7 @@ from PIL import Image
 
 from quatrain.tasks.detection.assemble import ImageEntry, Listing, assemble
 from quatrain.tasks.detection.boxes import Box
-from quatrain.tasks.scenes import ImageSize
+from quatrain.tasks.vision import ImageSize
 
 
 def test_boxes_come_to_their_images_in_the_order_of_the_file(tmp_path):

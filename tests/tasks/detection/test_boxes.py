@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from quatrain.specs import DataError
 from quatrain.tasks.detection.boxes import Box, check_boxes
 from quatrain.tasks.detection.corpus import corners
-from quatrain.tasks.scenes import Tally
+from quatrain.tasks.vision import Tally
 
 numbers = st.floats(-60, 60, width=32)
 rows = st.lists(st.tuples(numbers, numbers, numbers, numbers), max_size=8)

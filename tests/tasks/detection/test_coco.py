@@ -8,7 +8,7 @@ import torch
 
 from quatrain.specs import DataError, SpecError, identity
 from quatrain.tasks.detection.coco import COCO2017, CocoSpec
-from quatrain.tasks.scenes import DataWarning
+from quatrain.tasks.vision import DataWarning
 
 
 def problem(folder, spec=None):

@@ -8,7 +8,7 @@ from quatrain.specs import DataError
 from quatrain.tasks.detection.coco import CocoSpec
 from quatrain.tasks.detection.data import DetectionData, read_detection
 from quatrain.tasks.detection.voc import VocSpec
-from quatrain.tasks.scenes import DigitScenesSpec
+from quatrain.tasks.digit_scenes import DigitScenesSpec
 
 
 def test_digit_scenes_need_no_folder():

@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from quatrain.tasks.detection.digits import digit_boxes, tight_boxes
-from quatrain.tasks.scenes import DigitScenesSpec
+from quatrain.tasks.digit_scenes import DigitScenesSpec
 
 
 def test_boxes_are_tight():

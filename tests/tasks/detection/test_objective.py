@@ -7,7 +7,7 @@ from quatrain.models.detector import DetectorSpec, Targets
 from quatrain.models.resnet import ResNetSpec
 from quatrain.tasks.detection.data import read_detection
 from quatrain.tasks.detection.objective import DetectionObjective, collated, padded
-from quatrain.tasks.scenes import DigitScenesSpec
+from quatrain.tasks.digit_scenes import DigitScenesSpec
 
 
 def samples():

@@ -14,8 +14,8 @@ from quatrain.tasks.detection.pictures import (
     detection_picture,
     largest_object,
 )
-from quatrain.tasks.scenes import DigitScenesSpec
-from quatrain.tasks.scenes.pictures import GAP, fitted
+from quatrain.tasks.digit_scenes import DigitScenesSpec
+from quatrain.tasks.vision.panels import GAP, fitted
 
 CATEGORIES = ("car", "dog", "cat")
 BOXES = [[5.0, 20, 25, 40], [40, 30, 60, 50]]

@@ -2,7 +2,7 @@ import torch
 
 from quatrain.nn.mixers import parse_mixer
 from quatrain.tasks.detection import small_detection
-from quatrain.tasks.scenes import DigitScenesSpec
+from quatrain.tasks.digit_scenes import DigitScenesSpec
 
 
 def test_it_is_small_and_nothing_in_it_is_frozen(tmp_path):

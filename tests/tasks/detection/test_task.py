@@ -9,7 +9,8 @@ from quatrain.nn.mixers import parse_mixer
 from quatrain.specs import DataError, StoredFileError
 from quatrain.tasks.detection import CocoSpec, DetectionAugmentation, DetectionSpec
 from quatrain.tasks.detection import task as module
-from quatrain.tasks.scenes import DigitScenesSpec, shard
+from quatrain.tasks.digit_scenes import DigitScenesSpec
+from quatrain.tasks.vision import shard
 from quatrain.training import Polynomial, Recipe, train
 
 SCENES = DigitScenesSpec(size=48, train=6, valid=3, test=3)

@@ -7,7 +7,7 @@ from PIL import Image
 
 from quatrain.specs import DataError
 from quatrain.tasks.detection.voc import VOC0712, VocSpec
-from quatrain.tasks.scenes import DataWarning
+from quatrain.tasks.vision import DataWarning
 
 # The cat of the fixture is "difficult", so that no box of it trains or is scored.
 pytestmark = pytest.mark.filterwarnings("ignore:.*categories without a box")

@@ -6,13 +6,13 @@ import pytest
 from PIL import Image
 
 from quatrain.specs import DataError
-from quatrain.tasks.scenes import DataWarning
 from quatrain.tasks.segmentation.assemble import Pair, assemble, read_label, read_parts
 from quatrain.tasks.segmentation.classes import parse_classes
 from quatrain.tasks.segmentation.corpus import IGNORE
+from quatrain.tasks.vision import DataWarning
 from tasks.segmentation.conftest import CLASSES
 
-pytestmark = pytest.mark.filterwarnings("ignore::quatrain.tasks.scenes.DataWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::quatrain.tasks.vision.DataWarning")
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@ import pytest
 from PIL import Image
 
 from quatrain.specs import DataError
-from quatrain.tasks.scenes import listed
 from quatrain.tasks.segmentation.cityscapes import CityscapesSpec, cityscapes_classes
 from quatrain.tasks.segmentation.corpus import IGNORE
+from quatrain.tasks.vision import listed
 
-pytestmark = pytest.mark.filterwarnings("ignore::quatrain.tasks.scenes.DataWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::quatrain.tasks.vision.DataWarning")
 IDS = np.arange(34, dtype=np.uint8)[None]
 
 

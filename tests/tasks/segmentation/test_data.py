@@ -4,12 +4,12 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
-from quatrain.tasks.scenes import DigitScenesSpec
+from quatrain.tasks.digit_scenes import DigitScenesSpec
 from quatrain.tasks.segmentation.cityscapes import CityscapesSpec
 from quatrain.tasks.segmentation.data import SegmentationData, read_segmentation
 from quatrain.tasks.segmentation.folders import FoldersSpec
 
-pytestmark = pytest.mark.filterwarnings("ignore::quatrain.tasks.scenes.DataWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::quatrain.tasks.vision.DataWarning")
 
 
 def test_each_kind_is_read(camvid_folder):

@@ -1,6 +1,6 @@
 import torch
 
-from quatrain.tasks.scenes import DigitScenesSpec
+from quatrain.tasks.digit_scenes import DigitScenesSpec
 from quatrain.tasks.segmentation.digits import DIGIT_CLASSES, digit_masks
 
 

@@ -5,11 +5,11 @@ import pytest
 from PIL import Image
 
 from quatrain.specs import DataError, SpecError, identity
-from quatrain.tasks.scenes import DataWarning
 from quatrain.tasks.segmentation.folders import FoldersSpec
+from quatrain.tasks.vision import DataWarning
 from tasks.segmentation.conftest import LABEL
 
-pytestmark = pytest.mark.filterwarnings("ignore::quatrain.tasks.scenes.DataWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::quatrain.tasks.vision.DataWarning")
 
 
 def problem(folder, spec=None):

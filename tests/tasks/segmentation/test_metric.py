@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quatrain.specs import DataError, InputError
-from quatrain.tasks.scenes import shard
 from quatrain.tasks.segmentation.corpus import IGNORE
 from quatrain.tasks.segmentation.metric import ConfusionMatrix
+from quatrain.tasks.vision import shard
 
 NAMES = ("sky", "road", "car", "tree")
 

@@ -3,9 +3,9 @@ import pytest
 import torch
 
 from quatrain.specs import InputError
-from quatrain.tasks.scenes.pictures import GAP
 from quatrain.tasks.segmentation.corpus import IGNORE, SegmentationClass, SegmentationSample
 from quatrain.tasks.segmentation.pictures import DARK, object_pixel, segmentation_picture
+from quatrain.tasks.vision.panels import GAP
 
 CLASSES = (
     SegmentationClass("sky", (10, 100, 200)),

@@ -1,7 +1,7 @@
 import pytest
 
 from quatrain.nn.mixers import parse_mixer
-from quatrain.tasks.scenes import DigitScenesSpec
+from quatrain.tasks.digit_scenes import DigitScenesSpec
 from quatrain.tasks.segmentation import FoldersSpec, small_segmentation
 
 

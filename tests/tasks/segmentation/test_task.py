@@ -9,7 +9,7 @@ from quatrain.models.resnet import ResNetSpec
 from quatrain.models.segmenter import SegmenterSpec
 from quatrain.nn.mixers import parse_mixer
 from quatrain.specs import DataError, SpecError, StoredFileError
-from quatrain.tasks.scenes import DigitScenesSpec, shard
+from quatrain.tasks.digit_scenes import DigitScenesSpec
 from quatrain.tasks.segmentation import (
     IGNORE,
     FoldersSpec,
@@ -18,6 +18,7 @@ from quatrain.tasks.segmentation import (
     TilesSpec,
 )
 from quatrain.tasks.segmentation import task as module
+from quatrain.tasks.vision import shard
 from quatrain.training import Polynomial, Recipe, train
 
 SCENES = DigitScenesSpec(size=48, train=6, valid=3, test=3)
@@ -248,7 +249,7 @@ def test_labels_and_sizes_that_do_not_fit_are_told_when_the_data_are_opened(
         folders.open(camvid_folder, tmp_path, 0)
 
 
-@pytest.mark.filterwarnings("ignore::quatrain.tasks.scenes.DataWarning")
+@pytest.mark.filterwarnings("ignore::quatrain.tasks.vision.DataWarning")
 def test_two_equal_opens_share_the_corpus_until_a_file_changes(camvid_folder, tmp_path):
     folders = spec(data=FoldersSpec())
     first = folders.open(camvid_folder, tmp_path, 0)
@@ -293,7 +294,7 @@ def test_eight_scenes_are_learnt_by_heart(tmp_path):
 
 @pytest.mark.data
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::quatrain.tasks.scenes.DataWarning")
+@pytest.mark.filterwarnings("ignore::quatrain.tasks.vision.DataWarning")
 def test_two_steps_on_real_street_scenes(shared_data, tmp_path):
     chosen = spec("0010+deformable", data=FoldersSpec(test="val"), scale=0.25)
     recipe = SHORT.model_copy(update={"steps": 2})

@@ -13,9 +13,9 @@ from torch import Tensor
 from quatrain.specs import DataError
 from quatrain.tasks.detection.boxes import Box, check_boxes
 from quatrain.tasks.detection.corpus import DetectionPart, Truth
-from quatrain.tasks.scenes import ImageSize, Tally, listed, read_image, survey
-from quatrain.tasks.scenes.files import refuse_repeats
-from quatrain.tasks.scenes.images import require_size
+from quatrain.tasks.vision import ImageSize, Tally, listed, read_image, survey
+from quatrain.tasks.vision.files import refuse_repeats
+from quatrain.tasks.vision.images import require_size
 
 
 class ImageEntry(NamedTuple):

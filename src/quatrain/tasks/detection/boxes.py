@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float64
 
 from quatrain.specs import DataError
 from quatrain.tasks.detection.corpus import corners
-from quatrain.tasks.scenes import Tally
+from quatrain.tasks.vision import Tally
 
 _ROUNDING = 0.5
 """Pixels by which a box may cross the edge of its image unnoticed."""

@@ -21,15 +21,15 @@ from quatrain.specs import DataError, Spec
 from quatrain.tasks.detection.assemble import ImageEntry, Listing, assemble
 from quatrain.tasks.detection.boxes import Box
 from quatrain.tasks.detection.corpus import DetectionCorpus, DetectionPart
-from quatrain.tasks.scenes import ImageSize
-from quatrain.tasks.scenes.files import (
+from quatrain.tasks.text import read_bytes
+from quatrain.tasks.vision import ImageSize
+from quatrain.tasks.vision.files import (
     data_folder,
     parse_json,
     refuse_repeats,
     require_name,
     require_part,
 )
-from quatrain.tasks.text import read_bytes
 
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _EXACT = 2**53

@@ -9,17 +9,19 @@ from quatrain.tasks.detection.coco import CocoSpec
 from quatrain.tasks.detection.corpus import DetectionCorpus
 from quatrain.tasks.detection.digits import digit_boxes
 from quatrain.tasks.detection.voc import VocSpec
-from quatrain.tasks.scenes import DigitScenesSpec
+from quatrain.tasks.digit_scenes import DigitScenesSpec
+from quatrain.tasks.vision import read_cached
 
 DetectionData = Annotated[DigitScenesSpec | CocoSpec | VocSpec, Field(discriminator="kind")]
 
 
 def read_detection(data: DetectionData, folder: Path | None) -> DetectionCorpus:
-    """Read and check all three parts; `folder` does not matter to digit scenes.
+    """Read and check all three parts, once for unchanged data; digit scenes need no folder.
 
     Raises:
         DataError: if the data cannot be used.
     """
     if isinstance(data, DigitScenesSpec):
-        return digit_boxes(data)
-    return data.read(folder)
+        # Frozen specs are hashable, which the checker does not see.
+        return digit_boxes(data)  # pyright: ignore[reportArgumentType]
+    return read_cached(data, folder)

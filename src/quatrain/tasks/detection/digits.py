@@ -1,16 +1,17 @@
 """Digit scenes as detection data: a box tight around the visible pixels of each digit."""
 
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 from jaxtyping import Bool, Int64, UInt8
 from torch import Tensor
 
 from quatrain.tasks.detection.corpus import DetectionCorpus, DetectionPart, Truth
-from quatrain.tasks.scenes import DigitScenesSpec, Scene
-from quatrain.tasks.scenes.digits import DIGITS
+from quatrain.tasks.digit_scenes import DigitScenesSpec, Scene
+from quatrain.tasks.digit_scenes.scenes import DIGITS
 
 
+@lru_cache(maxsize=2)
 def digit_boxes(spec: DigitScenesSpec) -> DetectionCorpus:
     """The scenes of `spec` with boxes and labels 1...10; the area of an object is its pixels'."""
     scenes = spec.make()

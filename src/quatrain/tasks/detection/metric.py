@@ -23,7 +23,7 @@ from torch import Tensor
 from quatrain.specs import DataError, InputError
 from quatrain.tasks.detection.corpus import Truth
 from quatrain.tasks.detection.found import Found, check_labels, checked, image_index
-from quatrain.tasks.scenes import listed_uniquely
+from quatrain.tasks.vision import listed_uniquely
 
 NUMBERS = (
     "ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large",

@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw
 from quatrain.specs import InputError
 from quatrain.tasks.detection.corpus import DetectionSample
 from quatrain.tasks.detection.found import Found
-from quatrain.tasks.scenes.pictures import TAG_HEIGHT, Panel, Swatch, arrange, fit, tag, to_image
+from quatrain.tasks.vision.panels import TAG_HEIGHT, Panel, Swatch, arrange, fit, tag, to_image
 
 SHOWN_FROM = 0.3
 """The least score of a box that is drawn, where nobody says otherwise."""

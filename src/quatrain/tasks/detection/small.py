@@ -13,7 +13,7 @@ from quatrain.nn.mixers import Mixer
 from quatrain.tasks.detection.augment import DetectionAugmentation
 from quatrain.tasks.detection.data import DetectionData
 from quatrain.tasks.detection.task import DetectionSpec
-from quatrain.tasks.scenes.from_scratch import from_scratch
+from quatrain.tasks.vision.recipes import from_scratch
 
 
 def small_detection(

@@ -28,18 +28,17 @@ from quatrain.tasks.detection.found import Found
 from quatrain.tasks.detection.metric import DetectionMetric
 from quatrain.tasks.detection.objective import DetectionObjective, collated
 from quatrain.tasks.detection.pictures import detection_picture, largest_object
-from quatrain.tasks.scenes import (
-    DigitScenesSpec,
+from quatrain.tasks.digit_scenes import DigitScenesSpec
+from quatrain.tasks.vision import (
     Draw,
     ImageTask,
     attention_picture,
     image_generator,
     merged,
     own_shard,
-    read_once,
     write_picture,
 )
-from quatrain.tasks.scenes.on_meta import blank, on_meta
+from quatrain.tasks.vision.on_meta import blank, on_meta
 from quatrain.training import Evaluation, Recipe, Steps
 
 DETECTIONS = "detections.json"
@@ -80,7 +79,7 @@ class DetectionSpec(Spec):
         Raises:
             DataError: if the data cannot be used.
         """
-        return DetectionTask(self, read_once(read_detection, self.data, data), seed)
+        return DetectionTask(self, read_detection(self.data, data), seed)
 
     def gpu_hours(self) -> float:
         """Hours of training on one GPU, by arithmetic, before anything was run.

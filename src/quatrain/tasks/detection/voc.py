@@ -24,9 +24,9 @@ from quatrain.specs import DataError, Spec
 from quatrain.tasks.detection.assemble import ImageEntry, Listing, assemble
 from quatrain.tasks.detection.boxes import Box
 from quatrain.tasks.detection.corpus import DetectionCorpus, DetectionPart
-from quatrain.tasks.scenes import ImageSize
-from quatrain.tasks.scenes.files import data_folder, decode, refuse_repeats, require_name, sha256
 from quatrain.tasks.text import read_bytes, split_lines
+from quatrain.tasks.vision import ImageSize
+from quatrain.tasks.vision.files import data_folder, decode, refuse_repeats, require_name, sha256
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",

@@ -14,13 +14,13 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from quatrain.specs import DataError
-from quatrain.tasks.scenes import ImageSize, Tally, listed, read_image, survey
-from quatrain.tasks.scenes.files import refuse_repeats, require_files, sha256
-from quatrain.tasks.scenes.images import count_orientation, require_size
-from quatrain.tasks.scenes.planes import read_plane
 from quatrain.tasks.segmentation.classes import Classes
 from quatrain.tasks.segmentation.corpus import IGNORE, SegmentationCorpus, SegmentationPart
 from quatrain.tasks.text import read_bytes
+from quatrain.tasks.vision import ImageSize, Tally, listed, read_image, survey
+from quatrain.tasks.vision.files import refuse_repeats, require_files, sha256
+from quatrain.tasks.vision.images import count_orientation, require_size
+from quatrain.tasks.vision.label_maps import read_plane
 
 
 class Pair(NamedTuple):

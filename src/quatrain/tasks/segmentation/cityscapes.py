@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Literal
 
 from quatrain.specs import DataError, Spec
-from quatrain.tasks.scenes.files import data_folder
 from quatrain.tasks.segmentation.assemble import Pair, read_parts
 from quatrain.tasks.segmentation.classes import Classes, parse_classes
 from quatrain.tasks.segmentation.corpus import IGNORE, SegmentationCorpus
 from quatrain.tasks.text import what_is_there
+from quatrain.tasks.vision.files import data_folder
 
 
 class CityscapesSpec(Spec):

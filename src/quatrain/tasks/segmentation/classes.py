@@ -20,8 +20,8 @@ from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
 from quatrain.specs import DataError
-from quatrain.tasks.scenes.files import parse_json, refuse_repeats
 from quatrain.tasks.segmentation.corpus import IGNORE, SegmentationClass
+from quatrain.tasks.vision.files import parse_json, refuse_repeats
 
 _Channel = Annotated[int, Field(ge=0, le=255)]
 _Color = tuple[_Channel, _Channel, _Channel]

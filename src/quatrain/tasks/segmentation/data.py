@@ -5,11 +5,12 @@ from typing import Annotated
 
 from pydantic import Field
 
-from quatrain.tasks.scenes import DigitScenesSpec
+from quatrain.tasks.digit_scenes import DigitScenesSpec
 from quatrain.tasks.segmentation.cityscapes import CityscapesSpec
 from quatrain.tasks.segmentation.corpus import SegmentationCorpus
 from quatrain.tasks.segmentation.digits import digit_masks
 from quatrain.tasks.segmentation.folders import FoldersSpec
+from quatrain.tasks.vision import read_cached
 
 SegmentationData = Annotated[
     DigitScenesSpec | FoldersSpec | CityscapesSpec, Field(discriminator="kind")
@@ -17,11 +18,12 @@ SegmentationData = Annotated[
 
 
 def read_segmentation(data: SegmentationData, folder: Path | None) -> SegmentationCorpus:
-    """Read and check all three parts; `folder` does not matter to digit scenes.
+    """Read and check all three parts, once for unchanged data; digit scenes need no folder.
 
     Raises:
         DataError: if the data cannot be used.
     """
     if isinstance(data, DigitScenesSpec):
-        return digit_masks(data)
-    return data.read(folder)
+        # Frozen specs are hashable, which the checker does not see.
+        return digit_masks(data)  # pyright: ignore[reportArgumentType]
+    return read_cached(data, folder)

@@ -1,14 +1,14 @@
 """Digit scenes as segmentation data: the background, and a class for each of the ten digits."""
 
 import colorsys
-from functools import partial
+from functools import lru_cache, partial
 
 import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from quatrain.tasks.scenes import DigitScenesSpec, Scene
-from quatrain.tasks.scenes.digits import DIGITS
+from quatrain.tasks.digit_scenes import DigitScenesSpec, Scene
+from quatrain.tasks.digit_scenes.scenes import DIGITS
 from quatrain.tasks.segmentation.corpus import (
     SegmentationClass,
     SegmentationCorpus,
@@ -27,6 +27,7 @@ DIGIT_CLASSES = (
 )
 
 
+@lru_cache(maxsize=2)
 def digit_masks(spec: DigitScenesSpec) -> SegmentationCorpus:
     """The scenes of `spec`; a pixel is 0 on the background and d + 1 on the digit d."""
     scenes = spec.make()

@@ -19,12 +19,12 @@ from typing import Literal
 from pydantic import model_validator
 
 from quatrain.specs import DataError, Spec
-from quatrain.tasks.scenes import Tally
-from quatrain.tasks.scenes.files import data_folder, decode, require_part
 from quatrain.tasks.segmentation.assemble import Pair, read_parts
 from quatrain.tasks.segmentation.classes import parse_classes
 from quatrain.tasks.segmentation.corpus import SegmentationCorpus
 from quatrain.tasks.text import read_bytes, split_lines, what_is_there
+from quatrain.tasks.vision import Tally
+from quatrain.tasks.vision.files import data_folder, decode, require_part
 
 _USUAL = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _RARE = frozenset({".apng", ".gif", ".jfif", ".jpe", ".pbm", ".pgm", ".pnm", ".ppm"})

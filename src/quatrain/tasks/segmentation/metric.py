@@ -17,8 +17,8 @@ from jaxtyping import Int64, Shaped
 from torch import Tensor
 
 from quatrain.specs import DataError, InputError
-from quatrain.tasks.scenes import listed_uniquely
 from quatrain.tasks.segmentation.corpus import IGNORE
+from quatrain.tasks.vision import listed_uniquely
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from scipy import ndimage
 from torch import Tensor
 
 from quatrain.specs import InputError
-from quatrain.tasks.scenes.pictures import Panel, Swatch, arrange, fit, fitted, to_image
 from quatrain.tasks.segmentation.corpus import IGNORE, SegmentationClass, SegmentationSample
 from quatrain.tasks.segmentation.metric import class_indices
+from quatrain.tasks.vision.panels import Panel, Swatch, arrange, fit, fitted, to_image
 
 DARK = (40, 40, 40)
 """Pixels that are not scored."""

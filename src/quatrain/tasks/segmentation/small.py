@@ -10,10 +10,10 @@ beforehand.
 from quatrain.models.resnet import ResNetSpec
 from quatrain.models.segmenter import SegmenterSpec
 from quatrain.nn.mixers import Mixer
-from quatrain.tasks.scenes.from_scratch import from_scratch
 from quatrain.tasks.segmentation.augment import SegmentationAugmentation
 from quatrain.tasks.segmentation.data import SegmentationData
 from quatrain.tasks.segmentation.task import SegmentationSpec
+from quatrain.tasks.vision.recipes import from_scratch
 
 
 def small_segmentation(

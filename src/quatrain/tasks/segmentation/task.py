@@ -21,18 +21,7 @@ from quatrain.cost import count_multiply_adds, count_parameters, training_hours
 from quatrain.cost.network import network_cost
 from quatrain.models.segmenter import Segmenter, SegmenterSpec, resized
 from quatrain.specs import Spec
-from quatrain.tasks.scenes import (
-    DigitScenesSpec,
-    Draw,
-    ImageTask,
-    attention_picture,
-    image_generator,
-    merged,
-    own_shard,
-    read_once,
-    write_picture,
-)
-from quatrain.tasks.scenes.on_meta import blank, on_meta
+from quatrain.tasks.digit_scenes import DigitScenesSpec
 from quatrain.tasks.segmentation.augment import SegmentationAugmentation
 from quatrain.tasks.segmentation.corpus import (
     IGNORE,
@@ -44,6 +33,16 @@ from quatrain.tasks.segmentation.data import SegmentationData, read_segmentation
 from quatrain.tasks.segmentation.metric import ConfusionMatrix, SegmentationScores
 from quatrain.tasks.segmentation.pictures import object_pixel, segmentation_picture
 from quatrain.tasks.segmentation.testing import Testing, WholeImageSpec
+from quatrain.tasks.vision import (
+    Draw,
+    ImageTask,
+    attention_picture,
+    image_generator,
+    merged,
+    own_shard,
+    write_picture,
+)
+from quatrain.tasks.vision.on_meta import blank, on_meta
 from quatrain.training import Evaluation, Loss, Polynomial, Recipe
 
 _PRICED_CLASSES = 19
@@ -86,7 +85,7 @@ class SegmentationSpec(Spec):
         Raises:
             DataError: if the data cannot be used.
         """
-        return SegmentationTask(self, read_once(read_segmentation, self.data, data), seed)
+        return SegmentationTask(self, read_segmentation(self.data, data), seed)
 
     def gpu_hours(self) -> float:
         """Hours of training on one GPU, by arithmetic, before anything was run.

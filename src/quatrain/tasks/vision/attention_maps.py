@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from quatrain.nn import Explanation, GeneralizedAttention
 from quatrain.specs import InputError, Term
-from quatrain.tasks.scenes.pictures import Panel, arrange, fit, to_image
+from quatrain.tasks.vision.panels import Panel, arrange, fit, to_image
 
 QUERY = (0, 229, 255)
 """The colour of the frame around the query."""

@@ -7,9 +7,9 @@ from quatrain.models.resnet import ResNetSpec
 from quatrain.nn import AttentionSpec, GeneralizedAttention, parse_mixer
 from quatrain.ops.positions import sinusoid
 from quatrain.specs import InputError, Term
-from quatrain.tasks.scenes import attention_maps
-from quatrain.tasks.scenes.attention_maps import QUERY, attention_picture, heat_colors
-from quatrain.tasks.scenes.pictures import GAP, arrange, fitted
+from quatrain.tasks.vision import attention_maps
+from quatrain.tasks.vision.attention_maps import QUERY, attention_picture, heat_colors
+from quatrain.tasks.vision.panels import GAP, arrange, fitted
 
 TOP, LINE = 26, 18
 """Where the first panels begin below title and caption, and how high a caption is."""

@@ -10,15 +10,15 @@ from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 from quatrain.specs import DataError
-from quatrain.tasks.scenes.files import sha256
-from quatrain.tasks.scenes.images import (
+from quatrain.tasks.vision.data_warnings import DataWarning, Tally
+from quatrain.tasks.vision.files import sha256
+from quatrain.tasks.vision.images import (
     ImageSize,
     read_image,
     require_size,
     survey,
 )
-from quatrain.tasks.scenes.notices import DataWarning, Tally
-from quatrain.tasks.scenes.planes import read_plane
+from quatrain.tasks.vision.label_maps import read_plane
 
 _TINY = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"

@@ -1,4 +1,4 @@
-from quatrain.tasks.scenes.from_scratch import from_scratch
+from quatrain.tasks.vision.recipes import from_scratch
 
 
 def test_the_warm_up_is_a_tenth_and_no_longer_than_asked():

@@ -22,8 +22,8 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from quatrain.specs import Spec, SpecError
-from quatrain.tasks.scenes.canvas import Draws, enlarge, line, paint
-from quatrain.tasks.scenes.files import sha256
+from quatrain.tasks.digit_scenes.canvas import Draws, enlarge, line, paint
+from quatrain.tasks.vision.files import sha256
 
 DIGITS = tuple("0123456789")
 

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from quatrain.specs import DataError
-from quatrain.tasks.scenes.images import EIGHT_BITS, bits_of, edges, load, opened, refuse_deep
+from quatrain.tasks.vision.images import EIGHT_BITS, bits_of, edges, load, opened, refuse_deep
 
 _LOSSY = frozenset({"AVIF", "JPEG", "JPEG2000", "MPO", "WEBP", "jpeg", "tiff_jpeg", "webp"})
 _TIFF_KIND = 262

@@ -6,7 +6,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from quatrain.specs import StudyError
-from quatrain.tasks.scenes.pictures import (
+from quatrain.tasks.vision.panels import (
     GAP,
     INK,
     PAPER,

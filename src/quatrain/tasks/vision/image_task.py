@@ -1,16 +1,15 @@
 """What the tasks on images share: data that is read once, and batches of its training images."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Mapping, Sized
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
 
-from quatrain.tasks.scenes.digits import DigitScenesSpec
-from quatrain.tasks.scenes.epochs import Draw, image_batches
 from quatrain.tasks.stamps import Stamps, file_stamps
+from quatrain.tasks.vision.sampler import Draw, image_batches
 from quatrain.training import Recipe
 
 
@@ -56,8 +55,6 @@ class ImageCorpus(Protocol):
 
 SpecT = TypeVar("SpecT", bound=ImageSpec)
 CorpusT = TypeVar("CorpusT", bound=ImageCorpus)
-DataT = TypeVar("DataT")
-ReadT = TypeVar("ReadT")
 
 
 class ImageTask(ABC, Generic[SpecT, CorpusT]):
@@ -100,23 +97,14 @@ class ImageTask(ABC, Generic[SpecT, CorpusT]):
         return self.collate(self.batches(epoch=0)[0])
 
 
-def read_once(
-    read: Callable[[DataT, Path | None], ReadT], data: DataT, folder: Path | None
-) -> ReadT:
-    """The corpus that `read` makes of a folder, or the one that it made of the same files before.
+def read_cached(data: Any, folder: Path | None) -> Any:
+    """The corpus `data.read(folder)`, kept in memory until a file below the folder changes.
 
-    Runs of one study share their data, and a worker does many of them. Digit scenes need no folder.
+    The runs of one study share their data, and a worker process executes many of them.
     """
-    folder = None if isinstance(data, DigitScenesSpec) else folder
-    # Frozen specs are hashable, which the checker does not see.
-    return _read(read, data, folder, file_stamps(folder))  # pyright: ignore[reportArgumentType]
+    return _read(data, folder, file_stamps(folder))
 
 
 @lru_cache(maxsize=2)
-def _read(
-    read: Callable[[Any, Path | None], Any],
-    data: Any,
-    folder: Path | None,
-    stamps: Stamps,  # noqa: ARG001 - part of the cache's key
-) -> Any:
-    return read(data, folder)
+def _read(data: Any, folder: Path | None, stamps: Stamps) -> Any:  # noqa: ARG001 - a cache key
+    return data.read(folder)

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from quatrain.specs import InputError
-from quatrain.tasks.scenes.shards import merged, own_shard, shard
+from quatrain.tasks.vision.sharding import merged, own_shard, shard
 
 
 @pytest.mark.parametrize("items", [0, 1, 5, 8])
@@ -29,7 +29,7 @@ TOGETHER = """
 import sys
 from collections import Counter
 from torch import distributed
-from quatrain.tasks.scenes.shards import merged, own_shard
+from quatrain.tasks.vision.sharding import merged, own_shard
 
 distributed.init_process_group(
     "gloo", init_method="file://" + sys.argv[1], rank=int(sys.argv[2]), world_size=2

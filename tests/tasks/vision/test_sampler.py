@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quatrain.tasks.scenes.epochs import image_batches, image_generator
+from quatrain.tasks.vision.sampler import image_batches, image_generator
 
 
 @given(st.integers(0, 50), st.integers(1, 20), st.integers(0, 3), st.integers(0, 3))

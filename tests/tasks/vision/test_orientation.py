@@ -6,7 +6,8 @@ import pytest
 from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
-from quatrain.tasks.scenes.images import (
+from quatrain.tasks.vision.data_warnings import DataWarning, Tally
+from quatrain.tasks.vision.images import (
     ImageSize,
     count_orientation,
     load,
@@ -14,9 +15,8 @@ from quatrain.tasks.scenes.images import (
     read_image,
     survey,
 )
-from quatrain.tasks.scenes.notices import DataWarning, Tally
-from quatrain.tasks.scenes.orientation import orientation
-from quatrain.tasks.scenes.planes import read_plane
+from quatrain.tasks.vision.label_maps import read_plane
+from quatrain.tasks.vision.orientation import orientation
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 20, 3), dtype=np.uint8)
 TURNS = range(2, 9)

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from quatrain.specs import DataError
-from quatrain.tasks.scenes.images import read_image
-from quatrain.tasks.scenes.planes import read_plane
+from quatrain.tasks.vision.images import read_image
+from quatrain.tasks.vision.label_maps import read_plane
 
 
 def problem(path):

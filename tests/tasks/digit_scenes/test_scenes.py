@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from quatrain.specs import SpecError
-from quatrain.tasks.scenes import digits
-from quatrain.tasks.scenes.digits import DigitScenesSpec, draw_scene
+from quatrain.tasks.digit_scenes import scenes as scenes_module
+from quatrain.tasks.digit_scenes.scenes import DigitScenesSpec, draw_scene
 
 
 @pytest.fixture(scope="module")
@@ -58,16 +58,16 @@ def test_a_variant_is_another_sample():
 
 def test_the_parts_share_no_handwritten_digit(monkeypatch):
     """Each part draws from its own stretch: elsewhere the digits are replaced by nothing."""
-    images, names = digits._handwritten()
+    images, names = scenes_module._handwritten()
     spec = DigitScenesSpec()
-    for part, (low, high) in digits._STRETCHES.items():
+    for part, (low, high) in scenes_module._STRETCHES.items():
         kept = np.zeros_like(images)
         kept[low:high] = images[low:high]
         expected = draw_scene(spec, part, 5)
-        monkeypatch.setattr(digits, "_handwritten", lambda kept=kept: (kept, names))
+        monkeypatch.setattr(scenes_module, "_handwritten", lambda kept=kept: (kept, names))
         assert torch.equal(draw_scene(spec, part, 5).image, expected.image)
         monkeypatch.undo()
-    stretches = sorted(digits._STRETCHES.values())
+    stretches = sorted(scenes_module._STRETCHES.values())
     assert [high for _, high in stretches] == [*(low for low, _ in stretches[1:]), len(images)]
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import interpolate
 
-from quatrain.tasks.scenes.canvas import Draws, enlarge, line, paint
+from quatrain.tasks.digit_scenes.canvas import Draws, enlarge, line, paint
 
 
 @pytest.mark.parametrize("size", [(8, 8), (16, 12), (31, 29)])

@@ -1,7 +1,7 @@
 from quatrain.models.resnet import ResNetSpec
 from quatrain.models.segmenter import SegmenterSpec
 from quatrain.nn.mixers import parse_mixer
-from quatrain.tasks.scenes.on_meta import blank, on_meta
+from quatrain.tasks.vision.on_meta import blank, on_meta
 
 
 def test_a_network_of_sizes_alone_needs_no_weights_and_may_be_another():

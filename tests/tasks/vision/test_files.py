@@ -4,7 +4,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from quatrain.specs import DataError
-from quatrain.tasks.scenes.files import (
+from quatrain.tasks.vision.files import (
     data_folder,
     decode,
     parse_json,

@@ -25,10 +25,10 @@ from PIL import Image
 from torch import Tensor
 
 from quatrain.specs import DataError
-from quatrain.tasks.scenes.files import require_files, sha256
-from quatrain.tasks.scenes.notices import Tally
-from quatrain.tasks.scenes.orientation import load_as_stored, orientation
 from quatrain.tasks.text import refuse_pointer, unreadable
+from quatrain.tasks.vision.data_warnings import Tally
+from quatrain.tasks.vision.files import require_files, sha256
+from quatrain.tasks.vision.orientation import load_as_stored, orientation
 
 _SHALLOW = frozenset({"BMP", "GIF", "JPEG", "MPO", "WEBP"})
 EIGHT_BITS = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})

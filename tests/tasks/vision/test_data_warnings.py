@@ -2,7 +2,7 @@ import warnings
 
 import pytest
 
-from quatrain.tasks.scenes.notices import DataWarning, Tally, listed, listed_uniquely
+from quatrain.tasks.vision.data_warnings import DataWarning, Tally, listed, listed_uniquely
 
 
 def test_each_kind_is_said_once_with_its_number_and_first_case():
