@@ -67,7 +67,7 @@ def _trained(
     recipe = spec.recipe.model_copy(update={"report_every": 1})
     task = spec.model_copy(update={"recipe": recipe}).open(home, home, seed=0)
     with TemporaryDirectory() as folder:
-        train(task, Path(folder), seed=0, device=device, readers=readers)
+        train(task, Path(folder), seed=0, device=device, num_workers=readers)
         lines = (Path(folder) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     logged = [json.loads(line) for line in lines]
     ends = [line["seconds"] for line in logged]

@@ -68,5 +68,5 @@ def test_readers_are_refused_where_processes_cannot_be_forked(monkeypatch):
     check_readers(2)
     monkeypatch.setattr("multiprocessing.get_all_start_methods", lambda: ["spawn"])
     check_readers(0)
-    with pytest.raises(StudyError, match="leave --readers out"):
+    with pytest.raises(StudyError, match="num_workers is 2"):
         check_readers(2)

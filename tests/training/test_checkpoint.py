@@ -16,11 +16,11 @@ from quatrain.nn.mixers import parse_mixer
 from quatrain.specs import DataError, StoredFileError, StudyError
 from quatrain.training import Recipe, checkpoint, load_model, save_model
 from quatrain.training.checkpoint import MODEL, NAME, Trained, seed_step
-from quatrain.training.position import Position
+from quatrain.training.state import TrainingState
 from quatrain.training.tensor_file import read_tensors, write_tensors
 
 RECIPE = Recipe(steps=20, accumulate=2, warmup_steps=0)
-POSITION = Position(step=3, batches=6, seconds=0.7, total=0.1 + 0.2, weight=7.0, since=1 / 3)
+POSITION = TrainingState(step=3, batches=6, seconds=0.7, total=0.1 + 0.2, weight=7.0, since=1 / 3)
 
 
 def trained(width=2, data="a", optimizer=torch.optim.AdamW, average=True):
@@ -66,7 +66,7 @@ def test_everything_comes_back_as_it_was(tmp_path):
 
 
 def test_a_folder_without_a_checkpoint_is_the_beginning(tmp_path):
-    assert restored(tmp_path, trained()) == Position()
+    assert restored(tmp_path, trained()) == TrainingState()
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 8, 100, 300, -1])
@@ -286,7 +286,7 @@ def test_a_full_disk_is_told_and_leaves_the_former_checkpoint(tmp_path, monkeypa
     before = (tmp_path / NAME).read_bytes()
     monkeypatch.setattr(place, full)
     with pytest.raises(StudyError, match='"No space left on device"; make room') as told:
-        checkpoint.save(tmp_path, Position(), stepped())
+        checkpoint.save(tmp_path, TrainingState(), stepped())
     assert str(tmp_path) in str(told.value)
     assert isinstance(told.value.__cause__, OSError)
     assert [path.name for path in tmp_path.iterdir()] == [NAME]

@@ -44,8 +44,8 @@ def after(number):
     return call
 
 
-def run(tiny, folder, notify=lambda _: None, seed=7, readers=0, **arguments):
-    return train(tiny.Task(**arguments), folder, seed=seed, readers=readers, notify=notify)
+def run(tiny, folder, notify=lambda _: None, seed=7, num_workers=0, **arguments):
+    return train(tiny.Task(**arguments), folder, seed=seed, num_workers=num_workers, notify=notify)
 
 
 @pytest.fixture(scope="module", params=VARIANTS, ids=NAMES)
@@ -83,8 +83,10 @@ def test_a_training_stopped_at_any_batch_ends_as_if_it_never_was(
     expect_unbroken(tiny, unbroken, variant, tmp_path_factory, result, folder)
 
 
-def test_readers_change_no_result(tiny, variant, unbroken, tmp_path_factory, tmp_path):
-    result = run(tiny, tmp_path, readers=2, **variant)
+def test_the_number_of_workers_changes_no_result(
+    tiny, variant, unbroken, tmp_path_factory, tmp_path
+):
+    result = run(tiny, tmp_path, num_workers=2, **variant)
     expect_unbroken(tiny, unbroken, variant, tmp_path_factory, result, tmp_path)
 
 
@@ -213,7 +215,7 @@ def test_a_part_that_slows_itself_down_learns_at_that_share_of_the_rate(tiny, tm
             torch.manual_seed(0)
             objective = begun()
             objective.dropout.p = 0.0
-            objective.rate_factors = factors
+            objective.lr_scales = factors
             return objective
 
         task.build = build

@@ -53,9 +53,9 @@ class DeformableConv(Convolution):
 
     `offset` predicts displacements (y, x for each tap of each group) and, after them, modulations,
     by a convolution of the same taps. It begins at zero, so that all begins as the regular
-    convolution, or as half of it if modulated. It is to learn at a tenth of the rate: ours is the
-    loop that does so; in another, take the groups of `quatrain.training.rate_groups`. Set `method`
-    to force how a map is computed, instead of letting `plan` choose.
+    convolution, or as half of it if modulated. Its parameters use a 0.1x learning rate: pass
+    `quatrain.training.param_groups(model, lr)` to the optimizer. Set `method` to force how a map
+    is computed, instead of letting `plan` choose.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 4 and section 4.1;
         modulation from Zhu et al. 2018, https://arxiv.org/abs/1811.11168, section 3.2.
@@ -63,7 +63,7 @@ class DeformableConv(Convolution):
         the released code.
     """
 
-    rate_factors: ClassVar = {"offset": 0.1}
+    lr_scales: ClassVar = {"offset": 0.1}
 
     def __init__(self, spec: DeformableConvSpec, channels: int, ndim: int = 2) -> None:
         super().__init__(channels, ndim, spec.groups)

@@ -53,15 +53,15 @@ def check_alone() -> None:
 
 
 def check_readers(readers: int) -> None:
-    """See that readers can be started; see `reader_start_method`.
+    """See that readers can be started; see `worker_start_method`.
 
     Raises:
         StudyError: if they cannot.
     """
     if readers:
-        from quatrain.training.input import reader_start_method
+        from quatrain.training.prefetch import worker_start_method
 
-        reader_start_method(readers)
+        worker_start_method(readers)
 
 
 def place(

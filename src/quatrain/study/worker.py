@@ -88,7 +88,7 @@ def _training(threads: int, readers: int) -> Train:
     from quatrain.training import train
 
     torch.set_num_threads(threads)
-    return partial(train, readers=readers)
+    return partial(train, num_workers=readers)
 
 
 def _event_pipe(descriptor: int) -> TextIO:

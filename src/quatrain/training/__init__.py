@@ -1,7 +1,8 @@
 """One loop for every task: recipe, schedule, checkpoints, devices."""
 
 from quatrain.training.checkpoint import load_model, save_model
-from quatrain.training.loop import NonFiniteLoss, TrainingResult, rate_groups, train
+from quatrain.training.loop import NonFiniteLoss, TrainingResult, train
+from quatrain.training.optimizer import param_groups
 from quatrain.training.recipe import InverseSqrt, Polynomial, Recipe, Steps
 from quatrain.training.task import Evaluation, Loss, Progress, Task
 
@@ -17,7 +18,7 @@ __all__ = [
     "Task",
     "TrainingResult",
     "load_model",
-    "rate_groups",
+    "param_groups",
     "save_model",
     "train",
 ]

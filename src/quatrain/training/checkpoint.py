@@ -28,8 +28,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from quatrain.specs import DataError, StoredFileError
-from quatrain.training.position import Position
 from quatrain.training.recipe import Recipe
+from quatrain.training.state import TrainingState
 from quatrain.training.tensor_file import read_tensors, write_tensors
 
 NAME = "checkpoint.safetensors"
@@ -37,7 +37,7 @@ MODEL = "model.safetensors"
 
 _DAMAGE = (SafetensorError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, OSError)
 _HEADER = frozenset({"position", "scaler", "data"})
-_POSITION = TypeAdapter(Position)
+_POSITION = TypeAdapter(TrainingState)
 _DATA = TypeAdapter(dict[str, str])
 _SCALE = TypeAdapter(dict[str, float])
 
@@ -55,7 +55,7 @@ class Trained:
     data: dict[str, str]
 
 
-def save(folder: Path, position: Position, trained: Trained) -> None:
+def save(folder: Path, position: TrainingState, trained: Trained) -> None:
     """Replace the folder's checkpoint; a kill in the middle leaves the one from before.
 
     Raises:
@@ -75,7 +75,7 @@ def save(folder: Path, position: Position, trained: Trained) -> None:
     write_tensors(folder / NAME, tensors, texts)
 
 
-def load(folder: Path, trained: Trained, recipe: Recipe) -> Position:
+def load(folder: Path, trained: Trained, recipe: Recipe) -> TrainingState:
     """Restore everything in place from the folder's checkpoint; position 0 where there is none.
 
     Raises:
@@ -85,7 +85,7 @@ def load(folder: Path, trained: Trained, recipe: Recipe) -> Position:
     """
     path = folder / NAME
     if not path.exists():
-        return Position()
+        return TrainingState()
     try:
         tensors, texts = read_tensors(path)
         _same_names(texts.keys() & _HEADER, _HEADER)
@@ -138,7 +138,7 @@ def seed_step(seed: int, step: int, process: int) -> None:
     torch.manual_seed(mixed % (2**63))
 
 
-def _position(text: str, recipe: Recipe) -> Position:
+def _position(text: str, recipe: Recipe) -> TrainingState:
     """Where the training stood, which a training by this recipe can reach."""
     position = _parsed(_POSITION, {"position": text}, "position")
     if position.step > recipe.steps:
@@ -202,7 +202,7 @@ def _same_kind(name: str, found: Tensor, shape: tuple[int, ...], dtype: torch.dt
         raise ValueError(f"{name} is of {found.dtype} there and {dtype} in this model")
 
 
-def _restore_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor], at: Position) -> None:
+def _restore_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor], at: TrainingState) -> None:
     """The state of each parameter; torch itself would take one of any shape and type."""
     groups = optimizer.state_dict()["param_groups"]
     members = [each for group in optimizer.param_groups for each in group["params"]]

@@ -23,13 +23,13 @@ from torch import Tensor, nn
 from quatrain.results.files import clear_unfinished, make_folder
 from quatrain.specs import DataError, SpecError
 from quatrain.training import checkpoint
-from quatrain.training.average import MovingAverage
 from quatrain.training.checkpoint import Trained, seed_step
 from quatrain.training.devices import Devices
-from quatrain.training.input import Batch, read
+from quatrain.training.ema import ExponentialMovingAverage
 from quatrain.training.log import NAME as METRICS
 from quatrain.training.log import MetricsLog
-from quatrain.training.recipe import Recipe
+from quatrain.training.optimizer import make_optimizer
+from quatrain.training.prefetch import Batch, prefetch
 from quatrain.training.task import Loss, Progress, Task
 
 
@@ -52,25 +52,25 @@ def train(
     *,
     seed: int,
     device: str = "cpu",
-    readers: int = 0,
+    num_workers: int = 0,
     notify: Callable[[Progress], None] = lambda _: None,
 ) -> TrainingResult:
     """Train the task's objective as its recipe says, from the checkpoint in `folder` if any.
 
-    The trained weights are left in the folder's model.safetensors. `readers` processes make
-    batches ahead; their number changes no result.
+    The trained weights are left in the folder's model.safetensors. `num_workers` processes
+    prefetch batches; their number changes no result.
 
     Raises:
         NonFiniteLoss: if the loss is NaN or infinite.
         SpecError: if the processes cannot share a step's batches evenly, or lack the device.
         StoredFileError: if the checkpoint is damaged.
         DataError: if there is nothing to train on, or other data than before.
-        StudyError: if the folder cannot be written, or readers cannot be started.
+        StudyError: if the folder cannot be written, or workers cannot be started.
     """
     make_folder(folder)
     torch.manual_seed(seed)
     trainer = _Trainer(task, folder, seed, Devices(device, task.recipe.precision), notify)
-    with closing(trainer.read(readers)) as batches:
+    with closing(trainer.batches(num_workers)) as batches:
         trainer.run(batches)
     trainer.finish()
     return TrainingResult(trainer.objective, trainer.position.step, trainer.position.seconds)
@@ -93,8 +93,8 @@ class _Trainer:
         self.recipe, self.devices, self.notify = task.recipe, devices, notify
         self.share = _share(self.recipe.accumulate, devices.processes)
         self.objective = task.build().to(devices.device)
-        self.optimizer = _optimizer(self.recipe, self.objective)
-        self.average = MovingAverage(self.objective, self.recipe.average)
+        self.optimizer = make_optimizer(self.recipe, self.objective)
+        self.average = ExponentialMovingAverage(self.objective, self.recipe.average)
         self.trained = Trained(
             self.objective, self.optimizer, self.average.tensors, devices.scaler, task.data_hashes
         )
@@ -104,10 +104,10 @@ class _Trainer:
         self.log = MetricsLog(folder, self.position.step) if devices.is_main else None
         self.started = time.perf_counter() - self.position.seconds
 
-    def read(self, readers: int) -> Generator[Batch]:
+    def batches(self, num_workers: int) -> Generator[Batch]:
         """This process's batches, from where the training stands."""
         pin = self.devices.device.type == "cuda"
-        return read(self.task.collate, self._plans(), readers=readers, pin=pin)
+        return prefetch(self.task.collate, self._plans(), num_workers=num_workers, pin=pin)
 
     def run(self, batches: Iterator[Batch]) -> None:
         """Train to the last step."""
@@ -162,7 +162,7 @@ class _Trainer:
     def _step(self, step: int, batches: Iterator[Batch]) -> Loss:
         rate = self.recipe.rate(step)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["rate_factor"]
+            group["lr"] = rate * group["lr_scale"]
         self.optimizer.zero_grad(set_to_none=True)
         losses = [
             self._gradients(self._next(batches), last=number == self.share)
@@ -236,29 +236,6 @@ class _Trainer:
         return time.perf_counter() - self.started
 
 
-def rate_groups(module: nn.Module) -> list[dict[str, Any]]:
-    """The trained parameters, by the factor on their learning rate.
-
-    A module slows parts of itself down by a class attribute, `rate_factors = {"offset": 0.1}`.
-    For an optimizer of one's own: `AdamW({**group, "lr": rate * group["rate_factor"]} for group in
-    rate_groups(model))`; a scheduler of torch's keeps the proportion.
-
-    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, section 3.1 (offsets of a
-        deformable convolution learn at a tenth of the rate).
-    """
-    factors = {
-        parameter: factor
-        for part in module.modules()
-        for name, factor in getattr(part, "rate_factors", {}).items()
-        for parameter in getattr(part, name).parameters()
-    }
-    groups: dict[float, list[nn.Parameter]] = {}
-    for parameter in module.parameters():
-        if parameter.requires_grad:
-            groups.setdefault(factors.get(parameter, 1.0), []).append(parameter)
-    return [{"params": members, "rate_factor": factor} for factor, members in groups.items()]
-
-
 def _clear_unfinished(folder: Path) -> None:
     """Remove what a killed training left half written; other files may be at work beside it."""
     for name in (checkpoint.NAME, checkpoint.MODEL, METRICS):
@@ -282,22 +259,3 @@ def _share(accumulate: int, processes: int) -> int:
             "accumulate more batches, smaller ones if a step is to stay as it is",
         )
     return share
-
-
-def _optimizer(recipe: Recipe, module: nn.Module) -> torch.optim.Optimizer:
-    parameters = rate_groups(module)
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters,
-            lr=recipe.learning_rate,
-            momentum=recipe.momentum,
-            weight_decay=recipe.weight_decay,
-        )
-    return torch.optim.AdamW(
-        parameters,
-        lr=recipe.learning_rate,
-        betas=recipe.betas,
-        eps=recipe.epsilon,
-        weight_decay=recipe.weight_decay,
-        fused=True,
-    )

@@ -194,7 +194,7 @@ def test_a_training_stopped_on_the_way_ends_as_if_it_never_was(tmp_path):
     whole = train(opened(tmp_path, mixer), tmp_path / "whole", seed=5)
     with pytest.raises(Stop):
         train(opened(tmp_path, mixer), tmp_path / "broken", seed=5, notify=interrupt)
-    resumed = train(opened(tmp_path, mixer), tmp_path / "broken", seed=5, readers=1)
+    resumed = train(opened(tmp_path, mixer), tmp_path / "broken", seed=5, num_workers=1)
     expected, found = whole.objective.state_dict(), resumed.objective.state_dict()
     assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
     assert '"valid_ap50"' in (tmp_path / "whole" / "metrics.jsonl").read_text()

@@ -1,6 +1,6 @@
 """Where a training stands: everything that changes from step to step and is no tensor.
 
-    Position()                                            before the first step
+    TrainingState()                                            before the first step
     .advanced(total=8.0, weight=4.0, batches=1, seconds=0.5)   after a step
     .mean_loss, .rate                                     2.0 a token, 8.0 tokens a second
     .reported()                                           the next means begin here
@@ -21,7 +21,7 @@ _Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Position:
+class TrainingState:
     """Progress of a training, and what has gathered since the last line of its log."""
 
     step: _Count = 0
@@ -41,7 +41,7 @@ class Position:
 
     def advanced(
         self, *, total: float, weight: float, batches: int, seconds: float, waited: float = 0.0
-    ) -> "Position":
+    ) -> "TrainingState":
         """One step further; `seconds` is the time until now, `waited` the step's wait for data."""
         return replace(
             self,
@@ -53,11 +53,11 @@ class Position:
             waited=self.waited + waited,
         )
 
-    def reported(self) -> "Position":
+    def reported(self) -> "TrainingState":
         """The same place, with the means beginning anew."""
         return replace(self, total=0.0, weight=0.0, since=self.seconds, waited=0.0)
 
-    def aside(self, seconds: float) -> "Position":
+    def aside(self, seconds: float) -> "TrainingState":
         """The same place, `seconds` having gone into a validation: no part of the speed."""
         return replace(self, seconds=self.seconds + seconds, since=self.since + seconds)
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 
-class MovingAverage:
+class ExponentialMovingAverage:
     """The exponential moving average of a module's weights; a decay of 0 keeps none.
 
     Source: Szegedy et al. 2016, https://arxiv.org/abs/1512.00567, section 8.

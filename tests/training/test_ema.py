@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from quatrain.training.average import MovingAverage
+from quatrain.training.ema import ExponentialMovingAverage
 
 
 def set_to(module, value):
@@ -19,7 +19,7 @@ def module():
 
 
 def test_the_average_forgets_quickly_at_first_and_then_by_its_decay(module):
-    average = MovingAverage(module, 0.5)
+    average = ExponentialMovingAverage(module, 0.5)
     expected = 0.0
     for step, value in [(1, 1.0), (2, 5.0), (20, 2.0)]:
         set_to(module, value)
@@ -30,14 +30,14 @@ def test_the_average_forgets_quickly_at_first_and_then_by_its_decay(module):
 
 
 def test_whole_numbers_are_those_of_now(module):
-    average = MovingAverage(module, 0.9)
+    average = ExponentialMovingAverage(module, 0.9)
     module.count.fill_(7)
     average.update(1)
     assert average.tensors["count"].item() == 7
 
 
 def test_the_weights_come_back_bit_for_bit_even_after_an_error(module):
-    average = MovingAverage(module, 0.9)
+    average = ExponentialMovingAverage(module, 0.9)
     set_to(module, 0.1)
     inside = []
 
@@ -53,14 +53,14 @@ def test_the_weights_come_back_bit_for_bit_even_after_an_error(module):
 
 
 def test_installing_puts_the_average_in_for_good(module):
-    average = MovingAverage(module, 0.9)
+    average = ExponentialMovingAverage(module, 0.9)
     set_to(module, 3.0)
     average.install()
     assert module.weight.mean() == 0.0
 
 
 def test_a_decay_of_zero_keeps_nothing_and_changes_nothing(module):
-    average = MovingAverage(module, 0.0)
+    average = ExponentialMovingAverage(module, 0.0)
     set_to(module, 3.0)
     average.update(1)
     with average.installed():
