@@ -32,12 +32,12 @@ class PlainState:
     position: int
     beam: int = 1
 
-    def spread(self, beam: int) -> "PlainState":
+    def expand(self, beam: int) -> "PlainState":
         """The state with so many copies of each row."""
         copied = torch.arange(len(self.attended)).repeat_interleave(beam)
         return replace(self._select(copied), beam=beam)
 
-    def keep(self, sources: Int[Tensor, " n"]) -> "PlainState":
+    def select(self, sources: Int[Tensor, " n"]) -> "PlainState":
         """The state of the chosen sources, in that order, with all of their rows."""
         return self._select((sources[:, None] * self.beam + torch.arange(self.beam)).flatten())
 

@@ -30,7 +30,7 @@ def at(terms: str, window: int | None, position: int) -> Callable[[], object]:
     state = None
     with torch.no_grad():
         if window is None and terms != "0010":
-            state = attention.remember(tokens[:-1].flatten(1, 2).transpose(0, 1))
+            state = attention.cache_keys(tokens[:-1].flatten(1, 2).transpose(0, 1))
         else:
             for token in tokens[:-1]:
                 _, state = attention.step(token, state)

@@ -4,7 +4,7 @@ from torch import nn
 from torch.testing import assert_close
 from torchvision.models.detection import fasterrcnn_resnet50_fpn
 
-from quatrain.models.detector import Dense, DetectorSpec, Targets
+from quatrain.models.detector import DetectorLayers, DetectorSpec, Targets
 from quatrain.models.resnet import ResNetSpec
 from quatrain.nn.mixers import parse_mixer
 from quatrain.specs import SpecError
@@ -185,4 +185,4 @@ def test_the_default_is_frozen_as_the_papers():
     normalizing = [part for part in detector.train().modules() if isinstance(part, nn.BatchNorm2d)]
     assert len(normalizing) == 53
     assert not any(part.training for part in normalizing)
-    Dense(detector, 5)(torch.empty(1, 3, 64, 96, dtype=torch.uint8, device="meta"))
+    DetectorLayers(detector, 5)(torch.empty(1, 3, 64, 96, dtype=torch.uint8, device="meta"))

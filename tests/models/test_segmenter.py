@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from quatrain.models.resnet import ResNetSpec
-from quatrain.models.segmenter import SegmenterSpec, resized
+from quatrain.models.segmenter import SegmenterSpec, resize_scores
 from quatrain.nn.mixers import parse_mixer
 from quatrain.nn.residual import GatedResidual
 
@@ -30,7 +30,7 @@ def test_each_pixel_gets_logits_and_training_gets_both_heads():
     assert network(images(41, 57)).shape == (2, 5, 41, 57)
     main, auxiliary = network.scores(images())
     assert main.shape == auxiliary.shape == (2, 5, 5, 7)
-    assert torch.equal(network(images()), resized(main, (40, 56)))
+    assert torch.equal(network(images()), resize_scores(main, (40, 56)))
     auxiliary.sum().backward()
     assert all(p.grad is None for p in network.head.parameters())
 
@@ -93,5 +93,5 @@ def test_every_normalization_trains(norm):
 
 
 def test_scores_are_resized_by_borders_and_not_by_corners():
-    found = resized(torch.tensor([[[[0.0, 1.0]]]]), (1, 4))
+    found = resize_scores(torch.tensor([[[[0.0, 1.0]]]]), (1, 4))
     assert found.flatten().tolist() == [0, 0.25, 0.75, 1]

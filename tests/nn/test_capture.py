@@ -166,3 +166,14 @@ def test_the_hooks_go_when_an_attention_fails():
     with capture(model) as seen:
         model(images())
     assert len(seen[""]) == 1
+
+
+@pytest.mark.parametrize("at", [(1, 2), lambda sizes: (sizes[0] - 3, sizes[1] - 3)])
+def test_one_query_of_each_call_is_captured_by_its_position_or_by_a_function_of_the_sizes(at):
+    model = attention()
+    x = torch.randn(1, 8, 4, 5)
+    with capture(model, at=at) as one, capture(model) as whole:
+        model(x)
+    weights = one[""][0].weights
+    assert weights.shape == (1, 2, 1, 20)
+    torch.testing.assert_close(weights, whole[""][0].weights[:, :, 7:8])

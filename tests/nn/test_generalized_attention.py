@@ -97,7 +97,7 @@ def test_one_query_is_explained_as_among_all(terms, ndim):
     assert_close(one.weights, whole.weights[:, :, number : number + 1])
     for term in terms:
         assert_close(one.logits[term], whole.logits[term][:, :, number : number + 1])
-        assert_close(one.alone(term), whole.alone(term)[:, :, number : number + 1])
+        assert_close(one.term_weights(term), whole.term_weights(term)[:, :, number : number + 1])
 
 
 @pytest.mark.parametrize("terms", ["0100", "1111"])
@@ -105,7 +105,7 @@ def test_a_term_alone_is_the_attention_of_that_term_over_the_same_keys(terms):
     module, x = built(terms=terms), content()
     padding = torch.tensor([[False] * 5, [False, False, False, True, True]])
     explained = module.explain(x, key_padding_mask=padding)
-    alone = explained.alone(Term.QUERY_POSITION)
+    alone = explained.term_weights(Term.QUERY_POSITION)
     assert alone[1, :, :, 3:].abs().max() == 0
     logits = explained.logits[Term.QUERY_POSITION]
     assert_close(alone[0], logits[0].softmax(-1))
@@ -134,8 +134,8 @@ def test_recalling_position_by_position_equals_the_full_pass(terms, window, padd
     module = built(terms=terms, window=window)
     query, key = content(), content(batch=2)[:, :4]
     padding = torch.tensor([[False] * 4, [False, False, True, True]]) if padded else None
-    state = module.remember(key)
-    outputs = [module.recall(query[:, t : t + 1], state, t, padding) for t in range(5)]
+    state = module.cache_keys(key)
+    outputs = [module.attend_cached(query[:, t : t + 1], state, t, padding) for t in range(5)]
     assert_close(torch.cat(outputs, dim=1), module(query, key, key_padding_mask=padding))
 
 
@@ -147,8 +147,8 @@ def test_queries_that_share_remembered_keys_recall_as_if_each_had_its_own(terms,
     padding = torch.tensor([[False] * 4, [False, False, True, True]]) if padded else None
     each = torch.arange(2).repeat_interleave(3)
     own = None if padding is None else padding[each]
-    expected = module.recall(query, module.remember(key[each]), 2, own)
-    assert_close(module.recall(query, module.remember(key), 2, padding), expected)
+    expected = module.attend_cached(query, module.cache_keys(key[each]), 2, own)
+    assert_close(module.attend_cached(query, module.cache_keys(key), 2, padding), expected)
 
 
 @every_term_set
@@ -283,7 +283,7 @@ def test_decoding_step_by_step_is_for_whole_sequences(ndim, stride):
     with pytest.raises(SpecError, match="decode step by step on whole sequences only"):
         module.step(token, None)
     with pytest.raises(SpecError, match="decode step by step on whole sequences only"):
-        module.recall(token, KeyValueState(torch.zeros(1, 2, 3, 4).double()), 0)
+        module.attend_cached(token, KeyValueState(torch.zeros(1, 2, 3, 4).double()), 0)
 
 
 @pytest.mark.compile

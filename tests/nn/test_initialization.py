@@ -2,12 +2,12 @@ import pytest
 import torch
 from torch import nn
 
-from quatrain.nn.initialization import Projection, draw_by_name
+from quatrain.nn.initialization import Projection, initialize_by_name
 
 
 def drawn(*names, seed=0):
     parts = nn.ModuleDict({name: Projection(30, 20) for name in names})
-    draw_by_name(parts, seed)
+    initialize_by_name(parts, seed)
     return {name: part.weight for name, part in parts.items()}
 
 
@@ -19,7 +19,7 @@ def test_a_part_draws_the_same_whatever_other_parts_there_are():
 
 def test_a_module_draws_alone_as_it_draws_within_another():
     alone = Projection(30, 20)
-    draw_by_name(alone, 0, within="value")
+    initialize_by_name(alone, 0, prefix="value")
     assert torch.equal(alone.weight, drawn("value")["value"])
 
 
@@ -31,7 +31,7 @@ def test_the_random_state_is_left_as_it_was():
     torch.manual_seed(5)
     parts = nn.ModuleDict({"value": Projection(3, 2)})
     before = torch.get_rng_state()
-    draw_by_name(parts, 0)
+    initialize_by_name(parts, 0)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -45,7 +45,7 @@ def test_a_whole_overrules_its_parts():
             nn.init.constant_(self.part.weight, 7.0)
 
     whole = Whole()
-    draw_by_name(whole, 0)
+    initialize_by_name(whole, 0)
     assert bool((whole.part.weight == 7).all())
 
 

@@ -12,7 +12,7 @@ from quatrain.cost import count_multiply_adds
 from quatrain.cost.closed_form import mixer_multiply_adds
 from quatrain.nn import DeformableConvSpec, GeneralizedAttention, RegularConvSpec
 from quatrain.nn.attention_state import RunningState
-from quatrain.nn.mixers import Mixer, parse_mixer, parts_of
+from quatrain.nn.mixers import Mixer, parse_mixer, split_mixer
 from quatrain.specs import InputError, SpecError, identity
 
 UNION = [
@@ -395,4 +395,4 @@ def test_groups_that_do_not_divide_the_channels_are_refused_with_those_that_do(n
 )
 def test_a_mixer_is_what_replaces_a_convolution_and_what_is_added_to_it(name, replaces, added):
     expected = tuple(None if each is None else parse_mixer(each) for each in (replaces, added))
-    assert parts_of(parse_mixer(name)) == expected
+    assert split_mixer(parse_mixer(name)) == expected

@@ -78,7 +78,7 @@ def test_a_decoder_layer_step_by_step_equals_the_full_pass(own, cross):
 def test_choosing_rows_of_a_layers_state_chooses_past_and_memory():
     module = layer(DecoderLayer, attention(), attention())
     _, state = module.step(content(1), module.start(content(4)), 0, None)
-    chosen = state.keep(torch.tensor([1]), torch.tensor([1]))
+    chosen = state.select(torch.tensor([1]), torch.tensor([1]))
     assert torch.equal(chosen.past.value, state.past.value[1:])
     assert torch.equal(chosen.memory.key, state.memory.key[1:])
 
@@ -87,7 +87,7 @@ def test_a_layer_without_self_attention_remembers_no_past():
     module = layer(DecoderLayer, None, attention())
     _, state = module.step(content(1), module.start(content(4)), 0, None)
     assert isinstance(state, LayerState)
-    assert state.keep(torch.tensor([0]), torch.tensor([0])).past is None
+    assert state.select(torch.tensor([0]), torch.tensor([0])).past is None
 
 
 @pytest.mark.parametrize("mixer", [None, "1111", "0010", "dynamic@3", "0010+deformable"])

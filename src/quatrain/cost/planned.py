@@ -6,8 +6,8 @@ planned_cost(Term.parse("0011"), queries=(50, 84), keys=(25, 42))
 import math
 from dataclasses import dataclass
 
+from quatrain.nn.checks import shown
 from quatrain.nn.generalized_attention import AttentionSpec
-from quatrain.nn.widths import shown
 from quatrain.ops import counts, gpu_counts
 from quatrain.ops.attention import Chosen, Method, plan
 from quatrain.ops.attention.augmented import WIDTHS
@@ -66,7 +66,7 @@ def planned_cost(
         InputError: if queries and keys do not go together.
     """
     spec = AttentionSpec(terms=terms, heads=heads, window=structure.window)
-    spec.check_widths(channels, len(queries))
+    spec.check_channels(channels, len(queries))
     if not 1 <= batch <= MOST_POSITIONS:
         expected = f"a number from 1 to {MOST_POSITIONS}"
         raise SpecError("batch", shown(batch), expected, "choose another")

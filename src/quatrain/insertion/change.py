@@ -30,8 +30,8 @@ from quatrain.insertion.reading import (
 from quatrain.insertion.stand_in import fitted, stand_in, takes_over
 from quatrain.insertion.standing import Inserted, Replaced, Standing, inserted
 from quatrain.insertion.widths import Side, Width, widths
-from quatrain.nn.initialization import draw_by_name
-from quatrain.nn.mixers import Mixer, parts_of
+from quatrain.nn.initialization import initialize_by_name
+from quatrain.nn.mixers import Mixer, split_mixer
 from quatrain.nn.residual import GatedResidual
 from quatrain.specs import InputError, SpecError
 
@@ -297,7 +297,7 @@ def _built(mixer: Mixer, width: Width, name: str, module: nn.Module, seed: int) 
     on_meta = any(each.is_meta for each in module.parameters())
     with torch.random.fork_rng(devices=[]), torch.device("meta" if on_meta else "cpu"):
         built = mixer.build(width.channels, ndim=width.ndim)
-        draw_by_name(built, seed, within=f"{name}{'+' * before}.")
+        initialize_by_name(built, seed, prefix=f"{name}{'+' * before}.")
     return built
 
 
@@ -333,7 +333,7 @@ def _refuse_nothing(mixer: Mixer | None) -> None:
 
 
 def _refuse_strides(mixer: Mixer) -> None:
-    convolution, _ = parts_of(mixer)
+    convolution, _ = split_mixer(mixer)
     stride = getattr(convolution, "stride", 1)
     if stride > 1:
         expected = "1 but in the place of a convolution"

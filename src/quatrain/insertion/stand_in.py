@@ -6,16 +6,18 @@ from torch import nn
 
 from quatrain.insertion.arguments import Reads, parameters_of
 from quatrain.insertion.layouts import Layout
-from quatrain.insertion.standing import Convolution, Replaced
+from quatrain.insertion.standing import Replaced
 from quatrain.insertion.widths import Width
 from quatrain.nn.attended import Attended, AttendedSpec
-from quatrain.nn.mixers import Mixer, parts_of
+from quatrain.nn.deformable_conv import DeformableConv
+from quatrain.nn.mixers import Mixer, split_mixer
+from quatrain.nn.regular_conv import RegularConv
 from quatrain.specs import SpecError
 
 
 def takes_over(mixer: Mixer, module: nn.Module) -> bool:
     """Whether the mixer is, or begins with, a convolution that can use the weight of `module`."""
-    return isinstance(module, nn.Conv1d | nn.Conv2d) and parts_of(mixer)[0] is not None
+    return isinstance(module, nn.Conv1d | nn.Conv2d) and split_mixer(mixer)[0] is not None
 
 
 def fitted(name: str, module: nn.Module, mixer: Mixer) -> tuple[Width, Mixer]:
@@ -30,7 +32,7 @@ def fitted(name: str, module: nn.Module, mixer: Mixer) -> tuple[Width, Mixer]:
     Raises:
         SpecError: if the spec says otherwise, or no spec can express the convolution.
     """
-    convolution, _ = parts_of(mixer)
+    convolution, _ = split_mixer(mixer)
     if convolution is None or not isinstance(module, nn.Conv1d | nn.Conv2d):
         raise TypeError(f"{type(mixer).__name__} cannot take over a {type(module).__name__}")
     taps = {
@@ -68,7 +70,8 @@ def stand_in(
     module: nn.Module, block: nn.Module, layout: Layout, reads: Reads | None = None
 ) -> Replaced:
     """The block in the place of a convolution, whose weight and bias it uses from now on."""
-    convolution = cast("Convolution", block.convolution if isinstance(block, Attended) else block)
+    part = block.convolution if isinstance(block, Attended) else block
+    convolution = cast("RegularConv | DeformableConv", part)
     convolution.weight = cast("nn.Parameter", module.weight)
     convolution.bias = cast("nn.Parameter | None", module.bias)
     return Replaced(module, block, layout, convolution, reads or Reads(parameters_of(module)))

@@ -14,8 +14,6 @@ from quatrain.insertion.wrapper import MISSING, Wrapper
 from quatrain.nn.deformable_conv import DeformableConv
 from quatrain.nn.regular_conv import RegularConv
 
-Convolution = RegularConv | DeformableConv
-
 
 class Inserted(Wrapper):
     """A module of the model, and a block before or after it.
@@ -114,7 +112,7 @@ class Replaced(Wrapper):
         original: nn.Module,
         block: nn.Module,
         layout: Layout,
-        convolution: Convolution | None = None,
+        convolution: RegularConv | DeformableConv | None = None,
         reads: Reads = Reads(),  # noqa: B008 - it is frozen
     ) -> None:
         super().__init__(block, layout, reads, training=original.training)

@@ -21,33 +21,35 @@ from quatrain.specs import InputError, Spec
 
 
 @runtime_checkable
-class Memory(Protocol):
+class SearchState(Protocol):
     """What a translator remembers of the tokens so far, for rows of each source."""
 
-    def spread(self, beam: int) -> "Memory":
+    def expand(self, beam: int) -> "SearchState":
         """That with `beam` rows for each source, before the first token."""
         ...
 
-    def keep(self, sources: Int[Tensor, " n"]) -> "Memory":
+    def select(self, sources: Int[Tensor, " n"]) -> "SearchState":
         """That of the chosen sources, in that order, with all of their rows."""
         ...
 
-    def reorder(self, rows: Int[Tensor, " b"]) -> "Memory":
+    def reorder(self, rows: Int[Tensor, " b"]) -> "SearchState":
         """That where each row goes on from another row of the same source."""
         ...
 
 
 @runtime_checkable
-class Stepwise(Protocol):
+class StepwiseTranslator(Protocol):
     """What the search needs of a translator: ours, or one to stand beside it."""
 
     training: bool
 
-    def start(self, source: Int[Tensor, "b s"]) -> Memory:
+    def start(self, source: Int[Tensor, "b s"]) -> SearchState:
         """The memory before the first token."""
         ...
 
-    def step(self, tokens: Int[Tensor, " b"], state: Any) -> tuple[Float[Tensor, "b v"], Memory]:
+    def step(
+        self, tokens: Int[Tensor, " b"], state: Any
+    ) -> tuple[Float[Tensor, "b v"], SearchState]:
         """Logits of the token after `tokens`, and the memory with them."""
         ...
 
@@ -79,7 +81,11 @@ class _Search:
 
 @torch.no_grad()
 def decode(
-    translator: Stepwise, source: Int[Tensor, "b s"], spec: DecodingSpec, begin: int, end: int
+    translator: StepwiseTranslator,
+    source: Int[Tensor, "b s"],
+    spec: DecodingSpec,
+    begin: int,
+    end: int,
 ) -> list[list[int]]:
     """The best hypothesis of each sentence, without `begin` and `end`.
 
@@ -100,7 +106,7 @@ def decode(
         raise InputError("translator.training", True, "False to decode", "call its eval() first")
     sentences, beam = source.shape[0], spec.beam
     limits = (source != PADDING).sum(1) + spec.longest
-    state = translator.start(source).spread(beam)
+    state = translator.start(source).expand(beam)
     search = _Search(
         tokens=source.new_full((sentences, beam, 1), begin),
         scores=_first_scores(sentences, beam, source.device),
@@ -124,10 +130,10 @@ def decode(
 def _extend(
     search: _Search,
     log_probabilities: Float[Tensor, "bn v"],
-    state: Memory,
+    state: SearchState,
     spec: DecodingSpec,
     end: int,
-) -> Memory:
+) -> SearchState:
     sentences, beam, length = search.tokens.shape
     vocabulary = log_probabilities.shape[-1]
     log_probabilities[:, PADDING] = -torch.inf
@@ -164,8 +170,8 @@ def _done(search: _Search, limits: Int[Tensor, " b"]) -> Bool[Tensor, " b"]:
 
 
 def _keep(
-    search: _Search, state: Memory, alive: Int[Tensor, " b"], going: Bool[Tensor, " b"]
-) -> tuple[_Search, Memory, Int[Tensor, " kept"]]:
+    search: _Search, state: SearchState, alive: Int[Tensor, " b"], going: Bool[Tensor, " b"]
+) -> tuple[_Search, SearchState, Int[Tensor, " kept"]]:
     if bool(going.all()):
         return search, state, alive
     rows = going.nonzero()[:, 0]
@@ -176,7 +182,7 @@ def _keep(
         search.best_scores[rows],
         search.finished[rows],
     )
-    return kept, state.keep(rows), alive[rows]
+    return kept, state.select(rows), alive[rows]
 
 
 def _unfinished(search: _Search, row: int) -> list[int]:

@@ -9,8 +9,7 @@
 Shapes: an image is h high and w wide, with n boxes; images of a batch may differ in size.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 import torch
@@ -25,8 +24,9 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from quatrain.models.normalize import normalized
+from quatrain.models.normalize import normalize_images
 from quatrain.models.resnet import STAGES, ResNetSpec, normalization
+from quatrain.nn.modes import restored_modes
 from quatrain.ops.precision import exact
 from quatrain.specs import Spec
 
@@ -132,8 +132,10 @@ class Detector(nn.Module):
         Each is a mean over what torch's random numbers sampled from all images.
         """
         named = [target._asdict() for target in targets]
-        with _in_training(self.network, self.network.rpn, self.network.roi_heads):
-            return self.network(list(images), named)
+        network = self.network
+        with restored_modes(network):  # torchvision's parts give losses in training mode only
+            network.training = network.rpn.training = network.roi_heads.training = True
+            return network(list(images), named)
 
     def padded(self, image: UInt8[Tensor, "3 h w"]) -> Float[Tensor, "1 3 y x"]:
         """The image as the backbone gets it: normalized, zeros on the right and below."""
@@ -141,7 +143,7 @@ class Detector(nn.Module):
         return batch.tensors
 
 
-class Dense(nn.Module):
+class DetectorLayers(nn.Module):
     """All layers of a detector and no choice: what can be counted on tensors of sizes alone.
 
     Source: Ren et al. 2015, https://arxiv.org/abs/1506.01497, section 3.
@@ -155,25 +157,12 @@ class Dense(nn.Module):
     def forward(self, images: UInt8[Tensor, "n 3 h w"]) -> None:
         """Compute maps, anchors' scores and heads."""
         network: Any = self.detector.network
-        maps = network.backbone(normalized(images))
+        maps = network.backbone(normalize_images(images))
         network.rpn.head(list(maps.values()))
         heads = network.roi_heads
         channels = self.detector.spec.channels
         regions = maps["pool"].new_empty(self.proposals, channels, _POOLED, _POOLED)
         heads.box_predictor(heads.box_head(regions))
-
-
-@contextmanager
-def _in_training(*parts: nn.Module) -> Iterator[None]:
-    """Have these parts give losses, which torchvision's do in training only; not those in them."""
-    before = [part.training for part in parts]
-    for part in parts:
-        part.training = True
-    try:
-        yield
-    finally:
-        for part, mode in zip(parts, before, strict=True):
-            part.training = mode
 
 
 class _Pyramid(nn.Module):
@@ -221,7 +210,7 @@ class _AsGiven(GeneralizedRCNNTransform):
         super().__init__(0, 0, [], [])
 
     def normalize(self, image: Tensor) -> Tensor:
-        return normalized(image[None])[0]
+        return normalize_images(image[None])[0]
 
     def resize(
         self, image: Tensor, target: dict[str, Tensor] | None = None

@@ -13,7 +13,7 @@ MEAN = (0.485, 0.456, 0.406)
 DEVIATION = (0.229, 0.224, 0.225)
 
 
-def normalized(images: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
+def normalize_images(images: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
     """(x / 255 - mean) / deviation of each channel, in float32, on the device of the images.
 
     Source: the weights of torchvision, whose presets normalize by these numbers,

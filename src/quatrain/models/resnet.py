@@ -23,7 +23,7 @@ from torchvision.ops.misc import FrozenBatchNorm2d
 
 from quatrain.insertion import insert, replace
 from quatrain.models.pretrained import load_pretrained
-from quatrain.nn.mixers import Mixer, parts_of
+from quatrain.nn.mixers import Mixer, split_mixer
 from quatrain.specs import Spec, SpecError
 
 Norm = Literal["batch", "eval", "frozen", "group"]
@@ -83,7 +83,7 @@ class ResNetSpec(Spec):
         return self
 
     def _refuse_mixers_that_never_learn(self) -> None:
-        convolution, attention = parts_of(self.mixer)
+        convolution, attention = split_mixer(self.mixer)
         stages = self.replaced_stages if convolution is not None else ()
         stages += self.inserted_stages if attention is not None else ()
         frozen = [stage for stage in stages if stage <= self.frozen_stages]
@@ -192,7 +192,7 @@ def _dilate(stage: nn.Module, dilation: int) -> None:
 
 
 def _mix(body: nn.Module, spec: ResNetSpec) -> None:
-    convolution, attention = parts_of(spec.mixer)
+    convolution, attention = split_mixer(spec.mixer)
     seed = int(torch.randint(2**62, (), device="cpu"))  # whatever the mixer, the stream goes on
     if convolution is not None:
         for stage in spec.replaced_stages:

@@ -20,11 +20,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from quatrain.models.normalize import normalized
+from quatrain.models.normalize import normalize_images
 from quatrain.models.resnet import ResNetSpec
 from quatrain.nn.dropout import Dropout
-from quatrain.nn.initialization import draw_by_name
-from quatrain.nn.mixers import parts_of
+from quatrain.nn.initialization import initialize_by_name
+from quatrain.nn.mixers import split_mixer
 from quatrain.nn.residual import GatedResidual
 from quatrain.specs import Spec
 
@@ -85,21 +85,23 @@ class Segmenter(nn.Module):
             Dropout(spec.dropout),
             nn.Conv2d(spec.channels, classes, 1),
         )
-        draw_by_name(self.head, seed)
-        draw_by_name(self.auxiliary, seed)
+        initialize_by_name(self.head, seed)
+        initialize_by_name(self.auxiliary, seed)
 
     def forward(self, images: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n c h w"]:
         """Logits of the classes at each pixel."""
-        found = self.head(self.backbone(normalized(images))["conv5"])
-        return resized(found, (images.shape[2], images.shape[3]))
+        found = self.head(self.backbone(normalize_images(images))["conv5"])
+        return resize_scores(found, (images.shape[2], images.shape[3]))
 
     def scores(self, images: UInt8[Tensor, "n 3 h w"]) -> Scores:
         """Logits at each position of conv5, and of conv4 by the auxiliary head."""
-        maps = self.backbone(normalized(images))
+        maps = self.backbone(normalize_images(images))
         return Scores(self.head(maps["conv5"]), self.auxiliary(maps["conv4"]))
 
 
-def resized(scores: Float[Tensor, "n c y x"], size: tuple[int, int]) -> Float[Tensor, "n c h w"]:
+def resize_scores(
+    scores: Float[Tensor, "n c y x"], size: tuple[int, int]
+) -> Float[Tensor, "n c h w"]:
     """Scores at the pixels of an image of `size`, (height, width), by bilinear interpolation.
 
     Differs: the released code of CCNet aligns the corners of the two grids, ours aligns their
@@ -113,7 +115,7 @@ class _Head(nn.Module):
 
     def __init__(self, spec: SegmenterSpec, channels: int, classes: int) -> None:
         super().__init__()
-        _, attention = parts_of(spec.backbone.mixer)
+        _, attention = split_mixer(spec.backbone.mixer)
         self.enter = _layer(channels, spec.channels, spec.norm)
         self.extra = (
             None

@@ -1,6 +1,6 @@
 """A network applied tile by tile, for images larger than those that it was trained on.
 
-    logits = tiled(segmenter, images, tile=(769, 769))     # (N, C, H, W)
+    logits = tiled_inference(segmenter, images, tile=(769, 769))     # (N, C, H, W)
 
 Shapes: n images, h w their size, i channels of an image, c channels of the network's output.
 """
@@ -19,7 +19,7 @@ from quatrain.specs import InputError
 Network = Callable[[Num[Tensor, "n i y x"]], Float[Tensor, "n c y x"]]
 
 
-def tiled(
+def tiled_inference(
     network: Network,
     images: Num[Tensor, "n i h w"],
     tile: tuple[int, int],

@@ -21,7 +21,7 @@ from torch.nn.functional import linear
 from quatrain.nn.attended import AttendedSpec
 from quatrain.nn.dropout import Dropout
 from quatrain.nn.generalized_attention import AttentionSpec
-from quatrain.nn.initialization import draw_by_name
+from quatrain.nn.initialization import initialize_by_name
 from quatrain.nn.mixers import Mixer
 from quatrain.nn.transformer import DecoderLayer, EncoderLayer, LayerState, Norm
 from quatrain.specs import Spec, SpecError
@@ -91,17 +91,17 @@ class DecodingState:
     position: int
     beam: int = 1
 
-    def spread(self, beam: int) -> "DecodingState":
+    def expand(self, beam: int) -> "DecodingState":
         """The state with so many rows for each of its own; before the first token only."""
         return replace(self, beam=beam)
 
-    def keep(self, sources: Int[Tensor, " n"]) -> "DecodingState":
+    def select(self, sources: Int[Tensor, " n"]) -> "DecodingState":
         """The state of the chosen sources, in that order, with all of their rows."""
         within = torch.arange(self.beam, device=sources.device)
         rows = (sources[:, None] * self.beam + within).flatten()
         return replace(
             self,
-            layers=tuple(layer.keep(sources, rows) for layer in self.layers),
+            layers=tuple(layer.select(sources, rows) for layer in self.layers),
             padding=None if self.padding is None else self.padding[sources],
         )
 
@@ -133,7 +133,7 @@ class Translator(nn.Module):
         ends = spec.norm == "pre"
         self.encoder_norm = nn.LayerNorm(spec.width) if ends else nn.Identity()
         self.decoder_norm = nn.LayerNorm(spec.width) if ends else nn.Identity()
-        draw_by_name(self, seed)
+        initialize_by_name(self, seed)
 
     def reset_parameters(self) -> None:
         """Draw the embeddings; everything else draws itself."""

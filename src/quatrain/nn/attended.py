@@ -12,7 +12,6 @@ Shapes: b batch, t tokens, c channels.
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-import torch
 from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor, nn
@@ -22,9 +21,8 @@ from quatrain.nn.convolution import InputState, refuse_keys
 from quatrain.nn.deformable_conv import DeformableConvSpec
 from quatrain.nn.generalized_attention import AttentionSpec
 from quatrain.nn.regular_conv import RegularConvSpec
+from quatrain.nn.residual import add_branch, zero_gamma
 from quatrain.specs import Spec
-
-Convolution = Annotated[RegularConvSpec | DeformableConvSpec, Field(discriminator="kind")]
 
 
 class AttendedSpec(Spec):
@@ -34,7 +32,9 @@ class AttendedSpec(Spec):
     """
 
     kind: Literal["attended"] = "attended"
-    convolution: Convolution = DeformableConvSpec()
+    convolution: Annotated[RegularConvSpec | DeformableConvSpec, Field(discriminator="kind")] = (
+        DeformableConvSpec()
+    )
     """What comes first."""
     attention: AttentionSpec = AttentionSpec()
     """What is added to it, and reads it."""
@@ -72,7 +72,7 @@ class Attended(nn.Module):
         self.convolution = spec.convolution.build(channels, ndim)
         self.attention = spec.attention.build(channels, ndim)
         gated = ndim == 2 if spec.gated is None else spec.gated
-        self.gamma = nn.Parameter(torch.zeros(())) if gated else None
+        self.gamma = zero_gamma() if gated else None
 
     def forward(
         self,
@@ -93,7 +93,7 @@ class Attended(nn.Module):
         """
         convolved = self.convolution(x, causal=causal, key_padding_mask=key_padding_mask)
         attended = self.attention(convolved, causal=causal, key_padding_mask=key_padding_mask)
-        return self._sum(convolved, attended)
+        return add_branch(convolved, attended, self.gamma)
 
     def step(
         self, x: Float[Tensor, "b 1 c"], state: AttendedState | None
@@ -102,7 +102,4 @@ class Attended(nn.Module):
         past, seen = (None, None) if state is None else (state.convolution, state.attention)
         convolved, past = self.convolution.step(x, past)
         attended, seen = self.attention.step(convolved, seen)
-        return self._sum(convolved, attended), AttendedState(past, seen)
-
-    def _sum(self, convolved: Tensor, attended: Tensor) -> Tensor:
-        return convolved + (attended if self.gamma is None else self.gamma * attended)
+        return add_branch(convolved, attended, self.gamma), AttendedState(past, seen)

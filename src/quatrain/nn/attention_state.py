@@ -130,7 +130,7 @@ class Explanation:
     logits: dict[Term, Float[Tensor, "b h q k"]]
     support: Bool[Tensor, "#b #h #q k"] | None = None
 
-    def alone(self, term: Term) -> Float[Tensor, "b h q k"]:
+    def term_weights(self, term: Term) -> Float[Tensor, "b h q k"]:
         """The weights that the softmax makes of this term's logits alone, over the same keys.
 
         They are where the term by itself would look, and no summand of `weights`: the softmax of

@@ -15,12 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from quatrain.nn.attention_state import Explanation
-from quatrain.nn.generalized_attention import GeneralizedAttention
+from quatrain.nn.generalized_attention import GeneralizedAttention, QueryPosition
 from quatrain.specs import InputError
 
 
 @contextmanager
-def capture(model: nn.Module) -> Iterator[dict[str, list[Explanation]]]:
+def capture(
+    model: nn.Module, *, at: QueryPosition | None = None
+) -> Iterator[dict[str, list[Explanation]]]:
     """Explain every call of every attention in `model` until the block ends.
 
     The weights are computed a second time for it, without gradients, whatever method the model
@@ -31,7 +33,8 @@ def capture(model: nn.Module) -> Iterator[dict[str, list[Explanation]]]:
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equations 2 and 8.
 
-    A model without attention gives an empty dictionary.
+    A model without attention gives an empty dictionary. With `at`, one query of each call is
+    explained (`GeneralizedAttention.explain`).
 
     Raises:
         InputError: if no attention is found in a model with scripted, traced or exported parts,
@@ -48,7 +51,7 @@ def capture(model: nn.Module) -> Iterator[dict[str, list[Explanation]]]:
     with ExitStack() as hooks:
         for name, module in attentions:
             seen[name] = []
-            handle = module.register_forward_hook(_explain_into(seen[name]), with_kwargs=True)
+            handle = module.register_forward_hook(_explain_into(seen[name], at), with_kwargs=True)
             hooks.callback(handle.remove)
         hooks.enter_context(torch.compiler.set_stance("force_eager"))  # compiled code has no hooks
         yield seen
@@ -64,7 +67,7 @@ def _refuse_graphs(model: nn.Module) -> None:
             raise InputError(name or "model", type(module).__name__, expected, remedy)
 
 
-def _explain_into(calls: list[Explanation]) -> Any:
+def _explain_into(calls: list[Explanation], at: QueryPosition | None) -> Any:
     def hook(
         module: GeneralizedAttention, inputs: tuple[Any, ...], named: dict[str, Any], _: Tensor
     ) -> None:
@@ -72,6 +75,6 @@ def _explain_into(calls: list[Explanation]) -> Any:
             return
         shown = {name: value for name, value in named.items() if name != "method"}
         with torch.no_grad():
-            calls.append(module.explain(*inputs, **shown))
+            calls.append(module.explain(*inputs, **shown, at=at))
 
     return hook

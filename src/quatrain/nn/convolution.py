@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.fx import Proxy
 from torch.nn.functional import pad
 
+from quatrain.nn.checks import Count, Width, check_channels, check_divides
 from quatrain.nn.scripting import refuse_scripting
 from quatrain.nn.tracing import record_call
-from quatrain.nn.widths import Count, Width, check_channels, check_divides
 from quatrain.specs import InputError, Spec, SpecError
 
 

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import conv1d, conv2d
 
+from quatrain.nn.checks import Count, check_divides
 from quatrain.nn.convolution import (
     Convolution,
     ConvSpec,
@@ -24,7 +25,6 @@ from quatrain.nn.convolution import (
     without_padding,
 )
 from quatrain.nn.scripting import warn_of_tracing
-from quatrain.nn.widths import Count, check_divides
 from quatrain.ops.deform import Method, deform_conv1d, deform_conv2d
 
 

@@ -16,16 +16,16 @@ class Dropout(nn.Module):
 
     __prepare_scriptable__ = refuse_scripting
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self, p: float) -> None:
         super().__init__()
-        if not 0 <= rate < 1:
-            raise SpecError("dropout", rate, "at least 0 and below 1", "use 0 to drop nothing")
-        self.rate = rate
+        if not 0 <= p < 1:
+            raise SpecError("p", p, "at least 0 and below 1", "use 0 to drop nothing")
+        self.p = p
 
     def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Drop while training, pass through otherwise."""
-        return dropout(x, self.rate, self.training)
+        return dropout(x, self.p, self.training)
 
     def extra_repr(self) -> str:
-        """The rate, for printing."""
-        return f"rate={self.rate}"
+        """The probability, for printing."""
+        return f"p={self.p}"

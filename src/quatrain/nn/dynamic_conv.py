@@ -19,6 +19,7 @@ from pydantic import field_validator
 from torch import Tensor, nn
 from torch.nn.functional import conv1d, conv2d, glu
 
+from quatrain.nn.checks import Count, Width
 from quatrain.nn.convolution import (
     Convolution,
     InputState,
@@ -30,7 +31,6 @@ from quatrain.nn.convolution import (
 )
 from quatrain.nn.initialization import Projection
 from quatrain.nn.scripting import warn_of_tracing
-from quatrain.nn.widths import Count, Width
 from quatrain.ops.dynamic import dynamic_conv1d, dynamic_conv2d
 from quatrain.specs import Spec
 

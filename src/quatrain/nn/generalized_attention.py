@@ -9,6 +9,7 @@ Shapes: b batch, q queries, k keys, c channels, h heads, d width of a head, t to
 """
 
 import math
+from collections.abc import Callable
 from typing import ClassVar, Literal, cast
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from torch.fx import Proxy
 
 from quatrain.nn.attention_state import Explanation, KeyValueState, OffsetTable, RunningState
+from quatrain.nn.checks import Count, Reach, check_channels, check_divides
 from quatrain.nn.initialization import Projection
 from quatrain.nn.relative_position import RelativePosition
 from quatrain.nn.scripting import refuse_scripting, warn_of_tracing
@@ -30,7 +32,6 @@ from quatrain.nn.tokens import (
     tokens_of,
 )
 from quatrain.nn.tracing import record_call
-from quatrain.nn.widths import Count, Reach, check_channels, check_divides
 from quatrain.ops.attention import Method, attend
 from quatrain.ops.attention.one_query import one_query
 from quatrain.ops.attention.reference import attention_weights
@@ -39,6 +40,9 @@ from quatrain.ops.precision import full_precision
 from quatrain.ops.support import Support
 from quatrain.ops.terms import Operands, exactly, logits
 from quatrain.specs import Spec, SpecError, Term, Terms
+
+QueryPosition = tuple[int, ...] | Callable[[tuple[int, ...]], tuple[int, ...]]
+"""Coordinates (t,) or (y, x) of a query, or a function from the sizes (T,) or (H, W) to them."""
 
 
 class AttentionSpec(Spec):
@@ -74,7 +78,7 @@ class AttentionSpec(Spec):
         """The module, for queries of `channels` and keys of `key_channels` (default: the same)."""
         return GeneralizedAttention(self, channels, ndim, key_channels)
 
-    def check_widths(self, channels: int, ndim: int) -> None:
+    def check_channels(self, channels: int, ndim: int) -> None:
         """Refuse channels that no module of this spec can have.
 
         Raises:
@@ -122,7 +126,7 @@ class GeneralizedAttention(nn.Module):
         self, spec: AttentionSpec, channels: int, ndim: int = 2, key_channels: int | None = None
     ) -> None:
         super().__init__()
-        spec.check_widths(channels, ndim)
+        spec.check_channels(channels, ndim)
         key_channels = channels if key_channels is None else key_channels
         check_channels("key_channels", key_channels)
         self.spec, self.channels, self.ndim = spec, channels, ndim
@@ -205,15 +209,16 @@ class GeneralizedAttention(nn.Module):
         causal: bool = False,
         key_padding_mask: Bool[Tensor, "b k"] | None = None,
         attend_mask: Bool[Tensor, "..."] | None = None,
-        at: tuple[int, ...] | None = None,
+        at: QueryPosition | None = None,
     ) -> Explanation:
         """The weights of this attention and the logits of each of its terms, for these inputs.
 
-        With `at`, the coordinates (t,) or (y, x) of a query, that query alone is explained: the
-        axis of the queries has size 1, and no matrix of all pairs is made.
+        With `at`, the position of a query, that query alone is explained: the axis of the queries
+        has size 1, and no matrix of all pairs is made.
         """
         operands, grid, support = self._prepare(query, key, causal, key_padding_mask, attend_mask)
         if at is not None:
+            at = at(grid.queries) if callable(at) else at
             operands, grid, support = one_query(at, operands, grid, support)
         terms = self.spec.terms
         with full_precision(query):
@@ -226,7 +231,7 @@ class GeneralizedAttention(nn.Module):
                 support.mask(grid, operands.value),
             )
 
-    def remember(
+    def cache_keys(
         self, key: Float[Tensor, "b k c"], state: KeyValueState | None = None
     ) -> KeyValueState:
         """Project keys and values once; with `state`, append them and drop what left the window."""
@@ -240,7 +245,7 @@ class GeneralizedAttention(nn.Module):
             None if self.position is None else OffsetTable(self.position.between),
         )
 
-    def recall(
+    def attend_cached(
         self,
         query: Float[Tensor, "bn 1 c"],
         state: KeyValueState,
@@ -274,7 +279,7 @@ class GeneralizedAttention(nn.Module):
         terms = self.spec.terms
         if self.spec.window is None and not terms.use_query and not terms.use_position:
             return self._run_on(query, cast("RunningState | None", state))
-        state = self.remember(query, cast("KeyValueState | None", state))
+        state = self.cache_keys(query, cast("KeyValueState | None", state))
         last = state.value.shape[2] - 1
         grid = Grid((1,), (last + 1,), first_query=last)
         operands = self._operands(query, state, grid)
@@ -284,7 +289,7 @@ class GeneralizedAttention(nn.Module):
     def _run_on(
         self, query: Float[Tensor, "b 1 c"], state: RunningState | None
     ) -> tuple[Float[Tensor, "b 1 c"], RunningState]:
-        fresh = self.remember(query)
+        fresh = self.cache_keys(query)
         exact = torch.promote_types(fresh.value.dtype, torch.float32)
         value = fresh.value[:, :, 0].to(exact)
         logit = torch.zeros_like(value[..., :1])

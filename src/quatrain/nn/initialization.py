@@ -27,10 +27,10 @@ class Projection(nn.Linear):
             nn.init.zeros_(self.bias)
 
 
-def draw_by_name(module: nn.Module, seed: int, within: str = "") -> None:
+def initialize_by_name(module: nn.Module, seed: int, prefix: str = "") -> None:
     """Call `reset_parameters` of every part that has it, with random numbers of its own.
 
-    Parts come before the whole that holds them, which may overrule them. `within` goes before the
+    Parts come before the whole that holds them, which may overrule them. `prefix` goes before the
     names, for a module that is part of another. Torch's random state is left as it was.
 
     Source: our own; common random numbers, as in Glasserman and Yao 1992,
@@ -40,6 +40,6 @@ def draw_by_name(module: nn.Module, seed: int, within: str = "") -> None:
         for name, part in reversed(list(module.named_modules())):
             reset = getattr(part, "reset_parameters", None)
             if reset is not None:
-                digest = hashlib.sha256(f"{seed}/{within}{name}".encode()).digest()
+                digest = hashlib.sha256(f"{seed}/{prefix}{name}".encode()).digest()
                 torch.manual_seed(int.from_bytes(digest[:7]))
                 reset()

@@ -30,7 +30,7 @@ Mixer = Annotated[
 ]
 """A spec with `build(channels, ndim, key_channels)`."""
 
-Past = KeyValueState | RunningState | InputState | AttendedState
+MixerState = KeyValueState | RunningState | InputState | AttendedState
 """What a mixer's `step` remembers of the tokens before."""
 
 _LONGEST = 100
@@ -75,7 +75,7 @@ def parse_mixer(text: str, heads: int = 8) -> Mixer | None:
     return AttendedSpec(convolution=convolution, attention=attention)
 
 
-def parts_of(mixer: Mixer | None) -> tuple[Mixer | None, Mixer | None]:
+def split_mixer(mixer: Mixer | None) -> tuple[Mixer | None, Mixer | None]:
     """What replaces a convolution of a network, and what is added after it.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, figure 2 (a).

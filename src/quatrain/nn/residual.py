@@ -9,6 +9,18 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 
+def zero_gamma() -> nn.Parameter:
+    """The learned factor of a residual branch, zero at first."""
+    return nn.Parameter(torch.zeros(()))
+
+
+def add_branch(
+    x: Float[Tensor, "*shape"], branch: Float[Tensor, "*shape"], gamma: nn.Parameter | None
+) -> Float[Tensor, "*shape"]:
+    """X + gamma * branch, or x + branch without gamma."""
+    return x + (branch if gamma is None else gamma * branch)
+
+
 class GatedResidual(nn.Module):
     """x + gamma * mixer(x); with gamma zero, as it is at first, this is x bit for bit.
 
@@ -21,7 +33,7 @@ class GatedResidual(nn.Module):
     def __init__(self, mixer: nn.Module) -> None:
         super().__init__()
         self.mixer = mixer
-        self.gamma = nn.Parameter(torch.zeros(()))
+        self.gamma = zero_gamma()
 
     def forward(
         self,
@@ -37,4 +49,5 @@ class GatedResidual(nn.Module):
             causal: whether an output sees only positions at or before its own (sequences).
             key_padding_mask: True at padding; (B, T) or (N, H * W).
         """
-        return x + self.gamma * self.mixer(x, causal=causal, key_padding_mask=key_padding_mask)
+        branch = self.mixer(x, causal=causal, key_padding_mask=key_padding_mask)
+        return add_branch(x, branch, self.gamma)

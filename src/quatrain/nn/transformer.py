@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from quatrain.nn.attention_state import KeyValueState
 from quatrain.nn.dropout import Dropout
 from quatrain.nn.generalized_attention import AttentionSpec
-from quatrain.nn.mixers import Mixer, Past
+from quatrain.nn.mixers import Mixer, MixerState
 
 Norm = Literal["pre", "post"]
 
@@ -26,10 +26,10 @@ class LayerState:
     Several rows of the past in turn may share a row of the memory: hypotheses of one source.
     """
 
-    past: Past | None
+    past: MixerState | None
     memory: KeyValueState
 
-    def keep(self, sources: Int[Tensor, " n"], rows: Int[Tensor, " m"]) -> "LayerState":
+    def select(self, sources: Int[Tensor, " n"], rows: Int[Tensor, " m"]) -> "LayerState":
         """The state of the chosen rows of the memory, and of the past."""
         return LayerState(self.reorder(rows).past, self.memory.select(sources))
 
@@ -91,7 +91,7 @@ class FeedForward(nn.Module):
         return self.residual.leave(x, self.contract(hidden))
 
 
-class Mixing(nn.Module):
+class MixerSublayer(nn.Module):
     """A mixer within one sequence, as a residual sub-layer.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, figure 2 (b) and (c).
@@ -114,15 +114,15 @@ class Mixing(nn.Module):
         return self.residual.leave(x, mixed)
 
     def step(
-        self, x: Float[Tensor, "b 1 c"], past: Past | None
-    ) -> tuple[Float[Tensor, "b 1 c"], Past]:
+        self, x: Float[Tensor, "b 1 c"], past: MixerState | None
+    ) -> tuple[Float[Tensor, "b 1 c"], MixerState]:
         """The next token, from what is remembered of those before."""
         own = cast("Any", past)  # the union of states is met by the union of mixers, one by one
         mixed, past = self.mixer.step(self.residual.enter(x), own)
         return self.residual.leave(x, mixed), past
 
 
-class Crossing(nn.Module):
+class CrossAttentionSublayer(nn.Module):
     """Attention to the source, as a residual sub-layer.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, figure 2 (b).
@@ -143,7 +143,7 @@ class Crossing(nn.Module):
         mixed = self.mixer(self.residual.enter(x), memory, key_padding_mask=padding)
         return self.residual.leave(x, mixed)
 
-    def recall(
+    def attend_cached(
         self,
         x: Float[Tensor, "bn 1 c"],
         memory: KeyValueState,
@@ -151,7 +151,7 @@ class Crossing(nn.Module):
         padding: Bool[Tensor, "b s"] | None,
     ) -> Float[Tensor, "bn 1 c"]:
         """Attend from the token at `position` alone."""
-        mixed = self.mixer.recall(self.residual.enter(x), memory, position, padding)
+        mixed = self.mixer.attend_cached(self.residual.enter(x), memory, position, padding)
         return self.residual.leave(x, mixed)
 
 
@@ -165,7 +165,7 @@ class EncoderLayer(nn.Module):
         self, width: int, hidden: int, dropout: float, norm: Norm, mixer: Mixer | None
     ) -> None:
         super().__init__()
-        self.self_attention = None if mixer is None else Mixing(width, dropout, norm, mixer)
+        self.self_attention = None if mixer is None else MixerSublayer(width, dropout, norm, mixer)
         self.feed_forward = FeedForward(width, hidden, dropout, norm)
 
     def forward(
@@ -193,8 +193,8 @@ class DecoderLayer(nn.Module):
         cross: AttentionSpec,
     ) -> None:
         super().__init__()
-        self.self_attention = None if mixer is None else Mixing(width, dropout, norm, mixer)
-        self.cross_attention = Crossing(width, dropout, norm, cross)
+        self.self_attention = None if mixer is None else MixerSublayer(width, dropout, norm, mixer)
+        self.cross_attention = CrossAttentionSublayer(width, dropout, norm, cross)
         self.feed_forward = FeedForward(width, hidden, dropout, norm)
 
     def forward(
@@ -210,7 +210,7 @@ class DecoderLayer(nn.Module):
 
     def start(self, memory: Float[Tensor, "b s c"]) -> LayerState:
         """The state before the first token."""
-        return LayerState(None, self.cross_attention.mixer.remember(memory))
+        return LayerState(None, self.cross_attention.mixer.cache_keys(memory))
 
     def step(
         self,
@@ -223,5 +223,5 @@ class DecoderLayer(nn.Module):
         past = state.past
         if self.self_attention is not None:
             x, past = self.self_attention.step(x, past)
-        x = self.cross_attention.recall(x, state.memory, position, padding)
+        x = self.cross_attention.attend_cached(x, state.memory, position, padding)
         return self.feed_forward(x), LayerState(past, state.memory)

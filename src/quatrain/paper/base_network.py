@@ -11,7 +11,7 @@ import functools
 from typing import Literal
 
 from quatrain.cost import count_multiply_adds
-from quatrain.models.detector import Dense, DetectorSpec
+from quatrain.models.detector import DetectorLayers, DetectorSpec
 from quatrain.models.segmenter import SegmenterSpec
 from quatrain.tasks.vision.on_meta import blank, on_meta
 
@@ -35,5 +35,5 @@ def multiply_adds(task: VisionTask) -> int:
         network = on_meta(SegmenterSpec(), _CITYSCAPES)
     else:
         spec = DetectorSpec()
-        network = Dense(on_meta(spec, _COCO), spec.test_proposals)
+        network = DetectorLayers(on_meta(spec, _COCO), spec.test_proposals)
     return count_multiply_adds(network, blank(SIZES[task]))

@@ -20,7 +20,7 @@ from quatrain.cost.closed_form import linears_multiply_adds
 from quatrain.models.translator import Translator, TranslatorSpec
 from quatrain.nn.generalized_attention import AttentionSpec
 from quatrain.nn.mixers import parse_mixer
-from quatrain.nn.transformer import Crossing, FeedForward, Mixing
+from quatrain.nn.transformer import CrossAttentionSublayer, FeedForward, MixerSublayer
 from quatrain.paper import counting
 from quatrain.paper.published import Point, configurations
 
@@ -86,9 +86,9 @@ def _in_the_papers_convention(translator: Translator) -> int:
     for part in translator.modules():
         if isinstance(part, FeedForward):
             total += linears_multiply_adds(part, TOKENS)
-        elif isinstance(part, Mixing):
+        elif isinstance(part, MixerSublayer):
             total += counting.mixer(part.mixer, (TOKENS,))
-        elif isinstance(part, Crossing):
+        elif isinstance(part, CrossAttentionSublayer):
             total += counting.attention(part.mixer, (TOKENS,), (TOKENS,))
     return total
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from quatrain.cost import count_multiply_adds
 from quatrain.nn.deformable_conv import DeformableConvSpec
-from quatrain.nn.mixers import Mixer, parse_mixer, parts_of
+from quatrain.nn.mixers import Mixer, parse_mixer, split_mixer
 from quatrain.nn.regular_conv import RegularConvSpec
 from quatrain.paper import base_network, counting
 from quatrain.paper.base_network import VisionTask
@@ -106,7 +106,7 @@ def overhead(task: VisionTask, config: str) -> Overhead:
     A deformable convolution adds what it costs beyond the regular one whose place it takes:
     nothing in the paper's convention, the branch that predicts offsets as executed.
     """
-    convolution, attention = parts_of(parse_mixer(config))
+    convolution, attention = split_mixer(parse_mixer(config))
     computed = executed = 0
     if attention is not None:
         for place in ATTENTION[task]:

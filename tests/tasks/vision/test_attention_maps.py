@@ -204,7 +204,7 @@ def test_captions_tell_the_maximum_the_term_and_what_falls_on_padding(monkeypatc
     network, pixels = Patches("0011"), torch.randn(1, 3, 48, 80)
     attention_picture(network, pixels, grey(48, 80), at=(20, 37), covered=(48, 40))
     explained = network.attention.explain(network.stem(pixels), at=(2, 2))
-    alone = explained.alone(Term.POSITION)[0, :, 0].mean(0).reshape(6, 10).detach()
+    alone = explained.term_weights(Term.POSITION)[0, :, 0].mean(0).reshape(6, 10).detach()
     assert told["title"] == "attention: 0011, mean of 2 heads"
     assert told["captions"][0] == "the query: row 20, column 37"
     assert told["captions"][1].startswith("weights of all terms together: at most 0.0")

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from quatrain.cost import count_multiply_adds, count_parameters, training_hours
 from quatrain.cost.network import network_cost
-from quatrain.models.detector import Dense, Detector, DetectorSpec
+from quatrain.models.detector import Detector, DetectorLayers, DetectorSpec
 from quatrain.results import write_atomically
 from quatrain.specs import Spec
 from quatrain.tasks.detection.augment import DetectionAugmentation, rescale
@@ -88,7 +88,7 @@ class DetectionSpec(Spec):
         `training_hours`.
         """
         size = self.augmentation.resized(300, 500)
-        dense = Dense(on_meta(self.model, _PRICED_CLASSES), self.model.regions_sampled)
+        dense = DetectorLayers(on_meta(self.model, _PRICED_CLASSES), self.model.regions_sampled)
         images = self.recipe.steps * self.recipe.accumulate * self.batch
         forward = count_multiply_adds(dense, blank(size))
         return training_hours(forward * images)
@@ -170,7 +170,7 @@ class DetectionTask(ImageTask[DetectionSpec, DetectionCorpus]):
         size = self.spec.augmentation.resized(first.height, first.width)
         classes, spec = len(self.corpus.categories), self.spec.model
         attended, plain = (
-            Dense(on_meta(spec, classes, **changed), spec.test_proposals)
+            DetectorLayers(on_meta(spec, classes, **changed), spec.test_proposals)
             for changed in ({}, {"mixer": None})
         )
         found = network_cost(attended, plain, blank(size))

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from quatrain.nn import Mixer
-from quatrain.nn.initialization import Projection, draw_by_name
+from quatrain.nn.initialization import Projection, initialize_by_name
 
 
 class ProbeNetwork(nn.Module):
@@ -39,7 +39,7 @@ class ProbeNetwork(nn.Module):
         self.register_buffer("first", torch.tensor(first), persistent=False)
         self.mixer = None if mixer is None else mixer.build(channels, ndim=1)
         self.readout = Projection(channels, values)
-        draw_by_name(self, seed)
+        initialize_by_name(self, seed)
 
     def reset_parameters(self) -> None:
         """Draw the constant, as long as an embedded feature; the parts draw themselves."""

@@ -19,7 +19,7 @@ from torchvision.transforms.v2 import functional
 
 from quatrain.cost import count_multiply_adds, count_parameters, training_hours
 from quatrain.cost.network import network_cost
-from quatrain.models.segmenter import Segmenter, SegmenterSpec, resized
+from quatrain.models.segmenter import Segmenter, SegmenterSpec, resize_scores
 from quatrain.specs import Spec
 from quatrain.tasks.digit_scenes import DigitScenesSpec
 from quatrain.tasks.segmentation.augment import SegmentationAugmentation
@@ -122,7 +122,7 @@ class SegmentationObjective(nn.Module):
 
 
 def _loss(scores: Float[Tensor, "n c y x"], labels: Int64[Tensor, "n h w"]) -> Float[Tensor, ""]:
-    logits = resized(scores.float(), (labels.shape[1], labels.shape[2]))
+    logits = resize_scores(scores.float(), (labels.shape[1], labels.shape[2]))
     return cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
 
 
@@ -184,7 +184,7 @@ class SegmentationTask(ImageTask[SegmentationSpec, SegmentationCorpus]):
     def predict(self, segmenter: Segmenter, sample: SegmentationSample) -> Int64[Tensor, "h w"]:
         """The class of each pixel of a held-out image, at the size of its label."""
         height, width = sample.label.shape
-        return resized(self.logits(segmenter, sample.image), (height, width)).argmax(1)[0]
+        return resize_scores(self.logits(segmenter, sample.image), (height, width)).argmax(1)[0]
 
     def logits(
         self, segmenter: Segmenter, image: UInt8[Tensor, "3 h w"]

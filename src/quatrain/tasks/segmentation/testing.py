@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 from pydantic import Field
 from torch import Tensor
 
-from quatrain.models.tiling import Network, tiled
+from quatrain.models.tiling import Network, tiled_inference
 from quatrain.specs import Spec
 
 
@@ -46,7 +46,7 @@ class TilesSpec(Spec):
         self, network: Network, images: UInt8[Tensor, "n i h w"]
     ) -> Float[Tensor, "n c h w"]:
         """The mean over all tiles that hold a pixel."""
-        return tiled(network, images, (self.tile, self.tile), self.overlap)
+        return tiled_inference(network, images, (self.tile, self.tile), self.overlap)
 
     def seen(self, size: tuple[int, int]) -> tuple[int, int]:
         """The height and width that the network sees at once of an image of `size`."""

@@ -196,7 +196,7 @@ def _picture(
     )
     frame = _Frame(panel, rows, columns)
     terms = list(seen.explanation.logits)
-    alone = {} if len(terms) == 1 else {term: seen.explanation.alone(term) for term in terms}
+    alone = {} if len(terms) == 1 else {term: seen.explanation.term_weights(term) for term in terms}
     whole = MEANINGS[terms[0]] if len(terms) == 1 else "weights of all terms together"
     place = f"the query: row {pixel[0]}, column {pixel[1]}"
     panels = [

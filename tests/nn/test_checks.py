@@ -3,7 +3,7 @@ import time
 import pytest
 
 from quatrain.nn import AttentionSpec, DeformableConvSpec, RegularConvSpec, parse_mixer
-from quatrain.nn.widths import MOST_CHANNELS, check_channels, check_divides, shown
+from quatrain.nn.checks import MOST_CHANNELS, check_channels, check_divides, shown
 from quatrain.specs import SpecError
 
 LONG = pytest.param(10**5000, id="of many digits")
