@@ -20,7 +20,7 @@ from rich.progress import track
 
 from benchmarks.outcome import Outcome, Row
 from quatrain.specs import InputError, QuatrainError
-from quatrain.study.placement import check_device
+from quatrain.study.resources import check_device
 
 WRONG_ARGUMENT = 2
 Case = TypeVar("Case")

@@ -8,7 +8,7 @@ nothing is chosen by them, and the 63 of "test" are not used. Images are 320 pix
 everything learns from scratch. The parts can be run apart:
 
     --cells "plain/*"  the network without attention, trained as long as 90 minutes on 2 cores allow
-                       (--seeds 0 --workers 1 --threads 2, on an otherwise idle machine).
+                       (--seeds 0 --jobs 1 --threads 2, on an otherwise idle machine).
     --cells "grid/*"   attention in conv4 and conv5, deformable convolution in conv3 to conv5, at
                        equal steps; two at a time, on a core each, in 32 to 58 minutes.
 

@@ -7,7 +7,7 @@ labels in trainannot, valannot and testannot, and classes.json. Everything learn
 half of the size. The parts can be run apart:
 
     --cells "plain/*"  the network without attention, trained as long as 90 minutes on 2 cores allow
-                       (--seeds 0 --workers 1 --threads 2, on an otherwise idle machine).
+                       (--seeds 0 --jobs 1 --threads 2, on an otherwise idle machine).
     --cells "grid/*"   attention in conv4 and conv5 and after the backbone, deformable convolution
                        in conv3 to conv5, at equal steps; on one H100, ten at a time, in half a
                        minute to two and a half.

@@ -5,7 +5,7 @@
 DIR holds train, valid and test in .en and .de. The parts can be run apart:
 
     --cells "one hour/*"  one 1111 model, trained as long as an hour on 2 cores allows
-                          (--workers 1 --threads 2, on an otherwise idle machine).
+                          (--jobs 1 --threads 2, on an otherwise idle machine).
     --cells "self/*"      self-attention varies in encoder and decoder, encoder-decoder
                           attention stays 1111: all 16 term sets, and w/o; 9 to 65 minutes of
                           one core a run, 20 in the middle.

@@ -1,7 +1,7 @@
 """The paper's detection study at its own scale: figure 3 (a), tables 2 and 3, COCO.
 
     quatrain study plan studies/paper_coco.py --data COCO --out OUT
-    quatrain study run  studies/paper_coco.py --data COCO --out OUT --device cuda --readers 8
+    quatrain study run  studies/paper_coco.py --data COCO --out OUT --device cuda --num-workers 8
 
 COCO holds annotations, train2017 and val2017 as they are unpacked; the ImageNet weights of the
 backbone are torchvision's, fetched once.

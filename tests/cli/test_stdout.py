@@ -72,7 +72,7 @@ CLOSED = [">&-", "2>&-", "<&-", "<&- >&-", "<&- >&- 2>&-"]
 @pytest.mark.parametrize("closed", CLOSED)
 def test_a_study_runs_with_streams_closed(write_study, tmp_path, closed):
     path = write_study("[cell('a', trouble='data')]", "(0,)")
-    done = call_with(closed, "study", "run", path, "--out", tmp_path / "out", "--workers", "1")
+    done = call_with(closed, "study", "run", path, "--out", tmp_path / "out", "--jobs", "1")
     assert "Traceback" not in done.stderr
     assert done.returncode == 2
     assert ("give --data" in done.stderr) == ("2>&-" not in closed)

@@ -53,7 +53,7 @@ def test_a_failed_run_makes_the_exit_status_1_of_run_and_status(call, write_stud
 
 def test_missing_data_is_one_sentence_and_exit_status_2(call, write_study, out):
     path = write_study("[cell('a', trouble='data'), cell('b')]", "(0,)")
-    refused = call("run", path, "--out", out, "--workers", "1")
+    refused = call("run", path, "--out", out, "--jobs", "1")
     assert refused.exit_code == 2
     assert "Error: data is" in refused.output
     assert "Differences" not in refused.output
@@ -113,7 +113,7 @@ def test_a_damaged_record_is_named_and_the_others_stay(call, write_study, out):
 def test_the_plan_tells_what_is_done_and_what_is_left(call, write_study, out):
     path = write_study("[cell('a')]")
     call("run", path, "--out", out, "--seeds", "0")
-    assert "1 run to do, about 0.0 min on" in call("plan", path, "--out", out).output
+    assert "1 run to do, about 0.0 min with" in call("plan", path, "--out", out).output
     rows = json.loads(call("plan", path, "--out", out, "--json").output)
     assert [(row["seed"], row["state"], row["steps"]) for row in rows] == [
         (0, "done", 4), (1, "absent", 4),
@@ -223,10 +223,10 @@ def test_another_study_in_the_folder_is_noted(call, write_study, out):
     [
         ([], "0 runs to do."),
         ([None], "1 run to do; add --probe to estimate the time."),
-        ([1.0, 2.0], "2 runs to do, about 1.5 h on 2 workers."),
+        ([1.0, 2.0], "2 runs to do, about 1.5 h with 2 jobs."),
         (
             [1.0, None],
-            "2 runs to do, about 30.0 min on 2 workers for the 1 whose duration is known.",
+            "2 runs to do, about 30.0 min with 2 jobs for the 1 whose duration is known.",
         ),
     ],
 )

@@ -33,7 +33,7 @@ def diary(store, run):
 @pytest.mark.parametrize("trouble", ["exit", "panic", "surrogate", "long", "mute"])
 def test_whatever_a_task_raises_is_kept_and_the_worker_goes_on(write_study, command, out, trouble):
     path = write_study(f"[cell('bad', trouble={trouble!r}), cell('good')]", seeds="(0,)")
-    summary = run_study(path, out, workers=1, command=command)
+    summary = run_study(path, out, jobs=1, command=command)
     store, (bad, good) = ResultStore(out), load_study(path).select()
     assert [event.identity for event in summary.done] == [good.identity]
     failure = store.failure(bad.identity)
@@ -54,7 +54,7 @@ def test_a_worker_that_ends_in_a_run_is_noticed_and_the_run_resumes(
 ):
     path = write_study(f"[cell('bad', trouble={trouble!r}), cell('good')]", seeds="(0,)")
     before = time.monotonic()
-    summary = run_study(path, out, workers=1, command=command)
+    summary = run_study(path, out, jobs=1, command=command)
     assert time.monotonic() - before < 45
     store, (bad, good) = ResultStore(out), load_study(path).select()
     assert [event.identity for event in summary.done] == [good.identity]
@@ -71,7 +71,7 @@ def test_workers_that_cannot_start_stop_the_study_and_nothing_finished_is_lost(
     path = write_study("[cell('a'), cell('b', weight=2), cell('c', weight=3)]", seeds="(0,)")
     run_study(path, out, select=Selection(cells=["a"]), command=command)
     broken = (sys.executable, "-c", "print('a banner'); raise SystemExit(7)")
-    summary = run_study(path, out, workers=1, command=broken)
+    summary = run_study(path, out, jobs=1, command=broken)
     assert [event.kind for event in summary.closed] == ["skipped", "failed"]
     assert summary.obstacle is summary.failed[0]
     assert "ended with exit status 7 before it began a run" in summary.obstacle.message
@@ -106,7 +106,7 @@ def test_what_a_study_does_while_a_worker_reads_it_breaks_no_run(write_study, co
     source = "import os\nif os.getppid() == HERE:\n".replace("HERE", str(os.getpid()))
     source += "".join(f"    {each}\n" for each in line.splitlines())
     path.write_text(source + path.read_text())
-    assert len(run_study(path, out, workers=1, command=command).done) == 2
+    assert len(run_study(path, out, jobs=1, command=command).done) == 2
 
 
 @pytest.mark.parametrize("end", ["sys.exit()", "sys.exit('no')", "1 / 0"])
@@ -114,7 +114,7 @@ def test_a_study_that_only_workers_cannot_read_stops_in_a_sentence(write_study, 
     path = write_study("[cell('a'), cell('b', weight=2)]", seeds="(0,)")
     source = f"import os, sys\nif os.getppid() == {os.getpid()}:\n    {end}\n"
     path.write_text(source + path.read_text())
-    summary = run_study(path, out, workers=1, command=command)
+    summary = run_study(path, out, jobs=1, command=command)
     assert len(summary.closed) == 1
     assert "a_study.py line 3" in summary.obstacle.message
 

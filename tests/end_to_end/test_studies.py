@@ -134,7 +134,7 @@ def test_two_probes_are_judged_from_the_command_line_to_the_picture(tmp_path, mo
     (tmp_path / "short.py").write_text(short)
     command = ["study", "run", "short.py", "--out", "out", "--seeds", "0"]
     chosen = ["--cells", "saliency/0010", "--cells", "saliency/0001"]
-    placed = ["--workers", "1", "--threads", "1"]
+    placed = ["--jobs", "1", "--threads", "1"]
     ran = CliRunner().invoke(app, [*command, *chosen, *placed])
     assert ran.exit_code == 0, ran.output
     assert "1 of 2 cells are as expected" in ran.output
@@ -155,7 +155,7 @@ def test_a_network_that_is_not_ours_is_studied_by_what_its_file_says(tmp_path, m
     short = source.replace("steps=200", "steps=6, monitor_every=3")
     (tmp_path / "own.py").write_text(short.replace("warmup_steps=20", "warmup_steps=2"))
     command = ["study", "run", "own.py", "--out", "out", "--seeds", "0", "--threads", "1"]
-    chosen = ["--cells", "own/w/o", "--cells", "own/deformable", "--workers", "1"]
+    chosen = ["--cells", "own/w/o", "--cells", "own/deformable", "--jobs", "1"]
     ran = CliRunner().invoke(app, [*command, *chosen])
     assert ran.exit_code == 0, ran.output
     records = ResultStore(tmp_path / "out").all_records()

@@ -73,7 +73,7 @@ def test_a_run_does_not_depend_on_encodings_warnings_and_colours(run, tmp_path):
 
 def test_readers_know_the_classes_of_the_study_file_whatever_the_start_method(run):
     start = "import multiprocessing\nmultiprocessing.set_start_method('forkserver', force=True)"
-    run(start=start, options=("--readers", "1"))
+    run(start=start, options=("--num-workers", "1"))
 
 
 def test_an_interrupt_while_the_study_file_is_read_is_one_sentence(tmp_path):

@@ -96,8 +96,8 @@ def test_sides_of_unlike_code_are_noted(store, make_record):
 
 
 def test_runs_that_were_resumed_elsewhere_are_counted(store, make_record):
-    sitting = {"versions": {}, "device": "cpu", "threads": 4, "commit": None}
-    store.write_record(make_record("0110", 1, 30.0, earlier=[sitting]))
+    session = {"versions": {}, "device": "cpu", "threads": 4, "commit": None}
+    store.write_record(make_record("0110", 1, 30.0, earlier=[session]))
     note = "resumed elsewhere, with other code or on another machine: 1 run"
     assert note in build_table(load_runs(store)).notes
 

@@ -2,11 +2,11 @@ from contextlib import nullcontext
 
 import pytest
 
-from quatrain.results import Failure, ResultStore, Sitting
+from quatrain.results import Failure, ResultStore, Session
 from quatrain.specs import Spec, StudyError
 from quatrain.study import Cell, Study, load_study, run_study
 from quatrain.study.changes import notes_on, refuse_changed_code, runs_of_manifest
-from quatrain.study.sittings import CHECKPOINT, SITTINGS, write_sittings
+from quatrain.study.sessions import CHECKPOINT, SESSIONS, write_sessions
 
 CELLS = "[cell('a'), cell('b', weight=2)]"
 
@@ -160,7 +160,7 @@ def paused(write_study, tmp_path):
     folder = store.folder(run.identity)
     folder.mkdir(parents=True)
     (folder / CHECKPOINT).write_text("[1, 1]")
-    sitting = Sitting(
+    session = Session(
         versions={},
         device="cpu",
         threads=1,
@@ -168,7 +168,7 @@ def paused(write_study, tmp_path):
         code=run.code.code,
         spec_code=run.code.spec_code,
     )
-    write_sittings(folder, [sitting])
+    write_sessions(folder, [session])
     return path, store, run
 
 
@@ -212,10 +212,10 @@ def test_only_runs_that_would_resume_are_refused(paused, reason, refused):
         refuse(path, store)
 
 
-def test_damaged_sittings_are_left_to_the_run(paused):
+def test_damaged_sessions_are_left_to_the_run(paused):
     path, store, run = paused
     edit(path, "float(objective)", "float(objective) + 1")
-    (store.folder(run.identity) / SITTINGS).write_text("[{")
+    (store.folder(run.identity) / SESSIONS).write_text("[{")
     refuse(path, store)
 
 

@@ -177,7 +177,7 @@ import signal, sys
 from pathlib import Path
 from quatrain.study import Selection, run_study
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
-run_study(Path(sys.argv[1]), Path(sys.argv[2]), select=Selection(seeds=(4, 5)), workers=1,
+run_study(Path(sys.argv[1]), Path(sys.argv[2]), select=Selection(seeds=(4, 5)), jobs=1,
           command=sys.argv[3:])
 """
 

@@ -10,12 +10,12 @@ import pytest
 
 from quatrain.specs import StudyError
 from quatrain.study import pool as pools
-from quatrain.study.messages import Event, Order
 from quatrain.study.pool import WORKER, Ended, Pool
+from quatrain.study.protocol import Event, Order
 
 ECHO = """
 import os, sys
-from quatrain.study.messages import Event, Order
+from quatrain.study.protocol import Event, Order
 events = os.fdopen(int(sys.argv[sys.argv.index("--events") + 1]), "w", buffering=1)
 for line in sys.stdin:
     order = Order.from_line(line)

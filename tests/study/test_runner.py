@@ -25,8 +25,8 @@ def out(tmp_path):
 
 def test_every_run_is_done_once_and_the_second_time_skipped(write_study, command, out):
     path = write_study("[cell('a'), cell('b', weight=3)]")
-    first = run_study(path, out, workers=2, command=command)
-    second = run_study(path, out, workers=2, command=command)
+    first = run_study(path, out, jobs=2, command=command)
+    second = run_study(path, out, jobs=2, command=command)
     store, runs = ResultStore(out), load_study(path).select()
     assert (len(first.done), len(first.skipped), first.failed) == (4, 0, [])
     assert (len(second.done), len(second.skipped), second.failed) == (0, 4, [])
@@ -57,7 +57,7 @@ def test_cells_with_one_spec_share_one_run_that_both_groups_show(write_study, co
 
 def test_a_failing_cell_does_not_stop_the_others(write_study, command, out):
     path = write_study("[cell('bad', trouble='error'), cell('good')]")
-    summary = run_study(path, out, workers=1, command=command)
+    summary = run_study(path, out, jobs=1, command=command)
     assert sorted(event.label for event in summary.done) == ["one/good seed 0", "one/good seed 1"]
     assert [event.message for event in summary.failed] == ["the loss went for a walk"] * 2
     failure = ResultStore(out).failure(summary.failed[0].identity)
@@ -86,7 +86,7 @@ def test_a_failed_run_is_left_alone_until_a_retry_is_asked_for(write_study, comm
 
 def test_a_worker_that_is_killed_costs_its_run_only_and_the_run_resumes(write_study, command, out):
     path = write_study("[cell('bad', trouble='killed once'), cell('good')]", seeds="(0,)")
-    summary = run_study(path, out, workers=1, command=command)
+    summary = run_study(path, out, jobs=1, command=command)
     store, (bad, good) = ResultStore(out), load_study(path).select()
     assert [event.identity for event in summary.done] == [good.identity]
     assert [(e.reason, "signal 9" in e.message) for e in summary.failed] == [("killed", True)]
@@ -101,7 +101,7 @@ def test_two_runners_on_one_folder_share_the_runs(write_study, command, out):
     summaries = []
 
     def work():
-        summaries.append(run_study(path, out, workers=2, command=command))
+        summaries.append(run_study(path, out, jobs=2, command=command))
 
     threads = [threading.Thread(target=work) for _ in range(2)]
     for thread in threads:
@@ -215,7 +215,7 @@ RANDOM = {
 def test_a_grid_that_differs_at_each_reading_is_one_sentence_and_trains_nothing(
     write_study, command, out, cells
 ):
-    summary = run_study(write_study(cells), out, workers=1, command=command)
+    summary = run_study(write_study(cells), out, jobs=1, command=command)
     assert len(summary.closed) == 1
     assert "different at each reading" in summary.obstacle.message
     assert "give a fixed seed" in summary.obstacle.message
@@ -239,7 +239,7 @@ def test_a_study_that_changes_the_folder_leaves_paths_what_they_were(
 
 def test_a_damaged_checkpoint_is_told_and_the_other_runs_go_on(write_study, command, out):
     path = write_study("[cell('a', trouble='damaged'), cell('b')]", seeds="(0,)")
-    summary = run_study(path, out, workers=1, command=command)
+    summary = run_study(path, out, jobs=1, command=command)
     assert [event.label for event in summary.done] == ["one/b seed 0"]
     assert ["delete it" in event.message for event in summary.failed] == [True]
     assert summary.obstacle is None
@@ -265,7 +265,7 @@ def test_data_that_is_missing_is_told_and_not_kept_as_a_failure(write_study, com
 
 def test_after_a_failure_from_outside_no_further_run_is_begun(write_study, command, out):
     path = write_study("[cell('a', trouble='data'), cell('b'), cell('c', weight=2)]", seeds="(0,)")
-    summary = run_study(path, out, workers=1, command=command)
+    summary = run_study(path, out, jobs=1, command=command)
     assert summary.obstacle is summary.failed[0]
     assert [event.label for event in summary.closed] == ["one/a seed 0"]
     assert len(run_study(path, out, data=out, command=command).done) == 3
@@ -312,7 +312,7 @@ def test_paths_mean_what_they_meant_wherever_a_task_goes(
 ):
     write_study("[cell('a', trouble='folder'), cell('b', weight=2)]", seeds="(0,)")
     monkeypatch.chdir(tmp_path)
-    summary = run_study(Path("a_study.py"), Path("out"), workers=1, command=command)
+    summary = run_study(Path("a_study.py"), Path("out"), jobs=1, command=command)
     store = ResultStore(tmp_path / "out")
     assert [store.state(event.identity) for event in summary.done] == [RunState.DONE] * 2
     log = (tmp_path / "out" / "worker-1.log").read_text(encoding="utf-8")
@@ -333,7 +333,7 @@ for line in sys.stdin:
 def test_a_run_is_done_only_if_its_record_is_there(write_study, command, out, kind):
     path = write_study("[cell('a'), cell('b', weight=2)]", seeds="(0,)")
     lying = (sys.executable, "-c", SAYS_DONE.replace("KIND", repr(kind)))
-    summary = run_study(path, out, workers=1, command=lying)
+    summary = run_study(path, out, jobs=1, command=lying)
     assert [(e.kind, e.reason, e.step) for e in summary.closed] == [("failed", "error", 4)] * 2
     for event in summary.failed:
         assert f"no record in {ResultStore(out).folder(event.identity)}" in event.message

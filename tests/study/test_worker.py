@@ -5,7 +5,7 @@ import pytest
 
 from quatrain.results import ResultStore
 from quatrain.study import load_study
-from quatrain.study.messages import Event, Order
+from quatrain.study.protocol import Event, Order
 
 
 @pytest.fixture

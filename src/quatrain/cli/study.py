@@ -16,9 +16,11 @@ from rich.console import Console
 
 from quatrain.cli.display import Display
 from quatrain.cli.interrupt import load_study
+from quatrain.cli.options import RenamedOptions
 from quatrain.cli.output import open_console, print_json, print_rows, say
+from quatrain.results import counted
 from quatrain.specs import StudyError
-from quatrain.study import Run, RunSummary, Selection, Study, place, run_study
+from quatrain.study import Run, RunSummary, Selection, Study, allocate, run_study
 from quatrain.study.names import LARGEST_SEED, MOST_SEEDS, too_many_seeds
 
 if TYPE_CHECKING:
@@ -40,10 +42,10 @@ Seeds = Annotated[
 ]
 Data = Annotated[Path | None, typer.Option(help="The folder of data, for studies that need one.")]
 Device = Annotated[str, typer.Option(help="Such as cpu or cuda:0.")]
-Workers = Annotated[int | None, typer.Option(help="Runs side by side. Default: fill the cores.")]
+Jobs = Annotated[int | None, typer.Option(help="Runs at once. Default: fill the cores.")]
 Threads = Annotated[int | None, typer.Option(help="Threads of each run. Default: fill the cores.")]
-Readers = Annotated[
-    int, typer.Option(min=0, help="Processes of each run that make its batches ahead.")
+NumWorkers = Annotated[
+    int, typer.Option(min=0, help="Processes of each run that prepare its batches.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -82,7 +84,7 @@ def plan(
 
         from quatrain.training import train
 
-        torch.set_num_threads(place(len(runs), device).threads)
+        torch.set_num_threads(allocate(len(runs), device).threads)
         pace = Probe(data=data, device=device, train=train)
     store = ResultStore(folder)
     with redirect_stdout(sys.stderr):
@@ -94,13 +96,13 @@ def plan(
         columns.append("gpu_hours")
     print_rows(rows, columns, as_json=as_json)
     if not as_json:
-        workers = place(len(runs), device).workers
-        print(plan_summary([row.hours for row in rows if row.state != "done"], workers))
+        jobs = allocate(len(runs), device).jobs
+        print(plan_summary([row.hours for row in rows if row.state != "done"], jobs))
         if gpu_hours >= 1:
             print(f"{gpu_hours:,.0f} GPU hours in all, not measured: arithmetic at {ASSUMED}.")
 
 
-@app.command()
+@app.command(cls=RenamedOptions)
 def run(
     study: StudyFile,
     out: Out = None,
@@ -108,9 +110,9 @@ def run(
     seeds: Seeds = None,
     data: Data = None,
     device: Device = "cpu",
-    workers: Workers = None,
+    jobs: Jobs = None,
     threads: Threads = None,
-    readers: Readers = 0,
+    num_workers: NumWorkers = 0,
     retry: Annotated[
         str | None, typer.Option(help='"failed": run failed runs again.', metavar="failed")
     ] = None,
@@ -143,9 +145,9 @@ def run(
                 folder,
                 study=loaded,
                 data=data,
-                workers=workers,
+                jobs=jobs,
                 threads=threads,
-                readers=readers,
+                num_workers=num_workers,
                 device=device,
                 select=selection,
                 notify=display.notify,
@@ -277,20 +279,20 @@ def parse_seeds(text: str | None) -> list[int] | None:
     return seeds
 
 
-def plan_summary(hours: list[float | None], workers: int) -> str:
+def plan_summary(hours: list[float | None], jobs: int) -> str:
     """How much is left to do.
 
     Example:
-        >>> plan_summary([0.5, 0.5, None], workers=2)
-        '3 runs to do, about 30.0 min on 2 workers for the 2 whose duration is known.'
+        >>> plan_summary([0.5, 0.5, None], jobs=2)
+        '3 runs to do, about 30.0 min with 2 jobs for the 2 whose duration is known.'
     """
     known = [each for each in hours if each is not None]
     text = f"{len(hours)} {'run' if len(hours) == 1 else 'runs'} to do"
     if not known:
         return f"{text}." if not hours else f"{text}; add --probe to estimate the time."
-    hours_left = sum(known) / workers
+    hours_left = sum(known) / jobs
     time_left = f"{hours_left:.1f} h" if hours_left >= 1 else f"{60 * hours_left:.1f} min"
-    about = f"about {time_left} on {workers} {'worker' if workers == 1 else 'workers'}"
+    about = f"about {time_left} with {counted(jobs, 'job')}"
     rest = "" if len(known) == len(hours) else f" for the {len(known)} whose duration is known"
     return f"{text}, {about}{rest}."
 

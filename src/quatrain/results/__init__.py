@@ -10,7 +10,7 @@ from quatrain.results.record import (
     ManifestComparison,
     Measurement,
     Record,
-    Sitting,
+    Session,
 )
 from quatrain.results.statistics import Summary, holm, paired_difference, summarize
 from quatrain.results.store import ResultStore, RunState
@@ -25,7 +25,7 @@ __all__ = [
     "Record",
     "ResultStore",
     "RunState",
-    "Sitting",
+    "Session",
     "Summary",
     "changed_files",
     "counted",

@@ -95,7 +95,7 @@ class StoredModel(BaseModel):
         return text + "\n"
 
 
-class Sitting(StoredModel):
+class Session(StoredModel):
     """Where a part of a run took place."""
 
     versions: dict[str, str]
@@ -111,7 +111,7 @@ class Sitting(StoredModel):
 
 
 class Record(StoredModel):
-    """One finished run; versions, device, threads, commit and code are of its last sitting."""
+    """One finished run; versions, device, threads, commit and code are of its last session."""
 
     cell: str
     identity: Identity
@@ -130,8 +130,8 @@ class Record(StoredModel):
     commit: str | None
     code: dict[str, str] | None = None
     spec_code: str | None = None
-    earlier: tuple[Sitting, ...] | None = None
-    """Earlier sittings elsewhere: on another device or commit, with other threads or versions; None
+    earlier: tuple[Session, ...] | None = None
+    """Earlier sessions elsewhere: on another device or commit, with other threads or versions; None
     in older records."""
     data: dict[str, str]
     """SHA-256 of each data file, by its name; of a folder of images, of their fingerprints."""
@@ -143,7 +143,7 @@ class Record(StoredModel):
     """Names of files in the run folder that belong to the result."""
     steps: Count
     seconds: Seconds
-    """Wall seconds of training, all sittings together."""
+    """Wall seconds of training, all sessions together."""
 
 
 class Measurement(StoredModel):

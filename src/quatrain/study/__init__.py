@@ -3,8 +3,8 @@
 from quatrain.results import Expectation
 from quatrain.study.grid import Cell, Comparison, Run, Study, TaskSpec
 from quatrain.study.load import load_study
-from quatrain.study.messages import Event
-from quatrain.study.placement import Placement, place
+from quatrain.study.protocol import Event
+from quatrain.study.resources import Resources, allocate
 from quatrain.study.runner import RunSummary, Selection, run_study
 
 __all__ = [
@@ -12,13 +12,13 @@ __all__ = [
     "Comparison",
     "Event",
     "Expectation",
-    "Placement",
+    "Resources",
     "Run",
     "RunSummary",
     "Selection",
     "Study",
     "TaskSpec",
+    "allocate",
     "load_study",
-    "place",
     "run_study",
 ]

@@ -16,9 +16,9 @@ from quatrain.results import (
     notes_on_files,
 )
 from quatrain.specs import Spec, StoredFileError, StudyError, identity
+from quatrain.study.execute import stands
 from quatrain.study.grid import Run, Study
-from quatrain.study.perform import stands
-from quatrain.study.sittings import has_other_code, read_sittings, refuse_half_trained
+from quatrain.study.sessions import has_other_code, read_sessions, refuse_half_trained
 
 
 def runs_of_manifest(study: Study, store: ResultStore) -> list[Run]:
@@ -148,7 +148,7 @@ def _resumable(store: ResultStore, runs: Iterable[Run]) -> Iterable[Run]:
         with suppress(StoredFileError):
             is_done = store.state(run.identity) is RunState.DONE
             if not is_done and stands(run, store) is None:
-                read_sittings(store.folder(run.identity))
+                read_sessions(store.folder(run.identity))
                 yield run
 
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 from quatrain.results import Record, ResultStore
 from quatrain.study.changes import runs_of_manifest
+from quatrain.study.execute import Train
 from quatrain.study.grid import Run, Study, TaskSpec
-from quatrain.study.perform import Train
 
 if TYPE_CHECKING:
     from quatrain.training import Progress

@@ -16,8 +16,8 @@ from quatrain.results import Measurement, ResultStore, RunState
 from quatrain.specs import StudyError
 from quatrain.study.grid import Run, TaskSpec
 from quatrain.study.load import load_study
-from quatrain.study.placement import available_cores
 from quatrain.study.provenance import device_name, versions
+from quatrain.study.resources import available_cores
 
 _BUSY = 0.5
 _WARMUP = 5

@@ -24,7 +24,7 @@ from typing import TextIO
 
 from quatrain.results.text import storable
 from quatrain.specs import StudyError
-from quatrain.study.messages import Event, Order
+from quatrain.study.protocol import Event, Order
 
 _ENVIRONMENT_FLAGS = [
     flag

@@ -17,19 +17,19 @@ from pathlib import Path
 
 from quatrain.results import Failure, ResultStore, RunState
 from quatrain.study.changes import refuse_changed_code
+from quatrain.study.execute import KILLED, stands
 from quatrain.study.grid import Run, Study
 from quatrain.study.load import load_study
 from quatrain.study.manifest import manifest_written
-from quatrain.study.messages import Event, Order
-from quatrain.study.perform import KILLED, stands
-from quatrain.study.placement import (
-    Placement,
+from quatrain.study.pool import WORKER, Ended, Pool
+from quatrain.study.protocol import Event, Order
+from quatrain.study.resources import (
+    Resources,
+    allocate,
     check_alone,
     check_device,
-    check_readers,
-    place,
+    check_num_workers,
 )
-from quatrain.study.pool import WORKER, Ended, Pool
 
 _LOOK_AGAIN_SECONDS = 0.5
 
@@ -75,9 +75,9 @@ def run_study(
     out: Path,
     *,
     data: Path | None = None,
-    workers: int | None = None,
+    jobs: int | None = None,
     threads: int | None = None,
-    readers: int = 0,
+    num_workers: int = 0,
     device: str = "cpu",
     select: Selection | None = None,
     notify: Callable[[Event], None] = lambda _: None,
@@ -90,9 +90,9 @@ def run_study(
         path: the study file.
         out: the folder of the study; made if it is not there.
         data: the folder of data, passed to every task.
-        workers: the number of processes; by default as many as fill the cores.
+        jobs: runs at once; by default as many as fill the cores.
         threads: threads of each worker; by default as many as fill the cores.
-        readers: processes of each worker that prepare its batches.
+        num_workers: processes of each run that prepare its batches.
         device: as torch names it.
         select: by default all runs.
         notify: called with each event, for a progress display.
@@ -108,16 +108,16 @@ def run_study(
     path, out, data = path.absolute(), out.absolute(), data and data.absolute()
     check_alone()
     check_device(device)
-    check_readers(readers)
+    check_num_workers(num_workers)
     if study is None:
         with chdir("."):  # the study file may change the folder
             study = load_study(path)
     runs = study.select(select.cells, select.seeds)
     store = ResultStore(out)
     refuse_changed_code(store, runs)
-    placement = place(len(runs), device, workers=workers, threads=threads)
-    arguments = _arguments(path, out, data, device, placement, readers)
-    pool = Pool(min(placement.workers, len(runs)), (*command, *arguments), out)
+    resources = allocate(len(runs), device, jobs=jobs, threads=threads)
+    arguments = _arguments(path, out, data, device, resources, num_workers)
+    pool = Pool(min(resources.jobs, len(runs)), (*command, *arguments), out)
     dispatch = _Dispatch(store, runs, pool, select.retry_failed, notify)
     with manifest_written(store, study, runs):
         try:
@@ -134,11 +134,11 @@ def _arguments(
     out: Path,
     data: Path | None,
     device: str,
-    placement: Placement,
-    readers: int,
+    resources: Resources,
+    num_workers: int,
 ) -> list[str]:
     given = [str(path), "--out", str(out), "--device", device]
-    given += ["--threads", str(placement.threads), "--readers", str(readers)]
+    given += ["--threads", str(resources.threads), "--num-workers", str(num_workers)]
     return given if data is None else [*given, "--data", str(data)]
 
 

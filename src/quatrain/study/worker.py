@@ -3,7 +3,7 @@
     python -m quatrain.study.worker STUDY.py --out DIR --device cpu --threads 1 --events 3
 
 It imports the study file once, reads orders on stdin and writes events to the file descriptor that
-`--events` names (see `quatrain.study.messages`). Stdout and stderr belong to the tasks and their
+`--events` names (see `quatrain.study.protocol`). Stdout and stderr belong to the tasks and their
 libraries: the runner leads both to the worker's log.
 """
 
@@ -22,10 +22,10 @@ from typing import TextIO
 
 from quatrain.results import ResultStore
 from quatrain.specs import QuatrainError
+from quatrain.study.execute import Site, Train, execute_run, is_outside, text_of
 from quatrain.study.grid import Study
 from quatrain.study.load import load_study
-from quatrain.study.messages import Event, Order
-from quatrain.study.perform import Site, Train, is_outside, perform, text_of
+from quatrain.study.protocol import Event, Order
 from quatrain.study.provenance import commit_of
 
 
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None, train: Train | None = None) -> int:
         device=given.device,
         threads=given.threads,
         commit=commit_of(given.study.resolve().parent),
-        train=_training(given.threads, given.readers) if train is None else train,
+        train=_training(given.threads, given.num_workers) if train is None else train,
     )
 
     def report(event: Event) -> None:
@@ -74,7 +74,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--data", type=_absolute)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--readers", type=int, default=0)
+    parser.add_argument("--num-workers", type=int, default=0)
     return parser.parse_args(arguments)
 
 
@@ -82,13 +82,13 @@ def _absolute(path: str) -> Path:
     return Path(path).absolute()
 
 
-def _training(threads: int, readers: int) -> Train:
+def _training(threads: int, num_workers: int) -> Train:
     import torch
 
     from quatrain.training import train
 
     torch.set_num_threads(threads)
-    return partial(train, num_workers=readers)
+    return partial(train, num_workers=num_workers)
 
 
 def _event_pipe(descriptor: int) -> TextIO:
@@ -152,7 +152,7 @@ def _answer(
     except QuatrainError as error:  # another study, or other code: no run of it would be found
         return _failed_outside("another study", error, order)
     try:
-        return perform(run, site, retry=order.retry, notify=notify)
+        return execute_run(run, site, retry=order.retry, notify=notify)
     except (QuatrainError, OSError) as error:
         return replace(_failed_outside("unusable folder", error, order), outside=is_outside(error))
     finally:

@@ -29,7 +29,7 @@ class TrainingState:
     batches: _Count = 0
     """Batches consumed, by all processes."""
     seconds: _Amount = 0.0
-    """Time spent, over all sittings."""
+    """Time spent, over all sessions."""
     total: _Sum = 0.0
     """Sum of the loss since the last line."""
     weight: _Amount = 0.0

@@ -74,7 +74,7 @@ class TranslationSpec(Spec):
         Raises:
             DataError: if the data cannot be used, a training pair is longer than a batch, or the
                 tokenizer of BLEU cannot be used.
-            StoredFileError: if the vocabulary of an earlier sitting is damaged.
+            StoredFileError: if the vocabulary of an earlier session is damaged.
         """
         # Frozen specs are hashable, which the checker does not see.
         corpus, vocabulary = _read(self.data, self.vocabulary, data, file_stamps(data))  # pyright: ignore[reportArgumentType]

@@ -3,57 +3,66 @@ from dataclasses import replace
 
 import pytest
 
-from quatrain.results import ResultStore, Sitting
+from quatrain.results import ResultStore, Session
 from quatrain.specs import StoredFileError, StudyError
 from quatrain.study import load_study
 from quatrain.study.code import RunCode
-from quatrain.study.sittings import (
+from quatrain.study.sessions import (
     CHECKPOINT,
-    SITTINGS,
+    SESSIONS,
     has_other_code,
-    read_sittings,
+    read_sessions,
     refuse_half_trained,
-    write_sittings,
+    write_sessions,
 )
 from quatrain.training import checkpoint
 
-HERE = Sitting(versions={}, device="cpu", threads=1, commit=None, code={}, spec_code="a" * 64)
+HERE = Session(versions={}, device="cpu", threads=1, commit=None, code={}, spec_code="a" * 64)
 
 
 def test_the_checkpoint_is_the_one_of_the_training():
     assert checkpoint.NAME == CHECKPOINT
 
 
-def test_sittings_are_those_of_the_checkpoint(tmp_path):
-    write_sittings(tmp_path, [HERE])
-    assert read_sittings(tmp_path) == ()
+def test_sessions_are_those_of_the_checkpoint(tmp_path):
+    write_sessions(tmp_path, [HERE])
+    assert read_sessions(tmp_path) == ()
     (tmp_path / CHECKPOINT).touch()
-    assert read_sittings(tmp_path) == (HERE,)
-    (tmp_path / SITTINGS).unlink()
-    assert read_sittings(tmp_path) is None
+    assert read_sessions(tmp_path) == (HERE,)
+    (tmp_path / SESSIONS).unlink()
+    assert read_sessions(tmp_path) is None
+
+
+def test_the_file_of_an_older_version_is_read_and_replaced(tmp_path):
+    (tmp_path / CHECKPOINT).write_bytes(b"")
+    write_sessions(tmp_path, [HERE])
+    (tmp_path / SESSIONS).rename(tmp_path / "sittings.json")
+    assert read_sessions(tmp_path) == (HERE,)
+    write_sessions(tmp_path, [HERE, HERE])
+    assert [each.name for each in tmp_path.glob("s*.json")] == [SESSIONS]
 
 
 @pytest.mark.parametrize("content", ["[{", "{}", "[3]", '[{"threads": "many"}]'])
-def test_damaged_sittings_are_an_error_that_names_the_file(tmp_path, content):
+def test_damaged_sessions_are_an_error_that_names_the_file(tmp_path, content):
     (tmp_path / CHECKPOINT).touch()
-    (tmp_path / SITTINGS).write_text(content)
-    with pytest.raises(StoredFileError, match=r"sittings.json.*delete this file"):
-        read_sittings(tmp_path)
+    (tmp_path / SESSIONS).write_text(content)
+    with pytest.raises(StoredFileError, match=r"sessions.json.*delete this file"):
+        read_sessions(tmp_path)
 
 
-def test_a_pipe_in_the_place_of_the_sittings_is_not_waited_for(tmp_path):
+def test_a_pipe_in_the_place_of_the_sessions_is_not_waited_for(tmp_path):
     (tmp_path / CHECKPOINT).touch()
-    os.mkfifo(tmp_path / SITTINGS)
+    os.mkfifo(tmp_path / SESSIONS)
     with pytest.raises(StoredFileError, match="no regular file"):
-        read_sittings(tmp_path)
+        read_sessions(tmp_path)
 
 
-def test_a_long_file_in_the_place_of_the_sittings_is_not_read(tmp_path):
+def test_a_long_file_in_the_place_of_the_sessions_is_not_read(tmp_path):
     (tmp_path / CHECKPOINT).touch()
-    with (tmp_path / SITTINGS).open("wb") as file:
+    with (tmp_path / SESSIONS).open("wb") as file:
         file.truncate(2**26)
     with pytest.raises(StoredFileError, match="at most 32 MiB"):
-        read_sittings(tmp_path)
+        read_sessions(tmp_path)
 
 
 @pytest.fixture
@@ -76,7 +85,7 @@ def test_code_is_compared_where_it_is_known(run, tmp_path, then, differs):
     folder = store.folder(run.identity)
     folder.mkdir(parents=True)
     (folder / CHECKPOINT).touch()
-    write_sittings(folder, [then, HERE.model_copy(update={"spec_code": "b" * 64})])
+    write_sessions(folder, [then, HERE.model_copy(update={"spec_code": "b" * 64})])
     assert has_other_code(run, then) is differs
     if differs:
         with pytest.raises(StudyError, match=f"delete {folder / CHECKPOINT} to begin again"):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quatrain.study.messages import TEXT_LIMIT, Event, Order
+from quatrain.study.protocol import TEXT_LIMIT, Event, Order
 
 numbers = st.floats(allow_nan=False)
 

@@ -8,14 +8,14 @@ from quatrain.results import Failure, ResultStore, RunState
 from quatrain.specs import DataError, StoredFileError, StudyError
 from quatrain.study import load_study
 from quatrain.study.code import RunCode
-from quatrain.study.perform import (
+from quatrain.study.execute import (
     Site,
     check_spec,
-    perform,
+    execute_run,
     reason_of,
     text_of,
 )
-from quatrain.study.sittings import CHECKPOINT, SITTINGS
+from quatrain.study.sessions import CHECKPOINT, SESSIONS
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def site(store, error=None):
 
 def carry_out(run, store, error=None, retry=False):
     events = []
-    closing = perform(run, site(store, error), retry=retry, notify=events.append)
+    closing = execute_run(run, site(store, error), retry=retry, notify=events.append)
     return closing, events
 
 
@@ -95,10 +95,10 @@ def test_what_of_the_data_was_left_out_is_told_before_training_and_kept(run, sto
 
 
 def stopped(run, store, **elsewhere):
-    """A sitting that left a checkpoint, on another site if so."""
+    """A session that left a checkpoint, on another site if so."""
     train = site(store, KeyboardInterrupt()).train
     with suppress(KeyboardInterrupt):
-        perform(
+        execute_run(
             run,
             replace(site(store), train=train, **elsewhere),
             retry=False,
@@ -107,7 +107,7 @@ def stopped(run, store, **elsewhere):
     (store.folder(run.identity) / CHECKPOINT).touch()
 
 
-def test_a_run_that_went_on_where_it_was_has_no_earlier_sittings(run, store):
+def test_a_run_that_went_on_where_it_was_has_no_earlier_sessions(run, store):
     stopped(run, store)
     carry_out(run, store)
     assert store.record(run.identity).earlier == ()
@@ -120,27 +120,27 @@ def test_a_run_that_was_resumed_elsewhere_says_where_it_had_been(run, store):
     record = store.record(run.identity)
     assert [(each.commit[0], each.threads) for each in record.earlier] == [("d", 1), ("c", 3)]
     assert (record.commit[0], record.threads) == ("c", 1)
-    assert not (store.folder(run.identity) / SITTINGS).exists()
+    assert not (store.folder(run.identity) / SESSIONS).exists()
 
 
-def test_what_left_no_checkpoint_was_no_sitting(run, store):
+def test_what_left_no_checkpoint_was_no_session(run, store):
     stopped(run, store, commit="d" * 40)
     (store.folder(run.identity) / CHECKPOINT).unlink()
     carry_out(run, store)
     assert store.record(run.identity).earlier == ()
 
 
-def test_of_a_checkpoint_from_before_sittings_were_noted_nothing_is_claimed(run, store):
+def test_of_a_checkpoint_from_before_sessions_were_noted_nothing_is_claimed(run, store):
     stopped(run, store, commit="d" * 40)
-    (store.folder(run.identity) / SITTINGS).unlink()
+    (store.folder(run.identity) / SESSIONS).unlink()
     stopped(run, store, threads=3)
     carry_out(run, store)
     assert store.record(run.identity).earlier is None
 
 
-def test_damaged_sittings_stop_the_run_in_a_sentence(run, store):
+def test_damaged_sessions_stop_the_run_in_a_sentence(run, store):
     stopped(run, store)
-    (store.folder(run.identity) / SITTINGS).write_text("[{")
+    (store.folder(run.identity) / SESSIONS).write_text("[{")
     with pytest.raises(StoredFileError, match="delete this file"):
         carry_out(run, store)
     assert store.failure(run.identity) is None
@@ -160,7 +160,7 @@ def test_a_metric_that_is_not_finite_is_a_failure_and_no_record(run, store):
     broken = site(store)
     broken = Site(**{**vars(broken), "train": lambda *_, **__: SimpleNamespace(
         objective=float("nan"), steps=1, seconds=0.1)})  # fmt: skip
-    closing = perform(run, broken, retry=False, notify=lambda _: None)
+    closing = execute_run(run, broken, retry=False, notify=lambda _: None)
     assert (closing.kind, store.state(run.identity)) == ("failed", RunState.FAILED)
     assert "a finite number" in store.failure(run.identity).message
 
@@ -254,7 +254,7 @@ def test_the_checkpoint_goes_once_there_is_a_record(run, store):
         (folder / checkpoint.NAME).touch()
         return SimpleNamespace(objective=seed, steps=1, seconds=0.1)
 
-    perform(run, Site(**{**vars(site(store)), "train": train}), retry=False, notify=lambda _: None)
+    execute_run(run, replace(site(store), train=train), retry=False, notify=lambda _: None)
     assert store.state(run.identity) is RunState.DONE
     assert not (store.folder(run.identity) / checkpoint.NAME).exists()
 
@@ -314,7 +314,7 @@ def test_progress_that_no_runner_could_read_fails_the_run(run, store):
     def train(task, folder, *, seed, device, notify):
         notify(progress)
 
-    closing = perform(run, replace(bad, train=train), retry=False, notify=notify)
+    closing = execute_run(run, replace(bad, train=train), retry=False, notify=notify)
     assert (closing.kind, store.state(run.identity)) == ("failed", RunState.FAILED)
     assert "rate_unit" in closing.message
     assert closing.to_line()

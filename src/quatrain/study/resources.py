@@ -7,10 +7,10 @@ from quatrain.specs import StudyError
 
 
 @dataclass(frozen=True)
-class Placement:
+class Resources:
     """Workers side by side, and the threads that each may use."""
 
-    workers: int
+    jobs: int
     threads: int
 
 
@@ -52,26 +52,26 @@ def check_alone() -> None:
         raise StudyError("the number of processes", processes, expected, remedy)
 
 
-def check_readers(readers: int) -> None:
-    """See that readers can be started; see `worker_start_method`.
+def check_num_workers(num_workers: int) -> None:
+    """Check that worker processes can be started; see `worker_start_method`.
 
     Raises:
         StudyError: if they cannot.
     """
-    if readers:
+    if num_workers:
         from quatrain.training.prefetch import worker_start_method
 
-        worker_start_method(readers)
+        worker_start_method(num_workers)
 
 
-def place(
+def allocate(
     runs: int,
     device: str,
     *,
-    workers: int | None = None,
+    jobs: int | None = None,
     threads: int | None = None,
     cores: int | None = None,
-) -> Placement:
+) -> Resources:
     """Fill the cores.
 
     Small models gain more from a second run beside them than from a second thread, so on a CPU
@@ -79,18 +79,18 @@ def place(
     ones too: a study that is resumed keeps its threads, and with them its exact numbers.
 
     Raises:
-        StudyError: if `workers` or `threads` is below 1.
+        StudyError: if `jobs` or `threads` is below 1.
     """
-    for field, value in (("workers", workers), ("threads", threads)):
+    for field, value in (("jobs", jobs), ("threads", threads)):
         if value is not None and value < 1:
             raise StudyError(field, value, "a number from 1 up", f"change --{field}")
     cores = cores or available_cores()
-    if workers is None:
-        workers = _workers(runs, device, threads, cores)
-    return Placement(workers, threads or max(1, cores // workers))
+    if jobs is None:
+        jobs = _jobs(runs, device, threads, cores)
+    return Resources(jobs, threads or max(1, cores // jobs))
 
 
-def _workers(runs: int, device: str, threads: int | None, cores: int) -> int:
+def _jobs(runs: int, device: str, threads: int | None, cores: int) -> int:
     if device != "cpu":
         return 1
     if threads is not None:

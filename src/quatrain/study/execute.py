@@ -14,19 +14,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
-from quatrain.results import Failure, Record, ResultStore, RunState, Sitting, write_atomically
+from quatrain.results import Failure, Record, ResultStore, RunState, Session, write_atomically
 from quatrain.results.reading import read_text
 from quatrain.results.text import storable
 from quatrain.specs import DataError, SpecError, StoredFileError, StudyError, identity
 from quatrain.study.grid import Run, TaskSpec
-from quatrain.study.messages import TEXT_LIMIT, Event
+from quatrain.study.protocol import TEXT_LIMIT, Event
 from quatrain.study.provenance import device_name, versions
-from quatrain.study.sittings import (
-    CHECKPOINT,
-    SITTINGS,
-    read_sittings,
+from quatrain.study.sessions import (
+    read_sessions,
     refuse_half_trained,
-    write_sittings,
+    remove_checkpoint,
+    write_sessions,
 )
 
 if TYPE_CHECKING:
@@ -72,9 +71,9 @@ class Site:
     commit: str | None
     train: Train
 
-    def sitting(self, run: Run) -> Sitting:
+    def session(self, run: Run) -> Session:
         """What a record of `run` keeps of it."""
-        return Sitting(
+        return Session(
             versions=versions(),
             device=device_name(self.device),
             threads=self.threads,
@@ -84,7 +83,7 @@ class Site:
         )
 
 
-def perform(run: Run, site: Site, *, retry: bool, notify: Callable[[Event], None]) -> Event:
+def execute_run(run: Run, site: Site, *, retry: bool, notify: Callable[[Event], None]) -> Event:
     """Do one run, unless its record exists or another process has it.
 
     Returns:
@@ -92,7 +91,7 @@ def perform(run: Run, site: Site, *, retry: bool, notify: Callable[[Event], None
 
     Raises:
         StudyError: if the folder is of another spec, or its checkpoint of other code of the spec.
-        StoredFileError: if the spec or the sittings in the folder are damaged.
+        StoredFileError: if the spec or the sessions in the folder are damaged.
     """
     nothing = Event(kind="held", identity=run.identity, label=run.label)
     with site.store.claim(run.identity) as held:
@@ -110,7 +109,7 @@ def perform(run: Run, site: Site, *, retry: bool, notify: Callable[[Event], None
 
 
 def stands(run: Run, store: ResultStore) -> Event | None:
-    """The failure of an earlier sitting, unless the run was killed: then it may just resume."""
+    """The failure of an earlier session, unless the run was killed: then it may just resume."""
     failure = store.failure(run.identity)
     if failure is None or failure.reason == KILLED:
         return None
@@ -235,26 +234,25 @@ def _carry_out(run: Run, site: Site, notify: Callable[[Event], None]) -> None:
     task = cast("TaskSpec", run.spec).open(site.data, folder, run.seed)
     for what, times in task.data_notes.items():
         notify(replace(latest, kind="noted", message=f"{what}: {times:,}"))
-    earlier = _sit_down(run, folder, site)
+    earlier = _begin_session(run, folder, site)
     result = site.train(task, folder, seed=run.seed, device=site.device, notify=listen)
     notify(replace(latest, text="evaluating"))
     evaluation = task.evaluate(result.objective, folder)
     site.store.write_record(_record(run, site, task, result, evaluation, earlier))
-    for name in (CHECKPOINT, SITTINGS):
-        (folder / name).unlink(missing_ok=True)
+    remove_checkpoint(folder)
 
 
-def _sit_down(run: Run, folder: Path, site: Site) -> tuple[Sitting, ...] | None:
-    """Write where the run goes on; the earlier sittings elsewhere that made its checkpoint.
+def _begin_session(run: Run, folder: Path, site: Site) -> tuple[Session, ...] | None:
+    """Write where the run goes on; the earlier sessions elsewhere that made its checkpoint.
 
-    None if the checkpoint is of an older version, which kept no sittings.
+    None if the checkpoint is of an older version, which kept no sessions.
     """
-    now = site.sitting(run)
-    known = read_sittings(folder)
+    now = site.session(run)
+    known = read_sessions(folder)
     if known is None:
         return None
     earlier = tuple(each for each in known if each != now)
-    write_sittings(folder, (*earlier, now))
+    write_sessions(folder, (*earlier, now))
     return earlier
 
 
@@ -280,7 +278,7 @@ def _record(
     task: "Task",
     result: "TrainingResult",
     evaluation: "Evaluation",
-    earlier: tuple[Sitting, ...] | None,
+    earlier: tuple[Session, ...] | None,
 ) -> Record:
     return Record(
         cell=run.labels[0],
@@ -291,7 +289,7 @@ def _record(
         metrics=evaluation.metrics,
         signatures=evaluation.signatures,
         cost=task.cost(result.objective),
-        **dict(site.sitting(run)),
+        **dict(site.session(run)),
         earlier=earlier,
         data=task.data_hashes,
         test_data=getattr(task, "test_hashes", None),

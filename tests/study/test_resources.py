@@ -3,40 +3,40 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quatrain.specs import StudyError
-from quatrain.study.placement import (
-    Placement,
+from quatrain.study.resources import (
+    Resources,
+    allocate,
     available_cores,
     check_alone,
     check_device,
-    check_readers,
-    place,
+    check_num_workers,
 )
 
 
 @pytest.mark.parametrize(
     ("runs", "given", "expected"),
     [
-        (9, {}, Placement(2, 1)),
-        (1, {}, Placement(1, 2)),
-        (9, {"workers": 1}, Placement(1, 2)),
-        (9, {"workers": 4}, Placement(4, 1)),
-        (9, {"threads": 2}, Placement(1, 2)),
-        (1, {"threads": 1}, Placement(1, 1)),
+        (9, {}, Resources(2, 1)),
+        (1, {}, Resources(1, 2)),
+        (9, {"jobs": 1}, Resources(1, 2)),
+        (9, {"jobs": 4}, Resources(4, 1)),
+        (9, {"threads": 2}, Resources(1, 2)),
+        (1, {"threads": 1}, Resources(1, 1)),
     ],
 )
 def test_two_cores_are_filled(runs, given, expected):
-    assert place(runs, "cpu", cores=2, **given) == expected
+    assert allocate(runs, "cpu", cores=2, **given) == expected
 
 
 def test_a_gpu_has_one_worker_unless_more_are_asked_for():
-    assert place(9, "cuda", cores=8) == Placement(1, 8)
-    assert place(9, "cuda", workers=2, cores=8) == Placement(2, 4)
+    assert allocate(9, "cuda", cores=8) == Resources(1, 8)
+    assert allocate(9, "cuda", jobs=2, cores=8) == Resources(2, 4)
 
 
-@pytest.mark.parametrize("field", ["workers", "threads"])
+@pytest.mark.parametrize("field", ["jobs", "threads"])
 def test_fewer_than_one_is_refused(field):
     with pytest.raises(StudyError, match=f"change --{field}"):
-        place(3, "cpu", **{field: 0})
+        allocate(3, "cpu", **{field: 0})
 
 
 def test_a_study_is_one_process_and_says_how_several_share_it(monkeypatch):
@@ -50,8 +50,8 @@ def test_a_study_is_one_process_and_says_how_several_share_it(monkeypatch):
 
 @given(st.integers(1, 100), st.integers(1, 128))
 def test_the_default_never_asks_for_more_than_the_cores(runs, cores):
-    placement = place(runs, "cpu", cores=cores)
-    assert 1 <= placement.workers * placement.threads <= cores
+    resources = allocate(runs, "cpu", cores=cores)
+    assert 1 <= resources.jobs * resources.threads <= cores
 
 
 def test_this_machine_has_a_core():
@@ -65,8 +65,8 @@ def test_a_device_that_is_not_there_is_refused_and_the_cpu_is_there():
 
 
 def test_readers_are_refused_where_processes_cannot_be_forked(monkeypatch):
-    check_readers(2)
+    check_num_workers(2)
     monkeypatch.setattr("multiprocessing.get_all_start_methods", lambda: ["spawn"])
-    check_readers(0)
+    check_num_workers(0)
     with pytest.raises(StudyError, match="num_workers is 2"):
-        check_readers(2)
+        check_num_workers(2)
