@@ -30,7 +30,7 @@ from benchmarks.command import measured, run, sizes_of
 from benchmarks.outcome import Outcome, Row
 from benchmarks.vision_steps import PLAIN, step
 from quatrain.cost import count_multiply_adds, peak_memory
-from quatrain.insertion import Inserted
+from quatrain.insertion import InsertionWrapper
 from quatrain.models.resnet import ResNetSpec
 from quatrain.nn.deformable_conv import DeformableConv
 from quatrain.nn.mixers import parse_mixer
@@ -96,7 +96,7 @@ def multiply_adds(mixer: str, size: str) -> tuple[int, int]:
     added: list[int] = []
     with ExitStack() as hooks:
         for part in network.modules():
-            if isinstance(part, Inserted):
+            if isinstance(part, InsertionWrapper):
                 inserted: Any = part.block
                 handle = inserted.mixer.register_forward_pre_hook(functools.partial(_note, added))
                 hooks.callback(handle.remove)

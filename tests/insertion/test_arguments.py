@@ -9,7 +9,7 @@ from quatrain.insertion.arguments import (
     parameters_of,
     refuse_unread,
 )
-from quatrain.insertion.standing import Inserted
+from quatrain.insertion.wrappers import InsertionWrapper
 from quatrain.specs import InputError
 
 
@@ -27,7 +27,9 @@ def test_arguments_are_known_by_name_however_they_are_passed_and_the_first_comes
 
 def test_a_wrapper_takes_the_arguments_of_its_place():
     place = Place()
-    wrapper = Inserted(place, nn.Identity(), "after", "channels-last", Reads(parameters_of(place)))
+    wrapper = InsertionWrapper(
+        place, nn.Identity(), "after", "channels_last", Reads(parameters_of(place))
+    )
     assert parameters_of(wrapper) == parameters_of(place)
 
 

@@ -5,12 +5,12 @@ from torch import nn
 from quatrain.insertion import find
 from quatrain.insertion.example_pass import run_example
 from quatrain.insertion.layouts import AXES, Axes, inferred, to_ours
-from quatrain.insertion.widths import widths as widths_seen
+from quatrain.insertion.shapes import activation_shapes as shapes_at
 from quatrain.specs import InputError
 
 
-def widths(model, places, side, example):
-    return widths_seen(model, places, side, run_example(model, places, example))
+def activation_shapes(model, places, side, example):
+    return shapes_at(model, places, side, run_example(model, places, example))
 
 
 class Moved(nn.Module):
@@ -67,34 +67,34 @@ MAPS, WAVES, TOKENS = (2, 3, 5, 7), (2, 3, 9), (4, 5, 8)
 @pytest.mark.parametrize(
     ("model", "shape", "place", "side", "layout", "channels"),
     [
-        (swin, MAPS, "0", "after", "channels-first", 8),
-        (swin, MAPS, "1.1", "after", "channels-last", 8),
-        (swin, MAPS, "1.1.1.1", "after", "channels-last", 16),
-        (swin, MAPS, "1.1.1.2", "before", "channels-last", 16),
-        (convnext, MAPS, "1.0", "after", "channels-first", 8),
-        (convnext, MAPS, "1.3", "after", "channels-last", 8),
-        (convnext, MAPS, "1", "after", "channels-first", 8),
-        (convnext, MAPS, "1.4", "after", "channels-last", 8),
-        (squeezed, MAPS, "1", "after", "channels-first", 8),  # its Linear gives two axes
-        (audio, WAVES, "0", "after", "channels-first", 8),
-        (audio, WAVES, "0.0", "before", "channels-first", 3),
-        (audio, WAVES, "0.2", "after", "channels-first", 8),
-        (audio, WAVES, "2", "after", "channels-last", 8),
-        (lambda: transformer(True), TOKENS, "layers.0", "after", "channels-last", 8),
-        (lambda: transformer(True), TOKENS, "layers.1.linear1", "after", "channels-last", 12),
-        (lambda: transformer(True), TOKENS, "layers.1.self_attn", "before", "channels-last", 8),
-        (lambda: transformer(False), TOKENS, "layers.0", "before", "time-first", 8),
-        (lambda: transformer(False), TOKENS, "layers.1.linear1", "after", "time-first", 12),
-        (lambda: transformer(False), TOKENS, "layers.1.self_attn", "before", "time-first", 8),
-        (lambda: nn.Sequential(nn.GRU(8, 4)), TOKENS, "0", "before", "time-first", 8),
-        (lambda: nn.Sequential(nn.Linear(8, 4)), TOKENS, "0", "after", "channels-last", 4),
+        (swin, MAPS, "0", "after", "channels_first", 8),
+        (swin, MAPS, "1.1", "after", "channels_last", 8),
+        (swin, MAPS, "1.1.1.1", "after", "channels_last", 16),
+        (swin, MAPS, "1.1.1.2", "before", "channels_last", 16),
+        (convnext, MAPS, "1.0", "after", "channels_first", 8),
+        (convnext, MAPS, "1.3", "after", "channels_last", 8),
+        (convnext, MAPS, "1", "after", "channels_first", 8),
+        (convnext, MAPS, "1.4", "after", "channels_last", 8),
+        (squeezed, MAPS, "1", "after", "channels_first", 8),  # its Linear gives two axes
+        (audio, WAVES, "0", "after", "channels_first", 8),
+        (audio, WAVES, "0.0", "before", "channels_first", 3),
+        (audio, WAVES, "0.2", "after", "channels_first", 8),
+        (audio, WAVES, "2", "after", "channels_last", 8),
+        (lambda: transformer(True), TOKENS, "layers.0", "after", "channels_last", 8),
+        (lambda: transformer(True), TOKENS, "layers.1.linear1", "after", "channels_last", 12),
+        (lambda: transformer(True), TOKENS, "layers.1.self_attn", "before", "channels_last", 8),
+        (lambda: transformer(False), TOKENS, "layers.0", "before", "time_first", 8),
+        (lambda: transformer(False), TOKENS, "layers.1.linear1", "after", "time_first", 12),
+        (lambda: transformer(False), TOKENS, "layers.1.self_attn", "before", "time_first", 8),
+        (lambda: nn.Sequential(nn.GRU(8, 4)), TOKENS, "0", "before", "time_first", 8),
+        (lambda: nn.Sequential(nn.Linear(8, 4)), TOKENS, "0", "after", "channels_last", 4),
     ],
 )
 def test_the_modules_at_a_place_or_nearest_to_it_say_how_it_is_laid_out(
     model, shape, place, side, layout, channels
 ):
     made = model()
-    (found,) = widths(made, find(made, place), side, torch.randn(shape)).values()
+    (found,) = activation_shapes(made, find(made, place), side, torch.randn(shape)).values()
     assert (found.layout, found.channels) == (layout, channels)
 
 
@@ -161,22 +161,22 @@ LAST = (2, 5, 7, 8)
 @pytest.mark.parametrize(
     ("model", "shape", "layouts", "channels"),
     [
-        (lambda: nn.Sequential(Windowed()), LAST, ("channels-last", "channels-last"), (8, 8)),
+        (lambda: nn.Sequential(Windowed()), LAST, ("channels_last", "channels_last"), (8, 8)),
         (lambda: nn.Sequential(nn.Sequential(Windowed())), LAST,
-         ("channels-last", "channels-last"), (8, 8)),
+         ("channels_last", "channels_last"), (8, 8)),
         (lambda: nn.Sequential(Stage()), (2, 8, 5, 7),
-         ("channels-first", "channels-first"), (8, 8)),
+         ("channels_first", "channels_first"), (8, 8)),
         (lambda: nn.Sequential(Stage(16)), (2, 8, 5, 7),
-         ("channels-first", "channels-first"), (8, 16)),
+         ("channels_first", "channels_first"), (8, 16)),
         (lambda: nn.Sequential(Chained()), (2, 8, 5, 7),
-         ("channels-first", "channels-first"), (8, 8)),
+         ("channels_first", "channels_first"), (8, 8)),
         (lambda: nn.Sequential(nn.Sequential(nn.Conv2d(3, 8, 1), Moved(0, 2, 3, 1))), MAPS,
-         ("channels-first", "channels-last"), (3, 8)),
+         ("channels_first", "channels_last"), (3, 8)),
         (lambda: nn.Sequential(nn.Sequential(nn.Linear(8, 6), Moved(0, 3, 1, 2))), LAST,
-         ("channels-last", "channels-first"), (8, 6)),
-        (lambda: nn.Sequential(Mixes()), TOKENS, ("channels-last", "channels-last"), (8, 8)),
+         ("channels_last", "channels_first"), (8, 6)),
+        (lambda: nn.Sequential(Mixes()), TOKENS, ("channels_last", "channels_last"), (8, 8)),
         (lambda: nn.Sequential(nn.Sequential(nn.Linear(8, 6), Moved(0, 2, 1))), TOKENS,
-         ("channels-last", "channels-first"), (8, 6)),
+         ("channels_last", "channels_first"), (8, 6)),
     ],
 )  # fmt: skip
 def test_a_composite_that_turns_its_axes_is_laid_out_as_its_own_widths_say(
@@ -185,7 +185,7 @@ def test_a_composite_that_turns_its_axes_is_laid_out_as_its_own_widths_say(
     made = model()
     seen = run_example(made, find(made, "0"), torch.randn(shape))
     for side, layout, width in zip(("before", "after"), layouts, channels, strict=True):
-        found = widths_seen(made, ["0"], side, seen)["0"]
+        found = shapes_at(made, ["0"], side, seen)["0"]
         assert (found.layout, found.channels) == (layout, width)
 
 
@@ -207,26 +207,26 @@ def test_a_composite_whose_axes_are_alike_is_asked_for_its_layout(model, shape, 
         made, example = nn.Sequential(Moved(1, 0, 2), made[0]), example.transpose(0, 1)
     place = str(len(made) - 1)
     with pytest.raises(InputError, match=why):
-        widths(made, find(made, place), "after", example)
+        activation_shapes(made, find(made, place), "after", example)
 
 
 def test_a_convolution_on_a_square_as_wide_as_it_has_channels_is_no_riddle():
     made = nn.Sequential(nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU()))
-    (found,) = widths(made, find(made, "0"), "after", torch.randn(2, 3, 8, 8)).values()
-    assert found.layout == "channels-first"
+    (found,) = activation_shapes(made, find(made, "0"), "after", torch.randn(2, 3, 8, 8)).values()
+    assert found.layout == "channels_first"
 
 
 def test_stages_of_timm_that_turn_their_axes():
     timm = pytest.importorskip("timm", reason="timm is not installed")
     x = torch.randn(1, 3, 224, 224)
     for name, places in (
-        ("tiny_vit_5m_224", {"stages.1.blocks.0": ("channels-last", 128),
-                             "stages.1": ("channels-first", 128)}),
-        ("swinv2_cr_tiny_224", {"stages.0.blocks.0": ("channels-last", 96),
-                                "stages.1": ("channels-first", 192)}),
+        ("tiny_vit_5m_224", {"stages.1.blocks.0": ("channels_last", 128),
+                             "stages.1": ("channels_first", 128)}),
+        ("swinv2_cr_tiny_224", {"stages.0.blocks.0": ("channels_last", 96),
+                                "stages.1": ("channels_first", 192)}),
     ):  # fmt: skip
         made = timm.create_model(name, pretrained=False).eval()
-        found = widths_seen(made, places, "after", run_example(made, dict.fromkeys(places), x))
+        found = shapes_at(made, places, "after", run_example(made, dict.fromkeys(places), x))
         assert {place: (each.layout, each.channels) for place, each in found.items()} == places
 
 
@@ -245,7 +245,7 @@ def test_stages_of_timm_that_turn_their_axes():
 def test_nothing_is_guessed_where_they_disagree_or_none_is_near(model, shape, place, why):
     made = model()
     with pytest.raises(InputError, match=f"layout of {place} is .*{why}"):
-        widths(made, find(made, place), "after", torch.randn(shape))
+        activation_shapes(made, find(made, place), "after", torch.randn(shape))
 
 
 @pytest.mark.parametrize(("axes", "layout"), [(n, each) for n in AXES for each in AXES[n]])
@@ -258,4 +258,4 @@ def test_the_permutation_brings_the_letters_into_our_order(axes, layout):
 def test_the_kind_that_said_so_is_told():
     model = swin()
     axes = Axes(output_ndims={model[0]: {4}})
-    assert inferred(model, "0", MAPS, axes) == ("channels-first", "Conv2d")
+    assert inferred(model, "0", MAPS, axes) == ("channels_first", "Conv2d")

@@ -47,7 +47,7 @@ def assert_loads(model, state):
 def test_weights_from_before_load_where_the_place_has_none(place, side):
     model = network(copy.deepcopy(place))
     plain, x = others(model.state_dict()), images()
-    insert(model, parse_mixer("0110", heads=2), **{side: "1"}, example=x, layout="channels-first")
+    insert(model, parse_mixer("0110", heads=2), **{side: "1"}, example=x, layout="channels_first")
     assert_loads(model, plain)
     assert torch.equal(model[0].weight, plain["0.weight"])
     own = others(model.state_dict())
@@ -186,7 +186,7 @@ def test_a_place_that_renames_its_own_weights_still_does():
         parse_mixer("0110", heads=2),
         after="0",
         example=torch.randn(2, 3, 8),
-        layout="channels-last",
+        layout="channels_last",
     )
     assert_loads(model, plain)
     assert torch.equal(model[0].weight, plain["0.kernel"])

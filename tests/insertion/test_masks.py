@@ -144,7 +144,7 @@ def test_two_masks_of_padding_or_two_flags_are_refused_until_one_is_named():
     change = replace(
         network, parse_mixer("0110"), at="inner", example=X, key_padding_mask="q_padding"
     )
-    expected = network.last(change.now["inner"].block(X, key_padding_mask=padding))
+    expected = network.last(change.wrappers["inner"].block(X, key_padding_mask=padding))
     torch.testing.assert_close(network(X), expected)
     network = Two(is_causal=True, kv_causal=True)
     with pytest.raises(InputError, match=r'called with "kv_causal".*pass causal=True'):

@@ -39,7 +39,7 @@ def padded():
     change = insert(
         model, mixer, after="layer", example=EXAMPLE, key_padding_mask="attention_mask", seed=0
     )
-    nn.init.ones_(change.now["layer"].block.gamma)
+    nn.init.ones_(change.wrappers["layer"].block.gamma)
     return model, change
 
 
@@ -82,7 +82,7 @@ def test_the_hooks_are_one_pair_and_go_with_the_last_place_that_reads_them():
     remove(model, "tokens")
     assert hooks(model) == 2
     assert_masked(model)
-    change.undo()
+    change.remove()
     assert hooks(model) == 0
     pass_padding_mask(model, "attention_mask")
     remove_unused_hooks(model)

@@ -63,7 +63,7 @@ PLACES = ["tokens", "blocks.*", "blocks.*.mlp", "blocks.0.mlp.0", "blocks.1.atte
 
 
 def opened(change):
-    for each in change.now.values():
+    for each in change.wrappers.values():
         nn.init.ones_(each.block.gamma)
 
 
@@ -214,7 +214,7 @@ X = torch.randn(2, 6, 16, generator=torch.Generator().manual_seed(0))
 )
 def test_arguments_that_say_nothing_are_no_hindrance(network):
     change = replace(network, parse_mixer("0110"), at="inner", example=X)
-    torch.testing.assert_close(network(X), network.last(change.now["inner"].block(X)))
+    torch.testing.assert_close(network(X), network.last(change.wrappers["inner"].block(X)))
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_padding_and_order_are_handed_to_what_replaces_a_module(text):
         (Calls(None, padding, True), {"key_padding_mask": padding, "causal": True}),
     ):
         change = replace(network, mixer, at="inner", example=X)
-        expected = network.last(change.now["inner"].block(X, **options))
+        expected = network.last(change.wrappers["inner"].block(X, **options))
         torch.testing.assert_close(network(X), expected)
 
 
@@ -254,7 +254,7 @@ def test_a_mask_that_hides_the_future_and_no_more_is_what_causal_says():
     for mask in (future, ~future, torch.zeros(6, 6).masked_fill(future, -torch.inf)):
         network = Calls(attn_mask=mask)
         change = replace(network, parse_mixer("0110"), at="inner", example=X, causal=True)
-        expected = network.last(change.now["inner"].block(X, causal=True))
+        expected = network.last(change.wrappers["inner"].block(X, causal=True))
         torch.testing.assert_close(network(X), expected)
     network = Calls(attn_mask=torch.eye(6).bool())
     with pytest.raises(InputError, match='called with "attn_mask"'):
@@ -264,7 +264,7 @@ def test_a_mask_that_hides_the_future_and_no_more_is_what_causal_says():
 @pytest.mark.parametrize("sizes", [{"h": 2, "w": 3}, {"size": (2, 3)}, {"size": [2, 3]}])
 def test_pixels_that_come_as_a_sequence_with_their_sizes_are_a_map_again(sizes):
     network = Calls(**sizes)
-    block = replace(network, parse_mixer("0110"), at="inner", example=X).now["inner"].block
+    block = replace(network, parse_mixer("0110"), at="inner", example=X).wrappers["inner"].block
     expected = block(X.transpose(1, 2).unflatten(2, (2, 3))).flatten(2).transpose(1, 2)
     torch.testing.assert_close(network(X), network.last(expected))
     assert block.ndim == 2
@@ -313,7 +313,7 @@ def test_a_place_that_is_called_by_name_serves(side, place):
     assert torch.equal(network(X), plain)
     opened(change)
     assert not torch.allclose(network(X), plain)
-    change.undo()
+    change.remove()
     replace(network, parse_mixer("0110"), at="inner", example=X)
     replace(network, parse_mixer("deformable"), at="conv")
     assert network(X).shape == plain.shape
@@ -339,7 +339,7 @@ def test_transformers_own_models_are_masked_by_what_is_said():
             model(each, attention_mask=REAL).last_hidden_state[REAL == 1] for each in (IDS, other)
         )
         torch.testing.assert_close(given, changed)
-        change.undo()
+        change.remove()
     config = transformers.GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=40)
     with pytest.raises(InputError, match=r"causal model \(GPT2Attention\)"):
         insert(transformers.GPT2Model(config), mixer, after="h.0.mlp", example=IDS)
@@ -353,5 +353,5 @@ def test_attention_of_timm_is_replaced_with_the_arguments_that_it_is_called_with
     assert vit(x).shape == (1, 1000)
     x, pvt = torch.randn(1, 3, 96, 96), timm.create_model("pvt_v2_b0", pretrained=False).eval()
     change = replace(pvt, parse_mixer("0110"), at="stages.*.blocks.*.attn", example=x)
-    assert {each.block.ndim for each in change.now.values()} == {2}
+    assert {each.block.ndim for each in change.wrappers.values()} == {2}
     assert pvt(x).shape == (1, 1000)

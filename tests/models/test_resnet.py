@@ -2,7 +2,7 @@ import pytest
 import torch
 import torchvision
 
-from quatrain.insertion import Inserted
+from quatrain.insertion import InsertionWrapper
 from quatrain.models.resnet import ResNetSpec
 from quatrain.nn.deformable_conv import DeformableConv
 from quatrain.nn.mixers import parse_mixer
@@ -50,10 +50,12 @@ def test_mixers_stand_in_the_chosen_stages_of_all_blocks():
         kind: {
             name.split(".")[1] for name, m in built(**spec).named_modules() if isinstance(m, kind)
         }
-        for kind in (Inserted, DeformableConv)
+        for kind in (InsertionWrapper, DeformableConv)
     }
-    assert names == {Inserted: {"layer4"}, DeformableConv: {"layer2", "layer3"}}
-    found = [m for m in built(mixer=parse_mixer("1111")).modules() if isinstance(m, Inserted)]
+    assert names == {InsertionWrapper: {"layer4"}, DeformableConv: {"layer2", "layer3"}}
+    found = [
+        m for m in built(mixer=parse_mixer("1111")).modules() if isinstance(m, InsertionWrapper)
+    ]
     assert [m.block.mixer.channels for m in found] == [256] * 6 + [512] * 3
 
 

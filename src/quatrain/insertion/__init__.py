@@ -3,14 +3,25 @@
 from quatrain.insertion import find, insert, remove, replace
 
 insert(model, mixer, after="layer3.*.conv2", example=images)
-insert(model, mixer, after="stages.2.blocks.*", example=images, layout="channels-last")
+insert(model, mixer, after="stages.2.blocks.*", example=images, layout="channels_last")
 replace(model, DeformableConvSpec(), at="layer4.*.conv2")
 remove(model)
 """
 
-from quatrain.insertion.change import Change, insert, remove, replace
+from quatrain.insertion.find import find
 from quatrain.insertion.layouts import Layout
-from quatrain.insertion.places import find
-from quatrain.insertion.standing import Inserted, Replaced
+from quatrain.insertion.surgery import Surgery, insert, remove, replace
+from quatrain.insertion.wrappers import InsertionWrapper, ReplacementWrapper
 
-__all__ = ["Change", "Inserted", "Layout", "Replaced", "find", "insert", "remove", "replace"]
+Change, Inserted, Replaced = Surgery, InsertionWrapper, ReplacementWrapper  # deprecated names
+
+__all__ = [
+    "InsertionWrapper",
+    "Layout",
+    "ReplacementWrapper",
+    "Surgery",
+    "find",
+    "insert",
+    "remove",
+    "replace",
+]

@@ -15,21 +15,21 @@ from torch import nn
 from quatrain.nn.convolution import Convolution
 from quatrain.nn.generalized_attention import GeneralizedAttention
 
-Layout = Literal["channels-first", "channels-last", "time-first"]
+Layout = Literal["channels_first", "channels_last", "time_first"]
 """(B, C, T) and (N, C, H, W); (B, T, C) and (N, H, W, C); (T, B, C)."""
 
 AXES: dict[int, dict[Layout, str]] = {
-    3: {"channels-first": "(B, C, T)", "channels-last": "(B, T, C)", "time-first": "(T, B, C)"},
-    4: {"channels-first": "(N, C, H, W)", "channels-last": "(N, H, W, C)"},
+    3: {"channels_first": "(B, C, T)", "channels_last": "(B, T, C)", "time_first": "(T, B, C)"},
+    4: {"channels_first": "(N, C, H, W)", "channels_last": "(N, H, W, C)"},
 }
 """The layouts of tensors of three and of four axes."""
 
 _TO_OURS: dict[tuple[int, Layout], tuple[int, ...]] = {
-    (3, "channels-first"): (0, 2, 1),
-    (3, "channels-last"): (0, 1, 2),
-    (3, "time-first"): (1, 0, 2),
-    (4, "channels-first"): (0, 1, 2, 3),
-    (4, "channels-last"): (0, 3, 1, 2),
+    (3, "channels_first"): (0, 2, 1),
+    (3, "channels_last"): (0, 1, 2),
+    (3, "time_first"): (1, 0, 2),
+    (4, "channels_first"): (0, 1, 2, 3),
+    (4, "channels_last"): (0, 3, 1, 2),
 }
 
 _CHANNELS_FIRST: dict[int, tuple[type[nn.Module], ...]] = {
@@ -95,7 +95,7 @@ def inferred(
     if len(layouts) > 1 or circle in axes.permuted_in:
         return _by_width(model, name, shape, axes, layouts)
     ((layout, kind),) = layouts.items()
-    if len(shape) == 4 or layout == "channels-first":
+    if len(shape) == 4 or layout == "channels_first":
         return layout, kind
     return _order(model, name, shape, axes)
 
@@ -112,10 +112,10 @@ def _layouts_in(circle: nn.Module, ndim: int, axes: Axes) -> dict[Layout, str]:
 
 def _layout_of(module: nn.Module, ndim: int, *, gave_ndim: bool) -> Layout | None:
     if ndim == 3 and isinstance(module, _ORDERED):
-        return "channels-last"
+        return "channels_last"
     if gave_ndim and type(module) in _CHANNELS_LAST:
-        return "channels-last"
-    return "channels-first" if gave_ndim and isinstance(module, _CHANNELS_FIRST[ndim]) else None
+        return "channels_last"
+    return "channels_first" if gave_ndim and isinstance(module, _CHANNELS_FIRST[ndim]) else None
 
 
 def _by_width(
@@ -140,9 +140,9 @@ def _by_width(
         sizes = f"axes of {shape[1]} and {shape[-1]}"
         return None, f"{kinds} near it, {disagree}, and its {sizes} {are}"
     if second:
-        return "channels-first", f"{shape[1]} channels of {kinds}"
+        return "channels_first", f"{shape[1]} channels of {kinds}"
     if len(shape) == 4:
-        return "channels-last", f"{shape[-1]} channels of {kinds}"
+        return "channels_last", f"{shape[-1]} channels of {kinds}"
     return _order(model, name, shape, axes)
 
 
@@ -163,19 +163,19 @@ def _order(
     for level, module in enumerate(_circles(model, name)):
         if isinstance(module, _TORCHS) or (level == 0 and isinstance(module, _ORDERED)):
             (flag, *_) = _flags(module)
-            return ("channels-last" if flag else "time-first"), type(module).__name__
+            return ("channels_last" if flag else "time_first"), type(module).__name__
     for module in _circles(model, name):
         flags = set(_flags(module))
         if False in flags:
             return None, "a module near it has batch_first=False"
         if flags:
-            return "channels-last", "batch_first=True near it"
+            return "channels_last", "batch_first=True near it"
     if axes.batch is not None and shape[1] == axes.batch:
         if shape[0] != axes.batch:
             return None, f"its second axis, not its first, is as long as the batch ({axes.batch})"
         if axes.order_permuted:
             return None, f"its first two axes are as long as the batch ({axes.batch}), permuted"
-    return "channels-last", "linear layers"
+    return "channels_last", "linear layers"
 
 
 def _flags(module: nn.Module) -> list[bool]:

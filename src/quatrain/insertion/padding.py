@@ -7,7 +7,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from quatrain.insertion.arguments import parameters_of
-from quatrain.insertion.wrapper import Wrapper
+from quatrain.insertion.wrappers import Wrapper
 
 
 class _PassMask:

@@ -22,7 +22,7 @@ from quatrain.insertion.masks import (
     names_padding,
     refuse_mask,
 )
-from quatrain.insertion.widths import Side, Width
+from quatrain.insertion.shapes import ActivationShape, Placement
 from quatrain.specs import InputError
 
 PaddingArgument = str | Literal[False] | None
@@ -43,9 +43,9 @@ class Place:
 
     model: nn.Module
     name: str
-    width: Width
+    width: ActivationShape
     seen: ExamplePass
-    side: Side = "before"
+    side: Placement = "before"
 
     @property
     def module(self) -> nn.Module:
@@ -208,7 +208,7 @@ def _is_accounted_for(name: str, value: object, masking: Masking, place: Place) 
 
 def _sizes(place: Place) -> tuple[str, ...]:
     """The arguments that hold the height and width of a map whose pixels are this sequence."""
-    if place.width.ndim != 1 or place.width.layout != "channels-last":
+    if place.width.ndim != 1 or place.width.layout != "channels_last":
         return ()
     _, count = place.positions
     values = dict(place.arguments())

@@ -11,9 +11,9 @@ import functools
 from typing import Literal
 
 from quatrain.cost import count_multiply_adds
+from quatrain.cost.meta import build_on_meta, meta_image
 from quatrain.models.detector import DetectorLayers, DetectorSpec
 from quatrain.models.segmenter import SegmenterSpec
-from quatrain.tasks.vision.on_meta import blank, on_meta
 
 VisionTask = Literal["detection", "segmentation"]
 
@@ -32,8 +32,8 @@ def multiply_adds(task: VisionTask) -> int:
         number. The auxiliary head of segmentation, which only training has, is left out.
     """
     if task == "segmentation":
-        network = on_meta(SegmenterSpec(), _CITYSCAPES)
+        network = build_on_meta(SegmenterSpec(), _CITYSCAPES)
     else:
         spec = DetectorSpec()
-        network = DetectorLayers(on_meta(spec, _COCO), spec.test_proposals)
-    return count_multiply_adds(network, blank(SIZES[task]))
+        network = DetectorLayers(build_on_meta(spec, _COCO), spec.test_proposals)
+    return count_multiply_adds(network, meta_image(SIZES[task]))

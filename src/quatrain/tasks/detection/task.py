@@ -17,6 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from quatrain.cost import count_multiply_adds, count_parameters, training_hours
+from quatrain.cost.meta import build_on_meta, meta_image
 from quatrain.cost.network import network_cost
 from quatrain.models.detector import Detector, DetectorLayers, DetectorSpec
 from quatrain.results import write_atomically
@@ -38,7 +39,6 @@ from quatrain.tasks.vision import (
     own_shard,
     write_picture,
 )
-from quatrain.tasks.vision.on_meta import blank, on_meta
 from quatrain.training import Evaluation, Recipe, Steps
 
 DETECTIONS = "detections.json"
@@ -88,9 +88,11 @@ class DetectionSpec(Spec):
         `training_hours`.
         """
         size = self.augmentation.resized(300, 500)
-        dense = DetectorLayers(on_meta(self.model, _PRICED_CLASSES), self.model.regions_sampled)
+        dense = DetectorLayers(
+            build_on_meta(self.model, _PRICED_CLASSES), self.model.regions_sampled
+        )
         images = self.recipe.steps * self.recipe.accumulate * self.batch
-        forward = count_multiply_adds(dense, blank(size))
+        forward = count_multiply_adds(dense, meta_image(size))
         return training_hours(forward * images)
 
 
@@ -170,10 +172,10 @@ class DetectionTask(ImageTask[DetectionSpec, DetectionCorpus]):
         size = self.spec.augmentation.resized(first.height, first.width)
         classes, spec = len(self.corpus.categories), self.spec.model
         attended, plain = (
-            DetectorLayers(on_meta(spec, classes, **changed), spec.test_proposals)
+            DetectorLayers(build_on_meta(spec, classes, **changed), spec.test_proposals)
             for changed in ({}, {"mixer": None})
         )
-        found = network_cost(attended, plain, blank(size))
+        found = network_cost(attended, plain, meta_image(size))
         return {
             "parameters": float(count_parameters(_detector(objective))),
             "multiply_adds": float(found.counted),

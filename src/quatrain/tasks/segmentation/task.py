@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy
 from torchvision.transforms.v2 import functional
 
 from quatrain.cost import count_multiply_adds, count_parameters, training_hours
+from quatrain.cost.meta import build_on_meta, meta_image
 from quatrain.cost.network import network_cost
 from quatrain.models.segmenter import Segmenter, SegmenterSpec, resize_scores
 from quatrain.specs import Spec
@@ -42,7 +43,6 @@ from quatrain.tasks.vision import (
     own_shard,
     write_picture,
 )
-from quatrain.tasks.vision.on_meta import blank, on_meta
 from quatrain.training import Evaluation, Loss, Polynomial, Recipe
 
 _PRICED_CLASSES = 19
@@ -92,9 +92,9 @@ class SegmentationSpec(Spec):
 
         Images are crops, and the auxiliary head is left out; see `training_hours`.
         """
-        segmenter = on_meta(self.model, _PRICED_CLASSES)
+        segmenter = build_on_meta(self.model, _PRICED_CLASSES)
         side = self.augmentation.crop
-        forward = count_multiply_adds(segmenter, blank((side, side)))
+        forward = count_multiply_adds(segmenter, meta_image((side, side)))
         images = self.recipe.steps * self.recipe.accumulate * self.batch
         return training_hours(forward * images)
 
@@ -195,9 +195,9 @@ class SegmentationTask(ImageTask[SegmentationSpec, SegmentationCorpus]):
     def cost(self, objective: nn.Module) -> dict[str, float]:
         """Parameters, and multiply-adds of what is shown at once of the first test image."""
         classes, spec = len(self.corpus.classes), self.spec.model
-        segmenter, plain = on_meta(spec, classes), on_meta(spec, classes, mixer=None)
+        segmenter, plain = build_on_meta(spec, classes), build_on_meta(spec, classes, mixer=None)
         shown = self.spec.testing.seen(self._scaled(self.corpus.test[0].image))
-        found = network_cost(segmenter, plain, blank(shown))
+        found = network_cost(segmenter, plain, meta_image(shown))
         return {
             "parameters": float(count_parameters(_segmenter(objective))),
             "multiply_adds": float(found.counted),

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from quatrain.insertion import find, remove, replace
-from quatrain.insertion.stand_in import fitted, stand_in, takes_over
+from quatrain.insertion.conv_replacement import fitted, stand_in, takes_over
 from quatrain.nn.attended import AttendedSpec
 from quatrain.nn.deformable_conv import DeformableConvSpec
 from quatrain.nn.mixers import parse_mixer

@@ -1,7 +1,7 @@
 """Insert mixers into a model, replace modules by them, and take it all back.
 
-A place keeps its name: what was there becomes part of an `Inserted`, or is put aside by a
-`Replaced`, at the same name, and weights saved from the model before still load into it.
+A place keeps its name: what was there becomes part of an `InsertionWrapper`, or is put aside by a
+`ReplacementWrapper`, at the same name, and weights saved from the model before still load into it.
 
 A mixer reads what passes its place, whether it is causal, and a mask of padding; nothing else that
 the place is called with. `key_padding_mask` names an argument of the place, or else of the model,
@@ -16,10 +16,11 @@ import torch
 from torch import nn
 
 from quatrain.insertion.arguments import Reads
+from quatrain.insertion.conv_replacement import fitted, stand_in, takes_over
 from quatrain.insertion.example_pass import Example, ExamplePass, holders, run_example
+from quatrain.insertion.find import find
 from quatrain.insertion.layouts import Layout
 from quatrain.insertion.padding import pass_padding_mask, remove_unused_hooks
-from quatrain.insertion.places import find
 from quatrain.insertion.reading import (
     Masking,
     PaddingArgument,
@@ -27,9 +28,8 @@ from quatrain.insertion.reading import (
     reads_beside,
     reads_instead,
 )
-from quatrain.insertion.stand_in import fitted, stand_in, takes_over
-from quatrain.insertion.standing import Inserted, Replaced, Standing, inserted
-from quatrain.insertion.widths import Side, Width, widths
+from quatrain.insertion.shapes import ActivationShape, Placement, activation_shapes
+from quatrain.insertion.wrappers import InsertionWrapper, ReplacementWrapper, Wrapper, inserted
 from quatrain.nn.initialization import initialize_by_name
 from quatrain.nn.mixers import Mixer, split_mixer
 from quatrain.nn.residual import GatedResidual
@@ -37,25 +37,27 @@ from quatrain.specs import InputError, SpecError
 
 
 @dataclass(frozen=True)
-class Change:
+class Surgery:
     """What was changed in a model: what stands at each name now."""
 
     model: nn.Module
-    now: Mapping[str, Standing]
+    wrappers: Mapping[str, Wrapper]
 
-    def undo(self) -> None:
+    def remove(self) -> None:
         """Put back what stood there: the same objects, under the same names.
 
         Raises:
             InputError: if something else has been put there since.
         """
-        for name, module in self.now.items():
+        for name, module in self.wrappers.items():
             if self.model.get_submodule(name) is not module:
                 expected = "the module that this change put there"
-                raise InputError(name, "another module", expected, "undo later changes first")
-        for name, module in self.now.items():
+                raise InputError(name, "another module", expected, "remove later changes first")
+        for name, module in self.wrappers.items():
             _restore(self.model, name, module)
         remove_unused_hooks(self.model)
+
+    undo = remove  # the name before 0.2
 
 
 def insert(
@@ -69,7 +71,7 @@ def insert(
     causal: bool | None = None,
     key_padding_mask: PaddingArgument = None,
     seed: int | None = None,
-) -> Change:
+) -> Surgery:
     """Add a mixer after, or before, every module whose name matches, as x + gamma * mixer(x).
 
     gamma is zero at first, so that the model still computes what it did, bit for bit, unless the
@@ -85,8 +87,8 @@ def insert(
         after: a pattern (see `find`); the mixer reads what these modules give.
         before: the same; the mixer reads the first argument of these modules.
         example: what the model is called with.
-        layout: the axes of what passes there: "channels-first" is (B, C, T) or (N, C, H, W),
-            "channels-last" (B, T, C) or (N, H, W, C), "time-first" (T, B, C). None reads it off
+        layout: the axes of what passes there: "channels_first" is (B, C, T) or (N, C, H, W),
+            "channels_last" (B, T, C) or (N, H, W, C), "time_first" (T, B, C). None reads it off
             the modules at the place and around it.
         causal: whether an output of the mixer sees only positions at or before its own
             (sequences); to be given where the model is seen to be causal.
@@ -104,7 +106,7 @@ def insert(
     """
     if (after is None) == (before is None):
         raise InputError("after, before", (after, before), "one of them", "name one place")
-    side: Side = "after" if after is not None else "before"
+    side: Placement = "after" if after is not None else "before"
     _refuse_nothing(mixer)
     places = _places(model, after or before or "")
     _refuse_strides(mixer)
@@ -112,7 +114,7 @@ def insert(
     seen = _seen_beside(model, places, side, run_example(model, places, example), layout, masking)
     seed = _seed(seed)
 
-    def wrapped(name: str, module: nn.Module) -> Inserted:
+    def wrapped(name: str, module: nn.Module) -> InsertionWrapper:
         width, reads = seen[name]
         block = GatedResidual(_built(mixer, width, name, module, seed))
         return inserted(module, _placed(block, module, model), side, width.layout, reads)
@@ -130,7 +132,7 @@ def replace(
     causal: bool | None = None,
     key_padding_mask: PaddingArgument = None,
     seed: int | None = None,
-) -> Change:
+) -> Surgery:
     """Put a mixer in the place of every module whose name matches.
 
     A convolution in the place of a `nn.Conv2d` or `nn.Conv1d` takes over its kernel, stride,
@@ -164,20 +166,20 @@ def replace(
     rest = {name: each for name, each in places.items() if not takes_over(mixer, each)}
     if rest and example is None:
         raise InputError("example", None, "what the model is called with", "give an example")
-    seen: dict[str, tuple[Width, Reads]] = {}
+    seen: dict[str, tuple[ActivationShape, Reads]] = {}
     if rest and example is not None:
         _refuse_strides(mixer)
         seen = _seen_inside(model, rest, example, layout, Masking(causal, key_padding_mask))
     seed = _seed(seed)
 
-    def replaced(name: str, module: nn.Module) -> Replaced:
+    def replaced(name: str, module: nn.Module) -> ReplacementWrapper:
         if name not in seen:
             width, spec = fitted(name, module, mixer)
             block = _placed(_built(spec, width, name, module, seed), module, model)
             return stand_in(module, block, width.layout)
         width, reads = seen[name]
         block = _placed(_built(mixer, width, name, module, seed), module, model)
-        return Replaced(module, block, width.layout, reads=reads)
+        return ReplacementWrapper(module, block, width.layout, reads=reads)
 
     return _exchange(model, places, replaced)
 
@@ -185,15 +187,15 @@ def replace(
 def _seen_beside(
     model: nn.Module,
     places: Mapping[str, nn.Module],
-    side: Side,
+    side: Placement,
     seen: ExamplePass,
     layout: Layout | None,
     masking: Masking,
-) -> dict[str, tuple[Width, Reads]]:
+) -> dict[str, tuple[ActivationShape, Reads]]:
     """The width of each place, and which arguments a mixer before or after it reads."""
     return {
         name: (width, reads_beside(Place(model, name, width, seen, side), masking))
-        for name, width in widths(model, places, side, seen, layout).items()
+        for name, width in activation_shapes(model, places, side, seen, layout).items()
     }
 
 
@@ -203,17 +205,20 @@ def _seen_inside(
     example: Example,
     layout: Layout | None,
     masking: Masking,
-) -> dict[str, tuple[Width, Reads]]:
+) -> dict[str, tuple[ActivationShape, Reads]]:
     """The width of places that keep it, and which of their arguments a mixer there reads."""
     seen = run_example(model, places, example)
     by_place = {}
-    gives = widths(model, places, "after", seen, layout)
-    for name, width in widths(model, places, "before", seen, layout).items():
+    gives = activation_shapes(model, places, "after", seen, layout)
+    for name, width in activation_shapes(model, places, "before", seen, layout).items():
         if gives[name] != width:
             problem = f"{width.channels} channels in and {gives[name].channels} out"
             raise InputError(name, problem, "a place that keeps its width", "choose another")
         reads = reads_instead(Place(model, name, width, seen), masking)
-        by_place[name] = (Width(width.channels, 2, width.layout) if reads.sizes else width, reads)
+        by_place[name] = (
+            ActivationShape(width.channels, 2, width.layout) if reads.sizes else width,
+            reads,
+        )
     return by_place
 
 
@@ -241,7 +246,7 @@ def remove(model: nn.Module, at: str = "**") -> list[str]:
     return names
 
 
-def _restore(model: nn.Module, name: str, module: Standing) -> None:
+def _restore(model: nn.Module, name: str, module: Wrapper) -> None:
     """Put back what stood there, also under other names that were given to the module since."""
     original = module.restored()
     for alias, part in list(model.named_modules(remove_duplicate=False)):
@@ -250,11 +255,11 @@ def _restore(model: nn.Module, name: str, module: Standing) -> None:
     model.set_submodule(name, original)
 
 
-def _standing(places: Mapping[str, nn.Module]) -> dict[str, Standing]:
-    return {name: module for name, module in places.items() if isinstance(module, Standing)}
+def _standing(places: Mapping[str, nn.Module]) -> dict[str, Wrapper]:
+    return {name: module for name, module in places.items() if isinstance(module, Wrapper)}
 
 
-def _without_changes(name: str, standing: Mapping[str, Standing]) -> str:
+def _without_changes(name: str, standing: Mapping[str, Wrapper]) -> str:
     """The name a place had before it, or what it lies in, became part of what stands there."""
     for outer in reversed(list(standing)):
         if f"{name}.".startswith(f"{outer}.original."):
@@ -265,8 +270,8 @@ def _without_changes(name: str, standing: Mapping[str, Standing]) -> str:
 def _exchange(
     model: nn.Module,
     places: Mapping[str, nn.Module],
-    make: Callable[[str, nn.Module], Standing],
-) -> Change:
+    make: Callable[[str, nn.Module], Wrapper],
+) -> Surgery:
     """Make all new modules before the first is put in place, so that an error changes nothing."""
     names: dict[nn.Module, list[str]] = {}
     for name, module in model.named_modules(remove_duplicate=False):
@@ -285,15 +290,17 @@ def _exchange(
             module.require_calls()
         if module.reads.of_model:
             pass_padding_mask(model, str(module.reads.padding))
-    return Change(model, now)
+    return Surgery(model, now)
 
 
-def _built(mixer: Mixer, width: Width, name: str, module: nn.Module, seed: int) -> nn.Module:
+def _built(
+    mixer: Mixer, width: ActivationShape, name: str, module: nn.Module, seed: int
+) -> nn.Module:
     """A mixer with first weights of its own, made on the CPU so that they are the same anywhere.
 
     One that goes where others have gone before draws by another name than they did.
     """
-    before = sum(isinstance(part, Standing) for part in module.modules())
+    before = sum(isinstance(part, Wrapper) for part in module.modules())
     on_meta = any(each.is_meta for each in module.parameters())
     with torch.random.fork_rng(devices=[]), torch.device("meta" if on_meta else "cpu"):
         built = mixer.build(width.channels, ndim=width.ndim)

@@ -4,13 +4,13 @@ from torch import nn
 
 from quatrain.insertion import find
 from quatrain.insertion.example_pass import run_example
-from quatrain.insertion.widths import Width
-from quatrain.insertion.widths import widths as widths_seen
+from quatrain.insertion.shapes import ActivationShape
+from quatrain.insertion.shapes import activation_shapes as shapes_at
 from quatrain.specs import InputError, SpecError
 
 
-def widths(model, places, side, example, layout=None):
-    return widths_seen(model, places, side, run_example(model, places, example), layout)
+def activation_shapes(model, places, side, example, layout=None):
+    return shapes_at(model, places, side, run_example(model, places, example), layout)
 
 
 class Model(nn.Module):
@@ -34,22 +34,24 @@ class Model(nn.Module):
 def test_widths_of_maps_and_sequences_are_seen_before_and_after():
     model, example = Model(), torch.randn(2, 3, 7, 9)
     places = find(model, "blocks.*")
-    assert widths(model, places, "after", example) == {
-        "blocks.0": Width(6, 2, "channels-first"),
-        "blocks.1": Width(4, 2, "channels-first"),
+    assert activation_shapes(model, places, "after", example) == {
+        "blocks.0": ActivationShape(6, 2, "channels_first"),
+        "blocks.1": ActivationShape(4, 2, "channels_first"),
     }
-    assert widths(model, places, "before", (example,))["blocks.0"].channels == 8
-    found = widths(model, find(model, "tuple"), "before", {"x": example})
-    assert found == {"tuple": Width(4, 1, "channels-last")}
+    assert activation_shapes(model, places, "before", (example,))["blocks.0"].channels == 8
+    found = activation_shapes(model, find(model, "tuple"), "before", {"x": example})
+    assert found == {"tuple": ActivationShape(4, 1, "channels_last")}
 
 
 @pytest.mark.parametrize(
-    ("layout", "expected"), [("channels-first", Width(6, 2, "channels-first")),
-                             ("channels-last", Width(9, 2, "channels-last"))],
+    ("layout", "expected"), [("channels_first", ActivationShape(6, 2, "channels_first")),
+                             ("channels_last", ActivationShape(9, 2, "channels_last"))],
 )  # fmt: skip
 def test_the_layout_that_is_told_is_the_one_that_is_read(layout, expected):
     model = Model()
-    found = widths(model, find(model, "blocks.0"), "after", torch.randn(2, 3, 7, 11), layout)
+    found = activation_shapes(
+        model, find(model, "blocks.0"), "after", torch.randn(2, 3, 7, 11), layout
+    )
     assert found == {"blocks.0": expected}
 
 
@@ -65,25 +67,25 @@ def test_the_layout_that_is_told_is_the_one_that_is_read(layout, expected):
 def test_a_place_where_no_one_tensor_passes_is_told(place, found):
     model = Model()
     with pytest.raises(InputError, match=found):
-        widths(model, find(model, place), "after", torch.randn(2, 3, 7, 9))
+        activation_shapes(model, find(model, place), "after", torch.randn(2, 3, 7, 9))
 
 
 def test_a_layout_that_is_none_or_that_a_map_cannot_have_is_refused():
     model, x = Model(), torch.randn(2, 3, 7, 9)
     with pytest.raises(SpecError, match=r"layout is .*NCHW"):
-        widths(model, find(model, "stem"), "after", x, "NCHW")
-    with pytest.raises(InputError, match=r"time-first.*channels-last.*\(N, H, W, C\) at stem"):
-        widths(model, find(model, "stem"), "after", x, "time-first")
+        activation_shapes(model, find(model, "stem"), "after", x, "NCHW")
+    with pytest.raises(InputError, match=r"time_first.*channels_last.*\(N, H, W, C\) at stem"):
+        activation_shapes(model, find(model, "stem"), "after", x, "time_first")
 
 
 def test_a_layout_that_cannot_be_told_is_asked_for_in_one_sentence():
     model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.LayerNorm(9), nn.GELU())
     with pytest.raises(InputError) as caught:
-        widths(model, find(model, "2"), "after", torch.randn(2, 3, 7, 9))
+        activation_shapes(model, find(model, "2"), "after", torch.randn(2, 3, 7, 9))
     assert str(caught.value) == (
         'layout of 2 is "unclear by Conv2d and LayerNorm near it, which disagree, and its axes of '
-        '8 and 9 are both numbers of channels there", expected one of "channels-first" '
-        '(N, C, H, W), "channels-last" (N, H, W, C): name it.'
+        '8 and 9 are both numbers of channels there", expected one of "channels_first" '
+        '(N, C, H, W), "channels_last" (N, H, W, C): name it.'
     )
 
 
@@ -92,7 +94,7 @@ def test_the_model_and_the_random_state_are_left_as_they_were():
     model.blocks[1].eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     state = torch.get_rng_state()
-    widths(model, find(model, "blocks.*"), "after", torch.ones(2, 3, 7, 9))
+    activation_shapes(model, find(model, "blocks.*"), "after", torch.ones(2, 3, 7, 9))
     assert torch.equal(torch.get_rng_state(), state)
     modes = [model.training, model.blocks[0].training, model.blocks[1].training]
     assert modes == [True, True, False]

@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 
-def on_meta(spec: Any, classes: int, **backbone: object) -> Any:
+def build_on_meta(spec: Any, classes: int, **backbone: object) -> Any:
     """The network of a detector's or segmenter's spec, with changed fields of its backbone.
 
     Weights are not read.
@@ -20,6 +20,6 @@ def on_meta(spec: Any, classes: int, **backbone: object) -> Any:
         return spec.model_copy(update={"backbone": changed}).build(classes)
 
 
-def blank(size: tuple[int, int]) -> UInt8[Tensor, "1 3 h w"]:
+def meta_image(size: tuple[int, int]) -> UInt8[Tensor, "1 3 h w"]:
     """An image of (height, width)."""
     return torch.empty(1, 3, *size, dtype=torch.uint8, device="meta")

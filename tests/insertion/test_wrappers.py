@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from quatrain.insertion import Inserted, Replaced, insert, remove, replace
+from quatrain.insertion import InsertionWrapper, ReplacementWrapper, insert, remove, replace
 from quatrain.nn.deformable_conv import DeformableConvSpec
 from quatrain.nn.mixers import parse_mixer
 from quatrain.nn.residual import GatedResidual
@@ -40,12 +40,12 @@ def test_the_encoder_of_torch_applies_the_mixer_in_both_of_its_paths(place, grad
         plain = model(x)
         change = insert(model, parse_mixer("1111"), **place, example=x)
         torch.testing.assert_close(model(x), plain)
-        for each in change.now.values():
+        for each in change.wrappers.values():
             nn.init.ones_(each.block.gamma)
         changed = model(x)
         assert not torch.allclose(changed, plain)
     torch.testing.assert_close(changed, model.train()(x))  # where nothing is run as one
-    change.undo()
+    change.remove()
     with torch.no_grad():
         torch.testing.assert_close(model.eval()(x), plain)
 
@@ -99,7 +99,7 @@ class Place(nn.Linear):
 def inserted(**settings):
     torch.manual_seed(0)
     mixer = parse_mixer("0010", heads=2).build(4, ndim=1)
-    return Inserted(Place(**settings), GatedResidual(mixer), "after", "channels-last")
+    return InsertionWrapper(Place(**settings), GatedResidual(mixer), "after", "channels_last")
 
 
 @pytest.mark.parametrize(
@@ -141,9 +141,9 @@ class Checkpointed(nn.Linear):
 def test_a_loop_that_sets_an_attribute_of_all_modules_reaches_those_kept_aside(how):
     model, x = nn.Sequential(*(Checkpointed(16, 16) for _ in range(3))), torch.randn(2, 5, 16)
     if how == "insert":
-        insert(model, parse_mixer("0010"), after="*", example=x, layout="channels-last")
+        insert(model, parse_mixer("0010"), after="*", example=x, layout="channels_last")
     else:
-        replace(model, parse_mixer("0010"), at="*", example=x, layout="channels-last")
+        replace(model, parse_mixer("0010"), at="*", example=x, layout="channels_last")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         for part in model.modules():
@@ -199,7 +199,7 @@ def test_it_is_copied_and_saved_as_any_module():
         copy.copy(standing),
         torch.load(file, weights_only=False),
     ):
-        assert isinstance(other, Inserted)
+        assert isinstance(other, InsertionWrapper)
         torch.testing.assert_close(other(x), standing(x))
     other = copy.deepcopy(standing)
     assert other.weight is not standing.weight
@@ -215,7 +215,7 @@ def test_a_copy_of_a_replaced_convolution_shares_with_its_own_original():
     other = copy.deepcopy(model)
     with torch.no_grad():
         other[0].block.weight.zero_()
-    assert isinstance(other[0], Replaced)
+    assert isinstance(other[0], ReplacementWrapper)
     remove(other)
     remove(model)
     assert not other[0].weight.any()
@@ -260,3 +260,101 @@ def test_what_was_put_aside_learns_nothing_and_comes_back_in_the_mode_of_now():
     assert model[0] is place
     assert not place.training
     assert not model[1].training
+
+
+def test_settings_weights_and_parts_of_the_place_are_found_and_its_methods_are_not():
+    standing = inserted()
+    place = standing.original
+    assert standing.weight is place.weight
+    assert (standing.in_features, standing.child) == (4, place.child)
+    assert standing.activation is torch.relu
+    for missing in ("features", "nothing", "__len__"):
+        assert not hasattr(standing, missing)
+    with pytest.raises(
+        AttributeError, match="'InsertionWrapper' object has no attribute 'features'"
+    ):
+        standing.features(torch.ones(2, 3, 4))
+    with pytest.raises(AttributeError, match="weight"):
+        InsertionWrapper.__new__(InsertionWrapper).weight  # noqa: B018 - before it is initialised
+
+
+def test_settings_of_the_place_are_set_there_and_deleted_there():
+    standing = inserted()
+    place = standing.original
+    weight = nn.Parameter(torch.zeros(4, 4))
+    standing.in_features, standing.weight, standing.activation = 5, weight, torch.sigmoid
+    standing.child, standing.note = nn.ReLU(), "new"
+    assert (place.in_features, place.weight, place.activation) == (5, weight, torch.sigmoid)
+    assert isinstance(place.child, nn.ReLU)
+    assert (standing.note, place.note) == ("new", "new")
+    del standing.note, standing.activation
+    assert not hasattr(place, "note")
+    assert not hasattr(standing, "activation")
+    standing.eval()
+    standing.block = block = nn.Identity()
+    assert (standing.training, place.training, standing.block) == (False, False, block)
+    assert not hasattr(place, "block")
+    assert {"in_features", "weight", "child", "block", "side"} <= set(dir(standing))
+    assert not {"features", "nothing"} & set(dir(standing))
+
+
+CONTAINERS = [
+    lambda: nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU()),
+    lambda: Listed([nn.Conv2d(3, 4, 1), nn.ReLU()]),
+    lambda: Keyed({"a": nn.Conv2d(3, 4, 1), "b": nn.ReLU()}),
+]
+
+
+class Listed(nn.ModuleList):
+    def forward(self, x):
+        for each in self:
+            x = each(x)
+        return x
+
+
+class Keyed(nn.ModuleDict):
+    def forward(self, x):
+        for each in self.values():
+            x = each(x)
+        return x
+
+
+@pytest.mark.parametrize("made", CONTAINERS)
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_container_is_indexed_iterated_and_changed_through_its_wrapper(made, times):
+    model, x = nn.Sequential(made()), torch.randn(2, 3, 5, 6)
+    for _ in range(times):
+        insert(model, parse_mixer("0010", heads=2), after="0", example=x)
+    plain, standing = made(), model[0]
+    keys = list(plain.keys()) if isinstance(plain, Keyed) else list(range(len(plain)))
+    assert [type(standing[key]) for key in keys] == [type(plain[key]) for key in keys]
+    assert len(standing) == 2
+    assert [type(each) for each in standing] == [type(each) for each in plain]
+    assert (keys[0] in standing) is (keys[0] in plain)
+    standing[keys[1]] = added = nn.Sigmoid()
+    assert standing[keys[1]] is added
+    before = model(x)
+    assert bool((before >= 0).all())
+    if isinstance(plain, Keyed):
+        standing.update({"c": nn.ReLU()})
+        assert list(standing.keys()) == ["a", "b", "c"]
+        del standing["c"]
+        assert [type(each) for each in standing.values()] == [nn.Conv2d, nn.Sigmoid]
+    else:
+        assert standing.append(nn.ReLU()) is standing or times == 2
+        assert len(standing) == 3
+        assert isinstance(standing[-1], nn.ReLU)
+        assert len(standing[:2]) == 2
+        del standing[-1]
+    torch.testing.assert_close(model(x), before)
+    assert type(copy.deepcopy(standing)[keys[0]]) is nn.Conv2d
+    remove(model)
+    assert type(model[0]) is type(plain)
+
+
+def test_what_is_no_container_is_none_behind_its_wrapper():
+    standing = inserted()
+    assert bool(standing)
+    for use in (len, iter, lambda each: each[0], lambda each: 0 in each):
+        with pytest.raises(TypeError):
+            use(standing)

@@ -10,12 +10,12 @@ from quatrain.insertion.example_pass import ExamplePass, Shape
 from quatrain.insertion.layouts import AXES, Layout, inferred, to_ours
 from quatrain.specs import InputError, SpecError
 
-Side = Literal["before", "after"]
-_KNOWN: tuple[Layout, ...] = ("channels-first", "channels-last", "time-first")
+Placement = Literal["before", "after"]
+_KNOWN: tuple[Layout, ...] = ("channels_first", "channels_last", "time_first")
 
 
 @dataclass(frozen=True)
-class Width:
+class ActivationShape:
     """The channels at a place, whether it is a sequence (1) or a map (2), and its axes."""
 
     channels: int
@@ -23,13 +23,13 @@ class Width:
     layout: Layout
 
 
-def widths(
+def activation_shapes(
     model: nn.Module,
     places: Iterable[str],
-    side: Side,
+    side: Placement,
     seen: ExamplePass,
     layout: Layout | None = None,
-) -> dict[str, Width]:
+) -> dict[str, ActivationShape]:
     """The width at each place.
 
     Args:
@@ -46,7 +46,7 @@ def widths(
     """
     if layout is not None and layout not in _KNOWN:
         raise SpecError("layout", layout, f"one of {', '.join(_KNOWN)}", "choose one of them")
-    by_place: dict[str, Width] = {}
+    by_place: dict[str, ActivationShape] = {}
     for name in places:
         shapes = {call.before if side == "before" else call.after for call in seen.calls[name]}
         read = {_width(model, name, side, shape, seen, layout) for shape in shapes}
@@ -63,11 +63,11 @@ def widths(
 def _width(
     model: nn.Module,
     name: str,
-    side: Side,
+    side: Placement,
     shape: Shape,
     seen: ExamplePass,
     layout: Layout | None,
-) -> Width:
+) -> ActivationShape:
     if isinstance(shape, str) or len(shape) not in AXES:
         value = shape if isinstance(shape, str) else f"a tensor of {len(shape)} axes"
         expected = f"one sequence (three axes) or map (four) {side} it"
@@ -81,4 +81,4 @@ def _width(
     if layout not in known:
         raise InputError("layout", layout, f"one of {named} at {name}", "choose one of them")
     ours = to_ours(len(shape), layout)
-    return Width(shape[ours[1 if len(shape) == 4 else 2]], len(shape) - 2, layout)
+    return ActivationShape(shape[ours[1 if len(shape) == 4 else 2]], len(shape) - 2, layout)

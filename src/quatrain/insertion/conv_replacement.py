@@ -6,8 +6,8 @@ from torch import nn
 
 from quatrain.insertion.arguments import Reads, parameters_of
 from quatrain.insertion.layouts import Layout
-from quatrain.insertion.standing import Replaced
-from quatrain.insertion.widths import Width
+from quatrain.insertion.shapes import ActivationShape
+from quatrain.insertion.wrappers import ReplacementWrapper
 from quatrain.nn.attended import Attended, AttendedSpec
 from quatrain.nn.deformable_conv import DeformableConv
 from quatrain.nn.mixers import Mixer, split_mixer
@@ -20,7 +20,7 @@ def takes_over(mixer: Mixer, module: nn.Module) -> bool:
     return isinstance(module, nn.Conv1d | nn.Conv2d) and split_mixer(mixer)[0] is not None
 
 
-def fitted(name: str, module: nn.Module, mixer: Mixer) -> tuple[Width, Mixer]:
+def fitted(name: str, module: nn.Module, mixer: Mixer) -> tuple[ActivationShape, Mixer]:
     """The width of a convolution, and the mixer with its kernel, stride, dilation, groups, bias.
 
     Args:
@@ -63,15 +63,17 @@ def fitted(name: str, module: nn.Module, mixer: Mixer) -> tuple[Width, Mixer]:
     spec = type(convolution).model_validate(convolution.model_dump() | taps)
     if isinstance(mixer, AttendedSpec):
         spec = mixer.model_copy(update={"convolution": spec})
-    return Width(module.in_channels, ndim, "channels-first"), cast("Mixer", spec)
+    return ActivationShape(module.in_channels, ndim, "channels_first"), cast("Mixer", spec)
 
 
 def stand_in(
     module: nn.Module, block: nn.Module, layout: Layout, reads: Reads | None = None
-) -> Replaced:
+) -> ReplacementWrapper:
     """The block in the place of a convolution, whose weight and bias it uses from now on."""
     part = block.convolution if isinstance(block, Attended) else block
     convolution = cast("RegularConv | DeformableConv", part)
     convolution.weight = cast("nn.Parameter", module.weight)
     convolution.bias = cast("nn.Parameter | None", module.bias)
-    return Replaced(module, block, layout, convolution, reads or Reads(parameters_of(module)))
+    return ReplacementWrapper(
+        module, block, layout, convolution, reads or Reads(parameters_of(module))
+    )
