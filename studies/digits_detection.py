@@ -8,7 +8,7 @@ Digits of many hands, on a cluttered canvas, are to be boxed and named. Three ce
 What to expect: a digit is told by its whole shape, and its size varies; deformable convolution can
 follow that, and attention can tell a digit from the pieces of others around it. Whether either
 learns it sooner is what the study measures, within 260 steps. It reports two differences,
-paired by seed, whatever their sign; three seeds leave all but large ones undecided.
+paired by seed, whatever their sign; three seeds leave all but large ones inconclusive.
 """
 
 from quatrain.models.detector import DetectorSpec

@@ -8,7 +8,7 @@ three seeds; 5 to 6 minutes on 2 cores, after the installation.
 What to expect: to name a pixel one must see the digit that it is of, which is half as high as the
 picture; whether attention, or a convolution that moves its taps, brings it together sooner is what
 the study measures, within 450 steps. It reports two differences, paired by seed, whatever their
-sign; three seeds leave all but large ones undecided.
+sign; three seeds leave all but large ones inconclusive.
 """
 
 from quatrain.models.resnet import ResNetSpec

@@ -68,7 +68,7 @@ def test_programs_get_the_groups_that_were_not_begun_and_people_a_note(
     comparisons = "[Comparison(left='b', right='c', group='two')]"
     path, folder = write_study(cells, comparisons=comparisons), tmp_path / "out"
     run_study(path, folder, select=Selection(cells=["one/*"]), command=command)
-    note = "groups not begun, and not shown: two (2 cells)"
+    note = "groups not started, not shown: two (2 cells)"
     assert note in call(folder).output
     assert note in call(folder, "--markdown").output
     printed = json.loads(call(folder, "--json").output)
@@ -79,7 +79,7 @@ def test_programs_get_the_groups_that_were_not_begun_and_people_a_note(
         assert [line.split(",")[:2] for line in text.splitlines()[1:]] == names
 
 
-def test_a_narrow_terminal_shows_the_headline_metric_and_leaves_the_others_to_the_page(
+def test_a_narrow_terminal_shows_the_primary_metric_and_leaves_the_others_to_the_page(
     make_console, folder
 ):
     store = ResultStore(folder)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from quatrain.report.runs import load_runs, without_groups_not_begun
+from quatrain.report.runs import drop_unstarted_groups, load_runs
 from quatrain.report.write import write_report
 from quatrain.results import Manifest, ResultStore
 from quatrain.study import load_study
@@ -43,7 +43,7 @@ def test_what_is_published_are_runs_that_the_study_wants(folder):
     published = {record.identity for record in store.all_records()}
     assert published <= runs_of(manifest)
     if folder.name in {"probes", "own_network", *default_studies()}:
-        assert published == runs_of(without_groups_not_begun(load_runs(store)).manifest)
+        assert published == runs_of(drop_unstarted_groups(load_runs(store)).manifest)
 
 
 def test_manifests_from_before_there_were_expectations_are_still_read():

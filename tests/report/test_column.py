@@ -1,10 +1,10 @@
 import pytest
 
-from quatrain.report.column import Column, fixed, words
+from quatrain.report.column import Column, format_fixed, text_column
 
 
 def test_a_column_of_words_is_sorted_as_it_reads():
-    assert words("cell", ["b", "a"]) == Column("cell", ("b", "a"), ("b", "a"), numeric=False)
+    assert text_column("cell", ["b", "a"]) == Column("cell", ("b", "a"), ("b", "a"), numeric=False)
 
 
 @pytest.mark.parametrize(
@@ -12,5 +12,5 @@ def test_a_column_of_words_is_sorted_as_it_reads():
     [(1.234, "1.23"), (-5.0, "-5.00"), (1e100, "1e+100"), (-2.5e15, "-2.5e+15")],
 )
 def test_a_number_has_its_decimal_places_unless_it_is_astronomical(value, text):
-    assert fixed(value, 2) == text
-    assert fixed(abs(value), 2, "+") == f"+{text.removeprefix('-')}"
+    assert format_fixed(value, 2) == text
+    assert format_fixed(abs(value), 2, "+") == f"+{text.removeprefix('-')}"

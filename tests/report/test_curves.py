@@ -43,7 +43,7 @@ def test_half_a_last_line_and_a_loss_that_is_nan_are_left_out(store, log):
     assert loss_of(store, ("self", "1111")) == {("loss", 100): 6.0, ("loss", 200): 5.0}
 
 
-def test_the_headline_metric_has_a_curve_where_it_is_logged(store, log):
+def test_the_primary_metric_has_a_curve_where_it_is_logged(store, log):
     log.write_text(json.dumps({"step": 100, "loss": 5, "bleu": 2.5}) + "\n")
     assert loss_of(store, ("cross", "1111"))["bleu", 100] == 2.5
 

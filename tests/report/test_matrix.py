@@ -27,7 +27,7 @@ def test_other_studies_have_none(table, store):
 def test_the_matrix_shows_measured_and_expected_and_what_is_against(table):
     cell, near, far = matrix_columns(build_matrix(table))
     assert cell.texts == ("0001", "0010")
-    assert near.texts == ("99.0 (≥ 95)", "40.0 (≤ 25, against)")
+    assert near.texts == ("99.0 (≥ 95)", "40.0 (≤ 25, not met)")
     assert far.texts == ("12.0", "– (≥ 95)")
     assert near.values == (99.0, 40.0)
 

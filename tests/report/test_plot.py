@@ -105,7 +105,7 @@ def test_the_matrix_says_in_words_what_is_expected_and_what_is_against_it(matrix
     matrix = build_matrix(build_table(load_runs(matrix_store)))
     shown = texts(matrix_svg(matrix))
     assert {"near", "far", "0001", "0010", "99.0", "40.0", "12.0", "–"} <= shown
-    assert {"(≥ 95)", "(≤ 25)", "against"} <= shown
+    assert {"(≥ 95)", "(≤ 25)", "not met"} <= shown
     assert matrix_svg(matrix) == matrix_svg(matrix)
 
 

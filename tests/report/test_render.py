@@ -12,11 +12,11 @@ from quatrain.report.differences import build_differences
 from quatrain.report.render import (
     MULTIPLY_ADDS,
     TRAINING,
-    columns,
+    cell_columns,
     difference_columns,
     differences_as_json,
+    format_quantity,
     markdown_page,
-    rounded,
     rows_as_json,
     scale_of,
     to_csv,
@@ -48,7 +48,7 @@ def test_the_unit_is_the_largest_that_the_largest_value_fills(values, units, exp
 
 
 def test_headers_name_units_and_unmeasured_quantities_have_no_column(tables, store):
-    headers = [column.header for column in columns(tables[0])]
+    headers = [column.header for column in cell_columns(tables[0])]
     assert headers == [
         "group",
         "cell",
@@ -63,26 +63,28 @@ def test_headers_name_units_and_unmeasured_quantities_have_no_column(tables, sto
         "state",
     ]
     next(iter(store.root.glob("runs/*/measurement.json"))).unlink()
-    again = [column.header for column in columns(build_table(load_runs(store)))]
+    again = [column.header for column in cell_columns(build_table(load_runs(store)))]
     assert again == [header for header in headers if header not in ("latency, ms", "memory, MiB")]
 
 
 def test_the_state_has_a_column_only_while_something_is_not_done(tables):
     done = tuple(row for row in tables[0].rows if row.state == "done")
-    assert "state" in [column.header for column in columns(tables[0])]
-    assert "state" not in [column.header for column in columns(replace(tables[0], rows=done))]
+    assert "state" in [column.header for column in cell_columns(tables[0])]
+    assert "state" not in [column.header for column in cell_columns(replace(tables[0], rows=done))]
 
 
 def test_what_is_below_the_last_digit_is_told_as_a_bound(tables):
     row = replace(tables[0].rows[0], peak_bytes=0.0)
-    shown = {column.header: column.texts for column in columns(replace(tables[0], rows=(row,)))}
+    shown = {
+        column.header: column.texts for column in cell_columns(replace(tables[0], rows=(row,)))
+    }
     assert shown["memory, MiB"] == ("< 0.01",)
-    assert (rounded(0.006, 2), rounded(12.0, 1)) == ("0.01", "12.0")
+    assert (format_quantity(0.006, 2), format_quantity(12.0, 1)) == ("0.01", "12.0")
 
 
 def test_the_terminal_shows_mean_and_interval(tables):
     console = Console(width=160, record=True, file=io.StringIO())
-    console.print(to_terminal(columns(tables[0]), tables[0].title))
+    console.print(to_terminal(cell_columns(tables[0]), tables[0].title))
     console.print(to_terminal(difference_columns(tables[1]), "Differences"))
     text = console.export_text()
     assert "31.17 ± 0.52" in text
@@ -130,7 +132,7 @@ def test_published_differences_stand_beside_ours_where_a_study_quotes_them(table
     table, differences = tables
     shown = difference_columns(differences)
     assert shown[-1] == Column("published", ("–", "+0.25", "–"), (None, 0.25, None), numeric=True)
-    assert "Published: what others found" in markdown_page(table, differences)
+    assert "Published: the difference reported" in markdown_page(table, differences)
     quoting_none = replace(
         differences, rows=tuple(replace(row, published=None) for row in differences.rows)
     )
@@ -163,7 +165,7 @@ def test_no_text_of_others_is_markup_in_markdown(hostile):
 
 def test_no_text_of_others_moves_the_cursor_of_a_terminal(hostile):
     console = Console(width=300, file=io.StringIO())
-    console.print(to_terminal(columns(hostile[0]), HOSTILE))
+    console.print(to_terminal(cell_columns(hostile[0]), HOSTILE))
     assert "\x1b" not in console.file.getvalue()
     assert "\\x1b[31m" in console.file.getvalue()
 

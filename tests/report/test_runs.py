@@ -1,6 +1,6 @@
 import pytest
 
-from quatrain.report.runs import load_runs, without_groups_not_begun
+from quatrain.report.runs import drop_unstarted_groups, load_runs
 from quatrain.report.tables import build_table
 from quatrain.results import ManifestComparison, ResultStore, RunState
 from quatrain.specs import StoredFileError, StudyError
@@ -20,7 +20,7 @@ def test_finished_runs_of_no_cell_are_counted_and_left_out(store):
     cells = tuple(cell for cell in manifest.cells if cell.name != "0010")
     store.write_manifest(manifest.model_copy(update={"cells": cells, "comparisons": ()}))
     study = load_runs(store)
-    assert (study.strangers, len(study.all_records())) == (3, 3 * 3)
+    assert (study.orphaned_runs, len(study.all_records())) == (3, 3 * 3)
 
 
 def test_a_run_that_failed_brings_its_reason(store):
@@ -151,15 +151,15 @@ def larger(store):
 def test_a_group_that_has_only_what_others_share_is_not_shown_and_named(store):
     before = load_runs(store)
     larger(store)
-    study = without_groups_not_begun(load_runs(store))
+    study = drop_unstarted_groups(load_runs(store))
     assert study.manifest == before.manifest
-    assert study.notes == ("groups not begun, and not shown: whole (2 cells)", *before.notes)
+    assert study.notes == ("groups not started, not shown: whole (2 cells)", *before.notes)
 
 
 def test_a_group_is_shown_once_a_run_of_its_own_is_there(store, make_record):
     names = larger(store)
     store.write_record(make_record("0000", 1, 20.0, identity=names[1]))
-    study = without_groups_not_begun(load_runs(store))
+    study = drop_unstarted_groups(load_runs(store))
     assert [cell.name for cell in study.manifest.cells if cell.group == "whole"] == ["1111", "0000"]
     assert study.notes == ()
 
@@ -168,4 +168,4 @@ def test_groups_are_shown_where_none_was_begun(store):
     manifest = store.manifest()
     empty = ResultStore(store.root / "elsewhere")
     empty.write_manifest(manifest)
-    assert without_groups_not_begun(load_runs(empty)).manifest == manifest
+    assert drop_unstarted_groups(load_runs(empty)).manifest == manifest

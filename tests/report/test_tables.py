@@ -30,7 +30,7 @@ def test_a_cell_without_runs_says_what_is_missing(store):
     assert build_table(load_runs(store)).notes == ("self, w/o: of 3 runs, 1 failed, 2 absent",)
 
 
-def test_the_headline_metric_comes_first(store):
+def test_the_primary_metric_comes_first(store):
     assert build_table(load_runs(store)).metric_names == ("bleu", "chrf")
 
 
@@ -46,8 +46,11 @@ def test_times_from_unlike_machines_are_noted(store, make_record):
     identity = make_record("1111", 1, 1.0).identity
     store.write_measurement(identity, Measurement(**{**fields, "threads": 8}))
     notes = build_table(load_runs(store)).notes
-    assert "training times were taken on unlike machines: cpu, 1 threads; cuda, 1 threads" in notes
-    assert "latencies were taken on unlike machines: cpu, 1 threads; cpu, 8 threads" in notes
+    assert (
+        "training times were measured on different machines: cpu, 1 threads; cuda, 1 threads"
+        in notes
+    )
+    assert "latencies were measured on different machines: cpu, 1 threads; cpu, 8 threads" in notes
 
 
 def test_what_of_the_data_was_left_out_is_noted_once(store, make_record):
@@ -59,19 +62,21 @@ def test_what_of_the_data_was_left_out_is_noted_once(store, make_record):
 
 def test_finished_runs_whose_cell_is_gone_are_noted(store, make_record):
     store.write_record(make_record("0100", 0, 30.0))
-    note = "left out: 1 finished run of cells that the study no longer has"
+    note = "excluded: 1 finished run of cells that are no longer in the study"
     assert note in build_table(load_runs(store)).notes
 
 
 def test_what_of_the_data_nobody_took_note_of_is_not_nothing(store, make_record):
     store.write_record(make_record("0110", 1, 30.0, data_notes=None))
     notes = build_table(load_runs(store)).notes
-    assert "data: what was left out was not recorded in 1 run" in notes
+    assert "data: warnings were not recorded in 1 run" in notes
 
 
 def test_a_metric_that_was_not_computed_alike_is_noted_with_its_signatures(store, make_record):
     def noted():
-        return [note for note in build_table(load_runs(store)).notes if "computed alike" in note]
+        return [
+            note for note in build_table(load_runs(store)).notes if "computed differently" in note
+        ]
 
     assert noted() == []
     signatures = {"bleu": "nrefs:1|case:mixed", "miou": "mean over 3 of 3 classes"}
@@ -81,7 +86,7 @@ def test_a_metric_that_was_not_computed_alike_is_noted_with_its_signatures(store
     store.write_record(make_record("0110", 1, 30.0, signatures={**signatures, "miou": fewer}))
     store.write_record(make_record("0110", 2, 30.0, signatures={}))
     assert noted() == [
-        f"mIoU was not computed alike in all runs: mean over 3 of 3 classes / {fewer}"
+        f"mIoU was computed differently between runs: mean over 3 of 3 classes / {fewer}"
     ]
 
 
@@ -89,16 +94,16 @@ def test_sides_of_unlike_code_are_noted(store, make_record):
     store.write_record(make_record("0110", 1, 30.0, commit="4567def-dirty"))
     store.write_record(make_record("1000", 2, 31.0, versions={"torch": "2.15.0"}))
     assert build_table(load_runs(store)).notes[-3:] == (
-        "sides are of different commits: 1111 − 0110",
-        "sides are of different torch (2.14.1 and 2.15.0): 1000 − 1111",
-        "code was changed and not committed in 1 run",
+        "compared cells ran different commits: 1111 − 0110",
+        "compared cells ran different versions of torch (2.14.1 and 2.15.0): 1000 − 1111",
+        "uncommitted code changes in 1 run",
     )
 
 
 def test_runs_that_were_resumed_elsewhere_are_counted(store, make_record):
     session = {"versions": {}, "device": "cpu", "threads": 4, "commit": None}
     store.write_record(make_record("0110", 1, 30.0, earlier=[session]))
-    note = "resumed elsewhere, with other code or on another machine: 1 run"
+    note = "resumed with different code or on another machine: 1 run"
     assert note in build_table(load_runs(store)).notes
 
 
@@ -106,5 +111,5 @@ def test_fields_that_a_newer_version_wrote_are_noted_and_the_rest_is_reported(st
     for path in [*store.root.glob("runs/*/record.json"), store.root / "study.json"]:
         path.write_text(path.read_text().replace("{", '{"energy_joules": 12.5,', 1))
     table = build_table(load_runs(store))
-    assert "left out: fields that a newer quatrain wrote (energy_joules)" in table.notes
+    assert "ignored: fields written by a newer quatrain (energy_joules)" in table.notes
     assert rows_of(store)["self", "1111"].metrics["bleu"] == summarize([31.0, 31.4, 31.1])

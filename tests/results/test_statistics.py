@@ -21,7 +21,7 @@ def test_the_interval_is_that_of_scipy():
 
 def test_one_seed_has_a_mean_and_no_interval():
     assert summarize([31.5]) == Summary(31.5, None, None, 1)
-    assert not summarize([31.5]).decided
+    assert not summarize([31.5]).significant
 
 
 def test_no_value_and_no_common_seed_are_refused():
@@ -34,7 +34,7 @@ def test_no_value_and_no_common_seed_are_refused():
 @given(st.lists(NUMBERS, min_size=2, max_size=8), NUMBERS)
 def test_shifting_the_values_shifts_the_interval(values, shift):
     plain, moved = summarize(values), summarize([value + shift for value in values])
-    assume(not plain.has_no_spread and not moved.has_no_spread)
+    assume(not plain.zero_variance and not moved.zero_variance)
     assert (moved.mean, moved.low, moved.high) == pytest.approx(
         (plain.mean + shift, plain.low + shift, plain.high + shift), abs=1e-6
     )
@@ -45,7 +45,7 @@ def test_swapping_the_sides_turns_the_difference_around(left, right):
     assume(left.keys() & right.keys())
     one, other = paired_difference(left, right), paired_difference(right, left)
     assert one.mean == -other.mean
-    assert one.decided == other.decided
+    assert one.significant == other.significant
     if one.low is not None:
         assert (one.low, one.high) == (-other.high, -other.low)
 
@@ -60,7 +60,7 @@ def test_pairing_removes_the_luck_of_the_seed():
     left = {seed: 30 + value for seed, value in luck.items()}
     left[0] += 0.01
     right = {seed: 29 + value for seed, value in luck.items()}
-    assert paired_difference(left, right).decided
+    assert paired_difference(left, right).significant
     assert summarize(left.values()).high - summarize(left.values()).low > 10
 
 
@@ -88,28 +88,28 @@ def test_equal_differences_have_a_mean_and_decide_nothing(count, kind, differenc
     summary = paired_difference(left, right)
     assert summary.mean == pytest.approx(difference, abs=1e-4)
     assert (summary.low, summary.high, summary.n, summary.p) == (None, None, count, 1.0)
-    assert summary.has_no_spread
-    assert not summary.decided
+    assert summary.zero_variance
+    assert not summary.significant
 
 
 @pytest.mark.parametrize("value", [0.0, 2.0, 100.0, 1e-9, -1e9])
 def test_equal_values_have_no_interval(value):
     assert summarize([value] * 3) == Summary(value, None, None, 3, 1.0)
-    assert summarize([value, value * (1 + 1e-7)]).has_no_spread
-    assert not summarize([value + 1, value + 1.001 + abs(value) * 1e-3]).has_no_spread
+    assert summarize([value, value * (1 + 1e-7)]).zero_variance
+    assert not summarize([value + 1, value + 1.001 + abs(value) * 1e-3]).zero_variance
 
 
 def test_small_differences_with_a_spread_of_their_own_are_still_decided():
     left = {0: 1e-3, 1: 1.2e-3, 2: 1.1e-3}
-    assert paired_difference(left, dict.fromkeys(left, 0.0)).decided
+    assert paired_difference(left, dict.fromkeys(left, 0.0)).significant
 
 
 @given(st.lists(NUMBERS, min_size=2, max_size=8))
 def test_the_p_value_is_below_five_percent_where_the_interval_leaves_zero_out(values):
     summary = summarize(values)
-    assume(not summary.has_no_spread)
+    assume(not summary.zero_variance)
     assume(min(abs(summary.low), abs(summary.high)) > 1e-9)
-    assert summary.decided == (summary.p < 0.05)
+    assert summary.significant == (summary.p < 0.05)
 
 
 def test_holm_corrects_step_by_step():
@@ -119,9 +119,9 @@ def test_holm_corrects_step_by_step():
 
 
 @given(st.lists(st.floats(0, 1), max_size=8))
-def test_corrected_values_keep_the_order_and_lie_between_one_fold_and_all_fold(chances):
-    corrected = holm(chances)
-    for chance, value in zip(chances, corrected, strict=True):
-        assert min(1.0, chance) <= value <= min(1.0, len(chances) * chance) + 1e-12
-    ranked = [value for _, value in sorted(zip(chances, corrected, strict=True))]
+def test_corrected_values_keep_the_order_and_lie_between_one_fold_and_all_fold(p_values):
+    adjusted_p = holm(p_values)
+    for chance, value in zip(p_values, adjusted_p, strict=True):
+        assert min(1.0, chance) <= value <= min(1.0, len(p_values) * chance) + 1e-12
+    ranked = [value for _, value in sorted(zip(p_values, adjusted_p, strict=True))]
     assert ranked == sorted(ranked)

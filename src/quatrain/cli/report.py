@@ -48,13 +48,13 @@ def print_report(console: Console, store: ResultStore) -> None:
     """
     from quatrain.report.differences import build_differences
     from quatrain.report.matrix import MATRIX_LEGEND, build_matrix, matrix_columns
-    from quatrain.report.render import columns, difference_columns, to_terminal
-    from quatrain.report.runs import load_runs, without_groups_not_begun
+    from quatrain.report.render import cell_columns, difference_columns, to_terminal
+    from quatrain.report.runs import drop_unstarted_groups, load_runs
     from quatrain.report.tables import build_table
 
-    study = without_groups_not_begun(load_runs(store))
+    study = drop_unstarted_groups(load_runs(store))
     table, differences = build_table(study), build_differences(study)
-    shown, left_out = fitting(columns(table), table.metric_names[1:], console.width)
+    shown, left_out = fitting(cell_columns(table), table.metric_names[1:], console.width)
     print_whole(console, to_terminal(shown, table.title))
     if left_out:
         say(console, f"{left_out} more metrics do not fit here; --csv and the page have them.")
@@ -72,7 +72,7 @@ def fitting(
     columns: "Sequence[Column]", extra: Sequence[str], width: int
 ) -> "tuple[list[Column], int]":
     """The columns that fit, and how many of the `extra` metrics, the last ones, do not."""
-    from quatrain.report.names import title_of
+    from quatrain.report.metric_names import title_of
     from quatrain.report.render import to_terminal
 
     optional = {title_of(name) for name in extra}
@@ -94,12 +94,12 @@ def _print_as(store: ResultStore, *, markdown: bool, json: bool) -> None:
     from quatrain.report import render
     from quatrain.report.curves import learning_curves
     from quatrain.report.differences import build_differences
-    from quatrain.report.runs import load_runs, without_groups_not_begun
+    from quatrain.report.runs import drop_unstarted_groups, load_runs
     from quatrain.report.tables import build_table
 
     study = load_runs(store)
     if markdown:
-        study = without_groups_not_begun(study)
+        study = drop_unstarted_groups(study)
     table, differences = build_table(study), build_differences(study)
     if markdown:
         print(render.markdown_page(table, differences, learning_curves(study)), end="")

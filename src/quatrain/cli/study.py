@@ -200,7 +200,7 @@ def measure(
     Example: quatrain study measure studies/numerals_terms.py
     """
     from quatrain.report.escape import visible
-    from quatrain.report.render import rounded
+    from quatrain.report.render import format_quantity
     from quatrain.results import ResultStore
     from quatrain.study.measure import Bench, check_idle, measurable, measure_run
 
@@ -218,7 +218,10 @@ def measure(
         found.append({"cells": each.labels, "seed": each.seed, **measured.model_dump()})
         if not as_json:
             milliseconds = 1e3 * measured.median_seconds
-            spread, mib = 1e3 * measured.spread_seconds, rounded(measured.peak_bytes / 2**20, 1)
+            spread, mib = (
+                1e3 * measured.spread_seconds,
+                format_quantity(measured.peak_bytes / 2**20, 1),
+            )
             print(
                 f"{visible(each.labels[0])}: {milliseconds:.2f} ms (spread {spread:.2f}), {mib} MiB"
             )

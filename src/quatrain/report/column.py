@@ -19,16 +19,16 @@ class Column:
     numeric: bool
 
 
-def words(header: str, texts: Sequence[str]) -> Column:
+def text_column(header: str, texts: Sequence[str]) -> Column:
     """A column of text, sorted as it reads."""
     return Column(header, tuple(texts), tuple(texts), numeric=False)
 
 
-def fixed(value: float, places: int, sign: str = "") -> str:
+def format_fixed(value: float, places: int, sign: str = "") -> str:
     """A number with this many decimal places, or with three digits if it is astronomical.
 
     Example:
-        >>> fixed(1.5, 2), fixed(1.5, 2, "+"), fixed(1.5e99, 2)
+        >>> format_fixed(1.5, 2), format_fixed(1.5, 2, "+"), format_fixed(1.5e99, 2)
         ('1.50', '+1.50', '1.5e+99')
     """
     return f"{value:{sign}.{places}f}" if abs(value) < _ASTRONOMICAL else f"{value:{sign}.3g}"

@@ -37,7 +37,7 @@ class Curve:
 
 
 def learning_curves(study: StudyRuns) -> list[Curve]:
-    """The curves of the loss, the validation loss and the headline metric on the validation side.
+    """The curves of the loss, the validation loss and the primary metric on the validation side.
 
     Raises:
         StoredFileError: if a log is damaged anywhere but in a last line still being written.
@@ -45,14 +45,14 @@ def learning_curves(study: StudyRuns) -> list[Curve]:
     logs = {identity: _read_log(run) for identity, run in study.runs.items()}
     return [
         curve
-        for name in dict.fromkeys(("loss", "valid_loss", *headlines(study.manifest.metric)))
+        for name in dict.fromkeys(("loss", "valid_loss", *validation_names(study.manifest.metric)))
         for cell in study.manifest.cells
         if (curve := _curve(cell, name, [logs[one] for one in cell.identities.values()]))
     ]
 
 
-def headlines(metric: str) -> tuple[str, ...]:
-    """What logs may call the headline metric of the validation side, the plainest name last."""
+def validation_names(metric: str) -> tuple[str, ...]:
+    """What logs may call the primary metric of the validation side, the plainest name last."""
     return f"valid_{metric}", f"valid_greedy_{metric}", metric
 
 

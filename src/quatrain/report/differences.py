@@ -20,7 +20,7 @@ class DifferenceRow:
     left: str
     right: str
     summary: Summary | None
-    corrected: float | None
+    adjusted_p: float | None
     """The p-value among all differences of the table, by Holm."""
     verdict: str
     published: float | None
@@ -28,7 +28,7 @@ class DifferenceRow:
 
 @dataclass(frozen=True)
 class DifferenceTable:
-    """The comparisons the study asked for, in its headline metric or the one it names for them."""
+    """The comparisons the study asked for, in its primary metric or the one it names for them."""
 
     metric: str
     rows: tuple[DifferenceRow, ...]
@@ -48,16 +48,16 @@ def build_differences(study: StudyRuns) -> DifferenceTable:
     manifest = study.manifest
     metric = manifest.compared_in or manifest.metric
     found = [_difference(study, each, metric) for each in manifest.comparisons]
-    chances = {number: s.p for number, s in enumerate(found) if s and s.p is not None}
-    corrected = dict(zip(chances, holm(list(chances.values())), strict=True))
+    p_values = {number: s.p for number, s in enumerate(found) if s and s.p is not None}
+    adjusted_p = dict(zip(p_values, holm(list(p_values.values())), strict=True))
     rows = [
         DifferenceRow(
             each.group,
             each.left,
             each.right,
             summary,
-            corrected.get(number),
-            _verdict(each, summary, corrected.get(number)),
+            adjusted_p.get(number),
+            _verdict(each, summary, adjusted_p.get(number)),
             each.published,
         )
         for number, (each, summary) in enumerate(zip(manifest.comparisons, found, strict=True))
@@ -74,15 +74,15 @@ def _difference(study: StudyRuns, comparison: ManifestComparison, metric: str) -
 
 
 def _verdict(
-    comparison: ManifestComparison, summary: Summary | None, corrected: float | None
+    comparison: ManifestComparison, summary: Summary | None, adjusted_p: float | None
 ) -> str:
     if summary is None:
-        return "no seed finished in both"
-    if corrected is None:
-        return "undecided (one seed)"
-    if summary.has_no_spread:
-        return "undecided (equal differences)"
-    if not summary.decided:
-        return "undecided"
+        return "no common seed"
+    if adjusted_p is None:
+        return "inconclusive (one seed)"
+    if summary.zero_variance:
+        return "inconclusive (equal differences)"
+    if not summary.significant:
+        return "inconclusive"
     higher = comparison.left if summary.mean > 0 else comparison.right
-    return f"{higher} is higher" + ("" if corrected <= 1 - CONFIDENCE else ", uncorrected")
+    return f"{higher} is higher" + ("" if adjusted_p <= 1 - CONFIDENCE else ", unadjusted")

@@ -14,16 +14,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from quatrain.report.column import Column
 from quatrain.report.curves import Curve
 from quatrain.report.differences import DifferenceTable
-from quatrain.report.expected import reason_columns
+from quatrain.report.expectations import reason_columns
 from quatrain.report.figure import FAINT, INK, PAPER
 from quatrain.report.gallery import build_gallery
 from quatrain.report.matrix import build_matrix
-from quatrain.report.names import title_of
+from quatrain.report.metric_names import title_of
 from quatrain.report.plot import accuracy_cost_svg, curves_svg, forest_svg, matrix_svg
-from quatrain.report.progress import progress_columns
-from quatrain.report.render import columns, difference_columns, how_sure
+from quatrain.report.render import cell_columns, difference_columns, verdict_legend
 from quatrain.report.runs import Run, StudyRuns
 from quatrain.report.tables import ReportTable
+from quatrain.report.validation import validation_columns
 from quatrain.results import ManifestCell
 from quatrain.results.reading import is_file_within
 
@@ -58,7 +58,7 @@ def html_page(
     study: StudyRuns, table: ReportTable, differences: DifferenceTable, curves: Sequence[Curve]
 ) -> str:
     """The whole page."""
-    progress = progress_columns(curves, table.metric)
+    progress = validation_columns(curves, table.metric)
     environment = Environment(
         loader=PackageLoader("quatrain.report", "templates"),
         autoescape=True,
@@ -71,11 +71,11 @@ def html_page(
     return environment.get_template("report.html.j2").render(
         table=table,
         metric=title_of(table.metric),
-        headline=_body(columns(table)),
+        headline=_body(cell_columns(table)),
         matrix=None if matrix is None else _inline(matrix_svg(matrix)),
         reasons=_body(reason_columns(table)) if table.has_expectations else None,
         differences=_body(difference_columns(differences)) if differences.rows else None,
-        how_sure=how_sure(differences),
+        verdict_legend=verdict_legend(differences),
         published=differences.has_published,
         forest=_inline(forest_svg(differences)),
         accuracy_cost=_inline(accuracy_cost_svg(table)),

@@ -8,11 +8,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from quatrain.report.column import ABSENT, Column, fixed, words
-from quatrain.report.expected import AGAINST
+from quatrain.report.column import ABSENT, Column, format_fixed, text_column
+from quatrain.report.expectations import NOT_MET
 from quatrain.report.tables import ReportRow, ReportTable
 
-MATRIX_LEGEND = "Measured, and in brackets what the study file expects."
+MATRIX_LEGEND = "Measured value; expected value in brackets."
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,14 @@ def build_matrix(table: ReportTable) -> Matrix | None:
 
 
 def measured(row: ReportRow, metric: str) -> str:
-    """The mean of the headline metric, short enough for a matrix."""
+    """The mean of the primary metric, short enough for a matrix."""
     summary = row.metrics.get(metric)
-    return ABSENT if summary is None else fixed(summary.mean, 1)
+    return ABSENT if summary is None else format_fixed(summary.mean, 1)
 
 
 def matrix_columns(matrix: Matrix) -> list[Column]:
-    """The headline metric of each cell by group, and in brackets what was expected."""
-    columns = [words("cell", list(matrix.cells))]
+    """The primary metric of each cell by group, and in brackets what was expected."""
+    columns = [text_column("cell", list(matrix.cells))]
     for group in matrix.groups:
         rows = [matrix.rows[cell, group] for cell in matrix.cells]
         summaries = [row.metrics.get(matrix.metric) for row in rows]
@@ -56,4 +56,4 @@ def matrix_columns(matrix: Matrix) -> list[Column]:
 def _bracketed(row: ReportRow) -> str:
     if row.expected is None:
         return ""
-    return f" ({row.expected.bounds}{f', {AGAINST}' if row.as_expected is False else ''})"
+    return f" ({row.expected.bounds}{f', {NOT_MET}' if row.as_expected is False else ''})"

@@ -7,11 +7,11 @@ from rich.cells import cell_len
 
 from quatrain.report.curves import Curve
 from quatrain.report.differences import DifferenceRow, DifferenceTable
-from quatrain.report.expected import AGAINST
+from quatrain.report.expectations import NOT_MET
 from quatrain.report.figure import COLORS, FAINT, INK, open_figure, to_svg
 from quatrain.report.labels import place_labels
 from quatrain.report.matrix import Matrix, measured
-from quatrain.report.names import title_of
+from quatrain.report.metric_names import title_of
 from quatrain.report.render import MULTIPLY_ADDS, scale_of
 from quatrain.report.tables import ReportRow, ReportTable
 
@@ -95,7 +95,7 @@ def forest_svg(table: DifferenceTable) -> str:
         axes = figure.subplots()
         axes.axvline(0, color=INK, linewidth=1)
         for height, (_, summary, published) in enumerate(shown):
-            color = COLORS[0] if summary.decided else FAINT
+            color = COLORS[0] if summary.significant else FAINT
             if summary.low is not None and summary.high is not None:
                 axes.plot([summary.low, summary.high], [height] * 2, color=color, linewidth=2)
             axes.plot([summary.mean], [height], "o", color=color, markersize=7)
@@ -109,7 +109,7 @@ def forest_svg(table: DifferenceTable) -> str:
 
 
 def matrix_svg(matrix: Matrix) -> str:
-    """Each cell's headline metric, by mechanism and question, above what was expected of it.
+    """Each cell's primary metric, by mechanism and question, above what was expected of it.
 
     The fill grows with the metric; a cell against expectation has a thick frame and says so.
     """
@@ -132,7 +132,7 @@ def matrix_svg(matrix: Matrix) -> str:
         axes.tick_params(length=0, labeltop=True, labelbottom=False)
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
-        axes.set_xlabel(f"{title_of(matrix.metric)}, measured; in brackets: expected")
+        axes.set_xlabel(f"{title_of(matrix.metric)}, measured (expected)")
         return to_svg(figure, "matrix")
 
 
@@ -225,7 +225,7 @@ def _draw_cell(axes: "Axes", at: tuple[int, int], text: str, row: ReportRow, fil
         bounds = f"({row.expected.bounds})"
         axes.text(x + 0.52, middle, bounds, ha="left", va="center", fontsize=9)
     if against:
-        axes.text(x + 0.5, y + 0.76, AGAINST, ha="center", va="center", fontsize=9)
+        axes.text(x + 0.5, y + 0.76, NOT_MET, ha="center", va="center", fontsize=9)
 
 
 def _frame_late(axes: "Axes", curves: Sequence[Curve]) -> None:

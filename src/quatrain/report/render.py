@@ -12,15 +12,15 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from quatrain.report.column import ABSENT, Column, Value, fixed, words
+from quatrain.report.column import ABSENT, Column, Value, format_fixed, text_column
 from quatrain.report.curves import Curve
 from quatrain.report.differences import DifferenceRow, DifferenceTable
 from quatrain.report.escape import for_markdown, for_spreadsheet, visible
-from quatrain.report.expected import expectation_columns, expected_as_json, reason_columns
+from quatrain.report.expectations import expectation_columns, expected_as_json, reason_columns
 from quatrain.report.matrix import MATRIX_LEGEND, build_matrix, matrix_columns
-from quatrain.report.names import title_of
-from quatrain.report.progress import progress_columns
+from quatrain.report.metric_names import title_of
 from quatrain.report.tables import ReportRow, ReportTable
+from quatrain.report.validation import validation_columns
 from quatrain.results import RunState, Summary
 
 Units = Sequence[tuple[float, str]]
@@ -31,15 +31,15 @@ TRAINING: Units = ((1.0, "training, s"), (60.0, "training, min"), (3600.0, "trai
 LATENCY: Units = ((1e-3, "latency, ms"), (1.0, "latency, s"))
 MEMORY: Units = ((2.0**20, "memory, MiB"), (2.0**30, "memory, GiB"))
 
-HOW_SURE = (
-    "Undecided: the 95 % interval holds zero. p is corrected for the number of differences (Holm); "
-    'where it is above 0.05 a verdict is "uncorrected". Intervals are not corrected, and hold what '
-    "seeds change, not which examples the test part happens to have."
+VERDICT_LEGEND = (
+    "Inconclusive: the 95 % interval contains zero. p is adjusted for the number of differences "
+    '(Holm); where it is above 0.05, the verdict says "unadjusted". Intervals are not adjusted; '
+    "they cover the variation between seeds, not the choice of test examples."
 )
-EQUAL = "Equal differences have no spread to judge by: they are undecided, and their p is 1."
+EQUAL_LEGEND = "Equal differences have zero variance: they are inconclusive, with p = 1."
 
 
-def columns(table: ReportTable) -> list[Column]:
+def cell_columns(table: ReportTable) -> list[Column]:
     """The table as people read it.
 
     A quantity nobody measured has no column, and neither has a spec that all cells share, nor
@@ -58,15 +58,15 @@ def columns(table: ReportTable) -> list[Column]:
         _scaled([row.peak_bytes for row in rows], MEMORY),
     ]
     return [
-        words("group", [row.group for row in rows]),
-        words("cell", [row.cell for row in rows]),
-        *([words("spec", specs)] if len(set(specs)) > 1 else []),
+        text_column("group", [row.group for row in rows]),
+        text_column("cell", [row.cell for row in rows]),
+        *([text_column("spec", specs)] if len(set(specs)) > 1 else []),
         headline,
         *(expectation_columns(rows) if table.has_expectations else []),
         *metrics,
         Column("seeds", tuple(seeds), tuple(row.seeds_done for row in rows), numeric=True),
         *(column for column in quantities if any(v is not None for v in column.values)),
-        *([words("state", states)] if {*states} != {RunState.DONE.value} else []),
+        *([text_column("state", states)] if {*states} != {RunState.DONE.value} else []),
     ]
 
 
@@ -80,25 +80,25 @@ def difference_columns(table: DifferenceTable) -> list[Column]:
     means = tuple(summary.mean if summary else None for summary in summaries)
     counts = [summary.n if summary else 0 for summary in summaries]
     return [
-        words("group", [row.group for row in rows]),
-        words("difference", [f"{row.left} − {row.right}" for row in rows]),
+        text_column("group", [row.group for row in rows]),
+        text_column("difference", [f"{row.left} − {row.right}" for row in rows]),
         Column(f"{title_of(table.metric)} [95 %]", texts, means, numeric=True),
         Column("seeds", tuple(map(str, counts)), tuple(counts), numeric=True),
         Column(
-            "p, corrected",
+            "adjusted p",
             tuple(map(_chance, rows)),
-            tuple(r.corrected for r in rows),
+            tuple(r.adjusted_p for r in rows),
             numeric=True,
         ),
-        words("verdict", [row.verdict for row in rows]),
+        text_column("verdict", [row.verdict for row in rows]),
         *([_published(rows)] if table.has_published else []),
     ]
 
 
-def how_sure(table: DifferenceTable) -> str:
+def verdict_legend(table: DifferenceTable) -> str:
     """What the verdicts mean, as far as the table has such."""
-    equal = any(row.summary and row.summary.has_no_spread for row in table.rows)
-    return f"{HOW_SURE} {EQUAL}" if equal else HOW_SURE
+    equal = any(row.summary and row.summary.zero_variance for row in table.rows)
+    return f"{VERDICT_LEGEND} {EQUAL_LEGEND}" if equal else VERDICT_LEGEND
 
 
 def to_terminal(shown: Sequence[Column], title: str) -> Table:
@@ -140,22 +140,22 @@ def markdown_page(
     matrix = build_matrix(table)
     if matrix is not None:
         parts += [to_markdown(matrix_columns(matrix)), f"{MATRIX_LEGEND}\n"]
-    parts.append(to_markdown(columns(table)))
+    parts.append(to_markdown(cell_columns(table)))
     parts.append("Mean ± half the 95 % interval over seeds (Student's t).\n")
     if differences.rows:
         parts.append("## Differences, paired by seed\n")
         parts.append(to_markdown(difference_columns(differences)))
-        parts.append(f"{how_sure(differences)}\n")
+        parts.append(f"{verdict_legend(differences)}\n")
         if differences.has_published:
-            parts.append("Published: what others found, in their own setting.\n")
-    progress = progress_columns(curves, table.metric)
+            parts.append("Published: the difference reported by others, in their own setting.\n")
+    progress = validation_columns(curves, table.metric)
     if progress:
-        parts += ["## On the way, while training\n", to_markdown(progress)]
+        parts += ["## Validation during training\n", to_markdown(progress)]
     if table.notes:
         parts.append("## Notes\n")
         parts.append("".join(f"- {for_markdown(note, block=True)}\n" for note in table.notes))
     if table.has_expectations:
-        parts += ["## What was expected, and why\n", to_markdown(reason_columns(table))]
+        parts += ["## Expectations\n", to_markdown(reason_columns(table))]
     return "\n".join(parts)
 
 
@@ -180,7 +180,7 @@ def differences_as_json(table: DifferenceTable) -> list[dict[str, Value]]:
             "high": row.summary.high if row.summary else None,
             "seeds": row.summary.n if row.summary else 0,
             "p": row.summary.p if row.summary else None,
-            "p_corrected": row.corrected,
+            "adjusted_p": row.adjusted_p,
             "verdict": row.verdict,
             "published": row.published,
         }
@@ -237,14 +237,14 @@ def _flat(row: ReportRow, names: Sequence[str]) -> dict[str, Value]:
 
 
 def _chance(row: DifferenceRow) -> str:
-    if row.corrected is None:
+    if row.adjusted_p is None:
         return ABSENT
-    return "< 0.001" if row.corrected < 0.001 else f"{row.corrected:.3f}"
+    return "< 0.001" if row.adjusted_p < 0.001 else f"{row.adjusted_p:.3f}"
 
 
 def _published(rows: Sequence[DifferenceRow]) -> Column:
     values = tuple(row.published for row in rows)
-    texts = tuple(ABSENT if value is None else fixed(value, 2, "+") for value in values)
+    texts = tuple(ABSENT if value is None else format_fixed(value, 2, "+") for value in values)
     return Column("published", texts, values, numeric=True)
 
 
@@ -260,19 +260,19 @@ def _scaled(values: Sequence[float | None], units: Units) -> Column:
     size, header = scale_of(values, units)
     scaled = [None if value is None else value / size for value in values]
     places = _decimals([value for value in scaled if value is not None], metric=False)
-    texts = tuple(ABSENT if value is None else rounded(value, places) for value in scaled)
+    texts = tuple(ABSENT if value is None else format_quantity(value, places) for value in scaled)
     return Column(header, texts, tuple(values), numeric=True)
 
 
-def rounded(value: float, places: int) -> str:
+def format_quantity(value: float, places: int) -> str:
     """A quantity that is never negative; what would round to zero is told as a bound.
 
     Example:
-        >>> rounded(1.234, 2), rounded(0.0, 2)
+        >>> format_quantity(1.234, 2), format_quantity(0.0, 2)
         ('1.23', '< 0.01')
     """
     least = 10.0**-places
-    return fixed(value, places) if value >= least / 2 else f"< {least:.{places}f}"
+    return format_fixed(value, places) if value >= least / 2 else f"< {least:.{places}f}"
 
 
 def _decimals(values: Sequence[float], *, metric: bool) -> int:
@@ -286,15 +286,17 @@ def _interval(summary: Summary | None, places: int) -> str:
     if summary is None:
         return ABSENT
     if summary.low is None or summary.high is None:
-        return fixed(summary.mean, places)
+        return format_fixed(summary.mean, places)
     half = (summary.high - summary.low) / 2
-    return f"{fixed(summary.mean, places)} ± {fixed(half, places)}"
+    return f"{format_fixed(summary.mean, places)} ± {format_fixed(half, places)}"
 
 
 def _signed(summary: Summary | None, places: int) -> str:
     if summary is None:
         return ABSENT
     if summary.low is None or summary.high is None:
-        return fixed(summary.mean, places, "+")
-    mean, low, high = (fixed(x, places, "+") for x in (summary.mean, summary.low, summary.high))
+        return format_fixed(summary.mean, places, "+")
+    mean, low, high = (
+        format_fixed(x, places, "+") for x in (summary.mean, summary.low, summary.high)
+    )
     return f"{mean} [{low}, {high}]"

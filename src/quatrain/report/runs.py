@@ -38,7 +38,7 @@ class StudyRuns:
 
     manifest: Manifest
     runs: Mapping[str, Run]
-    strangers: int
+    orphaned_runs: int
     """Finished runs in the folder that belong to no cell, as after a change of the specs."""
     notes: tuple[str, ...] = ()
     """Groups that are not shown, and differences of code or training data between runs."""
@@ -73,8 +73,8 @@ def load_runs(store: ResultStore) -> StudyRuns:
     manifest = store.manifest()
     identities = {one: None for cell in manifest.cells for one in cell.identities.values()}
     folders = {path.parent for path in store.root.glob("runs/*/record.json")}
-    strangers = len(folders - {store.folder(one) for one in identities})
-    study = StudyRuns(manifest, {one: _load(store, one) for one in identities}, strangers)
+    orphaned_runs = len(folders - {store.folder(one) for one in identities})
+    study = StudyRuns(manifest, {one: _load(store, one) for one in identities}, orphaned_runs)
     described = {record.spec_name for record in study.all_records() if record.spec}
     for cell in manifest.cells:
         _check_own_records(study, cell, described)
@@ -86,7 +86,7 @@ def load_runs(store: ResultStore) -> StudyRuns:
     return replace(study, notes=tuple(notes))
 
 
-def without_groups_not_begun(study: StudyRuns) -> StudyRuns:
+def drop_unstarted_groups(study: StudyRuns) -> StudyRuns:
     """The study without the groups that have runs of their own and began none of these.
 
     A note names these groups. Runs that other groups share do not count: those groups may have been
@@ -110,7 +110,7 @@ def without_groups_not_begun(study: StudyRuns) -> StudyRuns:
         for items in (study.manifest.cells, study.manifest.comparisons)
     )
     manifest = study.manifest.model_copy(update={"cells": cells, "comparisons": comparisons})
-    notes = (f"groups not begun, and not shown: {listed}", *study.notes)
+    notes = (f"groups not started, not shown: {listed}", *study.notes)
     return replace(study, manifest=manifest, notes=notes)
 
 

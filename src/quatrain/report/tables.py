@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from quatrain.report.column import fixed
-from quatrain.report.names import title_of
+from quatrain.report.column import format_fixed
+from quatrain.report.metric_names import title_of
 from quatrain.report.runs import Run, StudyRuns, metric_of
 from quatrain.results import (
     Expectation,
@@ -39,7 +39,7 @@ class ReportRow:
     state: str
     """`done`, or how many runs are done, failed, paused, running and absent."""
     expected: Expectation | None
-    """Where the study said that the headline metric must lie."""
+    """Where the study said that the primary metric must lie."""
     as_expected: bool | None
     """Whether its mean lies there; None where nothing is said or finished."""
 
@@ -52,7 +52,7 @@ class ReportTable:
     question: str
     metric: str
     metric_names: tuple[str, ...]
-    """The headline metric first."""
+    """The primary metric first."""
     rows: tuple[ReportRow, ...]
     notes: tuple[str, ...]
     """What a reader must know before comparing: runs that are missing, unlike machines."""
@@ -67,7 +67,7 @@ def build_table(study: StudyRuns) -> ReportTable:
     """The table of cells.
 
     Raises:
-        StudyError: if a record lacks the headline metric.
+        StudyError: if a record lacks the primary metric.
     """
     manifest = study.manifest
     rows = tuple(_row(study, cell) for cell in manifest.cells)
@@ -81,7 +81,7 @@ def build_table(study: StudyRuns) -> ReportTable:
         (
             *_judged(rows, manifest.metric),
             *_missing(rows),
-            *_strangers(study),
+            *_orphaned_runs(study),
             *study.notes,
             *_from_newer(study),
             *_about_data(study),
@@ -146,11 +146,11 @@ def _judged(rows: tuple[ReportRow, ...], metric: str) -> list[str]:
         return []
     against = [row for row in judged if not row.as_expected]
     return [
-        f"{len(judged) - len(against)} of {len(judged)} cells are as expected",
+        f"{len(judged) - len(against)} of {len(judged)} expectations met",
         *(
-            f"against expectation: {row.group}, {row.cell}: "
-            f"{fixed(row.metrics[metric].mean, 2)}, not {row.expected.bounds}, "
-            f"expected because {row.expected.because}"
+            f"expectation not met: {row.group}, {row.cell}: "
+            f"{format_fixed(row.metrics[metric].mean, 2)}, expected {row.expected.bounds} "
+            f"because {row.expected.because}"
             for row in against
             if row.expected
         ),
@@ -166,11 +166,11 @@ def _missing(rows: tuple[ReportRow, ...]) -> list[str]:
     return [*notes, f"runs still to be done: {', '.join(waiting)}"] if waiting else notes
 
 
-def _strangers(study: StudyRuns) -> list[str]:
-    if not study.strangers:
+def _orphaned_runs(study: StudyRuns) -> list[str]:
+    if not study.orphaned_runs:
         return []
-    runs = _runs(study.strangers, "finished ")
-    return [f"left out: {runs} of cells that the study no longer has"]
+    runs = _runs(study.orphaned_runs, "finished ")
+    return [f"excluded: {runs} of cells that are no longer in the study"]
 
 
 def _from_newer(study: StudyRuns) -> list[str]:
@@ -181,7 +181,7 @@ def _from_newer(study: StudyRuns) -> list[str]:
         *(run.measurement for run in study.runs.values() if run.measurement),
     ]
     names = dict.fromkeys(name for each in stored for name in each.unknown)
-    return [f"left out: fields that a newer quatrain wrote ({', '.join(names)})"] if names else []
+    return [f"ignored: fields written by a newer quatrain ({', '.join(names)})"] if names else []
 
 
 def _runs(number: int, kind: str = "") -> str:
@@ -195,7 +195,7 @@ def _about_data(study: StudyRuns) -> list[str]:
     silent = sum(record.data_notes is None for record in records)
     return [
         *(f"data, {what}: {times:,}" for what, times in notes),
-        *([f"data: what was left out was not recorded in {_runs(silent)}"] if silent else []),
+        *([f"data: warnings were not recorded in {_runs(silent)}"] if silent else []),
     ]
 
 
@@ -206,7 +206,7 @@ def _unlike_scores(study: StudyRuns) -> list[str]:
         for metric, signature in record.signatures.items():
             found.setdefault(metric, {})[signature] = None
     return [
-        f"{title_of(metric)} was not computed alike in all runs: {' / '.join(signatures)}"
+        f"{title_of(metric)} was computed differently between runs: {' / '.join(signatures)}"
         for metric, signatures in found.items()
         if len(signatures) > 1
     ]
@@ -227,14 +227,13 @@ def _unlike_code(study: StudyRuns) -> list[str]:
     changed = sum((record.commit or "").endswith("-dirty") for record in records)
     moved = sum(bool(record.earlier) for record in records)
     return [
+        *([f"resumed with different code or on another machine: {_runs(moved)}"] if moved else []),
+        *([f"compared cells ran different commits: {', '.join(commits)}"] if commits else []),
         *(
-            [f"resumed elsewhere, with other code or on another machine: {_runs(moved)}"]
-            if moved
-            else []
+            f"compared cells ran different versions of {what}: {', '.join(names)}"
+            for what, names in versions.items()
         ),
-        *([f"sides are of different commits: {', '.join(commits)}"] if commits else []),
-        *(f"sides are of different {what}: {', '.join(names)}" for what, names in versions.items()),
-        *([f"code was changed and not committed in {_runs(changed)}"] if changed else []),
+        *([f"uncommitted code changes in {_runs(changed)}"] if changed else []),
     ]
 
 
@@ -257,7 +256,7 @@ def _unlike_machines(study: StudyRuns) -> list[str]:
         if run.measurement
     }
     return [
-        f"{what} were taken on unlike machines: {_machines(machines)}"
+        f"{what} were measured on different machines: {_machines(machines)}"
         for what, machines in (("training times", trained), ("latencies", measured))
         if len(machines) > 1
     ]

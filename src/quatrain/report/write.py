@@ -9,7 +9,7 @@ from quatrain.report.html import html_page
 from quatrain.report.matrix import build_matrix
 from quatrain.report.plot import accuracy_cost_svg, matrix_svg
 from quatrain.report.render import markdown_page, rows_as_json, to_csv
-from quatrain.report.runs import load_runs, without_groups_not_begun
+from quatrain.report.runs import drop_unstarted_groups, load_runs
 from quatrain.report.tables import build_table
 from quatrain.results import ResultStore, write_atomically
 
@@ -34,7 +34,7 @@ def write_report(store: ResultStore, folder: Path) -> ReportFiles:
         StoredFileError: if a stored file is damaged; nothing is written then.
     """
     every_group = load_runs(store)
-    study = without_groups_not_begun(every_group)
+    study = drop_unstarted_groups(every_group)
     table, differences = build_table(study), build_differences(study)
     curves = learning_curves(study)
     matrix = build_matrix(table)

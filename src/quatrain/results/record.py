@@ -169,7 +169,7 @@ class Failure(StoredModel):
 
 
 class Expectation(StoredModel):
-    """Where a cell's headline metric must lie, as the study file says, and why."""
+    """Where a cell's primary metric must lie, as the study file says, and why."""
 
     low: Number | None = None
     """The least, or None for no bound."""
@@ -235,11 +235,11 @@ class Manifest(StoredModel):
     title: str
     question: str
     metric: str
-    """The headline metric; higher is better."""
+    """The primary metric; higher is better."""
     cells: tuple[ManifestCell, ...]
     comparisons: tuple[ManifestComparison, ...] = ()
     compared_in: str | None = None
-    """The metric of the differences, where it is not the headline metric."""
+    """The metric of the differences, where it is not the primary metric."""
     code: dict[str, str] | None = None
     """SHA-256 of the study file and of the modules beside it that it imports, without comments."""
 

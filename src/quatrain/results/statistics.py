@@ -41,12 +41,12 @@ class Summary:
     and None for one seed."""
 
     @property
-    def has_no_spread(self) -> bool:
+    def zero_variance(self) -> bool:
         """Whether there are several seeds and their values are all equal."""
         return self.n > 1 and self.low is None
 
     @property
-    def decided(self) -> bool:
+    def significant(self) -> bool:
         """Whether there is an interval and it leaves zero out."""
         return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
@@ -87,7 +87,7 @@ def paired_difference(left: Mapping[int, float], right: Mapping[int, float]) -> 
     return _summarize([float(left[seed] - right[seed]) for seed in seeds], size)
 
 
-def holm(chances: Sequence[float]) -> list[float]:
+def holm(p_values: Sequence[float]) -> list[float]:
     """Each p-value as it stands among all of them: below 0.05 where it holds in the family.
 
     The chance that any of the true zeros is called decided is then at most 5 %, whatever hangs
@@ -96,9 +96,9 @@ def holm(chances: Sequence[float]) -> list[float]:
     Source: Holm 1979, A simple sequentially rejective multiple test procedure,
         https://www.jstor.org/stable/4615733.
     """
-    adjusted, least = [0.0] * len(chances), 0.0
-    for rank, index in enumerate(sorted(range(len(chances)), key=chances.__getitem__)):
-        least = max(least, min(1.0, (len(chances) - rank) * chances[index]))
+    adjusted, least = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        least = max(least, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = least
     return adjusted
 

@@ -45,7 +45,7 @@ class TaskSpec(Protocol):
 class Cell:
     """One point of the grid: a name that is unique in its group, and everything that decides it.
 
-    `expected` is what the headline metric should be, and why: it decides no result. `seeds` are
+    `expected` is what the primary metric should be, and why: it decides no result. `seeds` are
     those of this cell, where it needs others than the study has.
     """
 
@@ -136,7 +136,7 @@ class Study:
     metric: str
     comparisons: Sequence[Comparison] = ()
     compared_in: str | None = None
-    """The metric of the differences; None for the headline metric."""
+    """The metric of the differences; None for the primary metric."""
     code: StudyCode | None = field(default=None, init=False, repr=False, compare=False)
     """The code of the study file, which `load_study` enters."""
 

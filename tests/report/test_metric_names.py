@@ -1,6 +1,6 @@
 import pytest
 
-from quatrain.report.names import title_of
+from quatrain.report.metric_names import title_of
 
 
 @pytest.mark.parametrize(

@@ -2,20 +2,20 @@
 
 from collections.abc import Sequence
 
-from quatrain.report.column import ABSENT, Column, Value, words
-from quatrain.report.names import title_of
+from quatrain.report.column import ABSENT, Column, Value, text_column
+from quatrain.report.metric_names import title_of
 from quatrain.report.tables import ReportRow, ReportTable
 
-AGAINST = "against"
-"""The word for a cell that did not come as expected."""
+NOT_MET = "not met"
+"""Verdict of a cell whose primary metric is outside the expected bounds."""
 
 
 def expectation_columns(rows: Sequence[ReportRow]) -> list[Column]:
     """The bounds of each cell, and whether its mean lies within."""
-    verdicts = {True: "as expected", False: AGAINST, None: ABSENT}
+    verdicts = {True: "met", False: NOT_MET, None: ABSENT}
     return [
-        words("expected", [row.expected.bounds if row.expected else ABSENT for row in rows]),
-        words("verdict", [verdicts[row.as_expected] for row in rows]),
+        text_column("expected", [row.expected.bounds if row.expected else ABSENT for row in rows]),
+        text_column("verdict", [verdicts[row.as_expected] for row in rows]),
     ]
 
 
@@ -23,10 +23,10 @@ def reason_columns(table: ReportTable) -> list[Column]:
     """What was expected of each cell, and why."""
     rows = [(row, row.expected) for row in table.rows if row.expected is not None]
     return [
-        words("group", [row.group for row, _ in rows]),
-        words("cell", [row.cell for row, _ in rows]),
-        words(title_of(table.metric), [expected.bounds for _, expected in rows]),
-        words("because", [expected.because for _, expected in rows]),
+        text_column("group", [row.group for row, _ in rows]),
+        text_column("cell", [row.cell for row, _ in rows]),
+        text_column(title_of(table.metric), [expected.bounds for _, expected in rows]),
+        text_column("because", [expected.because for _, expected in rows]),
     ]
 
 

@@ -1,4 +1,4 @@
-"""How far trainings had come on the way: the headline metric of the validation side, by minutes.
+"""How far trainings had come on the way: the primary metric of the validation side, by minutes.
 
 | group | cell | step | training, min | valid AP50 |
 | plain | w/o  | 900  |          11.0 |       6.22 |
@@ -6,19 +6,19 @@
 
 from collections.abc import Sequence
 
-from quatrain.report.column import ABSENT, Column, fixed, words
-from quatrain.report.curves import Curve, headlines
-from quatrain.report.names import title_of
+from quatrain.report.column import ABSENT, Column, format_fixed, text_column
+from quatrain.report.curves import Curve, validation_names
+from quatrain.report.metric_names import title_of
 
 MOST = 10
 """Steps of a curve that are shown, the last one among them."""
 
 
-def progress_columns(curves: Sequence[Curve], metric: str) -> list[Column]:
+def validation_columns(curves: Sequence[Curve], metric: str) -> list[Column]:
     """A row for each of some steps at which a run was validated; none where it was so once."""
     several = [each for each in curves if len(each.steps) > 1]
     logged = {each.name for each in several}
-    name = next((each for each in headlines(metric) if each in logged), None)
+    name = next((each for each in validation_names(metric) if each in logged), None)
     chosen = [each for each in several if each.name == name]
     rows = [(curve, number) for curve in chosen for number in _spread(len(curve.steps))]
     if not rows:
@@ -27,14 +27,17 @@ def progress_columns(curves: Sequence[Curve], metric: str) -> list[Column]:
     values = tuple(curve.values[number] for curve, number in rows)
     minutes = tuple(curve.seconds[number] / 60 if curve.seconds else None for curve, number in rows)
     places = 2 if max(map(abs, values)) >= 1 else 4
-    told = tuple(ABSENT if each is None else fixed(each, 1) for each in minutes)
+    told = tuple(ABSENT if each is None else format_fixed(each, 1) for each in minutes)
     return [
-        words("group", [curve.group for curve, _ in rows]),
-        words("cell", [curve.cell for curve, _ in rows]),
+        text_column("group", [curve.group for curve, _ in rows]),
+        text_column("cell", [curve.cell for curve, _ in rows]),
         Column("step", tuple(f"{each:,}" for each in steps), steps, numeric=True),
         Column("training, min", told, minutes, numeric=True),
         Column(
-            title_of(chosen[0].name), tuple(fixed(x, places) for x in values), values, numeric=True
+            title_of(chosen[0].name),
+            tuple(format_fixed(x, places) for x in values),
+            values,
+            numeric=True,
         ),
     ]
 
