@@ -1,3 +1,120 @@
-"""Attention in four terms: build spatial attention from its factors, and study each one."""
+"""Attention in four terms: build spatial attention from its factors, and study each one.
+
+The names below are imported when they are first used, so `import quatrain` does not import torch.
+
+Example:
+    >>> attention = quatrain.AttentionSpec(terms="0110", heads=8).build(channels=256)
+    >>> quatrain.insert(model, quatrain.parse_mixer("0010"), after="layer3.*.conv2", example=x)
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from quatrain.cost import count_multiply_adds
+    from quatrain.insertion import find, insert, remove, replace
+    from quatrain.nn import (
+        Attended,
+        AttendedSpec,
+        AttentionSpec,
+        DeformableConv,
+        DeformableConvSpec,
+        DynamicConv,
+        DynamicConvSpec,
+        GeneralizedAttention,
+        LightweightConv,
+        LightweightConvSpec,
+        Mixer,
+        RegularConv,
+        RegularConvSpec,
+        capture,
+        parse_mixer,
+    )
+    from quatrain.ops.attention.plan import plan
+    from quatrain.specs import (
+        DataError,
+        InputError,
+        MissingPackageError,
+        QuatrainError,
+        Spec,
+        SpecError,
+        StoredFileError,
+        StudyError,
+        Term,
+        Terms,
+    )
+    from quatrain.study import Cell, Comparison, Study
 
 __version__ = "0.2.0"
+
+__all__ = [
+    "Attended",
+    "AttendedSpec",
+    "AttentionSpec",
+    "Cell",
+    "Comparison",
+    "DataError",
+    "DeformableConv",
+    "DeformableConvSpec",
+    "DynamicConv",
+    "DynamicConvSpec",
+    "GeneralizedAttention",
+    "InputError",
+    "LightweightConv",
+    "LightweightConvSpec",
+    "MissingPackageError",
+    "Mixer",
+    "QuatrainError",
+    "RegularConv",
+    "RegularConvSpec",
+    "Spec",
+    "SpecError",
+    "StoredFileError",
+    "Study",
+    "StudyError",
+    "Term",
+    "Terms",
+    "__version__",
+    "capture",
+    "count_multiply_adds",
+    "find",
+    "insert",
+    "parse_mixer",
+    "plan",
+    "remove",
+    "replace",
+]
+
+_PACKAGES = {
+    "quatrain.cost": "count_multiply_adds",
+    "quatrain.insertion": "find insert remove replace",
+    "quatrain.ops.attention.plan": "plan",
+    "quatrain.specs": "DataError InputError MissingPackageError QuatrainError Spec SpecError "
+    "StoredFileError StudyError Term Terms",
+    "quatrain.study": "Cell Comparison Study",
+}
+"""The package of each name; those that are not here are of `quatrain.nn`."""
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from its package.
+
+    Raises:
+        AttributeError: if `quatrain` has no such name.
+        MissingPackageError: if the name needs an extra that is not installed.
+    """
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    from quatrain.specs import name_missing_extra
+
+    homes = (package for package, names in _PACKAGES.items() if name in names.split())
+    with name_missing_extra():
+        value = getattr(import_module(next(homes, "quatrain.nn")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)
