@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         RegularConv,
         RegularConvSpec,
         capture,
+        param_groups,
         parse_mixer,
     )
     from quatrain.ops.attention.plan import plan
@@ -78,6 +79,7 @@ __all__ = [
     "count_multiply_adds",
     "find",
     "insert",
+    "param_groups",
     "parse_mixer",
     "plan",
     "remove",

@@ -12,6 +12,7 @@ from quatrain.nn.dynamic_conv import (
 )
 from quatrain.nn.generalized_attention import AttentionSpec, GeneralizedAttention
 from quatrain.nn.mixers import Mixer, parse_mixer
+from quatrain.nn.param_groups import param_groups
 from quatrain.nn.regular_conv import RegularConv, RegularConvSpec
 
 __all__ = [
@@ -30,5 +31,6 @@ __all__ = [
     "RegularConv",
     "RegularConvSpec",
     "capture",
+    "param_groups",
     "parse_mixer",
 ]

@@ -1,8 +1,8 @@
 """One loop for every task: recipe, schedule, checkpoints, devices."""
 
+from quatrain.nn import param_groups
 from quatrain.training.checkpoint import load_model, save_model
 from quatrain.training.loop import NonFiniteLoss, TrainingResult, train
-from quatrain.training.optimizer import param_groups
 from quatrain.training.recipe import InverseSqrt, Polynomial, Recipe, Steps
 from quatrain.training.task import Evaluation, Loss, Progress, Task
 
