@@ -7,7 +7,7 @@ result: nothing of a report could be computed from it.
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 from pydantic_core import PydanticSerializationError, from_json
@@ -35,7 +35,9 @@ class StoredModel(BaseModel):
     When it is read, fields that this version does not know are kept: a newer one wrote them.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow", use_attribute_docstrings=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        frozen=True, extra="allow", use_attribute_docstrings=True
+    )
     format: Literal[1] = FORMAT
 
     if not TYPE_CHECKING:  # the checker synthesises a precise signature for each subclass

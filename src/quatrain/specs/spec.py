@@ -43,7 +43,7 @@ class Spec(BaseModel):
     never its result: changing one of them keeps the runs that are done.
     """
 
-    model_config = ConfigDict(
+    model_config: ClassVar[ConfigDict] = ConfigDict(
         frozen=True,
         extra="forbid",
         validate_default=True,
