@@ -40,7 +40,7 @@ from quatrain.cost import allocator_peak, peak_memory
 from quatrain.ops.attention import attend, plan
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
-from quatrain.ops.terms import Operands, content_asks, key_logits, position_asks, position_tables
+from quatrain.ops.terms import Operands, biased_query, key_logits, position_biases, position_query
 from quatrain.specs import ALL_TERM_SETS, InputError, Term
 
 Way = Literal["ours", "dense", "sdpa"]
@@ -127,14 +127,14 @@ def operands(terms: Term, grid: Grid, heads: int, device: str, dtype: str) -> Op
 
 def dense(terms: Term, made: Operands, grid: Grid) -> Tensor:
     """Attention as it is usually written: a logit for every pair and head, whatever the terms."""
-    asks, places = content_asks(terms, made), position_asks(terms, made)
+    asks, places = biased_query(terms, made), position_query(terms, made)
     scores = made.value.new_zeros(1, 1, 1, 1)
     if Term.QUERY_KEY in terms and asks is not None and made.key is not None:
         scores = asks @ made.key.mT
     elif Term.KEY in terms:
         scores = key_logits(terms, made)[:, :, None]
     if places is not None:
-        rows, columns = position_tables(places, made.relative, grid)
+        rows, columns = position_biases(places, made.relative, grid)
         scores = scores + (rows[..., :, None] + columns[..., None, :]).flatten(-2)
     heads, keys = made.value.shape[1:3]
     weights = scores.expand(1, heads, math.prod(grid.queries), keys).softmax(-1)

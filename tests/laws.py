@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from quatrain.ops.attention import plan
-from quatrain.ops.attention.reference import softmax_over
-from quatrain.ops.positions import Grid, for_each_query
+from quatrain.ops.attention.reference import masked_softmax
+from quatrain.ops.positions import Grid, expand_queries
 from quatrain.ops.support import Support
 from quatrain.ops.terms import Operands, logits
 from quatrain.specs import ALL_TERM_SETS, SpecError
@@ -50,11 +50,11 @@ class Case:
         return [leaf for leaf in (*named, *made.relative) if leaf is not None]
 
 
-def written_plainly(terms, made, grid, support):
+def naive_attention(terms, made, grid, support):
     """The formula as anyone would write it, in the type of the operands or of an autocast."""
     scores = logits(terms, made, grid).expand(-1, made.value.shape[1], -1, made.value.shape[2])
-    weights = softmax_over(scores, support.mask(grid, made.value)).to(made.value.dtype)
-    return for_each_query(weights @ made.value, grid)
+    weights = masked_softmax(scores, support.mask(grid, made.value)).to(made.value.dtype)
+    return expand_queries(weights @ made.value, grid)
 
 
 def operands(terms, grid, batch=2, heads=2, seed=0, spread=1.0, widths=(3, 2)):

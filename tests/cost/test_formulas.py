@@ -74,9 +74,11 @@ def test_attention_by_tiles_counts_its_closed_form(terms, window):
     bare = {n: x.to("meta") for n, x in vars(made).items() if isinstance(x, torch.Tensor)}
     made = type(made)(**bare, relative=tuple(axis.to("meta") for axis in made.relative))
     support = Support(window=window)
-    counted = count_multiply_adds(Call(tiles.attend), terms, made, grid, support, by_lines=lines)
+    counted = count_multiply_adds(
+        Call(tiles.triton_attention), terms, made, grid, support, axial=lines
+    )
     size = AttentionSize(2, grid, 6, structure=support.structure)
-    assert counted == gpu_counts.tiled(terms, size, lines=lines)
+    assert counted == gpu_counts.triton(terms, size, axial=lines)
 
 
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])

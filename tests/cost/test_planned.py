@@ -26,9 +26,9 @@ def test_on_a_gpu_positions_cost_tiles_no_product_of_all_pairs(monkeypatch):
     monkeypatch.setattr(tiles, "is_available", lambda: True)
     found = planned_cost(Term.parse("1111"), (100, 168), device="cuda")
     pairs = (100 * 168) ** 2
-    assert (found.kernel, found.bytes) == ("tiles", 4 * 8 * 100 * 168 * (100 + 168))
+    assert (found.kernel, found.bytes) == ("triton", 4 * 8 * 100 * 168 * (100 + 168))
     separable = planned_cost(Term.parse("0011"), (64, 64), device="cuda")
-    assert (separable.method, separable.kernel) == ("separable", "tiles")
+    assert (separable.method, separable.kernel) == ("separable", "triton")
     assert separable.bytes == 4 * 8 * 2 * 64**2
     assert 1 < found.multiply_adds / (2 * pairs * 256) < 1.02
     both = planned_cost(Term.parse("1111"), (100, 168), device="cuda", training=True)

@@ -7,7 +7,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.testing import assert_close
 
-from laws import Case, operands, repeating, written_plainly
+from laws import Case, naive_attention, operands, repeating
 from quatrain.ops.attention import attend, reference
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
@@ -71,7 +71,7 @@ def test_values_and_gradients_are_no_worse_than_the_formula_gives_them(
         case = Case(operands(terms, grid, widths=(width, width)), grid, Support(**asked))
         lower = moved(case, device, dtype)
         exact = outcome(terms, moved(lower, "cpu", torch.float64), reference.attend)
-        theirs, mine = outcome(terms, lower, written_plainly), outcome(terms, lower)
+        theirs, mine = outcome(terms, lower, naive_attention), outcome(terms, lower)
         assert mine[0].dtype == dtype
         for right, other, found in zip(*map(flat, (exact, theirs, mine)), strict=True):
             slack = SLACK[dtype] * right.norm()
@@ -105,7 +105,7 @@ def test_gradients_are_numbers_where_logits_are_far_below_zero(keys, dtype, devi
     padding = torch.arange(keys) >= torch.tensor([[keys - 3], [keys]])
     case = moved(Case(far, grid, Support(key_padding_mask=padding)), device, dtype)
     exact = outcome(terms, moved(case, "cpu", torch.float64), reference.attend)
-    theirs, mine = outcome(terms, case, written_plainly), outcome(terms, case)
+    theirs, mine = outcome(terms, case, naive_attention), outcome(terms, case)
     for right, other, found in zip(*map(flat, (exact, theirs, mine)), strict=True):
         off = (other - right).norm()  # all there is where the gradient is zero, as of these queries
         assert (found - right).norm() <= 2 * off + SLACK[dtype] * right.norm()

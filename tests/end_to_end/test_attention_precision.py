@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 
-from laws import Case, fitting_methods, operands, written_plainly
+from laws import Case, fitting_methods, naive_attention, operands
 from quatrain.ops.attention import attend, reference
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
@@ -95,7 +95,7 @@ def test_under_autocast_no_method_is_further_off_than_the_formula_written_plainl
     made = scaled(terms, operands(terms, grid, widths=(8, 8)), grid, highest)
     call = terms, made, grid, support
     exact = outcome(reference.attend, *call, lowered=False)
-    plain = outcome(written_plainly, *call, lowered=True)
+    plain = outcome(naive_attention, *call, lowered=True)
     for method in ("auto", "reference", *fitting_methods(terms, grid, support.structure)):
         found = outcome(partial(attend, method=method), *call, lowered=True)
         for mine, theirs, right in zip(found, plain, exact, strict=True):

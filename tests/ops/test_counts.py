@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from laws import Case, grids, operands
 from quatrain.ops import counts
-from quatrain.ops.attention import Chosen, attend, plan
+from quatrain.ops.attention import ConcreteMethod, attend, plan
 from quatrain.ops.attention.blockwise import loop as blocked
 from quatrain.ops.attention.blockwise import operator as opaque
 from quatrain.ops.attention.blockwise.query_block import LONGEST
@@ -24,7 +24,9 @@ sizes = st.fixed_dictionaries(
         "batch": st.integers(1, 5),
         "grid": grids(longest=20),
         "channels": st.integers(1, 16).map(lambda n: 4 * n),
-        "structure": st.sampled_from([Structure(), Structure(window=3), Structure(picked=True)]),
+        "structure": st.sampled_from(
+            [Structure(), Structure(window=3), Structure(has_attn_mask=True)]
+        ),
     }
 )
 term_sets = st.sampled_from(ALL_TERM_SETS)
@@ -92,14 +94,14 @@ def case_of(terms, grid, causal):
 
 
 def served(grid, causal):
-    for terms, method in itertools.product(ALL_TERM_SETS, get_args(Chosen)):
+    for terms, method in itertools.product(ALL_TERM_SETS, get_args(ConcreteMethod)):
         with contextlib.suppress(SpecError):
             yield terms, plan(terms, grid, Structure(causal), method)
 
 
 def run_with_gradients(terms, planned, case):
     grid, structure = case.grid, case.support.structure
-    if planned.method == "factored" or planned.kernel == "blocks":  # one opaque operator
+    if planned.method == "factored" or planned.kernel == "blockwise":  # one opaque operator
         factors = opaque.factors_of(terms, case.operands, grid, case.support)
         product = planned.method == "factored"
         with torch.no_grad():

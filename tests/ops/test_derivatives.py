@@ -145,7 +145,9 @@ def test_second_derivatives_by_torch_func_are_refused_in_a_sentence(kind, augmen
     attention, x = attention_on("1010", (1, 8, 3, 4) if augmented else (1, 20, 8))
     if augmented:
         monkeypatch.setattr(fused, "_by_sdpa", lambda *_, **__: pytest.fail("not augmented"))
-        monkeypatch.setattr(fused, "plan_for", lambda *_: SimpleNamespace(kernel="augmented"))
+        monkeypatch.setattr(
+            fused, "plan_for_operands", lambda *_: SimpleNamespace(kernel="augmented")
+        )
     attention.method = "fused"
     with pytest.raises(InputError, match=r"second derivatives.*method = \"reference\""):
         by_torch_func(lambda x: attention(x).sin().sum())[kind](x.detach())

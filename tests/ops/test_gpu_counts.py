@@ -33,10 +33,10 @@ def test_tables_of_tiles_and_their_gradients_are_those_of_the_closed_form(terms,
     terms = Term.parse(terms)
     lines = not terms.use_query
     made = operands(terms, GRID, batch=BATCH, heads=HEADS, widths=(3, 3))
-    call = tables.Call(terms, made, GRID, lines=lines)
+    call = tables.Call(terms, made, GRID, axial=lines)
     there = tiled.like(call, padded=False)
     held = there.rows.numel() + there.columns.numel()
-    assert held == gpu_counts.tables_held(terms, SIZE, lines=lines)
+    assert held == gpu_counts.position_bias_held(terms, SIZE, axial=lines)
 
     at_once = []
 
@@ -52,5 +52,5 @@ def test_tables_of_tiles_and_their_gradients_are_those_of_the_closed_form(terms,
     monkeypatch.setattr(tiled, "gradients_of_key_logits", lambda *_: (None, None))
     tiled.gradients_of(call, there, torch.zeros_like(there.mixed))
     assert len(at_once) == 1 + lines
-    learning = gpu_counts.tables_held(terms, SIZE, lines=lines, training=True)
+    learning = gpu_counts.position_bias_held(terms, SIZE, axial=lines, training=True)
     assert learning == held + max(at_once)

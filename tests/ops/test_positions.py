@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from laws import grids
 from ops import loops
-from quatrain.ops.positions import Grid, align, for_each_query, sinusoid
+from quatrain.ops.positions import Grid, align, expand_queries, sinusoid
 from quatrain.specs import InputError
 
 
@@ -36,7 +36,7 @@ def test_exactly_the_offsets_between_the_corners_occur(grid):
         offsets = grid.offsets(axis, torch.device("cpu"))
         occurring = grid.offset_range(axis)
         assert (int(offsets.min()), int(offsets.max())) == (occurring[0], occurring[-1])
-        assert grid.occurring(axis, torch.device("cpu")).tolist() == list(occurring)
+        assert grid.offset_tensor(axis, torch.device("cpu")).tolist() == list(occurring)
 
 
 @given(st.integers(1, 8).map(lambda n: 2 * n), st.floats(2, 1e5))
@@ -69,8 +69,8 @@ def test_an_empty_axis_is_refused(queries, keys):
 
 def test_what_is_one_for_all_queries_is_repeated_and_what_is_not_stays():
     grid, x = Grid((3, 4), (2, 2), 2), torch.randn(2, 1, 1, 5)
-    repeated = for_each_query(x, grid)
+    repeated = expand_queries(x, grid)
     assert repeated.shape == (2, 1, 12, 5)
     assert repeated.data_ptr() == x.data_ptr()
     beam = torch.randn(2, 1, 3, 5)
-    assert for_each_query(beam, Grid((1,), (4,))) is beam
+    assert expand_queries(beam, Grid((1,), (4,))) is beam

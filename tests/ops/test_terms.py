@@ -6,7 +6,7 @@ from torch.testing import assert_close
 from laws import cases, operands
 from ops import loops
 from quatrain.ops.positions import Grid
-from quatrain.ops.terms import content_asks, logits, position_asks
+from quatrain.ops.terms import biased_query, logits, position_query
 from quatrain.specs import ALL_TERM_SETS, Term
 
 every_term_set = pytest.mark.parametrize("terms", ALL_TERM_SETS, ids=str)
@@ -46,5 +46,5 @@ def test_logits_have_size_one_on_the_axes_they_do_not_depend_on(terms):
 @every_term_set
 def test_nothing_is_asked_on_behalf_of_a_term_that_is_off(terms):
     made = operands(Term.parse("1111"), Grid((3,), (3,)))
-    assert (content_asks(terms, made) is None) == (not terms.use_content)
-    assert (position_asks(terms, made) is None) == (not terms.use_position)
+    assert (biased_query(terms, made) is None) == (not terms.use_content)
+    assert (position_query(terms, made) is None) == (not terms.use_position)

@@ -68,7 +68,7 @@ def plan(
         return
     by = f" (by {found.kernel})" if found.kernel else ""
     open_console().print(
-        f"{found.method}{by}: {found.why}.\n"
+        f"{found.method}{by}: {found.reason}.\n"
         f"{found.multiply_adds / 1e9:.4g} G multiply-adds, "
         f"{found.bytes / 2**20:.4g} MiB of {found.holds}",
         markup=False,

@@ -18,7 +18,7 @@ from quatrain.nn.transformer import DecoderLayer, EncoderLayer
 from quatrain.ops import counts
 from quatrain.ops.attention import Method, plan
 from quatrain.ops.positions import Grid
-from quatrain.ops.support import EVERY_KEY, Structure
+from quatrain.ops.support import FULL_SUPPORT, Structure
 
 Sizes = tuple[int, ...]
 
@@ -53,7 +53,7 @@ def attention_multiply_adds(
     module: GeneralizedAttention,
     batch: int,
     grid: Grid,
-    structure: Structure = EVERY_KEY,
+    structure: Structure = FULL_SUPPORT,
     *,
     method: Method = "auto",
 ) -> int:

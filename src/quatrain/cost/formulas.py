@@ -164,12 +164,12 @@ def _attention_flops(
     return 2 * math.prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
 
 
-def blocked_flops(
+def blockwise_flops(
     value: Shape,
-    asks: Shape | None,
+    query: Shape | None,
     key: Shape | None,
     key_logits: Shape | None,
-    position_asks: Shape | None,
+    position_query: Shape | None,
     attend_mask: Shape | None,
     relative: Sequence[Shape],
     queries: Sequence[int],
@@ -178,57 +178,60 @@ def blocked_flops(
     first_query: int,
     causal: bool,
     window: int | None,
-    padded: bool,
-    product: bool,
+    has_key_padding: bool,
+    factored: bool,
     *,
     out_shape: object = None,
 ) -> int:
     """FLOPs of our attention by blocks of queries, whose products the counter does not see."""
-    del key, key_logits, relative, padded, out_shape
+    del key, key_logits, relative, has_key_padding, out_shape
     grid = Grid(tuple(queries), tuple(keys), key_stride, first_query)
-    totals = block_totals(grid, Structure(causal, window, picked=attend_mask is not None))
-    if product:
-        products = (totals.pairs + totals.by_row) * (value[-1] + 1)
+    totals = block_totals(grid, Structure(causal, window, has_attn_mask=attend_mask is not None))
+    if factored:
+        products = (totals.pairs + totals.row_sums) * (value[-1] + 1)
     else:
-        products = totals.pairs * (value[-1] + (0 if asks is None else asks[-1]))
-    if position_asks is not None:
-        offsets = totals.occurring if position_asks[2] == 1 < math.prod(queries) else totals.asked
-        products += offsets * position_asks[-1]
+        products = totals.pairs * (value[-1] + (0 if query is None else query[-1]))
+    if position_query is not None:
+        offsets = (
+            totals.offsets if position_query[2] == 1 < math.prod(queries) else totals.query_offsets
+        )
+        products += offsets * position_query[-1]
     return 2 * math.prod(value[:2]) * products
 
 
-def _tiled_flops(
+def _triton_flops(
     value: Shape,
     query: Shape | None,
     key: Shape | None,
     key_bias: Shape | None,
     position_bias: Shape | None,
-    of_rows: Shape,
-    of_columns: Shape,
+    row_encoding: Shape,
+    column_encoding: Shape,
     padding: Shape | None,
     terms: int,
     scale: float,
     sizes: Sequence[int],
     window: int | None,
-    by_lines: bool,
+    axial: bool,
     *,
     out_shape: object = None,
 ) -> int:
     del query, key_bias, position_bias, padding, scale, out_shape
     on, (above, along, rows, columns, stride) = Term(terms), sizes
     batch, heads, _, width = value
-    asked = (above, along) if by_lines else (above * along, above * along)
+    asked = (above, along) if axial else (above * along, above * along)
     products = sum(
-        count * math.prod(of) for count, of in zip(asked, (of_rows, of_columns), strict=True)
+        count * math.prod(of)
+        for count, of in zip(asked, (row_encoding, column_encoding), strict=True)
     )
     products *= batch if on.has(Term.QUERY_POSITION) else 1
     if key is not None and not on.has(Term.QUERY_KEY):
         products += math.prod(key)
-    if by_lines:
+    if axial:
         pairs = along * rows * columns + along * above * rows
     else:
         structure, grid = Structure(window=window), Grid((above, along), (rows, columns), stride)
-        reached = sum(len(structure.reach(grid, 0, row, row)) for row in range(above))
+        reached = sum(len(structure.key_range(grid, 0, row, row)) for row in range(above))
         pairs = reached * along * columns
     if key is not None and on.has(Term.QUERY_KEY):
         width += key[-1]
@@ -263,6 +266,6 @@ _BY_FORMULA = {
     _attention_flops: """_scaled_dot_product_flash_attention _scaled_dot_product_cudnn_attention
         _scaled_dot_product_efficient_attention _scaled_dot_product_flash_attention_for_cpu
         _scaled_dot_product_fused_attention_overrideable""",
-    blocked_flops: "quatrain::mix_by_blocks",
-    _tiled_flops: "quatrain::attend_by_tiles",
+    blockwise_flops: "quatrain::blockwise_attention",
+    _triton_flops: "quatrain::triton_attention",
 }

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from quatrain.nn.checks import shown
 from quatrain.nn.generalized_attention import AttentionSpec
 from quatrain.ops import counts, gpu_counts
-from quatrain.ops.attention import Chosen, Method, plan
+from quatrain.ops.attention import ConcreteMethod, Method, plan
 from quatrain.ops.attention.augmented import WIDTHS
 from quatrain.ops.attention.plan import is_gpu
 from quatrain.ops.positions import Grid
-from quatrain.ops.support import EVERY_KEY, Structure
+from quatrain.ops.support import FULL_SUPPORT, Structure
 from quatrain.specs import SpecError, Term
 
 _FLOAT32 = 4
@@ -32,19 +32,19 @@ class PlannedCost:
     and, where gradients are asked for, the gradients of these tables.
     """
 
-    method: Chosen
+    method: ConcreteMethod
     kernel: str | None
     multiply_adds: int
     bytes: int
     holds: str
-    why: str
+    reason: str
 
 
 def planned_cost(
     terms: Term,
     queries: tuple[int, ...],
     keys: tuple[int, ...] | None = None,
-    structure: Structure = EVERY_KEY,
+    structure: Structure = FULL_SUPPORT,
     *,
     channels: int = 256,
     heads: int = 8,
@@ -82,10 +82,10 @@ def planned_cost(
     holds = "weights held at once"
     if chosen.kernel == "augmented":
         products, held = gpu_counts.augmented(terms, size, training=training), 0
-    elif chosen.kernel == "tiles":
-        lines = chosen.method == "separable"
-        products = gpu_counts.tiled(terms, size, lines=lines, training=training)
-        held = gpu_counts.tables_held(terms, size, lines=lines, training=training)
+    elif chosen.kernel == "triton":
+        axial = chosen.method == "separable"
+        products = gpu_counts.triton(terms, size, axial=axial, training=training)
+        held = gpu_counts.position_bias_held(terms, size, axial=axial, training=training)
         holds = "position tables"
     else:
         products = counts.attend(terms, chosen.method, size)
@@ -93,7 +93,9 @@ def planned_cost(
         held = counts.weights_held(terms, chosen.method, size, training=training, device=device)
         if chosen.method == "factored":
             holds = "sums by row held at once"
-    return PlannedCost(chosen.method, chosen.kernel, products, _FLOAT32 * held, holds, chosen.why)
+    return PlannedCost(
+        chosen.method, chosen.kernel, products, _FLOAT32 * held, holds, chosen.reason
+    )
 
 
 def _stride(queries: tuple[int, ...], keys: tuple[int, ...]) -> int:

@@ -27,7 +27,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 from quatrain.models.normalize import normalize_images
 from quatrain.models.resnet import STAGES, ResNetSpec, normalization
 from quatrain.nn.modes import restored_modes
-from quatrain.ops.precision import exact
+from quatrain.ops.precision import upcast
 from quatrain.specs import Spec
 
 _POOLED = 7
@@ -184,7 +184,7 @@ class _Pyramid(nn.Module):
         )
 
     def forward(self, images: Float[Tensor, "n 3 h w"]) -> dict[str, Tensor]:
-        return {name: exact(found) for name, found in self.fpn(self.body(images)).items()}
+        return {name: upcast(found) for name, found in self.fpn(self.body(images)).items()}
 
 
 class _ProposalHead(RPNHead):
@@ -192,7 +192,7 @@ class _ProposalHead(RPNHead):
 
     def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         scores, codes = super().forward(x)
-        return [exact(each) for each in scores], [exact(each) for each in codes]
+        return [upcast(each) for each in scores], [upcast(each) for each in codes]
 
 
 class _Predictor(FastRCNNPredictor):
@@ -200,7 +200,7 @@ class _Predictor(FastRCNNPredictor):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         scores, codes = super().forward(x)
-        return exact(scores), exact(codes)
+        return upcast(scores), upcast(codes)
 
 
 class _AsGiven(GeneralizedRCNNTransform):

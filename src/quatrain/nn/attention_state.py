@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from quatrain.ops.attention.reference import softmax_over
+from quatrain.ops.attention.reference import masked_softmax
 from quatrain.specs import Term
 
 _FEWEST = 32
@@ -136,4 +136,4 @@ class Explanation:
         They are where the term by itself would look, and no summand of `weights`: the softmax of
         a sum is the product of such weights, normalized again.
         """
-        return softmax_over(self.logits[term], self.support)
+        return masked_softmax(self.logits[term], self.support)

@@ -36,9 +36,9 @@ from quatrain.ops.attention import Method, attend
 from quatrain.ops.attention.one_query import one_query
 from quatrain.ops.attention.reference import attention_weights
 from quatrain.ops.positions import Grid
-from quatrain.ops.precision import full_precision
+from quatrain.ops.precision import autocast_disabled
 from quatrain.ops.support import Support
-from quatrain.ops.terms import Operands, exactly, logits
+from quatrain.ops.terms import Operands, logits, upcast_operands
 from quatrain.specs import Spec, SpecError, Term, Terms
 
 QueryPosition = tuple[int, ...] | Callable[[tuple[int, ...]], tuple[int, ...]]
@@ -221,9 +221,9 @@ class GeneralizedAttention(nn.Module):
             at = at(grid.queries) if callable(at) else at
             operands, grid, support = one_query(at, operands, grid, support)
         terms = self.spec.terms
-        with full_precision(query):
+        with autocast_disabled(query):
             weights = attention_weights(terms, operands, grid, support)
-            operands = exactly(operands)
+            operands = upcast_operands(operands)
             shape = (query.shape[0], self.spec.heads, math.prod(grid.queries), weights.shape[-1])
             return Explanation(
                 weights.expand(shape),

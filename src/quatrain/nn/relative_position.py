@@ -30,7 +30,7 @@ class RelativePosition(nn.ModuleList):
         """The projected encodings of the offsets of `grid`, axis by axis, in order."""
         device = self._along(0).weight.device
         return tuple(
-            self._projected(grid.occurring(axis, device), axis) for axis in range(len(self))
+            self._projected(grid.offset_tensor(axis, device), axis) for axis in range(len(self))
         )
 
     def between(self, offsets: range) -> Float[Tensor, "h l d"]:

@@ -28,10 +28,10 @@ from quatrain.ops import dynamic
 from quatrain.ops.attention import separable
 from quatrain.ops.attention.blockwise import loop as blocked
 from quatrain.ops.attention.blockwise.query_block import blocks
-from quatrain.ops.attention.plan import Chosen, plan
+from quatrain.ops.attention.plan import ConcreteMethod, plan
 from quatrain.ops.attention.pooled import BLOCK
 from quatrain.ops.positions import Grid
-from quatrain.ops.support import EVERY_KEY, Structure
+from quatrain.ops.support import FULL_SUPPORT, Structure
 from quatrain.specs import Term
 
 
@@ -47,7 +47,7 @@ class AttentionSize:
     grid: Grid
     channels: int
     key_channels: int | None = None
-    structure: Structure = EVERY_KEY
+    structure: Structure = FULL_SUPPORT
     heads: int = 1
 
     @property
@@ -70,13 +70,13 @@ class AttentionSize:
 class BlockTotals:
     """Sums over blocks of queries: pairs of a query and a key it reaches, or a row, and offsets.
 
-    `asked` counts the offsets that occur in a block for each of its queries, `occurring` once.
+    `query_offsets` counts the offsets that occur in a block once per query, `offsets` once.
     """
 
     pairs: int
-    by_row: int
-    asked: int
-    occurring: int
+    row_sums: int
+    query_offsets: int
+    offsets: int
 
 
 def linear(rows: int, inputs: int, outputs: int) -> int:
@@ -112,7 +112,7 @@ def dynamic_conv(rows: int, width: int, window: tuple[int, ...], channels: int) 
     return rows * math.prod(above) * bands * channels
 
 
-def attention(terms: Term, method: Chosen, size: AttentionSize) -> int:
+def attention(terms: Term, method: ConcreteMethod, size: AttentionSize) -> int:
     """All of a generalized attention: its projections and its `attend`."""
     return projections(terms, size) + attend(terms, method, size)
 
@@ -134,7 +134,7 @@ def projections(terms: Term, size: AttentionSize) -> int:
     return total
 
 
-def attend(terms: Term, method: Chosen, size: AttentionSize) -> int:
+def attend(terms: Term, method: ConcreteMethod, size: AttentionSize) -> int:
     """Logits and weighted sum, by the named method of `quatrain.ops.attention`."""
     by_method = {
         "reference": _reference,
@@ -146,7 +146,7 @@ def attend(terms: Term, method: Chosen, size: AttentionSize) -> int:
     return by_method[method](terms, size)
 
 
-def attend_backward(terms: Term, method: Chosen, size: AttentionSize) -> int:
+def attend_backward(terms: Term, method: ConcreteMethod, size: AttentionSize) -> int:
     """What the gradients of all operands add to `attend`.
 
     Every product has two gradients, each a product of the same size. Methods that do not keep
@@ -156,10 +156,10 @@ def attend_backward(terms: Term, method: Chosen, size: AttentionSize) -> int:
     """
     forward = attend(terms, method, size)
     if method == "factored":
-        by_row = size.batch * block_totals(size.grid, size.structure).by_row
+        by_row = size.batch * block_totals(size.grid, size.structure).row_sums
         again = forward - _content_logits_of_keys(terms, size)
         return 2 * forward + again - 2 * by_row * (size.channels + size.heads)
-    if method == "fused" and plan(terms, size.grid, size.structure, "fused").kernel == "blocks":
+    if method == "fused" and plan(terms, size.grid, size.structure, "fused").kernel == "blockwise":
         reached = size.batch * block_totals(size.grid, size.structure).pairs
         again = forward - reached * size.channels - _content_logits_of_keys(terms, size)
         return 2 * forward + again + reached * size.heads
@@ -170,7 +170,7 @@ def attend_backward(terms: Term, method: Chosen, size: AttentionSize) -> int:
 
 def weights_held(
     terms: Term,
-    method: Chosen,
+    method: ConcreteMethod,
     size: AttentionSize,
     *,
     training: bool = False,
@@ -184,7 +184,7 @@ def weights_held(
     """
     heads = size.heads
     if method == "reference":
-        by_query = terms.use_query or terms.has(Term.POSITION) or size.structure.by_query
+        by_query = terms.use_query or terms.has(Term.POSITION) or size.structure.depends_on_query
         return size.batch * heads * size.keys * (size.queries if by_query else 1)
     if method == "pooled":
         rows = min(size.keys, BLOCK + 1) if size.structure.causal else 1
@@ -193,7 +193,7 @@ def weights_held(
         (tall, wide), (above, along) = size.grid.queries, size.grid.keys
         if device == "cpu" and not training:
             heads = separable.heads_at_once(size.grid, size.batch, heads)
-        if terms.has(Term.KEY) or size.structure.padded:
+        if terms.has(Term.KEY) or size.structure.has_key_padding:
             return size.batch * heads * wide * above * (along + tall)
         return heads * (wide * along + tall * above)  # every row of keys is alike
     if method == "fused" and plan(terms, size.grid, size.structure, "fused").kernel == "sdpa":
@@ -202,7 +202,7 @@ def weights_held(
     longest = max(
         blocked.held(block, width, product=product) for block in blocks(size.grid, size.structure)
     )
-    together = blocked.at_once(size.grid, size.batch, heads, width, product=product)
+    together = blocked.group_size(size.grid, size.batch, heads, width, product=product)
     return longest * math.prod(together)
 
 
@@ -244,7 +244,7 @@ def _content_logits_of_keys(terms: Term, size: AttentionSize) -> int:
 
 def _reference(terms: Term, size: AttentionSize) -> int:
     pairs = size.batch * size.queries * size.keys * size.channels
-    by_query = terms.use_query or terms.has(Term.POSITION) or size.structure.by_query
+    by_query = terms.use_query or terms.has(Term.POSITION) or size.structure.depends_on_query
     weighted_sum = pairs if by_query else pairs // size.queries
     return content_logits(terms, size) + position_logits(terms, size) + weighted_sum
 
@@ -270,7 +270,7 @@ def _separable(terms: Term, size: AttentionSize) -> int:
 
 
 def _fused(terms: Term, size: AttentionSize) -> int:
-    if plan(terms, size.grid, size.structure, "fused").kernel == "blocks":
+    if plan(terms, size.grid, size.structure, "fused").kernel == "blockwise":
         return _blocked(terms, size)
     return 2 * size.batch * size.queries * size.keys * size.channels
 
@@ -279,15 +279,15 @@ def _blocked(terms: Term, size: AttentionSize) -> int:
     totals = block_totals(size.grid, size.structure)
     vectors = totals.pairs * (2 if terms.has(Term.QUERY_KEY) else 1)
     if terms.has(Term.QUERY_POSITION):
-        vectors += totals.asked
+        vectors += totals.query_offsets
     elif terms.has(Term.POSITION):
-        vectors += totals.occurring
+        vectors += totals.offsets
     return size.batch * vectors * size.channels + _content_logits_of_keys(terms, size)
 
 
 def _factored(terms: Term, size: AttentionSize) -> int:
     """Sums over columns for each row, then over rows, of values and 1; and the tables."""
     totals = block_totals(size.grid, size.structure)
-    sums = (totals.pairs + totals.by_row) * (size.channels + size.heads)
-    tables = totals.asked * size.channels
+    sums = (totals.pairs + totals.row_sums) * (size.channels + size.heads)
+    tables = totals.query_offsets * size.channels
     return size.batch * (sums + tables) + _content_logits_of_keys(terms, size)

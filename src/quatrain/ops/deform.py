@@ -29,7 +29,7 @@ from quatrain.ops.derivatives import (
     refuse_transforms,
     refuse_vmap,
 )
-from quatrain.ops.precision import exact, full_precision
+from quatrain.ops.precision import autocast_disabled, upcast
 from quatrain.ops.sampling import corners, gather, match, scatter
 from quatrain.specs import InputError, SpecError
 
@@ -129,7 +129,7 @@ def deform_conv1d(
     if modulation is not None:
         _check("modulation", modulation, expected)
         modulation = rearrange(modulation, "b p (d m) -> b p d m", d=share)
-    moved = rearrange(exact(offset), "b p (d m) -> b p d m 1", d=share)
+    moved = rearrange(upcast(offset), "b p (d m) -> b p d m 1", d=share)
     positions = taps.positions(moved)[first:queries, None] + moved
     if causal:
         here = torch.arange(first, queries, device=x.device, dtype=moved.dtype) * stride
@@ -168,7 +168,7 @@ def deform_conv2d(
         return _by_torchvision(x, offset, weight, taps, modulation)
     if modulation is not None:
         modulation = rearrange(modulation, "b (d m) v u -> b (v u) d m", d=share)
-    moved = rearrange(exact(offset), "b (d m n) v u -> b (v u) d m n", d=share, n=2)
+    moved = rearrange(upcast(offset), "b (d m n) v u -> b (v u) d m n", d=share, n=2)
     positions = taps.positions(moved)[:, None] + moved
     rows = rearrange(x, "b c h w -> b (h w) c")
     y = sampled_conv(rows, positions, weight.flatten(2), taps.sizes, modulation)
@@ -206,9 +206,9 @@ def sampled_conv(
     at = (at + starts) * share + torch.arange(share, device=x.device)[:, None, None]
     at = rearrange(at, "b p d m k -> m (b p d) k")
     near = rearrange(near, "b p d m k -> m (b p d) k")
-    rows = rearrange(exact(x), "b l (d e) -> (b l d) e", d=share)
-    kernel = rearrange(exact(weight), "(g j) i m -> m g i j", g=groups)
-    with full_precision(x):
+    rows = rearrange(upcast(x), "b l (d e) -> (b l d) e", d=share)
+    kernel = rearrange(upcast(weight), "(g j) i m -> m g i j", g=groups)
+    with autocast_disabled(x):
         y = _SampledConv.apply(rows, near, kernel, at)
     return rearrange(y, "g (b p) j -> b p (g j)", b=batch, p=count).to(x.dtype)
 
@@ -272,15 +272,15 @@ def _by_torchvision(
     refuse_transforms((x, offset, weight, modulation), GATHER)
     nowhere = float(2 * max(taps.sizes) + 2 * taps.padding + taps.dilation * max(taps.kernel))
     placed = torch.where(offset.abs() < nowhere, offset, -nowhere)
-    with full_precision(x):
+    with autocast_disabled(x):
         y = torchvision_deform_conv2d(
-            exact(x),
-            exact(placed),
-            exact(weight),
+            upcast(x),
+            upcast(placed),
+            upcast(weight),
             stride=(taps.stride, taps.stride),
             padding=(taps.padding, taps.padding),
             dilation=(taps.dilation, taps.dilation),
-            mask=None if modulation is None else exact(modulation),
+            mask=None if modulation is None else upcast(modulation),
         )
     refuse_second_derivatives_of(y, GATHER)
     return y.to(x.dtype)

@@ -33,62 +33,62 @@ def augmented(terms: Term, size: AttentionSize, *, training: bool = False) -> in
     return 3 * logits + 4 * asked + 3 * mixed if training else logits + asked + mixed
 
 
-def tiled(terms: Term, size: AttentionSize, *, lines: bool = False, training: bool = False) -> int:
+def triton(terms: Term, size: AttentionSize, *, axial: bool = False, training: bool = False) -> int:
     """Multiply-adds by tiles, but for what these reach beyond a row or a window.
 
     What adds up the logits of keys in 16 bits, 16 products a pair and head, is not counted either.
-    `lines` tells that rows of keys are taken one by one, and then columns of queries.
+    `axial` tells that rows of keys are taken one by one, and then columns of queries.
 
     Weights are made again once for all gradients; where those must repeat bit for bit, once more.
-    Tables are made for each query, or by lines for each place of one along an axis, also where all
+    Tables are made for each query, or by axial for each place of one along an axis, also where all
     ask the same of positions.
     """
     tables = sum(
         asked * offsets * size.channels
-        for asked, offsets in zip(_asked(terms, size, lines=lines), size.offsets, strict=True)
+        for asked, offsets in zip(_asked(terms, size, axial=axial), size.offsets, strict=True)
     )
-    pairs = size.batch * _pairs(size, lines=lines) * size.channels
+    pairs = size.batch * _pairs(size, axial=axial) * size.channels
     at_once, again = 2, 7
     if not terms.has(Term.QUERY_KEY):
         tables, at_once, again = tables + counts.content_logits(terms, size), 1, 3
     return 3 * tables + again * pairs if training else tables + at_once * pairs
 
 
-def tables_held(
-    terms: Term, size: AttentionSize, *, lines: bool = False, training: bool = False
+def position_bias_held(
+    terms: Term, size: AttentionSize, *, axial: bool = False, training: bool = False
 ) -> int:
     """The numbers of the position tables of tiles, and with `training` of their gradients.
 
     Tables are made whole, and shared by the batch where no query's content is asked; gradients are
-    made for each batch element and, by lines, for each row of keys, and then for each column of
+    made for each batch element and, by axial, for each row of keys, and then for each column of
     queries, before they are added up.
     """
     (above, along), keys = size.grid.queries, size.grid.keys
     of_rows, of_columns = (
-        asked * count for asked, count in zip(_asked(terms, size, lines=lines), keys, strict=True)
+        asked * count for asked, count in zip(_asked(terms, size, axial=axial), keys, strict=True)
     )
     held = size.heads * (of_rows + of_columns)
     if not training:
         return held
-    if lines:
+    if axial:
         return held + size.batch * size.heads * max(along * of_rows, keys[0] * of_columns)
     return held + size.batch * size.heads * above * along * sum(keys)
 
 
-def _asked(terms: Term, size: AttentionSize, *, lines: bool) -> tuple[int, int]:
+def _asked(terms: Term, size: AttentionSize, *, axial: bool) -> tuple[int, int]:
     """How many vectors ask of rows, and how many of columns."""
-    if lines:
+    if axial:
         above, along = size.grid.queries
         return above, along
     batch = size.batch if terms.has(Term.QUERY_POSITION) else 1
     return batch * size.queries, batch * size.queries
 
 
-def _pairs(size: AttentionSize, *, lines: bool) -> int:
+def _pairs(size: AttentionSize, *, axial: bool) -> int:
     """Of a query and a key of one of its attentions."""
     (above, along), (rows, columns) = size.grid.queries, size.grid.keys
-    if lines:
+    if axial:
         return along * rows * (columns + above)
     structure = size.structure
-    reached = sum(len(structure.reach(size.grid, 0, row, row)) for row in range(above))
+    reached = sum(len(structure.key_range(size.grid, 0, row, row)) for row in range(above))
     return reached * along * columns

@@ -62,7 +62,7 @@ class Grid:
         """The offsets k - q that occur along `axis`, in order."""
         return range(*self._offset_bounds(axis))
 
-    def occurring(self, axis: int, device: torch.device) -> Int[Tensor, " l"]:
+    def offset_tensor(self, axis: int, device: torch.device) -> Int[Tensor, " l"]:
         """The same as a tensor; its length may stay a symbol in an exported graph."""
         return torch.arange(*self._offset_bounds(axis), device=device)
 
@@ -78,7 +78,7 @@ class Grid:
         return first, last + 1
 
 
-def may_vary(*sizes: int) -> bool:
+def is_symbolic(*sizes: int) -> bool:
     """Whether a size is a symbol of an exported graph, which no choice may hang on.
 
     In a compiled graph none is: what was chosen by a size is compiled again for one that would
@@ -87,7 +87,7 @@ def may_vary(*sizes: int) -> bool:
     return any(isinstance(size, torch.SymInt) for size in sizes)
 
 
-def for_each_query(x: Float[Tensor, "b h #q n"], grid: Grid) -> Float[Tensor, "b h q n"]:
+def expand_queries(x: Float[Tensor, "b h #q n"], grid: Grid) -> Float[Tensor, "b h q n"]:
     """`x`, and where it is one for all queries, repeated for those of the grid, as a view."""
     queries = 1
     for size in grid.queries:

@@ -11,12 +11,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def exact(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+def upcast(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """The same numbers in float32, or in float64 if they have it."""
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
 
-def full_precision(x: Tensor) -> AbstractContextManager[object]:
+def autocast_disabled(x: Tensor) -> AbstractContextManager[object]:
     """No autocast within; tensors without numbers have none to begin with.
 
     Where there is none now, a compiled graph may still be called under one.

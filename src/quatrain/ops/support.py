@@ -22,15 +22,15 @@ class Structure:
 
     causal: bool = False
     window: int | None = None
-    padded: bool = False
+    has_key_padding: bool = False
     """Whether there is a key padding mask."""
-    picked: bool = False
+    has_attn_mask: bool = False
     """Whether there is an attend mask."""
 
     @property
-    def by_query(self) -> bool:
+    def depends_on_query(self) -> bool:
         """Whether the region may differ from query to query."""
-        return self.causal or self.window is not None or self.picked
+        return self.causal or self.window is not None or self.has_attn_mask
 
     def check(self, grid: Grid) -> None:
         """Refuse causality on a map, and a window without a middle.
@@ -45,7 +45,7 @@ class Structure:
                 "causal", True, "False on a map", "order exists on sequences (ndim=1) only"
             )
 
-    def keeps(self, offsets: Int[Tensor, "..."]) -> Bool[Tensor, "..."]:
+    def allows(self, offsets: Int[Tensor, "..."]) -> Bool[Tensor, "..."]:
         """True at the offsets k - q along an axis that causality and window allow."""
         if self.causal:
             kept = offsets <= 0
@@ -54,7 +54,7 @@ class Structure:
             return torch.ones_like(offsets, dtype=torch.bool)
         return offsets.abs() <= self.window // 2
 
-    def reach(self, grid: Grid, axis: int, first: int, last: int) -> range:
+    def key_range(self, grid: Grid, axis: int, first: int, last: int) -> range:
         """The numbers of the keys along `axis` that queries number `first` to `last` may reach."""
         stride, keys = grid.key_stride, grid.keys[axis]
         lowest, highest = first + grid.first_query, last + grid.first_query
@@ -68,7 +68,7 @@ class Structure:
         return range(start, max(start, stop))
 
 
-EVERY_KEY = Structure()
+FULL_SUPPORT = Structure()
 """Nothing is excluded."""
 
 
@@ -110,8 +110,8 @@ class Support:
         batch, heads = value.shape[:2]
         parts = [
             self._structure(grid, value.device),
-            self.kept_keys(grid, batch),
-            self.kept_pairs(grid, batch, heads),
+            self.key_mask(grid, batch),
+            self.pair_mask(grid, batch, heads),
         ]
         given = [part for part in parts if part is not None]
         if not given:
@@ -125,18 +125,18 @@ class Support:
         self.structure.check(grid)
         if not self.causal and self.window is None:
             return None
-        per_axis = [self.kept_along(grid, axis, device) for axis in range(grid.ndim)]
+        per_axis = [self.axis_mask(grid, axis, device) for axis in range(grid.ndim)]
         if grid.ndim == 1:
             return per_axis[0][None, None]
         rows, columns = per_axis
         both = rows[:, None, :, None] & columns[None, :, None, :]
         return both.reshape(1, 1, rows.shape[0] * columns.shape[0], -1)
 
-    def kept_along(
+    def axis_mask(
         self, grid: Grid, axis: int, device: torch.device
     ) -> Bool[Tensor, "q_axis k_axis"]:
         """True where causality and window let a query attend to a key, along one axis."""
-        return self.structure.keeps(grid.offsets(axis, device))
+        return self.structure.allows(grid.offsets(axis, device))
 
     def padding(self, grid: Grid, batch: int) -> Bool[Tensor, "#b k"] | None:
         """True at keys that are padding; None without a padding mask.
@@ -157,7 +157,7 @@ class Support:
             )
         return mask
 
-    def kept_keys(self, grid: Grid, batch: int) -> Bool[Tensor, "#b 1 1 k"] | None:
+    def key_mask(self, grid: Grid, batch: int) -> Bool[Tensor, "#b 1 1 k"] | None:
         """True at keys that are no padding; None without a padding mask.
 
         Raises:
@@ -166,7 +166,7 @@ class Support:
         mask = self.padding(grid, batch)
         return None if mask is None else ~mask[:, None, None, :]
 
-    def kept_pairs(self, grid: Grid, batch: int, heads: int) -> Bool[Tensor, "#b #h #q k"] | None:
+    def pair_mask(self, grid: Grid, batch: int, heads: int) -> Bool[Tensor, "#b #h #q k"] | None:
         """True where the attend mask lets a query attend to a key; None without such a mask.
 
         Raises:

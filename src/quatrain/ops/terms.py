@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from quatrain.ops.positions import Grid, align, for_each_query
+from quatrain.ops.positions import Grid, align, expand_queries
 from quatrain.specs import Term
 
 
@@ -47,7 +47,7 @@ class Operands:
         return max(asked, default=width), width
 
 
-def exactly(operands: Operands) -> Operands:
+def upcast_operands(operands: Operands) -> Operands:
     """The same operands in one type, float32 at least: in half precision, tables are far off."""
     single = (operands.query, operands.key, operands.key_bias, operands.position_bias)
     given = [x for x in (operands.value, *single, *operands.relative) if x is not None]
@@ -68,7 +68,7 @@ def exactly(operands: Operands) -> Operands:
     )
 
 
-def by_heads(operands: Operands, heads: int) -> Iterator[Operands]:
+def head_groups(operands: Operands, heads: int) -> Iterator[Operands]:
     """The operands of so many heads after the others, as views."""
 
     def split(x: Tensor | None, axis: int) -> Sequence[Tensor | None]:
@@ -88,7 +88,7 @@ def by_heads(operands: Operands, heads: int) -> Iterator[Operands]:
         yield Operands(*part, tuple(axis[own] for axis in operands.relative), operands.scale)
 
 
-def content_asks(terms: Term, operands: Operands) -> Float[Tensor, "#b h #q d"] | None:
+def biased_query(terms: Term, operands: Operands) -> Float[Tensor, "#b h #q d"] | None:
     """What is asked of key content, b1 z' + b3 u; None where no content term is on."""
     return _asks(
         operands.query if terms.has(Term.QUERY_KEY) else None,
@@ -97,7 +97,7 @@ def content_asks(terms: Term, operands: Operands) -> Float[Tensor, "#b h #q d"] 
     )
 
 
-def position_asks(terms: Term, operands: Operands) -> Float[Tensor, "#b h #q d"] | None:
+def position_query(terms: Term, operands: Operands) -> Float[Tensor, "#b h #q d"] | None:
     """What is asked of relative position, b2 z' + b4 v; None where no position term is on."""
     return _asks(
         operands.query if terms.has(Term.QUERY_POSITION) else None,
@@ -115,14 +115,14 @@ def key_logits(terms: Term, operands: Operands) -> Float[Tensor, "#b #h k"]:
     return torch.einsum("bhqd,bhkd->bhqk", asks, operands.key)[:, :, 0]
 
 
-def position_tables(
+def position_biases(
     asks: Float[Tensor, "#b h #q d"], relative: tuple[Float[Tensor, "h _ d"], ...], grid: Grid
 ) -> list[Float[Tensor, "#b h q _"]]:
     """Position logits of each axis by query and key coordinate: bx[q, kx] (and by[q, ky])."""
     tables = []
     for axis, encoded in enumerate(relative):
         scores = torch.einsum("bhqd,hld->bhql", asks, encoded)
-        tables.append(align(for_each_query(scores, grid), grid, axis))
+        tables.append(align(expand_queries(scores, grid), grid, axis))
     return tables
 
 
@@ -131,13 +131,13 @@ def logits(terms: Term, operands: Operands, grid: Grid) -> Float[Tensor, "#b #h 
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 8.
     """
-    asks, places = content_asks(terms, operands), position_asks(terms, operands)
+    asks, places = biased_query(terms, operands), position_query(terms, operands)
     if asks is None or operands.key is None:
         total = operands.value.new_zeros(1, 1, 1, 1)
     else:
         total = asks @ operands.key.mT
     if places is not None:
-        total = total + _outer_sum(position_tables(places, operands.relative, grid))
+        total = total + _outer_sum(position_biases(places, operands.relative, grid))
     return total
 
 

@@ -21,7 +21,7 @@ SERVED = [Term.parse("1000"), Term.parse("1010")]
 every_term_set = pytest.mark.parametrize("terms", SERVED, ids=str)
 FLASH = "aten::_scaled_dot_product_flash_attention_for_cpu"
 FALLBACK = {"aten::_softmax", "aten::_safe_softmax"}
-WIDTHS = {"blocks": (3, 2), "sdpa": (3, 3)}
+WIDTHS = {"blockwise": (3, 2), "sdpa": (3, 3)}
 """Of keys and values, by the kernel that serves them."""
 either_kernel = pytest.mark.parametrize("widths", WIDTHS.values(), ids=WIDTHS.keys())
 every_type = pytest.mark.parametrize(
@@ -132,7 +132,7 @@ CALLS = {
     "another sequence": (1, Structure(), {"key": torch.randn(2, 270, 8)}),
     "padded keys": (
         1,
-        Structure(padded=True),
+        Structure(has_key_padding=True),
         {"key_padding_mask": torch.arange(300) > torch.tensor([[99], [299]])},
     ),
 }

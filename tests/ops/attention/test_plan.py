@@ -9,7 +9,7 @@ from quatrain.ops.attention import attend, plan
 from quatrain.ops.attention.plan import SMALL
 from quatrain.ops.attention.triton import operator as tiles
 from quatrain.ops.positions import Grid
-from quatrain.ops.support import EVERY_KEY, Structure, Support
+from quatrain.ops.support import FULL_SUPPORT, Structure, Support
 from quatrain.specs import ALL_TERM_SETS, SpecError, Term
 
 every_term_set = pytest.mark.parametrize("terms", ALL_TERM_SETS, ids=str)
@@ -17,7 +17,7 @@ MAP, LINE = Grid((30, 30), (30, 30)), Grid((SMALL[1],), (SMALL[1],))
 WIDE = Grid((33, 33), (33, 33))
 
 
-def chosen(grid, structure=EVERY_KEY, **asked):
+def chosen(grid, structure=FULL_SUPPORT, **asked):
     return {str(t): plan(t, grid, structure, **asked).method for t in ALL_TERM_SETS}
 
 
@@ -30,7 +30,7 @@ def test_on_a_large_map_the_terms_decide():
 
 
 def test_an_attend_mask_leaves_the_fused_method():
-    assert set(chosen(MAP, Structure(picked=True)).values()) == {"fused"}
+    assert set(chosen(MAP, Structure(has_attn_mask=True)).values()) == {"fused"}
 
 
 def test_on_a_long_sequence_only_what_needs_no_query_and_place_is_pooled():
@@ -44,29 +44,32 @@ def test_a_sentence_a_small_map_and_a_single_query_are_left_to_the_formula():
         assert chosen(grid)["1111"] == "reference"
 
 
-@pytest.mark.parametrize("structure", [Structure(window=3), Structure(picked=True)])
+@pytest.mark.parametrize("structure", [Structure(window=3), Structure(has_attn_mask=True)])
 def test_torchs_kernel_is_not_asked_for_what_it_would_need_a_mask_of_all_pairs_for(structure):
-    assert plan(Term.parse("1000"), LINE, structure).kernel == "blocks"
+    assert plan(Term.parse("1000"), LINE, structure).kernel == "blockwise"
     assert plan(Term.parse("1000"), LINE).kernel == "sdpa"
     assert plan(Term.parse("1000"), LINE, Structure(causal=True)).kernel == "sdpa"
-    assert plan(Term.parse("1000"), LINE, widths=(3, 2)).kernel == "blocks"
+    assert plan(Term.parse("1000"), LINE, widths=(3, 2)).kernel == "blockwise"
 
 
 def test_on_a_gpu_tiles_take_positions_on_maps_where_no_mask_picks_pairs(monkeypatch):
     monkeypatch.setattr(tiles, "is_available", lambda: True)
     by_terms = {str(t): plan(t, MAP, device="cuda").kernel for t in ALL_TERM_SETS}
-    assert by_terms["0110"] == by_terms["1111"] == "tiles"
+    assert by_terms["0110"] == by_terms["1111"] == "triton"
     assert by_terms["1000"] == "sdpa"
-    assert by_terms["0011"] == "tiles"  # separable, whose sums it takes
+    assert by_terms["0011"] == "triton"  # separable, whose sums it takes
     assert by_terms["0010"] is None
-    assert plan(Term.parse("1111"), MAP, Structure(window=3), device="cuda").kernel == "tiles"
-    assert plan(Term.parse("1111"), WIDE, Structure(picked=True), device="cuda").kernel == "blocks"
-    assert plan(Term.parse("1111"), LINE, device="cuda").kernel == "blocks"
+    assert plan(Term.parse("1111"), MAP, Structure(window=3), device="cuda").kernel == "triton"
+    assert (
+        plan(Term.parse("1111"), WIDE, Structure(has_attn_mask=True), device="cuda").kernel
+        == "blockwise"
+    )
+    assert plan(Term.parse("1111"), LINE, device="cuda").kernel == "blockwise"
 
 
 def test_tiles_are_not_asked_for_tables_that_32_bits_cannot_count(monkeypatch):
     monkeypatch.setattr(tiles, "is_available", lambda: True)
-    for sizes, kernel in (((64, 5792), "tiles"), ((64, 5793), "augmented")):
+    for sizes, kernel in (((64, 5792), "triton"), ((64, 5793), "augmented")):
         assert plan(Term.parse("1111"), Grid(sizes, sizes), device="cuda").kernel == kernel
     grid = Grid((64, 5793), (64, 5793))
     assert plan(Term.parse("0011"), grid, device="cuda").kernel is None
@@ -94,7 +97,7 @@ def test_a_gpu_leaves_larger_maps_to_the_formula_than_a_cpu_does_where_tiles_do_
 def test_where_tiles_do_not_serve_positions_become_channels_on_a_gpu(monkeypatch):
     terms = Term.parse("1111")
     monkeypatch.setattr(tiles, "is_available", lambda: True)
-    assert plan(terms, MAP, device="cuda", widths=(128, 128)).kernel == "tiles"
+    assert plan(terms, MAP, device="cuda", widths=(128, 128)).kernel == "triton"
     assert plan(terms, MAP, device="cuda", widths=(129, 8)).kernel == "augmented"
     assert plan(terms, MAP, device="xpu").kernel == "augmented"
     assert plan(Term.parse("1000"), MAP, device="cuda", widths=(8, 5)).kernel == "augmented"
@@ -104,7 +107,7 @@ def test_where_tiles_do_not_serve_positions_become_channels_on_a_gpu(monkeypatch
 
 @every_term_set
 def test_a_plan_says_why(terms):
-    assert len(plan(terms, MAP).why.split()) > 3
+    assert len(plan(terms, MAP).reason.split()) > 3
 
 
 @every_term_set
@@ -140,7 +143,7 @@ def test_an_empty_batch_is_an_empty_batch_by_every_method(terms, grid):
 @pytest.mark.parametrize("terms", ["1000", "1111"])
 def test_what_a_gpu_has_no_kernel_for_is_left_to_blocks_there(terms):
     asked, grid = Term.parse(terms), Grid((64, 64), (64, 64))
-    assert plan(asked, grid, device="cuda").kernel != "blocks"
-    assert plan(asked, grid, device="cuda", double=True).kernel == "blocks"
-    assert "slow on a GPU" in plan(asked, grid, device="cuda", double=True).why
+    assert plan(asked, grid, device="cuda").kernel != "blockwise"
+    assert plan(asked, grid, device="cuda", double=True).kernel == "blockwise"
+    assert "slow on a GPU" in plan(asked, grid, device="cuda", double=True).reason
     assert plan(asked, grid, double=True) == plan(asked, grid)

@@ -128,7 +128,7 @@ def test_the_softmax_over_a_mask_equals_the_softmax_of_what_is_left():
     scores = torch.randn(1, 1, 1, 5, dtype=torch.float64)
     for bits in itertools.product([False, True], repeat=5):
         kept = torch.tensor(bits)
-        weights = reference.softmax_over(scores, kept[None, None, None])[0, 0, 0]
+        weights = reference.masked_softmax(scores, kept[None, None, None])[0, 0, 0]
         assert_close(weights[kept], scores[0, 0, 0, kept].softmax(-1))
         assert not weights[~kept].any()
 

@@ -4,13 +4,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from quatrain.ops.attention import factored, fused, pooled, reference, separable
-from quatrain.ops.attention.plan import Chosen, Method, Plan, plan, plan_for
+from quatrain.ops.attention.plan import ConcreteMethod, Method, Plan, plan, plan_for_operands
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
 from quatrain.ops.terms import Operands
 from quatrain.specs import Term
 
-__all__ = ["Chosen", "Method", "Plan", "attend", "plan"]
+__all__ = ["ConcreteMethod", "Method", "Plan", "attend", "plan"]
 
 _METHODS = {
     "reference": reference.attend,
@@ -28,5 +28,5 @@ def attend(
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equations 1, 2 and 8.
     """
-    chosen = plan_for(terms, operands, grid, support, method)
+    chosen = plan_for_operands(terms, operands, grid, support, method)
     return _METHODS[chosen.method](terms, operands, grid, support)

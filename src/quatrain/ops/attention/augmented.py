@@ -27,15 +27,15 @@ from quatrain.ops.derivatives import (
     refuse_second_derivatives_of,
 )
 from quatrain.ops.positions import Grid
-from quatrain.ops.precision import full_precision
+from quatrain.ops.precision import autocast_disabled
 from quatrain.ops.support import Support
 from quatrain.ops.terms import (
     Operands,
-    content_asks,
-    exactly,
+    biased_query,
     key_logits,
-    position_asks,
-    position_tables,
+    position_biases,
+    position_query,
+    upcast_operands,
 )
 from quatrain.specs import Term
 
@@ -53,11 +53,11 @@ def attend(
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2, on a map.
     """
     value = operands.value
-    with full_precision(value):
-        query, key = _augmented(terms, exactly(operands), grid)
-    kept = support.kept_keys(grid, value.shape[0])
+    with autocast_disabled(value):
+        query, key = _augmented(terms, upcast_operands(operands), grid)
+    kept = support.key_mask(grid, value.shape[0])
     refuse_nested_transforms((query, key, value), REFERENCE)
-    with full_precision(value), kernels_for(kept):
+    with autocast_disabled(value), kernels_for(kept):
         mixed = scaled_dot_product_attention(
             query.to(value.dtype),
             key.to(value.dtype),
@@ -117,16 +117,16 @@ def _augmented(
     queries = math.prod(grid.queries)
     ours: list[Tensor] = []
     theirs: list[Tensor] = []
-    asks = content_asks(terms, operands)
+    asks = biased_query(terms, operands)
     if terms.has(Term.QUERY_KEY) and asks is not None and operands.key is not None:
         ours.append(asks)
         theirs.append(operands.key)
     elif terms.has(Term.KEY):
         theirs.append(key_logits(terms, operands)[..., None])
         ours.append(torch.ones_like(theirs[0][:, :, :1]))
-    places = position_asks(terms, operands)
+    places = position_query(terms, operands)
     if places is not None:
-        ours += position_tables(places, operands.relative, grid)
+        ours += position_biases(places, operands.relative, grid)
         theirs += _places_of_keys(grid, operands.value)
     width = sum(part.shape[-1] for part in ours)
     missing = operands.value.new_zeros(1, 1, 1, -width % WIDTHS if width else WIDTHS)

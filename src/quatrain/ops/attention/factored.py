@@ -8,7 +8,7 @@ their sum. Nothing is exponentiated for a pair, and no weight is held (`contract
 from jaxtyping import Float
 from torch import Tensor
 
-from quatrain.ops.attention.blockwise.operator import attend_by_blocks
+from quatrain.ops.attention.blockwise.operator import blockwise_attention
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
 from quatrain.ops.terms import Operands
@@ -22,4 +22,4 @@ def attend(
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2, on a map.
     """
-    return attend_by_blocks(terms, operands, grid, support, product=True)
+    return blockwise_attention(terms, operands, grid, support, product=True)

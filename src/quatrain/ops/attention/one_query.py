@@ -56,13 +56,13 @@ def _kept(
     """Causality, window and attend mask of the one query; None where none of them is."""
     support.structure.check(grid)
     batch, heads = operands.value.shape[:2]
-    pairs = support.kept_pairs(grid, batch, heads)
+    pairs = support.pair_mask(grid, batch, heads)
     if pairs is not None:
         pairs = pairs[:, :, min(number, pairs.shape[2] - 1)][:, :, None]
     if not support.causal and support.window is None:
         return pairs
     axes = [
-        support.kept_along(grid, axis, operands.value.device)[coordinate]
+        support.axis_mask(grid, axis, operands.value.device)[coordinate]
         for axis, coordinate in enumerate(at)
     ]
     structure = axes[0] if len(axes) == 1 else torch.outer(axes[0], axes[1])

@@ -21,16 +21,16 @@ from typing import Literal, cast
 
 import torch
 
-from quatrain.ops.attention.triton import operator as tiles
-from quatrain.ops.positions import Grid, may_vary
-from quatrain.ops.support import EVERY_KEY, Structure, Support
+from quatrain.ops.attention.triton import operator as triton_operator
+from quatrain.ops.positions import Grid, is_symbolic
+from quatrain.ops.support import FULL_SUPPORT, Structure, Support
 from quatrain.ops.terms import Operands
 from quatrain.specs import SpecError, Term
 
-Chosen = Literal["reference", "pooled", "separable", "factored", "fused"]
+ConcreteMethod = Literal["reference", "pooled", "separable", "factored", "fused"]
 Method = Literal["auto", "reference", "pooled", "separable", "factored", "fused"]
 
-Kernel = Literal["sdpa", "tiles", "augmented", "blocks"]
+Kernel = Literal["sdpa", "triton", "augmented", "blockwise"]
 """torch's own on content alone; ours for a GPU, which runs separable too; torch's on content and
 positions side by side; or our blocks."""
 
@@ -50,15 +50,15 @@ took 20 times as long as with any other attention: a GPU waits for each block to
 class Plan:
     """The chosen method, the kernel that runs it where there are several, and why in a sentence."""
 
-    method: Chosen
-    why: str
+    method: ConcreteMethod
+    reason: str
     kernel: Kernel | None = None
 
 
 def plan(
     terms: Term,
     grid: Grid,
-    structure: Structure = EVERY_KEY,
+    structure: Structure = FULL_SUPPORT,
     method: Method = "auto",
     *,
     device: str = "cpu",
@@ -76,15 +76,15 @@ def plan(
     """
     structure.check(grid)
     fitting = _fitting(terms, grid, structure)
-    kernel: Kernel = "blocks"
+    kernel: Kernel = "blockwise"
     if not (double and is_gpu(device)):
         kernel = _kernel(terms, grid, structure, widths, device)
     if method == "auto":
-        on_gpu = is_gpu(device) and kernel == "blocks"
+        on_gpu = is_gpu(device) and kernel == "blockwise"
         small = is_small(grid, SMALL_ON_GPU if on_gpu and grid.ndim == 2 else None)
         chosen, why = _automatic(fitting, kernel, small=small, on_gpu=on_gpu)
     elif method == "reference" or method in fitting:
-        chosen, why = cast(Chosen, method), "it was asked for"
+        chosen, why = cast(ConcreteMethod, method), "it was asked for"
     else:
         raise SpecError(
             "method",
@@ -92,11 +92,11 @@ def plan(
             f'a method that serves the terms "{terms}" {_described(grid, structure)}',
             "use " + ", ".join(f'"{each}"' for each in ("auto", *fitting)) + ' or "reference"',
         )
-    runs = chosen == "fused" or (chosen == "separable" and kernel == "tiles")
+    runs = chosen == "fused" or (chosen == "separable" and kernel == "triton")
     return Plan(chosen, why, kernel if runs else None)
 
 
-def plan_for(
+def plan_for_operands(
     terms: Term, operands: Operands, grid: Grid, support: Support, method: Method = "auto"
 ) -> Plan:
     """The plan for operands where they are.
@@ -120,10 +120,10 @@ def is_gpu(device: str) -> bool:
     return device not in ("cpu", "meta")
 
 
-def _fitting(terms: Term, grid: Grid, structure: Structure) -> dict[Chosen, str]:
+def _fitting(terms: Term, grid: Grid, structure: Structure) -> dict[ConcreteMethod, str]:
     """The methods that use what is special here, best first, and fused, which needs nothing."""
-    serves: dict[Chosen, str] = {}
-    if not structure.picked:
+    serves: dict[ConcreteMethod, str] = {}
+    if not structure.has_attn_mask:
         if not terms.use_query and not terms.use_position and structure.window is None:
             serves["pooled"] = "the weights do not depend on the query, so all queries share them"
         if grid.ndim == 2 and not terms.use_query:
@@ -135,8 +135,8 @@ def _fitting(terms: Term, grid: Grid, structure: Structure) -> dict[Chosen, str]
 
 
 def _automatic(
-    fitting: dict[Chosen, str], kernel: Kernel, *, small: bool, on_gpu: bool
-) -> tuple[Chosen, str]:
+    fitting: dict[ConcreteMethod, str], kernel: Kernel, *, small: bool, on_gpu: bool
+) -> tuple[ConcreteMethod, str]:
     """`on_gpu` tells that our blocks are all that a GPU has for them."""
     best = next(iter(fitting))
     if best in ("pooled", "separable"):
@@ -145,7 +145,7 @@ def _automatic(
         return best, "content terms alone are one dot product of biased queries and keys"
     if small:
         return "reference", "the pairs of queries and keys are few enough for the formula"
-    if kernel == "tiles":
+    if kernel == "triton":
         return "fused", "a GPU takes tiles of queries by rows of keys, which share their positions"
     if kernel == "augmented":
         return "fused", "positions become channels of queries and keys, for the kernel of a GPU"
@@ -159,12 +159,14 @@ def _kernel(
 ) -> Kernel:
     if widths[0] == widths[1] and _suits_sdpa(terms, grid, structure):
         return "sdpa"
-    if not is_gpu(device) or grid.ndim != 2 or structure.picked:
-        return "blocks"
-    tiled = terms.use_position and max(widths) <= tiles.WIDEST and not _is_vast(grid)
-    if tiled and device == "cuda" and tiles.is_available():
-        return "tiles"
-    return "blocks" if structure.by_query else "augmented"
+    if not is_gpu(device) or grid.ndim != 2 or structure.has_attn_mask:
+        return "blockwise"
+    tiled = (
+        terms.use_position and max(widths) <= triton_operator.MAX_HEAD_WIDTH and not _is_vast(grid)
+    )
+    if tiled and device == "cuda" and triton_operator.is_available():
+        return "triton"
+    return "blockwise" if structure.depends_on_query else "augmented"
 
 
 def _suits_sdpa(terms: Term, grid: Grid, structure: Structure) -> bool:
@@ -174,10 +176,10 @@ def _suits_sdpa(terms: Term, grid: Grid, structure: Structure) -> bool:
     """
     if not terms.has(Term.QUERY_KEY) or terms.use_position:
         return False
-    return not structure.by_query or is_ordered(grid, structure) or is_small(grid)
+    return not structure.depends_on_query or is_plain_causal(grid, structure) or is_small(grid)
 
 
-def is_ordered(grid: Grid, structure: Structure) -> bool:
+def is_plain_causal(grid: Grid, structure: Structure) -> bool:
     """Whether causality is all, and query number i sees the first i + 1 keys."""
     if structure != Structure(causal=True):  # asked first: lengths that may vary are not compared
         return False
@@ -190,7 +192,7 @@ def is_small(grid: Grid, most: int | None = None) -> bool:
     `most` pairs are small, by default as many as on a CPU.
     """
     queries, keys = math.prod(grid.queries), math.prod(grid.keys)
-    if may_vary(queries, keys):
+    if is_symbolic(queries, keys):
         return False
     return queries == 1 or queries * keys <= (SMALL[grid.ndim] if most is None else most)
 
@@ -198,13 +200,13 @@ def is_small(grid: Grid, most: int | None = None) -> bool:
 def _is_vast(grid: Grid) -> bool:
     """Whether a table of one head has more numbers than 32 bits can count, as kernels do."""
     queries, along = math.prod(grid.queries), max(grid.keys)
-    return not may_vary(queries, along) and queries * along >= 2**31
+    return not is_symbolic(queries, along) and queries * along >= 2**31
 
 
 def _described(grid: Grid, structure: Structure) -> str:
     asked = [
         "on a map" if grid.ndim == 2 else "on a sequence",
         "with a window" if structure.window is not None else "",
-        "with an attend mask" if structure.picked else "",
+        "with an attend mask" if structure.has_attn_mask else "",
     ]
     return " ".join(part for part in asked if part)

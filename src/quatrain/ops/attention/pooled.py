@@ -16,12 +16,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from quatrain.ops.attention.reference import softmax_over
-from quatrain.ops.attention.softmax_lse import weights_and_totals
+from quatrain.ops.attention.reference import masked_softmax
+from quatrain.ops.attention.softmax_lse import softmax_and_lse
 from quatrain.ops.positions import Grid
-from quatrain.ops.precision import full_precision
+from quatrain.ops.precision import autocast_disabled
 from quatrain.ops.support import Support
-from quatrain.ops.terms import Operands, exactly, key_logits
+from quatrain.ops.terms import Operands, key_logits, upcast_operands
 from quatrain.specs import Term
 
 BLOCK = 32
@@ -38,8 +38,8 @@ def attend(
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, section 3.1 (the key content term
         is a saliency that all queries share).
     """
-    with full_precision(operands.value):
-        return _pooled(terms, exactly(operands), grid, support).to(operands.value.dtype)
+    with autocast_disabled(operands.value):
+        return _pooled(terms, upcast_operands(operands), grid, support).to(operands.value.dtype)
 
 
 def _pooled(
@@ -48,10 +48,10 @@ def _pooled(
     value = operands.value
     batch, heads, keys, _ = value.shape
     scores = key_logits(terms, operands).expand(-1, heads, keys)
-    kept = support.kept_keys(grid, batch)
+    kept = support.key_mask(grid, batch)
     kept = None if kept is None else kept[:, :, 0]
     if not support.causal:
-        pooled = softmax_over(scores[:, :, None], None if kept is None else kept[:, :, None])
+        pooled = masked_softmax(scores[:, :, None], None if kept is None else kept[:, :, None])
         return (pooled @ value).expand(-1, -1, math.prod(grid.queries), -1)
     if kept is not None:
         scores = torch.where(kept, scores, -torch.inf)
@@ -79,7 +79,7 @@ def running(
     missing = count * BLOCK - keys
     scores = pad(scores, (0, missing), value=-torch.inf).unflatten(2, (count, BLOCK))
     value = pad(value, (0, 0, 0, missing)).unflatten(2, (count, BLOCK))
-    weights, total = weights_and_totals(scores, scores > -torch.inf)
+    weights, total = softmax_and_lse(scores, scores > -torch.inf)
     mean = (weights[..., None, :] @ value)[..., 0, :]
     total, mean = running(total, mean, levels - 1)
     total = pad(total, (1, 0), value=-torch.inf)[:, :, :count]
@@ -99,7 +99,7 @@ def _within(
         keys - before, keys, dtype=torch.bool, device=scores.device
     ).tril(before)
     scores = scores[..., None, :].expand(*scores.shape[:-1], keys - before, keys)
-    weights, totals = weights_and_totals(scores, order & (scores > -torch.inf))
+    weights, totals = softmax_and_lse(scores, order & (scores > -torch.inf))
     return totals, weights @ value
 
 

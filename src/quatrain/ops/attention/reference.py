@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from quatrain.ops.positions import Grid, for_each_query
-from quatrain.ops.precision import exact, full_precision
+from quatrain.ops.positions import Grid, expand_queries
+from quatrain.ops.precision import autocast_disabled, upcast
 from quatrain.ops.support import Support
-from quatrain.ops.terms import Operands, exactly, logits
+from quatrain.ops.terms import Operands, logits, upcast_operands
 from quatrain.specs import Term
 
 
@@ -24,10 +24,10 @@ def attend(
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equations 1, 2 and 8.
     """
     value = operands.value
-    with full_precision(value):
+    with autocast_disabled(value):
         weights = attention_weights(terms, operands, grid, support)
-        values = exact(value)
-        return for_each_query(weights.to(values.dtype) @ values, grid).to(value.dtype)
+        values = upcast(value)
+        return expand_queries(weights.to(values.dtype) @ values, grid).to(value.dtype)
 
 
 def attention_weights(
@@ -35,12 +35,12 @@ def attention_weights(
 ) -> Float[Tensor, "#b h #q k"]:
     """The weights of each query over the keys: they sum to 1, or to 0 on an empty support."""
     _, heads, keys, _ = operands.value.shape
-    with full_precision(operands.value):
-        scores = logits(terms, exactly(operands), grid).expand(-1, heads, -1, keys)
-        return softmax_over(scores, support.mask(grid, operands.value))
+    with autocast_disabled(operands.value):
+        scores = logits(terms, upcast_operands(operands), grid).expand(-1, heads, -1, keys)
+        return masked_softmax(scores, support.mask(grid, operands.value))
 
 
-def softmax_over(
+def masked_softmax(
     scores: Float[Tensor, "*given k"], mask: Bool[Tensor, "*kept k"] | None
 ) -> Float[Tensor, "*whole k"]:
     """Softmax over the keys where `mask` is True; rows without any such key are zero.

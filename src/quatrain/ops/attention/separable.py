@@ -18,14 +18,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from quatrain.ops.attention.plan import plan_for
-from quatrain.ops.attention.reference import softmax_over
-from quatrain.ops.attention.softmax_lse import weights_and_totals
-from quatrain.ops.attention.triton import operator as tiles
-from quatrain.ops.positions import Grid, align, may_vary
-from quatrain.ops.precision import full_precision
+from quatrain.ops.attention.plan import plan_for_operands
+from quatrain.ops.attention.reference import masked_softmax
+from quatrain.ops.attention.softmax_lse import softmax_and_lse
+from quatrain.ops.attention.triton.operator import triton_attention
+from quatrain.ops.positions import Grid, align, is_symbolic
+from quatrain.ops.precision import autocast_disabled
 from quatrain.ops.support import Support
-from quatrain.ops.terms import Operands, by_heads, exactly, key_logits, position_asks
+from quatrain.ops.terms import Operands, head_groups, key_logits, position_query, upcast_operands
 from quatrain.specs import Term
 
 CELLS = 2**19
@@ -41,12 +41,12 @@ def attend(
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equations 2 and 8.
     """
     value = operands.value
-    if plan_for(terms, operands, grid, support, "separable").kernel == "tiles":
-        return tiles.attend(terms, operands, grid, support, by_lines=True)
-    with full_precision(value):
+    if plan_for_operands(terms, operands, grid, support, "separable").kernel == "triton":
+        return triton_attention(terms, operands, grid, support, axial=True)
+    with autocast_disabled(value):
         mixed = [
             _by_axis(terms, part, grid, support)
-            for part in by_heads(exactly(operands), _heads_in_turn(grid, value))
+            for part in head_groups(upcast_operands(operands), _heads_in_turn(grid, value))
         ]
         return (mixed[0] if len(mixed) == 1 else torch.cat(mixed, dim=1)).to(value.dtype)
 
@@ -60,7 +60,7 @@ def heads_at_once(grid: Grid, batch: int, heads: int) -> int:
 
 def _heads_in_turn(grid: Grid, value: Float[Tensor, "b h k e"]) -> int:
     batch, heads = value.shape[:2]
-    if value.device.type != "cpu" or may_vary(batch, *grid.queries, *grid.keys):
+    if value.device.type != "cpu" or is_symbolic(batch, *grid.queries, *grid.keys):
         return heads
     return heads_at_once(grid, batch, heads)
 
@@ -71,14 +71,14 @@ def _by_axis(
     value = operands.value.unflatten(2, grid.keys)
     by_row, by_column = (_table(terms, operands, grid, axis) for axis in (0, 1))
     rows, columns = (_kept_along(grid, support, axis, value) for axis in (0, 1))
-    kept = support.kept_keys(grid, value.shape[0])
+    kept = support.key_mask(grid, value.shape[0])
     if kept is not None:
         kept = kept.unflatten(3, grid.keys).transpose(2, 3)  # (b, 1, v, 1, u)
         columns = kept if columns is None else kept & columns
     scores = by_column
     if terms.has(Term.KEY):
         scores = scores + key_logits(terms, operands).unflatten(2, grid.keys)[..., None, :]
-    weights, totals = weights_and_totals(scores, columns)
+    weights, totals = softmax_and_lse(scores, columns)
     mixed = weights @ value  # (b, h, v, x, e)
     scores = by_row
     if totals.shape[2] > 1:  # rows of keys differ in more than their place
@@ -87,7 +87,7 @@ def _by_axis(
         if columns is not None:  # else no row of keys is empty
             filled = totals > -torch.inf
             rows = filled if rows is None else rows & filled
-    weights = softmax_over(scores, rows)
+    weights = masked_softmax(scores, rows)
     return (weights @ mixed.transpose(2, 3)).transpose(2, 3).flatten(2, 3)
 
 
@@ -95,7 +95,7 @@ def _table(
     terms: Term, operands: Operands, grid: Grid, axis: int
 ) -> Float[Tensor, "1 #h 1 q_axis k_axis"]:
     """Position logits along one axis."""
-    asks = position_asks(terms, operands)
+    asks = position_query(terms, operands)
     queries, keys = grid.queries[axis], grid.keys[axis]
     if asks is None:
         return operands.value.new_zeros(1, 1, 1, queries, keys)
@@ -110,4 +110,4 @@ def _kept_along(
     """What a window keeps along one axis; None where there is no window."""
     if support.window is None:
         return None
-    return support.kept_along(grid, axis, value.device)[None, None, None]
+    return support.axis_mask(grid, axis, value.device)[None, None, None]

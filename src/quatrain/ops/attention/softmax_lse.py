@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from quatrain.ops.attention.reference import softmax_over
+from quatrain.ops.attention.reference import masked_softmax
 
 
-def weights_and_totals(
+def softmax_and_lse(
     scores: Float[Tensor, "*given k"], mask: Bool[Tensor, "*kept k"] | None = None
 ) -> tuple[Float[Tensor, "*whole k"], Float[Tensor, "*whole"]]:
     """The softmax over the keys where `mask` is True, and the logarithm of its denominator.
@@ -27,4 +27,4 @@ def weights_and_totals(
         return scores.softmax(-1), scores.logsumexp(-1)
     lowest = torch.finfo(scores.dtype).min
     totals = torch.where(mask, scores, lowest).logsumexp(-1)
-    return softmax_over(scores, mask), torch.where(mask.any(-1), totals, -torch.inf)
+    return masked_softmax(scores, mask), torch.where(mask.any(-1), totals, -torch.inf)

@@ -23,7 +23,7 @@ def factors():
         asks=torch.randn(2, 3, 6, 2),
         key=torch.randn(2, 3, 5, 2),
         key_logits=torch.randn(1, 3, 5),
-        position_asks=None,
+        position_query=None,
         attend_mask=torch.ones(2, 1, 6, 5, dtype=torch.bool),
         relative=(torch.randn(3, 10, 2),),
     )
@@ -35,7 +35,7 @@ def test_a_part_is_a_view_and_keeps_what_is_one_for_all():
     assert part.value.shape == (1, 2, 5, 4)
     assert part.key_logits.shape == (1, 2, 5)
     assert part.attend_mask.shape == (1, 1, 6, 5)
-    assert part.position_asks is None
+    assert part.position_query is None
     part.value.zero_()
     part.relative[0].zero_()
     assert made.value[1, :2].abs().sum() == made.relative[0][:2].abs().sum() == 0
@@ -46,7 +46,7 @@ def test_zeros_have_the_shapes_of_what_has_gradients_and_keys_turned_in_memory()
     zeros = made.zeros()
     for name in ("value", "asks", "key", "key_logits"):
         assert_close(getattr(zeros, name), torch.zeros_like(getattr(made, name)))
-    assert zeros.attend_mask is zeros.position_asks is None
+    assert zeros.attend_mask is zeros.position_query is None
     assert zeros.value.mT.is_contiguous()
     assert zeros.key.mT.is_contiguous()
 

@@ -15,7 +15,7 @@ from quatrain.specs import ALL_TERM_SETS, Term
 
 
 def softmax(terms, made, grid, support):
-    return opaque.attend_by_blocks(terms, made, grid, support, product=False)
+    return opaque.blockwise_attention(terms, made, grid, support, product=False)
 
 
 @settings(max_examples=120, deadline=None)
@@ -40,12 +40,12 @@ def test_the_products_that_run_are_those_of_the_closed_form(terms, window):
     products = totals.pairs * (2 + 3 * (Term.QUERY_KEY in terms))
     if terms.use_position:
         by_query = Term.QUERY_POSITION in terms
-        products += 3 * (totals.asked if by_query else totals.occurring)
+        products += 3 * (totals.query_offsets if by_query else totals.offsets)
     assert counter.get_total_flops() == 2 * 2 * 2 * products
 
 
 @pytest.mark.parametrize("grid", [Grid((1, 64), (1, 8192)), Grid((2, 512), (2, 512))])
 def test_heads_are_not_taken_together_where_rows_are_few_but_long(grid):
-    batch, heads = blocked.at_once(grid, batch=32, heads=8, width=32, product=True)
+    batch, heads = blocked.group_size(grid, batch=32, heads=8, width=32, product=True)
     block = next(iter(blocks.blocks(grid, Structure())))
     assert batch * heads * block.count * grid.keys[1] <= blocked.CELLS

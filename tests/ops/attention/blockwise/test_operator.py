@@ -3,7 +3,7 @@ import torch
 from torch.testing import assert_close
 
 from laws import Case, operands
-from quatrain.ops.attention.blockwise.operator import attend_by_blocks
+from quatrain.ops.attention.blockwise.operator import blockwise_attention
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
 from quatrain.specs import InputError, Term
@@ -12,7 +12,7 @@ GRID, TERMS = Grid((5,), (4,)), Term.parse("1111")
 
 
 def called(made):
-    return attend_by_blocks(TERMS, made, GRID, Support(causal=True), product=False)
+    return blockwise_attention(TERMS, made, GRID, Support(causal=True), product=False)
 
 
 def test_tensors_without_numbers_give_a_shape():

@@ -30,7 +30,7 @@ def factors(grid, width=2):
         asks=leaf(1, 2, queries, width),
         key=leaf(1, 2, keys, width),
         key_logits=leaf(1, 2, keys),
-        position_asks=None,
+        position_query=None,
         attend_mask=None,
         relative=(),
     )
@@ -74,7 +74,7 @@ def test_gradients_are_added_to_the_keys_that_a_block_reaches(grid, structure):
 
 def test_tables_are_laid_out_and_their_gradients_are_sums():
     made, block = factors(MAP), next(iter(blocks(MAP, Structure())))
-    made = replace(made, position_asks=torch.zeros(1, 2, 12, 2, dtype=torch.float64))
+    made = replace(made, position_query=torch.zeros(1, 2, 12, 2, dtype=torch.float64))
     rows, columns = (
         torch.randn(1, 2, 4, size, dtype=torch.float64, requires_grad=True) for size in (3, 4)
     )
@@ -95,7 +95,9 @@ def test_a_query_without_keys_has_no_weights():
     made = factors(MAP)
     made.key_logits.fill_(softmaxed.excluded(torch.float64))
     block = next(iter(blocks(MAP, Structure())))
-    assert not softmaxed.weights(softmaxed.Turned(made), block, [], Structure(padded=True)).any()
+    assert not softmaxed.weights(
+        softmaxed.Turned(made), block, [], Structure(has_key_padding=True)
+    ).any()
 
 
 def test_the_weights_of_the_next_block_replace_those_of_the_last():

@@ -106,9 +106,9 @@ def call(dtype, width, along, terms):
         (True, Support(window=3)),
     ):
         torch.use_deterministic_algorithms(ordered)
-        tiles.attend(terms, lower, grid, support, by_lines=by_lines).sum().backward()
+        tiles.triton_attention(terms, lower, grid, support, axial=by_lines).sum().backward()
     torch.use_deterministic_algorithms(False)
-    asked = tables.Call(terms, small, other, lines=by_lines)
+    asked = tables.Call(terms, small, other, axial=by_lines)
     found = tables.tables_of(asked)
     tables.gradients_of_tables(asked, found.rows, found.columns, found.asks)
 

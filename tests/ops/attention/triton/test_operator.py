@@ -34,13 +34,13 @@ LINES = Grid((5, 9), (3, 35))
 @given(cases(st.sampled_from(SERVED), longest=5, ndims=(2,), leave_out=("attend_mask",)))
 def test_it_agrees_with_the_reference_in_value_and_gradient(case):
     terms, asked = case
-    assert_same_attention(tiles.attend, reference.attend, terms, asked)
+    assert_same_attention(tiles.triton_attention, reference.attend, terms, asked)
 
 
 @every_term_set
 def test_it_agrees_where_a_map_takes_several_tiles_and_logits_are_far_apart(terms):
     case = Case(operands(terms, LINES, spread=40.0, widths=(5, 18)), LINES, Support())
-    assert_same_attention(tiles.attend, reference.attend, terms, case)
+    assert_same_attention(tiles.triton_attention, reference.attend, terms, case)
 
 
 @pytest.mark.parametrize("window", [1, 3, 9])
@@ -54,7 +54,7 @@ def test_it_agrees_in_a_window_where_tiles_have_queries_of_several_rows(window, 
     support = Support(window=window, key_padding_mask=padding)
     case = Case(operands(terms, grid, spread=40.0, widths=(5, 18)), grid, support)
     with repeating(ordered):
-        assert_same_attention(tiles.attend, reference.attend, terms, case)
+        assert_same_attention(tiles.triton_attention, reference.attend, terms, case)
 
 
 @every_term_set
@@ -62,7 +62,7 @@ def test_operands_may_differ_in_type_from_values(terms, monkeypatch):
     monkeypatch.setattr(key_logits, "OF_PARTS", torch.float32)
     made = operands(terms, LINES, widths=(5, 18))
     mixed = replace(made, value=made.value.detach().half())
-    found = tiles.attend(terms, mixed, LINES, Support())
+    found = tiles.triton_attention(terms, mixed, LINES, Support())
     assert found.dtype == torch.float16
     right = reference.attend(terms, made, LINES, Support())
     assert (found - right).norm() <= 0.01 * right.norm()
@@ -73,7 +73,7 @@ def test_no_weight_of_a_window_is_too_large_for_16_bits(monkeypatch):
     monkeypatch.setattr(key_logits, "OF_PARTS", torch.float32)
     terms, grid, support = Term.parse("1111"), Grid((9, 13), (9, 13)), Support(window=3)
     made = lowered(operands(terms, grid, spread=40.0, widths=(5, 18)), torch.float16)
-    output = tiles.attend(terms, made, grid, support)
+    output = tiles.triton_attention(terms, made, grid, support)
     right = reference.attend(terms, lowered(made, torch.float64), grid, support)
     assert (output - right).norm() <= 0.01 * right.norm()
     assert all(
@@ -87,7 +87,7 @@ def test_it_agrees_where_gradients_must_repeat_bit_for_bit(terms):
     support = Support(key_padding_mask=padding)
     case = Case(operands(terms, LINES, widths=(5, 18)), LINES, support)
     with repeating():
-        assert_same_attention(tiles.attend, reference.attend, terms, case)
+        assert_same_attention(tiles.triton_attention, reference.attend, terms, case)
 
 
 def lowered(made, dtype):
@@ -112,9 +112,9 @@ def test_in_other_types_it_is_no_worse_than_the_reference(terms, dtype, monkeypa
         slopes = torch.autograd.grad(output.double().square().sum(), case.leaves)
         return [each.double() for each in (output, *slopes)]
 
-    assert tiles.attend(terms, lower.operands, LINES, Support()).dtype == dtype
+    assert tiles.triton_attention(terms, lower.operands, LINES, Support()).dtype == dtype
     exact = outcome(reference.attend, case)
-    mine, theirs = outcome(tiles.attend, lower), outcome(reference.attend, lower)
+    mine, theirs = outcome(tiles.triton_attention, lower), outcome(reference.attend, lower)
     for right, found, other in zip(exact, mine, theirs, strict=True):
         assert (found - right).norm() <= 2 * (other - right).norm() + 1e-6 * right.norm()
 
@@ -125,7 +125,7 @@ def test_batch_elements_without_any_key_are_zero_with_zero_gradients(terms):
     padding = torch.zeros(2, 12, dtype=torch.bool)
     padding[1] = True
     made = operands(terms, grid)
-    output = tiles.attend(terms, made, grid, Support(key_padding_mask=padding))
+    output = tiles.triton_attention(terms, made, grid, Support(key_padding_mask=padding))
     assert not output[1].any()
     assert output[0].all()
     (gradient,) = torch.autograd.grad(output.sum(), made.value)
@@ -139,7 +139,7 @@ def test_queries_without_any_key_give_nothing_whatever_their_gradient_is(ordered
     terms, grid = Term.parse("1111"), Grid((3, 4), (3, 4))
     padding = torch.tensor([[False], [True]]).expand(2, 12)
     made = operands(terms, grid)
-    output = tiles.attend(terms, made, grid, Support(key_padding_mask=padding))
+    output = tiles.triton_attention(terms, made, grid, Support(key_padding_mask=padding))
     given = torch.ones_like(output)
     given[1] = torch.nan
     with repeating(ordered):
@@ -151,10 +151,10 @@ def test_what_kernels_would_misread_is_refused():
     terms, grid = Term.parse("1111"), Grid((3, 4), (3, 4))
     made = operands(terms, grid)
     with pytest.raises(SpecError, match=r'by_lines is True.*"1111"'):
-        tiles.attend(terms, made, grid, Support(), by_lines=True)
+        tiles.triton_attention(terms, made, grid, Support(), axial=True)
     elsewhere = torch.zeros(2, 12, dtype=torch.bool, device="meta")
     with pytest.raises(InputError, match=r"on cpu and meta.*one device"):
-        tiles.attend(terms, made, grid, Support(key_padding_mask=elsewhere))
+        tiles.triton_attention(terms, made, grid, Support(key_padding_mask=elsewhere))
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of the interpreter
@@ -163,7 +163,7 @@ def test_what_is_not_a_number_stays_where_it_was():
     made = operands(terms, grid)
     with torch.no_grad():
         made.query[0, 1, 5, 0] = torch.nan
-    output = tiles.attend(terms, made, grid, Support())
+    output = tiles.triton_attention(terms, made, grid, Support())
     assert output[0, 1, 5].isnan().all()
     assert output.isnan().sum() == output.shape[-1]
 
@@ -180,7 +180,7 @@ class Called(torch.nn.Module):
     def forward(self, value, query):
         made, biases = self.made, (self.made.key_bias, self.made.position_bias)
         asked = Operands(value, query, made.key, *biases, made.relative)
-        return tiles.attend(ALL, asked, LINES, Support())
+        return tiles.triton_attention(ALL, asked, LINES, Support())
 
 
 @pytest.mark.compile
@@ -215,10 +215,10 @@ class Windowed(torch.nn.Module):
     def forward(self, x):
         grid = Grid(tuple(x.shape[2:]), tuple(x.shape[2:]))
         value = x.flatten(2).mT[:, None]
-        offsets = [grid.occurring(axis, x.device).to(x.dtype) for axis in (0, 1)]
+        offsets = [grid.offset_tensor(axis, x.device).to(x.dtype) for axis in (0, 1)]
         relative = tuple(axis[None, :, None].expand(1, -1, x.shape[1]) / 9 for axis in offsets)
         made = Operands(value, value, relative=relative)
-        return tiles.attend(ALONE, made, grid, Support(window=3))
+        return tiles.triton_attention(ALONE, made, grid, Support(window=3))
 
 
 @pytest.mark.compile

@@ -10,9 +10,9 @@ from torch.testing import assert_close
 
 from laws import operands
 from quatrain.ops.attention.triton.position_bias import LOWEST, Call, gradients_of_tables, tables_of
-from quatrain.ops.positions import Grid, for_each_query
+from quatrain.ops.positions import Grid, expand_queries
 from quatrain.ops.support import Support
-from quatrain.ops.terms import content_asks, position_asks, position_tables
+from quatrain.ops.terms import biased_query, position_biases, position_query
 from quatrain.specs import ALL_TERM_SETS, Term
 
 pytest.importorskip("triton", reason="Triton is not installed")
@@ -31,9 +31,9 @@ def bare(made):
 
 def formula(terms, made, grid):
     """Tables of rows, of columns, and what is asked of keys where a query asks."""
-    places = for_each_query(position_asks(terms, made), grid)
-    rows, columns = position_tables(places, made.relative, grid)
-    asks = content_asks(terms, made) if terms.has(Term.QUERY_KEY) else None
+    places = expand_queries(position_query(terms, made), grid)
+    rows, columns = position_biases(places, made.relative, grid)
+    asks = biased_query(terms, made) if terms.has(Term.QUERY_KEY) else None
     return rows.mT, columns, asks
 
 
@@ -78,8 +78,8 @@ def test_along_lines_they_are_those_of_the_places_of_an_axis(grid):
     theirs = []
     for axis in (0, 1):
         line = Grid((grid.queries[axis],), (grid.keys[axis],), grid.key_stride)
-        asks = position_asks(terms, made)
-        theirs += position_tables(asks, made.relative[axis : axis + 1], line)
+        asks = position_query(terms, made)
+        theirs += position_biases(asks, made.relative[axis : axis + 1], line)
     assert_same(terms, made, Call(terms, bare(made), grid, lines=True), (*theirs, None))
 
 
@@ -87,5 +87,5 @@ def test_beyond_a_window_there_is_what_stands_for_no_weight():
     grid = Grid((4, 5), (4, 5))
     made = bare(operands(Term.POSITION, grid))
     plain, found = (tables_of(Call(Term.POSITION, made, grid, w, lines=True)) for w in (None, 3))
-    inside = Support(window=3).kept_along(grid, 1, made.value.device)
+    inside = Support(window=3).axis_mask(grid, 1, made.value.device)
     assert_close(found.columns, plain.columns.where(inside, LOWEST))

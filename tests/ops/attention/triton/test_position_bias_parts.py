@@ -21,7 +21,7 @@ pytestmark = [
 def test_every_place_has_the_offset_of_its_key_to_its_query(lines, stride):
     """Encodings are the offsets themselves, so that a table shows which one it took."""
     grid = Grid((7, 66), (2, 40), stride)
-    offsets = [grid.occurring(axis, torch.device("cpu")).double() for axis in (0, 1)]
+    offsets = [grid.offset_tensor(axis, torch.device("cpu")).double() for axis in (0, 1)]
     value = torch.zeros(1, 1, 80, 1, dtype=torch.float64)
     ones, encodings = torch.ones(1, 1).double(), tuple(each[None, :, None] for each in offsets)
     made = Operands(value, position_bias=ones, relative=encodings)

@@ -30,7 +30,7 @@ def is_excluded(logits: Float[Tensor, "..."]) -> Bool[Tensor, "..."]:
 class Factors:
     """What logits and output are made of, in float32 or float64; a size of 1 is for all.
 
-    `asks` meet `key`, `position_asks` meet `relative`; `key_logits` are added for each key, and
+    `asks` meet `key`, `position_query` meet `relative`; `key_logits` are added for each key, and
     are `excluded` at padding.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2.
@@ -40,7 +40,7 @@ class Factors:
     asks: Float[Tensor, "b h q d"] | None
     key: Float[Tensor, "b h k d"] | None
     key_logits: Float[Tensor, "#b #h k"] | None
-    position_asks: Float[Tensor, "#b h #q d"] | None
+    position_query: Float[Tensor, "#b h #q d"] | None
     attend_mask: Bool[Tensor, "#b #h #q k"] | None
     relative: tuple[Float[Tensor, "h _ d"], ...]
 
@@ -65,7 +65,7 @@ class Factors:
             asks=alike(self.asks),
             key=turned(self.key),
             key_logits=alike(self.key_logits),
-            position_asks=alike(self.position_asks),
+            position_query=alike(self.position_query),
             attend_mask=None,
             relative=tuple(torch.zeros_like(axis) for axis in self.relative),
         )

@@ -42,7 +42,7 @@ def held(block: Block, width: int, *, product: bool) -> int:
     return block.count * (rows * (width + 1) + 3 * columns if product else rows * columns)
 
 
-def at_once(grid: Grid, batch: int, heads: int, width: int, *, product: bool) -> tuple[int, int]:
+def group_size(grid: Grid, batch: int, heads: int, width: int, *, product: bool) -> tuple[int, int]:
     """How many batch elements and heads have blocks that hold about `CELLS` numbers together."""
     longest = max(held(block, width, product=product) for block in blocks(grid, Structure()))
     fitting = max(1, min(heads, CELLS // longest))
@@ -52,9 +52,9 @@ def at_once(grid: Grid, batch: int, heads: int, width: int, *, product: bool) ->
 
 
 def parts(factors: Factors, grid: Grid, *, product: bool) -> Iterator[tuple[slice, slice]]:
-    """Batch elements and heads in groups of `at_once`."""
+    """Batch elements and heads in groups of `group_size`."""
     batch, heads, _, width = factors.value.shape
-    elements, fitting = at_once(grid, batch, heads, width, product=product)
+    elements, fitting = group_size(grid, batch, heads, width, product=product)
     for element in range(0, batch, elements):
         for head in range(0, heads, fitting):
             yield slice(element, element + elements), slice(head, head + fitting)
@@ -80,14 +80,14 @@ def _keys(factors: Factors, block: Block) -> contracted.Keys:
 def _tables(factors: Factors, block: Block, structure: Structure) -> list[Tensor]:
     """Position logits along each axis, `excluded` where causality or window leave a key out."""
     made = []
-    if factors.position_asks is not None:
-        asks = factors.position_asks
+    if factors.position_query is not None:
+        asks = factors.position_query
         asks = asks if asks.shape[2] == 1 else asks[:, :, block.queries]
         made = [table(asks, along, block, axis) for axis, along in enumerate(factors.relative)]
     if not structure.causal and structure.window is None:
         return made
     last = block.grid.ndim - 1
-    outside = ~structure.keeps(block.offsets(last, factors.value.device))
+    outside = ~structure.allows(block.offsets(last, factors.value.device))
     if not made:
         zero = factors.value.new_zeros(())
         made = [zero.expand(1, 1, 1, len(block.keys[0]))] * last
@@ -182,12 +182,12 @@ def _give_to_tables(
     given: tuple[Tensor, ...], factors: Factors, found: Factors, block: Block
 ) -> None:
     """Add what gradients of a block's position tables give to what these are made of."""
-    if factors.position_asks is None or found.position_asks is None:
+    if factors.position_query is None or found.position_query is None:
         return
-    here = slice(None) if factors.position_asks.shape[2] == 1 else block.queries
-    asks = factors.position_asks[:, :, here]
+    here = slice(None) if factors.position_query.shape[2] == 1 else block.queries
+    asks = factors.position_query[:, :, here]
     for axis, of_table in enumerate(given):
         relative = factors.relative[axis]
         to_asks, to_relative = table_gradients(of_table, asks, relative, block, axis)
-        add(found.position_asks[:, :, here], to_asks)
+        add(found.position_query[:, :, here], to_asks)
         found.relative[axis][:, block.occurring(axis)] += to_relative

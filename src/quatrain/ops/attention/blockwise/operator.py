@@ -20,22 +20,22 @@ from quatrain.ops.attention.blockwise import loop as blocked
 from quatrain.ops.attention.blockwise.inputs import Factors, excluded
 from quatrain.ops.derivatives import REFERENCE, refuse_second_derivatives, refuse_transforms
 from quatrain.ops.positions import Grid
-from quatrain.ops.precision import exact, full_precision
+from quatrain.ops.precision import autocast_disabled, upcast
 from quatrain.ops.support import Structure, Support
-from quatrain.ops.terms import Operands, content_asks, exactly, key_logits, position_asks
+from quatrain.ops.terms import Operands, biased_query, key_logits, position_query, upcast_operands
 from quatrain.specs import Term
 
 
-def attend_by_blocks(
+def blockwise_attention(
     terms: Term, operands: Operands, grid: Grid, support: Support, *, product: bool
 ) -> Float[Tensor, "b h q e"]:
     """The weighted sum of values of each query; zeros where its support is empty.
 
     Logits and weights are float32, or float64, whatever the type of the operands.
     """
-    with full_precision(operands.value):
+    with autocast_disabled(operands.value):
         made = factors_of(terms, operands, grid, support)
-        single = (made.value, made.asks, made.key, made.key_logits, made.position_asks)
+        single = (made.value, made.asks, made.key, made.key_logits, made.position_query)
         refuse_transforms((*single, *made.relative), REFERENCE)
         mixed = _mix(
             *single,
@@ -59,17 +59,17 @@ def factors_of(terms: Term, operands: Operands, grid: Grid, support: Support) ->
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2.
     """
     logits = _logits_within(terms, operands, grid, support)
-    operands = exactly(operands)
+    operands = upcast_operands(operands)
     batch, heads = operands.value.shape[:2]
-    asks = content_asks(terms, operands) if terms.has(Term.QUERY_KEY) else None
-    position = position_asks(terms, operands)
+    asks = biased_query(terms, operands) if terms.has(Term.QUERY_KEY) else None
+    position = position_query(terms, operands)
     return Factors(
         value=operands.value,
         asks=asks,
         key=None if asks is None else operands.key,
         key_logits=logits,
-        position_asks=None if position is None else position.expand(batch, -1, -1, -1),
-        attend_mask=support.kept_pairs(grid, batch, heads),
+        position_query=None if position is None else position.expand(batch, -1, -1, -1),
+        attend_mask=support.pair_mask(grid, batch, heads),
         relative=operands.relative if terms.use_position else (),
     )
 
@@ -83,18 +83,18 @@ def _logits_within(
     """
     logits = None
     if terms.has(Term.KEY) and not terms.has(Term.QUERY_KEY):
-        key, bias = (exact(cast(Tensor, x)) for x in (operands.key, operands.key_bias))
+        key, bias = (upcast(cast(Tensor, x)) for x in (operands.key, operands.key_bias))
         logits = key_logits(terms, replace(operands, key=key, key_bias=bias))
-    kept = support.kept_keys(grid, operands.value.shape[0])
+    kept = support.key_mask(grid, operands.value.shape[0])
     if kept is None:
         return logits
     if logits is None:
-        logits = exact(operands.value.new_zeros(1, 1, kept.shape[-1]))
+        logits = upcast(operands.value.new_zeros(1, 1, kept.shape[-1]))
     return torch.where(kept[:, :, 0], logits, excluded(logits.dtype))
 
 
 _ARGUMENTS = """
-    Tensor value, Tensor? asks, Tensor? key, Tensor? key_logits, Tensor? position_asks,
+    Tensor value, Tensor? asks, Tensor? key, Tensor? key_logits, Tensor? position_query,
     Tensor? attend_mask, Tensor[] relative, SymInt[] queries, SymInt[] keys, SymInt key_stride,
     SymInt first_query, bool causal, SymInt? window, bool padded, bool product
 """
@@ -122,20 +122,20 @@ class _Call:
         return cls(
             Factors(*made, relative=tuple(axis.contiguous() for axis in relative)),
             Grid(tuple(queries), tuple(keys), key_stride, first_query),
-            Structure(causal, window, padded, picked=made[-1] is not None),
+            Structure(causal, window, padded, has_attn_mask=made[-1] is not None),
             product,
         )
 
 
 @torch.library.custom_op(
-    "quatrain::mix_by_blocks",
+    "quatrain::blockwise_attention",
     mutates_args=(),
     schema=f"({_ARGUMENTS}) -> Tensor",
     tags=_WAITS,
 )
 def _mix(*arguments: Any) -> Tensor:
     call = _Call.read(arguments)
-    with full_precision(call.factors.value):
+    with autocast_disabled(call.factors.value):
         return blocked.mix(call.factors, call.grid, call.structure, product=call.product)
 
 
@@ -146,14 +146,14 @@ def _(*arguments: Any) -> Tensor:
 
 
 @torch.library.custom_op(
-    "quatrain::mix_by_blocks_backward",
+    "quatrain::blockwise_attention_backward",
     mutates_args=(),
     schema=f"(Tensor mixed, Tensor given, {_ARGUMENTS}) -> Tensor[]",
     tags=_WAITS,
 )
 def _gradients(mixed: Tensor, given: Tensor, *arguments: Any) -> list[Tensor]:
     call = _Call.read(arguments)
-    with full_precision(mixed):
+    with autocast_disabled(mixed):
         found = blocked.gradients(
             call.factors, call.grid, call.structure, mixed, given, product=call.product
         )

@@ -93,7 +93,8 @@ def blocks(grid: Grid, structure: Structure) -> Iterator[Block]:
         for start, stop in itertools.pairwise(bounds):
             first, last = ((row, start), (row, stop - 1)) if above else ((start,), (stop - 1,))
             keys = tuple(
-                structure.reach(grid, axis, first[axis], last[axis]) for axis in range(grid.ndim)
+                structure.key_range(grid, axis, first[axis], last[axis])
+                for axis in range(grid.ndim)
             )
             yield Block(grid, first, stop - start, keys)
 

@@ -66,7 +66,7 @@ def weights(
         mask = factors.attend_mask
         mask = mask if mask.shape[2] == 1 else mask[:, :, block.queries]
         scores.masked_fill_(~block.in_a_row(mask, 3), excluded(scores.dtype))
-    if structure.window is None and not structure.padded and not structure.picked:
+    if structure.window is None and not structure.has_key_padding and not structure.has_attn_mask:
         return torch.softmax(scores, -1, out=scores)
     empty = is_excluded(scores.amax(-1, keepdim=True))
     made = torch.softmax(scores, -1, out=scores)
@@ -107,7 +107,7 @@ def gradients(
         found.asks[:, :, block.queries] += of_logits @ key
         asks = factors.asks[:, :, block.queries]
         _give_to_keys(cast(Tensor, found.key), asks.mT, of_logits, block)
-    if factors.position_asks is None:
+    if factors.position_query is None:
         return ()
     if block.grid.ndim == 1:
         return (of_logits,)

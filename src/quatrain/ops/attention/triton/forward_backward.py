@@ -51,7 +51,7 @@ def attend(call: Call, padding: Bool[Tensor, "#b k"] | None) -> Made:
     """
     tables = tables_of(call)
     logits = _key_logits(call, padding)
-    if not call.lines:
+    if not call.axial:
         mixed, totals = mix(_of_pairs(call, tables, logits))
         return Made(mixed, totals, tables.rows, tables.columns, tables.asks, logits)
     each_row, row_totals = mix(_of_lines(call, tables, logits))
@@ -78,7 +78,7 @@ def like(call: Call, *, padded: bool) -> Made:
         asks = value.new_empty(query.shape)
     if padded or _weighed(call) is not None:
         logits = like_key_logits(value)
-    if call.lines:
+    if call.axial:
         between = call.grid.keys[0] * call.grid.queries[1]
         each_row = value.new_empty(batch, heads, between, value.shape[-1])
         row_totals = rows.new_empty(batch, heads, between)

@@ -27,7 +27,7 @@ from quatrain.ops.support import Support
 from quatrain.ops.terms import Operands
 from quatrain.specs import InputError, SpecError, Term
 
-WIDEST = 128
+MAX_HEAD_WIDTH = 128
 """The width of keys and values of a head up to which tiles fit a GPU's shared memory."""
 
 
@@ -64,12 +64,12 @@ def _is_available() -> bool:
     return True
 
 
-def attend(
-    terms: Term, operands: Operands, grid: Grid, support: Support, *, by_lines: bool = False
+def triton_attention(
+    terms: Term, operands: Operands, grid: Grid, support: Support, *, axial: bool = False
 ) -> Float[Tensor, "b h q e"]:
     """The weighted sum of values of each query; zeros where its support is empty.
 
-    `by_lines` takes rows of keys one by one, and then columns of queries, which serves where no
+    `axial` takes rows of keys one by one, and then columns of queries, which serves where no
     query's content is asked.
 
     Raises:
@@ -89,7 +89,7 @@ def attend(
         *operands.relative,
     )
     refuse_transforms(factors, REFERENCE)
-    _check(terms, by_lines, factors, padding)
+    _check(terms, axial, factors, padding)
     mixed, *_ = _attend(
         *factors,
         padding,
@@ -97,17 +97,17 @@ def attend(
         operands.scale,
         [*grid.queries, *grid.keys, grid.key_stride],
         support.window,
-        by_lines,
+        axial,
     )
     return mixed
 
 
 def _check(
-    terms: Term, by_lines: bool, factors: tuple[Tensor | None, ...], padding: Tensor | None
+    terms: Term, axial: bool, factors: tuple[Tensor | None, ...], padding: Tensor | None
 ) -> None:
     """Refuse what kernels would read without a word."""
-    if by_lines and terms.use_query:
-        raise SpecError("by_lines", by_lines, f'False for the terms "{terms}"', "leave it out")
+    if axial and terms.use_query:
+        raise SpecError("axial", axial, f'False for the terms "{terms}"', "leave it out")
     devices = {str(x.device) for x in (*factors, padding) if x is not None}
     if len(devices) > 1:
         raise InputError(
@@ -121,7 +121,7 @@ def _check(
 _ARGUMENTS = """
     Tensor value, Tensor? query, Tensor? key, Tensor? key_bias, Tensor? position_bias,
     Tensor of_rows, Tensor of_columns, Tensor? padding, int terms, float scale, SymInt[] sizes,
-    SymInt? window, bool by_lines
+    SymInt? window, bool axial
 """
 _OPERANDS = 7
 """The first of them: tensors that have gradients, or None."""
@@ -142,7 +142,7 @@ def _read(arguments: Sequence[Any]) -> tuple[Call, Tensor | None]:
 
 
 @torch.library.custom_op(
-    "quatrain::attend_by_tiles",
+    "quatrain::triton_attention",
     mutates_args=(),
     schema=f"({_ARGUMENTS}) -> ({', '.join(['Tensor'] * _MADE)})",
 )
@@ -165,7 +165,7 @@ def _with_empty(made: Made) -> tuple[Tensor, ...]:
 
 
 @torch.library.custom_op(
-    "quatrain::attend_by_tiles_backward",
+    "quatrain::triton_attention_backward",
     mutates_args=(),
     schema=f"(Tensor given, {_NAMED}, {_ARGUMENTS}) -> Tensor[]",
 )

@@ -43,7 +43,7 @@ CHUNKS = 32
 class Call:
     """What is asked of whom; all operands are contiguous.
 
-    `lines` tells that no query's content is asked, and that tables are wanted for the places along
+    `axial` means that no query's content is asked, and that tables are wanted for the places along
     an axis alone, of encodings that are not rounded to 16 bits. Kernels are compiled for the scale
     of the operands: as an argument it would be rounded to float32.
     """
@@ -52,7 +52,7 @@ class Call:
     operands: Operands
     grid: Grid
     window: int | None = None
-    lines: bool = False
+    axial: bool = False
 
     @cached_property
     def exact(self) -> torch.dtype:
@@ -62,7 +62,7 @@ class Call:
     @cached_property
     def kind(self) -> torch.dtype:
         """The type in which encodings are multiplied."""
-        return self.exact if self.lines else self.operands.value.dtype
+        return self.exact if self.axial else self.operands.value.dtype
 
     @cached_property
     def flags(self) -> dict[str, bool]:
@@ -78,14 +78,14 @@ class Call:
     def queries(self) -> tuple[int, int]:
         """How many have a vector in the table of rows, and in that of columns."""
         above, along = self.grid.queries
-        return (above, along) if self.lines else (above * along, above * along)
+        return (above, along) if self.axial else (above * along, above * along)
 
     @cached_property
     def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Those of the table of rows and of the table of columns."""
         lead = (self.tables, self.operands.value.shape[1])
         queries, keys = self.queries, self.grid.keys
-        rows = (queries[0], keys[0]) if self.lines else (keys[0], queries[0])
+        rows = (queries[0], keys[0]) if self.axial else (keys[0], queries[0])
         return (*lead, *rows), (*lead, queries[1], keys[1])
 
 
@@ -241,7 +241,7 @@ def _launch(kernel: Any, programs: tuple[int, ...], call: Call, *given: Any, **m
         OFFSETS=offsets,
         WIDTH=max(16, 1 << (width - 1).bit_length()),
         SCALE=operands.scale,
-        LINES=call.lines,
+        LINES=call.axial,
         **more,
         num_warps=4 if offsets == SIZE else 8,
         num_stages=2 if offsets == SIZE else 1,
