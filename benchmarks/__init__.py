@@ -1,1 +1,1 @@
-"""Measurements beside peers; each prints a table, and JSON with --json."""
+"""Benchmarks against other libraries; each prints a table, or JSON with --json."""

@@ -1,6 +1,6 @@
-"""Time calls against each other: each once in turn, in one process, round after round.
+"""Compare calls by running them in turn, round after round, in one process.
 
-The ratio of two calls holds where the machine's speed drifts; a time does not. Ratios are medians
+The ratio of two calls is stable on a machine whose speed drifts; a time is not. Ratios are medians
 over rounds.
 """
 
@@ -12,25 +12,32 @@ from collections.abc import Callable, Mapping, Sequence
 def alternate(
     calls: Mapping[str, Callable[[], object]], *, rounds: int, warmup: int = 2, at_least: float = 0
 ) -> dict[str, list[float]]:
-    """Seconds of each call in each round, after some rounds that are not counted.
+    """Time each call once a round.
 
-    There are more rounds where all together would take less than `at_least` seconds: calls that
-    take a moment differ most from one to the next.
+    Args:
+        calls: the functions to time, by name.
+        rounds: the least number of rounds.
+        warmup: rounds before them, which are not timed.
+        at_least: seconds that all timed calls together must reach; short calls, whose times vary
+            the most, then have more rounds.
+
+    Returns:
+        The seconds of each call, one value a round.
     """
     seconds: dict[str, list[float]] = {name: [] for name in calls}
-    number, spent = 0, 0.0
-    while number < rounds + warmup or spent < at_least:
+    number, total = 0, 0.0
+    while number < rounds + warmup or total < at_least:
         for name, call in calls.items():
-            started = time.perf_counter()
+            start = time.perf_counter()
             call()
-            taken = time.perf_counter() - started
+            elapsed = time.perf_counter() - start
             if number >= warmup:
-                seconds[name].append(taken)
-                spent += taken
+                seconds[name].append(elapsed)
+                total += elapsed
         number += 1
     return seconds
 
 
 def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """Ours as a multiple of theirs, round by round."""
+    """The median over rounds of our time divided by theirs."""
     return statistics.median(mine / other for mine, other in zip(ours, theirs, strict=True))

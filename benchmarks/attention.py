@@ -1,24 +1,22 @@
-"""Attention on maps: every term set, beside the dense computation and beside torch's kernel.
+"""Attention on maps: every term set, compared with dense attention and torch's kernel.
 
     python -m benchmarks.attention --maps 64x64
     python -m benchmarks.attention --maps 50x84/25x42,96x96 --terms 0011,1111 --rounds 9 --json
 
-The operator alone: position tables are included, projections are not. 256 channels, 8 heads,
-batch 1; "50x84/25x42" is a map of queries and the map of its keys. Ours is the method
-that `plan` chooses. Dense lays out the position logits of every pair as bx + by, adds the content
-logits, takes the softmax and multiplies with the values. SDPA is
-`torch.nn.functional.scaled_dot_product_attention` of the same queries, keys and values without
-any position: the floor for content terms.
+The operator alone, with position bias and without projections: 256 channels, 8 heads, batch 1.
+"50x84/25x42" is a map of queries and the map of its keys. Ours is the method that `plan` chooses.
+Dense computes the position logits of every pair as bx + by, adds the content logits, takes the
+softmax and multiplies by the values. SDPA is `torch.nn.functional.scaled_dot_product_attention` of
+the same queries, keys and values without positions: a lower bound for content terms.
 
 "forward" is without gradients, "training" is forward and backward, with gradients to every
-operand. Memory is the peak above the operands in a fresh process. Where a map has more than
-25 million pairs, the memory of dense is that of one head times 8, and above 100 million pairs
-dense is not timed: a dash.
+operand. Memory is the peak above the operands in a fresh process. On maps of more than 25 million
+pairs the memory of dense is that of one head times 8; above 100 million pairs dense is not timed
+(a dash).
 
-On a GPU 10 calls are queued before the clock waits for them, as they are in a network: what it
-takes to launch kernels then shows only where it exceeds what they do. The column "as graphs / SDPA"
-leaves launching out: both sides are replayed as CUDA graphs. Memory is the peak of torch's
-allocator.
+On a GPU 10 calls are queued before each synchronization, as in a network: the time to launch
+kernels then counts only where it exceeds their run time. The column "as graphs / SDPA" excludes
+launches: both sides are replayed as CUDA graphs. Memory is the peak of torch's allocator.
 """
 
 import functools
@@ -34,8 +32,8 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from benchmarks.alternation import alternate, median_ratio
-from benchmarks.command import measured, one_of, run, sizes_of
-from benchmarks.outcome import Outcome, Row
+from benchmarks.command import choose, measure_rows, parse_size, run
+from benchmarks.result import Result, Row
 from quatrain.cost import allocator_peak, peak_memory
 from quatrain.ops.attention import attend, plan
 from quatrain.ops.positions import Grid
@@ -43,7 +41,7 @@ from quatrain.ops.support import Support
 from quatrain.ops.terms import Operands, biased_query, key_logits, position_biases, position_query
 from quatrain.specs import ALL_TERM_SETS, InputError, Term
 
-Way = Literal["ours", "dense", "sdpa"]
+Implementation = Literal["ours", "dense", "sdpa"]
 MAPS = "50x84/25x42,50x84,64x64,96x96,100x168"
 CHANNELS, HEADS = 256, 8
 _ALL = [str(each) for each in ALL_TERM_SETS]
@@ -53,28 +51,28 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def grid_of(name: str) -> Grid:
-    """The grid that "50x84/25x42" names; keys lie on every so many rows and columns.
+    """Parse "50x84/25x42", the sizes of queries and keys, into a grid with a key stride.
 
     Raises:
-        InputError: if it names no maps, or the keys cannot lie so.
+        InputError: if the text is not two sizes, or no key stride gives these keys.
 
     Example:
         >>> grid_of("50x84/25x42").key_stride
         2
     """
-    asking, over, answering = name.partition("/")
-    queries = sizes_of("maps", asking)
-    keys = sizes_of("maps", answering) if over else queries
+    query_size, slash, key_size = name.partition("/")
+    queries = parse_size("maps", query_size)
+    keys = parse_size("maps", key_size) if slash else queries
     stride = -(-queries[0] // keys[0])
-    reached = tuple(-(-size // stride) for size in queries)
-    if keys != reached:
-        found = f"{reached[0]}x{reached[1]}"
-        raise InputError("maps", name, f"keys of one stride, such as {found}", "mend the keys")
+    strided = tuple(-(-size // stride) for size in queries)
+    if keys != strided:
+        example = f"{strided[0]}x{strided[1]}"
+        raise InputError("maps", name, f"keys of one stride, such as {example}", "change the keys")
     return Grid(queries, keys, stride)
 
 
 def prepare(
-    way: Way,
+    implementation: Implementation,
     terms: str,
     name: str,
     training: bool,
@@ -82,16 +80,19 @@ def prepare(
     device: str = "cpu",
     dtype: str = "float32",
 ) -> Callable[[], object]:
-    """One pass by one `way`, ready to be called."""
+    """A function that runs one pass of an implementation."""
     chosen, grid = Term.parse(terms), grid_of(name)
-    made = operands(Term.parse("1000") if way == "sdpa" else chosen, grid, heads, device, dtype)
-    leaves = [x for x in (*vars(made).values(), *made.relative) if isinstance(x, Tensor)]
-    ways: dict[Way, Callable[[], Tensor]] = {
-        "ours": lambda: attend(chosen, made, grid, Support()),
-        "dense": lambda: dense(chosen, made, grid),
-        "sdpa": lambda: scaled_dot_product_attention(made.query, made.key, made.value, scale=1.0),
+    needed = Term.parse("1000") if implementation == "sdpa" else chosen
+    inputs = operands(needed, grid, heads, device, dtype)
+    leaves = [x for x in (*vars(inputs).values(), *inputs.relative) if isinstance(x, Tensor)]
+    implementations: dict[Implementation, Callable[[], Tensor]] = {
+        "ours": lambda: attend(chosen, inputs, grid, Support()),
+        "dense": lambda: dense(chosen, inputs, grid),
+        "sdpa": lambda: scaled_dot_product_attention(
+            inputs.query, inputs.key, inputs.value, scale=1.0
+        ),
     }
-    forward = ways[way]
+    forward = implementations[implementation]
 
     def call() -> None:
         if training:
@@ -105,14 +106,14 @@ def prepare(
 
 
 def operands(terms: Term, grid: Grid, heads: int, device: str, dtype: str) -> Operands:
-    """Random operands, of those that `terms` need, with logits of about the size of 1."""
+    """Random operands of the terms, with logits of about unit size."""
     torch.manual_seed(0)
     width = CHANNELS // HEADS
     queries, keys = math.prod(grid.queries), math.prod(grid.keys)
 
     def leaf(*shape: int, scale: float = 1.0) -> Tensor:
-        made = torch.randn(*shape, device=device, dtype=DTYPES[dtype]) * scale
-        return made.requires_grad_()
+        x = torch.randn(*shape, device=device, dtype=DTYPES[dtype]) * scale
+        return x.requires_grad_()
 
     axes = range(grid.ndim) if terms.use_position else ()
     return Operands(
@@ -125,54 +126,54 @@ def operands(terms: Term, grid: Grid, heads: int, device: str, dtype: str) -> Op
     )
 
 
-def dense(terms: Term, made: Operands, grid: Grid) -> Tensor:
-    """Attention as it is usually written: a logit for every pair and head, whatever the terms."""
-    asks, places = biased_query(terms, made), position_query(terms, made)
-    scores = made.value.new_zeros(1, 1, 1, 1)
-    if Term.QUERY_KEY in terms and asks is not None and made.key is not None:
-        scores = asks @ made.key.mT
+def dense(terms: Term, inputs: Operands, grid: Grid) -> Tensor:
+    """Attention as usually implemented: one logit for every pair and head."""
+    query, positions = biased_query(terms, inputs), position_query(terms, inputs)
+    scores = inputs.value.new_zeros(1, 1, 1, 1)
+    if Term.QUERY_KEY in terms and query is not None and inputs.key is not None:
+        scores = query @ inputs.key.mT
     elif Term.KEY in terms:
-        scores = key_logits(terms, made)[:, :, None]
-    if places is not None:
-        rows, columns = position_biases(places, made.relative, grid)
+        scores = key_logits(terms, inputs)[:, :, None]
+    if positions is not None:
+        rows, columns = position_biases(positions, inputs.relative, grid)
         scores = scores + (rows[..., :, None] + columns[..., None, :]).flatten(-2)
-    heads, keys = made.value.shape[1:3]
+    heads, keys = inputs.value.shape[1:3]
     weights = scores.expand(1, heads, math.prod(grid.queries), keys).softmax(-1)
-    return weights @ made.value
+    return weights @ inputs.value
 
 
 def measure(
     maps: str, terms: str, rounds: int, device: str = "cpu", dtype: str = "float32"
-) -> Outcome:
-    """A row for each map, term set and pass: ours as a multiple of dense and of SDPA."""
+) -> Result:
+    """Measure each map, term set and pass: ratios of ours to dense and to SDPA."""
     chosen = [str(Term.parse(each)) for each in terms.split(",")] if terms else _ALL
-    one_of("dtype", dtype, DTYPES)
+    choose("dtype", dtype, DTYPES)
     names = maps.split(",")
     for name in names:
         grid_of(name)
     cases = list(itertools.product(names, chosen, (False, True)))
-    rows = measured(cases, lambda case: _row(*case, rounds, device, dtype))
-    return Outcome.here("attention", rounds=rounds, rows=rows, device=device, dtype=dtype)
+    rows = measure_rows(cases, lambda case: _row(*case, rounds, device, dtype))
+    return Result.from_rows("attention", rounds=rounds, rows=rows, device=device, dtype=dtype)
 
 
 def _row(name: str, terms: str, training: bool, rounds: int, device: str, dtype: str) -> Row:
     grid = grid_of(name)
     method = plan(Term.parse(terms), grid, device=torch.device(device).type).method
-    asked = {"name": name, "training": training, "device": device, "dtype": dtype}
+    arguments = {"name": name, "training": training, "device": device, "dtype": dtype}
     timed = _pairs(grid) <= MOST_PAIRS_TIMED
-    ways: list[Way] = ["ours", "dense", "sdpa"] if timed else ["ours", "sdpa"]
-    calls = {way: prepare(way, terms, **asked) for way in ways}
+    names: list[Implementation] = ["ours", "dense", "sdpa"] if timed else ["ours", "sdpa"]
+    calls = {each: prepare(each, terms, **arguments) for each in names}
     on_gpu = device != "cpu"
-    timed_calls = {way: _queued(call) for way, call in calls.items()} if on_gpu else calls
+    timed_calls = {each: _queued(call) for each, call in calls.items()} if on_gpu else calls
     seconds = alternate(timed_calls, rounds=rounds, warmup=1)
-    ours, few = seconds["ours"], _pairs(grid) > MOST_PAIRS_AT_ONCE
+    ours, dense_heads = seconds["ours"], 1 if _pairs(grid) > MOST_PAIRS_AT_ONCE else HEADS
     children = [
-        functools.partial(_memory, "ours", terms=terms, **asked),
-        functools.partial(_memory, "dense", terms=terms, heads=1 if few else HEADS, **asked),
-        functools.partial(_memory, "sdpa", terms="1000", **asked),
+        functools.partial(_memory, "ours", terms=terms, **arguments),
+        functools.partial(_memory, "dense", terms=terms, heads=dense_heads, **arguments),
+        functools.partial(_memory, "sdpa", terms="1000", **arguments),
     ]
     with ThreadPoolExecutor(max_workers=1 if on_gpu else 2) as pool:
-        memory, dense_memory, floor = pool.map(lambda child: child(), children)
+        memory, dense_memory, sdpa_memory = pool.map(lambda child: child(), children)
     row = {
         "map": name,
         "terms": terms,
@@ -181,19 +182,19 @@ def _row(name: str, terms: str, training: bool, rounds: int, device: str, dtype:
         "time / dense": median_ratio(ours, seconds["dense"]) if timed else "-",
         "time / SDPA": median_ratio(ours, seconds["sdpa"]),
         "memory / dense": memory / dense_memory,
-        "memory / SDPA": memory / floor,
+        "memory / SDPA": memory / sdpa_memory,
         "ms": 1e3 * statistics.median(ours) / (QUEUE if on_gpu else 1),
         "MiB": memory / 2**20,
     }
     if on_gpu:
-        graphs = {way: _queued(_graph(calls[way])) for way in ("ours", "sdpa")}
+        graphs = {each: _queued(_graph(calls[each])) for each in ("ours", "sdpa")}
         seconds = alternate(graphs, rounds=rounds, warmup=1)
         row["as graphs / SDPA"] = median_ratio(seconds["ours"], seconds["sdpa"])
     return row
 
 
 def _queued(call: Callable[[], object]) -> Callable[[], None]:
-    """Several calls of a GPU, waited for together."""
+    """Queue several calls on a GPU and synchronize once."""
 
     def calls() -> None:
         for _ in range(QUEUE):
@@ -204,12 +205,12 @@ def _queued(call: Callable[[], object]) -> Callable[[], None]:
 
 
 def _graph(call: Callable[[], object]) -> Callable[[], object]:
-    """What replays a call of a GPU, without what starts its kernels one by one."""
-    beside = torch.cuda.Stream()
-    beside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(beside):
+    """Capture a call as a CUDA graph and return the function that replays it."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
         call()
-    torch.cuda.current_stream().wait_stream(beside)
+    torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         call()
@@ -217,13 +218,13 @@ def _graph(call: Callable[[], object]) -> Callable[[], object]:
 
 
 @functools.cache
-def _memory(way: Way, *, heads: int = HEADS, **asked: str | bool) -> int:
-    """Bytes at the peak, for all heads."""
-    named = {"way": way, "heads": heads, **asked}
-    if asked["device"] == "cpu":
-        peak = peak_memory("benchmarks.attention:prepare", named)
+def _memory(implementation: Implementation, *, heads: int = HEADS, **options: str | bool) -> int:
+    """Peak bytes, scaled to all heads."""
+    arguments = {"implementation": implementation, "heads": heads, **options}
+    if options["device"] == "cpu":
+        peak = peak_memory("benchmarks.attention:prepare", arguments)
     else:
-        peak = allocator_peak(prepare(**named))
+        peak = allocator_peak(prepare(**arguments))
     return peak * (HEADS // heads)
 
 

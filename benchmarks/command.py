@@ -1,9 +1,8 @@
-"""The command line that all benchmarks share; a wrong argument is told in a sentence.
+"""The command line of all benchmarks; a wrong argument is reported in one sentence.
 
     run(__doc__, measure, rounds=9, device="cpu")       # measure(rounds=..., device=...)
 
-Whatever is asked for must be read before the first measurement, so that a mistyped name costs no
-time.
+A benchmark checks all arguments before the first measurement, so that a typo costs no time.
 """
 
 import argparse
@@ -18,7 +17,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from benchmarks.outcome import Outcome, Row
+from benchmarks.result import Result, Row
 from quatrain.specs import InputError, QuatrainError
 from quatrain.study.resources import check_device
 
@@ -27,20 +26,20 @@ Case = TypeVar("Case")
 
 
 class Parser(argparse.ArgumentParser):
-    """What tells a wrong option in one line, without the usage."""
+    """An argument parser that reports a wrong option in one line, without the usage."""
 
     def __init__(self, description: str | None) -> None:
         formatter = argparse.RawDescriptionHelpFormatter
         super().__init__(description=description, formatter_class=formatter)
 
     def error(self, message: str) -> Never:
-        """Leave with the sentence."""
+        """Print the message and exit."""
         self.exit(WRONG_ARGUMENT, f"{message}; --help shows the options.\n")
 
 
 @contextmanager
-def refusing() -> Iterator[None]:
-    """Tell a wrong argument by its sentence, and leave."""
+def exit_on_error() -> Iterator[None]:
+    """Print a QuatrainError to standard error and exit."""
     try:
         yield
     except QuatrainError as error:
@@ -49,34 +48,37 @@ def refusing() -> Iterator[None]:
 
 
 def run(
-    description: str | None, measure: Callable[..., Outcome], *, rounds: int, **more: str | int
+    description: str | None, measure: Callable[..., Result], *, rounds: int, **more: str | int
 ) -> None:
-    """Read what every benchmark takes and options of its own with these defaults; measure; print.
+    """Parse the command line, measure, and print the result.
 
-    The options go to `measure` by name. With --json the outcome is printed as JSON, else as a
-    table.
+    Args:
+        description: the text of --help.
+        measure: the benchmark; it gets the options by name.
+        rounds: the default of --rounds.
+        more: further options and their defaults.
     """
     parser = Parser(description)
     threads = torch.get_num_threads()
     parser.add_argument("--threads", type=_positive, default=threads)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     for name, default in {"rounds": rounds, **more}.items():
         kind = _positive if isinstance(default, int) else str
         parser.add_argument(f"--{name}", type=kind, default=default)
-    given = vars(parser.parse_args())
-    as_json = given.pop("json")
-    torch.set_num_threads(given.pop("threads"))
-    with refusing():
-        check_device(str(given.get("device", "cpu")))
-        outcome = measure(**given)
-    print(outcome.to_json() if as_json else outcome.text())
+    options = vars(parser.parse_args())
+    as_json = options.pop("json")
+    torch.set_num_threads(options.pop("threads"))
+    with exit_on_error():
+        check_device(str(options.get("device", "cpu")))
+        result = measure(**options)
+    print(result.to_json() if as_json else result.text())
 
 
-def measured(cases: Sequence[Case], row: Callable[[Case], Row]) -> list[Row]:
-    """A row for each case; each is told on standard error at once, as a line of JSON.
+def measure_rows(cases: Sequence[Case], row: Callable[[Case], Row]) -> list[Row]:
+    """Compute a row for each case, and print each to standard error as a line of JSON.
 
-    So a benchmark that is stopped has lost nothing. On a terminal a bar is drawn too, between two
-    cases only, so that it takes no time from them.
+    An interrupted benchmark so keeps its finished rows. On a terminal a progress bar is drawn
+    between two cases, where it does not disturb the measurement.
     """
     console = Console(stderr=True, soft_wrap=True)
     rows: list[Row] = []
@@ -93,11 +95,11 @@ def measured(cases: Sequence[Case], row: Callable[[Case], Row]) -> list[Row]:
     return rows
 
 
-def sizes_of(option: str, text: str) -> tuple[int, int]:
+def parse_size(option: str, text: str) -> tuple[int, int]:
     """The height and width of "50x84".
 
     Raises:
-        InputError: if it is no map.
+        InputError: if the text is not a size.
     """
     if re.fullmatch(r"[1-9]\d*x[1-9]\d*", text) is None:
         raise InputError(option, text, "a height and a width above 0", 'write "50x84"')
@@ -105,18 +107,18 @@ def sizes_of(option: str, text: str) -> tuple[int, int]:
     return height, width
 
 
-def one_of(option: str, text: str, known: dict[str, Any]) -> Any:
-    """What a name stands for.
+def choose(option: str, text: str, choices: dict[str, Any]) -> Any:
+    """The choice with that name.
 
     Raises:
-        InputError: if it is not among them.
+        InputError: if there is none.
     """
-    if text not in known:
-        raise InputError(option, text, f"one of {', '.join(known)}", "choose one of them")
-    return known[text]
+    if text not in choices:
+        raise InputError(option, text, f"one of {', '.join(choices)}", "choose one of them")
+    return choices[text]
 
 
 def _positive(text: str) -> int:
     if re.fullmatch(r"[1-9]\d*", text) is None:
-        raise argparse.ArgumentTypeError(f'"{text}" is no whole number above 0')
+        raise argparse.ArgumentTypeError(f'"{text}" is not a whole number above 0')
     return int(text)

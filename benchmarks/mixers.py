@@ -1,11 +1,11 @@
-"""Convolutions that look at content, beside how others compute them: time and memory.
+"""Deformable and dynamic convolution, compared with other implementations: time and memory.
 
     python -m benchmarks.mixers
     python -m benchmarks.mixers --rounds 5 --json
 
-Forward and backward, float32. Deformable convolution, by the method that `plan` chooses, is held
-against torchvision's operator; dynamic convolution against the unfold formulation, which copies
-every window out. Memory is the peak above the inputs in a fresh process.
+Forward and backward, float32. Deformable convolution, by the method that `plan` chooses, is
+compared with torchvision's operator; dynamic convolution with the unfold formulation, which copies
+every window. Memory is the peak above the inputs in a fresh process.
 """
 
 import functools
@@ -19,8 +19,8 @@ from torch.nn.functional import pad, unfold
 from torchvision.ops import deform_conv2d as torchvision_deform_conv2d
 
 from benchmarks.alternation import alternate, median_ratio
-from benchmarks.command import measured, run
-from benchmarks.outcome import Outcome, Row
+from benchmarks.command import measure_rows, run
+from benchmarks.result import Result, Row
 from quatrain.cost import peak_memory
 from quatrain.ops.deform import deform_conv2d, plan
 from quatrain.ops.dynamic import dynamic_conv1d, dynamic_conv2d
@@ -43,14 +43,20 @@ GROUPS = 16
 
 
 def prepare(
-    way: str, kind: str, batch: int, channels: int, sizes: list[int], window: int, device: str
+    method: str,
+    kind: str,
+    batch: int,
+    channels: int,
+    sizes: list[int],
+    window: int,
+    device: str,
 ) -> Callable[[], object]:
-    """One forward and backward pass by one `way`, ready to be called."""
+    """A function that runs one forward and backward pass with a method."""
     torch.manual_seed(0)
     if kind == "dynamic":
-        forward, leaves = _dynamic(way, batch, channels, sizes, window, device)
+        forward, leaves = _dynamic(method, batch, channels, sizes, window, device)
     else:
-        forward, leaves = _deformable(way, kind, batch, channels, sizes, window, device)
+        forward, leaves = _deformable(method, kind, batch, channels, sizes, window, device)
     gradient = torch.randn_like(forward().detach())
 
     def call() -> None:
@@ -62,7 +68,13 @@ def prepare(
 
 
 def _deformable(
-    way: str, kind: str, batch: int, channels: int, sizes: list[int], window: int, device: str
+    method: str,
+    kind: str,
+    batch: int,
+    channels: int,
+    sizes: list[int],
+    window: int,
+    device: str,
 ) -> tuple[Callable[[], Tensor], list[Tensor]]:
     taps = window**2
     x = torch.randn(batch, channels, *sizes, device=device, requires_grad=True)
@@ -73,17 +85,17 @@ def _deformable(
         modulation = torch.rand(batch, taps, *sizes, device=device, requires_grad=True)
         leaves.append(modulation)
     padding = window // 2
-    if way == "torchvision":
+    if method == "torchvision":
         return lambda: torchvision_deform_conv2d(
             x, offset, weight, padding=padding, mask=modulation
         ), leaves
     return lambda: deform_conv2d(
-        x, offset, weight, padding=padding, modulation=modulation, method=way
+        x, offset, weight, padding=padding, modulation=modulation, method=method
     ), leaves
 
 
 def _dynamic(
-    way: str, batch: int, channels: int, sizes: list[int], window: int, device: str
+    method: str, batch: int, channels: int, sizes: list[int], window: int, device: str
 ) -> tuple[Callable[[], Tensor], list[Tensor]]:
     if len(sizes) == 1:
         x = torch.randn(batch, *sizes, channels, device=device, requires_grad=True)
@@ -95,8 +107,8 @@ def _dynamic(
         ours, theirs = dynamic_conv2d, unfolded2d
     weights = logits.flatten(-len(sizes)).softmax(-1).view_as(logits).requires_grad_()
     del logits
-    how = ours if way == "ours" else theirs
-    return lambda: how(x, weights), [x, weights]
+    function = ours if method == "ours" else theirs
+    return lambda: function(x, weights), [x, weights]
 
 
 def unfolded1d(x: Tensor, weights: Tensor) -> Tensor:
@@ -116,25 +128,27 @@ def unfolded2d(x: Tensor, weights: Tensor) -> Tensor:
     return (windows * by_tap[:, :, None]).sum(3).view(batch, -1, height, width)
 
 
-def measure(rounds: int, device: str) -> Outcome:
-    """For every case, each of our ways as a multiple of the other library's or formulation."""
-    rows = measured(list(CASES), functools.partial(_row, rounds=rounds, device=device))
-    return Outcome.here("mixers", rounds=rounds, rows=rows, device=device)
+def measure(rounds: int, device: str) -> Result:
+    """Measure each case: ratios of ours to the other implementation."""
+    rows = measure_rows(list(CASES), functools.partial(_row, rounds=rounds, device=device))
+    return Result.from_rows("mixers", rounds=rounds, rows=rows, device=device)
 
 
 def _row(name: str, rounds: int, device: str) -> Row:
     case = CASES[name]
     dynamic = case["kind"] == "dynamic"
     baseline, ours = ("unfold", "ours") if dynamic else ("torchvision", plan(ndim=2).method)
-    ways = dict.fromkeys((baseline, ours))
-    calls = {way: prepare(way, **case, device=device) for way in ways}
+    methods = dict.fromkeys((baseline, ours))
+    calls = {method: prepare(method, **case, device=device) for method in methods}
     seconds = alternate(calls, rounds=rounds)
     del calls
     memory = {
-        way: peak_memory(
-            "benchmarks.mixers:prepare", {"way": way, **case, "device": device}, device=device
+        method: peak_memory(
+            "benchmarks.mixers:prepare",
+            {"method": method, **case, "device": device},
+            device=device,
         )
-        for way in ways
+        for method in methods
     }
     return {
         "case": name,

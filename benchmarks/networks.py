@@ -1,18 +1,18 @@
-"""Whole networks with each mixer in its place, beside the plain network: time and memory.
+"""Whole networks with each mixer, compared with the plain network: time and memory.
 
     python -m benchmarks.networks
     python -m benchmarks.networks --mixers 0010,1111+deformable --size 400x666 --rounds 3 --json
 
 ResNet-50 on one image of 800 x 1333, float32, forward without gradients: attention and dynamic
-convolution in every block of conv4 and conv5, deformable convolution in conv3 to conv5, its taps
-sent away by about a pixel. The row "w/o" is the plain network against itself: what its ratios miss
-of 1 is noise. Memory is the peak above weights and image in a fresh process.
+convolution in every block of conv4 and conv5, deformable convolution in conv3 to conv5 with random
+offsets of about a pixel. The row "w/o" compares the plain network with itself: the difference of
+its ratios from 1 is noise. Memory is the peak above weights and image in a fresh process.
 
-Multiply-adds are of the backbone, in units of 10^9 (G): in the paper's convention, and as executed
-by the methods that `plan` chooses.
+Multiply-adds are those of the backbone, in units of 10^9 (G): by the paper's convention, and as
+executed by the methods that `plan` chooses.
 
-"training" is one optimizer step of the small detector or segmenter, on a ResNet-18 of full width,
-held against the same network written from torchvision's parts, on one batch that is there.
+"training" is one optimizer step of the small detector or segmenter, on a ResNet-18 of full width
+and one batch in memory, compared with the same network built from torchvision's parts.
 """
 
 import functools
@@ -26,8 +26,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.alternation import alternate, median_ratio
-from benchmarks.command import measured, run, sizes_of
-from benchmarks.outcome import Outcome, Row
+from benchmarks.command import measure_rows, parse_size, run
+from benchmarks.result import Result, Row
 from benchmarks.vision_steps import PLAIN, step
 from quatrain.cost import count_multiply_adds, peak_memory
 from quatrain.insertion import InsertionWrapper
@@ -43,29 +43,29 @@ MIXERS = (
 )
 
 
-Asked = dict[str, str]
+Arguments = dict[str, str]
 
 
 @dataclass(frozen=True)
 class Case:
-    """A network, a pass of it, and the plain network that it is held against.
+    """A pass of a network, and the plain network to compare it with.
 
-    `prepare(**ours)` and `prepare(**plain)` give the calls to be measured; of a forward pass
-    `paper` and `executed` are its multiply-adds.
+    `prepare(**ours)` and `prepare(**plain)` return the functions to measure; `paper` and `executed`
+    are the multiply-adds of a forward pass.
     """
 
     network: str
     part: str
     against: str
     prepare: Callable[..., Callable[[], object]]
-    ours: Asked
-    plain: Asked
+    ours: Arguments
+    plain: Arguments
     paper: int | None = None
     executed: int | None = None
 
 
-def residual(text: str) -> nn.Module:
-    """ResNet-50 with a mixer, its deformable taps sent away by about a pixel, in evaluation."""
+def resnet(text: str) -> nn.Module:
+    """ResNet-50 with a mixer and random deformable offsets of about a pixel, in evaluation mode."""
     torch.manual_seed(0)
     network = ResNetSpec(mixer=parse_mixer(text)).build().eval()
     for part in network.modules():
@@ -75,9 +75,9 @@ def residual(text: str) -> nn.Module:
 
 
 def forward(mixer: str, size: str, device: str) -> Callable[[], object]:
-    """A forward pass of ResNet-50 with `mixer`, ready to be called."""
-    network = residual(mixer).to(device)
-    images = torch.randn(1, 3, *sizes_of("size", size)).to(device)
+    """A function that runs one forward pass of ResNet-50 with a mixer."""
+    network = resnet(mixer).to(device)
+    images = torch.randn(1, 3, *parse_size("size", size)).to(device)
 
     def call() -> None:
         with torch.no_grad():
@@ -89,27 +89,27 @@ def forward(mixer: str, size: str, device: str) -> Callable[[], object]:
 
 
 def multiply_adds(mixer: str, size: str) -> tuple[int, int]:
-    """Of ResNet-50 with `mixer`: in the paper's convention, and as executed."""
+    """Multiply-adds of ResNet-50 with a mixer: by the paper's convention, and as executed."""
     with torch.device("meta"):
-        images = torch.empty(1, 3, *sizes_of("size", size))
-        plain, network = residual("w/o"), residual(mixer)
+        images = torch.empty(1, 3, *parse_size("size", size))
+        plain, network = resnet("w/o"), resnet(mixer)
     added: list[int] = []
     with ExitStack() as hooks:
         for part in network.modules():
             if isinstance(part, InsertionWrapper):
                 inserted: Any = part.block
-                handle = inserted.mixer.register_forward_pre_hook(functools.partial(_note, added))
+                handle = inserted.mixer.register_forward_pre_hook(functools.partial(_record, added))
                 hooks.callback(handle.remove)
         executed = count_multiply_adds(network, images)
     return count_multiply_adds(plain, images) + sum(added), executed
 
 
-def _note(added: list[int], mixer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+def _record(added: list[int], mixer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
     added.append(counting.mixer(mixer, tuple(inputs[0].shape[2:])))
 
 
 def forward_cases(mixers: str, size: str, device: str) -> list[Case]:
-    """Forward of ResNet-50 with each mixer."""
+    """The forward pass of ResNet-50 with each mixer."""
     cases = []
     for mixer in mixers.split(","):
         paper, executed = multiply_adds(mixer, size)
@@ -139,11 +139,11 @@ def training_cases(mixers: str, device: str) -> list[Case]:
     ]
 
 
-def measure(mixers: str, size: str, rounds: int, device: str) -> Outcome:
-    """A row for each case; all of them are made before the first is measured."""
+def measure(mixers: str, size: str, rounds: int, device: str) -> Result:
+    """Measure each case; all cases are built before the first measurement."""
     cases = forward_cases(mixers, size, device) + training_cases(mixers, device)
-    rows = measured(cases, functools.partial(_row, rounds=rounds))
-    return Outcome.here("networks", rounds=rounds, rows=rows, device=device)
+    rows = measure_rows(cases, functools.partial(_row, rounds=rounds))
+    return Result.from_rows("networks", rounds=rounds, rows=rows, device=device)
 
 
 def _row(case: Case, rounds: int) -> Row:
@@ -165,9 +165,10 @@ def _row(case: Case, rounds: int) -> Row:
 
 
 @functools.cache
-def _memory(prepare: str, **asked: str) -> int:
-    """Bytes at the peak; the plain network is measured once for all."""
-    return peak_memory(f"benchmarks.networks:{prepare}", asked, device=asked["device"])
+def _memory(prepare: str, **arguments: str) -> int:
+    """Peak bytes; cached, since all cases share the plain network."""
+    device = arguments["device"]
+    return peak_memory(f"benchmarks.networks:{prepare}", arguments, device=device)
 
 
 if __name__ == "__main__":

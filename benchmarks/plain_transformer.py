@@ -1,7 +1,7 @@
-"""torch.nn.Transformer as a translator, to stand beside ours: its loss, and its decoding.
+"""torch.nn.Transformer as a translator: its training loss and its decoding.
 
-`start` and `step` are what our beam search asks of a translator, so the very same search runs on
-both. They keep the keys and values of every layer, which torch's own modules do not.
+`start` and `step` are the interface of our beam search, so the same search runs on both
+translators. They cache the keys and values of every layer, which torch's modules do not.
 
 Shapes: b sentences, s source tokens, t target tokens, c width, v vocabulary.
 """
@@ -24,7 +24,7 @@ KeysAndValues = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class PlainState:
-    """Keys and values of the target so far and of the source, layer by layer."""
+    """Cached keys and values of the target and of the source, one pair per layer."""
 
     past: list[KeysAndValues]
     memory: list[KeysAndValues]
@@ -33,7 +33,7 @@ class PlainState:
     beam: int = 1
 
     def expand(self, beam: int) -> "PlainState":
-        """The state with so many copies of each row."""
+        """The state with `beam` copies of each row."""
         copied = torch.arange(len(self.attended)).repeat_interleave(beam)
         return replace(self._select(copied), beam=beam)
 
@@ -48,7 +48,7 @@ class PlainState:
         return replace(self.reorder(rows), memory=memory, attended=self.attended[rows])
 
     def reorder(self, rows: Int[Tensor, " b"]) -> "PlainState":
-        """The state where each row goes on from another row of the same source."""
+        """The state with rows taken from other rows of the same source."""
         past = [
             (key.index_select(0, rows), value.index_select(0, rows)) for key, value in self.past
         ]
@@ -56,7 +56,7 @@ class PlainState:
 
 
 class PlainTransformer(nn.Module):
-    """torch.nn.Transformer with sinusoids, as a user would write it."""
+    """torch.nn.Transformer with sinusoidal positions, as a user would write it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class PlainTransformer(nn.Module):
         nn.init.normal_(self.embedding.weight, std=WIDTH**-0.5)
         shape = (WIDTH, HEADS, LAYERS, LAYERS, FEED_FORWARD, DROPOUT)
         with warnings.catch_warnings():
-            # torch says that nested tensors are not used with norm_first; nobody asked for them
+            # torch warns that norm_first disables nested tensors, which are not needed here
             warnings.simplefilter("ignore", UserWarning)
             self.body = nn.Transformer(*shape, batch_first=True, norm_first=True)
         angle = torch.arange(256)[:, None] * torch.exp(
@@ -74,11 +74,11 @@ class PlainTransformer(nn.Module):
         self.dropout = nn.Dropout(DROPOUT)
 
     def forward(self, source: Int[Tensor, "b s"], target: Int[Tensor, "b t"]) -> Float[Tensor, ""]:
-        """The loss of the next target token."""
-        wanted = target[:, 1:]
+        """The cross-entropy of the next target tokens."""
+        next_tokens = target[:, 1:]
         logits = self.logits(source, target[:, :-1]).float()
         return cross_entropy(
-            logits.flatten(0, 1), wanted.flatten(), ignore_index=0, label_smoothing=0.1
+            logits.flatten(0, 1), next_tokens.flatten(), ignore_index=0, label_smoothing=0.1
         )
 
     def logits(
@@ -98,9 +98,9 @@ class PlainTransformer(nn.Module):
     def start(self, source: Int[Tensor, "b s"]) -> PlainState:
         """Encode `source` and prepare to decode its first target token."""
         memory = self.body.encoder(self._embed(source), src_key_padding_mask=source == 0)
-        nothing = memory.new_zeros(len(source), HEADS, 0, WIDTH // HEADS)
+        empty = memory.new_zeros(len(source), HEADS, 0, WIDTH // HEADS)
         return PlainState(
-            [(nothing, nothing)] * LAYERS,
+            [(empty, empty)] * LAYERS,
             [_keys_and_values(layer.multihead_attn, memory) for layer in self._layers()],
             (source != 0)[:, None, None],
             0,
@@ -114,8 +114,10 @@ class PlainTransformer(nn.Module):
         past: list[KeysAndValues] = []
         for layer, before, memory in zip(self._layers(), state.past, state.memory, strict=True):
             y = layer.norm1(x)
-            fresh = _keys_and_values(layer.self_attn, y)
-            past.append((torch.cat((before[0], fresh[0]), 2), torch.cat((before[1], fresh[1]), 2)))
+            current = _keys_and_values(layer.self_attn, y)
+            past.append(
+                (torch.cat((before[0], current[0]), 2), torch.cat((before[1], current[1]), 2))
+            )
             x = x + _attend(layer.self_attn, y, *past[-1], None)
             x = x + _attend(layer.multihead_attn, layer.norm2(x), *memory, state.attended)
             x = x + layer.linear2(layer.linear1(layer.norm3(x)).relu())
@@ -140,8 +142,8 @@ def _attend(
     attention: nn.MultiheadAttention, x: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
 ) -> Tensor:
     query = _heads(linear(x, attention.in_proj_weight[:WIDTH], attention.in_proj_bias[:WIDTH]))
-    mixed = scaled_dot_product_attention(query, key, value, attn_mask=mask)
-    return attention.out_proj(mixed.transpose(1, 2).flatten(2))
+    attended = scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    return attention.out_proj(attended.transpose(1, 2).flatten(2))
 
 
 def _heads(x: Float[Tensor, "b t c"]) -> Float[Tensor, "b h t d"]:

@@ -1,7 +1,7 @@
-"""The small detector and segmenter as one would write them from torchvision's parts.
+"""The small detector and segmenter, built from torchvision's parts.
 
-Layers and numbers are those of our small recipes on a ResNet-18 of full width, for torchvision has
-it in that width alone. Each gives the loss of a batch as our tasks collate it.
+Layers and sizes are those of our small recipes on a ResNet-18 of full width, the only width that
+torchvision has. Each returns the loss of a batch as our tasks collate it.
 
 Shapes: n images, h w their size, b boxes in all of them.
 """
@@ -31,7 +31,7 @@ _IGNORE = 255
 
 
 class PlainDetector(nn.Module):
-    """torchvision's Faster R-CNN with its own pyramid on its own ResNet-18."""
+    """torchvision's Faster R-CNN with its feature pyramid on its ResNet-18."""
 
     def __init__(self, spec: DetectorSpec, classes: int, longer: int) -> None:
         super().__init__()
@@ -43,12 +43,14 @@ class PlainDetector(nn.Module):
             spec.channels,
             norm_layer=norm,
         )
-        sides = tuple((int(spec.anchor_scale * stride),) for stride in (4, 8, 16, 32, 64))
+        anchor_sizes = tuple((int(spec.anchor_scale * stride),) for stride in (4, 8, 16, 32, 64))
         self.network = FasterRCNN(
             pyramid,
             min_size=longer,
             max_size=longer,
-            rpn_anchor_generator=AnchorGenerator(sides, (spec.anchor_ratios,) * len(sides)),
+            rpn_anchor_generator=AnchorGenerator(
+                anchor_sizes, (spec.anchor_ratios,) * len(anchor_sizes)
+            ),
             rpn_pre_nms_top_n_train=spec.train_proposals,
             rpn_post_nms_top_n_train=spec.train_proposals,
             rpn_batch_size_per_image=spec.anchors_sampled,
@@ -60,12 +62,12 @@ class PlainDetector(nn.Module):
     def forward(
         self,
         images: UInt8[Tensor, "n 3 h w"],
-        sizes: Int64[Tensor, "n 2"],  # noqa: ARG002 - all images here are of one size
+        sizes: Int64[Tensor, "n 2"],  # noqa: ARG002 - all images have one size
         counts: Int64[Tensor, " n"],
         boxes: Float[Tensor, "b 4"],
         labels: Int64[Tensor, " b"],
     ) -> Float[Tensor, ""]:
-        """The sum of the four losses."""
+        """The sum of the four detection losses."""
         each = counts.tolist()
         targets = [
             {"boxes": own, "labels": names}
@@ -76,7 +78,7 @@ class PlainDetector(nn.Module):
 
 
 class PlainSegmenter(nn.Module):
-    """torchvision's ResNet-18, dilated to stride 8, and the layers that make it a segmenter."""
+    """torchvision's ResNet-18, dilated to stride 8, with segmentation heads."""
 
     def __init__(self, spec: SegmenterSpec, classes: int) -> None:
         super().__init__()
@@ -102,7 +104,7 @@ class PlainSegmenter(nn.Module):
     def forward(
         self, images: UInt8[Tensor, "n 3 h w"], labels: Int64[Tensor, "n h w"]
     ) -> Float[Tensor, ""]:
-        """The mean loss of a pixel, and that of the auxiliary head."""
+        """The mean loss per pixel plus the weighted loss of the auxiliary head."""
         maps = self.backbone(functional.normalize(images.float() / 255, _MEAN, _DEVIATION))
         conv5 = maps["conv5"]
         main = self.join(torch.cat((conv5, self.enter(conv5)), dim=1))

@@ -1,51 +1,51 @@
-"""Plots for docs/performance.md, drawn from the rows of a benchmark's outcomes."""
+"""The plots of docs/performance.md, drawn from the rows of a benchmark."""
 
 from collections.abc import Callable, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
-from benchmarks.outcome import Row
+from benchmarks.result import Row
 from quatrain.report.figure import COLORS, open_figure, to_svg
 
 DRAWN = ("0010", "0011", "0110", "1000", "1111")
-"""One term set for each method; 1000 is torch's own kernel."""
-_APART = 1.2
-"""Times by which sizes must differ to be named both on the axis."""
+"""One term set for each method; 1000 uses torch's kernel."""
+_LEAST_TICK_RATIO = 1.2
+"""The least ratio of two sizes that both get a tick label."""
 
 
 def time_svg(rows: Sequence[Row]) -> str:
-    """Milliseconds against positions, ours and dense, a panel for each pass."""
-    return _against_size(rows, "ms", "time / dense", "attention-time")
+    """Plot milliseconds against positions, ours and dense, one panel per pass."""
+    return _plot_against_size(rows, "ms", "time / dense", "attention-time")
 
 
 def memory_svg(rows: Sequence[Row]) -> str:
-    """Peak memory against positions, ours and dense, a panel for each pass."""
-    return _against_size(rows, "MiB", "memory / dense", "attention-memory")
+    """Plot peak memory against positions, ours and dense, one panel per pass."""
+    return _plot_against_size(rows, "MiB", "memory / dense", "attention-memory")
 
 
-def _against_size(rows: Sequence[Row], unit: str, ratio: str, label: str) -> str:
+def _plot_against_size(rows: Sequence[Row], unit: str, ratio: str, label: str) -> str:
     squares = [row for row in rows if "/" not in str(row["map"])]
     with open_figure(label, (8.0, 4.2)) as figure:
         panels = figure.subplots(1, 2, sharey=True)
         for axes, part in zip(panels, ("forward", "training"), strict=True):
             shown = [row for row in squares if row["pass"] == part]
             for number, terms in enumerate(DRAWN):
-                # A logarithm has no place for what was too small to be measured.
-                members = [row for row in shown if row["terms"] == terms and row[unit]]
-                ours = [(_positions(row), float(row[unit])) for row in members]
+                # A logarithmic axis has no zero: leave out values too small to be measured.
+                selected = [row for row in shown if row["terms"] == terms and row[unit]]
+                ours = [(_positions(row), float(row[unit])) for row in selected]
                 dense = [
                     (_positions(row), float(row[unit]) / row[ratio])
-                    for row in members
+                    for row in selected
                     if isinstance(row[ratio], float)
                 ]
-                # A legend of the whole figure has each name once.
+                # One legend serves both panels.
                 name = terms if axes is panels[0] else ""
                 _draw(axes, ours, COLORS[number], "o-", label=name)
                 _draw(axes, dense, COLORS[number], "s:", label="")
             axes.set_xscale("log")
             axes.set_yscale("log")
-            axes.set_xticks(_named({_positions(row) for row in squares}))
+            axes.set_xticks(_ticks({_positions(row) for row in squares}))
             axes.xaxis.set_minor_locator(NullLocator())
             axes.yaxis.set_minor_formatter(NullFormatter())
             for axis in (axes.xaxis, axes.yaxis):
@@ -65,13 +65,13 @@ def _draw(axes: Axes, points: list[tuple[int, float]], color: str, style: str, l
     axes.plot(sizes, values, style, color=color, markersize=4, label=label or None)
 
 
-def _named(sizes: set[int]) -> list[int]:
-    """The sizes, but for those too close to one before."""
-    kept: list[int] = []
+def _ticks(sizes: set[int]) -> list[int]:
+    """The sizes, without those too close to a smaller one."""
+    ticks: list[int] = []
     for size in sorted(sizes):
-        if not kept or size > _APART * kept[-1]:
-            kept.append(size)
-    return kept
+        if not ticks or size > _LEAST_TICK_RATIO * ticks[-1]:
+            ticks.append(size)
+    return ticks
 
 
 def _positions(row: Row) -> int:
@@ -85,4 +85,4 @@ PLOTS: dict[str, list[tuple[str, str, Callable[[Sequence[Row]], str]]]] = {
         ("attention_memory.svg", "Memory against the size of the map, ours and dense", memory_svg),
     ]
 }
-"""For each benchmark: the file, what it shows, and the function that draws it."""
+"""The plots of each benchmark: file name, caption, and the function that draws it."""

@@ -1,12 +1,12 @@
-"""Attention on long sequences: how time and memory grow with the length, for every term set.
+"""Attention on long sequences: growth of time and memory with the length, for every term set.
 
     python -m benchmarks.sequences
     python -m benchmarks.sequences --terms 0010,1111 --rounds 3 --json
 
 Forward and backward of the operator alone, in float32: 64 channels, 2 heads, batch 1, queries and
 keys of the same length, by the method that `plan` chooses. Memory is the peak above the operands in
-a fresh process; times that are short are medians of as many rounds as fill a second. Growth is from
-the second longest to the longest, twice as long: 2 is linear, 4 is quadratic.
+a fresh process; short calls run for as many rounds as fill a second. Growth is from the second
+longest length to the longest, which is twice as long: 2 is linear, 4 quadratic.
 """
 
 import functools
@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.alternation import alternate, median_ratio
-from benchmarks.command import measured, run
-from benchmarks.outcome import Outcome, Row
+from benchmarks.command import measure_rows, run
+from benchmarks.result import Result, Row
 from quatrain.cost import peak_memory
 from quatrain.ops.attention import attend, plan
 from quatrain.ops.positions import Grid
@@ -33,7 +33,7 @@ _ALL = [str(each) for each in ALL_TERM_SETS]
 
 
 def prepare(terms: str, length: int, causal: bool) -> Callable[[], object]:
-    """One forward and backward pass, ready to be called."""
+    """A function that runs one forward and backward pass."""
     torch.manual_seed(0)
     chosen, grid = Term.parse(terms), Grid((length,), (length,))
 
@@ -57,12 +57,12 @@ def prepare(terms: str, length: int, causal: bool) -> Callable[[], object]:
     return call
 
 
-def measure(terms: str, lengths: list[int], rounds: int) -> Outcome:
-    """A row for each term set and order."""
+def measure(terms: str, lengths: list[int], rounds: int) -> Result:
+    """Measure each term set, causal and not."""
     chosen = [str(Term.parse(each)) for each in terms.split(",")] if terms else _ALL
     cases = list(itertools.product(chosen, (False, True)))
-    rows = measured(cases, lambda case: _row(case[0], lengths, case[1], rounds))
-    return Outcome.here("sequences", rounds=rounds, rows=rows)
+    rows = measure_rows(cases, lambda case: _row(case[0], lengths, case[1], rounds))
+    return Result.from_rows("sequences", rounds=rounds, rows=rows)
 
 
 def _row(terms: str, lengths: list[int], causal: bool, rounds: int) -> Row:

@@ -1,11 +1,11 @@
-"""Decoding a token: what one step costs early and late in a sequence.
+"""Decoding one token: the cost of a step early and late in a sequence.
 
     python -m benchmarks.steps
     python -m benchmarks.steps --late 1000 --rounds 99 --json
 
-One step of causal self-attention, its projections included: 256 channels, 8 heads, batch 1,
-float32. 0010 and 0000 remember sums, a window remembers as many keys as it is wide, everything
-else remembers all keys. At position 10 a window of 31 is not full yet.
+One step of causal self-attention with its projections: 256 channels, 8 heads, batch 1, float32.
+0010 and 0000 cache running sums, attention with a window caches the keys of the window, all others
+cache all keys. At position 10 a window of 31 is not full yet.
 """
 
 import statistics
@@ -15,15 +15,15 @@ import torch
 
 from benchmarks.alternation import alternate, median_ratio
 from benchmarks.command import run
-from benchmarks.outcome import Outcome, Row
+from benchmarks.result import Result, Row
 from quatrain.nn.generalized_attention import AttentionSpec
 
 CHANNELS = 256
-ASKED = [("0010", None), ("0001", 31), ("0011", 31), ("0100", 31), ("1111", None)]
+CASES = [("0010", None), ("0001", 31), ("0011", 31), ("0100", 31), ("1111", None)]
 
 
-def at(terms: str, window: int | None, position: int) -> Callable[[], object]:
-    """The step at `position`, after as many tokens, ready to be called."""
+def step_at(terms: str, window: int | None, position: int) -> Callable[[], object]:
+    """A function that runs the step at `position`, after that many tokens."""
     torch.manual_seed(0)
     attention = AttentionSpec(terms=terms, window=window).build(CHANNELS, ndim=1).eval()
     tokens = torch.randn(position + 1, 1, 1, CHANNELS)
@@ -42,12 +42,14 @@ def at(terms: str, window: int | None, position: int) -> Callable[[], object]:
     return call
 
 
-def measure(early: int, late: int, rounds: int) -> Outcome:
-    """A row for each attention: both steps, in turn."""
+def measure(early: int, late: int, rounds: int) -> Result:
+    """Measure the early and the late step of each attention."""
     rows: list[Row] = []
-    for terms, window in ASKED:
+    for terms, window in CASES:
         first, last = str(early), str(late)
-        seconds = alternate({p: at(terms, window, int(p)) for p in (first, last)}, rounds=rounds)
+        seconds = alternate(
+            {p: step_at(terms, window, int(p)) for p in (first, last)}, rounds=rounds
+        )
         rows.append(
             {
                 "terms": terms,
@@ -57,7 +59,7 @@ def measure(early: int, late: int, rounds: int) -> Outcome:
                 "late / early": median_ratio(seconds[last], seconds[first]),
             }
         )
-    return Outcome.here("steps", rounds=rounds, rows=rows)
+    return Result.from_rows("steps", rounds=rounds, rows=rows)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""What the benchmarks were to reach, and the worst that they measured.
+"""The performance targets, and the worst measured number of each.
 
-table([Outcome.from_json(text), ...])     ->  a Markdown table; empty where nothing is to be said
+table([Result.from_json(text), ...])     ->  a Markdown table; "" if no target was measured
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.outcome import Outcome, Row
+from benchmarks.result import Result, Row
 
 _WITHOUT_E1 = ("0100", "0101", "0110", "0111")
 _WITH_E1 = ("1001", "1011", "1100", "1101", "1110", "1111")
@@ -16,54 +16,53 @@ _MAP = {"map": "64x64"}
 
 @dataclass(frozen=True)
 class Target:
-    """A bound for the worst number of a column, over the rows that have one of these values."""
+    """A bound for the worst number in a column, over the selected rows of a benchmark."""
 
     benchmark: str
     rows: dict[str, str | tuple[str, ...]]
+    """The accepted values of the columns that select rows."""
     column: str
     bound: float
-    is_least: bool = False
-    kind: tuple[str, str] = ("cpu", "float32")
-    why: str = ""
-    """What is known of the reason, where it was not reached."""
+    is_lower_bound: bool = False
+    setting: tuple[str, str] = ("cpu", "float32")
+    reason: str = ""
+    """The known reason for a missed target."""
 
-    def measured(self, outcomes: Sequence[Outcome]) -> float | None:
-        """The worst of them; None if there is none."""
-        alike = [each for each in outcomes if (each.benchmark, each.kind) == self._source]
-        found = [
+    def worst(self, results: Sequence[Result]) -> float | None:
+        """The worst measured number; None if there is none."""
+        numbers = [
             float(row[self.column])
-            for outcome in alike
-            for row in outcome.rows
-            if self._has(row) and not isinstance(row.get(self.column, ""), str)
+            for result in results
+            if (result.benchmark, result.setting) == (self.benchmark, self.setting)
+            for row in result.rows
+            if self._selects(row) and not isinstance(row.get(self.column, ""), str)
         ]
-        return (min if self.is_least else max)(found) if found else None
+        return (min if self.is_lower_bound else max)(numbers) if numbers else None
 
-    def reached_by(self, value: float) -> bool:
-        """Whether the worst is within the bound."""
-        return value >= self.bound if self.is_least else value <= self.bound
+    def is_reached_by(self, value: float) -> bool:
+        """Whether the value is within the bound."""
+        return value >= self.bound if self.is_lower_bound else value <= self.bound
 
-    @property
-    def _source(self) -> tuple[str, tuple[str, str]]:
-        return self.benchmark, self.kind
-
-    def _has(self, row: Row) -> bool:
-        wanted = self.rows.items()
-        return all(row.get(name) in ((x,) if isinstance(x, str) else x) for name, x in wanted)
+    def _selects(self, row: Row) -> bool:
+        selectors = self.rows.items()
+        return all(row.get(name) in ((x,) if isinstance(x, str) else x) for name, x in selectors)
 
 
 def _on_map(
-    terms: tuple[str, ...], column: str, forward: float, training: float, why: str = ""
+    terms: tuple[str, ...], column: str, forward: float, training: float, reason: str = ""
 ) -> list[Target]:
     bounds = {"forward": forward, "training": training}
     return [
-        Target("attention", {**_MAP, "terms": terms, "pass": name}, column, bound, why=why)
+        Target("attention", {**_MAP, "terms": terms, "pass": name}, column, bound, reason=reason)
         for name, bound in bounds.items()
     ]
 
 
-def _on_gpu(terms: tuple[str, ...], bound: float, why: str = "") -> Target:
+def _on_gpu(terms: tuple[str, ...], bound: float, reason: str = "") -> Target:
     rows = {"map": "100x168", "terms": terms, "pass": "training"}
-    return Target("attention", rows, "time / SDPA", bound, kind=("gpu", "bfloat16"), why=why)
+    return Target(
+        "attention", rows, "time / SDPA", bound, setting=("gpu", "bfloat16"), reason=reason
+    )
 
 
 TARGETS = (
@@ -80,63 +79,72 @@ TARGETS = (
         "time / dense",
         1 / 1.8,
         1 / 1.3,
-        "on a processor of 2017 on which matrix products take most of the time, where ours, which "
-        "makes its weights again, has seven for a training step and dense, which keeps them, has "
-        "six; another machine reached 0.295 and 0.756, with the code before "
-        "([what was tried](decisions/0007-a-method-for-each-structure.md))",
+        "on this processor of 2017 matrix products take most of the time, and ours has seven of "
+        "them in a training step, since it recomputes its weights, where dense, which stores "
+        "them, has six; another machine reached 0.295 and 0.756 with an earlier version "
+        "([log](decisions/0007-a-method-for-each-structure.md))",
     ),
     Target("attention", {**_MAP, "terms": _WITH_E1, "pass": "forward"}, "time / SDPA", 2.2),
     *_on_map(_WITH_E1, "memory / dense", 1 / 8, 1 / 8),
     _on_gpu(
         (*_WITHOUT_E1, *_WITH_E1),
         1.5,
-        "as graphs, where nothing waits to be launched, below it; on an H200 it was 1.498; all of "
-        "it before tables and sums became one operator, which no GPU has timed "
-        "([what was tried](decisions/0007-a-method-for-each-structure.md))",
+        "as CUDA graphs, without the time to launch kernels, it is within the bound; 1.498 on an "
+        "H200; measured before position tables and sums became one operator, which has not been "
+        "timed on a GPU ([log](decisions/0007-a-method-for-each-structure.md))",
     ),
     _on_gpu(
         ("0001", "0011"),
         0.1,
-        "called from Python, their short kernels wait to be launched; the column "
-        '"as graphs / SDPA" is without that, and above 0.1 too; measured when a step started 38 '
-        "and 55 of them, where it starts 26 and 31 now "
-        "([what was tried](decisions/0007-a-method-for-each-structure.md))",
+        "the time to launch the many short kernels dominates; the column "
+        '"as graphs / SDPA" excludes it and is above 0.1 too; measured when a step started 38 '
+        "and 55 kernels, where it starts 26 and 31 now "
+        "([log](decisions/0007-a-method-for-each-structure.md))",
     ),
     Target(
         "sequences",
         {},
         "memory growth",
         2.1,
-        why="the worst is 0000 both ways, whose peaks are of a few MiB",
+        reason="the worst is 0000 both ways, whose peaks are a few MiB",
     ),
     Target("sequences", {"terms": "0010", "order": "causal"}, "time growth", 2.5),
     Target("steps", {"terms": ("0010", "0001", "0011")}, "late / early", 1.1),
     Target("networks", {"network": ("detector w/o", "segmenter w/o")}, "time ratio", 1.03),
-    Target("translator", {"network": "torch.nn.Transformer"}, _SPEED, 0.9, is_least=True),
-    Target("translator", {"network": "torch.nn.Transformer with caches"}, _SPEED, 1, is_least=True),
+    Target("translator", {"network": "torch.nn.Transformer"}, _SPEED, 0.9, is_lower_bound=True),
+    Target(
+        "translator",
+        {"network": "torch.nn.Transformer with caches"},
+        _SPEED,
+        1,
+        is_lower_bound=True,
+    ),
 )
 
 
-def table(outcomes: Sequence[Outcome]) -> str:
-    """Each target that was measured, beside the worst that was; below it why some are missed."""
+def table(results: Sequence[Result]) -> str:
+    """Each measured target beside its worst number, and the reasons for missed targets."""
     lines: list[str] = []
     missed: list[str] = []
     for target in TARGETS:
-        worst = target.measured(outcomes)
+        worst = target.worst(results)
         if worst is None:
             continue
         values = target.rows.values()
         rows = "; ".join(x if isinstance(x, str) else ", ".join(x) for x in values) or "all"
-        device = f"{target.benchmark} on a GPU" if target.kind[0] == "gpu" else target.benchmark
-        bound = f"{'≥' if target.is_least else '≤'} {target.bound:.3g}"
-        reached = target.reached_by(worst)
+        on_gpu = target.setting[0] == "gpu"
+        benchmark = f"{target.benchmark} on a GPU" if on_gpu else target.benchmark
+        bound = f"{'≥' if target.is_lower_bound else '≤'} {target.bound:.3g}"
+        reached = target.is_reached_by(worst)
         verdict = "yes" if reached else "**no**"
-        lines.append(f"| {device} | {rows} | {target.column} | {bound} | {worst:.4g} | {verdict} |")
-        if not reached and target.why:
-            missed.append(f"- {device}, {rows}, {target.column} {worst:.4g}: {target.why}.")
+        line = f"| {benchmark} | {rows} | {target.column} | {bound} | {worst:.4g} | {verdict} |"
+        lines.append(line)
+        if not reached and target.reason:
+            number = f"{target.column} {worst:.4g}"
+            missed.append(f"- {benchmark}, {rows}, {number}: {target.reason}.")
     if not lines:
         return ""
     head = "| benchmark | rows | number | target | worst measured | reached |"
     rule = "| --- | --- | --- | ---: | ---: | --- |"
-    below = ["", "Not reached:", "", *missed] if missed else []
-    return "\n".join([head, rule, *lines, *below]) + "\n"
+    reasons = ["", "Not reached:", "", *missed] if missed else []
+    return "\n".join([head, rule, *lines, *reasons]) + "\n"

@@ -1,4 +1,4 @@
-"""Training steps of the small detector and segmenter, with any mixer, and by torchvision's parts.
+"""Training steps of the small detector and segmenter, ours and built from torchvision's parts.
 
     call = step("detector", "0010+deformable", "cpu")     # one optimizer step each time
 
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.command import one_of
+from benchmarks.command import choose
 from benchmarks.plain_vision import PlainDetector, PlainSegmenter
 from quatrain.nn.mixers import parse_mixer
 from quatrain.tasks.detection import DetectionSpec, small_detection
@@ -20,13 +20,13 @@ from quatrain.tasks.digit_scenes import DigitScenesSpec
 from quatrain.tasks.segmentation import SegmentationSpec, small_segmentation
 
 PLAIN = "torchvision"
-"""In the place of a mixer: the network as one would write it from torchvision's parts."""
+"""The value of `mixer` for the network built from torchvision's parts."""
 LONGER, CROP, CLASSES = 320, 192, 10
 STEPS = 12
 
 
 def step(network: str, mixer: str, device: str) -> Callable[[], object]:
-    """A training step on one batch, ready to be called again and again."""
+    """A function that runs one training step on the same batch each time."""
     torch.manual_seed(0)
     spec = _spec(network, "w/o" if mixer == PLAIN else mixer)
     task = spec.open(None, Path(), seed=0)
@@ -36,8 +36,8 @@ def step(network: str, mixer: str, device: str) -> Callable[[], object]:
 
     def call() -> None:
         adam.zero_grad()
-        found: Any = objective(**batch)
-        (found if mixer == PLAIN else found.total / found.weight).backward()
+        loss: Any = objective(**batch)
+        (loss if mixer == PLAIN else loss.total / loss.weight).backward()
         adam.step()
         if device != "cpu":
             torch.cuda.synchronize()
@@ -46,8 +46,8 @@ def step(network: str, mixer: str, device: str) -> Callable[[], object]:
 
 
 def _spec(network: str, mixer: str) -> DetectionSpec | SegmentationSpec:
-    """The small recipe on a backbone of full width."""
-    small = one_of("network", network, {"detector": _detection, "segmenter": _segmentation})(mixer)
+    """The small recipe with a backbone of full width."""
+    small = choose("network", network, {"detector": _detection, "segmenter": _segmentation})(mixer)
     backbone = small.model.backbone.model_copy(update={"width": 64})
     model = small.model.model_copy(update={"backbone": backbone})
     recipe = small.recipe.model_copy(update={"report_every": 1})

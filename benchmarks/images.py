@@ -1,9 +1,9 @@
-"""Digit scenes as files, of the sizes that users' images have: JPEG with boxes, PNG with labels.
+"""Digit scenes as image files of realistic sizes: JPEG with boxes, PNG with label maps.
 
     write_detection(folder, count=32)       images/train/0.jpg, annotations/instances_train.json
     write_segmentation(folder, count=32)    train/0.png, trainannot/0.png, classes.json
 
-A detector's images are of 1024 x 768, a segmenter's of 480 x 360.
+Detection images are 1024 x 768, segmentation images 480 x 360.
 """
 
 import json
@@ -19,27 +19,28 @@ from quatrain.tasks.segmentation.digits import DIGIT_CLASSES, digit_masks
 
 _HELD_OUT = 1
 _SIDE = 256
-_PHOTO, _STREET = (1024, 768), (480, 360)
+_DETECTION_SIZE, _SEGMENTATION_SIZE = (1024, 768), (480, 360)
 
 
 def write_detection(folder: Path, count: int) -> None:
-    """`count` training images as a COCO folder, and one to be held out."""
+    """Write a COCO folder of `count` training images and one validation image."""
     corpus = digit_boxes(_scenes(count))
-    factors = [side / _SIDE for side in _PHOTO] * 2
+    factors = [side / _SIDE for side in _DETECTION_SIZE] * 2
     names = enumerate(corpus.categories, start=1)
     categories = [{"id": label, "name": name} for label, name in names]
     (folder / "annotations").mkdir(parents=True)
     for part, data in (("train", corpus.train), ("val", corpus.valid)):
-        home = folder / "images" / part
-        home.mkdir(parents=True)
+        image_folder = folder / "images" / part
+        image_folder.mkdir(parents=True)
         boxes: list[dict[str, object]] = []
         for number, truth in enumerate(data.truths):
-            _save(data[number].image, _PHOTO, home / f"{number}.jpg")
+            _save(data[number].image, _DETECTION_SIZE, image_folder / f"{number}.jpg")
             for xywh, label in zip(truth.xywh * factors, truth.labels, strict=True):
                 box = {"id": len(boxes), "image_id": number, "category_id": int(label)}
                 boxes.append({**box, "bbox": xywh.tolist(), "area": xywh[2] * xywh[3]})
+        width, height = _DETECTION_SIZE
         images = [
-            {"id": n, "file_name": f"{n}.jpg", "width": _PHOTO[0], "height": _PHOTO[1]}
+            {"id": n, "file_name": f"{n}.jpg", "width": width, "height": height}
             for n in range(len(data))
         ]
         document = {"images": images, "categories": categories, "annotations": boxes}
@@ -48,17 +49,18 @@ def write_detection(folder: Path, count: int) -> None:
 
 
 def write_segmentation(folder: Path, count: int) -> None:
-    """`count` training images as folders of images and of labels, and one to be held out."""
+    """Write folders of `count` training images and label maps, and one of each for validation."""
     corpus = digit_masks(_scenes(count))
     for part, data in (("train", corpus.train), ("val", corpus.valid)):
-        homes = folder / part, folder / f"{part}annot"
-        for home in homes:
-            home.mkdir(parents=True)
+        image_folder, label_folder = folder / part, folder / f"{part}annot"
+        image_folder.mkdir(parents=True)
+        label_folder.mkdir(parents=True)
         for number in range(len(data)):
             sample = data[number]
-            _save(sample.image, _STREET, homes[0] / f"{number}.png")
+            _save(sample.image, _SEGMENTATION_SIZE, image_folder / f"{number}.png")
             label = Image.fromarray(sample.label.numpy().astype(np.uint8))
-            label.resize(_STREET, Image.Resampling.NEAREST).save(homes[1] / f"{number}.png")
+            resized = label.resize(_SEGMENTATION_SIZE, Image.Resampling.NEAREST)
+            resized.save(label_folder / f"{number}.png")
     entries = [
         {"id": number, "name": entry.name, "color": entry.color}
         for number, entry in enumerate(DIGIT_CLASSES)

@@ -1,8 +1,8 @@
-"""What a benchmark found: where it ran, and a table; printed, kept as JSON, set as Markdown.
+"""The result of one benchmark: the machine and a table, as text, JSON or Markdown.
 
-outcome = Outcome.here("mixers", rounds=9, rows=[{"case": "1-D", "time ratio": 0.09}])
-print(outcome.text())                                  # for the terminal
-Outcome.from_json(outcome.to_json()).markdown()        # for docs/performance.md
+result = Result.from_rows("mixers", rounds=9, rows=[{"case": "1-D", "time ratio": 0.09}])
+print(result.text())                                  # for the terminal
+Result.from_json(result.to_json()).markdown()         # for docs/performance_tables.md
 """
 
 import json
@@ -19,18 +19,21 @@ from quatrain.study.provenance import device_name
 Row = dict[str, str | float]
 
 
-def processor(table: Path = Path("/proc/cpuinfo")) -> str:
-    """The make of this machine's processor, whose name alone may be that of several."""
-    lines = table.read_text(encoding="utf-8").splitlines() if table.exists() else []
-    told = [line.partition(":") for line in lines]
-    known = {name.strip(): value.strip() for name, _, value in told}
-    parts = [f"{name} {known[name]}" for name in ("cpu family", "model") if name in known]
+def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """The family and model of this machine's processor; several share one model name."""
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
+    pairs = [line.partition(":") for line in lines]
+    fields = {name.strip(): value.strip() for name, _, value in pairs}
+    parts = [f"{name} {fields[name]}" for name in ("cpu family", "model") if name in fields]
     return " ".join(parts).removeprefix("cpu ") or platform.machine()
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """The rows of one benchmark and the machine they hold for; all rows have the same columns."""
+class Result:
+    """The rows of one benchmark and the machine they were measured on.
+
+    All rows have the same columns.
+    """
 
     benchmark: str
     machine: dict[str, str | int]
@@ -38,7 +41,7 @@ class Outcome:
     rows: list[Row]
 
     @classmethod
-    def here(
+    def from_rows(
         cls,
         benchmark: str,
         *,
@@ -46,8 +49,8 @@ class Outcome:
         rows: list[Row],
         device: str = "cpu",
         dtype: str = "float32",
-    ) -> "Outcome":
-        """With the description of this machine and process."""
+    ) -> "Result":
+        """Add the description of this machine and process to rows."""
         machine: dict[str, str | int] = {
             "device": device_name(device),
             "processor": processor(),
@@ -61,35 +64,35 @@ class Outcome:
         return cls(benchmark, machine, rounds, rows)
 
     @classmethod
-    def from_json(cls, text: str) -> "Outcome":
-        """Read what `to_json` wrote."""
+    def from_json(cls, text: str) -> "Result":
+        """Read the output of `to_json`."""
         return cls(**json.loads(text))
 
     def to_json(self) -> str:
-        """Everything, indented."""
+        """All fields as indented JSON."""
         return json.dumps(asdict(self), indent=2)
 
     @property
-    def kind(self) -> tuple[str, str]:
-        """What its ratios hold for: the kind of device, and the type of the numbers."""
+    def setting(self) -> tuple[str, str]:
+        """The kind of device ("cpu" or "gpu") and the dtype; ratios compare within one setting."""
         on_cpu = str(self.machine["device"]).startswith("cpu")
         return "cpu" if on_cpu else "gpu", str(self.machine.get("dtype", "float32"))
 
     @property
-    def where(self) -> str:
-        """The machine in a line."""
-        stated = ", ".join(f"{name} {value}" for name, value in self.machine.items())
-        return f"{stated}; medians of {self.rounds} rounds"
+    def description(self) -> str:
+        """The machine and the number of rounds, in one line."""
+        fields = ", ".join(f"{name} {value}" for name, value in self.machine.items())
+        return f"{fields}; medians of {self.rounds} rounds"
 
     def text(self) -> str:
         """The machine and an aligned table."""
         cells = self._cells()
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         lines = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in cells]
-        return "\n".join([self.where, *lines])
+        return "\n".join([self.description, *lines])
 
     def markdown(self) -> str:
-        """The table alone."""
+        """The table as Markdown."""
         head, *lines = self._cells()
         numeric = [not isinstance(value, str) for value in self.rows[0].values()]
         rule = ["---:" if is_number else "---" for is_number in numeric]
@@ -98,9 +101,11 @@ class Outcome:
     def _cells(self) -> list[list[str]]:
         return [
             list(self.rows[0]),
-            *([_shown(value) for value in row.values()] for row in self.rows),
+            *([_format(value) for value in row.values()] for row in self.rows),
         ]
 
 
-def _shown(value: str | float) -> str:
-    return value if isinstance(value, str) else f"{value:,.3g}" if value < 100 else f"{value:,.0f}"
+def _format(value: str | float) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{value:,.3g}" if value < 100 else f"{value:,.0f}"
