@@ -1,4 +1,4 @@
-"""A linear task that trains in milliseconds, here and in other processes."""
+"""A linear task that trains in milliseconds, also in other processes."""
 
 import json
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ WIDTH = 3
 
 
 class TinyObjective(nn.Module):
-    """Squared error of a linear map of `x`, with dropout and a whole-numbered buffer."""
+    """Squared error of a linear map of `x`, with dropout and an integer buffer."""
 
     def __init__(self, width=WIDTH, dropout=0.5):
         super().__init__()
@@ -33,14 +33,14 @@ class TinyTask:
 
     rate_unit = "rows"
 
-    def __init__(self, *, size=3, width=WIDTH, dropout=0.5, data=None, trouble=None, **recipe):
+    def __init__(self, *, size=3, width=WIDTH, dropout=0.5, data=None, on_batch=None, **recipe):
         fields = {"steps": 12, "warmup_steps": 2, "report_every": 5, "checkpoint_every": 4}
         fields |= {"learning_rate": 0.05, "schedule": InverseSqrt()}
         self.recipe = Recipe(**(fields | recipe))
         self.size, self.width, self.dropout = size, width, dropout
         self.data_hashes = data or {"rows": "0"}
         self.data_notes = {}
-        self.trouble = trouble
+        self.on_batch = on_batch
         generator = torch.Generator().manual_seed(5)
         self.x = torch.randn(20, width, generator=generator)
         self.y = self.x.sum(1, keepdim=True)
@@ -53,18 +53,18 @@ class TinyTask:
         return [rows.tolist() for rows in order.split(self.size)]
 
     def collate(self, plan):
-        if self.trouble:
-            self.trouble(plan)
+        if self.on_batch:
+            self.on_batch(plan)
         return {"x": self.x[plan], "y": self.y[plan]}
 
     def monitor(self, objective):
-        torch.rand(7)  # a task may draw what it likes
+        torch.rand(7)  # tasks may draw random numbers
         loss = objective(self.x, self.y)
         return {"valid_loss": float(loss.total), "in_training": float(objective.training)}
 
 
 def lines_of(folder):
-    """The log without its times."""
+    """The log without times."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [
         {name: value for name, value in line.items() if name not in {"seconds", "rate", "waiting"}}

@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 import errno
 import json
@@ -12,119 +13,129 @@ from safetensors.torch import save as to_bytes
 from torch import nn
 
 from quatrain.insertion import insert
-from quatrain.nn.mixers import parse_mixer
+from quatrain.nn import parse_mixer
 from quatrain.specs import DataError, StoredFileError, StudyError
 from quatrain.training import Recipe, checkpoint, load_model, save_model
-from quatrain.training.checkpoint import MODEL, NAME, Trained, seed_step
+from quatrain.training.checkpoint import MODEL, NAME, TrainingObjects
 from quatrain.training.state import TrainingState
 from quatrain.training.tensor_file import read_tensors, write_tensors
 
 RECIPE = Recipe(steps=20, accumulate=2, warmup_steps=0)
-POSITION = TrainingState(step=3, batches=6, seconds=0.7, total=0.1 + 0.2, weight=7.0, since=1 / 3)
+STATE = TrainingState(step=3, batches=6, seconds=0.7, total=0.1 + 0.2, weight=7.0, since=1 / 3)
 
 
-def trained(width=2, data="a", optimizer=torch.optim.AdamW, average=True):
+def initial(width=2, data="a", optimizer=torch.optim.AdamW, average=True):
     model = nn.Linear(width, 1)
-    copies = {name: torch.zeros_like(value) for name, value in model.state_dict().items()}
-    return Trained(
+    return TrainingObjects(
         model,
         optimizer(model.parameters(), lr=0.1),
-        copies if average else {},
+        copy.deepcopy(model) if average else None,
         torch.amp.GradScaler("cpu", enabled=True),
         {"rows": data},
     )
 
 
-def stepped(**arguments):
-    one = trained(**arguments)
-    one.model(torch.ones(1, one.model.in_features)).sum().backward()
-    one.optimizer.step()
-    for value in one.average.values():
-        value.fill_(0.5)
-    one.scaler.load_state_dict({**one.scaler.state_dict(), "scale": 32.0, "_growth_tracker": 5})
-    return one
+def trained(**arguments):
+    objects = initial(**arguments)
+    objects.model(torch.ones(1, objects.model.in_features)).sum().backward()
+    objects.optimizer.step()
+    scaler = {**objects.scaler.state_dict(), "scale": 32.0, "_growth_tracker": 5}
+    objects.scaler.load_state_dict(scaler)
+    return objects
 
 
-def restored(folder, one):
-    return checkpoint.load(folder, one, RECIPE)
+def load(folder, objects):
+    return checkpoint.load(folder, objects, RECIPE)
 
 
-def full(*_):
-    raise OSError(errno.ENOSPC, "No space left on device")
+def values_of(objects):
+    states = objects.optimizer.state_dict()["state"]
+    tensors = [*objects.model.state_dict().values(), *objects.average.state_dict().values()]
+    tensors += [state[name] for state in states.values() for name in sorted(state)]
+    return [value.tolist() for value in tensors], objects.scaler.state_dict()
 
 
-def test_everything_comes_back_as_it_was(tmp_path):
-    one, other = stepped(), trained()
-    checkpoint.save(tmp_path, POSITION, one)
-    assert restored(tmp_path, other) == POSITION
-    assert torch.equal(other.average["weight"], torch.full((1, 2), 0.5))
-    assert state_of(other) == state_of(one)
-    states = [each.optimizer.state_dict()["state"] for each in (one, other)]
-    assert [state.keys() for state in states[0].values()] == [
-        state.keys() for state in states[1].values()
+def test_all_objects_are_restored(tmp_path):
+    objects, others = trained(), initial()
+    checkpoint.save(tmp_path, STATE, objects)
+    assert values_of(others) != values_of(objects)
+    assert load(tmp_path, others) == STATE
+    assert values_of(others) == values_of(objects)
+    keys = [
+        [state.keys() for state in each.optimizer.state_dict()["state"].values()]
+        for each in (objects, others)
     ]
+    assert keys[0] == keys[1]
 
 
-def test_a_folder_without_a_checkpoint_is_the_beginning(tmp_path):
-    assert restored(tmp_path, trained()) == TrainingState()
+def test_without_a_checkpoint_the_state_is_the_initial_one(tmp_path):
+    assert load(tmp_path, initial()) == TrainingState()
 
 
-@pytest.mark.parametrize("size", [0, 1, 7, 8, 100, 300, -1])
-def test_a_checkpoint_cut_short_is_told_in_a_sentence(tmp_path, size):
-    checkpoint.save(tmp_path, POSITION, stepped())
+@pytest.mark.parametrize("size", [0, 7, 8, 100, -1])
+def test_a_truncated_checkpoint_is_refused_in_one_line(tmp_path, size):
+    checkpoint.save(tmp_path, STATE, trained())
     path = tmp_path / NAME
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(
-        StoredFileError, match=r"expected a whole file .*: delete this file"
-    ) as told:
-        restored(tmp_path, trained())
-    assert str(path) in str(told.value)
-    assert "\n" not in str(told.value)
+    with pytest.raises(StoredFileError) as raised:
+        load(tmp_path, initial())
+    assert raised.value.value == str(path)
+    assert "\n" not in str(raised.value)
 
 
-def state_of(one):
-    states = one.optimizer.state_dict()["state"]
-    tensors = [*one.model.state_dict().values(), *one.average.values()]
-    tensors += [state[name] for state in states.values() for name in sorted(state)]
-    return [value.tolist() for value in tensors], one.scaler.state_dict()
-
-
-def test_a_change_of_any_byte_is_refused_in_a_sentence(tmp_path):
-    checkpoint.save(tmp_path, POSITION, stepped())
-    path = tmp_path / NAME
-    whole = path.read_bytes()
+def changed_bytes(content, stride):
     random = np.random.default_rng(0)
-    for at in range(len(whole)):
-        other = whole[at] ^ int(random.integers(1, 256))
-        path.write_bytes(whole[:at] + bytes([other]) + whole[at + 1 :])
-        with pytest.raises(StoredFileError, match="expected a whole file of this run") as told:
-            restored(tmp_path, trained())
-        assert "\n" not in str(told.value)
-    assert len(whole) > 1000
+    for at in range(0, len(content), stride):
+        byte = content[at] ^ int(random.integers(1, 256))
+        yield content[:at] + bytes([byte]) + content[at + 1 :]
 
 
-def test_bytes_that_are_added_taken_out_or_exchanged_are_refused(tmp_path):
-    checkpoint.save(tmp_path, POSITION, stepped())
+@pytest.mark.parametrize("stride", [17, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_change_of_any_byte_is_refused(tmp_path, stride):
+    checkpoint.save(tmp_path, STATE, trained())
     path = tmp_path / NAME
-    whole = path.read_bytes()
+    content = path.read_bytes()
+    objects = initial()
+    for damaged in changed_bytes(content, stride):
+        path.write_bytes(damaged)
+        with pytest.raises(StoredFileError):
+            load(tmp_path, objects)
+    assert len(content) > 1000
+
+
+@pytest.mark.parametrize("stride", [17, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_change_of_any_byte_of_a_model_is_refused(tmp_path, stride):
+    save_model(tmp_path, nn.Linear(2, 1))
+    path, model = tmp_path / MODEL, nn.Linear(2, 1)
+    for damaged in changed_bytes(path.read_bytes(), stride):
+        path.write_bytes(damaged)
+        with pytest.raises(StoredFileError):
+            load_model(tmp_path, model)
+
+
+@pytest.mark.parametrize("rounds", [5, pytest.param(200, marks=pytest.mark.slow)])
+def test_added_removed_and_exchanged_bytes_are_refused(tmp_path, rounds):
+    checkpoint.save(tmp_path, STATE, trained())
+    path = tmp_path / NAME
+    content = path.read_bytes()
     random = np.random.default_rng(1)
-    for _ in range(200):
-        first, last = sorted(random.integers(0, len(whole), 2).tolist())
+    for _ in range(rounds):
+        first, last = sorted(random.integers(0, len(content), 2).tolist())
         for damaged in (
-            whole[:first] + whole[last + 1 :],
-            whole[:first] + whole[first:last] + whole[first:],
-            whole[:first] + random.bytes(last - first + 1) + whole[last + 1 :],
-            whole[:first] + whole[last:] + whole[first:last],
+            content[:first] + content[last + 1 :],
+            content[:first] + content[first:last] + content[first:],
+            content[:first] + random.bytes(last - first + 1) + content[last + 1 :],
+            content[:first] + content[last:] + content[first:last],
         ):
-            if damaged == whole:
+            if damaged == content:
                 continue
             path.write_bytes(damaged)
             with pytest.raises(StoredFileError):
-                restored(tmp_path, trained())
+                load(tmp_path, initial())
 
 
-def rewritten(folder, change, *, checksum):
-    """The checkpoint with other tensors or texts, as whoever has no checksum would write it."""
+def rewrite(folder, change, *, checksum):
+    """Change the tensors or the header of a checkpoint, with a valid checksum or without one."""
     tensors, texts = read_tensors(folder / NAME)
     header = {name: json.loads(text) for name, text in texts.items()}
     change(tensors, header)
@@ -143,249 +154,215 @@ def tensor(name, value):
     return lambda tensors, _: tensors.update({name: value})
 
 
-WRONG = {
-    "a step beyond the training": put("position", step=1000, batches=2000),
-    "a step of no whole number": put("position", step=3.5),
-    "a step of text": put("position", step="3"),
-    "a step that is true": put("position", step=True, batches=2),
-    "a step before the first": put("position", step=-1, batches=-2),
-    "batches of other steps": put("position", batches=7),
-    "seconds that are infinite": put("position", seconds=math.inf),
-    "seconds before now": put("position", since=0.8),
-    "a loss that is no number": put("position", total=math.nan),
-    "a scale of zero": put("scaler", scale=0.0),
-    "a scale of infinity": put("scaler", scale=math.inf),
-    "a scale of text": put("scaler", scale="32"),
-    "another growth": put("scaler", growth_factor=4.0),
-    "a part of an age": put("scaler", _growth_tracker=1.5),
-    "data of numbers": put("data", rows=1),
-    "no position": lambda _, header: header.pop("position"),
-    "a weight of whole numbers": tensor("model/weight", torch.ones(1, 2, dtype=torch.int32)),
-    "a weight of half the size": tensor("model/weight", torch.ones(1, 2, dtype=torch.float16)),
-    "an average of another type": tensor("average/weight", torch.ones(1, 2, dtype=torch.int32)),
-    "an average of another shape": tensor("average/weight", torch.ones(1)),
-    "an average of nothing": tensor("average/more", torch.ones(1)),
-    "a state of another shape": tensor("optimizer/0/exp_avg", torch.ones(1)),
-    "a state of another type": tensor("optimizer/0/exp_avg", torch.ones(1, 2, dtype=torch.int32)),
-    "a state of no parameter": tensor("optimizer/2/exp_avg", torch.ones(1, 2)),
-    "a state from behind": tensor("optimizer/-1/exp_avg", torch.ones(1)),
-    "a state of one parameter alone": tensor("optimizer/0/more", torch.ones(1, 2)),
-    "more steps of one parameter": tensor("optimizer/0/step", torch.tensor(4.0)),
-    "steps that are no number": tensor("optimizer/0/step", torch.tensor(math.nan)),
-    "a tensor of no part": tensor("modle/weight", torch.ones(1, 2)),
+INVALID = {
+    "step beyond the training": put("position", step=1000, batches=2000),
+    "fractional step": put("position", step=3.5),
+    "step as text": put("position", step="3"),
+    "step as bool": put("position", step=True, batches=2),
+    "negative step": put("position", step=-1, batches=-2),
+    "batches of another step": put("position", batches=7),
+    "infinite seconds": put("position", seconds=math.inf),
+    "last log line in the future": put("position", since=0.8),
+    "NaN loss": put("position", total=math.nan),
+    "zero scale": put("scaler", scale=0.0),
+    "infinite scale": put("scaler", scale=math.inf),
+    "scale as text": put("scaler", scale="32"),
+    "other growth factor": put("scaler", growth_factor=4.0),
+    "fractional growth tracker": put("scaler", _growth_tracker=1.5),
+    "data hash as number": put("data", rows=1),
+    "no state": lambda _, header: header.pop("position"),
+    "integer weight": tensor("model/weight", torch.ones(1, 2, dtype=torch.int32)),
+    "half-precision weight": tensor("model/weight", torch.ones(1, 2, dtype=torch.float16)),
+    "integer average": tensor("average/weight", torch.ones(1, 2, dtype=torch.int32)),
+    "average of another shape": tensor("average/weight", torch.ones(1)),
+    "unknown average": tensor("average/more", torch.ones(1)),
+    "optimizer state of another shape": tensor("optimizer/0/exp_avg", torch.ones(1)),
+    "integer optimizer state": tensor("optimizer/0/exp_avg", torch.ones(1, 2, dtype=torch.int32)),
+    "optimizer state of no parameter": tensor("optimizer/2/exp_avg", torch.ones(1, 2)),
+    "negative parameter index": tensor("optimizer/-1/exp_avg", torch.ones(1)),
+    "unknown optimizer state": tensor("optimizer/0/more", torch.ones(1, 2)),
+    "parameter with more steps": tensor("optimizer/0/step", torch.tensor(4.0)),
+    "NaN steps of a parameter": tensor("optimizer/0/step", torch.tensor(math.nan)),
+    "unknown part": tensor("modle/weight", torch.ones(1, 2)),
 }
 
 
+@pytest.mark.parametrize("change", INVALID.values(), ids=INVALID)
+def test_invalid_content_is_refused_with_and_without_checksum(tmp_path, change):
+    for checksum in (True, False):
+        checkpoint.save(tmp_path, STATE, trained())
+        rewrite(tmp_path, change, checksum=checksum)
+        with pytest.raises(StoredFileError) as raised:
+            load(tmp_path, initial())
+        assert "delete this file" in raised.value.remedy
+
+
 NEWER = {
-    "another field": put("position", epoch=1),
-    "another text": lambda _, header: header.update(more={}),
+    "field": put("position", epoch=1),
+    "text": lambda _, header: header.update(more={}),
+    "nothing": lambda *_: None,
 }
 
 
 @pytest.mark.parametrize("checksum", [True, False])
 @pytest.mark.parametrize("change", NEWER.values(), ids=NEWER)
-def test_what_a_newer_version_added_to_a_checkpoint_is_not_read(tmp_path, change, checksum):
-    one, other = stepped(), trained()
-    checkpoint.save(tmp_path, POSITION, one)
-    rewritten(tmp_path, change, checksum=checksum)
-    assert restored(tmp_path, other) == POSITION
-    assert state_of(other) == state_of(one)
+def test_unknown_fields_and_a_missing_checksum_are_ignored(tmp_path, change, checksum):
+    objects, others = trained(), initial()
+    checkpoint.save(tmp_path, STATE, objects)
+    rewrite(tmp_path, change, checksum=checksum)
+    assert (b"sha256" in (tmp_path / NAME).read_bytes()) == checksum
+    assert load(tmp_path, others) == STATE
+    assert values_of(others) == values_of(objects)
 
 
-def test_files_of_a_later_format_are_not_called_damaged(tmp_path, monkeypatch):
+def test_a_file_of_a_later_format_is_not_called_damaged(tmp_path, monkeypatch):
     monkeypatch.setattr("quatrain.training.tensor_file._FORMAT", 2)
-    checkpoint.save(tmp_path, POSITION, stepped())
+    checkpoint.save(tmp_path, STATE, trained())
     save_model(tmp_path, nn.Linear(2, 1))
     monkeypatch.undo()
     for read in (
-        lambda: restored(tmp_path, trained()),
+        lambda: load(tmp_path, initial()),
         lambda: load_model(tmp_path, nn.Linear(2, 1)),
     ):
-        with pytest.raises(StoredFileError, match=r"is 2, .*a newer version.*: use that") as told:
+        with pytest.raises(StoredFileError) as raised:
             read()
-        assert "delete" not in str(told.value)
-        assert str(tmp_path) in str(told.value)
+        assert raised.value.value == 2
+        assert "newer version" in raised.value.expected
 
 
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("name", [NAME, MODEL])
-def test_a_pipe_in_the_place_of_a_file_is_refused(tmp_path, name):
+def test_a_pipe_in_place_of_a_file_is_refused(tmp_path, name):
     os.mkfifo(tmp_path / name)
-    with pytest.raises(StoredFileError, match=r"a whole file of this run \(it is no regular file"):
-        restored(tmp_path, trained()) if name == NAME else load_model(tmp_path, nn.Linear(2, 1))
+    with pytest.raises(StoredFileError) as raised:
+        load(tmp_path, initial()) if name == NAME else load_model(tmp_path, nn.Linear(2, 1))
+    assert raised.value.value == str(tmp_path / name)
 
 
-@pytest.mark.parametrize("checksum", [True, False])
-@pytest.mark.parametrize("change", WRONG.values(), ids=WRONG)
-def test_what_this_training_cannot_have_written_is_refused(tmp_path, change, checksum):
-    checkpoint.save(tmp_path, POSITION, stepped())
-    rewritten(tmp_path, change, checksum=checksum)
-    with pytest.raises(StoredFileError, match="delete this file to train from the beginning"):
-        restored(tmp_path, trained())
-
-
-def test_a_checkpoint_from_before_there_were_checksums_is_read(tmp_path):
-    one, other = stepped(), trained()
-    checkpoint.save(tmp_path, POSITION, one)
-    rewritten(tmp_path, lambda *_: None, checksum=False)
-    assert b"sha256" not in (tmp_path / NAME).read_bytes()
-    assert restored(tmp_path, other) == POSITION
-    assert state_of(other) == state_of(one)
-
-
-def test_a_checkpoint_of_another_model_is_refused(tmp_path):
-    checkpoint.save(tmp_path, POSITION, stepped(width=3))
-    with pytest.raises(StoredFileError, match=r"weight is of shape|bias is of shape"):
-        restored(tmp_path, trained(width=2))
+def test_a_checkpoint_of_a_model_of_another_shape_is_refused_with_both_shapes(tmp_path):
+    narrow, wide = (
+        dataclasses.replace(initial(average=False), model=nn.Linear(4, width)) for width in (3, 5)
+    )
+    checkpoint.save(tmp_path, STATE, narrow)
+    with pytest.raises(StoredFileError) as raised:
+        load(tmp_path, wide)
+    assert "(3, 4)" in raised.value.expected
+    assert "(5, 4)" in raised.value.expected
 
 
 def test_a_checkpoint_of_a_model_without_the_mixer_is_refused(tmp_path):
     plain, mixed = (
-        dataclasses.replace(trained(average=False), model=nn.Sequential(nn.Linear(4, 4)))
+        dataclasses.replace(initial(average=False), model=nn.Sequential(nn.Linear(4, 4)))
         for _ in range(2)
     )
     insert(mixed.model, parse_mixer("0010", heads=2), after="0", example=torch.zeros(1, 3, 4))
-    mixed.model.load_state_dict(plain.model.state_dict())  # as users may
-    checkpoint.save(tmp_path, POSITION, plain)
-    with pytest.raises(StoredFileError, match="is missing from the file"):
-        restored(tmp_path, mixed)
+    mixed.model.load_state_dict(plain.model.state_dict())  # users may do so
+    checkpoint.save(tmp_path, STATE, plain)
+    with pytest.raises(StoredFileError):
+        load(tmp_path, mixed)
     save_model(tmp_path, plain.model)
-    with pytest.raises(StoredFileError, match="is missing from the file"):
+    with pytest.raises(StoredFileError):
         load_model(tmp_path, mixed.model)
 
 
-def test_the_weight_of_another_shape_is_named_with_both(tmp_path):
-    narrow, wide = (
-        dataclasses.replace(trained(average=False), model=nn.Linear(4, width)) for width in (3, 5)
-    )
-    checkpoint.save(tmp_path, POSITION, narrow)
-    with pytest.raises(StoredFileError, match=r"weight is of shape \(3, 4\) there and \(5, 4\)"):
-        restored(tmp_path, wide)
-
-
-def test_a_checkpoint_without_the_average_that_is_wanted_is_refused(tmp_path):
-    checkpoint.save(tmp_path, POSITION, stepped(average=False))
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_checkpoint_must_have_an_average_exactly_if_the_recipe_has_one(tmp_path, stored):
+    checkpoint.save(tmp_path, STATE, trained(average=stored))
     with pytest.raises(StoredFileError):
-        restored(tmp_path, trained())
+        load(tmp_path, initial(average=not stored))
 
 
-def test_a_checkpoint_trained_on_other_data_is_refused(tmp_path):
-    checkpoint.save(tmp_path, POSITION, stepped(data="a"))
-    with pytest.raises(DataError, match='data is "rows", expected as it was when'):
-        restored(tmp_path, trained(data="b"))
+def test_a_checkpoint_of_other_data_is_refused(tmp_path):
+    checkpoint.save(tmp_path, STATE, trained(data="a"))
+    with pytest.raises(DataError) as raised:
+        load(tmp_path, initial(data="b"))
+    assert (raised.value.field, raised.value.value) == ("data", "rows")
 
 
-def test_sgd_without_momentum_has_no_state_to_keep(tmp_path):
-    checkpoint.save(tmp_path, POSITION, stepped(optimizer=torch.optim.SGD))
-    assert restored(tmp_path, trained(optimizer=torch.optim.SGD)) == POSITION
+def test_sgd_without_momentum_has_no_state(tmp_path):
+    checkpoint.save(tmp_path, STATE, trained(optimizer=torch.optim.SGD))
+    assert load(tmp_path, initial(optimizer=torch.optim.SGD)) == STATE
 
 
-@pytest.mark.parametrize("place", ["os.fsync", "pathlib.Path.replace"])
-def test_a_full_disk_is_told_and_leaves_the_former_checkpoint(tmp_path, monkeypatch, place):
-    checkpoint.save(tmp_path, POSITION, stepped())
-    before = (tmp_path / NAME).read_bytes()
-    monkeypatch.setattr(place, full)
-    with pytest.raises(StudyError, match='"No space left on device"; make room') as told:
-        checkpoint.save(tmp_path, TrainingState(), stepped())
-    assert str(tmp_path) in str(told.value)
-    assert isinstance(told.value.__cause__, OSError)
+def no_space(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("function", ["os.fsync", "pathlib.Path.replace"])
+def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path, monkeypatch, function):
+    checkpoint.save(tmp_path, STATE, trained())
+    content = (tmp_path / NAME).read_bytes()
+    monkeypatch.setattr(function, no_space)
+    with pytest.raises(StudyError) as raised:
+        checkpoint.save(tmp_path, TrainingState(), trained())
+    assert raised.value.value == str(tmp_path)
+    assert isinstance(raised.value.__cause__, OSError)
     assert [path.name for path in tmp_path.iterdir()] == [NAME]
-    assert (tmp_path / NAME).read_bytes() == before
+    assert (tmp_path / NAME).read_bytes() == content
 
 
-def test_a_file_larger_than_the_system_allows_is_told(tmp_path):
+def test_a_file_over_the_size_limit_of_the_system_is_an_error(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
     try:
-        with pytest.raises(StudyError, match="File too large"):
-            checkpoint.save(tmp_path, POSITION, stepped())
+        with pytest.raises(StudyError):
+            checkpoint.save(tmp_path, STATE, trained())
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_link_where_a_temporary_file_may_be_is_not_followed(tmp_path):
-    own = tmp_path / "own.txt"
-    own.write_text("mine")
-    for name in (NAME, MODEL):
-        (tmp_path / f".{name}.tmp").symlink_to(own)
-    checkpoint.save(tmp_path, POSITION, stepped())
-    save_model(tmp_path, nn.Linear(2, 1))
-    assert own.read_text() == "mine"
-
-
-def test_a_model_is_kept_alone_and_comes_back(tmp_path):
-    one, other = nn.Linear(2, 1), nn.Linear(2, 1)
-    save_model(tmp_path, one)
+def test_a_model_is_restored(tmp_path):
+    model, other = nn.Linear(2, 1), nn.Linear(2, 1)
+    save_model(tmp_path, model)
     load_model(tmp_path, other)
-    assert torch.equal(one.weight, other.weight)
+    assert torch.equal(model.weight, other.weight)
     assert [path.name for path in tmp_path.iterdir()] == [MODEL]
 
 
-def test_a_change_of_any_byte_of_a_model_is_refused(tmp_path):
-    save_model(tmp_path, nn.Linear(2, 1))
-    whole = (tmp_path / MODEL).read_bytes()
-    for at in range(len(whole)):
-        for bit in (1, 128):
-            (tmp_path / MODEL).write_bytes(whole[:at] + bytes([whole[at] ^ bit]) + whole[at + 1 :])
-            with pytest.raises(StoredFileError, match="move the run's folder away"):
-                load_model(tmp_path, nn.Linear(2, 1))
-
-
 @pytest.mark.parametrize("texts", [None, {"format": "pt"}, {"format": "pt", "epoch": "3"}])
-def test_a_model_without_a_checksum_is_read_whatever_texts_it_has(tmp_path, texts):
-    one, other = nn.Linear(2, 1), nn.Linear(2, 1)
-    (tmp_path / MODEL).write_bytes(to_bytes(dict(one.state_dict()), metadata=texts))
+def test_a_model_without_a_checksum_is_read(tmp_path, texts):
+    model, other = nn.Linear(2, 1), nn.Linear(2, 1)
+    (tmp_path / MODEL).write_bytes(to_bytes(dict(model.state_dict()), metadata=texts))
     load_model(tmp_path, other)
-    assert torch.equal(one.weight, other.weight)
+    assert torch.equal(model.weight, other.weight)
+
+
+def test_unknown_texts_of_a_model_are_ignored(tmp_path):
+    model, other = nn.Linear(2, 1), nn.Linear(2, 1)
+    write_tensors(tmp_path / MODEL, dict(model.state_dict()), {"license": "MIT"})
+    load_model(tmp_path, other)
+    assert torch.equal(model.weight, other.weight)
 
 
 @pytest.mark.parametrize("stored", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("wanted", [torch.float64, torch.bfloat16])
-def test_weights_are_converted_to_the_floating_type_of_the_model(tmp_path, stored, wanted):
-    one, other = nn.Linear(2, 1, dtype=stored), nn.Linear(2, 1, dtype=wanted)
-    save_model(tmp_path, one)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_weights_are_converted_to_the_floating_point_type_of_the_model(tmp_path, stored, dtype):
+    model, other = nn.Linear(2, 1, dtype=stored), nn.Linear(2, 1, dtype=dtype)
+    save_model(tmp_path, model)
     load_model(tmp_path, other)
-    assert other.weight.dtype == wanted
-    assert torch.equal(other.weight, one.weight.to(wanted))
+    assert other.weight.dtype == dtype
+    assert torch.equal(other.weight, model.weight.to(dtype))
 
 
-def test_what_a_newer_version_added_to_a_model_is_not_read(tmp_path):
-    one, other = nn.Linear(2, 1), nn.Linear(2, 1)
-    write_tensors(tmp_path / MODEL, dict(one.state_dict()), {"license": "MIT"})
-    load_model(tmp_path, other)
-    assert torch.equal(one.weight, other.weight)
-
-
-def test_weights_that_share_memory_can_be_kept(tmp_path):
+def test_weights_that_share_memory_are_stored(tmp_path):
     tied = nn.ModuleList([nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False)])
     tied[1].weight = tied[0].weight
     save_model(tmp_path, tied)
     load_model(tmp_path, nn.ModuleList([nn.Linear(2, 2, bias=False) for _ in range(2)]))
 
 
-def test_a_model_that_is_missing_damaged_or_another_is_told(tmp_path):
-    with pytest.raises(StoredFileError, match="move the run's folder away and train again"):
-        load_model(tmp_path, nn.Linear(2, 1))
+def test_a_missing_or_damaged_model_and_one_of_another_network_are_refused(tmp_path):
+    def check_refused():
+        with pytest.raises(StoredFileError) as raised:
+            load_model(tmp_path, nn.Linear(2, 1))
+        assert raised.value.value == str(tmp_path / MODEL)
+
+    check_refused()
     save_model(tmp_path, nn.Linear(3, 1))
-    with pytest.raises(StoredFileError, match="is of shape"):
-        load_model(tmp_path, nn.Linear(2, 1))
-    whole_numbers = {"weight": torch.ones(1, 2, dtype=torch.int32), "bias": torch.ones(1)}
-    write_tensors(tmp_path / MODEL, whole_numbers, {})
-    with pytest.raises(StoredFileError, match=r"weight is of torch.int32 there"):
-        load_model(tmp_path, nn.Linear(2, 1))
+    check_refused()
+    integers = {"weight": torch.ones(1, 2, dtype=torch.int32), "bias": torch.ones(1)}
+    write_tensors(tmp_path / MODEL, integers, {})
+    check_refused()
     (tmp_path / MODEL).write_bytes(b"no")
-    with pytest.raises(StoredFileError, match="a whole file of this run"):
-        load_model(tmp_path, nn.Linear(2, 1))
-
-
-def draw(*arguments):
-    seed_step(*arguments)
-    return torch.rand(4).tolist()
-
-
-def test_the_random_state_is_a_function_of_seed_step_and_process():
-    places = [(seed, step, process) for seed in (0, 1) for step in (1, 2) for process in (0, 1)]
-    drawn = [draw(*place) for place in places]
-    assert drawn == [draw(*place) for place in places]
-    assert len({tuple(numbers) for numbers in drawn}) == len(places)
+    check_refused()

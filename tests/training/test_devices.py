@@ -2,14 +2,19 @@ import pytest
 import torch
 from torch import nn
 
-from quatrain.specs import SpecError
-from quatrain.training.devices import Devices
+from quatrain.specs import StudyError
+from quatrain.training.devices import Devices, check_device
 
 
 @pytest.mark.parametrize("device", ["cpux", "cpu:cpu", "", "cuda:99"])
-def test_a_device_that_is_not_here_is_named(device):
-    with pytest.raises(SpecError, match=f'device is "{device}", expected a device of this machine'):
+def test_a_device_that_this_machine_lacks_is_refused(device):
+    with pytest.raises(StudyError) as raised:
         Devices(device, "float32")
+    assert (raised.value.field, raised.value.value) == ("device", device)
+
+
+def test_a_device_that_exists_is_returned():
+    assert check_device("cpu") == torch.device("cpu")
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
@@ -22,14 +27,14 @@ def test_precisions_follow_each_other_in_one_process(precision):
     assert devices.scaler.is_enabled() == (precision == "float16")
 
 
-def test_one_process_is_the_main_one_and_sums_nothing():
+def test_a_single_process_is_the_main_one():
     devices = Devices("cpu", "float32")
     assert (devices.process, devices.processes, devices.is_main) == (0, 1, True)
     assert torch.equal(devices.sum(torch.tensor([1.0, 2.0])), torch.tensor([1.0, 2.0]))
 
 
 def stepped(clip_norm, precision="float32"):
-    """A weight's change by one step of rate 1 from the gradient (6, 8), divided by 2."""
+    """A weight's change by one step of SGD (rate 1) from the gradient (6, 8), times 0.5."""
     devices, weight = Devices("cpu", precision), nn.Parameter(torch.zeros(2))
     optimizer = torch.optim.SGD([weight], lr=1.0)
     devices.backward((weight * torch.tensor([6.0, 8.0])).sum())
@@ -38,13 +43,13 @@ def stepped(clip_norm, precision="float32"):
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])
-def test_a_gradient_is_divided_then_clipped(precision):
+def test_gradients_are_scaled_and_then_clipped(precision):
     assert torch.equal(stepped(None, precision), torch.tensor([3.0, 4.0]))
     assert torch.equal(stepped(6.0, precision), torch.tensor([3.0, 4.0]))
     assert torch.allclose(stepped(1.0, precision), torch.tensor([0.6, 0.8]), atol=1e-5)
 
 
-def test_a_step_that_overflows_float16_is_left_out_and_the_scale_falls():
+def test_a_step_that_overflows_float16_is_skipped_and_the_loss_scale_lowered():
     devices, weight = Devices("cpu", "float16"), nn.Parameter(torch.zeros(1))
     optimizer, before = torch.optim.SGD([weight], lr=1.0), devices.scaler.get_scale()
     devices.backward((weight * 1e38).sum())

@@ -19,7 +19,7 @@ def test_each_line_is_one_object_with_its_step(tmp_path):
     assert lines == [{"step": 5, "loss": 1.5, "rate": 2.0}, {"step": 5, "valid_loss": 1.25}]
 
 
-def test_a_resumed_log_loses_what_came_after_the_checkpoint(tmp_path):
+def test_a_resumed_log_has_no_lines_after_the_checkpoint(tmp_path):
     log = MetricsLog(tmp_path, 0)
     for step in (1, 2, 2, 3, 4):
         log.write(step, loss=0.0)
@@ -30,7 +30,7 @@ def test_a_resumed_log_loses_what_came_after_the_checkpoint(tmp_path):
 @pytest.mark.parametrize(
     "tail", ['{"step": 2, "lo', "3", "[]", '{"loss": 1}', '{"step": null}', "\x00\xff"]
 )
-def test_a_line_cut_short_or_damaged_goes_too(tmp_path, tail):
+def test_damaged_lines_are_removed(tmp_path, tail):
     MetricsLog(tmp_path, 0).write(1, loss=0.0)
     with (tmp_path / NAME).open("ab") as file:
         file.write(tail.encode("latin-1"))
@@ -38,16 +38,16 @@ def test_a_line_cut_short_or_damaged_goes_too(tmp_path, tail):
     assert steps(tmp_path) == [1, 2]
 
 
-def test_a_folder_that_is_gone_is_told_in_a_sentence(tmp_path):
-    log = MetricsLog(tmp_path / "gone", 0)
-    with pytest.raises(StudyError, match=r"gone.*, expected a folder that can be written"):
+def test_a_missing_folder_is_an_error(tmp_path):
+    log = MetricsLog(tmp_path / "missing", 0)
+    with pytest.raises(StudyError) as raised:
         log.write(1, loss=0.0)
+    assert raised.value.value == str(tmp_path / "missing")
 
 
 @pytest.mark.timeout(30)
-def test_a_pipe_in_the_place_of_the_log_is_refused(tmp_path):
+def test_a_pipe_in_place_of_the_log_is_refused(tmp_path):
     os.mkfifo(tmp_path / NAME)
-    with pytest.raises(
-        StoredFileError, match=r"metrics\.jsonl is .no regular file.*: move it away"
-    ):
+    with pytest.raises(StoredFileError) as raised:
         MetricsLog(tmp_path, 3)
+    assert raised.value.field == str(tmp_path / NAME)

@@ -7,7 +7,7 @@ from quatrain.training import InverseSqrt, Polynomial, Recipe, Steps
 
 
 @given(step=st.integers(1, 100_000))
-def test_the_default_schedule_is_the_papers(step):
+def test_the_default_schedule_is_that_of_the_paper(step):
     warm = 1e-7 + (1e-3 - 1e-7) * step / 4000
     expected = warm if step <= 4000 else 1e-3 * (4000 / step) ** 0.5
     assert Recipe().rate(step) == pytest.approx(expected, rel=1e-12)
@@ -25,14 +25,14 @@ def test_without_a_warm_up_the_first_step_is_at_the_peak():
         assert recipe.rate(1) == 0.1
 
 
-def test_steps_fall_after_their_milestones():
+def test_the_rate_falls_after_each_milestone():
     recipe = Recipe(steps=1200, warmup_steps=100, learning_rate=1.0, schedule=Steps())
     assert [recipe.rate(step) for step in (100, 800, 801, 1100)] == [1.0, 1.0, 0.1, 0.1]
     assert recipe.rate(1101) == pytest.approx(0.01)
 
 
 @given(power=st.floats(0.1, 3), warmup=st.integers(0, 50), steps=st.integers(51, 500))
-def test_polynomial_falls_from_the_peak_and_never_to_zero(power, warmup, steps):
+def test_polynomial_decay_starts_at_the_peak_and_stays_positive(power, warmup, steps):
     schedule = Polynomial(power=power)
     recipe = Recipe(steps=steps, warmup_steps=warmup, learning_rate=1.0, schedule=schedule)
     rates = [recipe.rate(step) for step in range(warmup + 1, steps + 1)]
@@ -42,8 +42,9 @@ def test_polynomial_falls_from_the_peak_and_never_to_zero(power, warmup, steps):
 
 
 def test_a_warm_up_as_long_as_the_training_is_refused():
-    with pytest.raises(SpecError, match="fewer than the 4000 steps of the training: shorten"):
+    with pytest.raises(SpecError) as raised:
         Recipe(steps=4000)
+    assert (raised.value.field, raised.value.value) == ("Recipe.warmup_steps", 4000)
     assert Recipe(steps=4001).rate(4001) < 1e-3
 
 
@@ -64,16 +65,18 @@ def test_a_warm_up_as_long_as_the_training_is_refused():
     ],
     ids=str,
 )
-def test_a_field_that_makes_no_sense_is_named(fields):
-    with pytest.raises(SpecError, match=rf"Recipe\.{next(iter(fields))}.* is .*, expected "):
+def test_an_invalid_value_is_refused_with_its_field(fields):
+    with pytest.raises(SpecError) as raised:
         Recipe(**({"warmup_steps": 0} | fields))
+    assert raised.value.field.startswith(f"Recipe.{next(iter(fields))}")
 
 
-def test_a_recipe_survives_json():
+def test_a_recipe_is_restored_from_json():
     recipe = Recipe(steps=5000, schedule=Polynomial(power=2.0), average=0.9, clip_norm=1.0)
     assert Recipe.from_json(recipe.to_json()) == recipe
 
 
 def test_a_milestone_is_a_fraction_of_the_training():
-    with pytest.raises(SpecError, match=r"Steps\.milestones\.0 is 8\.0"):
+    with pytest.raises(SpecError) as raised:
         Steps(milestones=(8.0, 11.0))
+    assert (raised.value.field, raised.value.value) == ("Steps.milestones.0", 8.0)

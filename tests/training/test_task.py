@@ -4,12 +4,12 @@ import torch
 from quatrain.training import Evaluation, Loss, Progress
 
 
-def test_a_loss_is_a_pair_that_the_loop_can_unpack():
+def test_a_loss_is_a_pair_of_total_and_weight():
     total, weight = Loss(torch.tensor(6.0), torch.tensor(3.0))
     assert float(total / weight) == 2.0
 
 
-def test_an_evaluation_may_have_metrics_alone_and_shares_nothing():
+def test_the_defaults_of_an_evaluation_are_not_shared():
     first, second = Evaluation({"score": 1.0}), Evaluation({"score": 2.0})
     assert (first.signatures, first.artifacts) == ({}, ())
     assert first.signatures is not second.signatures

@@ -12,7 +12,7 @@ TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b/c": torch.tensor(7, dtype=to
 TEXTS = {"one": '{"sha256":"%s"}' % ("0" * 64), "two": "ä\n"}
 
 
-def test_tensors_and_texts_come_back(tmp_path):
+def test_tensors_and_texts_are_restored(tmp_path):
     path = tmp_path / "new" / "a.safetensors"
     write_tensors(path, TENSORS, TEXTS)
     tensors, texts = read_tensors(path)
@@ -22,7 +22,7 @@ def test_tensors_and_texts_come_back(tmp_path):
     assert [each.name for each in path.parent.iterdir()] == ["a.safetensors"]
 
 
-def test_anybody_can_check_the_checksum(tmp_path):
+def test_the_checksum_is_that_of_the_file_with_zeros_in_its_place(tmp_path):
     path = tmp_path / "a.safetensors"
     write_tensors(path, TENSORS, {})
     with safe_open(path, framework="pt") as file:
@@ -31,33 +31,33 @@ def test_anybody_can_check_the_checksum(tmp_path):
     assert hashlib.sha256(blanked).hexdigest() == stored
 
 
-def test_a_tensor_called_as_the_checksum_does_not_take_its_place(tmp_path):
+def test_a_tensor_may_have_the_name_of_the_checksum(tmp_path):
     path = tmp_path / "a.safetensors"
     write_tensors(path, {"sha256": torch.ones(2)}, {})
     assert read_tensors(path)[0]["sha256"].tolist() == [1, 1]
 
 
-def test_another_checksum_and_none_that_can_be_read_are_refused(tmp_path):
+def test_a_wrong_or_damaged_checksum_is_refused(tmp_path):
     path = tmp_path / "a.safetensors"
     write_tensors(path, TENSORS, {})
     whole = path.read_bytes()
     at = whole.index(b'"sha256":"') + len(b'"sha256":"')
     path.write_bytes(whole[:at] + b"0" * 64 + whole[at + 64 :])
-    with pytest.raises(ValueError, match="its content is not that of its checksum"):
+    with pytest.raises(ValueError, match="does not match"):
         read_tensors(path)
     path.write_bytes(whole[:at] + b"G" * 64 + whole[at + 64 :])
-    with pytest.raises(ValueError, match="its checksum is damaged"):
+    with pytest.raises(ValueError, match="damaged"):
         read_tensors(path)
 
 
 @pytest.mark.timeout(30)
-def test_a_pipe_is_not_waited_for(tmp_path):
+def test_a_pipe_is_refused(tmp_path):
     os.mkfifo(tmp_path / "a.safetensors")
-    with pytest.raises(ValueError, match="it is no regular file"):
+    with pytest.raises(ValueError, match="regular file"):
         read_tensors(tmp_path / "a.safetensors")
 
 
-def test_the_format_is_kept_among_the_texts_of_the_file_and_is_none_of_the_callers(tmp_path):
+def test_the_format_version_is_stored_and_not_returned(tmp_path):
     path = tmp_path / "a.safetensors"
     write_tensors(path, TENSORS, {"format": "pt"})
     with safe_open(path, framework="pt") as file:
@@ -65,7 +65,7 @@ def test_the_format_is_kept_among_the_texts_of_the_file_and_is_none_of_the_calle
     assert read_tensors(path)[1] == {"format": "pt"}
 
 
-def test_a_file_in_the_place_of_the_folder_is_told(tmp_path):
+def test_a_file_in_place_of_the_folder_is_an_error(tmp_path):
     (tmp_path / "folder").write_text("")
-    with pytest.raises(StudyError, match="a folder that can be written"):
+    with pytest.raises(StudyError, match="folder"):
         write_tensors(tmp_path / "folder" / "a.safetensors", TENSORS, {})

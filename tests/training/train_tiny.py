@@ -1,6 +1,6 @@
 """Train the tiny task: FOLDER, its arguments as JSON, batches before it is killed (0: never).
 
-Each process leaves its weights in weights-RANK.json.
+Each process writes its weights to weights-RANK.json.
 """
 
 import json
@@ -18,40 +18,38 @@ from conftest import TinyTask  # isort: skip - the file beside this script
 from quatrain.training import train
 
 torch.set_num_threads(1)
-folder, fields, fatal = Path(sys.argv[1]), json.loads(sys.argv[2]), int(sys.argv[3])
-seen = 0
+folder, fields, batches = Path(sys.argv[1]), json.loads(sys.argv[2]), int(sys.argv[3])
+count = 0
 
 
-def die():
+def kill():
     os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(60)
 
 
-def count(plan):
-    """Die when the batch after the `fatal`-th is made."""
-    global seen
-    seen += 1
-    if seen == fatal + 1:
-        die()
+def kill_after_batches(plan):
+    global count
+    count += 1
+    if count == batches + 1:
+        kill()
 
 
-if fields.pop("die_saving", False):
-    real = os.fsync
+if fields.pop("kill_in_save", False):
+    fsync = os.fsync
 
-    def fsync(number):
-        """The second checkpoint is cut short and never renamed."""
-        global seen
-        seen += 1
-        if seen == 2:
+    def kill_in_second_call(number):
+        """Cut the second checkpoint short, before it is renamed."""
+        global count
+        fsync(number)
+        count += 1
+        if count == 2:
             os.ftruncate(number, 100)
-            die()
-        real(number)
+            kill()
 
-    os.fsync = fsync
-    fatal = 0
+    os.fsync = kill_in_second_call
 
-trouble = count if fatal else None
-result = train(TinyTask(**fields, trouble=trouble), folder, seed=7)
+on_batch = kill_after_batches if batches else None
+result = train(TinyTask(**fields, on_batch=on_batch), folder, seed=7)
 rank = os.environ.get("RANK", "0")
 weights = {name: value.tolist() for name, value in result.objective.state_dict().items()}
 (folder / f"weights-{rank}.json").write_text(json.dumps(weights))

@@ -1,4 +1,4 @@
-"""One loop for every task: recipe, schedule, checkpoints, devices."""
+"""Training: loop, recipes, parameter groups, checkpoints, devices."""
 
 from quatrain.nn import param_groups
 from quatrain.training.checkpoint import load_model, save_model

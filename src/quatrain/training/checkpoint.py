@@ -1,17 +1,17 @@
-"""Checkpoints: one safetensors file, replaced by rename, read without executing anything.
+"""Checkpoints: one safetensors file, replaced by rename, read without executing code.
 
     model/<name>          parameters and buffers
-    average/<name>        their moving average, where there is one
+    average/<name>        those of the EMA, if the recipe has one
     optimizer/<i>/<name>  optimizer state of parameter i
-    header                JSON: position, loss scale, SHA-256 of the data; SHA-256 of the file,
-                          version of this format
+    header                JSON: training state (position), loss scale (scaler), SHA-256 of the data
+                          (data); SHA-256 of the file, version of the file format
 
-There is no random state to keep: the loop seeds every step from the run's seed and the step.
-The trained model alone is kept the same way, in a file that outlives the checkpoint.
+No random state is stored, because the loop seeds every step from the run's seed and the step.
+The weights of a finished run are stored in the same way in model.safetensors.
 
-A file that is not what was written is refused by its checksum. One from before there was a
-checksum is held, as every other, to the names, types and shapes of the training at hand. Texts of
-the header that this version does not know are ignored; a file of a later format is refused.
+The checksum detects damage. Names, types and shapes must match those of the training as well, also
+in files of versions without a checksum. Unknown fields of the header are ignored; a file of a later
+format is refused.
 """
 
 import json
@@ -19,7 +19,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from pydantic import TypeAdapter, ValidationError
@@ -37,7 +37,7 @@ MODEL = "model.safetensors"
 
 _DAMAGE = (SafetensorError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, OSError)
 _HEADER = frozenset({"position", "scaler", "data"})
-_POSITION = TypeAdapter(TrainingState)
+_STATE = TypeAdapter(TrainingState)
 _DATA = TypeAdapter(dict[str, str])
 _SCALE = TypeAdapter(dict[str, float])
 
@@ -45,69 +45,70 @@ Parsed = TypeVar("Parsed")
 
 
 @dataclass(frozen=True)
-class Trained:
-    """What training changes and a checkpoint keeps; `data` says what it was trained on."""
+class TrainingObjects:
+    """The objects whose state a checkpoint holds, and the SHA-256 of the data files by name."""
 
     model: nn.Module
     optimizer: Optimizer
-    average: dict[str, Tensor]
+    average: nn.Module | None
     scaler: torch.amp.GradScaler
-    data: dict[str, str]
+    data_hashes: dict[str, str]
 
 
-def save(folder: Path, position: TrainingState, trained: Trained) -> None:
-    """Replace the folder's checkpoint; a kill in the middle leaves the one from before.
+def save(folder: Path, state: TrainingState, objects: TrainingObjects) -> None:
+    """Replace the folder's checkpoint; a process killed here leaves the previous one.
 
     Raises:
         StudyError: if the disk is full or the folder cannot be written.
     """
-    tensors = {f"model/{name}": value for name, value in trained.model.state_dict().items()}
-    tensors |= {f"average/{name}": value for name, value in trained.average.items()}
-    for index, state in trained.optimizer.state_dict()["state"].items():
-        kept = {name: value for name, value in state.items() if value is not None}
-        tensors |= {f"optimizer/{index}/{name}": value for name, value in kept.items()}
+    tensors = {f"model/{name}": value for name, value in objects.model.state_dict().items()}
+    average = _weights(objects.average)
+    tensors |= {f"average/{name}": value for name, value in average.items()}
+    for index, values in objects.optimizer.state_dict()["state"].items():
+        stored = {name: value for name, value in values.items() if value is not None}
+        tensors |= {f"optimizer/{index}/{name}": value for name, value in stored.items()}
     header = {
-        "position": vars(position),
-        "scaler": trained.scaler.state_dict(),
-        "data": trained.data,
+        "position": vars(state),
+        "scaler": objects.scaler.state_dict(),
+        "data": objects.data_hashes,
     }
     texts = {name: json.dumps(value) for name, value in header.items()}
     write_tensors(folder / NAME, tensors, texts)
 
 
-def load(folder: Path, trained: Trained, recipe: Recipe) -> TrainingState:
-    """Restore everything in place from the folder's checkpoint; position 0 where there is none.
+def load(folder: Path, objects: TrainingObjects, recipe: Recipe) -> TrainingState:
+    """Restore all objects in place from the folder's checkpoint; step 0 if there is none.
 
     Raises:
         StoredFileError: if the file is damaged, written by a newer version of quatrain, or belongs
             to another model or recipe.
-        DataError: if the data are no longer those that the checkpoint was trained on.
+        DataError: if the data have changed since the checkpoint.
     """
     path = folder / NAME
     if not path.exists():
         return TrainingState()
     try:
         tensors, texts = read_tensors(path)
-        _same_names(texts.keys() & _HEADER, _HEADER)
-        position = _position(texts["position"], recipe)
-        data = _parsed(_DATA, texts, "data")
-        parts = _parts(tensors)
-        _load_weights(trained.model, parts["model"])
-        _same_tensors(parts["average"], trained.average)
-        for name, value in trained.average.items():
-            value.copy_(parts["average"][name])
-        _restore_optimizer(trained.optimizer, parts["optimizer"], position)
-        _restore_scaler(trained.scaler, _parsed(_SCALE, texts, "scaler"))
+        _check_names(texts.keys() & _HEADER, _HEADER)
+        state = _parse_state(texts, recipe)
+        data_hashes = _parse(_DATA, texts, "data")
+        parts = _split(tensors)
+        _load_weights(objects.model, parts["model"])
+        _check_tensors(parts["average"], _weights(objects.average))
+        if objects.average is not None:
+            objects.average.load_state_dict(parts["average"])
+        _restore_optimizer(objects.optimizer, parts["optimizer"], state)
+        _restore_scaler(objects.scaler, _parse(_SCALE, texts, "scaler"))
     except torch.OutOfMemoryError:
         raise
     except _DAMAGE as error:
         raise _damaged(path, error, "delete this file to train from the beginning") from error
-    _check_data(path, data, trained.data)
-    return position
+    _check_data(path, data_hashes, objects.data_hashes)
+    return state
 
 
 def save_model(folder: Path, model: nn.Module) -> None:
-    """Write the model's weights into the folder, whole or not at all.
+    """Write the model's weights to model.safetensors in the folder, atomically.
 
     Raises:
         StudyError: if the disk is full or the folder cannot be written.
@@ -116,11 +117,11 @@ def save_model(folder: Path, model: nn.Module) -> None:
 
 
 def load_model(folder: Path, model: nn.Module) -> None:
-    """Put the weights that `save_model` wrote into `model`, converted to its floating types.
+    """Load the weights that `save_model` wrote, converted to the model's floating-point types.
 
     Raises:
-        StoredFileError: if there are none, or they are damaged, written by a newer version of
-            quatrain, or those of another model.
+        StoredFileError: if the file is missing, damaged, written by a newer version of quatrain,
+            or of another model.
     """
     path = folder / MODEL
     try:
@@ -132,27 +133,21 @@ def load_model(folder: Path, model: nn.Module) -> None:
         raise _damaged(path, error, "move the run's folder away and train again") from error
 
 
-def seed_step(seed: int, step: int, process: int) -> None:
-    """Set torch's random state to a function of the run's seed, the step and the process."""
-    mixed = (seed * 1_000_003 + step) * 8191 + process
-    torch.manual_seed(mixed % (2**63))
+def _parse_state(texts: dict[str, str], recipe: Recipe) -> TrainingState:
+    """The training state, if a training by this recipe can reach it."""
+    state = _parse(_STATE, texts, "position")
+    if state.step > recipe.steps:
+        raise ValueError(f"step {state.step} of a training of {recipe.steps}")
+    if state.batches != state.step * recipe.accumulate:
+        steps = f"{state.step} steps of {recipe.accumulate}"
+        raise ValueError(f"{state.batches} batches after {steps}")
+    if state.since > state.seconds:
+        raise ValueError(f"{state.since} of {state.seconds} seconds")
+    return state
 
 
-def _position(text: str, recipe: Recipe) -> TrainingState:
-    """Where the training stood, which a training by this recipe can reach."""
-    position = _parsed(_POSITION, {"position": text}, "position")
-    if position.step > recipe.steps:
-        raise ValueError(f"step {position.step} of a training of {recipe.steps}")
-    if position.batches != position.step * recipe.accumulate:
-        wanted = f"{position.step} steps of {recipe.accumulate}"
-        raise ValueError(f"{position.batches} batches after {wanted}")
-    if position.since > position.seconds:
-        raise ValueError(f"{position.since} of {position.seconds} seconds")
-    return position
-
-
-def _parsed(adapter: TypeAdapter[Parsed], texts: dict[str, str], name: str) -> Parsed:
-    """The JSON of that name, of just those types."""
+def _parse(adapter: TypeAdapter[Parsed], texts: dict[str, str], name: str) -> Parsed:
+    """Parse the JSON text `name` strictly."""
     try:
         return adapter.validate_json(texts[name], strict=True)
     except ValidationError as error:
@@ -161,8 +156,8 @@ def _parsed(adapter: TypeAdapter[Parsed], texts: dict[str, str], name: str) -> P
         raise ValueError(f"{place}: {problem['msg']}") from None
 
 
-def _parts(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """The tensors of a checkpoint by what they belong to."""
+def _split(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """The tensors of a checkpoint by the first part of their names."""
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
     for name, value in tensors.items():
         part, _, rest = name.partition("/")
@@ -170,87 +165,98 @@ def _parts(tensors: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     return parts
 
 
+def _weights(module: nn.Module | None) -> dict[str, Tensor]:
+    return {} if module is None else module.state_dict()
+
+
 def _load_weights(model: nn.Module, tensors: dict[str, Tensor], *, convert: bool = False) -> None:
-    """All weights, and no others: a model with mixers in it takes those of the plain one too."""
-    _same_tensors(tensors, model.state_dict(), convert=convert)
+    """Load weights whose names match exactly; modules with mixers accept others too."""
+    _check_tensors(tensors, model.state_dict(), convert=convert)
     model.load_state_dict(tensors)
 
 
-def _same_tensors(
-    tensors: dict[str, Tensor], wanted: dict[str, Tensor], *, convert: bool = False
+def _check_tensors(
+    tensors: dict[str, Tensor], expected: dict[str, Tensor], *, convert: bool = False
 ) -> None:
-    _same_names(tensors, wanted)
-    for name, value in wanted.items():
+    """Check names, shapes and types; with `convert`, any floating-point type will do."""
+    _check_names(tensors, expected)
+    for name, value in expected.items():
         stored = tensors[name]
         convertible = convert and stored.is_floating_point() and value.is_floating_point()
         dtype = stored.dtype if convertible else value.dtype
-        _same_kind(name, stored, tuple(value.shape), dtype)
+        _check_tensor(name, stored, tuple(value.shape), dtype)
 
 
-def _same_names(names: Iterable[str], wanted: Iterable[str]) -> None:
-    missing, unknown = sorted({*wanted} - {*names}), sorted({*names} - {*wanted})
+def _check_names(names: Iterable[str], expected: Iterable[str]) -> None:
+    missing, unknown = sorted({*expected} - {*names}), sorted({*names} - {*expected})
     if missing:
         raise ValueError(f"{missing[0]} is missing from the file")
     if unknown:
         raise ValueError(f"{unknown[0]} is in the file and not in this training")
 
 
-def _same_kind(name: str, found: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    if tuple(found.shape) != shape:
-        raise ValueError(f"{name} is of shape {tuple(found.shape)} there and {shape} in this model")
-    if found.dtype != dtype:
-        raise ValueError(f"{name} is of {found.dtype} there and {dtype} in this model")
+def _check_tensor(name: str, stored: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    if tuple(stored.shape) != shape:
+        raise ValueError(
+            f"{name} has shape {tuple(stored.shape)} in the file and {shape} in this model"
+        )
+    if stored.dtype != dtype:
+        raise ValueError(f"{name} is {stored.dtype} in the file and {dtype} in this model")
 
 
-def _restore_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor], at: TrainingState) -> None:
-    """The state of each parameter; torch itself would take one of any shape and type."""
+def _restore_optimizer(
+    optimizer: Optimizer, tensors: dict[str, Tensor], training: TrainingState
+) -> None:
+    """Restore each parameter's state; torch itself would accept any shape and type."""
     groups = optimizer.state_dict()["param_groups"]
     members = [each for group in optimizer.param_groups for each in group["params"]]
-    owners = {str(index): each for index, each in enumerate(members)}
+    parameters = {str(index): each for index, each in enumerate(members)}
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         index, _, key = name.partition("/")
-        if index not in owners:
+        if index not in parameters:
             raise ValueError(f"{name} belongs to no parameter of this model")
-        owner = owners[index]
+        parameter = parameters[index]
         if key == "step":
-            _same_kind(name, value, (), value.dtype)
-            if not 0 <= float(value) <= at.step:
-                raise ValueError(f"{name} is {float(value)} after step {at.step}")
+            _check_tensor(name, value, (), value.dtype)
+            if not 0 <= float(value) <= training.step:
+                raise ValueError(f"{name} is {float(value)} after step {training.step}")
         else:
-            _same_kind(name, value, tuple(owner.shape), owner.dtype)
+            _check_tensor(name, value, tuple(parameter.shape), parameter.dtype)
         state.setdefault(int(index), {})[key] = value
-    if len({frozenset(kept) for kept in state.values()}) > 1:
-        raise ValueError("the optimizer state of some parameters is not whole")
+    if len({frozenset(values) for values in state.values()}) > 1:
+        raise ValueError("the optimizer state of some parameters is incomplete")
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
 def _restore_scaler(scaler: torch.amp.GradScaler, state: dict[str, float]) -> None:
-    """The loss scale and its age; all else of it is this training's own."""
+    """Restore the loss scale and its growth tracker; the other values must be equal."""
     own = scaler.state_dict()
-    _same_names(state, own)
+    _check_names(state, own)
     if not own:
         return
-    scale, age = state["scale"], state["_growth_tracker"]
-    wanted = {**own, "scale": scale, "_growth_tracker": age}
-    possible = 0 < scale < math.inf and 0 <= age <= own["growth_interval"] and age % 1 == 0
-    if state != wanted or not possible:
+    scale, tracker = state["scale"], state["_growth_tracker"]
+    expected = {**own, "scale": scale, "_growth_tracker": tracker}
+    in_range = 0 < scale < math.inf and 0 <= tracker <= own["growth_interval"]
+    if state != expected or not in_range or tracker % 1 != 0:
         raise ValueError("the state of the loss scale is impossible in this training")
-    scaler.load_state_dict({**own, "scale": scale, "_growth_tracker": int(age)})
+    scaler.load_state_dict({**own, "scale": scale, "_growth_tracker": int(tracker)})
 
 
 def _damaged(path: Path, error: Exception, remedy: str) -> StoredFileError:
     reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
-    return StoredFileError(path.stem, str(path), f"a whole file of this run ({reason})", remedy)
+    return StoredFileError(
+        path.stem, str(path), f"an undamaged file of this run ({reason})", remedy
+    )
 
 
-def _check_data(path: Path, then: Any, now: dict[str, str]) -> None:
-    if then == now:
+def _check_data(path: Path, stored: dict[str, str], current: dict[str, str]) -> None:
+    if stored == current:
         return
-    changed = sorted(name for name in {*then, *now} if then.get(name) != now.get(name))
+    changed = sorted(name for name in {*stored, *current} if stored.get(name) != current.get(name))
     raise DataError(
         "data",
         ", ".join(changed),
-        f"as it was when {path} was written",
-        "bring the former files back, or move the run's folder away to train on these",
+        f"the content it had when {path} was written",
+        "restore the former files, or move the run's folder away to train on these",
     )

@@ -1,8 +1,8 @@
-"""Devices, precision and processes.
+"""Devices, precision and processes of a training.
 
-One process by default; under `torchrun` each process takes every n-th batch, and gradients are
-averaged over processes, through accelerate. Precision is torch's own autocast, so that trainings
-in different precisions can follow each other in one process.
+One process by default. Under `torchrun` each process takes every n-th batch, and accelerate
+averages gradients over processes. Precision is torch's own autocast, so that trainings in
+different precisions can follow each other in one process.
 """
 
 from collections.abc import Mapping
@@ -10,36 +10,55 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import cast
 
 import torch
-from accelerate import Accelerator
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from quatrain.specs import SpecError
+from quatrain.specs import StudyError
+from quatrain.specs.extras import name_missing_extra
 
 _AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-class Devices:
-    """Where one training runs, and in what precision.
+def check_device(name: str) -> torch.device:
+    """The device of this name, such as "cpu" or "cuda:0".
 
     Raises:
-        SpecError: if this machine has no such device.
+        StudyError: if this machine has no such device.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch raises either
+        reason = str(error).splitlines()[0].rstrip(".")
+        expected = f"a device of this machine ({reason})"
+        raise StudyError("device", name, expected, 'use "cpu" or correct the name') from error
+    return device
+
+
+class Devices:
+    """Device, precision and processes of one training.
+
+    Raises:
+        StudyError: if this machine has no such device.
+        MissingPackageError: if accelerate is not installed.
     """
 
     def __init__(self, device: str, precision: str) -> None:
-        wanted = _existing(device)
-        self._accelerator = Accelerator(cpu=wanted.type == "cpu", device_placement=False)
+        requested = check_device(device)
+        with name_missing_extra():
+            from accelerate import Accelerator
+        self._accelerator = Accelerator(cpu=requested.type == "cpu", device_placement=False)
         self.process = self._accelerator.process_index
         self.processes = self._accelerator.num_processes
         self.is_main = self._accelerator.is_main_process
-        # Under torchrun, accelerate knows which of its devices is this process's.
-        self.device = wanted if self.processes == 1 else self._accelerator.device
+        # Under torchrun, accelerate assigns a device to each process.
+        self.device = requested if self.processes == 1 else self._accelerator.device
         self._autocast = _AUTOCAST[precision]
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "float16")
 
     def wrap(self, module: nn.Module) -> nn.Module:
-        """The module to call in training: it synchronises gradients."""
+        """Wrap a module so that its backward pass averages gradients over processes."""
         return self._accelerator.prepare(module)
 
     def move(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -65,8 +84,7 @@ class Devices:
     ) -> None:
         """Multiply all gradients by `factor`, clip their norm, and take one optimizer step.
 
-        In float16 a step whose gradients overflowed is left out, and the next ones are scaled
-        down.
+        In float16, a step whose gradients overflow is skipped, and the loss scale is lowered.
         """
         self.scaler.unscale_(optimizer)
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -83,17 +101,5 @@ class Devices:
         return cast("Tensor", self._accelerator.reduce(values, "sum"))
 
     def wait(self) -> None:
-        """Let every process come this far."""
+        """Wait until every process has reached this call."""
         self._accelerator.wait_for_everyone()
-
-
-def _existing(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch raises either
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise SpecError(
-            "device", name, f"a device of this machine ({reason})", 'use "cpu" or mend the name'
-        ) from error
-    return device

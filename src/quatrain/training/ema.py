@@ -1,51 +1,41 @@
-"""A moving average of the weights: evaluated in their place, smoother than the last ones.
+"""Exponential moving average (EMA) of the weights, which is evaluated in their place.
 
 average <- d average + (1 - d) weights,    d = min(decay, (1 + step) / (10 + step))
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 
-class ExponentialMovingAverage:
-    """The exponential moving average of a module's weights; a decay of 0 keeps none.
+class ExponentialMovingAverage(AveragedModel):
+    """A copy of a model, in evaluation mode, whose weights are the EMA of the model's.
 
     Source: Szegedy et al. 2016, https://arxiv.org/abs/1512.00567, section 8.
-    Differs: the decay rises to its value, so that the random first weights are soon forgotten.
+    Differs: the decay rises to its value, so that the initial weights are soon forgotten.
     """
 
-    def __init__(self, module: nn.Module, decay: float) -> None:
-        self.module, self.decay = module, decay
-        self.tensors = _copy(module) if decay else {}
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        super().__init__(model, multi_avg_fn=partial(_average, decay), use_buffers=True)
+        self.eval()
 
-    def update(self, step: int) -> None:
-        """Take in the weights after `step`; whole numbers are copied, not averaged."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        current = self.module.state_dict()
-        for name, average in self.tensors.items():
-            if average.is_floating_point():
-                average.lerp_(current[name], 1 - decay)
-            else:
-                average.copy_(current[name])
+    def update(self, model: nn.Module, step: int) -> None:
+        """Average in the weights after `step`, counted from 1.
 
-    def install(self) -> None:
-        """Put the average into the module."""
-        if self.tensors:
-            self.module.load_state_dict(self.tensors)
-
-    @contextmanager
-    def installed(self) -> Iterator[None]:
-        """The average inside the block, the weights as they were after it."""
-        current = _copy(self.module) if self.tensors else {}
-        self.install()
-        try:
-            yield
-        finally:
-            if current:
-                self.module.load_state_dict(current)
+        Integer buffers, and buffers that are not in the state dict, are copied.
+        """
+        self.n_averaged.fill_(step)  # at 0, torch would replace the initial weights
+        self.update_parameters(model)
+        persistent = self.module.state_dict().keys()
+        buffers = zip(self.module.named_buffers(), model.buffers(), strict=True)
+        for (name, average), buffer in buffers:
+            if name not in persistent or not average.is_floating_point():
+                average.copy_(buffer)
 
 
-def _copy(module: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in module.state_dict().items()}
+def _average(decay: float, averages: Any, weights: Any, step: Tensor | int) -> None:
+    number = int(step)
+    decay = min(decay, (1 + number) / (10 + number))
+    get_ema_multi_avg_fn(decay)(averages, weights, number)

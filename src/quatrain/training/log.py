@@ -1,4 +1,4 @@
-"""metrics.jsonl: one JSON object a line, by step, that a resumed run continues without a seam."""
+"""metrics.jsonl: one JSON object per line, ordered by step."""
 
 import json
 from pathlib import Path
@@ -9,14 +9,14 @@ from quatrain.results.reading import read_regular
 
 NAME = "metrics.jsonl"
 _LARGEST = 2**30
-"""Bytes of a log of some million lines."""
+"""Most bytes of a log: some million lines."""
 
 
 class MetricsLog:
-    """Appends lines to a run's log, after cutting off what a lost stretch of work had written.
+    """The log of a run, without the lines after `step`, which a resumed training writes again.
 
     Raises:
-        StoredFileError: if the log is no regular file or cannot be read.
+        StoredFileError: if the log is not a regular file or cannot be read.
         StudyError: here and in `write`, if the disk is full or the folder cannot be written.
     """
 
@@ -39,7 +39,7 @@ class MetricsLog:
 
 
 def _step(line: str) -> float:
-    """The step of a line; a line that was cut short, or is no such line, is after all."""
+    """The step of a line; infinity for a damaged line."""
     try:
         return float(json.loads(line)["step"])
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):

@@ -1,10 +1,10 @@
-"""The training loop: the same for every task, on one process or many.
+"""The training loop of every task, on one process or several.
 
-    for step in position+1 .. steps:
+    for step in state.step + 1 .. steps:
         seed from (seed, step, process)
-        sum the gradients of `accumulate` batches, shared by the processes; divide by their weight
-        clip, step, average the weights
-        now and then: a line in metrics.jsonl, a validation, a checkpoint
+        sum the gradients of `accumulate` batches over all processes; divide by their weight
+        clip, take an optimizer step, update the EMA
+        at intervals: write a line of metrics.jsonl, validate, save a checkpoint
 
 A run killed at any moment continues from its checkpoint to the same weights, bit for bit, on a
 CPU with the same number of threads.
@@ -12,7 +12,7 @@ CPU with the same number of threads.
 
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from quatrain.results.files import clear_unfinished, make_folder
 from quatrain.specs import DataError, SpecError
 from quatrain.training import checkpoint
-from quatrain.training.checkpoint import Trained, seed_step
+from quatrain.training.checkpoint import TrainingObjects
 from quatrain.training.devices import Devices
 from quatrain.training.ema import ExponentialMovingAverage
 from quatrain.training.log import NAME as METRICS
@@ -33,13 +33,13 @@ from quatrain.training.prefetch import Batch, prefetch
 from quatrain.training.task import Loss, Progress, Task
 
 
-class NonFiniteLoss(ArithmeticError):  # noqa: N818 - it names what was found
-    """The loss became NaN or infinite; nothing after that step would mean anything."""
+class NonFiniteLoss(ArithmeticError):  # noqa: N818 - a public name
+    """The loss, or a weight, is NaN or infinite."""
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """The trained objective, with averaged weights where the recipe asks, and what it took."""
+    """The trained objective in evaluation mode (its EMA, if the recipe has one)."""
 
     objective: nn.Module
     steps: int
@@ -55,29 +55,42 @@ def train(
     num_workers: int = 0,
     notify: Callable[[Progress], None] = lambda _: None,
 ) -> TrainingResult:
-    """Train the task's objective as its recipe says, from the checkpoint in `folder` if any.
+    """Train a task's objective by its recipe, from the checkpoint in `folder` if there is one.
 
-    The trained weights are left in the folder's model.safetensors. `num_workers` processes
-    prefetch batches; their number changes no result.
+    Writes metrics.jsonl, checkpoint.safetensors and, at the end, model.safetensors.
+
+    Args:
+        task: Data, objective and recipe.
+        folder: The run's folder; created if it does not exist.
+        seed: Determines the initial weights and all random numbers of the training.
+        device: The name of a torch device.
+        num_workers: Processes that prefetch batches; their number changes no result.
+        notify: Called at each line of the log.
 
     Raises:
         NonFiniteLoss: if the loss is NaN or infinite.
-        SpecError: if the processes cannot share a step's batches evenly, or lack the device.
+        SpecError: if `accumulate` is not divisible by the number of processes.
         StoredFileError: if the checkpoint is damaged.
-        DataError: if there is nothing to train on, or other data than before.
-        StudyError: if the folder cannot be written, or workers cannot be started.
+        DataError: if there are no batches, or the data have changed since the checkpoint.
+        StudyError: if the device does not exist, the folder cannot be written, or worker
+            processes cannot be started.
     """
     make_folder(folder)
     torch.manual_seed(seed)
     trainer = _Trainer(task, folder, seed, Devices(device, task.recipe.precision), notify)
     with closing(trainer.batches(num_workers)) as batches:
         trainer.run(batches)
-    trainer.finish()
-    return TrainingResult(trainer.objective, trainer.position.step, trainer.position.seconds)
+    return TrainingResult(trainer.finish(), trainer.state.step, trainer.state.seconds)
+
+
+def seed_step(seed: int, step: int, process: int) -> None:
+    """Seed torch with a function of the run's seed, the step and the process."""
+    mixed = (seed * 1_000_003 + step) * 8191 + process
+    torch.manual_seed(mixed % (2**63))
 
 
 class _Trainer:
-    """The state of one training: objective, optimizer, average, log, position."""
+    """One training: objective, optimizer, EMA, log and state."""
 
     def __init__(
         self,
@@ -88,24 +101,36 @@ class _Trainer:
         notify: Callable[[Progress], None],
     ) -> None:
         if devices.is_main:
-            _clear_unfinished(folder)
+            for name in (checkpoint.NAME, checkpoint.MODEL, METRICS):
+                clear_unfinished(folder, name)  # temporary files of a killed training
         self.task, self.folder, self.seed = task, folder, seed
         self.recipe, self.devices, self.notify = task.recipe, devices, notify
-        self.share = _share(self.recipe.accumulate, devices.processes)
+        self.share = _batches_per_process(self.recipe.accumulate, devices.processes)
         self.objective = task.build().to(devices.device)
         self.optimizer = make_optimizer(self.recipe, self.objective)
-        self.average = ExponentialMovingAverage(self.objective, self.recipe.average)
-        self.trained = Trained(
-            self.objective, self.optimizer, self.average.tensors, devices.scaler, task.data_hashes
+        self.ema = None
+        if self.recipe.average:
+            self.ema = ExponentialMovingAverage(self.objective, self.recipe.average)
+        self.objects = TrainingObjects(
+            model=self.objective,
+            optimizer=self.optimizer,
+            average=self.ema and self.ema.module,
+            scaler=devices.scaler,
+            data_hashes=task.data_hashes,
         )
-        self.position = checkpoint.load(folder, self.trained, self.recipe)
+        self.state = checkpoint.load(folder, self.objects, self.recipe)
         self.waited = 0.0
         self.wrapped = devices.wrap(self.objective)
-        self.log = MetricsLog(folder, self.position.step) if devices.is_main else None
-        self.started = time.perf_counter() - self.position.seconds
+        self.log = MetricsLog(folder, self.state.step) if devices.is_main else None
+        self.started = time.perf_counter() - self.state.seconds
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The objective with the weights to evaluate: the EMA, or those of the last step."""
+        return self.objective if self.ema is None else self.ema.module
 
     def batches(self, num_workers: int) -> Generator[Batch]:
-        """This process's batches, from where the training stands."""
+        """This process's batches from the current state on."""
         pin = self.devices.device.type == "cuda"
         return prefetch(self.task.collate, self._plans(), num_workers=num_workers, pin=pin)
 
@@ -113,12 +138,12 @@ class _Trainer:
         """Train to the last step."""
         recipe = self.recipe
         self.objective.train()
-        while self.position.step < recipe.steps:
-            step = self.position.step + 1
+        while self.state.step < recipe.steps:
+            step = self.state.step + 1
             seed_step(self.seed, step, self.devices.process)
             self.waited = 0.0
             loss = self._step(step, batches)
-            self.position = self.position.advanced(
+            self.state = self.state.after_step(
                 total=float(loss.total),
                 weight=float(loss.weight),
                 batches=recipe.accumulate,
@@ -129,22 +154,22 @@ class _Trainer:
             if step % recipe.report_every == 0 or last:
                 self._report()
             if recipe.monitor_every and (step % recipe.monitor_every == 0 or last):
-                self._monitor()
+                self._validate()
             if step % recipe.checkpoint_every == 0 or last:
                 self._save()
 
-    def finish(self) -> None:
-        """Leave the weights to be evaluated in the objective and in the folder."""
-        self.average.install()
-        self.objective.eval()
+    def finish(self) -> nn.Module:
+        """Save the weights to evaluate, and return their objective in evaluation mode."""
+        objective = self.evaluated.eval()
         if self.devices.is_main:
-            checkpoint.save_model(self.folder, self.objective)
+            checkpoint.save_model(self.folder, objective)
         self.devices.wait()
+        return objective
 
     def _plans(self) -> Iterator[Any]:
-        """This process's share of all batches, from where the training stands.
+        """This process's share of all batch plans, from the current state on.
 
-        The shares are cut from the epochs laid end to end, so that every process takes as many,
+        Shares are taken from the concatenated epochs, so that every process gets as many plans,
         whatever the number of batches in an epoch.
         """
         epoch = number = 0
@@ -153,26 +178,27 @@ class _Trainer:
             if not plans:
                 raise DataError("training batches", "none", "at least one", "give training data")
             for plan in plans:
-                mine = number % self.devices.processes == self.devices.process
-                if mine and number >= self.position.batches:
+                own = number % self.devices.processes == self.devices.process
+                if own and number >= self.state.batches:
                     yield plan
                 number += 1
             epoch += 1
 
     def _step(self, step: int, batches: Iterator[Batch]) -> Loss:
-        rate = self.recipe.rate(step)
+        learning_rate = self.recipe.rate(step)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["lr_scale"]
+            group["lr"] = learning_rate * group["lr_scale"]
         self.optimizer.zero_grad(set_to_none=True)
         losses = [
-            self._gradients(self._next(batches), last=number == self.share)
+            self._backward(self._next(batches), last=number == self.share)
             for number in range(1, self.share + 1)
         ]
         total, weight = self.devices.sum(torch.stack(losses).sum(0)).unbind()
         if not torch.isfinite(total):
             raise NonFiniteLoss(f"the loss is {float(total)} at step {step}")
         self.devices.step(self.optimizer, self.devices.processes / weight, self.recipe.clip_norm)
-        self.average.update(step)
+        if self.ema is not None:
+            self.ema.update(self.objective, step)
         return Loss(total, weight)
 
     def _next(self, batches: Iterator[Batch]) -> Batch:
@@ -181,8 +207,8 @@ class _Trainer:
         self.waited += time.perf_counter() - started
         return batch
 
-    def _gradients(self, batch: Batch, *, last: bool) -> Tensor:
-        """Add a batch's gradients to the parameters', and give its loss and weight."""
+    def _backward(self, batch: Batch, *, last: bool) -> Tensor:
+        """Add a batch's gradients to those of the step; return its loss and weight."""
         with self.devices.synchronized(self.wrapped, last=last):
             with self.devices.autocast():
                 loss: Loss = self.wrapped(**self.devices.move(batch))
@@ -190,65 +216,57 @@ class _Trainer:
         return torch.stack((loss.total.detach().float(), loss.weight.float()))
 
     def _report(self) -> None:
-        position, self.position = self.position, self.position.reported()
+        """Write a line of the log and call `notify`."""
+        state, self.state = self.state, self.state.after_report()
         if self.log is None:
             return
         self.log.write(
-            position.step,
-            loss=position.mean_loss,
-            learning_rate=self.recipe.rate(position.step),
-            rate=position.rate,
-            waiting=position.waiting,
-            seconds=position.seconds,
+            state.step,
+            loss=state.mean_loss,
+            learning_rate=self.recipe.rate(state.step),
+            rate=state.rate,
+            waiting=state.waiting,
+            seconds=state.seconds,
         )
-        seconds_a_step = position.seconds / position.step
+        seconds_per_step = state.seconds / state.step
         self.notify(
             Progress(
-                step=position.step,
+                step=state.step,
                 steps=self.recipe.steps,
-                loss=position.mean_loss,
-                rate=position.rate,
+                loss=state.mean_loss,
+                rate=state.rate,
                 rate_unit=f"{self.task.rate_unit}/s",
-                seconds_left=seconds_a_step * (self.recipe.steps - position.step),
+                seconds_left=seconds_per_step * (self.recipe.steps - state.step),
             )
         )
 
-    def _monitor(self) -> None:
-        """Look at the weights that would be evaluated; the training goes on as if nobody had."""
+    def _validate(self) -> None:
+        """Write the validation metrics; this does not affect the training."""
         started = self._seconds()
-        self.objective.eval()
-        with self.average.installed(), torch.no_grad():
-            values = self.task.monitor(self.objective)
+        with torch.no_grad():
+            metrics = self.task.monitor(self.evaluated.eval())
         self.objective.train()
         if self.log is not None:
-            self.log.write(self.position.step, seconds=self._seconds(), **values)
-        self.position = self.position.aside(self._seconds() - started)
+            self.log.write(self.state.step, seconds=self._seconds(), **metrics)
+        self.state = self.state.after_validation(self._seconds() - started)
 
     def _save(self) -> None:
-        # A finite loss may have a gradient that is not; the checkpoint from before is still good.
+        # The gradient of a finite loss may not be finite; the previous checkpoint stays valid.
         if not all(torch.isfinite(weight).all() for weight in self.objective.parameters()):
-            raise NonFiniteLoss(f"weights are not finite after step {self.position.step}")
+            raise NonFiniteLoss(f"weights are not finite after step {self.state.step}")
         if self.devices.is_main:
-            checkpoint.save(self.folder, self.position, self.trained)
+            checkpoint.save(self.folder, self.state, self.objects)
         self.devices.wait()
 
     def _seconds(self) -> float:
         return time.perf_counter() - self.started
 
 
-def _clear_unfinished(folder: Path) -> None:
-    """Remove what a killed training left half written; other files may be at work beside it."""
-    for name in (checkpoint.NAME, checkpoint.MODEL, METRICS):
-        clear_unfinished(folder, name, age=0.0)
-    for name in (checkpoint.NAME, checkpoint.MODEL):
-        with suppress(OSError):  # a file that cannot be removed does no harm
-            (folder / f".{name}.tmp").unlink()  # as older versions called it
+def _batches_per_process(accumulate: int, processes: int) -> int:
+    """The number of a step's batches that each process takes.
 
-
-def _share(accumulate: int, processes: int) -> int:
-    """How many of a step's batches each process takes, so that all together take the same.
-
-    What is drawn at random within a step, as dropout or a detector's anchors, differs.
+    Raises:
+        SpecError: if `accumulate` is not divisible by the number of processes.
     """
     share, left = divmod(accumulate, processes)
     if left:
@@ -256,6 +274,6 @@ def _share(accumulate: int, processes: int) -> int:
             "Recipe.accumulate",
             accumulate,
             f"a multiple of the {processes} processes",
-            "accumulate more batches, smaller ones if a step is to stay as it is",
+            "accumulate more batches, and use smaller ones to keep the size of a step",
         )
     return share

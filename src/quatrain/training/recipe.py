@@ -1,4 +1,4 @@
-"""How to train: optimizer, schedule, precision, and how often to look and to save."""
+"""Training recipes: optimizer, learning rate schedule, precision and intervals."""
 
 from typing import Annotated, ClassVar, Literal
 
@@ -16,12 +16,12 @@ class InverseSqrt(Spec):
     kind: Literal["inverse-sqrt"] = "inverse-sqrt"
 
     def factor(self, step: int, warmup: int, steps: int) -> float:  # noqa: ARG002
-        """What multiplies the peak rate after the warm-up."""
+        """The factor on the peak learning rate after the warm-up."""
         return (max(warmup, 1) / step) ** 0.5
 
 
 class Steps(Spec):
-    """Multiply the rate by `decay` at each of `milestones`, given as fractions of the training.
+    """Multiply the learning rate by `decay` at each milestone, a fraction of the training.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, section 4.1 (epochs 8 and 11 of 12).
     """
@@ -31,12 +31,12 @@ class Steps(Spec):
     decay: float = Field(default=0.1, gt=0)
 
     def factor(self, step: int, warmup: int, steps: int) -> float:  # noqa: ARG002
-        """What multiplies the peak rate after the warm-up."""
+        """The factor on the peak learning rate after the warm-up."""
         return self.decay ** sum(step > milestone * steps for milestone in self.milestones)
 
 
 class Polynomial(Spec):
-    """Fall to zero as (1 - progress) ** power; a power of 1 is a straight line.
+    """Decay the learning rate to zero as (1 - progress) ** power; linear for a power of 1.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, section 4.1 (power 0.9).
     """
@@ -45,7 +45,7 @@ class Polynomial(Spec):
     power: float = Field(default=0.9, gt=0)
 
     def factor(self, step: int, warmup: int, steps: int) -> float:
-        """What multiplies the peak rate after the warm-up."""
+        """The factor on the peak learning rate after the warm-up."""
         progress = (step - 1 - warmup) / max(steps - warmup, 1)
         return max(1 - progress, 0.0) ** self.power
 
@@ -55,7 +55,7 @@ Schedule = Annotated[InverseSqrt | Steps | Polynomial, Field(discriminator="kind
 
 
 class Recipe(Spec):
-    """How to train; the defaults are those of the paper's translator."""
+    """Hyper-parameters of a training; the defaults are those of the paper's translator."""
 
     outside_identity: ClassVar = frozenset({"report_every", "monitor_every", "checkpoint_every"})
 
@@ -63,27 +63,27 @@ class Recipe(Spec):
     """Optimizer steps."""
     optimizer: Literal["adam", "sgd"] = "adam"
     betas: tuple[Fraction, Fraction] = (0.9, 0.98)
-    """Adam's averaging factors."""
+    """Adam's coefficients of the running averages."""
     epsilon: float = Field(default=1e-9, gt=0)
-    """Adam's lower bound on the root of the second moment."""
+    """Added by Adam to the root of the second moment."""
     momentum: Fraction = 0.9
     """SGD's momentum."""
     weight_decay: float = Field(default=0.0, ge=0)
     """Decoupled for Adam, added to the gradient for SGD."""
     learning_rate: float = Field(default=1e-3, gt=0)
-    """The peak, reached at the end of the warm-up."""
+    """The peak learning rate, reached at the end of the warm-up."""
     warmup_steps: int = Field(default=4000, ge=0)
     warmup_from: float = Field(default=1e-7, ge=0)
-    """Learning rate at the beginning of the warm-up."""
+    """The learning rate at the beginning of the warm-up."""
     schedule: Schedule = InverseSqrt()
     clip_norm: float | None = Field(default=None, gt=0)
-    """Largest norm of the gradient of all parameters together; None for no limit."""
+    """Maximum norm of the gradient of all parameters together; None for no clipping."""
     accumulate: int = Field(default=1, ge=1)
     """Batches whose gradients are summed into one step, by all processes together."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """What autocast computes in; parameters and optimizer stay in float32."""
+    """The type of autocast; parameters and optimizer state stay in float32."""
     average: Fraction = 0.0
-    """Decay of the exponential moving average of the weights that is evaluated; 0 for none."""
+    """Decay of the exponential moving average (EMA) of the weights to evaluate; 0 for no EMA."""
     report_every: int = Field(default=50, ge=1)
     """Steps between lines of metrics.jsonl."""
     monitor_every: int = Field(default=0, ge=0)
@@ -92,18 +92,18 @@ class Recipe(Spec):
     """Steps between checkpoints."""
 
     @model_validator(mode="after")
-    def _warms_up_within_the_training(self) -> "Recipe":
+    def _check_warmup(self) -> "Recipe":
         if self.warmup_steps >= self.steps:
             raise SpecError(
                 "Recipe.warmup_steps",
                 self.warmup_steps,
-                f"fewer than the {self.steps} steps of the training",
+                f"less than the {self.steps} steps of the training",
                 "shorten the warm-up or train longer",
             )
         return self
 
     def rate(self, step: int) -> float:
-        """The learning rate of optimizer step `step`, the first being 1."""
+        """The learning rate of an optimizer step, counted from 1."""
         if step <= self.warmup_steps:
             rise = step / self.warmup_steps
             return self.warmup_from + rise * (self.learning_rate - self.warmup_from)

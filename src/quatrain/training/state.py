@@ -1,12 +1,12 @@
-"""Where a training stands: everything that changes from step to step and is no tensor.
+"""Training state: the counters that change from step to step.
 
-    TrainingState()                                            before the first step
-    .advanced(total=8.0, weight=4.0, batches=1, seconds=0.5)   after a step
-    .mean_loss, .rate                                     2.0 a token, 8.0 tokens a second
-    .reported()                                           the next means begin here
+    TrainingState()                                             before the first step
+    .after_step(total=8.0, weight=4.0, batches=1, seconds=0.5)
+    .mean_loss, .rate                                           2.0 a token, 8.0 tokens a second
+    .after_report()                                             restarts both means
 
-It travels in the checkpoint, so that a resumed training writes the very lines of the log that an
-unbroken one writes, even when the checkpoint fell between two of them.
+Checkpoints hold it, so that a resumed training writes the same log lines as an uninterrupted one,
+even if the checkpoint lies between two lines.
 """
 
 import math
@@ -22,7 +22,7 @@ _Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingState:
-    """Progress of a training, and what has gathered since the last line of its log."""
+    """Counters of a training, and sums since its last log line."""
 
     step: _Count = 0
     """Optimizer steps done."""
@@ -31,18 +31,18 @@ class TrainingState:
     seconds: _Amount = 0.0
     """Time spent, over all sessions."""
     total: _Sum = 0.0
-    """Sum of the loss since the last line."""
+    """Sum of the loss since the last log line."""
     weight: _Amount = 0.0
-    """What the loss summed over since the last line."""
+    """Sum of the loss weights (such as tokens) since the last log line."""
     since: _Amount = 0.0
-    """The seconds at the last line, and what was spent since on anything but training."""
+    """`seconds` at the last log line, plus the time of validations since."""
     waited: _Amount = 0.0
-    """Seconds since the last line that this process waited for its data."""
+    """Seconds that this process has waited for data since the last log line."""
 
-    def advanced(
+    def after_step(
         self, *, total: float, weight: float, batches: int, seconds: float, waited: float = 0.0
     ) -> "TrainingState":
-        """One step further; `seconds` is the time until now, `waited` the step's wait for data."""
+        """Add a step; `seconds` is the time since the start, `waited` the step's wait for data."""
         return replace(
             self,
             step=self.step + 1,
@@ -53,27 +53,27 @@ class TrainingState:
             waited=self.waited + waited,
         )
 
-    def reported(self) -> "TrainingState":
-        """The same place, with the means beginning anew."""
+    def after_report(self) -> "TrainingState":
+        """Restart the means."""
         return replace(self, total=0.0, weight=0.0, since=self.seconds, waited=0.0)
 
-    def aside(self, seconds: float) -> "TrainingState":
-        """The same place, `seconds` having gone into a validation: no part of the speed."""
+    def after_validation(self, seconds: float) -> "TrainingState":
+        """Add the time of a validation, which does not count for the rate."""
         return replace(self, seconds=self.seconds + seconds, since=self.since + seconds)
 
     @property
     def mean_loss(self) -> float:
-        """The loss a token (or whatever the weight counts) since the last line."""
+        """Loss divided by weight since the last log line, such as the loss a token."""
         return self.total / self.weight if self.weight else math.nan
 
     @property
     def rate(self) -> float:
-        """Weight a second since the last line."""
+        """Weight a second since the last log line, such as tokens a second."""
         elapsed = self.seconds - self.since
         return self.weight / elapsed if elapsed > 0 else 0.0
 
     @property
     def waiting(self) -> float:
-        """The share of the time since the last line that went into waiting for data."""
+        """Share of the time since the last log line spent waiting for data."""
         elapsed = self.seconds - self.since
         return self.waited / elapsed if elapsed > 0 else 0.0

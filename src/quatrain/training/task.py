@@ -1,4 +1,4 @@
-"""What the loop needs of a task, and what passes between them."""
+"""The interface between tasks and the training loop."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,10 +12,10 @@ from quatrain.training.recipe import Recipe
 
 
 class Loss(NamedTuple):
-    """A loss summed over a batch, and how many things (tokens, boxes) it sums over.
+    """The sum of a loss over a batch, and the number of terms (tokens, boxes) in it.
 
-    The loop divides by the weight of the whole step, over all processes and accumulated batches,
-    so neither changes the gradient.
+    The loop divides by the weight of the whole step, so the gradient does not depend on how a step
+    is divided into processes and accumulated batches.
     """
 
     total: Float[Tensor, ""]
@@ -24,7 +24,7 @@ class Loss(NamedTuple):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Final metrics, what defines them exactly, and the files written beside the record."""
+    """Final metrics, their signatures (exact definitions), and the names of files written."""
 
     metrics: dict[str, float]
     signatures: dict[str, str] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands, for whoever watches."""
+    """Progress of a training, for displays."""
 
     step: int
     steps: int
@@ -47,18 +47,18 @@ class Progress:
 class Task(Protocol):
     """Data, objective and metric of one run.
 
-    Everything random is a pure function of the seed given to `open` and of the arguments here, so
+    All random numbers are pure functions of the seed given to `open` and of the arguments here, so
     that a run can be resumed at any step.
     """
 
     @property
     def recipe(self) -> Recipe:
-        """How to train."""
+        """The training recipe."""
         ...
 
     @property
     def rate_unit(self) -> str:
-        """What the weight of a loss counts, in the plural: "target tokens"."""
+        """The unit of a loss's weight, in the plural, such as "target tokens"."""
         ...
 
     @property
@@ -68,27 +68,27 @@ class Task(Protocol):
 
     @property
     def data_notes(self) -> dict[str, int]:
-        """What of the data was left out or changed, and how often."""
+        """The number of items of the data that were left out or changed, by description."""
         ...
 
     def build(self) -> nn.Module:
-        """A fresh objective: a module from a batch to its `Loss`, around the model."""
+        """A new objective: a module that contains the model and maps a batch to its `Loss`."""
         ...
 
     def batches(self, epoch: int) -> Sequence[Any]:
-        """The plans of the epoch's batches, in order: cheap to make, independent of the device."""
+        """The plans of the epoch's batches, in order: small objects for `collate`."""
         ...
 
     def collate(self, plan: Any) -> Mapping[str, Tensor]:
-        """The batch of a plan, as the objective's keyword arguments, on the CPU."""
+        """The batch of a plan on the CPU: the keyword arguments of the objective."""
         ...
 
     def monitor(self, objective: nn.Module) -> dict[str, float]:
-        """Validation metrics for the log, while training."""
+        """Validation metrics, for the log during training."""
         ...
 
     def evaluate(self, objective: nn.Module, folder: Path) -> Evaluation:
-        """Final metrics; artifacts are written into `folder`."""
+        """Final metrics; writes artifacts into `folder`."""
         ...
 
     def cost(self, objective: nn.Module) -> dict[str, float]:
@@ -96,5 +96,5 @@ class Task(Protocol):
         ...
 
     def probe_batch(self) -> Mapping[str, Tensor]:
-        """A batch of typical size, for measuring latency and memory."""
+        """A batch of typical size, to measure latency and memory."""
         ...
