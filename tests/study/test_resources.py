@@ -58,10 +58,11 @@ def test_this_machine_has_a_core():
     assert available_cores() >= 1
 
 
-def test_a_device_that_is_not_there_is_refused_and_the_cpu_is_there():
+def test_a_device_that_this_machine_lacks_is_refused():
     check_device("cpu")
-    with pytest.raises(StudyError, match="a device of this machine"):
+    with pytest.raises(StudyError) as raised:
         check_device("no such device")
+    assert raised.value.value == "no such device"
 
 
 def test_readers_are_refused_where_processes_cannot_be_forked(monkeypatch):

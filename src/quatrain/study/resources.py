@@ -20,20 +20,15 @@ def available_cores() -> int:
 
 
 def check_device(device: str) -> None:
-    """See that this machine has the device, before any run finds out for itself.
+    """Check that this machine has the device, without importing torch for the CPU.
 
     Raises:
         StudyError: if it does not.
     """
-    if device == "cpu":
-        return
-    import torch
+    if device != "cpu":
+        from quatrain.training import devices
 
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        expected = "a device of this machine"
-        raise StudyError("device", device, expected, "leave --device out to use the cpu") from error
+        devices.check_device(device)
 
 
 def check_alone() -> None:
