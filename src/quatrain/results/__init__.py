@@ -1,7 +1,7 @@
 """What a study leaves behind: records of runs, their folder, and statistics over seeds."""
 
-from quatrain.results.changes import changed_files, counted, listed, notes_on_files
-from quatrain.results.files import write_atomically
+from quatrain.results.changes import changed_files, comparable, counted, listed, notes_on_files
+from quatrain.results.files import CHECKPOINT, write_atomically
 from quatrain.results.record import (
     Expectation,
     Failure,
@@ -16,6 +16,7 @@ from quatrain.results.statistics import Summary, holm, paired_difference, summar
 from quatrain.results.store import ResultStore, RunState
 
 __all__ = [
+    "CHECKPOINT",
     "Expectation",
     "Failure",
     "Manifest",
@@ -28,6 +29,7 @@ __all__ = [
     "Session",
     "Summary",
     "changed_files",
+    "comparable",
     "counted",
     "holm",
     "listed",

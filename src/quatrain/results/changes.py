@@ -1,9 +1,22 @@
-"""Comparison of the file hashes of two times, and the note that words it."""
+"""Comparison of two sets of file hashes, and notes on their differences."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
 Hashes = Mapping[str, str]
 _SHOWN = 5
+
+
+def comparable(first: Hashes | None, second: Hashes | None) -> bool:
+    """Whether both hashes of code exist and follow one rule, which is the text before a colon.
+
+    Example:
+        >>> comparable({"a.py": "2:1f"}, {"a.py": "2:3c"}), comparable({"a.py": "2:1f"}, {"a.py": "0"})
+        (True, False)
+    """
+    if first is None or second is None:
+        return False
+    rules = ({each.rpartition(":")[0] for each in hashes.values()} for hashes in (first, second))
+    return next(rules) == next(rules)
 
 
 def changed_files(now: Hashes, then: Hashes) -> list[str]:
@@ -15,12 +28,12 @@ def notes_on_files(runs: Iterable[tuple[str, Hashes | None, Hashes | None]]) -> 
     """A sentence for each set of files that changed after runs finished.
 
     Args:
-        runs: of each finished run its cell, the hashes of now and those of its record. Runs without
-            hashes, as records of older versions are, are not compared.
+        runs: for each finished run its cell, the current hashes of the code and those of its
+            record. Runs whose hashes are not `comparable`, as in old records, are left out.
     """
     changed: dict[str, list[str]] = {}
     for cell, now, then in runs:
-        files = changed_files(now, then) if now is not None and then is not None else []
+        files = changed_files(now or {}, then or {}) if comparable(now, then) else []
         if files:
             changed.setdefault(", ".join(files), []).append(cell)
     return [

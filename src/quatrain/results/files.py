@@ -14,6 +14,9 @@ from pathlib import Path
 
 from quatrain.specs import StudyError
 
+CHECKPOINT = "checkpoint.safetensors"
+"""The file in a run's folder that training resumes from; removed when the run is done."""
+
 _ABANDONED = 3600.0
 """Seconds without a write after which nobody is at work on a temporary file any more."""
 

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
-from quatrain.results.files import make_folder, unwritable, write_atomically
+from quatrain.results.files import CHECKPOINT, make_folder, unwritable, write_atomically
 from quatrain.results.reading import read_regular
 from quatrain.results.record import Failure, Manifest, Measurement, Record, StoredModel
 from quatrain.specs import StoredFileError, StudyError
@@ -55,7 +55,7 @@ class ResultStore:
             return RunState.RUNNING
         if (folder / "failure.json").exists():
             return RunState.FAILED
-        if (folder / "checkpoint.safetensors").exists():
+        if (folder / CHECKPOINT).exists():
             return RunState.PAUSED
         return RunState.ABSENT
 

@@ -1,140 +1,141 @@
-"""What is in a folder of results against what the study file says now.
+"""Differences between a study file and the runs that are stored in its folder.
 
-Runs are found by identity, which holds no code and no title: here the rest is compared.
+Runs are found by identity, which covers neither code nor titles: these are compared here.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 
 from quatrain.results import (
+    CHECKPOINT,
     Manifest,
     Record,
     ResultStore,
     RunState,
+    Session,
+    comparable,
     counted,
     listed,
     notes_on_files,
 )
 from quatrain.specs import Spec, StoredFileError, StudyError, identity
-from quatrain.study.execute import stands
 from quatrain.study.grid import Run, Study
-from quatrain.study.sessions import has_other_code, read_sessions, refuse_half_trained
-
-
-def runs_of_manifest(study: Study, store: ResultStore) -> list[Run]:
-    """The study's runs with the seeds beyond those of its cells that the manifest gives them."""
-    manifest = stored_manifest(store)
-    cells = () if manifest is None else manifest.cells
-    seeds = {(cell.group, cell.name): cell.identities for cell in cells}
-    return list(
-        study.runs(
-            (seed, cell)
-            for cell in study.cells
-            for seed in seeds.get((cell.group, cell.name), {})
-            if seed not in study.seeds_for(cell)
-        )
-    )
+from quatrain.study.manifest import stored_manifest
+from quatrain.study.sessions import earlier_failure, read_sessions
 
 
 def refuse_changed_code(store: ResultStore, runs: Sequence[Run]) -> None:
-    """Check that no finished or half-trained run is of other code of the study's own specs.
+    """Check that no finished or half-trained run has other code of the study's own specs.
 
     Raises:
-        StudyError: if one is; nothing has been changed then.
+        StudyError: if one has; no file has been changed then.
     """
-    changed = [run for run, record in _finished(store, runs) if has_other_code(run, record)]
+    changed = [run for run, record in _finished(store, runs) if _has_other_code(run, record)]
     if changed:
-        spec = type(changed[0].spec).__name__
-        raise StudyError(
-            f"code of {spec}",
-            f"changed since {counted(len(changed), 'run')} finished in {store.root} "
-            f"({_cells(changed)})",
-            "the code that finished runs were made with",
-            f"restore the code, raise the `revision` of {spec} to run its cells anew, name another "
-            "--out, or leave these cells out with --cells",
-        )
+        when = f"{counted(len(changed), 'run')} finished"
+        raise _changed_code(changed, store, when, "use another --out")
     refuse_half_trained(list(_resumable(store, runs)), store)
 
 
+def refuse_half_trained(runs: Sequence[Run], store: ResultStore) -> None:
+    """Check that no run would resume from a checkpoint of other code of its own specs.
+
+    Raises:
+        StudyError: if one would.
+        StoredFileError: if the sessions of one are damaged.
+    """
+    changed = [
+        run
+        for run in runs
+        for sessions in [read_sessions(store.folder(run.identity)) or ()]
+        if any(_has_other_code(run, each) for each in sessions)
+    ]
+    if changed:
+        first = store.folder(changed[0].identity) / CHECKPOINT
+        which = str(first) if len(changed) == 1 else f"their checkpoints (as {first})"
+        when = f"the training of {counted(len(changed), 'run')} began"
+        raise _changed_code(changed, store, when, f"delete {which} to train from the beginning")
+
+
 def notes_on(study: Study, store: ResultStore, runs: Sequence[Run]) -> list[str]:
-    """What to know before `runs` are done into the folder, one sentence each.
+    """Notes to print before `runs` are executed into the folder, one sentence each.
 
     Raises:
         StoredFileError: if the manifest is damaged.
     """
     manifest = stored_manifest(store)
-    return [
-        *_other_study(study, manifest),
-        *_exchanged_names(study, manifest),
-        *_refusal(store, runs),
-        *_changed_files(store, runs),
-        *_unlike_data(study),
-    ]
-
-
-def _other_study(study: Study, manifest: Manifest | None) -> list[str]:
-    if manifest is None or manifest.title == study.title:
-        return []
-    if any(
-        study.has(run, seed) for cell in manifest.cells for seed, run in cell.identities.items()
-    ):
-        return [f"the title was {manifest.title!r} when a study was last run into the folder"]
-    return [
-        f"the folder was last used by another study, {manifest.title!r}, none of whose runs this "
-        "one has"
-    ]
-
-
-def _exchanged_names(study: Study, manifest: Manifest | None) -> list[str]:
-    """Cells of the study whose name stood for another of its cells when it was last run."""
-    cells = {cell.label: cell for cell in study.cells}
-    exchanged: list[str] = []
-    for before in () if manifest is None else manifest.cells:
-        cell = cells.get(f"{before.group}/{before.name}")
-        for seed, run in before.identities.items():
-            if cell is not None and run != identity(cell.spec, seed) and study.has(run, seed):
-                exchanged.append(cell.label)
-                break
-    if not exchanged:
-        return []
-    return [
-        f"names stand for other cells than when the study was last run ({listed(exchanged)}): if "
-        "cells are numbered, sort what they are numbered by"
-    ]
-
-
-def _refusal(store: ResultStore, runs: Sequence[Run]) -> list[str]:
+    notes = [] if manifest is None else [*_title(study, manifest), *_swapped(study, manifest)]
     try:
         refuse_changed_code(store, runs)
     except StudyError as error:
-        return [f"`study run` will refuse these cells: {error.field} {error.value}"]
-    return []
-
-
-def _changed_files(store: ResultStore, runs: Sequence[Run]) -> list[str]:
-    return notes_on_files(
-        (run.labels[0], None if run.code is None else run.code.code, record.code)
+        notes.append(f"`study run` will refuse these cells: {error.field} {error.value}")
+    files = (
+        (run.labels[0], run.code and run.code.code, record.code)
         for run, record in _finished(store, runs)
+    )
+    return [*notes, *notes_on_files(files), *_different_data(study)]
+
+
+def _has_other_code(run: Run, stored: Session | Record) -> bool:
+    """Whether the code of the run's own specs differs from that of a stored session or record."""
+    if run.code is None or not comparable(run.code.code, stored.code):
+        return False
+    return run.code.spec_code != stored.spec_code
+
+
+def _changed_code(runs: Sequence[Run], store: ResultStore, when: str, remedy: str) -> StudyError:
+    spec = type(runs[0].spec).__name__
+    cells = listed([run.labels[0] for run in runs])
+    return StudyError(
+        f"code of {spec}",
+        f"changed since {when} in {store.root} ({cells})",
+        "the same code for all runs",
+        f"restore the code, raise the `revision` of {spec} to run its cells again, {remedy}, or "
+        "leave these cells out with --cells",
     )
 
 
-def _unlike_data(study: Study) -> list[str]:
-    """Groups whose cells say themselves that their data differ."""
+def _title(study: Study, manifest: Manifest) -> list[str]:
+    if manifest.title == study.title:
+        return []
+    stored = [pair for cell in manifest.cells for pair in cell.identities.items()]
+    if any(study.has(run, seed) for seed, run in stored):
+        return [f"the title was {manifest.title!r} when a study was last run into the folder"]
+    return [f"the folder holds another study, {manifest.title!r}, that shares no run with this one"]
+
+
+def _swapped(study: Study, manifest: Manifest) -> list[str]:
+    """Cells whose name belonged to another cell of the study when it was last run."""
+    cells = {cell.label: cell for cell in study.cells}
+    swapped = [
+        cell.label
+        for stored in manifest.cells
+        for cell in [cells.get(f"{stored.group}/{stored.name}")]
+        for seed, run in stored.identities.items()
+        if cell is not None and run != identity(cell.spec, seed) and study.has(run, seed)
+    ]
+    note = "cells have exchanged their names since the study was last run ({}): if cells are "
+    note += "numbered, sort the values that number them"
+    return [note.format(listed(swapped))] if swapped else []
+
+
+def _different_data(study: Study) -> list[str]:
+    """Groups whose cells have different specs of their data."""
     data: dict[str, dict[str, str]] = {}
     for cell in study.cells:
         own = getattr(cell.spec, "data", None)
         if isinstance(own, Spec):
             data.setdefault(cell.group, {}).setdefault(own.to_json(), cell.name)
     return [
-        f"cells of group {group} differ in their data: they are compared if they are tested on the "
-        f"same ({listed(list(names.values()))})"
+        f"cells of group {group} differ in their data; they are compared only if their test data "
+        f"are the same ({listed(list(names.values()))})"
         for group, names in data.items()
         if len(names) > 1
     ]
 
 
-def _finished(store: ResultStore, runs: Iterable[Run]) -> Iterable[tuple[Run, Record]]:
-    """The runs that have a record; a damaged one is named where it is needed."""
+def _finished(store: ResultStore, runs: Iterable[Run]) -> Iterator[tuple[Run, Record]]:
+    """The runs that have a record; a damaged record raises where it is needed."""
     for run in runs:
         with suppress(StoredFileError):
             record = store.record(run.identity)
@@ -142,29 +143,11 @@ def _finished(store: ResultStore, runs: Iterable[Run]) -> Iterable[tuple[Run, Re
                 yield run, record
 
 
-def _resumable(store: ResultStore, runs: Iterable[Run]) -> Iterable[Run]:
-    """The runs that are not done and would resume; damaged files are named by who needs them."""
+def _resumable(store: ResultStore, runs: Iterable[Run]) -> Iterator[Run]:
+    """The runs that would start or resume; damaged files raise where they are needed."""
     for run in runs:
         with suppress(StoredFileError):
             is_done = store.state(run.identity) is RunState.DONE
-            if not is_done and stands(run, store) is None:
+            if not is_done and earlier_failure(run, store) is None:
                 read_sessions(store.folder(run.identity))
                 yield run
-
-
-def stored_manifest(store: ResultStore) -> Manifest | None:
-    """The manifest of the folder, or None where no study was run into it.
-
-    Raises:
-        StoredFileError: if it is damaged.
-    """
-    try:
-        return store.manifest()
-    except StoredFileError:
-        raise
-    except StudyError:
-        return None
-
-
-def _cells(runs: Iterable[Run]) -> str:
-    return listed([run.labels[0] for run in runs])

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 from quatrain.results import Record, ResultStore
-from quatrain.study.changes import runs_of_manifest
 from quatrain.study.execute import Train
 from quatrain.study.grid import Run, Study, TaskSpec
+from quatrain.study.manifest import runs_of_manifest
 
 if TYPE_CHECKING:
     from quatrain.training import Progress

@@ -18,12 +18,13 @@ from quatrain.results import Failure, Record, ResultStore, RunState, Session, wr
 from quatrain.results.reading import read_text
 from quatrain.results.text import storable
 from quatrain.specs import DataError, SpecError, StoredFileError, StudyError, identity
+from quatrain.study.changes import refuse_half_trained
 from quatrain.study.grid import Run, TaskSpec
 from quatrain.study.protocol import TEXT_LIMIT, Event
 from quatrain.study.provenance import device_name, versions
 from quatrain.study.sessions import (
+    earlier_failure,
     read_sessions,
-    refuse_half_trained,
     remove_checkpoint,
     write_sessions,
 )
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from quatrain.training import Evaluation, Progress, Task, TrainingResult
 
 Reason = Literal["error", "non-finite loss", "out of memory", "killed"]
-KILLED: Reason = "killed"
 TRACEBACK_LIMIT = 100_000
 """Characters of a traceback in failure.json; of a longer one the middle is left out."""
 
@@ -99,28 +99,13 @@ def execute_run(run: Run, site: Site, *, retry: bool, notify: Callable[[Event], 
             return nothing
         if site.store.state(run.identity) == RunState.DONE:
             return replace(nothing, kind="skipped")
-        earlier = stands(run, site.store)
+        earlier = earlier_failure(run, site.store)
         if earlier is not None and not retry:
             return earlier
         check_spec(run, held)
         refuse_half_trained([run], site.store)
         site.store.clear_failure(run.identity)
         return _guarded(run, site, notify)
-
-
-def stands(run: Run, store: ResultStore) -> Event | None:
-    """The failure of an earlier session, unless the run was killed: then it may just resume."""
-    failure = store.failure(run.identity)
-    if failure is None or failure.reason == KILLED:
-        return None
-    return Event(
-        kind="failed",
-        identity=run.identity,
-        label=run.label,
-        step=failure.step,
-        reason=failure.reason,
-        message=failure.message,
-    )
 
 
 def check_spec(run: Run, folder: Path) -> None:

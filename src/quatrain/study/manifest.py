@@ -11,8 +11,7 @@ from typing import TypeVar
 
 from quatrain.results import Manifest, ManifestCell, ResultStore, RunState
 from quatrain.results.record import StoredModel
-from quatrain.specs import QuatrainError
-from quatrain.study.changes import runs_of_manifest, stored_manifest
+from quatrain.specs import QuatrainError, StoredFileError, StudyError
 from quatrain.study.grid import Run, Study
 
 Model = TypeVar("Model", bound=StoredModel)
@@ -40,6 +39,35 @@ def manifest_written(store: ResultStore, study: Study, runs: Sequence[Run]) -> G
             error.add_note(f"The runs could not be added to study.json: {problem}")
         raise
     _add(store, study, runs)
+
+
+def stored_manifest(store: ResultStore) -> Manifest | None:
+    """The manifest of the folder, or None if no study was run into it.
+
+    Raises:
+        StoredFileError: if it is damaged.
+    """
+    try:
+        return store.manifest()
+    except StoredFileError:
+        raise
+    except StudyError:
+        return None
+
+
+def runs_of_manifest(study: Study, store: ResultStore) -> list[Run]:
+    """The study's runs of seeds that the manifest has for its cells and the study file has not."""
+    manifest = stored_manifest(store)
+    cells = () if manifest is None else manifest.cells
+    seeds = {(cell.group, cell.name): cell.identities for cell in cells}
+    return list(
+        study.runs(
+            (seed, cell)
+            for cell in study.cells
+            for seed in seeds.get((cell.group, cell.name), {})
+            if seed not in study.seeds_for(cell)
+        )
+    )
 
 
 def _write(store: ResultStore, study: Study, runs: Sequence[Run], stored: Manifest | None) -> None:

@@ -17,7 +17,6 @@ from pathlib import Path
 
 from quatrain.results import Failure, ResultStore, RunState
 from quatrain.study.changes import refuse_changed_code
-from quatrain.study.execute import KILLED, stands
 from quatrain.study.grid import Run, Study
 from quatrain.study.load import load_study
 from quatrain.study.manifest import manifest_written
@@ -30,6 +29,7 @@ from quatrain.study.resources import (
     check_device,
     check_num_workers,
 )
+from quatrain.study.sessions import KILLED, earlier_failure
 
 _LOOK_AGAIN_SECONDS = 0.5
 
@@ -203,7 +203,7 @@ class _Dispatch:
             return event
         if state == RunState.RUNNING:
             return replace(event, kind="held")
-        return None if self._retry else stands(run, self._store)
+        return None if self._retry else earlier_failure(run, self._store)
 
     def _take(self, worker: int, news: Event | Ended) -> None:
         run = self._busy.get(worker)

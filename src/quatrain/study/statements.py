@@ -1,110 +1,137 @@
-"""The top-level statements of a Python source: what each says, binds, uses and may change.
+"""Top-level statements of a Python source, without comments, docstrings and layout.
 
-    LIMIT = 3                    binds LIMIT
-    class Task(Base): ...        binds Task, uses Base and each global name in its methods
-    Task.limit = LIMIT           binds Task (it changes it), uses Task and LIMIT
-    x = register(Task)           binds x, calls register, may change Task
-
-From these `quatrain.study.reach` finds which statements decide the value of a name.
+Each statement knows the global names that it binds and uses. `select` follows these names from a
+class to the statements that its code depends on.
 """
 
 import ast
 import dis
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.util import resolve_name
 from types import CodeType
-from typing import TypeGuard
-
-from quatrain.study.normal import normal_statements, text_of_node
 
 _LOADS = {"LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS"}
-_CONSTRUCTION = {"__init__", "__new__", "__post_init__", "model_post_init"}
-_SUBCLASS = "__init_subclass__"
-_Function = ast.FunctionDef | ast.AsyncFunctionDef
-
-
-@dataclass(frozen=True)
-class Callable:
-    """Effects of calling a function, or of making an instance of a class."""
-
-    loads: frozenset[str]
-    """The global names that its body looks up."""
-    changes: frozenset[str]
-    """The global names whose values its statements change: `x.y = 1`, `x.append(1)`."""
+_LOCAL_STORES = {"STORE_NAME", "DELETE_NAME"}
+_GLOBAL_STORES = {"STORE_GLOBAL", "DELETE_GLOBAL"}
 
 
 @dataclass(frozen=True)
 class Statement:
-    """One statement, without comments, docstrings and layout."""
+    """One top-level statement; an import of several names is one statement for each."""
 
     text: str
-    binds: frozenset[str]
-    """The global names that it gives a value, or whose value it changes."""
-    loads: frozenset[str]
-    """The names that it, or a function in it, looks up globally."""
-    imports: frozenset[str]
-    """The modules that it may import, as they are written: with leading dots if relative."""
-    binds_anything: bool
-    """Whether it is a `from ... import *`."""
-    calls: frozenset[str] = frozenset()
-    """The names that it calls when it is run, decorators and `Base.__init_subclass__` included."""
-    touches: frozenset[str] = frozenset()
-    """The names that those calls may change: the base of a method, and the arguments."""
-    callables: Mapping[str, Callable] = field(default_factory=dict[str, Callable])
-    """The functions and classes that it defines."""
-    is_definition: bool = False
-    """Whether it defines a function or a class."""
-    is_class: bool = False
-    """Whether it defines a class."""
+    """Its syntax tree, written alike by all versions of Python."""
+    binds: frozenset[str] = frozenset()
+    """Global names that it imports, defines, assigns, or whose value it changes (`x.y = 1`)."""
+    uses: frozenset[str] = frozenset()
+    """Global names that it, or a function in it, reads."""
+    imports: frozenset[str] = frozenset()
+    """Absolute names of modules that it may import."""
+    calls: bool = True
+    """Whether importing the module calls something here: a function, a decorator, a base class."""
 
 
-def statements_of(source: bytes) -> tuple[Statement, ...]:
-    """The statements of a source, but for the one that defines `study`.
+def statements_of(source: bytes, package: str = "") -> tuple[Statement, ...]:
+    """The statements of a source; a single one for a source that cannot be parsed.
 
-    A source that cannot be parsed, since it is nested too deeply or is no Python, is one statement.
+    Args:
+        source: the content of a Python file.
+        package: the package that its relative imports start from.
     """
-    nothing = frozenset[str]()
     try:
-        found = [_statement(node) for node in normal_statements(source) if not _defines_study(node)]
+        nodes = [part for node in ast.parse(source).body for part in _split(node)]
+        return tuple(_statement(node, package) for node in nodes if not _is_idle(node))
     except (RecursionError, SyntaxError, ValueError):
-        return (Statement(source.hex(), nothing, nothing, nothing, True),)
-    return tuple(each for each in found if each.text != "Pass()")
+        return (Statement(source.hex()),)
 
 
-def names_of_study(source: bytes) -> frozenset[str]:
-    """The global names that the statement which defines `study` looks up."""
-    try:
-        found = [_statement(node) for node in normal_statements(source) if _defines_study(node)]
-    except (RecursionError, SyntaxError, ValueError):
-        return frozenset()
-    return frozenset(name for each in found for name in each.loads)
+def select(statements: Sequence[Statement], roots: set[str]) -> list[Statement]:
+    """The statements that decide the code of the classes named `roots`.
+
+    These are the statements that bind a root, or a name that such a statement uses, and so on.
+    A statement that calls something and binds nothing that `study` is built from (`setup(3)`,
+    `@register class Net`) always counts, since the call may change any value. The statement that
+    defines `study` never counts. All others count if no statement binds one of the roots.
+    """
+    others = [each for each in statements if "study" not in each.binds]
+    if not roots <= {name for each in others for name in each.binds}:
+        return others
+    of_study = _closure(statements, {"study"})
+    always = [each for each in others if each.calls and not each.binds & of_study]
+    names = _closure(others, roots.union(*(each.uses for each in always)))
+    return [each for each in others if each.binds & names or each in always]
 
 
-def _statement(node: ast.stmt) -> Statement:
-    code = _compiled(node)
-    binds = set(_names(code, {"STORE_NAME", "DELETE_NAME"}))
-    for each in _run_at_once(node):
-        binds.update(_changed(each))
-    for each in _code_objects(code):
-        binds.update(_names(each, {"STORE_GLOBAL", "DELETE_GLOBAL"}))
-    loads = _loads(code)
-    calls, touches = _calls(node)
+def _closure(statements: Sequence[Statement], names: Iterable[str]) -> set[str]:
+    """The names, and all names from which the statements that bind them are built."""
+    reached, waiting = set[str](), list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in reached:
+            reached.add(name)
+            waiting.extend(use for each in statements if name in each.binds for use in each.uses)
+    return reached
+
+
+def _split(node: ast.stmt) -> list[ast.stmt]:
+    """An import statement for each imported name; any other statement as it is."""
+    if isinstance(node, ast.Import):
+        parts = [ast.Import([name]) for name in node.names]
+    elif isinstance(node, ast.ImportFrom):
+        parts = [ast.ImportFrom(node.module, [name], node.level) for name in node.names]
+    else:
+        return [node]
+    return [ast.copy_location(part, node) for part in parts]
+
+
+def _is_idle(node: ast.stmt) -> bool:
+    """Whether no result can depend on the statement."""
+    if getattr(node, "orelse", ()):
+        return False
+    idle = ("if __name__ == '__main__':", "print(")
+    return _is_docstring(node) or ast.unparse(node).startswith(idle)
+
+
+def _is_docstring(node: object) -> bool:
+    constant = node.value if isinstance(node, ast.Expr) else None
+    return isinstance(constant, ast.Constant) and isinstance(constant.value, str)
+
+
+def _statement(node: ast.stmt, package: str) -> Statement:
+    code = compile(ast.Module([node], []), "<study>", "exec", dont_inherit=True)
+    nested = list(_code_objects(code))
+    stores = (_names(each, _GLOBAL_STORES) for each in nested)
+    changes = set[str]()
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        calls = bool(node.decorator_list or getattr(node, "bases", ()))
+    else:
+        calls = any(isinstance(each, ast.Call) for each in ast.walk(node))
+        changes = {name for each in ast.walk(node) for name in _changed_name(each)}
     return Statement(
         text_of_node(node),
-        frozenset(binds),
-        loads,
-        frozenset(_imports(node)),
-        any(alias.name == "*" for alias in _walk_aliases(node)),
+        _names(code, _LOCAL_STORES).union(changes, *stores),
+        frozenset[str]().union(*(_names(each, _LOADS) for each in nested)),
+        frozenset(_imports(node, package)),
         calls,
-        touches,
-        _callables(node, loads),
-        isinstance(node, _Function | ast.ClassDef),
-        isinstance(node, ast.ClassDef),
     )
 
 
-def _compiled(*nodes: ast.stmt) -> CodeType:
-    return compile(ast.Module(list(nodes), []), "<study>", "exec", dont_inherit=True)
+def text_of_node(node: object) -> str:
+    """The text of a syntax tree without positions, empty fields and docstrings."""
+    if isinstance(node, ast.AST):
+        fields = [(name, value) for name, value in ast.iter_fields(node) if name != "kind"]
+        if isinstance(node, ast.JoinedStr):  # Python 3.12 ends some formats in an empty text
+            empty = ast.dump(ast.Constant(""))
+            fields = [("values", [each for each in node.values if ast.dump(each) != empty])]
+        inside = (f"{name}={text_of_node(value)}" for name, value in fields if value is not None)
+        return f"{type(node).__name__}({','.join(each for each in inside if each[-3:] != '=[]')})"
+    if isinstance(node, list):
+        items: list[object] = [each for each in node if not isinstance(each, ast.Pass)]
+        return f"[{','.join(text_of_node(each) for each in items if not _is_docstring(each))}]"
+    return repr(node)
 
 
 def _code_objects(code: CodeType) -> Iterator[CodeType]:
@@ -114,147 +141,29 @@ def _code_objects(code: CodeType) -> Iterator[CodeType]:
             yield from _code_objects(constant)
 
 
-def _names(code: CodeType, operations: set[str]) -> Iterator[str]:
-    return (each.argval for each in dis.get_instructions(code) if each.opname in operations)
+def _names(code: CodeType, operations: set[str]) -> frozenset[str]:
+    return frozenset(
+        each.argval for each in dis.get_instructions(code) if each.opname in operations
+    )
 
 
-def _loads(code: CodeType) -> frozenset[str]:
-    return frozenset(name for each in _code_objects(code) for name in _names(each, _LOADS))
+def _changed_name(node: ast.AST) -> list[str]:
+    """The base name of an assignment to a part, or of a method call whose value is not used."""
+    part = (
+        node.value.func if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) else node
+    )
+    if not isinstance(part, ast.Attribute | ast.Subscript):
+        return []
+    is_read = part is node and isinstance(part.ctx, ast.Load)
+    return [] if is_read else re.findall(r"^\w+(?=[.\[])", ast.unparse(part))
 
 
-def _walk_aliases(node: ast.stmt) -> Iterator[ast.alias]:
-    return (each for each in ast.walk(node) if isinstance(each, ast.alias))
-
-
-def _imports(node: ast.stmt) -> Iterator[str]:
+def _imports(node: ast.stmt, package: str) -> Iterator[str]:
     for each in ast.walk(node):
         if isinstance(each, ast.Import):
-            for alias in each.names:
-                yield from _with_parents(alias.name)
+            yield from (name.name for name in each.names)
         elif isinstance(each, ast.ImportFrom):
-            base = "." * each.level + (each.module or "")
-            yield from ("." * each.level + name for name in _with_parents(each.module or ""))
-            dot = "" if base.endswith(".") else "."
-            yield from (f"{base}{dot}{alias.name}" for alias in each.names)
-
-
-def _with_parents(module: str) -> Iterator[str]:
-    parts = module.split(".")
-    return (".".join(parts[: n + 1]) for n in range(len(parts)))
-
-
-def _run_at_once(node: ast.AST) -> Iterator[ast.AST]:
-    """The nodes that are run with a statement: bodies of functions are not, decorators are."""
-    yield node
-    if isinstance(node, _Function | ast.Lambda):
-        decorators = [] if isinstance(node, ast.Lambda) else node.decorator_list
-        inside = [*decorators, *node.args.defaults, *(x for x in node.args.kw_defaults if x)]
-    else:
-        inside = ast.iter_child_nodes(node)
-    for child in inside:
-        yield from _run_at_once(child)
-
-
-def _changed(node: ast.AST) -> Iterator[str]:
-    """Base names of an assignment to a part, and of a call whose value is not used."""
-    if isinstance(node, ast.Attribute | ast.Subscript) and not isinstance(node.ctx, ast.Load):
-        yield from _base(node)
-    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-        call = node.value
-        arguments = [*call.args, *(each.value for each in call.keywords)]
-        if isinstance(call.func, ast.Attribute):
-            yield from _base(call.func)
-        elif isinstance(call.func, ast.Name) and call.func.id != "print":
-            for argument in arguments:
-                yield from _base(argument)
-
-
-def _base(node: ast.expr) -> Iterator[str]:
-    while isinstance(node, ast.Attribute | ast.Subscript):
-        node = node.value
-    if isinstance(node, ast.Name):
-        yield node.id
-
-
-def _calls(node: ast.stmt) -> tuple[frozenset[str], frozenset[str]]:
-    """The names that a statement calls when it is run, and the names that the calls may change.
-
-    Of a class body only calls count whose values are not used: the others make its fields.
-    """
-    calls, touches = set[str](), set[str]()
-    for each in _run_at_once(node):
-        if isinstance(each, ast.ClassDef):
-            bases = (base.id for base in each.bases if isinstance(base, ast.Name))
-            calls.update(f"{base}.{_SUBCLASS}" for base in bases)
-    for called, arguments in _called(node):
-        if isinstance(called, ast.Name):
-            if called.id == "print":
-                continue
-            calls.add(called.id)
-        else:
-            touches.update(_names_in(called))
-        for argument in arguments:
-            touches.update(_names_in(argument))
-    return frozenset(calls), frozenset(touches)
-
-
-def _called(node: ast.stmt) -> Iterator[tuple[ast.expr, list[ast.expr]]]:
-    """What a statement calls when it is run, and with which arguments."""
-    parts: list[ast.AST] = [node]
-    if isinstance(node, _Function | ast.ClassDef):
-        yield from ((each, []) for each in node.decorator_list)
-        parts = list(node.decorator_list)
-    if isinstance(node, ast.ClassDef):
-        parts += [*node.bases, *(each.value for each in node.keywords)]
-        parts += [each for each in node.body if isinstance(each, ast.Expr | ast.For | ast.If)]
-    for part in parts:
-        for each in _run_at_once(part):
-            if isinstance(each, ast.Call):
-                yield each.func, [*each.args, *(keyword.value for keyword in each.keywords)]
-            elif isinstance(each, _Function | ast.ClassDef):
-                yield from ((decorator, []) for decorator in each.decorator_list)
-
-
-def _names_in(node: ast.AST) -> Iterator[str]:
-    return (each.id for each in ast.walk(node) if isinstance(each, ast.Name))
-
-
-def _callables(node: ast.stmt, loads: frozenset[str]) -> dict[str, Callable]:
-    """The functions and classes that a statement defines, and the names that it gives a value."""
-    found: dict[str, Callable] = {}
-    if isinstance(node, ast.Assign):
-        targets = (each for target in node.targets for each in _run_at_once(target))
-        names = (each.id for each in targets if _is_stored_name(each))
-        found = {name: Callable(loads | {name}, frozenset()) for name in names}
-    for each in _run_at_once(node):
-        if isinstance(each, _Function):
-            found[each.name] = _callable([each])
-        elif isinstance(each, ast.ClassDef):
-            bases = frozenset(base.id for base in each.bases if isinstance(base, ast.Name))
-            found[each.name] = _callable(_methods(each, _CONSTRUCTION), bases)
-            inherited = frozenset(f"{base}.{_SUBCLASS}" for base in bases)
-            found[f"{each.name}.{_SUBCLASS}"] = _callable(_methods(each, {_SUBCLASS}), inherited)
-    return found
-
-
-def _is_stored_name(node: ast.AST) -> TypeGuard[ast.Name]:
-    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-
-
-def _methods(node: ast.ClassDef, names: set[str]) -> list[_Function]:
-    return [each for each in node.body if isinstance(each, _Function) and each.name in names]
-
-
-def _callable(functions: list[_Function], also: frozenset[str] = frozenset()) -> Callable:
-    code = _compiled(*functions)
-    loads = _loads(code)
-    changes = {name for each in functions for inner in ast.walk(each) for name in _changed(inner)}
-    stores = (_names(each, {"STORE_GLOBAL", "DELETE_GLOBAL"}) for each in _code_objects(code))
-    return Callable(loads | also, frozenset((changes & loads).union(*stores)))
-
-
-def _defines_study(node: ast.stmt) -> bool:
-    targets = node.targets if isinstance(node, ast.Assign) else []
-    if isinstance(node, ast.AnnAssign):
-        targets = [node.target]
-    return [each.id for each in targets if isinstance(each, ast.Name)] == ["study"]
+            module = "." * each.level + (each.module or "")
+            with suppress(ImportError):  # relative, and outside of a package
+                module = resolve_name(module, package) if each.level else module
+                yield from (f"{module}.{name.name}" for name in each.names)

@@ -1,0 +1,28 @@
+from types import SimpleNamespace
+
+import pytest
+
+from quatrain.study import load_study
+from quatrain.study.execute import Site, execute_run
+from quatrain.study.manifest import manifest_written
+
+
+def count(task, folder, *, seed, device, notify):
+    """The result of the fake task's training, without a worker process."""
+    objective = task.spec.steps * task.spec.weight * (seed + 1)
+    return SimpleNamespace(objective=objective, steps=task.spec.steps, seconds=0.5)
+
+
+@pytest.fixture
+def finish():
+    """Execute the runs of a study file in this process; it has the fake task."""
+
+    def execute(path, store, seeds=None):
+        site = Site(store=store, data=None, device="cpu", threads=1, commit=None, train=count)
+        study = load_study(path)
+        runs = study.select(None, seeds)
+        with manifest_written(store, study, runs):
+            for run in runs:
+                execute_run(run, site, retry=False, notify=lambda _: None)
+
+    return execute
