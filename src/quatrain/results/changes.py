@@ -10,7 +10,7 @@ def comparable(first: Hashes | None, second: Hashes | None) -> bool:
     """Whether both hashes of code exist and follow one rule, which is the text before a colon.
 
     Example:
-        >>> comparable({"a.py": "2:1f"}, {"a.py": "2:3c"}), comparable({"a.py": "2:1f"}, {"a.py": "0"})
+        >>> comparable({"a": "2:1f"}, {"a": "2:3c"}), comparable({"a": "2:1f"}, {"a": "3c"})
         (True, False)
     """
     if first is None or second is None:

@@ -27,12 +27,12 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from quatrain.results import CHECKPOINT as NAME
 from quatrain.specs import DataError, StoredFileError
 from quatrain.training.recipe import Recipe
 from quatrain.training.state import TrainingState
 from quatrain.training.tensor_file import read_tensors, write_tensors
 
-NAME = "checkpoint.safetensors"
 MODEL = "model.safetensors"
 
 _DAMAGE = (SafetensorError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, OSError)
