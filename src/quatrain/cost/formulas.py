@@ -9,6 +9,7 @@ each pair and channel. Interpolation and embedding bags are gathers, and count n
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -25,7 +26,8 @@ Shape = tuple[int, ...]
 def formulas() -> dict[Any, Any]:
     """The formula of each operator that this version of torch has."""
     # It registers its operators, and takes two seconds, so only counting imports it.
-    import torchvision  # noqa: F401
+    with suppress(ModuleNotFoundError):  # then no operator of torchvision can run
+        import torchvision  # noqa: F401
 
     by_name = {name: formula for formula, names in _BY_FORMULA.items() for name in names.split()}
     by_operator: dict[Any, Any] = {}

@@ -16,19 +16,21 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from pydantic import Field
 from torch import Tensor, nn
-from torchvision.models.detection import FasterRCNN
-from torchvision.models.detection.anchor_utils import AnchorGenerator
-from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
-from torchvision.models.detection.rpn import RPNHead
-from torchvision.models.detection.transform import GeneralizedRCNNTransform
-from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
-from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from quatrain.models.normalize import normalize_images
 from quatrain.models.resnet import STAGES, ResNetSpec, normalization
 from quatrain.nn.modes import restored_modes
 from quatrain.ops.precision import upcast
-from quatrain.specs import Spec
+from quatrain.specs import Spec, name_missing_extra
+
+with name_missing_extra():
+    from torchvision.models.detection import FasterRCNN
+    from torchvision.models.detection.anchor_utils import AnchorGenerator
+    from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+    from torchvision.models.detection.rpn import RPNHead
+    from torchvision.models.detection.transform import GeneralizedRCNNTransform
+    from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
+    from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 _POOLED = 7
 _SAMPLES = 2

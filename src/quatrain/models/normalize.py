@@ -6,7 +6,11 @@ Shapes: n images, h w their size.
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
-from torchvision.transforms.v2 import functional
+
+from quatrain.specs import name_missing_extra
+
+with name_missing_extra():
+    from torchvision.transforms.v2 import functional
 
 MEAN = (0.485, 0.456, 0.406)
 """Of red, green and blue over ImageNet, where a channel goes from 0 to 1."""

@@ -13,9 +13,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torchvision.models import WeightsEnum, get_model_weights
 
-from quatrain.specs import DataError
+from quatrain.specs import DataError, name_missing_extra
+
+with name_missing_extra():
+    from torchvision.models import WeightsEnum, get_model_weights
 
 _HEX = 64
 

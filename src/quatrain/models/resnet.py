@@ -14,17 +14,19 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Literal, cast
 
 import torch
-import torchvision
 from jaxtyping import Float
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock, Bottleneck
-from torchvision.ops.misc import FrozenBatchNorm2d
 
 from quatrain.insertion import insert, replace
 from quatrain.models.pretrained import load_pretrained
 from quatrain.nn.mixers import Mixer, split_mixer
-from quatrain.specs import Spec, SpecError
+from quatrain.specs import Spec, SpecError, name_missing_extra
+
+with name_missing_extra():
+    import torchvision
+    from torchvision.models.resnet import BasicBlock, Bottleneck
+    from torchvision.ops.misc import FrozenBatchNorm2d
 
 Norm = Literal["batch", "eval", "frozen", "group"]
 STAGES = (2, 3, 4, 5)

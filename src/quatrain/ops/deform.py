@@ -31,7 +31,7 @@ from quatrain.ops.derivatives import (
 )
 from quatrain.ops.precision import autocast_disabled, upcast
 from quatrain.ops.sampling import corners, gather, match, scatter
-from quatrain.specs import InputError, SpecError
+from quatrain.specs import InputError, SpecError, name_missing_extra
 
 Method = Literal["auto", "gather", "torchvision"]
 
@@ -265,7 +265,8 @@ def _by_torchvision(
     x: Tensor, offset: Tensor, weight: Tensor, taps: Taps, modulation: Tensor | None
 ) -> Tensor:
     # Importing it takes two seconds, which only who asks for its kernel should wait for.
-    from torchvision.ops import deform_conv2d as torchvision_deform_conv2d
+    with name_missing_extra():
+        from torchvision.ops import deform_conv2d as torchvision_deform_conv2d
 
     # Its kernel takes any number for a coordinate, NaN included; ours reads zero there.
     refuse_tangents((x, offset, weight, modulation), REVERSE)

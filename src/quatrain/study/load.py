@@ -17,7 +17,7 @@ from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 
-from quatrain.specs import QuatrainError, StudyError
+from quatrain.specs import QuatrainError, StudyError, name_missing_extra
 from quatrain.study.code import StudyCode
 from quatrain.study.grid import Cell, Comparison, Study
 
@@ -79,7 +79,7 @@ def _run_file(path: Path, place: Path) -> tuple[ModuleType, StudyCode]:
     module = importlib.util.module_from_spec(location)
     sys.modules[name] = module
     try:
-        with _LOADING, _as_in_a_worker(place):
+        with _LOADING, _as_in_a_worker(place), name_missing_extra():
             location.loader.exec_module(module)
         return module, StudyCode(name, place)
     except KeyboardInterrupt:

@@ -1,21 +1,24 @@
 """Segmentation: Cityscapes, CamVid-like folders or digit scenes, augmentation, a segmenter, IoU."""
 
-from quatrain.tasks.segmentation.augment import SegmentationAugmentation
-from quatrain.tasks.segmentation.cityscapes import CityscapesSpec
-from quatrain.tasks.segmentation.corpus import (
-    IGNORE,
-    SegmentationClass,
-    SegmentationCorpus,
-    SegmentationPart,
-    SegmentationSample,
-)
-from quatrain.tasks.segmentation.data import SegmentationData, read_segmentation
-from quatrain.tasks.segmentation.folders import FoldersSpec
-from quatrain.tasks.segmentation.metric import ConfusionMatrix, SegmentationScores
-from quatrain.tasks.segmentation.pictures import object_pixel, segmentation_picture
-from quatrain.tasks.segmentation.small import small_segmentation
-from quatrain.tasks.segmentation.task import SegmentationSpec, SegmentationTask
-from quatrain.tasks.segmentation.testing import Testing, TilesSpec, WholeImageSpec
+from quatrain.specs import name_missing_extra
+
+with name_missing_extra():
+    from quatrain.tasks.segmentation.augment import SegmentationAugmentation
+    from quatrain.tasks.segmentation.cityscapes import CityscapesSpec
+    from quatrain.tasks.segmentation.corpus import (
+        IGNORE,
+        SegmentationClass,
+        SegmentationCorpus,
+        SegmentationPart,
+        SegmentationSample,
+    )
+    from quatrain.tasks.segmentation.data import SegmentationData, read_segmentation
+    from quatrain.tasks.segmentation.folders import FoldersSpec
+    from quatrain.tasks.segmentation.metric import ConfusionMatrix, SegmentationScores
+    from quatrain.tasks.segmentation.pictures import object_pixel, segmentation_picture
+    from quatrain.tasks.segmentation.small import small_segmentation
+    from quatrain.tasks.segmentation.task import SegmentationSpec, SegmentationTask
+    from quatrain.tasks.segmentation.testing import Testing, TilesSpec, WholeImageSpec
 
 __all__ = [
     "IGNORE",

@@ -1,21 +1,24 @@
 """Translation: parallel text or numerals, a joint vocabulary, batches by tokens, BLEU and chrF."""
 
-from quatrain.tasks.translation.batches import pad, token_batches
-from quatrain.tasks.translation.bleu_tokenizer import BleuTokenizer, choose_tokenizer
-from quatrain.tasks.translation.corpus import Corpus, Lines, Pair
-from quatrain.tasks.translation.metric import Scores, score, write_hypotheses
-from quatrain.tasks.translation.numerals import NumeralsSpec
-from quatrain.tasks.translation.parallel_text import WMT14, WMT14_JOINED, ParallelTextSpec
-from quatrain.tasks.translation.task import TranslationSpec, TranslationTask
-from quatrain.tasks.translation.trained import TrainedTranslator, load_translator
-from quatrain.tasks.translation.vocabulary import (
-    BOS,
-    EOS,
-    PAD,
-    Vocabulary,
-    VocabularySpec,
-    train_vocabulary,
-)
+from quatrain.specs import name_missing_extra
+
+with name_missing_extra():
+    from quatrain.tasks.translation.batches import pad, token_batches
+    from quatrain.tasks.translation.bleu_tokenizer import BleuTokenizer, choose_tokenizer
+    from quatrain.tasks.translation.corpus import Corpus, Lines, Pair
+    from quatrain.tasks.translation.metric import Scores, score, write_hypotheses
+    from quatrain.tasks.translation.numerals import NumeralsSpec
+    from quatrain.tasks.translation.parallel_text import WMT14, WMT14_JOINED, ParallelTextSpec
+    from quatrain.tasks.translation.task import TranslationSpec, TranslationTask
+    from quatrain.tasks.translation.trained import TrainedTranslator, load_translator
+    from quatrain.tasks.translation.vocabulary import (
+        BOS,
+        EOS,
+        PAD,
+        Vocabulary,
+        VocabularySpec,
+        train_vocabulary,
+    )
 
 __all__ = [
     "BOS",
