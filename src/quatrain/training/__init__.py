@@ -1,13 +1,10 @@
 """Training: loop, recipes, parameter groups, checkpoints, devices."""
 
-from quatrain.specs import name_missing_extra
-
-with name_missing_extra():
-    from quatrain.nn import param_groups
-    from quatrain.training.checkpoint import load_model, save_model
-    from quatrain.training.loop import NonFiniteLoss, TrainingResult, train
-    from quatrain.training.recipe import InverseSqrt, Polynomial, Recipe, Steps
-    from quatrain.training.task import Evaluation, Loss, Progress, Task
+from quatrain.nn import param_groups
+from quatrain.training.checkpoint import load_model, save_model
+from quatrain.training.loop import NonFiniteLoss, TrainingResult, train
+from quatrain.training.recipe import InverseSqrt, Polynomial, Recipe, Steps
+from quatrain.training.task import Evaluation, Loss, Progress, Task
 
 __all__ = [
     "Evaluation",
