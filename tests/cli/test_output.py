@@ -5,7 +5,14 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from quatrain.cli.output import open_console, print_json, print_rows, print_whole, say, width_of
+from quatrain.cli.output import (
+    open_console,
+    print_json,
+    print_line,
+    print_rows,
+    print_whole,
+    width_of,
+)
 
 
 @dataclass
@@ -50,7 +57,7 @@ def test_rows_hold_no_commands_to_the_terminal(capsys):
 
 def test_words_of_others_are_no_markup_and_no_commands():
     console = Console(file=io.StringIO(), width=40, force_terminal=True)
-    say(console, "[red]a[/] \x1b[31mb")
+    print_line(console, "[red]a[/] \x1b[31mb")
     assert console.file.getvalue() == "[red]a[/] \\x1b[31mb\n"
 
 

@@ -92,7 +92,7 @@ def test_a_narrow_terminal_shows_the_primary_metric_and_leaves_the_others_to_the
     assert "another" in wide.file.getvalue()
     assert "another" not in narrow.file.getvalue()
     assert "one" in narrow.file.getvalue()
-    assert "1 more metrics do not fit here; --csv and the page have them." in narrow.file.getvalue()
+    assert "1 more metrics do not fit" in narrow.file.getvalue()
     assert "do not fit" not in wide.file.getvalue()
 
 

@@ -232,3 +232,11 @@ def test_another_study_in_the_folder_is_noted(call, write_study, out):
 )
 def test_the_summary_of_a_plan_says_what_is_known(hours, text):
     assert plan_summary(hours, 2) == text
+
+
+def test_new_writes_a_study_file_and_prints_the_next_commands(call, tmp_path):
+    path = tmp_path / "mine.py"
+    done = call("new", "coco", path)
+    assert done.exit_code == 0
+    assert path.exists()
+    assert f"quatrain study run {path} --data DIR" in done.output

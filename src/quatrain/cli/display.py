@@ -11,7 +11,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from quatrain.cli.output import say
+from quatrain.cli.output import print_line
 from quatrain.report.escape import visible
 from quatrain.study import Event
 
@@ -55,13 +55,13 @@ class Display:
             self._move(self._bars, event)
         elif time.monotonic() - self._spoken.get(event.worker, 0.0) >= _QUIET_SECONDS:
             self._spoken[event.worker] = time.monotonic()
-            self._say(f"{event.label}: {numbers(event) or 'starting'}")
+            self._print(f"{event.label}: {numbers(event) or 'starting'}")
 
     def _close(self, event: Event) -> None:
         self._closed += 1
         reason = f" ({event.reason}: {event.message})" if event.kind == "failed" else ""
         if event.kind != "skipped":
-            self._say(f"{self._closed}/{self._runs} {event.kind}: {event.label}{reason}")
+            self._print(f"{self._closed}/{self._runs} {event.kind}: {event.label}{reason}")
         if self._bars is not None:
             self._bars.update(self._total, completed=self._closed)
             if event.worker in self._workers:
@@ -71,7 +71,7 @@ class Display:
         """Once, however many runs it concerns."""
         if message not in self._noted:
             self._noted.add(message)
-            self._say(f"note: {message}")
+            self._print(f"note: {message}")
 
     def _move(self, bars: Progress, event: Event) -> None:
         if event.worker not in self._workers:
@@ -84,8 +84,8 @@ class Display:
             numbers=visible(numbers(event)),
         )
 
-    def _say(self, line: str) -> None:
-        say(self._console, line)
+    def _print(self, line: str) -> None:
+        print_line(self._console, line)
 
 
 def numbers(event: Event) -> str:

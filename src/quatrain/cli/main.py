@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from quatrain.cli.cost import app as cost_app
 from quatrain.cli.interrupt import STATUS, STOPPED
-from quatrain.cli.output import print_what_can_be_shown, say
+from quatrain.cli.output import print_line, print_what_can_be_shown
 from quatrain.cli.plan import plan
 from quatrain.cli.report import report
 from quatrain.cli.stdout import open_closed_streams, private_stdout
@@ -59,5 +59,5 @@ def main() -> None:
         with private_stdout():
             app()
     except QuatrainError as error:
-        say(Console(stderr=True), f"Error: {error}", style="red")
+        print_line(Console(stderr=True), f"Error: {error}", style="red")
         sys.exit(2)

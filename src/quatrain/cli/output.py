@@ -33,7 +33,7 @@ def open_console() -> Console:
     return Console(width=width, force_interactive=interactive)
 
 
-def say(console: Console, text: str, style: str | None = None) -> None:
+def print_line(console: Console, text: str, style: str | None = None) -> None:
     """Print text without markup, its control characters escaped: it may hold names of cells."""
     console.print(visible(text), style=style, markup=False, highlight=False, soft_wrap=True)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from quatrain.cli.output import open_console, print_json, print_whole, say, width_of
+from quatrain.cli.output import open_console, print_json, print_line, print_whole, width_of
 from quatrain.results import ResultStore
 from quatrain.specs import StudyError
 
@@ -38,7 +38,7 @@ def report(
     files = write_report(store, folder / "report")
     console = open_console()
     print_report(console, store)
-    say(console, f"Report: {files.html}")
+    print_line(console, f"Report: {files.html}")
 
 
 def print_report(console: Console, store: ResultStore) -> None:
@@ -57,7 +57,9 @@ def print_report(console: Console, store: ResultStore) -> None:
     shown, left_out = fitting(cell_columns(table), table.metric_names[1:], console.width)
     print_whole(console, to_terminal(shown, table.title))
     if left_out:
-        say(console, f"{left_out} more metrics do not fit here; --csv and the page have them.")
+        print_line(
+            console, f"{left_out} more metrics do not fit here; --csv and the page have them."
+        )
     matrix = build_matrix(table)
     if matrix is not None:
         print_whole(console, to_terminal(matrix_columns(matrix), MATRIX_LEGEND))
@@ -65,7 +67,7 @@ def print_report(console: Console, store: ResultStore) -> None:
         title = "Differences, paired by seed"
         print_whole(console, to_terminal(difference_columns(differences), title))
     for note in table.notes:
-        say(console, f"Note: {note}")
+        print_line(console, f"Note: {note}")
 
 
 def fitting(

@@ -17,11 +17,12 @@ from rich.console import Console
 from quatrain.cli.display import Display
 from quatrain.cli.interrupt import load_study
 from quatrain.cli.options import RenamedOptions
-from quatrain.cli.output import open_console, print_json, print_rows, say
+from quatrain.cli.output import open_console, print_json, print_line, print_rows
 from quatrain.results import counted
 from quatrain.specs import StudyError
 from quatrain.study import Run, RunSummary, Selection, Study, allocate, run_study
 from quatrain.study.names import LARGEST_SEED, MOST_SEEDS, too_many_seeds
+from quatrain.study.templates import TEMPLATES, write_template
 
 if TYPE_CHECKING:
     from quatrain.results import ResultStore
@@ -48,6 +49,30 @@ NumWorkers = Annotated[
     int, typer.Option(min=0, help="Processes of each run that prepare its batches.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@app.command()
+def new(
+    template: Annotated[str, typer.Argument(help=f"One of {', '.join(TEMPLATES)}.")],
+    path: Annotated[
+        Path | None, typer.Argument(help="A file or a folder; by default the current folder.")
+    ] = None,
+) -> None:
+    """Write a study file to start from, and print the next commands.
+
+    coco, voc, folders, cityscapes and parallel-text read your data; the others need none.
+
+    Example: quatrain study new own-network my_study.py
+    """
+    file = write_template(template, path)
+    data = " --data DIR" if TEMPLATES[template].needs_data else ""
+    console = open_console()
+    for line in (
+        f"Wrote {file}. Next:",
+        f"  quatrain study plan {file}{data}    # its runs, and how long they take with --probe",
+        f"  quatrain study run {file}{data}     # train, evaluate and report; safe to interrupt",
+    ):
+        print_line(console, line)
 
 
 @app.command()
@@ -316,15 +341,15 @@ def _conclude(console: Console, folder: Path, summary: RunSummary) -> None:
     from quatrain.results import ResultStore
 
     if summary.obstacle is not None:
-        say(Console(stderr=True), f"Error: {summary.obstacle.message}")
+        print_line(Console(stderr=True), f"Error: {summary.obstacle.message}")
         raise typer.Exit(2)
     store = ResultStore(folder)
     files = write_report(store, folder / "report")
     print_report(console, store)
     done, skipped, failed = len(summary.done), len(summary.skipped), len(summary.failed)
     console.print(f"{done} done now, {skipped} before, {failed} failed.", highlight=False)
-    say(console, f"Report: {files.html}")
+    print_line(console, f"Report: {files.html}")
     if summary.failed:
         for event in summary.failed:
-            say(console, f"Failed: {event.label}: {event.reason}: {event.message}")
+            print_line(console, f"Failed: {event.label}: {event.reason}: {event.message}")
         raise typer.Exit(1)

@@ -1,0 +1,59 @@
+"""Study files to start from: the studies of the project, shipped with the package."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from quatrain.specs import StudyError
+
+
+@dataclass(frozen=True)
+class Template:
+    """A study file that `quatrain study new` writes."""
+
+    file: str
+    """Its name in the folder `studies`."""
+    needs_data: bool
+    """Whether its studies read a folder of data, given as `--data`."""
+
+
+TEMPLATES = {
+    "numerals": Template("numerals_terms.py", needs_data=False),
+    "digits": Template("digits_detection.py", needs_data=False),
+    "own-network": Template("own_network.py", needs_data=False),
+    "coco": Template("coco_detection.py", needs_data=True),
+    "voc": Template("voc_detection.py", needs_data=True),
+    "folders": Template("folders_segmentation.py", needs_data=True),
+    "cityscapes": Template("paper_cityscapes.py", needs_data=True),
+    "parallel-text": Template("parallel_text.py", needs_data=True),
+}
+
+_INSTALLED = Path(__file__).parent / "templates"
+_REPOSITORY = Path(__file__).parents[3] / "studies"
+"""The folder of an editable installation, which has no copies of the studies."""
+
+
+def write_template(name: str, path: Path | None = None) -> Path:
+    """Write the study file `name` of `TEMPLATES` to `path`, and return where it is.
+
+    Args:
+        name: a key of `TEMPLATES`.
+        path: a file or a folder; by default the current folder.
+
+    Raises:
+        StudyError: if there is no such template, the file exists or cannot be written.
+    """
+    if name not in TEMPLATES:
+        raise StudyError("template", name, f"one of {', '.join(TEMPLATES)}", "choose one of them")
+    file = TEMPLATES[name].file
+    path = Path(file) if path is None else path / file if path.is_dir() else path
+    folder = _INSTALLED if _INSTALLED.is_dir() else _REPOSITORY
+    text = (folder / file).read_text(encoding="utf-8").replace(f"studies/{file}", str(path))
+    try:
+        with path.open("x", encoding="utf-8") as opened:
+            opened.write(text)
+    except FileExistsError as error:
+        raise StudyError("study file", str(path), "a new file", "use another PATH") from error
+    except OSError as error:
+        expected = f'a file that can be written (the system says "{error.strerror or error}")'
+        raise StudyError("study file", str(path), expected, "use another PATH") from error
+    return path
