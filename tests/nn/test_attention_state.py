@@ -4,7 +4,7 @@ from torch.testing import assert_close
 
 from quatrain.cost import count_multiply_adds
 from quatrain.nn import AttentionSpec
-from quatrain.nn.attention_state import Explanation, KeyValueState, OffsetTable, RunningState
+from quatrain.nn.attention_state import Explanation, KeyValueState, OffsetCache, RunningState
 from quatrain.specs import Term
 
 
@@ -28,10 +28,10 @@ def test_a_window_keeps_the_last_tokens_of_keys_and_values():
     value, key = torch.randn(1, 2, 6, 5), torch.randn(1, 2, 6, 5)
     state = KeyValueState(value[:, :, :4], key[:, :, :4])
     fresh = KeyValueState(value[:, :, 4:], key[:, :, 4:])
-    assert_close(state.extended(fresh, None).value, value)
-    assert_close(state.extended(fresh, 3).value, value[:, :, 3:])
-    assert_close(state.extended(fresh, 3).key, key[:, :, 3:])
-    assert KeyValueState(value).extended(KeyValueState(value), 3).key is None
+    assert_close(state.append(fresh, None).value, value)
+    assert_close(state.append(fresh, 3).value, value[:, :, 3:])
+    assert_close(state.append(fresh, 3).key, key[:, :, 3:])
+    assert KeyValueState(value).append(KeyValueState(value), 3).key is None
 
 
 @pytest.mark.parametrize("spread", [1.0, 200.0])
@@ -41,7 +41,7 @@ def test_running_sums_are_the_softmax_over_the_past_however_far_the_logits_lie_a
     values = torch.randn(1, 2, 9, 3, dtype=torch.float64, generator=generator)
     state = RunningState.empty(values[:, :, 0])
     for t in range(9):
-        state = state.extended(logits[..., t : t + 1], values[:, :, t])
+        state = state.append(logits[..., t : t + 1], values[:, :, t])
         weights = logits[..., : t + 1].softmax(-1)
         assert_close(state.mean, (weights[..., None] * values[:, :, : t + 1]).sum(2))
 
@@ -86,10 +86,10 @@ def test_offsets_are_encoded_seldom_and_never_more_than_twice_as_many_as_occur()
         asked.append(offsets)
         return torch.arange(offsets.start, offsets.stop).double()[:, None].expand(2, -1, 1)
 
-    table = OffsetTable(encode)
+    table = OffsetCache(encode)
     for position in range(300):
         offsets = range(-position, 4 - position)
-        found = table.of(offsets)
+        found = table.encodings(offsets)
         assert found[1, :, 0].tolist() == list(offsets)
     assert [each.start for each in asked] == [-32, -66, -134, -270, -542]
     assert all(each.stop == 4 for each in asked)
@@ -97,11 +97,11 @@ def test_offsets_are_encoded_seldom_and_never_more_than_twice_as_many_as_occur()
 
 def test_with_gradients_offsets_are_encoded_anew():
     layer = torch.nn.Linear(1, 3)
-    table = OffsetTable(lambda offsets: layer(torch.ones(len(offsets), 1))[None])
+    table = OffsetCache(lambda offsets: layer(torch.ones(len(offsets), 1))[None])
     with torch.no_grad():
-        assert not table.of(range(-2, 1)).requires_grad
-    table.of(range(-2, 1)).sum().backward()
-    table.of(range(-2, 1)).sum().backward()
+        assert not table.encodings(range(-2, 1)).requires_grad
+    table.encodings(range(-2, 1)).sum().backward()
+    table.encodings(range(-2, 1)).sum().backward()
     assert layer.bias.grad.tolist() == [6.0] * 3
 
 

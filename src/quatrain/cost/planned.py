@@ -6,7 +6,7 @@ planned_cost(Term.parse("0011"), queries=(50, 84), keys=(25, 42))
 import math
 from dataclasses import dataclass
 
-from quatrain.nn.checks import shown
+from quatrain.nn.checks import shorten
 from quatrain.nn.generalized_attention import AttentionSpec
 from quatrain.ops import counts, gpu_counts
 from quatrain.ops.attention import ConcreteMethod, Method, plan
@@ -69,7 +69,7 @@ def planned_cost(
     spec.check_channels(channels, len(queries))
     if not 1 <= batch <= MOST_POSITIONS:
         expected = f"a number from 1 to {MOST_POSITIONS}"
-        raise SpecError("batch", shown(batch), expected, "choose another")
+        raise SpecError("batch", shorten(batch), expected, "choose another")
     keys = queries if keys is None else keys
     _check_positions("queries", queries)
     _check_positions("keys", keys)

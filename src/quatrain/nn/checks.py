@@ -1,68 +1,100 @@
-"""The whole numbers that sizes of modules are: their bounds, and what divides what.
+"""Types and checks of the whole numbers in specs and constructors: sizes, divisors, strides.
 
-Source: our own; the bounds are far above any network that was ever trained, and far below what
-takes a minute to refuse.
+Source: our own; the bounds are far above any trained network, and low enough to be checked fast.
 """
 
 import itertools
 import math
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from quatrain.specs import SpecError
 
 MOST_CHANNELS = 2**20
-"""The largest width of a module."""
+"""The largest number of channels of a module."""
 
 _SHOWN = 16
-"""Divisors that a sentence names."""
+"""Divisors that an error lists."""
 
 
-def _no_truth_value(value: object) -> object:
+def _refuse_bool(value: object) -> object:
     if isinstance(value, bool):
         raise PydanticCustomError("whole_number", "a whole number")
     return value
 
 
-Count = Annotated[int, BeforeValidator(_no_truth_value), Field(ge=1, le=MOST_CHANNELS)]
-"""A number of things: heads, groups, steps of a stride."""
-Width = Annotated[int, BeforeValidator(_no_truth_value), Field(ge=1, le=2**12)]
-"""Positions along one axis of a kernel, each of which has weights."""
-Reach = Annotated[int, BeforeValidator(_no_truth_value), Field(ge=1, le=2**24)]
-"""Positions along one axis that a window holds; weights do not grow with it."""
+def _check_odd(value: int, info: ValidationInfo) -> int:
+    if value % 2 == 0:
+        remedy = f"use {value - 1} or {value + 1}"
+        raise SpecError(str(info.field_name), value, "an odd number", remedy)
+    return value
+
+
+Count = Annotated[int, BeforeValidator(_refuse_bool), Field(ge=1, le=MOST_CHANNELS)]
+"""A number of heads or groups, a stride or a dilation."""
+KernelWidth = Annotated[
+    int, BeforeValidator(_refuse_bool), Field(ge=1, le=2**12), AfterValidator(_check_odd)
+]
+"""The odd width of a kernel along each axis."""
+WindowWidth = Annotated[
+    int, BeforeValidator(_refuse_bool), Field(ge=1, le=2**24), AfterValidator(_check_odd)
+]
+"""The odd width of an attention window along each axis; no weights depend on it."""
+
+
+def check_ndim(ndim: int) -> None:
+    """Check the number of axes.
+
+    Raises:
+        SpecError: if it is not 1 (sequences) or 2 (maps).
+    """
+    if ndim not in (1, 2):
+        raise SpecError("ndim", ndim, "1 (sequences) or 2 (maps)", "use one of them")
 
 
 def check_channels(name: str, channels: int) -> None:
-    """Refuse a width that no module has.
+    """Check a number of channels.
 
     Raises:
-        SpecError: if it is no whole number from 1 to `MOST_CHANNELS`.
+        SpecError: if it is not a whole number from 1 to `MOST_CHANNELS`.
     """
     if isinstance(channels, bool) or not 1 <= channels <= MOST_CHANNELS:
-        expected = f"a number from 1 to {MOST_CHANNELS}"
-        raise SpecError(name, shown(channels), expected, "choose another")
-
-
-def shown(number: int) -> int | str:
-    """A number as a sentence repeats it, which is not with thousands of digits."""
-    return number if number.bit_length() <= 64 else f"of {number.bit_length()} bits"
+        expected = f"a whole number from 1 to {MOST_CHANNELS}"
+        raise SpecError(name, shorten(channels), expected, "use another number of channels")
 
 
 def check_divides(name: str, number: int, channels: int) -> None:
-    """Refuse a number of heads or groups that leaves channels over.
+    """Check that a number of heads or groups divides the channels.
 
     Raises:
-        SpecError: if it does.
+        SpecError: if it does not.
     """
     if channels % number:
-        expected = f"a divisor of the {channels} channels"
-        raise SpecError(name, number, expected, f"choose of {_divisors(channels)}")
+        expected = f"a divisor of channels={channels}"
+        raise SpecError(name, number, expected, f"use {_divisors(channels)}")
+
+
+def check_stepwise(ndim: int, name: str, stride: int) -> None:
+    """Check that a module can decode token by token.
+
+    Raises:
+        SpecError: if it works on maps, or its stride (called `name`) skips positions.
+    """
+    if ndim != 1:
+        raise SpecError("ndim", ndim, "1 for step-by-step decoding", "decode sequences only")
+    if stride > 1:
+        raise SpecError(name, stride, "1 for step-by-step decoding", "keep every position")
+
+
+def shorten(number: int) -> int | str:
+    """The number for an error message, or its size if it has thousands of digits."""
+    return number if number.bit_length() <= 64 else f"of {number.bit_length()} bits"
 
 
 def _divisors(number: int) -> str:
     small = [n for n in range(1, math.isqrt(number) + 1) if number % n == 0]
-    found = sorted({*small, *(number // n for n in small)})
-    shown = ", ".join(map(str, itertools.islice(found, _SHOWN)))
-    return f"{shown}, ..." if len(found) > _SHOWN else shown
+    divisors = sorted({*small, *(number // n for n in small)})
+    text = ", ".join(map(str, itertools.islice(divisors, _SHOWN)))
+    return f"{text}, ..." if len(divisors) > _SHOWN else text

@@ -1,61 +1,53 @@
-"""Deformable convolution: taps that move to where the query's neighbourhood sends them.
+"""Deformable convolution: predicted offsets move the taps, as in DCN (v1) and DCNv2 (modulated).
 
-    convolution = DeformableConvSpec().build(channels=256)                       # maps
-    convolution = DeformableConvSpec(modulated=True).build(channels=512, ndim=1) # sequences
-    y = convolution(x, causal=True)
+    DeformableConv(256)                               # maps, (N, C, H, W)
+    DeformableConv(512, modulated=True, ndim=1)       # sequences, (B, T, C)
 
-Shapes: b batch, t tokens, c channels, d groups of channels with offsets of their own, m taps.
+Shapes: b batch, t tokens, s tokens with the zeros around them, c channels, d offset groups, m taps.
 """
 
 from typing import ClassVar, Literal
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import conv1d, conv2d
 
-from quatrain.nn.checks import Count, check_divides
+from quatrain.nn.checks import Count, check_stepwise
 from quatrain.nn.convolution import (
-    Convolution,
     ConvSpec,
     InputState,
-    check_stepwise,
-    refuse_keys,
-    surround,
-    without_padding,
+    KernelConvolution,
+    pad_sequence,
+    zero_padding,
 )
+from quatrain.nn.mixer_module import MixerSpec
 from quatrain.nn.scripting import warn_of_tracing
 from quatrain.ops.deform import Method, deform_conv1d, deform_conv2d
 
 
-class DeformableConvSpec(ConvSpec):
-    """A convolution whose taps are displaced, and with `modulated` weighed, by the content.
+class DeformableConvSpec(ConvSpec, MixerSpec["DeformableConv"]):
+    """A convolution whose taps have predicted offsets, and with `modulated` predicted weights.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 4.
     """
 
     kind: Literal["deformable"] = "deformable"
     offset_groups: Count = 1
-    """Groups of channels that have displacements of their own."""
+    """Groups of channels with separate offsets."""
     modulated: bool = False
-    """Whether each tap is also multiplied by a number between 0 and 1 (the second version)."""
+    """Whether each tap is multiplied by a predicted number between 0 and 1 (DCNv2)."""
 
-    def build(
-        self, channels: int, ndim: int = 2, key_channels: int | None = None
-    ) -> "DeformableConv":
-        """The module, for maps (2) or sequences (1) of `channels`."""
-        refuse_keys(channels, key_channels)
-        return DeformableConv(self, channels, ndim)
+    divisors: ClassVar[tuple[str, ...]] = ("groups", "offset_groups")
 
 
-class DeformableConv(Convolution):
-    """A deformable convolution that keeps the channels.
+class DeformableConv(KernelConvolution, spec=DeformableConvSpec):
+    """A deformable convolution that keeps the channels; hyper-parameters: `DeformableConvSpec`.
 
-    `offset` predicts displacements (y, x for each tap of each group) and, after them, modulations,
-    by a convolution of the same taps. It begins at zero, so that all begins as the regular
-    convolution, or as half of it if modulated. Its parameters use a 0.1x learning rate: pass
-    `quatrain.training.param_groups(model, lr)` to the optimizer. Set `method` to force how a map
-    is computed, instead of letting `plan` choose.
+    `offset` is a convolution that predicts offsets (y, x for each tap of each group), followed by
+    modulations. Its weights start at zero, so the module starts as the regular convolution, or as
+    half of it if modulated. Offset parameters use a 0.1x learning rate: `quatrain.training` does
+    so; in another loop pass `quatrain.training.param_groups` to the optimizer. Set `method` to
+    choose the algorithm for maps; by default `plan` chooses.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 4 and section 4.1;
         modulation from Zhu et al. 2018, https://arxiv.org/abs/1811.11168, section 3.2.
@@ -63,29 +55,24 @@ class DeformableConv(Convolution):
         the released code.
     """
 
-    lr_scales: ClassVar = {"offset": 0.1}
+    rate_factors: ClassVar = {"offset": 0.1}
+    spec: DeformableConvSpec
 
-    def __init__(self, spec: DeformableConvSpec, channels: int, ndim: int = 2) -> None:
-        super().__init__(channels, ndim, spec.groups)
-        check_divides("offset_groups", spec.offset_groups, channels)
-        self.spec = spec
+    def _create_parameters(self) -> None:
+        super()._create_parameters()
         self.method: Method = "auto"
-        self.taps = spec.kernel**ndim
-        kernel = [spec.kernel] * ndim
-        self.weight = nn.Parameter(torch.empty(channels, channels // spec.groups, *kernel))
-        self.bias = nn.Parameter(torch.empty(channels)) if spec.bias else None
-        numbers = spec.offset_groups * self.taps * (ndim + spec.modulated)
-        layer = nn.Conv1d if ndim == 1 else nn.Conv2d
-        self.offset = layer(channels, numbers, spec.kernel)
+        self.taps = self.spec.kernel**self.ndim
+        predicted = self.spec.offset_groups * self.taps * (self.ndim + self.spec.modulated)
+        layer = nn.Conv1d if self.ndim == 1 else nn.Conv2d
+        self.offset = layer(self.channels, predicted, self.spec.kernel)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw weights of variance 1 / inputs; displace and add nothing."""
-        nn.init.kaiming_uniform_(self.weight, a=1)
+        """Draw weights of variance 1 / inputs; set offsets and biases to zero."""
+        super().reset_parameters()
         nn.init.zeros_(self.offset.weight)
-        for bias in (self.bias, self.offset.bias):
-            if bias is not None:
-                nn.init.zeros_(bias)
+        if self.offset.bias is not None:
+            nn.init.zeros_(self.offset.bias)
 
     def _convolve(
         self,
@@ -93,14 +80,14 @@ class DeformableConv(Convolution):
         key_padding_mask: Bool[Tensor, "b t"] | None,
         *,
         causal: bool,
-    ) -> Float[Tensor, "*reached"]:
+    ) -> Float[Tensor, "*strided"]:
         warn_of_tracing(self)
-        x, spec = without_padding(x, key_padding_mask), self.spec
+        x, spec = zero_padding(x, key_padding_mask), self.spec
         if self.ndim == 2:
-            moved = conv2d(
+            predicted = conv2d(
                 x, self.offset.weight, self.offset.bias, spec.stride, spec.padding, spec.dilation
             )
-            offset, modulation = self._read(moved, axis=1)
+            offset, modulation = self._split(predicted, axis=1)
             y = deform_conv2d(
                 x,
                 offset,
@@ -112,8 +99,8 @@ class DeformableConv(Convolution):
                 method=self.method,
             )
             return y if self.bias is None else y + self.bias[:, None, None]
-        near = surround(x, 2 * spec.padding, causal=causal)
-        offset, modulation = self._displace(near, spec.stride)
+        padded = pad_sequence(x, 2 * spec.padding, causal=causal)
+        offset, modulation = self._predict_offsets(padded, spec.stride)
         y = deform_conv1d(
             x,
             offset,
@@ -129,36 +116,36 @@ class DeformableConv(Convolution):
     def step(
         self, x: Float[Tensor, "b 1 c"], state: InputState | None
     ) -> tuple[Float[Tensor, "b 1 c"], InputState]:
-        """One token of the causal convolution: its output, and the next state.
+        """Decode one token of the causal convolution: its output, and the next state.
 
-        A tap may be sent to any earlier token, so all of them are remembered.
+        An offset may reach any earlier token, so the state holds all of them.
         """
-        check_stepwise(self.ndim, self.spec.stride)
-        seen = (InputState.empty(x) if state is None else state).extended(x)
-        reach = 2 * self.spec.padding
-        near = surround(seen.inputs, reach, causal=True)[:, -(reach + 1) :]
-        offset, modulation = self._displace(near, stride=1)
+        check_stepwise(self.ndim, "stride", self.spec.stride)
+        state = (InputState.empty(x) if state is None else state).append(x)
+        zeros = 2 * self.spec.padding
+        window = pad_sequence(state.inputs, zeros, causal=True)[:, -(zeros + 1) :]
+        offset, modulation = self._predict_offsets(window, stride=1)
         y = deform_conv1d(
-            seen.inputs,
+            state.inputs,
             offset,
             self.weight,
             dilation=self.spec.dilation,
             modulation=modulation,
             causal=True,
         )
-        return y if self.bias is None else y + self.bias, seen
+        return y if self.bias is None else y + self.bias, state
 
-    def _displace(
+    def _predict_offsets(
         self, x: Float[Tensor, "b s c"], stride: int
     ) -> tuple[Float[Tensor, "b t dm"], Float[Tensor, "b t dm"] | None]:
-        layer = self.offset
-        moved = conv1d(x.transpose(1, 2), layer.weight, layer.bias, stride, 0, self.spec.dilation)
-        return self._read(moved.transpose(1, 2), axis=2)
+        layer, dilation = self.offset, self.spec.dilation
+        predicted = conv1d(x.transpose(1, 2), layer.weight, layer.bias, stride, 0, dilation)
+        return self._split(predicted.transpose(1, 2), axis=2)
 
-    def _read(self, moved: Tensor, axis: int) -> tuple[Tensor, Tensor | None]:
-        """Displacements and modulations, which lie side by side along `axis`."""
+    def _split(self, predicted: Tensor, axis: int) -> tuple[Tensor, Tensor | None]:
+        """Offsets and modulations, which are side by side along `axis`."""
         count = self.spec.offset_groups * self.taps
         if not self.spec.modulated:
-            return moved, None
-        offset, modulation = moved.split([count * self.ndim, count], dim=axis)
+            return predicted, None
+        offset, modulation = predicted.split([count * self.ndim, count], dim=axis)
         return offset, modulation.sigmoid()

@@ -1,9 +1,9 @@
 """Transformer attention with four switchable terms, on sequences and maps.
 
-    attention = AttentionSpec(terms="0110").build(channels=256)          # a map, (N, C, H, W)
-    y = attention(x)                                                     # (N, C, H, W)
-    attention = AttentionSpec(terms="1111").build(channels=512, ndim=1)  # a sequence, (B, T, C)
-    y = attention(target, source, key_padding_mask=padding)              # encoder-decoder
+    attention = GeneralizedAttention(256, terms="0110", heads=8)     # maps
+    y = attention(x)                                                 # (N, C, H, W)
+    attention = GeneralizedAttention(512, terms="1111", ndim=1)      # sequences, (B, T, C)
+    y = attention(target, source, key_padding_mask=padding)          # encoder-decoder
 
 Shapes: b batch, q queries, k keys, c channels, h heads, d width of a head, t tokens so far.
 """
@@ -14,22 +14,23 @@ from typing import ClassVar, Literal, cast
 
 import torch
 from jaxtyping import Bool, Float
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import Tensor, nn
 from torch.fx import Proxy
 
-from quatrain.nn.attention_state import Explanation, KeyValueState, OffsetTable, RunningState
-from quatrain.nn.checks import Count, Reach, check_channels, check_divides
+from quatrain.nn.attention_state import Explanation, KeyValueState, OffsetCache, RunningState
+from quatrain.nn.checks import Count, WindowWidth, check_stepwise
 from quatrain.nn.initialization import Projection
+from quatrain.nn.mixer_module import MixerModule, MixerSpec
 from quatrain.nn.relative_position import RelativePosition
-from quatrain.nn.scripting import refuse_scripting, warn_of_tracing
+from quatrain.nn.scripting import warn_of_tracing
 from quatrain.nn.tokens import (
     check_layout,
-    laid_out_like,
-    sizes_of,
-    subsampled,
-    subsampled_mask,
-    tokens_of,
+    from_tokens,
+    spatial_sizes,
+    subsample,
+    subsample_mask,
+    to_tokens,
 )
 from quatrain.nn.tracing import record_call
 from quatrain.ops.attention import Method, attend
@@ -45,7 +46,7 @@ QueryPosition = tuple[int, ...] | Callable[[tuple[int, ...]], tuple[int, ...]]
 """Coordinates (t,) or (y, x) of a query, or a function from the sizes (T,) or (H, W) to them."""
 
 
-class AttentionSpec(Spec):
+class AttentionSpec(Spec, MixerSpec["GeneralizedAttention"]):
     """Transformer attention over chosen terms.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equations 2 and 8.
@@ -56,58 +57,42 @@ class AttentionSpec(Spec):
     """Which of the four terms are on; "0000" is uniform weights, not a missing module."""
     heads: Count = 8
     """Heads M; they must divide the channels."""
-    window: Reach | None = None
-    """Odd width of the supporting region, per axis, in queries; None for all keys."""
+    window: WindowWidth | None = None
+    """Odd width of the window of keys around a query, per axis, in queries; None for all keys."""
     key_stride: Count = 1
-    """Every how many positions a key is kept, per axis (plain subsampling)."""
+    """Stride of the keys, per axis (plain subsampling); 1 keeps all."""
     scaled: bool | None = None
-    """Divide logits by the root of the head's width; None for yes on sequences, no on maps."""
+    """Divide logits by the root of the head width; None for yes on sequences, no on maps."""
     wavelength: float | None = Field(default=None, gt=1)
     """Base of the encoding's wavelengths; None for 10000 on sequences, 1000 on maps."""
 
-    @field_validator("window")
-    @classmethod
-    def _window_is_odd(cls, window: int | None) -> int | None:
-        if window is not None and window % 2 == 0:
-            raise SpecError("window", window, "an odd number", f"use {window - 1} or {window + 1}")
-        return window
-
-    def build(
-        self, channels: int, ndim: int = 2, key_channels: int | None = None
-    ) -> "GeneralizedAttention":
-        """The module, for queries of `channels` and keys of `key_channels` (default: the same)."""
-        return GeneralizedAttention(self, channels, ndim, key_channels)
+    divisors: ClassVar[tuple[str, ...]] = ("heads",)
 
     def check_channels(self, channels: int, ndim: int) -> None:
-        """Refuse channels that no module of this spec can have.
+        """Check the channels and the number of axes that a module of this spec would have.
 
         Raises:
-            SpecError: if heads do not divide them, or encodings on so many axes do not.
+            SpecError: if heads do not divide the channels, or position encodings do not fit them.
         """
-        if ndim not in (1, 2):
-            raise SpecError("ndim", ndim, "1 (sequences) or 2 (maps)", "choose one of them")
-        check_channels("channels", channels)
-        check_divides("heads", self.heads, channels)
+        super().check_channels(channels, ndim)
         if self.terms.use_position and channels % (2 * ndim):
-            raise SpecError(
-                "channels",
-                channels,
-                f"a multiple of {2 * ndim}, for sines and cosines on {ndim} axes",
-                "change the width or switch the position terms off",
-            )
+            expected = f"a multiple of {2 * ndim}, for sines and cosines on {ndim} axes"
+            remedy = "change the channels or turn the position terms (E2, E4) off"
+            raise SpecError("channels", channels, expected, remedy)
 
 
-class GeneralizedAttention(nn.Module):
+class GeneralizedAttention(MixerModule, spec=AttentionSpec):
     r"""Multi-head attention whose logits are the chosen terms of
 
     $$ z_q^T U^T V^C x_k + z_q^T U^T V^R R_{k-q} + u^T V^C x_k + v^T V^R R_{k-q}. $$
 
-    It returns W[...] only: residual connections and scales belong to the block around it.
+    Hyper-parameters: `AttentionSpec`. It returns W[...] only: residual connections and scales
+    belong to the surrounding block.
 
     `query` is U, `key` V^C, `value` W', `position` V^R (one projection per axis), `output` W,
     `key_bias` u and `position_bias` v; a parameter that no chosen term needs does not exist. Set
-    `method` to force how it is computed, instead of letting `plan` choose: "reference" has
-    derivatives of every order and mode.
+    `method` to choose the algorithm; by default `plan` chooses. "reference" has derivatives of
+    every order, and forward-mode derivatives.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equations 1, 2 and 8; the four terms
         are those of Dai et al. 2019, https://arxiv.org/abs/1901.02860, section 3.3; logits scaled
@@ -120,34 +105,29 @@ class GeneralizedAttention(nn.Module):
 
     sequence_wavelength: ClassVar[float] = 10_000.0
     map_wavelength: ClassVar[float] = 1_000.0
-    __prepare_scriptable__ = refuse_scripting
 
-    def __init__(
-        self, spec: AttentionSpec, channels: int, ndim: int = 2, key_channels: int | None = None
-    ) -> None:
-        super().__init__()
-        spec.check_channels(channels, ndim)
-        key_channels = channels if key_channels is None else key_channels
-        check_channels("key_channels", key_channels)
-        self.spec, self.channels, self.ndim = spec, channels, ndim
-        self.key_channels = key_channels
+    takes_keys: ClassVar[bool] = True
+    spec: AttentionSpec
+
+    def _create_parameters(self) -> None:
+        spec, terms, channels, ndim = self.spec, self.spec.terms, self.channels, self.ndim
         self.method: Method = "auto"
-        terms, width = spec.terms, channels // spec.heads
+        width = channels // spec.heads
         scaled = ndim == 1 if spec.scaled is None else spec.scaled
         self.scale = width**-0.5 if scaled else 1.0
-        usual = self.sequence_wavelength if ndim == 1 else self.map_wavelength
+        default = self.sequence_wavelength if ndim == 1 else self.map_wavelength
 
-        def projection(fan_in: int) -> Projection:
-            return Projection(fan_in, channels, bias=False)
+        def projection(inputs: int) -> Projection:
+            return Projection(inputs, channels, bias=False)
 
         def bias() -> nn.Parameter:
             return nn.Parameter(torch.empty(spec.heads, width))
 
         self.query = projection(channels) if terms.use_query else None
-        self.key = projection(key_channels) if terms.use_content else None
-        self.value = projection(key_channels)
+        self.key = projection(self.key_channels) if terms.use_content else None
+        self.value = projection(self.key_channels)
         self.position = (
-            RelativePosition(channels, spec.heads, ndim, spec.wavelength or usual)
+            RelativePosition(channels, spec.heads, ndim, spec.wavelength or default)
             if terms.use_position
             else None
         )
@@ -157,9 +137,9 @@ class GeneralizedAttention(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw u and v, of variance 1 / (6 d); the projections draw themselves.
+        """Draw u and v, of variance 1 / (6 d); the projections draw their own weights.
 
-        Both are drawn even where one is missing, so that neither depends on the other.
+        Both are drawn even if one does not exist, so that neither depends on the other.
         """
         width = self.channels // self.spec.heads
         bound = (2 * width) ** -0.5
@@ -184,10 +164,9 @@ class GeneralizedAttention(nn.Module):
             query: (B, T, C) for sequences, (N, C, H, W) for maps.
             key: the attended content, in the same layout, of any length or size.
             causal: whether a query sees only keys at or before it (sequences).
-            key_padding_mask: True at keys that are padding, those that a stride leaves out
-                among them; (B, K).
+            key_padding_mask: True at keys that are padding, before any key stride; (B, K).
             attend_mask: True where a query may attend to a key; (Q, K), (B, Q, K) or (B, h, Q, K).
-            method: force a method in this call; "auto" is that of the module.
+            method: the algorithm of this call; "auto" is that of the module.
 
         Raises:
             InputError: if a shape or mask does not fit.
@@ -198,8 +177,8 @@ class GeneralizedAttention(nn.Module):
         warn_of_tracing(self)
         operands, grid, support = self._prepare(query, key, causal, key_padding_mask, attend_mask)
         method = self.method if method == "auto" else method
-        mixed = attend(self.spec.terms, operands, grid, support, method)
-        return laid_out_like(query, self.output(_merge_heads(mixed)))
+        attended = attend(self.spec.terms, operands, grid, support, method)
+        return from_tokens(self.output(_merge_heads(attended)), query)
 
     def explain(
         self,
@@ -211,10 +190,10 @@ class GeneralizedAttention(nn.Module):
         attend_mask: Bool[Tensor, "..."] | None = None,
         at: QueryPosition | None = None,
     ) -> Explanation:
-        """The weights of this attention and the logits of each of its terms, for these inputs.
+        """Attention weights, and the logits of each term, for these inputs.
 
-        With `at`, the position of a query, that query alone is explained: the axis of the queries
-        has size 1, and no matrix of all pairs is made.
+        With `at`, the position of a query, this is computed for that query only: the query axis
+        has size 1, and no Q x K matrix is created.
         """
         operands, grid, support = self._prepare(query, key, causal, key_padding_mask, attend_mask)
         if at is not None:
@@ -234,15 +213,15 @@ class GeneralizedAttention(nn.Module):
     def cache_keys(
         self, key: Float[Tensor, "b k c"], state: KeyValueState | None = None
     ) -> KeyValueState:
-        """Project keys and values once; with `state`, append them and drop what left the window."""
-        fresh = self._project(key)
+        """Project keys and values once; with `state`, append them, within the window."""
+        new = self._project(key)
         if state is not None:
-            return state.extended(fresh, self.spec.window)
-        # In memory as each step's products read them: head by head.
+            return state.append(new, self.spec.window)
+        # Contiguous by head, the order in which the products of each step read them.
         return KeyValueState(
-            fresh.value.contiguous(),
-            None if fresh.key is None else fresh.key.contiguous(),
-            None if self.position is None else OffsetTable(self.position.between),
+            new.value.contiguous(),
+            None if new.key is None else new.key.contiguous(),
+            None if self.position is None else OffsetCache(self.position.between),
         )
 
     def attend_cached(
@@ -252,52 +231,51 @@ class GeneralizedAttention(nn.Module):
         position: int,
         key_padding_mask: Bool[Tensor, "b k"] | None = None,
     ) -> Float[Tensor, "bn 1 c"]:
-        """Attend from one query at `position` to remembered keys that begin at position 0.
+        """Attend from one query at `position` to cached keys, which start at position 0.
 
-        Where there are n queries for each row of the state, as of the hypotheses of a source, each
-        n in turn share a row, which is read once for all of them.
+        If there are n queries per row of the state (the hypotheses of a source), n consecutive
+        queries share a row, which is read once for all of them.
         """
         self._check_stepwise()
         grid = Grid((1,), (state.value.shape[2],), first_query=position)
         support = Support(window=self.spec.window, key_padding_mask=key_padding_mask)
         rows = state.value.shape[0]
-        together = query.reshape(rows, query.shape[0] // rows if rows else 1, query.shape[-1])
-        operands = self._operands(together, state, grid)
-        mixed = _merge_heads(attend(self.spec.terms, operands, grid, support, self.method))
-        return self.output(mixed).expand(-1, together.shape[1], -1).reshape(query.shape)
+        grouped = query.reshape(rows, query.shape[0] // rows if rows else 1, query.shape[-1])
+        operands = self._operands(grouped, state, grid)
+        attended = _merge_heads(attend(self.spec.terms, operands, grid, support, self.method))
+        return self.output(attended).expand(-1, grouped.shape[1], -1).reshape(query.shape)
 
     def step(
         self, query: Float[Tensor, "b 1 c"], state: KeyValueState | RunningState | None
     ) -> tuple[Float[Tensor, "b 1 c"], KeyValueState | RunningState]:
-        """One token of causal self-attention: the output at this token, and the next state.
+        """Decode one token of causal self-attention: its output, and the next state.
 
-        Only offsets matter, so the keys still remembered are numbered from 0 and the query is
-        the last of them; whatever a window has dropped needs no place. Where neither the query
-        nor a position matters, sums over the past are all that is remembered.
+        Only offsets matter, so the cached keys are numbered from 0 and the query is the last of
+        them. If the weights depend on neither the query nor a position, the state is a running sum.
         """
         self._check_stepwise()
         terms = self.spec.terms
         if self.spec.window is None and not terms.use_query and not terms.use_position:
-            return self._run_on(query, cast("RunningState | None", state))
+            return self._step_running(query, cast("RunningState | None", state))
         state = self.cache_keys(query, cast("KeyValueState | None", state))
         last = state.value.shape[2] - 1
         grid = Grid((1,), (last + 1,), first_query=last)
         operands = self._operands(query, state, grid)
-        mixed = attend(self.spec.terms, operands, grid, Support(), self.method)
-        return self.output(_merge_heads(mixed)), state
+        attended = attend(self.spec.terms, operands, grid, Support(), self.method)
+        return self.output(_merge_heads(attended)), state
 
-    def _run_on(
+    def _step_running(
         self, query: Float[Tensor, "b 1 c"], state: RunningState | None
     ) -> tuple[Float[Tensor, "b 1 c"], RunningState]:
-        fresh = self.cache_keys(query)
-        exact = torch.promote_types(fresh.value.dtype, torch.float32)
-        value = fresh.value[:, :, 0].to(exact)
+        new = self.cache_keys(query)
+        dtype = torch.promote_types(new.value.dtype, torch.float32)
+        value = new.value[:, :, 0].to(dtype)
         logit = torch.zeros_like(value[..., :1])
-        if fresh.key is not None and self.key_bias is not None:
-            matched = (fresh.key[:, :, 0] * self.key_bias).sum(-1, keepdim=True)
-            logit = (matched * self.scale).to(exact)
-        state = (RunningState.empty(value) if state is None else state).extended(logit, value)
-        return self.output(state.mean.to(fresh.value.dtype).flatten(1)[:, None]), state
+        if new.key is not None and self.key_bias is not None:
+            product = (new.key[:, :, 0] * self.key_bias).sum(-1, keepdim=True)
+            logit = (product * self.scale).to(dtype)
+        state = (RunningState.empty(value) if state is None else state).append(logit, value)
+        return self.output(state.mean.to(new.value.dtype).flatten(1)[:, None]), state
 
     def _prepare(
         self,
@@ -312,20 +290,20 @@ class GeneralizedAttention(nn.Module):
         check_layout(key, "key", query.shape[0], self.key_channels, self.ndim)
         stride = self.spec.key_stride
         if stride > 1:
-            sizes = sizes_of(key, self.ndim)
-            key_padding_mask = subsampled_mask(key_padding_mask, sizes, stride)
-            key = subsampled(key, self.ndim, stride)
-        grid = Grid(sizes_of(query, self.ndim), sizes_of(key, self.ndim), stride)
+            sizes = spatial_sizes(key, self.ndim)
+            key_padding_mask = subsample_mask(key_padding_mask, sizes, stride)
+            key = subsample(key, self.ndim, stride)
+        grid = Grid(spatial_sizes(query, self.ndim), spatial_sizes(key, self.ndim), stride)
         support = Support(causal, self.spec.window, key_padding_mask, attend_mask)
-        remembered = self._project(tokens_of(key, self.ndim))
-        return self._operands(tokens_of(query, self.ndim), remembered, grid), grid, support
+        projected = self._project(to_tokens(key, self.ndim))
+        return self._operands(to_tokens(query, self.ndim), projected, grid), grid, support
 
     def _operands(
         self, query: Float[Tensor, "b q c"], state: KeyValueState, grid: Grid
     ) -> Operands:
         return Operands(
             value=state.value,
-            query=self._heads_of(self.query, query),
+            query=None if self.query is None else self._split_heads(self.query(query)),
             key=state.key,
             key_bias=self.key_bias,
             position_bias=self.position_bias,
@@ -338,23 +316,17 @@ class GeneralizedAttention(nn.Module):
             return ()
         if state.offsets is None:
             return self.position(grid)
-        return (state.offsets.of(grid.offset_range(0)),)
+        return (state.offsets.encodings(grid.offset_range(0)),)
 
     def _project(self, key: Float[Tensor, "b k c"]) -> KeyValueState:
-        return KeyValueState(self._heads(self.value(key)), self._heads_of(self.key, key))
+        key_heads = None if self.key is None else self._split_heads(self.key(key))
+        return KeyValueState(self._split_heads(self.value(key)), key_heads)
 
-    def _heads(self, x: Float[Tensor, "b t c"]) -> Float[Tensor, "b h t d"]:
+    def _split_heads(self, x: Float[Tensor, "b t c"]) -> Float[Tensor, "b h t d"]:
         return x.unflatten(2, (self.spec.heads, -1)).transpose(1, 2)
 
-    def _heads_of(
-        self, layer: nn.Linear | None, x: Float[Tensor, "b t c"]
-    ) -> Float[Tensor, "b h t d"] | None:
-        return None if layer is None else self._heads(layer(x))
-
     def _check_stepwise(self) -> None:
-        if self.ndim != 1 or self.spec.key_stride > 1:
-            found = f"{self.ndim} and key_stride {self.spec.key_stride}"
-            raise SpecError("ndim", found, "1 and 1", "decode step by step on whole sequences only")
+        check_stepwise(self.ndim, "key_stride", self.spec.key_stride)
 
 
 def _merge_heads(x: Float[Tensor, "b h q d"]) -> Float[Tensor, "b q c"]:

@@ -1,7 +1,9 @@
 """Training and evaluation mode of modules, restored at the end of a block.
 
-with evaluation_mode(model), torch.no_grad():
-    model(images)
+    with evaluation_mode(model), torch.no_grad():
+        model(images)
+
+Source: our own.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
-"""A mixer beside what it reads: the block by which attention joins a trained network.
+"""The residual block that adds a mixer to a trained network.
 
-block = GatedResidual(AttentionSpec(terms="0010").build(channels=256))
-y = block(x)                       # x + gamma * attention(x); gamma is zero at first
+block = GatedResidual(GeneralizedAttention(256, terms="0010"))
+y = block(x)                       # x + gamma * attention(x); gamma starts at zero
 """
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 def zero_gamma() -> nn.Parameter:
-    """The learned factor of a residual branch, zero at first."""
+    """The learned factor of a residual branch, which starts at zero."""
     return nn.Parameter(torch.zeros(()))
 
 
@@ -22,7 +22,7 @@ def add_branch(
 
 
 class GatedResidual(nn.Module):
-    """x + gamma * mixer(x); with gamma zero, as it is at first, this is x bit for bit.
+    """x + gamma * mixer(x); gamma starts at zero, where this is x bit for bit.
 
     While gamma is zero no gradient reaches the mixer; after one step it does.
 
@@ -42,11 +42,11 @@ class GatedResidual(nn.Module):
         causal: bool = False,
         key_padding_mask: Bool[Tensor, "b t"] | None = None,
     ) -> Float[Tensor, "*shape"]:
-        """Add what the mixer makes of `x`.
+        """Add the scaled output of the mixer to `x`.
 
         Args:
             x: the input.
-            causal: whether an output sees only positions at or before its own (sequences).
+            causal: whether an output depends only on positions at or before its own (sequences).
             key_padding_mask: True at padding; (B, T) or (N, H * W).
         """
         branch = self.mixer(x, causal=causal, key_padding_mask=key_padding_mask)

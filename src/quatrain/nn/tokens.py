@@ -1,8 +1,8 @@
-"""Sequences (B, T, C) and maps (N, C, H, W) as rows of tokens, and back.
+"""Conversion between layouts: sequences (B, T, C), maps (N, C, H, W) and their tokens.
 
 Shapes: b batch, t tokens (all axes flattened), c channels, k keys.
 
-Source: our own; rows of a map one after the other, as `torch.flatten` lays them.
+Source: our own; the tokens of a map are in row-major order, as of `torch.flatten`.
 """
 
 import math
@@ -14,10 +14,10 @@ from quatrain.specs import InputError
 
 
 def check_layout(x: Tensor, name: str, batch: int, channels: int, ndim: int) -> None:
-    """Refuse what is no sequence or map of so many samples and channels.
+    """Check that an argument is a sequence or map with this batch size and these channels.
 
     Raises:
-        InputError: naming the argument, its shape and the one that was expected.
+        InputError: if it is not.
     """
     axis = -1 if ndim == 1 else 1
     if x.ndim == ndim + 2 and (x.shape[0], x.shape[axis]) == (batch, channels):
@@ -26,40 +26,40 @@ def check_layout(x: Tensor, name: str, batch: int, channels: int, ndim: int) -> 
         name,
         tuple(x.shape),
         f"({batch}, T, {channels})" if ndim == 1 else f"({batch}, {channels}, H, W)",
-        f"this attention was built with {channels} channels of {name} and ndim={ndim}",
+        f"this module was built with {channels} {name} channels and ndim={ndim}",
     )
 
 
-def sizes_of(x: Float[Tensor, "*shape"], ndim: int) -> tuple[int, ...]:
+def spatial_sizes(x: Float[Tensor, "*shape"], ndim: int) -> tuple[int, ...]:
     """(T,) of a sequence, (H, W) of a map."""
     return (x.shape[1],) if ndim == 1 else tuple(x.shape[2:])
 
 
-def tokens_of(x: Float[Tensor, "*shape"], ndim: int) -> Float[Tensor, "b t c"]:
-    """A map row by row; a sequence as it is."""
+def to_tokens(x: Float[Tensor, "*shape"], ndim: int) -> Float[Tensor, "b t c"]:
+    """The tokens of a map in row-major order; a sequence is returned as it is."""
     return x if ndim == 1 else x.flatten(2).transpose(1, 2)
 
 
-def laid_out_like(
-    x: Float[Tensor, "*shape"], tokens: Float[Tensor, "b t c"]
+def from_tokens(
+    tokens: Float[Tensor, "b t c"], like: Float[Tensor, "*shape"]
 ) -> Float[Tensor, "*shape"]:
-    """Tokens in the layout and the sizes of `x`."""
-    return tokens if x.ndim == 3 else tokens.transpose(1, 2).reshape(x.shape)
+    """Tokens in the layout and size of `like`."""
+    return tokens if like.ndim == 3 else tokens.transpose(1, 2).reshape(like.shape)
 
 
-def subsampled(x: Float[Tensor, "*shape"], ndim: int, stride: int) -> Float[Tensor, "*kept"]:
-    """One position of every `stride`, along each axis, from the first on.
+def subsample(x: Float[Tensor, "*shape"], ndim: int, stride: int) -> Float[Tensor, "*strided"]:
+    """Every `stride`-th position along each axis, starting with the first.
 
-    Contiguous, else an exported graph is bound to lengths that divide as its example's did.
+    The result is contiguous: a strided view would bind an exported graph to lengths with the same
+    remainder as its example's.
     """
-    kept = x[:, ::stride] if ndim == 1 else x[..., ::stride, ::stride]
-    return kept.contiguous()
+    return (x[:, ::stride] if ndim == 1 else x[..., ::stride, ::stride]).contiguous()
 
 
-def subsampled_mask(
+def subsample_mask(
     mask: Bool[Tensor, "b k"] | None, sizes: tuple[int, ...], stride: int
-) -> Bool[Tensor, "b kept"] | None:
-    """The mask of the keys that `subsampled` keeps; one that fits no key is left as it is."""
+) -> Bool[Tensor, "b strided"] | None:
+    """The mask after `subsample`; a mask of another shape is returned as it is, to be refused."""
     if mask is None or mask.ndim != 2 or mask.shape[1] != math.prod(sizes):
         return mask
     if len(sizes) == 1:

@@ -1,0 +1,164 @@
+"""Base classes of mixers: the spec that builds a module, and the module that reads a spec.
+
+    GeneralizedAttention(256, terms="0110", heads=4)     # hyper-parameters by name
+    AttentionSpec(terms="0110", heads=4).build(256)      # the same module, from its spec
+
+The fields of the spec are the only list of hyper-parameters: a constructor validates its keyword
+arguments by the spec, and its signature is derived from the spec.
+"""
+
+import inspect
+from contextlib import nullcontext
+from typing import Any, ClassVar, Generic, TypeVar, cast, get_type_hints
+
+import torch
+from torch import nn
+
+from quatrain.nn.checks import check_channels, check_divides, check_ndim
+from quatrain.nn.scripting import refuse_scripting
+from quatrain.specs import Spec, SpecError
+
+M = TypeVar("M", bound="MixerModule")
+
+
+class MixerSpec(Generic[M]):
+    """Base of the specs of mixers, beside `Spec`; M is the module that a spec builds.
+
+    Source: our own.
+    """
+
+    module_class: ClassVar[type[Any]]
+    """The module; set when its class is defined."""
+    divisors: ClassVar[tuple[str, ...]] = ()
+    """The fields that must divide the channels."""
+
+    def build(
+        self,
+        channels: int,
+        ndim: int = 2,
+        key_channels: int | None = None,
+        *,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> M:
+        """Create the module for maps (`ndim` 2) or sequences (1); see `MixerModule`.
+
+        Raises:
+            SpecError: if the channels or the number of axes do not fit the spec.
+        """
+        module = self.module_class(
+            channels, ndim=ndim, key_channels=key_channels, spec=self, device=device, dtype=dtype
+        )
+        return cast("M", module)
+
+    def check_channels(self, channels: int, ndim: int) -> None:
+        """Check the channels and the number of axes that a module of this spec would have.
+
+        Raises:
+            SpecError: if there is no such module.
+        """
+        check_ndim(ndim)
+        check_channels("channels", channels)
+        for name in self.divisors:
+            check_divides(name, getattr(self, name), channels)
+
+
+class _ConstructorSignature:
+    """Descriptor: the signature of a mixer's class, with the fields of its spec as keywords."""
+
+    def __get__(self, module: "MixerModule | None", owner: "type[MixerModule]") -> Any:
+        spec_class = getattr(owner, "spec_class", None)
+        if module is not None or spec_class is None:  # a module's own signature is of its call
+            raise AttributeError("__signature__")
+        own = list(inspect.signature(owner.__init__).parameters.values())[1:-1]
+        types = get_type_hints(spec_class)
+        fields = [
+            each.replace(annotation=types[name])
+            for name, each in inspect.signature(spec_class).parameters.items()
+            if name != "kind"
+        ]
+        return inspect.Signature([own[0], *fields, *own[1:]])
+
+
+class MixerModule(nn.Module):
+    """Base of all mixers: modules that exchange information between positions.
+
+    `__init__(channels, *, ndim=2, key_channels=None, spec=None, device=None, dtype=None, **fields)`
+
+    The hyper-parameters are keyword arguments with the names and defaults of the fields of the
+    spec, or come from `spec`. Initial weights of a seed are the same on every device and in every
+    type: with `device` they are drawn on the CPU (none on "meta") and moved, and they are drawn in
+    torch's default type and converted to `dtype`.
+
+    Source: our own.
+    """
+
+    spec_class: ClassVar[type[Spec]]
+    takes_keys: ClassVar[bool] = False
+    """Whether it reads keys of channels of their own."""
+    __signature__ = _ConstructorSignature()
+    __prepare_scriptable__ = refuse_scripting
+
+    def __init_subclass__(cls, spec: type[MixerSpec[Any]] | None = None, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if spec is not None:
+            cls.spec_class = cast("type[Spec]", spec)
+            spec.module_class = cls
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        ndim: int = 2,
+        key_channels: int | None = None,
+        spec: Any = None,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | None = None,
+        **hyperparameters: Any,
+    ) -> None:
+        super().__init__()
+        self.spec: Any = self._read_spec(spec, hyperparameters)
+        self.spec.check_channels(channels, ndim)
+        self.channels, self.ndim = channels, ndim
+        self.key_channels = channels if key_channels is None else key_channels
+        self._check_key_channels()
+        with nullcontext() if device is None else torch.device(_drawing_device(device)):
+            self._create_parameters()
+        if device is not None or dtype is not None:
+            self.to(device=device, dtype=dtype)
+
+    def _create_parameters(self) -> None:
+        """Create and initialize parameters and parts, from `spec`, `channels` and `ndim`."""
+        raise NotImplementedError
+
+    @classmethod
+    def _read_spec(cls, spec: object, hyperparameters: dict[str, Any]) -> Spec:
+        if spec is None:
+            return cls.spec_class(**hyperparameters)
+        if not isinstance(spec, cls.spec_class):
+            expected = f"an instance of {cls.spec_class.__name__}"
+            raise SpecError("spec", type(spec).__name__, expected, "use the module's own spec")
+        if hyperparameters:
+            expected = f"None, since {', '.join(hyperparameters)} are given too"
+            raise SpecError("spec", repr(spec), expected, "set these fields in the spec")
+        return spec
+
+    def _check_key_channels(self) -> None:
+        check_channels("key_channels", self.key_channels)
+        if not self.takes_keys and self.key_channels != self.channels:
+            expected = f"channels={self.channels}, since it reads its own input only"
+            raise SpecError("key_channels", self.key_channels, expected, "leave it out")
+
+    def extra_repr(self) -> str:
+        """The channels, the number of axes, and the fields of the spec that are set."""
+        keys = f", key_channels={self.key_channels}" * (self.key_channels != self.channels)
+        fields = (
+            f", {name}={value}"
+            for name, value in self.spec
+            if name != "kind" and value is not None and not isinstance(value, Spec)
+        )
+        return f"{self.channels}, ndim={self.ndim}{keys}{''.join(fields)}"
+
+
+def _drawing_device(device: torch.device | str | int) -> str:
+    return "meta" if torch.device(device).type == "meta" else "cpu"
