@@ -113,7 +113,10 @@ def test_arguments_that_do_not_fit_are_refused(arguments, field):
             "8, ndim=1, kernel=3, stride=1, dilation=1, groups=1, bias=False, offset_groups=1, "
             "modulated=True",
         ),
-        (RegularConv(8, stride=2), "8, ndim=2, kernel=3, stride=2, dilation=1, groups=1, bias=False"),
+        (
+            RegularConv(8, stride=2),
+            "8, ndim=2, kernel=3, stride=2, dilation=1, groups=1, bias=False",
+        ),
         (DynamicConv(16, kernel=5), "16, ndim=2, kernel=5, groups=16"),
         (LightweightConv(8, groups=4), "8, ndim=2, kernel=3, groups=4"),
         (Attended(16, gated=True), "16, ndim=2, gated=True"),

@@ -1,12 +1,12 @@
 import torch
 from torch.testing import assert_close
 
-from quatrain.nn import RegularConvSpec
+from quatrain.nn import RegularConv
 
 
-def test_each_tap_is_a_head_that_looks_at_one_offset():
+def test_each_tap_is_a_head_that_attends_to_one_offset():
     """Equation 3 of the paper: A is 1 where k = q + p_m, and W_m is the tap's matrix."""
-    module = RegularConvSpec(kernel=3).build(4, ndim=1).double()
+    module = RegularConv(4, kernel=3, ndim=1).double()
     x = torch.randn(1, 5, 4, dtype=torch.float64)
     expected = torch.zeros_like(x)
     for q in range(5):

@@ -45,8 +45,8 @@ class DeformableConv(KernelConvolution, spec=DeformableConvSpec):
 
     `offset` is a convolution that predicts offsets (y, x for each tap of each group), followed by
     modulations. Its weights start at zero, so the module starts as the regular convolution, or as
-    half of it if modulated. Offset parameters use a 0.1x learning rate: `quatrain.training` does
-    so; in another loop pass `quatrain.training.param_groups` to the optimizer. Set `method` to
+    half of it if modulated. Offset parameters use a 0.1x learning rate: pass
+    `quatrain.nn.param_groups(model, lr)` to the optimizer. Set `method` to
     choose the algorithm for maps; by default `plan` chooses.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 4 and section 4.1;
@@ -55,7 +55,7 @@ class DeformableConv(KernelConvolution, spec=DeformableConvSpec):
         the released code.
     """
 
-    rate_factors: ClassVar = {"offset": 0.1}
+    lr_scales: ClassVar = {"offset": 0.1}
     spec: DeformableConvSpec
 
     def _create_parameters(self) -> None:

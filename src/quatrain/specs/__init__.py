@@ -1,4 +1,4 @@
-"""Frozen descriptions of what to build, and the errors that name what is wrong with them."""
+"""Specs (frozen, typed hyper-parameters), attention terms, and the errors of the library."""
 
 from quatrain.specs.errors import (
     DataError,

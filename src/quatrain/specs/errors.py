@@ -1,23 +1,23 @@
-"""What can go wrong, as one family of exceptions whose message is always one sentence.
+"""Exceptions of the library.
 
-    QuatrainError
-     ├─ SpecError         a hyper-parameter that contradicts itself, its neighbours or its type
-     ├─ InputError        a tensor argument of the wrong shape, or masks that do not fit
-     ├─ DataError         a file or folder of the user's that cannot be used as data
-     ├─ StudyError        a study file, a cell name or a run folder that cannot be used
-     ├─ StoredFileError   a file that quatrain wrote (record, checkpoint) and that is damaged now
-     └─ MissingPackageError  a package of an optional extra that is not installed
+    QuatrainError            base class; has `field`, `value`, `expected` and `remedy`
+     ├─ SpecError            invalid hyper-parameter
+     ├─ InputError           invalid argument: the shape of a tensor, a mask, an option
+     ├─ DataError            unusable file or folder of input data
+     ├─ StudyError           invalid study file, cell name or run folder
+     ├─ StoredFileError      damaged file that quatrain wrote: record, checkpoint
+     └─ MissingPackageError  missing package of an optional extra
 
-The command line prints that sentence; whoever calls the library finds its parts as attributes.
+Each message is one sentence; the command line prints it without a traceback.
 """
 
 
 class QuatrainError(Exception):
-    """An error that names the field, its value, what was expected and what to do about it.
+    """Base class: an error that states a field, its value, the expected value and a remedy.
 
     Example:
-        >>> print(SpecError("heads", 3, "a divisor of the 128 channels", "choose 1, 2, 4, 8"))
-        heads is 3, expected a divisor of the 128 channels: choose 1, 2, 4, 8.
+        >>> print(SpecError("heads", 3, "a divisor of channels=8", "use 1, 2, 4, 8"))
+        heads is 3, expected a divisor of channels=8: use 1, 2, 4, 8.
     """
 
     def __init__(self, field: str, value: object, expected: str, remedy: str) -> None:
@@ -31,29 +31,29 @@ class QuatrainError(Exception):
         try:
             shown = str(self.value) if not isinstance(self.value, str) else f'"{self.value}"'
         except ValueError:
-            shown = "a number of more digits than Python writes"
+            shown = "a number with too many digits to print"
         return f"{self.field} is {shown}, expected {self.expected}: {self.remedy}."
 
 
 class SpecError(QuatrainError):
-    """A hyper-parameter that contradicts itself, its neighbours or its type."""
+    """A hyper-parameter of the wrong type or value, or in conflict with another."""
 
 
 class InputError(QuatrainError):
-    """A tensor argument of the wrong shape, or masks that do not fit the operands."""
+    """An invalid argument: a tensor of the wrong shape, a mask that does not fit, an option."""
 
 
 class DataError(QuatrainError):
-    """A file or folder of the user's that cannot be used as data."""
+    """A file or folder of input data that cannot be used."""
 
 
 class StudyError(QuatrainError):
-    """A study file, a cell name or a run folder that cannot be used."""
+    """An invalid study file, cell name or run folder."""
 
 
 class StoredFileError(QuatrainError):
-    """A file that quatrain itself wrote and that is damaged now."""
+    """A damaged file that quatrain wrote: a record or a checkpoint."""
 
 
 class MissingPackageError(QuatrainError, ImportError):
-    """A package that one of quatrain's extras installs and that is not installed."""
+    """A package of one of quatrain's extras that is not installed."""

@@ -1,11 +1,12 @@
-"""Specs: frozen descriptions of what to build, to and from JSON, with an identity.
+"""Specs: frozen, validated hyper-parameters, readable from and written to JSON, with an identity.
 
-A spec holds hyper-parameters and nothing else: no widths that follow from its surroundings, no
-paths, no devices. Two specs are the same experiment exactly when their identities are equal.
+A spec holds hyper-parameters only: no channels that the surrounding model determines, no devices.
+Two specs are the same experiment exactly when their identities are equal.
 """
 
 import datetime
 import decimal
+import difflib
 import enum
 import hashlib
 import json
@@ -19,8 +20,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from quatrain.specs.errors import SpecError
 
-_RESERVED = frozenset({"spec", "seed"})
-_WRITTEN_AS_TEXT = (
+_RESERVED_NAMES = frozenset({"spec", "seed"})
+_TEXT_TYPES = (
     enum.Enum,
     PurePath,
     datetime.date,
@@ -29,18 +30,18 @@ _WRITTEN_AS_TEXT = (
     decimal.Decimal,
     uuid.UUID,
 )
-"""Types whose `str` is the same in each process and tells unequal values apart."""
+"""Types written as `str(value)`, which is the same in every process and unique to the value."""
 
 
 class Spec(BaseModel):
-    """The base of every spec: frozen, keyword-only, and closed to unknown fields.
+    """Base class of specs: frozen, keyword-only, and without unknown fields.
 
-    `revision` is raised by hand when a default, or what a field means, changes: it is part of
-    the identity, so runs from before the change are never averaged with runs from after it.
-    Fields hold what the identity can be made of: numbers, texts, enums, paths, dates, other specs,
-    and tuples, lists, sets and dictionaries of these; anything else is refused at construction.
-    `outside_identity` names the fields that decide what is seen or saved of a run on its way, and
-    never its result: changing one of them keeps the runs that are done.
+    `revision` is raised by hand when a default or the meaning of a field changes. It is part of the
+    identity, so runs from before and after the change are never averaged.
+    Fields hold values with a canonical JSON form: numbers, strings, enums, paths, dates, other
+    specs, and tuples, lists, sets and dictionaries of these; other values are refused at
+    construction. `outside_identity` names fields that affect logging or storage but no result:
+    changing one of them keeps finished runs valid.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
@@ -55,29 +56,27 @@ class Spec(BaseModel):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: object) -> None:
-        """Keep fields from taking the names that the identity uses for itself."""
-        taken = _RESERVED & cls.model_fields.keys()
-        if taken:
-            raise TypeError(f"{cls.__name__} has fields of reserved names: {', '.join(taken)}")
+        """Refuse fields with the names of the identity's own keys."""
+        reserved = _RESERVED_NAMES & cls.model_fields.keys()
+        if reserved:
+            raise TypeError(f"{cls.__name__} has fields with reserved names: {', '.join(reserved)}")
 
     @model_validator(mode="after")
-    def _refuse_what_has_no_identity(self) -> Self:
+    def _check_canonical_form(self) -> Self:
         try:
             canonical(self)
         except RecursionError:
-            name = type(self).__name__
-            raise SpecError(
-                name, "nested too deep", "values within a few others", "take them out of each other"
-            ) from None
+            name, expected = type(self).__name__, "values nested a few levels deep"
+            raise SpecError(name, "nested too deep", expected, "flatten them") from None
         return self
 
-    if not TYPE_CHECKING:  # the checker synthesises a precise signature for each subclass
+    if not TYPE_CHECKING:  # type checkers synthesize a signature for each subclass
 
         def __init__(self, **fields: Any) -> None:
             try:
                 super().__init__(**fields)
             except ValidationError as error:
-                raise _first_problem(type(self), error) from None
+                raise _spec_error(type(self), error) from None
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -89,7 +88,7 @@ class Spec(BaseModel):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            raise _first_problem(cls, error) from None
+            raise _spec_error(cls, error) from None
 
     def to_json(self) -> str:
         """All fields, defaults included, as indented JSON."""
@@ -97,24 +96,24 @@ class Spec(BaseModel):
 
 
 def canonical(spec: Spec) -> dict[str, Any]:
-    """The fields that differ from their defaults, with the class name and revision, nested.
+    """The class name, the revision and the fields that differ from their defaults, nested.
 
-    Fields outside the identity are left out. A field that holds a spec, in whatever container, is
-    written out even at its default: the revision inside counts. Sets and dictionaries are sorted.
-    1 and 1.0 differ where the field's type keeps them apart, as do 1 and True; -0.0 is 0.0.
+    Fields outside the identity are left out. A field that holds a spec, in any container, is
+    included even at its default, because of the revision inside. Sets and dictionaries are sorted.
+    1 and 1.0 differ if the field's type distinguishes them, as do 1 and True; -0.0 equals 0.0.
 
     Raises:
-        SpecError: if a field holds what JSON cannot, as it may after `model_copy` only.
+        SpecError: if a field has no canonical JSON form (possible after `model_copy` only).
     """
-    stated: dict[str, Any] = {}
+    document: dict[str, Any] = {}
     fields = dict(spec)
     for name, value in fields.items():
         if name in spec.outside_identity:
             continue
         form = _canonical_value(value, f"{type(spec).__name__}.{name}")
         if _holds_spec(value) or not _is_default(type(spec), name, fields):
-            stated[name] = form
-    return {"spec": type(spec).__name__, "revision": spec.revision, **stated}
+            document[name] = form
+    return {"spec": type(spec).__name__, "revision": spec.revision, **document}
 
 
 def identity(spec: Spec, seed: int) -> str:
@@ -123,20 +122,20 @@ def identity(spec: Spec, seed: int) -> str:
 
 
 def identity_by_seed(spec: Spec) -> Callable[[int], str]:
-    """The function from a seed to `identity(spec, seed)`; the canonical JSON is made once."""
+    """The function from a seed to `identity(spec, seed)`; computes the canonical JSON once."""
     document = canonical(spec)
     # Keys are sorted: "revision" comes before "seed", and "spec" after it.
-    before = _text({key: value for key, value in document.items() if key < "seed"})
-    after = _text({key: value for key, value in document.items() if key > "seed"})
+    before = _json({key: value for key, value in document.items() if key < "seed"})
+    after = _json({key: value for key, value in document.items() if key > "seed"})
     start, end = f'{before[:-1]},"seed":', f",{after[1:]}"
 
-    def of(seed: int) -> str:
-        return hashlib.sha256(f"{start}{_text(seed)}{end}".encode()).hexdigest()
+    def identity_of(seed: int) -> str:
+        return hashlib.sha256(f"{start}{_json(seed)}{end}".encode()).hexdigest()
 
-    return of
+    return identity_of
 
 
-def _text(document: object) -> str:
+def _json(document: object) -> str:
     return json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -155,7 +154,7 @@ def _count_booleans(value: object) -> int:
 
 
 def _leaves(value: object) -> Iterator[object]:
-    """What containers within containers hold in the end."""
+    """The values inside nested containers."""
     if isinstance(value, Mapping):
         for item in cast("Mapping[object, object]", value).values():
             yield from _leaves(item)
@@ -175,7 +174,7 @@ def _canonical_value(value: object, field: str) -> Any:
         return [_canonical_value(item, field) for item in cast("tuple[object, ...]", value)]
     if isinstance(value, set | frozenset):
         items = [_canonical_value(item, field) for item in cast("set[object]", value)]
-        return sorted(items, key=_text)
+        return sorted(items, key=_json)
     return _canonical_leaf(value, field)
 
 
@@ -183,10 +182,10 @@ def _canonical_mapping(mapping: Mapping[object, object], field: str) -> dict[str
     forms: dict[str, Any] = {}
     for key, value in mapping.items():
         if isinstance(key, bool) or not isinstance(key, str | int | enum.Enum):
-            raise _no_json(field, key, "write its keys as texts")
+            raise _no_json(field, key, "use strings as keys")
         name = str(_canonical_leaf(key, field))
         if name in forms:
-            raise _no_json(field, key, f'two keys are "{name}" in JSON: rename one')
+            raise _no_json(field, key, f'rename one of two keys that are "{name}" in JSON')
         forms[name] = _canonical_value(value, field)
     return forms
 
@@ -196,27 +195,32 @@ def _canonical_leaf(value: object, field: str) -> Any:
         return float(value) + 0.0  # -0.0 + 0.0 is 0.0
     if isinstance(value, str | int):
         try:
-            str(value).encode()  # neither half a character nor more digits than Python writes
+            str(value).encode()  # fails on lone surrogates and on numbers with too many digits
         except ValueError:
-            raise _no_json(field, value, "mend this field") from None
+            raise _no_json(field, value, "change this value") from None
         return value
     if value is None:
         return value
-    if isinstance(value, _WRITTEN_AS_TEXT):
+    if isinstance(value, _TEXT_TYPES):
         return str(value)
-    raise _no_json(field, value, "write it as one of these, or as a Spec of its own")
+    raise _no_json(field, value, "convert it to one of these types, or define a Spec for it")
 
 
 def _no_json(field: str, value: object, remedy: str) -> SpecError:
-    kinds = "finite numbers, texts, enums, paths, dates, specs, and containers of these"
-    return SpecError(field, value, f"a value that has one form in JSON ({kinds})", remedy)
+    kinds = "finite numbers, strings, enums, paths, dates, specs, and containers of these"
+    return SpecError(field, value, f"a value with a canonical JSON form ({kinds})", remedy)
 
 
-def _first_problem(owner: type[Spec], error: ValidationError) -> SpecError:
+def _spec_error(owner: type[Spec], error: ValidationError) -> SpecError:
+    """The first problem of a pydantic error, as an error that names the class and the field."""
     problem = error.errors()[0]
-    field = ".".join([owner.__name__, *(str(part) for part in problem["loc"])])
+    path = [str(part) for part in problem["loc"]]
+    field = ".".join([owner.__name__, *path])
     if problem["type"] == "extra_forbidden":
-        known = ", ".join(owner.model_fields)
-        return SpecError(field, problem["input"], f"one of the fields {known}", "mend the spelling")
-    message = problem["msg"]
-    return SpecError(field, problem["input"], message[:1].lower() + message[1:], "mend this field")
+        names = list(owner.model_fields)
+        similar = difflib.get_close_matches(path[-1], names, n=1)
+        remedy = f"the closest name is {similar[0]}" if similar else "correct the name"
+        return SpecError(field, problem["input"], f"one of the fields {', '.join(names)}", remedy)
+    expected = problem["msg"].removeprefix("Input should be ")
+    expected = expected[:1].lower() + expected[1:]
+    return SpecError(field, problem["input"], expected, "change this value")

@@ -1,8 +1,8 @@
 """The four terms of Transformer attention, as a flag.
 
-                        answers: key content      answers: relative position
-    asks: query content QUERY_KEY       (E1)      QUERY_POSITION      (E2)
-    asks: learned bias  KEY             (E3)      POSITION            (E4)
+                          with key content      with relative position
+    query content         QUERY_KEY (E1)        QUERY_POSITION (E2)
+    learned bias          KEY (E3)              POSITION (E4)
 
 A term set is written as four digits in the order E1 E2 E3 E4: "0110" is E2 + E3.
 """
@@ -43,43 +43,43 @@ class Term(enum.Flag):
                 "terms",
                 text,
                 "four digits of 0 and 1 for E1 E2 E3 E4",
-                'write "0110" for query-position (E2) and key (E3)',
+                'use "0110" for query-position (E2) and key (E3)',
             )
-        chosen = cls(0)
+        terms = cls(0)
         for digit, term in zip(text, cls, strict=True):
             if digit == "1":
-                chosen |= term
-        return chosen
+                terms |= term
+        return terms
 
     def has(self, term: "Term") -> bool:
-        """Whether a term is on. `term in self` says the same, but torch 2.11 cannot compile it."""
-        return bool(self._value_ & term._value_)  # `&` of flags makes one: 20 times as slow
+        """Whether a term is on; torch 2.11 cannot compile the equivalent `term in self`."""
+        return bool(self._value_ & term._value_)  # `self & term` creates a flag: 20 times slower
 
     def __str__(self) -> str:
         return "".join("1" if term in self else "0" for term in Term)
 
     @property
     def use_content(self) -> bool:
-        """Whether keys answer by their content (E1 or E3)."""
+        """Whether the weights depend on the content of keys (E1 or E3)."""
         return self.has(Term.QUERY_KEY) or self.has(Term.KEY)
 
     @property
     def use_position(self) -> bool:
-        """Whether keys answer by their relative position (E2 or E4)."""
+        """Whether the weights depend on the relative position of keys (E2 or E4)."""
         return self.has(Term.QUERY_POSITION) or self.has(Term.POSITION)
 
     @property
     def use_query(self) -> bool:
-        """Whether the weights depend on the query's content (E1 or E2)."""
+        """Whether the weights depend on the content of the query (E1 or E2)."""
         return self.has(Term.QUERY_KEY) or self.has(Term.QUERY_POSITION)
 
 
-def _read(value: object) -> object:
+def _parse_text(value: object) -> object:
     return Term.parse(value) if isinstance(value, str) else value
 
 
-Terms = Annotated[Term, BeforeValidator(_read), PlainSerializer(str, return_type=str)]
-"""A spec's field that holds a term set; accepts "0110" too, and is "0110" in JSON."""
+Terms = Annotated[Term, BeforeValidator(_parse_text), PlainSerializer(str, return_type=str)]
+"""Type of spec fields that hold a term set; also accepts a text, and is "0110" in JSON."""
 
 ALL_TERM_SETS: tuple[Term, ...] = tuple(Term.parse(f"{bits:04b}") for bits in range(16))
 """The 16 term sets, from 0000 (uniform weights) to 1111."""
