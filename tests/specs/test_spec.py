@@ -54,8 +54,8 @@ wholes = st.builds(
 )
 
 
-def test_the_identity_of_a_spec_does_not_change_from_day_to_day():
-    """It names run folders: where this fails, every finished run would be lost to its study."""
+def test_the_identity_of_a_spec_is_stable_across_versions():
+    """It names run folders: if this fails, studies do not find their finished runs."""
     pinned = "5cb7e1ca89617aadb66271916c3d6abf"
     assert identity(Whole(rate=0.5, part=Part(terms="1111")), seed=3)[:32] == pinned
 
@@ -68,7 +68,7 @@ def test_a_spec_is_read_back_from_its_json_with_the_same_identity(spec):
 
 
 @given(wholes, wholes)
-def test_two_specs_have_one_identity_exactly_when_they_are_equal(left, right):
+def test_two_specs_have_the_same_identity_exactly_when_they_are_equal(left, right):
     assert (identity(left, 0) == identity(right, 0)) == (left == right)
 
 
@@ -79,7 +79,7 @@ def test_the_seed_is_part_of_the_identity(left, right):
 
 @pytest.mark.parametrize("name", ["Seed", "a", "see", "seed_", "seeds", "spe", "specs", "z"])
 @pytest.mark.parametrize("seed", [0, 7, 2**64 - 1])
-def test_the_identity_is_the_hash_of_sorted_json_wherever_a_field_stands(name, seed):
+def test_the_identity_is_the_hash_of_sorted_json_for_any_order_of_field_names(name, seed):
     spec = create_model("Named", __base__=Spec, **{name: (int, 0)})(**{name: 5})
     document = {"seed": seed, **canonical(spec)}
     text = json.dumps(document, sort_keys=True, separators=(",", ":"))
@@ -87,7 +87,7 @@ def test_the_identity_is_the_hash_of_sorted_json_wherever_a_field_stands(name, s
 
 
 def test_the_canonical_form_reads_the_fields_once():
-    read = []
+    reads = []
 
     class Watched(Spec):
         a: int = 1
@@ -95,18 +95,18 @@ def test_the_canonical_form_reads_the_fields_once():
         c: int = 3
 
         def __iter__(self):
-            read.append(self)
+            reads.append(self)
             return super().__iter__()
 
     spec = Watched(a=5)
-    read.clear()
+    reads.clear()
     assert canonical(spec) == {"spec": "Watched", "revision": 1, "a": 5}
-    assert len(read) == 1
+    assert len(reads) == 1
 
 
-def test_stating_a_default_does_not_change_the_identity():
-    stated = Whole(rate=0.1, part=Part(terms="0110", heads=8), sizes=())
-    assert identity(stated, 0) == identity(Whole(), 0)
+def test_an_explicit_default_does_not_change_the_identity():
+    explicit = Whole(rate=0.1, part=Part(terms="0110", heads=8), sizes=())
+    assert identity(explicit, 0) == identity(Whole(), 0)
 
 
 def test_a_field_added_with_a_default_does_not_change_the_identity():
@@ -120,7 +120,7 @@ def test_a_field_added_with_a_default_does_not_change_the_identity():
     assert identity(After(), 0) == identity(Before(), 0)
 
 
-def test_a_field_outside_the_identity_may_change_under_a_finished_run():
+def test_a_field_outside_the_identity_does_not_change_it():
     class Watched(Whole):
         outside_identity: ClassVar = frozenset({"report_every"})
         report_every: int = 50
@@ -136,7 +136,7 @@ def test_a_field_outside_the_identity_may_change_under_a_finished_run():
 
 
 @pytest.mark.parametrize("raised", [Whole, Part])
-def test_raising_a_revision_changes_the_identity_even_of_what_only_holds_it(raised, monkeypatch):
+def test_a_raised_revision_changes_the_identity_also_of_specs_that_contain_the_class(raised, monkeypatch):
     before = identity(Whole(), 0)
     monkeypatch.setattr(raised, "revision", 2)
     assert identity(Whole(), 0) != before
@@ -165,35 +165,46 @@ def test_a_spec_is_frozen():
         Part().heads = 4
 
 
-def test_an_unknown_field_is_named_with_those_that_exist():
-    expected = r"Part.haeds is 4, expected one of the fields terms, heads: mend the spelling\."
-    with pytest.raises(SpecError, match=expected):
-        Part(haeds=4)
+@pytest.mark.parametrize(
+    ("name", "remedy"), [("haeds", "the closest name is heads"), ("x", "correct the name")]
+)
+def test_an_unknown_field_is_refused_with_the_known_fields_and_the_closest(name, remedy):
+    with pytest.raises(SpecError) as caught:
+        Part(**{name: 4})
+    error = caught.value
+    assert (error.field, error.value) == (f"Part.{name}", 4)
+    assert (error.expected, error.remedy) == ("one of the fields terms, heads", remedy)
 
 
 def test_a_field_inside_a_nested_spec_is_named_with_the_class_that_holds_it():
-    with pytest.raises(SpecError, match=r"^Part\.heads is 0, expected .* greater"):
+    with pytest.raises(SpecError) as caught:
         Whole.from_json('{"part": {"heads": 0}}')
+    error = caught.value
+    assert (error.field, error.value) == ("Part.heads", 0)
+    assert error.expected == "greater than or equal to 1"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"rate": NaN}', '{"rate": 1e999}'])
-def test_text_that_is_no_spec_is_refused_in_a_sentence(text):
-    with pytest.raises(SpecError, match=r"^Whole.* is .*, expected .*: mend this field\.$"):
+def test_text_that_is_not_a_spec_is_refused(text):
+    with pytest.raises(SpecError) as caught:
         Whole.from_json(text)
+    assert caught.value.field.startswith("Whole")
 
 
 @pytest.mark.parametrize("rate", [float("nan"), float("inf")])
 def test_numbers_that_json_cannot_hold_are_refused(rate):
-    with pytest.raises(SpecError, match=r"^Whole\.rate is"):
+    with pytest.raises(SpecError) as caught:
         Whole(rate=rate)
+    assert caught.value.field == "Whole.rate"
 
 
-def test_a_wrong_term_string_in_json_is_the_sentence_of_the_terms():
-    with pytest.raises(SpecError, match='terms is "1201", expected four digits'):
+def test_an_invalid_term_set_in_json_is_refused():
+    with pytest.raises(SpecError) as caught:
         Part.from_json('{"terms": "1201"}')
+    assert (caught.value.field, caught.value.value) == ("terms", "1201")
 
 
-def test_a_revision_is_no_field():
+def test_a_revision_is_not_a_field():
     class Revised(Spec):
         revision: ClassVar[int] = 7
 
@@ -201,7 +212,7 @@ def test_a_revision_is_no_field():
 
 
 @pytest.mark.parametrize("name", ["seed", "spec"])
-def test_no_field_takes_a_name_that_the_identity_uses_for_itself(name):
+def test_field_names_that_the_identity_uses_are_refused(name):
     with pytest.raises(TypeError, match=name):
         create_model("Clashing", __base__=Spec, **{name: (int, 0)})
 
@@ -226,18 +237,18 @@ nested = st.recursive(
 )
 
 
-def turned_around(value):
-    """The same value, its dictionaries and sets made in the opposite order."""
+def reverse_order(value):
+    """The same value, with dictionaries and sets filled in the opposite order."""
     if isinstance(value, dict):
-        return {key: turned_around(value[key]) for key in reversed(value)}
+        return {key: reverse_order(value[key]) for key in reversed(value)}
     if isinstance(value, list | tuple):
-        return type(value)(map(turned_around, value))
+        return type(value)(map(reverse_order, value))
     return frozenset(reversed(list(value))) if isinstance(value, frozenset) else value
 
 
 @given(nested)
 def test_the_order_of_dictionaries_and_sets_at_any_depth_is_not_in_the_identity(value):
-    assert identity(Holder(value=value), 0) == identity(Holder(value=turned_around(value)), 0)
+    assert identity(Holder(value=value), 0) == identity(Holder(value=reverse_order(value)), 0)
 
 
 @given(nested)
@@ -257,9 +268,9 @@ print(identity(Sets(names=names, inner={"deep": [set(names), (names,)]}), 0))
 """
 
 
-def test_a_set_has_one_identity_in_every_process():
-    """Texts hash otherwise in each process, which changes the order of their sets."""
-    seen = [
+def test_a_set_has_the_same_identity_in_every_process():
+    """The hash of a string, and so the order of a set, differs between processes."""
+    identities = [
         subprocess.run(
             [sys.executable, "-c", SETS],
             env={**os.environ, "PYTHONHASHSEED": seed},
@@ -267,10 +278,10 @@ def test_a_set_has_one_identity_in_every_process():
             text=True,
             check=True,
         ).stdout
-        for seed in ("1", "2", "3")
+        for seed in ("1", "2")
     ]
-    assert len(seen[0]) == 65
-    assert len(set(seen)) == 1
+    assert len(identities[0]) == 65
+    assert len(set(identities)) == 1
 
 
 @pytest.mark.parametrize(
@@ -287,8 +298,8 @@ def test_a_spec_within_a_container_keeps_its_revision_and_drops_its_defaults(wra
     class Wrapped(Spec):
         parts: Any = wrap(Part())
 
-    stated = Wrapped(parts=wrap(Part(terms="0110", heads=8)))
-    assert identity(stated, 0) == identity(Wrapped(), 0)
+    explicit = Wrapped(parts=wrap(Part(terms="0110", heads=8)))
+    assert identity(explicit, 0) == identity(Wrapped(), 0)
     assert identity(Wrapped(parts=wrap(Part(heads=4))), 0) != identity(Wrapped(), 0)
     before = identity(Wrapped(), 0)
     monkeypatch.setattr(Part, "revision", 2)
@@ -313,9 +324,9 @@ def test_a_spec_within_a_container_keeps_its_revision_and_drops_its_defaults(wra
     ],
 )
 def test_a_value_has_this_canonical_form(value, form):
-    stated = canonical(Holder(value=value))["value"]
-    assert stated == form
-    assert json.dumps(stated, sort_keys=True) == json.dumps(form, sort_keys=True)  # 0.0 from -0.0
+    result = canonical(Holder(value=value))["value"]
+    assert result == form
+    assert json.dumps(result, sort_keys=True) == json.dumps(form, sort_keys=True)  # 0.0 from -0.0
 
 
 @pytest.mark.parametrize(
@@ -343,19 +354,22 @@ def test_a_value_has_this_canonical_form(value, form):
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_has_no_one_form_in_json_is_refused_when_the_spec_is_made(value):
-    with pytest.raises(SpecError, match=r"^Holder\.value is .*, expected .*: .*\.$"):
+def test_a_value_without_a_canonical_json_form_is_refused_at_construction(value):
+    with pytest.raises(SpecError) as caught:
         Holder(value=value)
+    assert caught.value.field == "Holder.value"
+    assert str(caught.value)
 
 
 def test_a_container_that_holds_itself_is_refused():
-    endless = []
-    endless.append(endless)
-    with pytest.raises(SpecError, match="nested too deep"):
-        Holder(value=endless)
+    recursive = []
+    recursive.append(recursive)
+    with pytest.raises(SpecError) as caught:
+        Holder(value=recursive)
+    assert (caught.value.field, caught.value.value) == ("Holder", "nested too deep")
 
 
-def test_true_is_not_one_even_where_one_is_the_default():
+def test_true_and_one_differ_also_where_one_is_the_default():
     class Either(Spec):
         limit: bool | int = 1
         limits: tuple[bool | int, ...] = (1, 2)
@@ -386,7 +400,7 @@ def test_a_default_from_a_factory_is_left_out_too():
     assert identity(After(names={"a": 1}), 0) != identity(Before(), 0)
 
 
-def test_what_lies_outside_the_identity_need_not_have_a_canonical_form():
+def test_a_field_outside_the_identity_needs_no_canonical_form():
     class Loose(Spec):
         outside_identity: ClassVar = frozenset({"listener"})
         listener: Any = None
