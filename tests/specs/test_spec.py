@@ -136,7 +136,9 @@ def test_a_field_outside_the_identity_does_not_change_it():
 
 
 @pytest.mark.parametrize("raised", [Whole, Part])
-def test_a_raised_revision_changes_the_identity_also_of_specs_that_contain_the_class(raised, monkeypatch):
+def test_a_raised_revision_changes_the_identity_also_of_specs_that_contain_the_class(
+    raised, monkeypatch
+):
     before = identity(Whole(), 0)
     monkeypatch.setattr(raised, "revision", 2)
     assert identity(Whole(), 0) != before
