@@ -4,7 +4,7 @@ from pathlib import Path
 from quatrain.tasks.stamps import file_stamps
 
 
-def test_a_file_that_changes_at_any_depth_changes_the_answer(tmp_path):
+def test_a_changed_file_at_any_depth_changes_the_stamps(tmp_path):
     (tmp_path / "deep" / "er").mkdir(parents=True)
     (tmp_path / "deep" / "er" / "a.png").write_bytes(b"1")
     first = file_stamps(tmp_path)
@@ -18,7 +18,7 @@ def test_a_file_that_changes_at_any_depth_changes_the_answer(tmp_path):
     assert len({first, second, third, file_stamps(tmp_path)}) == 4
 
 
-def test_where_nothing_can_be_listed_there_is_none(tmp_path):
+def test_missing_folders_and_broken_links_have_no_stamps(tmp_path):
     assert file_stamps(None) == file_stamps(tmp_path / "absent") == ()
     (tmp_path / "nowhere").symlink_to(tmp_path / "absent")
     assert file_stamps(tmp_path) == ()

@@ -1,4 +1,4 @@
-"""Whether files are still what they were when they were read."""
+"""Modification times and sizes of files, to notice when cached data are outdated."""
 
 import os
 from pathlib import Path
@@ -7,19 +7,19 @@ Stamps = tuple[tuple[str, int, int], ...]
 
 
 def file_stamps(folder: Path | None) -> Stamps:
-    """Name, time and size of each file below a folder: another answer means to read again.
+    """Name, modification time and size of each file below a folder.
 
-    Without a folder, or with one that cannot be listed, there is none: reading will tell.
+    Empty without a folder, or if it cannot be listed: reading the data raises the error.
     """
     if folder is None:
         return ()
-    found: list[tuple[str, int, int]] = []
-    for home, _, names in os.walk(folder):
+    stamps: list[tuple[str, int, int]] = []
+    for parent, _, names in os.walk(folder):
         for name in names:
-            path = Path(home, name)
+            path = Path(parent, name)
             try:
                 stat = path.stat()
-            except OSError:  # a link that leads nowhere, or a file just removed
+            except OSError:  # a broken link, or a file just removed
                 continue
-            found.append((str(path.relative_to(folder)), stat.st_mtime_ns, stat.st_size))
-    return tuple(sorted(found))
+            stamps.append((str(path.relative_to(folder)), stat.st_mtime_ns, stat.st_size))
+    return tuple(sorted(stamps))

@@ -1,15 +1,16 @@
-r"""The user's files: read, decoded from UTF-8, or refused in a sentence that names the file.
+r"""Reading of users' data files: bytes, text in UTF-8, lines.
 
     b"ein Hund\r\nzwei"             ->  "ein Hund", "zwei"
     b"e\0i\0n\0"                     ->  train.de is "UTF-16LE", expected text in UTF-8
     b"version https://git-lfs..."  ->  train.de is "a Git LFS pointer", expected the data
 
-English in UTF-16 or UTF-32 is valid UTF-8 with NUL bytes between the letters, so a NUL is refused
-wherever it stands. Other control characters are kept. Other line separators of Unicode (U+2028,
-U+0085, the form feed) do not end a line.
+English in UTF-16 or UTF-32 is valid UTF-8 with NUL bytes between the letters, so NUL bytes are
+refused. Other control characters are kept. Other line separators of Unicode (U+2028, U+0085, the
+form feed) do not end a line.
 """
 
 import codecs
+import stat
 from pathlib import Path
 
 from quatrain.specs import DataError
@@ -19,10 +20,10 @@ _POINTERS = {
     b"version https://hawser.github.com/spec/": ("a Git LFS pointer", "run git lfs pull"),
     b"/annex/objects/": ("a git-annex pointer", "run git annex get"),
 }
-# A pointer is a few lines; a text that happens to begin like one is longer.
+# A pointer has a few lines; a text that starts like one is longer.
 _POINTER_BYTES = 1024
 
-_MARKS = {  # UTF-32LE begins like UTF-16LE
+_MARKS = {  # UTF-32LE starts like UTF-16LE
     codecs.BOM_UTF32_LE: "UTF-32LE",
     codecs.BOM_UTF32_BE: "UTF-32BE",
     codecs.BOM_UTF16_LE: "UTF-16LE",
@@ -33,30 +34,34 @@ _ASCII_SHARE = 0.02  # line ends and digits, in any script
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of one of the user's files.
+    """The content of a regular file of the user's data.
 
     Raises:
-        DataError: if it does not exist, cannot be read, or is a pointer to the data.
+        DataError: if it does not exist, is not a regular file (opening a named pipe would block),
+            cannot be read, or is a pointer to the data.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            remedy = "replace the folder, pipe or device by a file"
+            raise DataError("data file", str(path), "a regular file", remedy)
         content = path.read_bytes()
     except FileNotFoundError:
-        remedy = what_is_there(path.parent, path.suffix)
+        remedy = list_folder(path.parent, path.suffix)
         raise DataError("data file", str(path), "a file that exists", remedy) from None
     except (OSError, ValueError) as error:
         raise unreadable("data file", path, error) from error
-    refuse_pointer(content, str(path))
+    check_not_pointer(content, str(path))
     return content
 
 
 def unreadable(kind: str, path: Path, error: Exception) -> DataError:
-    """The error of a file that the system does not read, or whose name it cannot have."""
+    """The error for a file that cannot be read, or that has an impossible name."""
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
     return DataError(kind, str(path), "a file that can be read", reason)
 
 
-def what_is_there(folder: Path, suffix: str = "") -> str:
-    """A few names in `folder`, for whoever mistyped one: those of this ending, if there are any."""
+def list_folder(folder: Path, suffix: str = "") -> str:
+    """Text that lists some files of `folder`, those with this suffix if there are any."""
     if not folder.is_dir():
         return f"there is no folder {folder}"
     try:
@@ -65,38 +70,38 @@ def what_is_there(folder: Path, suffix: str = "") -> str:
         return f"its folder cannot be listed: {error.strerror or error}"
     if not names:
         return "its folder is empty"
-    alike = [name for name in names if name.endswith(suffix)] or names
-    return f"its folder holds {', '.join(alike[:8])}{', ...' if len(alike) > 8 else ''}"
+    names = [name for name in names if name.endswith(suffix)] or names
+    return f"its folder contains {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}"
 
 
-def pointer(content: bytes) -> tuple[str, str] | None:
-    """The kind of pointer that stands in place of the data, and the command that fetches them.
+def pointer_kind(content: bytes) -> tuple[str, str] | None:
+    """The kind of a Git LFS or git-annex pointer, and the command that fetches the data.
 
-    Git LFS and git-annex leave pointers where files were not downloaded; None for other content.
+    Both leave pointers in place of files that were not downloaded. None for other content.
     """
     if len(content) > _POINTER_BYTES:
         return None
     return next((kind for start, kind in _POINTERS.items() if content.startswith(start)), None)
 
 
-def refuse_pointer(content: bytes, name: str) -> None:
-    """Refuse a file that is a pointer to the data.
+def check_not_pointer(content: bytes, name: str) -> None:
+    """Check that a file holds the data and not a pointer to them.
 
     Raises:
         DataError: with the command that fetches the data.
     """
-    found = pointer(content)
-    if found:
-        raise DataError(name, found[0], "the data", f"{found[1]} in its folder")
+    pointer = pointer_kind(content)
+    if pointer:
+        raise DataError(name, pointer[0], "the data", f"{pointer[1]} in its folder")
 
 
 def decode_text(content: bytes, name: str) -> str:
-    """Text of the UTF-8 file `name`, without a byte order mark.
+    """Decode the UTF-8 file `name`, without its byte order mark.
 
     Raises:
-        DataError: if it is not UTF-8, holds a NUL, or is a pointer to the data.
+        DataError: if it is not UTF-8, has a NUL byte, or is a pointer to the data.
     """
-    refuse_pointer(content, name)
+    check_not_pointer(content, name)
     content = content.removeprefix(codecs.BOM_UTF8)
     try:
         text = content.decode()
@@ -108,10 +113,10 @@ def decode_text(content: bytes, name: str) -> str:
 
 
 def split_lines(text: str) -> list[str]:
-    """Lines without their ends; the last need not have one.
+    """Lines without their ends; the last line need not have one.
 
-    A line feed ends a line, with or without a carriage return before it; where there is no line
-    feed at all, a carriage return does.
+    A line ends with a line feed, with or without a carriage return before it, or with a carriage
+    return in a text without line feeds.
     """
     if "\n" not in text:
         return text.removesuffix("\r").split("\r")
@@ -136,7 +141,7 @@ def _not_utf8(content: bytes, name: str, position: int) -> DataError:
 
 
 def _other_encoding(content: bytes) -> str | None:
-    """UTF-16 or UTF-32, by the byte order mark or else by where the NUL bytes are."""
+    """UTF-16 or UTF-32, inferred from the byte order mark or the positions of NUL bytes."""
     for mark, encoding in _MARKS.items():
         if content.startswith(mark):
             return encoding
@@ -146,9 +151,9 @@ def _other_encoding(content: bytes) -> str | None:
 
 
 def _ascii_share(sample: bytes, encoding: str) -> float:
-    """The share of ASCII if `sample` is text in this encoding; 0 if it cannot be."""
+    """The share of ASCII characters in a sample decoded by `encoding`; 0 if it is not valid."""
     try:
-        # Incremental, since the sample may end within a character.
+        # Incremental, because the sample may end within a character.
         text = codecs.getincrementaldecoder(encoding)().decode(sample)
     except UnicodeDecodeError:
         return 0.0

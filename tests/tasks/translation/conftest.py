@@ -1,4 +1,4 @@
-"""Eight pairs that a tiny translator learns by heart in seconds."""
+"""Eight sentence pairs that a tiny translator memorizes in seconds."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def text_folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_spec():
-    """A function from changed recipe fields and a term set to a translation spec."""
+    """A function from a term set and recipe fields to a translation spec."""
 
     def make(terms="0110", batch_tokens=64, **fields):
         attention = AttentionSpec(terms=terms, heads=2)
@@ -60,7 +60,7 @@ def tiny_spec():
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory, text_folder, tiny_spec):
-    """A run that has learnt the eight pairs: its folder, task and trained objective."""
+    """A run that has memorized the eight pairs: its folder, task and trained objective."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     folder, spec = tmp_path_factory.mktemp("finished"), tiny_spec()

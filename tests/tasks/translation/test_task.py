@@ -6,7 +6,7 @@ import torch
 from quatrain.models.decoding import DecodingSpec
 from quatrain.specs import DataError, StoredFileError, canonical, identity
 from quatrain.tasks.translation import ParallelTextSpec, TranslationSpec
-from quatrain.tasks.translation.task import HYPOTHESES, VOCABULARY, _read
+from quatrain.tasks.translation.task import HYPOTHESES, VOCABULARY, _read, translate
 from quatrain.training import train
 
 
@@ -15,7 +15,7 @@ def folder(text_folder, tmp_path):
     return shutil.copytree(text_folder, tmp_path / "text")
 
 
-def test_eight_pairs_are_learnt_by_heart_and_the_hypotheses_kept(finished, tmp_path):
+def test_eight_pairs_are_memorized_and_the_hypotheses_written(finished, tmp_path):
     _, task, objective = finished
     evaluation = task.evaluate(objective, tmp_path)
     assert evaluation.metrics["bleu"] > 90
@@ -27,21 +27,18 @@ def test_eight_pairs_are_learnt_by_heart_and_the_hypotheses_kept(finished, tmp_p
     assert lines == [target for _, target in task.corpus.test]
 
 
-def test_translations_come_in_order_whatever_the_batches(finished):
+def test_translations_keep_their_order_for_any_batch_size(finished):
     _, task, objective = finished
     spec = DecodingSpec(beam=3)
     expected = task.translate(objective.translator, task.test.sources, spec)
     assert expected == [target for _, target in task.corpus.test]
     for tokens in (1, 20, 10_000):
-        task.spec, before = task.spec.model_copy(update={"batch_tokens": tokens}), task.spec
-        try:
-            assert task.translate(objective.translator, task.test.sources, spec) == expected
-        finally:
-            task.spec = before
+        output = translate(objective.translator, task.vocabulary, task.test.sources, spec, tokens)
+        assert output == expected
     assert task.translate(objective.translator, [], spec) == []
 
 
-def test_the_monitor_changes_nothing_of_the_training(text_folder, tiny_spec, tmp_path):
+def test_validation_does_not_change_the_training(text_folder, tiny_spec, tmp_path):
     states = []
     for every in (0, 2):
         run = tmp_path / str(every)
@@ -58,20 +55,21 @@ def test_counted_and_closed_form_multiply_adds_agree(text_folder, tiny_spec, tmp
     assert cost["parameters"] > 0
 
 
-def test_the_vocabulary_is_kept_with_the_run_and_a_damaged_one_told(
+def test_the_vocabulary_is_loaded_exactly_if_there_is_a_checkpoint(
     text_folder, tiny_spec, tmp_path
 ):
     first = tiny_spec().open(text_folder, tmp_path, 0)
-    written = (tmp_path / VOCABULARY).read_bytes()
-    again = tiny_spec().open(text_folder, tmp_path, 0)
-    assert (again.train, (tmp_path / VOCABULARY).read_bytes()) == (first.train, written)
-    (tmp_path / VOCABULARY).write_bytes(written[:-20])
+    content = (tmp_path / VOCABULARY).read_bytes()
+    second = tiny_spec().open(text_folder, tmp_path, 0)
+    assert (second.train, (tmp_path / VOCABULARY).read_bytes()) == (first.train, content)
+    (tmp_path / VOCABULARY).write_bytes(content[:-20])
     tiny_spec().open(text_folder, tmp_path, 0)
-    assert (tmp_path / VOCABULARY).read_bytes() == written  # nothing was trained with it yet
-    (tmp_path / VOCABULARY).write_bytes(written[:-20])
+    assert (tmp_path / VOCABULARY).read_bytes() == content
+    (tmp_path / VOCABULARY).write_bytes(content[:-20])
     (tmp_path / "checkpoint.safetensors").touch()
-    with pytest.raises(StoredFileError, match=r"vocabulary\.json"):
+    with pytest.raises(StoredFileError) as raised:
         tiny_spec().open(text_folder, tmp_path, 0)
+    assert raised.value.value == str(tmp_path / VOCABULARY)
 
 
 def test_two_equal_opens_share_the_corpus_until_a_file_changes(folder, tiny_spec, tmp_path):
@@ -86,7 +84,7 @@ def test_two_equal_opens_share_the_corpus_until_a_file_changes(folder, tiny_spec
     assert later.data_hashes != first.data_hashes
 
 
-def test_what_a_task_is_tested_on_has_a_hash_of_its_own(folder, tiny_spec, tmp_path):
+def test_the_hash_of_the_test_pairs_depends_on_them_only(folder, tiny_spec, tmp_path):
     first = tiny_spec().open(folder, tmp_path / "1", 0)
     for part, same in (("train", True), ("valid", True), ("test", False)):
         for language in ("en", "de"):
@@ -97,7 +95,7 @@ def test_what_a_task_is_tested_on_has_a_hash_of_its_own(folder, tiny_spec, tmp_p
         assert (later.test_hashes == first.test_hashes) is same
 
 
-def test_training_pairs_that_were_left_out_are_told(folder, tiny_spec, tmp_path):
+def test_training_pairs_left_out_are_counted(folder, tiny_spec, tmp_path):
     assert tiny_spec().open(folder, tmp_path, 0).data_notes == {}
     with (folder / "train.en").open("a") as english, (folder / "train.de").open("a") as german:
         english.write("one two three four five six seven eight nine\n")
@@ -107,20 +105,20 @@ def test_training_pairs_that_were_left_out_are_told(folder, tiny_spec, tmp_path)
     assert task.data_notes == {"train: pairs, left out": 1}
 
 
-def test_a_training_pair_longer_than_a_batch_is_told_at_once(text_folder, tiny_spec, tmp_path):
-    with pytest.raises(DataError, match=r'train\.de:4 is "\d+ tokens", expected at most the 3'):
+def test_a_training_pair_longer_than_a_batch_is_refused(text_folder, tiny_spec, tmp_path):
+    with pytest.raises(DataError) as raised:
         tiny_spec(batch_tokens=3).open(text_folder, tmp_path, 0)
+    assert raised.value.field == "train.de:4"
 
 
-def test_a_long_line_without_spaces_is_named_past_lines_that_were_dropped(
-    folder, tiny_spec, tmp_path
-):
+def test_the_line_of_a_long_pair_counts_lines_that_were_left_out(folder, tiny_spec, tmp_path):
     rows = [f"上{number}" for number in range(8)]
     rows[2], rows[5] = "", "".join(chr(0x4E00 + 37 * n % 5000) for n in range(300))
     (folder / "train.de").write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
     spec = tiny_spec().model_copy(update={"data": ParallelTextSpec(drop_empty=True, longest=40)})
-    with pytest.raises(DataError, match=r'^train\.de:6 is "\d+ tokens", expected at most the 64'):
+    with pytest.raises(DataError) as raised:
         spec.open(folder, tmp_path, 0)
+    assert raised.value.field == "train.de:6"
 
 
 @pytest.mark.parametrize(
@@ -131,7 +129,7 @@ def test_a_long_line_without_spaces_is_named_past_lines_that_were_dropped(
         ("fi", "yksi koira juoksee nyt", "13a"),
     ],
 )
-def test_bleu_follows_the_target_language_while_training_and_after(
+def test_the_target_language_determines_the_tokenizer_of_bleu(
     folder, tiny_spec, tmp_path, monkeypatch, language, sentence, tokenizer
 ):
     for part in ("train", "valid", "test"):
@@ -151,39 +149,38 @@ def test_bleu_follows_the_target_language_while_training_and_after(
     assert "|tok:intl|" in chosen.evaluate(objective, tmp_path).signatures["bleu"]
 
 
-def test_a_tokenizer_that_is_missing_is_told_before_training(
-    folder, tiny_spec, tmp_path, monkeypatch
-):
+def test_a_missing_tokenizer_is_refused_before_training(folder, tiny_spec, tmp_path, monkeypatch):
     monkeypatch.setattr("sacrebleu.tokenizers.tokenizer_ja_mecab.MeCab", None)
     for part in ("train", "valid", "test"):
         shutil.copy(folder / f"{part}.de", folder / f"{part}.ja")
     spec = tiny_spec().model_copy(update={"data": ParallelTextSpec(target="ja")})
-    with pytest.raises(DataError, match=r'bleu_tokenizer is "ja-mecab".*sacrebleu\[ja\].*"char"'):
+    with pytest.raises(DataError) as raised:
         spec.open(folder, tmp_path, 0)
+    assert raised.value.value == "ja-mecab"
     spec.model_copy(update={"bleu_tokenizer": "char"}).open(folder, tmp_path, 0)
 
 
-def test_references_too_short_for_bleu_are_told(folder, tiny_spec, tmp_path):
+def test_references_too_short_for_bleu_are_counted(folder, tiny_spec, tmp_path):
     (folder / "test.de").write_text("ein Hund rennt\n" * 8)
     notes = tiny_spec().open(folder, tmp_path, 0).data_notes
     assert notes == {"test: references, all under four tokens, so BLEU is 0": 8}
 
 
-def test_the_tokenizer_is_in_the_identity_only_where_it_is_chosen():
+def test_the_default_tokenizer_is_not_in_the_identity():
     default, chosen = TranslationSpec(), TranslationSpec(bleu_tokenizer="char")
     assert "bleu_tokenizer" not in canonical(default)
     assert identity(default, 0) != identity(chosen, 0)
 
 
-def test_a_held_out_pair_longer_than_a_batch_is_scored_all_the_same(folder, tiny_spec, tmp_path):
+def test_a_test_pair_longer_than_a_batch_is_scored(folder, tiny_spec, tmp_path):
     for name in ("test.en", "test.de"):
-        (folder / name).write_text("one dog " * 80 + "\n")
+        (folder / name).write_text("one dog " * 40 + "\n")
     task = tiny_spec().open(folder, tmp_path, 0)
     assert task.test.longest > task.spec.batch_tokens
     assert task.evaluate(task.build().eval(), tmp_path).metrics["test_loss"] > 0
 
 
-def test_the_probe_fills_a_batch_with_pairs_of_mean_length(text_folder, tiny_spec, tmp_path):
+def test_the_probe_batch_is_full_of_pairs_of_mean_length(text_folder, tiny_spec, tmp_path):
     task = tiny_spec().open(text_folder, tmp_path, 0)
     mean = sum(map(len, task.test.sources)) / 8
     rows, width = task.probe_batch()["source"].shape

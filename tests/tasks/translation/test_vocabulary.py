@@ -24,13 +24,13 @@ VOCABULARY = train_vocabulary(PAIRS, VocabularySpec(size=500))
 
 
 @given(text=st.text())
-@settings(max_examples=100)
-def test_any_text_comes_back_with_its_white_space_tidied(text):
+@settings(max_examples=40)
+def test_decoding_restores_any_text_with_normalized_white_space(text):
     assert VOCABULARY.decode(VOCABULARY.encode(text)) == " ".join(text.split())
 
 
 @pytest.mark.parametrize("text", ["<pad>", "<s></s>", "[PAD] [EOS]", "Ġ Ċ", "日本 🙂", "e\u0301"])
-def test_no_text_is_unknown_and_none_encodes_to_a_mark(text):
+def test_no_text_encodes_to_special_tokens(text):
     ids = VOCABULARY.encode(text)
     assert not {PAD, BOS, EOS} & set(ids)
     assert VOCABULARY.decode(ids) == text
@@ -42,11 +42,11 @@ def test_ids_are_below_the_size():
     assert max(ids) < VOCABULARY.size
 
 
-def test_the_size_counts_the_marks():
+def test_the_size_includes_special_tokens():
     assert VOCABULARY.size == 500
 
 
-def test_marks_are_skipped_when_decoding():
+def test_special_tokens_are_skipped_in_decoding():
     ids = VOCABULARY.encode("halb vier")
     assert VOCABULARY.decode([BOS, *ids, EOS, PAD, PAD]) == "halb vier"
     assert VOCABULARY.decode([BOS, EOS]) == ""
@@ -58,11 +58,11 @@ def test_a_batch_is_encoded_like_its_texts():
     assert VOCABULARY.encode_batch([]) == []
 
 
-def test_a_sentence_starts_with_the_same_symbols_as_the_word_within():
+def test_the_first_word_has_the_same_tokens_as_later_ones():
     assert VOCABULARY.encode("um halb vier")[1:] == VOCABULARY.encode("halb vier")
 
 
-def test_frequent_words_are_one_symbol():
+def test_frequent_words_are_one_token():
     assert len(VOCABULARY.encode("wurden")) == 1
 
 
@@ -72,7 +72,7 @@ def test_the_same_pairs_give_the_same_vocabulary(tmp_path):
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
 
 
-def test_a_stored_vocabulary_encodes_as_before(tmp_path):
+def test_a_loaded_vocabulary_encodes_as_the_saved_one(tmp_path):
     path = tmp_path / "vocabulary.json"
     VOCABULARY.save(path)
     loaded = Vocabulary.load(path)
@@ -83,47 +83,47 @@ def test_a_stored_vocabulary_encodes_as_before(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["vocabulary.json"]
 
 
-def damaged_files():
-    return {
-        "nothing": b"",
-        "half": None,
-        "not text": b"\xff\xfe",
-        "another file": b"{}",
-        "deeply nested": b"[" * 100_000,
-        "a number of 5,000 digits": b'{"truncation": ' + b"9" * 5000 + b"}",
-        "no bytes": b'{"version": "1.0", "model": {"type": "BPE", "vocab": {}, "merges": []}}',
-    }
+DAMAGED = {
+    "empty": b"",
+    "truncated": None,
+    "not UTF-8": b"\xff\xfe",
+    "other file": b"{}",
+    "deeply nested": b"[" * 100_000,
+    "number of 5,000 digits": b'{"truncation": ' + b"9" * 5000 + b"}",
+    "no byte tokens": b'{"version": "1.0", "model": {"type": "BPE", "vocab": {}, "merges": []}}',
+}
 
 
-@pytest.mark.parametrize("damage", list(damaged_files()))
-def test_a_damaged_vocabulary_is_named(tmp_path, damage):
+def loading_error(path):
+    with pytest.raises(StoredFileError) as raised:
+        Vocabulary.load(path)
+    assert str(path) in (raised.value.field, raised.value.value)
+    return raised.value
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_damaged_vocabulary_is_refused(tmp_path, damage):
     path = tmp_path / "vocabulary.json"
     VOCABULARY.save(path)
-    whole = path.read_bytes()
-    content = damaged_files()[damage]
-    path.write_bytes(whole[: len(whole) // 2] if content is None else content)
-    with pytest.raises(StoredFileError, match=r"vocabulary\.json"):
-        Vocabulary.load(path)
+    content = path.read_bytes()
+    path.write_bytes(DAMAGED[damage] if damage != "truncated" else content[: len(content) // 2])
+    loading_error(path)
 
 
-def edited(change):
-    """The stored vocabulary with one change to the parsed file."""
-
-    def write(path):
-        VOCABULARY.save(path)
-        document = json.loads(path.read_text())
-        change(document)
-        path.write_text(json.dumps(document))
-
-    return write
+def save_edited(path, change):
+    """Save the vocabulary with a change of the parsed file."""
+    VOCABULARY.save(path)
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
 
 
 EDITS = {
-    "a prefix that panics": lambda file: file["model"].update(continuing_subword_prefix="####"),
-    "a prefix of two bytes that panics": lambda file: file["model"].update(
+    "prefix that panics": lambda file: file["model"].update(continuing_subword_prefix="####"),
+    "prefix of two bytes that panics": lambda file: file["model"].update(
         continuing_subword_prefix="ü"
     ),
-    "truncation that panics when used": lambda file: file.update(
+    "truncation that panics in use": lambda file: file.update(
         truncation={"direction": "Right", "max_length": 1, "strategy": "LongestFirst", "stride": 3}
     ),
     "padding": lambda file: file.update(
@@ -136,41 +136,43 @@ EDITS = {
             "pad_token": "[PAD]",
         }
     ),
-    "an id beyond the size": lambda file: file["model"]["vocab"].update(a=5000),
-    "an id twice": lambda file: file["model"]["vocab"].update(a=3),
-    "an id below zero": lambda file: file["model"]["vocab"].update(a=-1),
-    "an empty symbol": lambda file: file["model"]["vocab"].update({"": 497}),
-    "a merge of no symbols": lambda file: file["model"]["merges"].append(["zz", "q"]),
-    "a merge of one symbol": lambda file: file["model"]["merges"].append(["a"]),
+    "id beyond the size": lambda file: file["model"]["vocab"].update(a=5000),
+    "duplicate id": lambda file: file["model"]["vocab"].update(a=3),
+    "negative id": lambda file: file["model"]["vocab"].update(a=-1),
+    "empty token": lambda file: file["model"]["vocab"].update({"": 497}),
+    "merge of unknown tokens": lambda file: file["model"]["merges"].append(["zz", "q"]),
+    "merge of one token": lambda file: file["model"]["merges"].append(["a"]),
     "dropout": lambda file: file["model"].update(dropout=0.9),
-    "a suffix": lambda file: file["model"].update(end_of_word_suffix="</w>"),
-    "another normalizer": lambda file: file.update(normalizer={"type": "Lowercase"}),
+    "suffix": lambda file: file["model"].update(end_of_word_suffix="</w>"),
+    "other normalizer": lambda file: file.update(normalizer={"type": "Lowercase"}),
     "no pre-tokenizer": lambda file: file.update(pre_tokenizer=None),
     "no decoder": lambda file: file.update(decoder=None),
 }
 
 
 @pytest.mark.parametrize("edit", EDITS)
-def test_a_vocabulary_that_would_read_text_in_another_way_is_named(tmp_path, edit):
-    path = tmp_path / "vocabulary.json"
-    edited(EDITS[edit])(path)
-    with pytest.raises(StoredFileError, match=r"vocabulary\.json.*delete the run's folder"):
-        Vocabulary.load(path)
+def test_a_vocabulary_with_other_settings_is_refused(tmp_path, edit):
+    save_edited(tmp_path / "vocabulary.json", EDITS[edit])
+    loading_error(tmp_path / "vocabulary.json")
 
 
-def test_a_setting_of_another_version_of_the_library_is_no_damage(tmp_path):
+def test_settings_of_another_version_of_the_library_are_ignored(tmp_path):
     path = tmp_path / "vocabulary.json"
-    edited(lambda file: file["model"].update(new_setting=False))(path)
-    edited(lambda file: file["model"].pop("ignore_merges"))(path)
+
+    def change(file):
+        file["model"].update(new_setting=False)
+        file["model"].pop("ignore_merges")
+
+    save_edited(path, change)
     assert Vocabulary.load(path).encode("halb vier") == VOCABULARY.encode("halb vier")
 
 
-def test_whatever_bytes_are_damaged_a_vocabulary_is_named_or_works(tmp_path):
+def test_a_vocabulary_with_any_damaged_bytes_is_refused_or_works(tmp_path):
     path = tmp_path / "vocabulary.json"
     VOCABULARY.save(path)
-    whole, generator = path.read_bytes(), random.Random(0)
-    for _ in range(200):
-        content = bytearray(whole)
+    saved, generator = path.read_bytes(), random.Random(0)
+    for _ in range(60):
+        content = bytearray(saved)
         for _ in range(generator.randint(1, 3)):
             content[generator.randrange(len(content))] = generator.randrange(32, 127)
         path.write_bytes(content)
@@ -182,55 +184,61 @@ def test_whatever_bytes_are_damaged_a_vocabulary_is_named_or_works(tmp_path):
         assert max(loaded.encode("zwei Hunde am 3. Mai")) < loaded.size
 
 
-def test_a_vocabulary_that_is_a_git_lfs_pointer_is_to_be_fetched(tmp_path):
+def test_a_git_lfs_pointer_is_refused_with_the_command(tmp_path):
     path = tmp_path / "vocabulary.json"
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n")
-    with pytest.raises(StoredFileError, match="git lfs pull") as caught:
-        Vocabulary.load(path)
-    assert "delete" not in str(caught.value)
+    assert "git lfs pull" in loading_error(path).remedy
 
 
-def test_a_missing_vocabulary_is_named(tmp_path):
-    with pytest.raises(StoredFileError, match=r"vocabulary\.json"):
-        Vocabulary.load(tmp_path / "vocabulary.json")
+@pytest.mark.timeout(30)
+def test_a_missing_vocabulary_and_a_named_pipe_are_refused(tmp_path):
+    path = tmp_path / "vocabulary.json"
+    loading_error(path)
+    os.mkfifo(path)
+    loading_error(path)
 
 
 def test_a_vocabulary_too_small_for_the_bytes_is_refused():
-    with pytest.raises(SpecError, match=r"VocabularySpec\.size is 259"):
+    with pytest.raises(SpecError) as raised:
         VocabularySpec(size=259)
+    assert (raised.value.field, raised.value.value) == ("VocabularySpec.size", 259)
     assert train_vocabulary(PAIRS, VocabularySpec(size=260)).size == 260
 
 
 @pytest.mark.parametrize("pairs", [[], [("", " ")]])
-def test_no_text_gives_no_vocabulary(pairs):
-    with pytest.raises(DataError, match="vocabulary"):
+def test_a_vocabulary_needs_text(pairs):
+    with pytest.raises(DataError) as raised:
         train_vocabulary(pairs, VocabularySpec())
+    assert raised.value.field == "vocabulary"
 
 
 @pytest.mark.parametrize("text", ["\ud800", "one \udcff two"])
-def test_a_surrogate_is_refused_with_its_text(text):
-    with pytest.raises(DataError, match=r"text 2 is .*\\ud.*surrogates"):
-        VOCABULARY.encode_batch(["two dogs", text])
-    with pytest.raises(DataError, match="text 2 is"):
-        train_vocabulary([("one", text)], VocabularySpec())
+def test_a_surrogate_is_refused_with_the_number_of_its_text(text):
+    for call in (
+        lambda: VOCABULARY.encode_batch(["two dogs", text]),
+        lambda: train_vocabulary([("one", text)], VocabularySpec()),
+    ):
+        with pytest.raises(DataError) as raised:
+            call()
+        assert raised.value.field == "text 2"
 
 
-def test_control_characters_come_back_and_white_space_among_them_becomes_a_space():
+def test_control_characters_are_restored_except_white_space():
     text = "a\0b \x07\x1b[31m\x7f \x85\x1c\u2028 z"
     assert VOCABULARY.decode(VOCABULARY.encode(text)) == "a\0b \x07\x1b[31m\x7f z"
 
 
-@pytest.mark.parametrize("word", ["ab", "上海是一个大城市", "1"])
-def test_a_word_of_300_000_characters_is_learnt_in_seconds(word):
+@pytest.mark.parametrize("word", ["ab", pytest.param("上海是一个大城市", marks=pytest.mark.slow)])
+def test_training_on_a_word_of_300_000_characters_takes_seconds(word):
     word *= 300_000 // len(word)
     start = time.monotonic()
     vocabulary = train_vocabulary([*PAIRS, (word, "x")], VocabularySpec(size=1000))
     assert vocabulary.decode(vocabulary.encode(word)) == word
-    assert time.monotonic() - start < 15  # it was over a minute, quadratic in the length
+    assert time.monotonic() - start < 15  # over a minute if quadratic in the length
 
 
-def test_words_up_to_1000_characters_are_learnt_whole(tmp_path):
-    names = ["whole", "halved"]
+def test_words_of_up_to_1000_characters_are_not_split(tmp_path):
+    names = ["one word", "two words"]
     word = "".join(random.Random(0).choices("ab", k=1000))
     for name, text in zip(names, (word, f"{word[:500]} {word[500:]}"), strict=True):
         train_vocabulary([(text, "c")], VocabularySpec(size=400)).save(tmp_path / name)
@@ -241,24 +249,17 @@ def test_words_up_to_1000_characters_are_learnt_whole(tmp_path):
     assert (tmp_path / "twice").read_bytes() == (tmp_path / "apart").read_bytes()
 
 
-def test_a_small_text_yields_fewer_symbols_than_asked_for():
+def test_a_small_text_yields_fewer_tokens_than_the_size():
     vocabulary = train_vocabulary([("ab", "ab")], VocabularySpec(size=1000))
     assert vocabulary.size < 300
     assert vocabulary.decode(vocabulary.encode("zwölf")) == "zwölf"
 
 
 @pytest.mark.data
-def test_real_sentences_come_back(shared_data):
+def test_decoding_restores_real_sentences(shared_data):
     corpus = ParallelTextSpec().read(shared_data / "mini" / "translation")
     vocabulary = train_vocabulary(corpus.train, VocabularySpec(size=2000))
     assert vocabulary.size == 2000
     for pair in corpus.test:
         for side, ids in zip(pair, vocabulary.encode_batch(pair), strict=True):
             assert vocabulary.decode(ids) == " ".join(side.split())
-
-
-@pytest.mark.timeout(30)
-def test_a_pipe_in_the_place_of_a_vocabulary_is_refused(tmp_path):
-    os.mkfifo(tmp_path / "vocabulary.json")
-    with pytest.raises(StoredFileError, match=r"vocabulary\.json is .no regular file"):
-        Vocabulary.load(tmp_path / "vocabulary.json")

@@ -19,7 +19,7 @@ from quatrain.specs import DataError, Spec
 from quatrain.tasks.segmentation.assemble import Pair, read_parts
 from quatrain.tasks.segmentation.classes import Classes, parse_classes
 from quatrain.tasks.segmentation.corpus import IGNORE, SegmentationCorpus
-from quatrain.tasks.text import what_is_there
+from quatrain.tasks.text import list_folder
 from quatrain.tasks.vision.files import data_folder
 
 
@@ -57,7 +57,7 @@ class CityscapesSpec(Spec):
                 f"the images of the {part} part",
                 str(home),
                 "folders of cities with *_leftImg8bit.png",
-                what_is_there(home),
+                list_folder(home),
             )
         labels = folder / "gtFine" / part
         return [

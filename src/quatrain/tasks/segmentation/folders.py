@@ -22,7 +22,7 @@ from quatrain.specs import DataError, Spec
 from quatrain.tasks.segmentation.assemble import Pair, read_parts
 from quatrain.tasks.segmentation.classes import parse_classes
 from quatrain.tasks.segmentation.corpus import SegmentationCorpus
-from quatrain.tasks.text import read_bytes, split_lines, what_is_there
+from quatrain.tasks.text import list_folder, read_bytes, split_lines
 from quatrain.tasks.vision import Tally
 from quatrain.tasks.vision.files import data_folder, decode, require_part
 
@@ -98,12 +98,12 @@ class FoldersSpec(Spec):
                     f"the {part} part",
                     str(home),
                     f"a folder that exists, or a list {self.lists.replace('{part}', part)}",
-                    what_is_there(folder),
+                    list_folder(folder),
                 )
         images, labels = (_by_stem(home, tally) for home in homes)
         if not images:
             expected = f"images, of the ending {', '.join(sorted(_ENDINGS))}"
-            raise DataError(f"the {part} part", str(homes[0]), expected, what_is_there(homes[0]))
+            raise DataError(f"the {part} part", str(homes[0]), expected, list_folder(homes[0]))
         wanted = {f"{stem}{self.label_suffix}": path for stem, path in images.items()}
         alone = [path for stem, path in wanted.items() if stem not in labels]
         alone += [path for stem, path in labels.items() if stem not in wanted]

@@ -3,14 +3,14 @@
 from quatrain.specs import name_missing_extra
 
 with name_missing_extra():
-    from quatrain.tasks.translation.batches import pad, token_batches
+    from quatrain.tasks.translation.batching import pad, token_batches
     from quatrain.tasks.translation.bleu_tokenizer import BleuTokenizer, choose_tokenizer
-    from quatrain.tasks.translation.corpus import Corpus, Lines, Pair
+    from quatrain.tasks.translation.corpus import Corpus, LineNumbers, Pair
+    from quatrain.tasks.translation.inference import TrainedTranslator, load_translator
     from quatrain.tasks.translation.metric import Scores, score, write_hypotheses
     from quatrain.tasks.translation.numerals import NumeralsSpec
     from quatrain.tasks.translation.parallel_text import WMT14, WMT14_JOINED, ParallelTextSpec
     from quatrain.tasks.translation.task import TranslationSpec, TranslationTask
-    from quatrain.tasks.translation.trained import TrainedTranslator, load_translator
     from quatrain.tasks.translation.vocabulary import (
         BOS,
         EOS,
@@ -28,7 +28,7 @@ __all__ = [
     "WMT14_JOINED",
     "BleuTokenizer",
     "Corpus",
-    "Lines",
+    "LineNumbers",
     "NumeralsSpec",
     "Pair",
     "ParallelTextSpec",

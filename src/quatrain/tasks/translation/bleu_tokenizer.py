@@ -1,18 +1,18 @@
-"""How BLEU splits text into tokens, by the target language, as sacreBLEU chooses.
+"""Selection of BLEU's tokenizer by the target language, as sacreBLEU does.
 
     de, en, ...  13a         words and punctuation, as WMT does
     zh           zh          each Chinese character is a token
     ja, ko       ja-mecab, ko-mecab     words by the morphological analyser MeCab
     th, lo, km, my, bo, dz   char       each character is a token
 
-Languages without spaces under 13a have one token a clause, and even a perfect translation scores
-0 where no sentence has four. sacreBLEU has no tokenizer for those of the last row; "char" is the
-one that it calls language-agnostic.
+With 13a, text without spaces has one token per clause, and even a perfect translation scores 0 if
+no sentence has four tokens. sacreBLEU has no tokenizer for the languages of the last row; "char" is
+its language-agnostic one.
 
 Source: Post 2018, A call for clarity in reporting BLEU scores, https://arxiv.org/abs/1804.08771,
 and https://github.com/mjpost/sacrebleu, `BLEU(trg_lang=...)`.
-Differs: codes of three letters, regions and scripts ("jpn", "zh-CN", "zho_Hans") are understood,
-and the languages of the last row have "char" instead of "13a".
+Differs: accepts codes of three letters, regions and scripts ("jpn", "zh-CN", "zho_Hans"); uses
+"char" instead of "13a" for the languages of the last row.
 """
 
 import re
@@ -27,11 +27,11 @@ from quatrain.specs import DataError, InputError
 BleuTokenizer = Literal[
     "auto", "13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "flores101", "flores200", "none"
 ]
-"""sacreBLEU's tokenizers, and "auto" for the one of the target language."""
+"""sacreBLEU's tokenizers, or "auto" for that of the target language."""
 
 _FIELD = "TranslationSpec.bleu_tokenizer"
 
-# ISO 639 codes, and the country codes that stand in their place in names of files.
+# ISO 639 codes, and country codes used in their place in file names.
 _LANGUAGES = {
     "zh": "zh zho chi cmn yue wuu gan hak lzh cn",
     "ja-mecab": "ja jpn jp",
@@ -40,7 +40,7 @@ _LANGUAGES = {
 }
 _BY_LANGUAGE = {code: name for name, codes in _LANGUAGES.items() for code in codes.split()}
 
-# Letters of scripts that put no spaces between words, by the tokenizer for most of their text.
+# Letters of scripts without spaces between words, by tokenizer.
 _SCRIPTS = {
     "zh": re.compile("[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"),
     "ja-mecab": re.compile("[\u3040-\u30ff\uff66-\uff9f]"),
@@ -56,20 +56,20 @@ _PACKAGES = {
 
 
 def choose_tokenizer(choice: BleuTokenizer, language: str, references: Sequence[str]) -> str:
-    """The tokenizer for a target language, checked to work here.
+    """The name of the tokenizer for a target language; checks that it works.
 
     Raises:
-        DataError: if a package that it needs is not installed, its model cannot be loaded, or the
-            choice is "auto" and the references are text without spaces of no language known here.
+        DataError: if its package is not installed, its model cannot be loaded, or the choice is
+            "auto" and the references have no spaces but the language is unknown.
     """
     name = tokenizer_of(language) if choice == "auto" else choice
     if choice == "auto" and name == "13a":
-        _refuse_text_without_spaces(language, references)
+        _check_spaces(language, references)
     try:
         bleu(name)
     except (MemoryError, InputError):
         raise
-    except Exception as error:  # each tokenizer raises another
+    except Exception as error:  # tokenizers raise errors of different types
         raise _unusable(name, language, error) from error
     return name
 
@@ -82,20 +82,20 @@ def tokenizer_of(language: str) -> str:
 
 @lru_cache
 def bleu(tokenizer: str) -> BLEU:
-    """The BLEU metric; one a tokenizer, since sacreBLEU keeps each that was made.
+    """The BLEU metric, one per tokenizer, because sacreBLEU keeps every instance.
 
     Raises:
-        InputError: if sacreBLEU has no such tokenizer; "auto" is none of its.
+        InputError: if sacreBLEU has no such tokenizer; "auto" is not one of them.
     """
     if tokenizer not in BLEU.TOKENIZERS:
         expected = f"one of sacreBLEU's, {', '.join(sorted(BLEU.TOKENIZERS))}"
-        remedy = "for the one of a language, take what choose_tokenizer returns"
+        remedy = "use choose_tokenizer for that of a language"
         raise InputError("tokenizer", tokenizer, expected, remedy)
     return BLEU(tokenize=tokenizer)
 
 
 def can_score(references: Sequence[str], tokenizer: str) -> bool:
-    """Whether any reference has the four tokens without which BLEU is 0 whatever is translated."""
+    """Whether any reference has four tokens; otherwise BLEU is always 0."""
     metric = bleu(tokenizer)
     return any(
         len(metric.tokenizer(text.rstrip()).split()) >= metric.max_ngram_order
@@ -103,19 +103,19 @@ def can_score(references: Sequence[str], tokenizer: str) -> bool:
     )
 
 
-def _refuse_text_without_spaces(language: str, references: Sequence[str]) -> None:
+def _check_spaces(language: str, references: Sequence[str]) -> None:
     text = "".join("".join(references).split())
     letters = {name: len(script.findall(text)) for name, script in _SCRIPTS.items()}
     if 2 * sum(letters.values()) <= len(text):
         return
-    # Japanese is written in Chinese characters as well, Chinese without kana.
+    # Japanese uses Chinese characters too; Chinese does not use kana.
     likely = "ja-mecab" if 10 * letters["ja-mecab"] > letters["zh"] else "zh"
     likely = "char" if letters["char"] > letters["zh"] + letters["ja-mecab"] else likely
     raise DataError(
         _FIELD,
         "auto",
         f'the name of a tokenizer, as the references in "{language}" have no spaces between words',
-        f'set it, for example to "{likely}", or end the files in the code of their language',
+        f'set it, for example to "{likely}", or use the language code as the suffix of the files',
     )
 
 
@@ -127,5 +127,5 @@ def _unusable(name: str, language: str, error: Exception) -> DataError:
     else:
         reason = " ".join(str(error).split()) or type(error).__name__
         expected = f'a tokenizer that can be loaded ("{reason}")'
-        remedy = "remove the cause"
+        remedy = "fix the cause"
     return DataError(_FIELD, name, expected, f'{remedy}, or set another, such as "char" or "13a"')

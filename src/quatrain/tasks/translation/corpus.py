@@ -1,4 +1,4 @@
-"""Sentence pairs in three parts, however they came to be: what every kind of data reads into."""
+"""The corpus: sentence pairs for training, validation and test."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -9,19 +9,20 @@ Pair = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Lines:
-    """Where the training pairs stand: parts of (source, target) files, read one after the other.
+class LineNumbers:
+    """Files and lines of the training pairs, for error messages.
 
-    `ends` are the running totals of the parts' lines, and `numbers` the pairs' lines in that
-    count, from 0; lines that were left out have no pair.
+    `files` are the (source, target) files in the order of reading, `ends` the running totals of
+    their numbers of lines. `numbers` are the lines of the pairs in that order, counted from 0 over
+    all files; lines that were left out have no pair.
     """
 
     files: tuple[tuple[str, str], ...]
     ends: tuple[int, ...]
     numbers: Sequence[int]
 
-    def place(self, pair: int, side: int) -> str:
-        """File and line of one side of a pair, as "train.de:12"."""
+    def location(self, pair: int, side: int) -> str:
+        """File and line of one side of a pair, such as "train.de:12"."""
         number = self.numbers[pair]
         part = bisect_right(self.ends, number)
         start = self.ends[part - 1] if part else 0
@@ -30,11 +31,11 @@ class Lines:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Training, validation and test pairs, with the fingerprints of what they were read from.
+    """Sentence pairs with the hashes of their sources.
 
-    `hashes` maps a file's name to the SHA-256 of its bytes; made data have one entry, the SHA-256
-    of their text. `dropped` counts the training pairs that the spec said to leave out. `lines`
-    says where the others stand; made data have none.
+    `hashes` maps the name of a file to the SHA-256 of its bytes; generated data have one entry, the
+    SHA-256 of their text. `dropped` is the number of training pairs left out as the spec says.
+    `lines` locates the others in their files; None for generated data.
     """
 
     train: list[Pair]
@@ -43,8 +44,8 @@ class Corpus:
     languages: tuple[str, str]
     hashes: dict[str, str]
     dropped: int = 0
-    lines: Lines | None = None
+    lines: LineNumbers | None = None
 
-    def place(self, pair: int, side: int) -> str:
-        """Where to find one side (0 source, 1 target) of a training pair."""
-        return self.lines.place(pair, side) if self.lines else f"training pair {pair + 1}"
+    def location(self, pair: int, side: int) -> str:
+        """File and line of one side (0 source, 1 target) of a training pair, or its number."""
+        return self.lines.location(pair, side) if self.lines else f"training pair {pair + 1}"

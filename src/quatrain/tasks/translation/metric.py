@@ -1,7 +1,7 @@
-"""How good translations are: BLEU and chrF of a whole test part, by sacreBLEU.
+"""BLEU and chrF of a test part, by sacreBLEU.
 
-The signature says which tokenisation, smoothing and version made a score; scores are comparable
-only when their signatures are equal, so it is kept beside each.
+The signature of a score records its tokenization, smoothing and version. Scores are comparable only
+if their signatures are equal, so the signature is stored with each score.
 """
 
 from collections.abc import Sequence
@@ -25,17 +25,17 @@ class Scores:
 
 
 def score(hypotheses: Sequence[str], references: Sequence[str], tokenizer: str = "13a") -> Scores:
-    """Score translations against one reference each, with case.
+    """Score translations against one reference each, case-sensitively.
 
-    BLEU is of the tokens that sacreBLEU's `tokenizer` makes; see `choose_tokenizer`. chrF is of
-    characters and needs none.
+    BLEU counts the tokens of sacreBLEU's `tokenizer`; see `choose_tokenizer`. chrF counts
+    characters.
 
     Source: Papineni et al. 2002, BLEU, https://aclanthology.org/P02-1040; Popović 2015, chrF,
     https://aclanthology.org/W15-3049; Post 2018, A call for clarity in reporting BLEU scores,
-    https://arxiv.org/abs/1804.08771, for the tokenisation and the signatures.
+    https://arxiv.org/abs/1804.08771, for the tokenization and the signatures.
 
     Raises:
-        DataError: if there is nothing to score, or the two differ in number.
+        DataError: if there are no hypotheses, or not as many references.
         InputError: if sacreBLEU has no such tokenizer.
     """
     if not hypotheses:
@@ -43,12 +43,8 @@ def score(hypotheses: Sequence[str], references: Sequence[str], tokenizer: str =
             "hypotheses", "empty", "at least one translation", "translate the test part"
         )
     if len(hypotheses) != len(references):
-        raise DataError(
-            "hypotheses",
-            len(hypotheses),
-            f"{len(references)}, one a reference",
-            "score all of them",
-        )
+        expected = f"{len(references)}, one for each reference"
+        raise DataError("hypotheses", len(hypotheses), expected, "score all of them")
     bleu_metric, chrf = bleu(tokenizer), CHRF()
     streams = [list(references)]
     bleu_score = bleu_metric.corpus_score(list(hypotheses), streams).score
@@ -58,5 +54,5 @@ def score(hypotheses: Sequence[str], references: Sequence[str], tokenizer: str =
 
 
 def write_hypotheses(path: Path, hypotheses: Sequence[str]) -> None:
-    """Write one translation a line, whole or not at all; white space within one becomes a space."""
+    """Write one translation per line, atomically; white space within one becomes a space."""
     write_atomically(path, "".join(" ".join(text.split()) + "\n" for text in hypotheses))

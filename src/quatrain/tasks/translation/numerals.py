@@ -1,4 +1,4 @@
-"""Numerals: English-German sentences about numbers, made here, so that no download is needed.
+"""Numerals: generated English-German sentences about numbers, which need no download.
 
     she sold forty-two books for 1,234.50 euros
     sie hat für 1.234,50 Euro zweiundvierzig Bücher verkauft
@@ -6,9 +6,9 @@
     the third train left at half past three on March 21, 2024
     am 21. März 2024 fuhr um halb vier der dritte Zug ab
 
-A translator has to find each quantity at another place (alignment), say its parts in another
-order ("forty-two" is "two and forty" in German) and put the German verb where it belongs.
-Every source sentence has one right translation, a function of the source alone.
+Quantities are at other positions in the translation (alignment), their parts in another order
+("forty-two" is "two and forty" in German), and the German verb at its own position. Each source
+sentence has exactly one correct translation.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from pydantic import Field
 from quatrain.specs import Spec
 from quatrain.tasks.translation import phrases
 from quatrain.tasks.translation.corpus import Corpus, Pair
-from quatrain.tasks.translation.phrases import Dice
+from quatrain.tasks.translation.phrases import PortableRandom
 
 _THINGS: tuple[Pair, ...] = (
     ("apples", "Äpfel"),
@@ -32,7 +32,7 @@ _THINGS: tuple[Pair, ...] = (
     ("tickets", "Karten"),
     ("windows", "Fenster"),
 )
-_DONE: tuple[Pair, ...] = (
+_VERBS: tuple[Pair, ...] = (
     ("counted", "gezählt"),
     ("delivered", "geliefert"),
     ("found", "gefunden"),
@@ -46,20 +46,20 @@ _PEOPLE: tuple[Pair, ...] = (
     ("my neighbour", "mein Nachbar"),
 )
 
-_SLOTS: dict[str, Callable[[Dice], Pair]] = {
+_SLOTS: dict[str, Callable[[PortableRandom], Pair]] = {
     "amount": phrases.amount,
     "cardinal": phrases.cardinal,
     "clock": phrases.clock,
     "count": phrases.count,
     "day": phrases.day,
-    "done": lambda dice: dice.pick(_DONE),
+    "done": lambda random: random.choice(_VERBS),
     "ordinal": phrases.ordinal,
-    "person": lambda dice: dice.pick(_PEOPLE),
-    "things": lambda dice: dice.pick(_THINGS),
+    "person": lambda random: random.choice(_PEOPLE),
+    "things": lambda random: random.choice(_THINGS),
     "year": phrases.year,
 }
 
-_SENTENCES: tuple[Pair, ...] = (
+_TEMPLATES: tuple[Pair, ...] = (
     ("{cardinal}", "{cardinal}"),
     ("at {clock} on {day}", "am {day} um {clock}"),
     ("{count} {things} were {done} on {day}", "am {day} wurden {count} {things} {done}"),
@@ -75,10 +75,10 @@ _SENTENCES: tuple[Pair, ...] = (
 
 
 class NumeralsSpec(Spec):
-    """How many sentence pairs to make for each part.
+    """The numbers of sentence pairs to generate.
 
-    A smaller or larger `train` leaves the validation and test parts as they are, and no sentence,
-    on either side, is in two pairs.
+    The validation and test parts do not depend on `train`, and no sentence, on either side, is in
+    two pairs.
 
     Example:
         >>> NumeralsSpec(train=1000).read().test[0]
@@ -89,11 +89,11 @@ class NumeralsSpec(Spec):
     valid: int = Field(default=500, ge=1, le=10_000)
     test: int = Field(default=500, ge=1, le=10_000)
     variant: int = Field(default=0, ge=0)
-    """Another variant is another sample of the same language."""
+    """The seed of the sample."""
 
-    def read(self, folder: object = None) -> Corpus:  # noqa: ARG002 - every kind of data has one
-        """Make the sentences; there is nothing to read, so `folder` does not matter."""
-        pairs = _different_pairs(self.test + self.valid + self.train, Dice(self.variant))
+    def read(self, folder: object = None) -> Corpus:  # noqa: ARG002 - the interface of data specs
+        """Generate the sentences; `folder` is ignored."""
+        pairs = _different_pairs(self.test + self.valid + self.train, PortableRandom(self.variant))
         text = "\n".join(f"{source}\t{target}" for source, target in pairs)
         held_out = self.test + self.valid
         return Corpus(
@@ -105,12 +105,12 @@ class NumeralsSpec(Spec):
         )
 
 
-def _different_pairs(number: int, dice: Dice) -> list[Pair]:
+def _different_pairs(number: int, random: PortableRandom) -> list[Pair]:
     pairs: list[Pair] = []
     sources: set[str] = set()
     targets: set[str] = set()
     while len(pairs) < number:
-        source, target = _sentence(dice)
+        source, target = _sentence(random)
         if source in sources or target in targets:
             continue
         sources.add(source)
@@ -119,10 +119,10 @@ def _different_pairs(number: int, dice: Dice) -> list[Pair]:
     return pairs
 
 
-def _sentence(dice: Dice) -> Pair:
-    source, target = dice.pick(_SENTENCES)
-    drawn = {name: draw(dice) for name, draw in _SLOTS.items() if f"{{{name}}}" in source}
+def _sentence(random: PortableRandom) -> Pair:
+    source, target = random.choice(_TEMPLATES)
+    slots = {name: draw(random) for name, draw in _SLOTS.items() if f"{{{name}}}" in source}
     return (
-        source.format(**{name: phrase[0] for name, phrase in drawn.items()}),
-        target.format(**{name: phrase[1] for name, phrase in drawn.items()}),
+        source.format(**{name: phrase[0] for name, phrase in slots.items()}),
+        target.format(**{name: phrase[1] for name, phrase in slots.items()}),
     )

@@ -1,11 +1,11 @@
-"""Parallel text: two plain files of equal length, line N of one the translation of line N.
+"""Parallel text: two text files, of which line N of one translates line N of the other.
 
     train.en    A man is cooking.         train.de    Ein Mann kocht.
                 Two dogs run.                         Zwei Hunde rennen.
 
-A part of the data is named by the stem of its files ("train"), and the training part may be
-several stems read one after the other, as WMT14's is. Only a line feed ends a line: sentences
-from the web hold every other line separator of Unicode, and to split there would shift one side.
+A part of the data is named by the stem of its files ("train"). The training part may have several
+stems, which are read in order, as that of WMT14. Only line feeds end lines: text from the web has
+other line separators of Unicode within sentences, and splitting there would misalign the files.
 """
 
 import hashlib
@@ -17,11 +17,11 @@ from pydantic import Field, model_validator
 
 from quatrain.specs import DataError, Spec, SpecError
 from quatrain.tasks.text import decode_text, read_bytes, split_lines
-from quatrain.tasks.translation.corpus import Corpus, Lines, Pair
+from quatrain.tasks.translation.corpus import Corpus, LineNumbers, Pair
 
 
 class ParallelTextSpec(Spec):
-    """Which files of a folder are the training, validation and test pairs.
+    """Names of the files of the training, validation and test pairs in a folder.
 
     Example:
         >>> ParallelTextSpec(source="de", target="en", limit=1000).read(Path("multi30k"))
@@ -29,44 +29,44 @@ class ParallelTextSpec(Spec):
 
     kind: Literal["parallel text"] = "parallel text"
     source: str = "en"
-    """The language translated from, which is the ending of its files."""
+    """Source language: the suffix of its files."""
     target: str = "de"
-    """The language translated into; BLEU's tokenizer follows its code."""
+    """Target language: the suffix of its files; it determines BLEU's tokenizer."""
     train: tuple[str, ...] = Field(default=("train",), min_length=1)
-    """The stems of the training files, read in this order."""
+    """Stems of the training files, read in this order."""
     valid: str = "valid"
     test: str = "test"
     limit: int | None = Field(default=None, ge=1)
-    """Keep this many training pairs, from the front; all of them if None."""
+    """Use only this many training pairs, the first ones; None for all."""
     longest: int = Field(default=256, ge=1)
-    """Leave out training pairs with more words than this on either side. Those of the validation
-    and test parts all stay: a score is of the whole part. Words are what spaces separate, so a
-    line of Chinese or Thai counts as few: `TranslationSpec.batch_tokens` bounds these."""
+    """Leave out training pairs with more words than this on either side. Validation and test pairs
+    are never left out. Words are separated by spaces, so a line of Chinese or Thai counts as few;
+    `TranslationSpec.batch_tokens` limits these."""
     drop_empty: bool = False
-    """Leave out training pairs with an empty side; if false they are an error."""
+    """Leave out training pairs with an empty side; otherwise they are an error."""
 
     @model_validator(mode="after")
-    def _languages_differ(self) -> "ParallelTextSpec":
+    def _check_languages(self) -> "ParallelTextSpec":
         if self.source == self.target:
             raise SpecError(
                 "ParallelTextSpec.target",
                 self.target,
                 "another language than the source",
-                "name the endings of the two files, such as en and de",
+                "use the suffixes of the two files, such as en and de",
             )
         return self
 
     def read(self, folder: Path | None) -> Corpus:
-        """Read the files that this spec names from `folder`.
+        """Read the files from `folder`.
 
         Raises:
             DataError: if there is no folder, a file is missing, empty, not UTF-8 or a Git LFS
-                pointer, two files differ in length, or a line is empty that may not be.
+                pointer, two files differ in their number of lines, or a line is empty.
         """
         if folder is None:
             raise DataError("--data", None, "a folder of parallel text", "pass --data FOLDER")
         if not folder.is_dir():
-            raise DataError("--data", str(folder), "a folder that exists", "mend the path")
+            raise DataError("--data", str(folder), "a folder that exists", "correct the path")
         hashes: dict[str, str] = {}
         train: list[Pair] = []
         ends: list[int] = []
@@ -74,22 +74,22 @@ class ParallelTextSpec(Spec):
             train += self._read_part(folder, stem, hashes, drop_empty=self.drop_empty)
             ends.append(len(train))
         fitting = array("q", (number for number, pair in enumerate(train) if self._fits(pair)))
-        kept = fitting[: self.limit]
+        numbers = fitting[: self.limit]
         corpus = Corpus(
-            train=[train[number] for number in kept],
+            train=[train[number] for number in numbers],
             valid=self._read_part(folder, self.valid, hashes, drop_empty=False),
             test=self._read_part(folder, self.test, hashes, drop_empty=False),
             languages=(self.source, self.target),
             hashes=hashes,
             dropped=len(train) - len(fitting),
-            lines=Lines(tuple(map(self._names, self.train)), tuple(ends), kept),
+            lines=LineNumbers(tuple(map(self._names, self.train)), tuple(ends), numbers),
         )
         if not corpus.train:
             raise DataError(
                 "training pairs",
                 f"none of {len(train)}",
                 f"some of at most {self.longest} words",
-                "raise longest or choose other files",
+                "raise longest or use other files",
             )
         return corpus
 
@@ -97,7 +97,7 @@ class ParallelTextSpec(Spec):
         for side in pair:
             if not side or side.isspace():
                 return False
-            # Fewer characters than this cannot hold too many words, and counting them is slow.
+            # Texts shorter than this cannot have too many words, and counting words is slow.
             if len(side) >= 2 * self.longest and len(side.split()) > self.longest:
                 return False
         return True
@@ -119,11 +119,11 @@ class ParallelTextSpec(Spec):
                 f"the number of lines of {names[0]} and {names[1]}",
                 f"{len(sides[0])} and {len(sides[1])}",
                 "the same number",
-                "line N of one must translate line N of the other",
+                "make line N of one the translation of line N of the other",
             )
         if not drop_empty:
             for name, lines in zip(names, sides, strict=True):
-                _refuse_empty_lines(name, lines)
+                _check_no_empty_lines(name, lines)
         return list(zip(*sides, strict=True))
 
 
@@ -133,10 +133,10 @@ WMT14 = ParallelTextSpec(
     test="newstest2014",
     drop_empty=True,
 )
-"""WMT14 English-German under the names in which its organisers publish it, in one folder."""
+"""WMT14 English-German, in one folder, by the file names of its publishers."""
 
 WMT14_JOINED = ParallelTextSpec(valid="newstest2013", test="newstest2014", drop_empty=True)
-"""WMT14 English-German with its training parts already joined into train.en and train.de."""
+"""WMT14 English-German with its training parts concatenated in train.en and train.de."""
 
 
 def _lines(content: bytes, name: str) -> list[str]:
@@ -146,7 +146,7 @@ def _lines(content: bytes, name: str) -> list[str]:
     return split_lines(text)
 
 
-def _refuse_empty_lines(name: str, lines: list[str]) -> None:
+def _check_no_empty_lines(name: str, lines: list[str]) -> None:
     for number, line in enumerate(lines, start=1):
         if not line or line.isspace():
             raise DataError(

@@ -1,18 +1,18 @@
-"""Numbers, times, days and amounts of money, drawn at random and said in English and German.
+"""Random numbers, times, dates and amounts of money, in English and German words.
 
     count   forty-two               zweiundvierzig              units before tens, in one word
-    clock   half past three         halb vier                   the hour to come
+    clock   half past three         halb vier                   the next hour
     day     March 21, 2024          21. März 2024               day before month
-    amount  1,234.50 euros          1.234,50 Euro               comma and point change places
+    amount  1,234.50 euros          1.234,50 Euro               comma and point are swapped
 
-num2words says the numbers, and Babel knows the months, weekdays and currencies.
+Numbers are written by num2words; months, weekdays and currencies by Babel.
 """
 
 import datetime
-import random
 from collections.abc import Sequence
 from decimal import Decimal
 from functools import cache
+from random import Random
 from typing import TypeVar
 
 from babel.dates import get_day_names, get_month_names
@@ -28,48 +28,48 @@ _FIRST_DAY = datetime.date(1960, 1, 1)
 _LAST_DAY = datetime.date(2029, 12, 31)
 
 
-class Dice:
-    """Draws built on `random.Random.random` alone, the one stream Python promises to keep."""
+class PortableRandom:
+    """Random draws from `random.Random.random`, the only stream that Python keeps stable."""
 
     def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)  # noqa: S311 - data, not secrets
+        self._random = Random(seed)  # noqa: S311 - data, not secrets
 
-    def between(self, low: int, high: int) -> int:
-        """A whole number, both ends possible."""
+    def randint(self, low: int, high: int) -> int:
+        """An integer from `low` to `high`, inclusive."""
         return low + int(self._random.random() * (high - low + 1))
 
-    def pick(self, choices: Sequence[Choice]) -> Choice:
-        """One of `choices`, each as likely."""
-        return choices[self.between(0, len(choices) - 1)]
+    def choice(self, choices: Sequence[Choice]) -> Choice:
+        """One of `choices`, with equal probability."""
+        return choices[self.randint(0, len(choices) - 1)]
 
 
-def count(dice: Dice) -> Pair:
-    """A number of things, from two to 999, in words; three in four are below a hundred."""
-    return _in_words(_how_many(dice))
+def count(random: PortableRandom) -> Pair:
+    """A number of things, from 2 to 999, in words; three in four are below 100."""
+    return _in_words(_quantity(random))
 
 
-def cardinal(dice: Dice) -> Pair:
+def cardinal(random: PortableRandom) -> Pair:
     """A number of four or five digits, in words."""
-    thousands, rest = _in_words(1000 * dice.between(1, 99)), dice.between(1, 999)
+    thousands, rest = _in_words(1000 * random.randint(1, 99)), random.randint(1, 999)
     english, german = _in_words(rest)
     joint = " and " if rest < 100 else ", "
     return thousands[0] + joint + english, thousands[1] + german
 
 
-def ordinal(dice: Dice) -> Pair:
-    """A rank from first to thirty-first, the German one ready for "der" and a noun."""
-    return _ordinal(dice.between(1, 31))
+def ordinal(random: PortableRandom) -> Pair:
+    """An ordinal from first to thirty-first; the German one has the ending after "der"."""
+    return _ordinal(random.randint(1, 31))
 
 
-def year(dice: Dice) -> Pair:
+def year(random: PortableRandom) -> Pair:
     """A year in words: "nineteen eighty-four" is "neunzehnhundertvierundachtzig"."""
-    number = dice.between(_FIRST_DAY.year, _LAST_DAY.year)
-    return _say(number, "en", "year"), _say(number, "de", "year")
+    number = random.randint(_FIRST_DAY.year, _LAST_DAY.year)
+    return _number_words(number, "en", "year"), _number_words(number, "de", "year")
 
 
-def clock(dice: Dice) -> Pair:
+def clock(random: PortableRandom) -> Pair:
     """A time of day to five minutes: "twenty to four" is "zwanzig vor vier"."""
-    hour, minute = dice.between(1, 12), 5 * dice.between(0, 11)
+    hour, minute = random.randint(1, 12), 5 * random.randint(0, 11)
     this, following = _in_words(hour), _in_words(hour % 12 + 1)
     if minute == 0:
         return f"{this[0]} o'clock", f"{'ein' if hour == 1 else this[1]} Uhr"
@@ -82,8 +82,8 @@ def clock(dice: Dice) -> Pair:
     return f"{english} to {following[0]}", f"{german} vor {following[1]}"
 
 
-def day(dice: Dice) -> Pair:
-    """A date, ready for "on" and "am", in one of four ways, with and without the weekday.
+def day(random: PortableRandom) -> Pair:
+    """A date after "on" and "am", in one of four formats.
 
     Thursday, 21 March 2024                Donnerstag, 21. März 2024
     March 21, 2024                         21. März 2024
@@ -91,38 +91,38 @@ def day(dice: Dice) -> Pair:
     Thursday, the twenty-first of March    Donnerstag, dem einundzwanzigsten März
     """
     span = (_LAST_DAY - _FIRST_DAY).days
-    date = _FIRST_DAY + datetime.timedelta(days=dice.between(0, span))
+    date = _FIRST_DAY + datetime.timedelta(days=random.randint(0, span))
     month, weekday = _month(date.month), _weekday(date.weekday())
-    way = dice.between(0, 3)
-    if way == 0:
+    form = random.randint(0, 3)
+    if form == 0:
         return (
             f"{weekday[0]}, {date.day} {month[0]} {date.year}",
             f"{weekday[1]}, {date.day}. {month[1]} {date.year}",
         )
-    if way == 1:
+    if form == 1:
         return f"{month[0]} {date.day}, {date.year}", f"{date.day}. {month[1]} {date.year}"
     rank = _ordinal(date.day)
     english, german = f"the {rank[0]} of {month[0]}", f"{rank[1]}n {month[1]}"
-    if way == 2:
+    if form == 2:
         return english, german
     return f"{weekday[0]}, {english}", f"{weekday[1]}, dem {german}"
 
 
-def amount(dice: Dice) -> Pair:
+def amount(random: PortableRandom) -> Pair:
     """An amount of money, in words or in digits with two decimals."""
-    currency = dice.pick(_CURRENCIES)
-    number = _how_many(dice)
-    if dice.between(0, 1):
+    currency = random.choice(_CURRENCIES)
+    number = _quantity(random)
+    if random.randint(0, 1):
         english, german = _in_words(number)
         plural = _currency(currency)
         return f"{english} {plural[0]}", f"{german} {plural[1]}"
-    exact = Decimal(number * dice.pick((1, 10)) * 100 + 5 * dice.between(0, 19)) / 100
+    exact = Decimal(number * random.choice((1, 10)) * 100 + 5 * random.randint(0, 19)) / 100
     return _money(exact, currency, "en"), _money(exact, currency, "de")
 
 
-def _how_many(dice: Dice) -> int:
-    number = dice.between(2, 99) if dice.between(0, 3) else dice.between(100, 999)
-    # German counts things by "hundertein", which is not the word for the number.
+def _quantity(random: PortableRandom) -> int:
+    number = random.randint(2, 99) if random.randint(0, 3) else random.randint(100, 999)
+    # Before a noun, German "hundertein" differs from the word for the number.
     return number + 1 if number % 100 == 1 else number
 
 
@@ -131,11 +131,11 @@ def _minutes(number: int) -> Pair:
 
 
 def _in_words(number: int) -> Pair:
-    return _say(number, "en", "cardinal"), _say(number, "de", "cardinal")
+    return _number_words(number, "en", "cardinal"), _number_words(number, "de", "cardinal")
 
 
 def _ordinal(number: int) -> Pair:
-    return _say(number, "en", "ordinal"), _say(number, "de", "ordinal")
+    return _number_words(number, "en", "ordinal"), _number_words(number, "de", "ordinal")
 
 
 def _money(exact: Decimal, currency: str, locale: str) -> str:
@@ -143,7 +143,7 @@ def _money(exact: Decimal, currency: str, locale: str) -> str:
 
 
 @cache
-def _say(number: int, language: str, form: str) -> str:
+def _number_words(number: int, language: str, form: str) -> str:
     return num2words(number, lang=language, to=form)
 
 

@@ -1,4 +1,4 @@
-"""The translation task: from files and a spec to something the training loop can train.
+"""The translation task: data, objective, metrics and cost of a run.
 
     spec = TranslationSpec(data=NumeralsSpec(), model=TranslatorSpec(width=64, layers=2))
     task = spec.open(data=None, folder=Path("run"), seed=0)
@@ -26,10 +26,9 @@ from quatrain.ops import counts
 from quatrain.ops.linear_cross_entropy import linear_cross_entropy
 from quatrain.specs import Spec
 from quatrain.tasks.stamps import Stamps, file_stamps
-from quatrain.tasks.translation.batches import pad, token_batches
+from quatrain.tasks.translation.batching import EncodedPairs, pad, token_batches
 from quatrain.tasks.translation.bleu_tokenizer import BleuTokenizer, can_score, choose_tokenizer
 from quatrain.tasks.translation.corpus import Corpus, Pair
-from quatrain.tasks.translation.encoded import Encoded
 from quatrain.tasks.translation.metric import score, write_hypotheses
 from quatrain.tasks.translation.numerals import NumeralsSpec
 from quatrain.tasks.translation.parallel_text import ParallelTextSpec
@@ -46,13 +45,13 @@ from quatrain.training import Evaluation, Loss, Recipe, checkpoint
 HYPOTHESES = "hypotheses.txt"
 VOCABULARY = "vocabulary.json"
 
-_PRICED_LENGTH = 50
+_ESTIMATE_LENGTH = 50
 
 TranslationData = Annotated[NumeralsSpec | ParallelTextSpec, Field(discriminator="kind")]
 
 
 class TranslationSpec(Spec):
-    """A translation experiment: data, vocabulary, model, recipe, decoding."""
+    """A translation task: data, vocabulary, model, recipe, decoding."""
 
     kind: Literal["translation"] = "translation"
     data: TranslationData = NumeralsSpec()
@@ -61,22 +60,22 @@ class TranslationSpec(Spec):
     recipe: Recipe = Recipe()
     decoding: DecodingSpec = DecodingSpec()
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
-    """Probability spread evenly over the vocabulary in the target distribution."""
+    """Probability distributed evenly over the vocabulary in the target distribution."""
     batch_tokens: int = Field(default=4096, ge=1)
-    """Tokens in a batch, on its longer side, padding included."""
+    """Tokens of a batch, on its longer side, including padding."""
     bleu_tokenizer: BleuTokenizer = "auto"
-    """How BLEU splits text, by sacreBLEU's name; "auto" follows the target language: see
+    """sacreBLEU's name of a tokenizer; "auto" selects that of the target language, see
     `bleu_tokenizer`."""
 
     def open(self, data: Path | None, folder: Path, seed: int) -> "TranslationTask":
-        """Read the data, and keep the vocabulary in the run's folder.
+        """Read the data, and train the vocabulary or load that of the checkpoint.
 
         Raises:
             DataError: if the data cannot be used, a training pair is longer than a batch, or the
                 tokenizer of BLEU cannot be used.
-            StoredFileError: if the vocabulary of an earlier session is damaged.
+            StoredFileError: if the vocabulary of an interrupted run is damaged.
         """
-        # Frozen specs are hashable, which the checker does not see.
+        # Frozen specs are hashable, which pyright does not infer.
         corpus, vocabulary = _read(self.data, self.vocabulary, data, file_stamps(data))  # pyright: ignore[reportArgumentType]
         stored = folder / VOCABULARY
         if (folder / checkpoint.NAME).exists():
@@ -86,14 +85,14 @@ class TranslationSpec(Spec):
         return TranslationTask(self, corpus, vocabulary, seed)
 
     def gpu_hours(self) -> float:
-        """Hours of training on one GPU, by arithmetic, before anything was run.
+        """Estimated hours of training on one GPU, for pairs of 50 tokens a side as in the paper.
 
-        Pairs are of the paper's 50 tokens a side; see `training_hours`.
+        See `training_hours`.
         """
         with torch.device("meta"):
             translator = self.model.build(self.vocabulary.size)
-        forward = _multiply_adds(translator, source=_PRICED_LENGTH, target=_PRICED_LENGTH)
-        pairs = self.recipe.steps * self.recipe.accumulate * self.batch_tokens / _PRICED_LENGTH
+        forward = _multiply_adds(translator, source=_ESTIMATE_LENGTH, target=_ESTIMATE_LENGTH)
+        pairs = self.recipe.steps * self.recipe.accumulate * self.batch_tokens / _ESTIMATE_LENGTH
         return training_hours(forward * pairs)
 
 
@@ -102,15 +101,15 @@ def _read(
     data: TranslationData,
     vocabulary: VocabularySpec,
     folder: Path | None,
-    stamps: Stamps,  # noqa: ARG001 - part of the cache's key
+    stamps: Stamps,  # noqa: ARG001 - part of the cache key
 ) -> tuple[Corpus, Vocabulary]:
-    """Runs of one study share their data, and a worker does many of them."""
+    """Read and encode data once for all runs of a worker that share them."""
     corpus = data.read(folder)
     return corpus, train_vocabulary(corpus.train, vocabulary)
 
 
 class TranslationObjective(nn.Module):
-    """Label-smoothed cross entropy of the next target token.
+    """Label-smoothed cross entropy of each target token given the previous ones.
 
     Source: Szegedy et al. 2016, https://arxiv.org/abs/1512.00567, section 7.
     """
@@ -122,20 +121,20 @@ class TranslationObjective(nn.Module):
 
     def forward(self, source: Int[Tensor, "b s"], target: Int[Tensor, "b t"]) -> Loss:
         """The loss summed over target tokens, and their number."""
-        wanted = target[:, 1:]
-        real = wanted != PAD
-        hidden = self.translator.hidden(source, target[:, :-1])[real]
+        labels = target[:, 1:]
+        mask = labels != PAD
+        hidden = self.translator.hidden(source, target[:, :-1])[mask]
         total = linear_cross_entropy(
             hidden,
             self.translator.embedding.weight,
-            wanted[real],
+            labels[mask],
             self.smoothing if self.training else 0.0,
         )
-        return Loss(total, real.sum())
+        return Loss(total, mask.sum())
 
 
 class TranslationTask:
-    """Encoded data of one run, its objective and its metrics."""
+    """Data, objective and metrics of one run."""
 
     rate_unit = "target tokens"
 
@@ -145,14 +144,14 @@ class TranslationTask:
         self.spec, self.corpus, self.vocabulary, self.seed = spec, corpus, vocabulary, seed
         references = _references(corpus.valid) + _references(corpus.test)
         self.tokenizer = choose_tokenizer(spec.bleu_tokenizer, corpus.languages[1], references)
-        self.train = Encoded.of(corpus.train, vocabulary, "training")
-        self.valid = Encoded.of(corpus.valid, vocabulary, "validation")
-        self.test = Encoded.of(corpus.test, vocabulary, "test")
-        self.train.refuse_longer(spec.batch_tokens, corpus.place)
+        self.train = EncodedPairs.encode(corpus.train, vocabulary, "training")
+        self.valid = EncodedPairs.encode(corpus.valid, vocabulary, "validation")
+        self.test = EncodedPairs.encode(corpus.test, vocabulary, "test")
+        self.train.check_lengths(spec.batch_tokens, corpus.location)
 
     @property
     def recipe(self) -> Recipe:
-        """How to train."""
+        """The training recipe."""
         return self.spec.recipe
 
     @property
@@ -162,13 +161,13 @@ class TranslationTask:
 
     @property
     def test_hashes(self) -> dict[str, str]:
-        """SHA-256 of the test pairs, which cells with other training pairs may share."""
+        """SHA-256 of the test pairs, equal for cells that differ only in their training pairs."""
         text = "\n".join(f"{source}\t{target}" for source, target in self.corpus.test)
         return {"test": hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()}
 
     @property
     def data_notes(self) -> dict[str, int]:
-        """What of the data was left out or changed, and how often."""
+        """The number of training pairs left out and of references too short for BLEU."""
         notes = {"train: pairs, left out": self.corpus.dropped} if self.corpus.dropped else {}
         for part, pairs in (("validation", self.corpus.valid), ("test", self.corpus.test)):
             if not can_score(_references(pairs), self.tokenizer):
@@ -176,12 +175,12 @@ class TranslationTask:
         return notes
 
     def build(self) -> TranslationObjective:
-        """A fresh translator under its loss."""
+        """A new translator with its loss."""
         translator = self.spec.model.build(self.vocabulary.size)
         return TranslationObjective(translator, self.spec.label_smoothing)
 
     def batches(self, epoch: int) -> list[list[int]]:
-        """The epoch's batches, as indices of training pairs."""
+        """Indices of the training pairs of each batch of the epoch."""
         return self.train.batches(self.spec.batch_tokens, self.seed, epoch)
 
     def collate(self, plan: Sequence[int]) -> dict[str, Tensor]:
@@ -189,7 +188,7 @@ class TranslationTask:
         return self.train.collate(plan)
 
     def monitor(self, objective: nn.Module) -> dict[str, float]:
-        """Loss and greedy BLEU on the validation part."""
+        """Loss, and BLEU of greedy decoding, on the validation part."""
         greedy = self.spec.decoding.model_copy(update={"beam": 1})
         hypotheses = self.translate(_translator(objective), self.valid.sources, greedy)
         references = _references(self.corpus.valid)
@@ -199,7 +198,7 @@ class TranslationTask:
         }
 
     def evaluate(self, objective: nn.Module, folder: Path) -> Evaluation:
-        """BLEU and chrF of the test part, by beam search; the hypotheses are kept."""
+        """BLEU and chrF of the test part by beam search; writes the hypotheses."""
         hypotheses = self.translate(_translator(objective), self.test.sources, self.spec.decoding)
         write_hypotheses(folder / HYPOTHESES, hypotheses)
         scores = score(hypotheses, _references(self.corpus.test), self.tokenizer)
@@ -214,7 +213,7 @@ class TranslationTask:
     def translate(
         self, translator: Translator, sources: Sequence[Sequence[int]], decoding: DecodingSpec
     ) -> list[str]:
-        """Translations of encoded sources, in their order; see `translate`."""
+        """Translate encoded sources; see the function `translate`."""
         return translate(translator, self.vocabulary, sources, decoding, self.spec.batch_tokens)
 
     def cost(self, objective: nn.Module) -> dict[str, float]:
@@ -232,7 +231,7 @@ class TranslationTask:
         }
 
     def probe_batch(self) -> Mapping[str, Tensor]:
-        """As many pairs of the test part's mean lengths as a training batch holds."""
+        """A full training batch of pairs of the test part's mean lengths."""
         width = max(value.shape[1] for value in self._mean_pair(rows=1).values())
         return self._mean_pair(rows=max(self.spec.batch_tokens // width, 1))
 
@@ -245,11 +244,11 @@ class TranslationTask:
         }
 
     @torch.no_grad()
-    def _loss(self, objective: nn.Module, part: Encoded) -> float:
-        """Cross entropy a target token, without smoothing, in nats."""
+    def _loss(self, objective: nn.Module, part: EncodedPairs) -> float:
+        """Cross entropy per target token, without smoothing, in nats."""
         device = _translator(objective).embedding.weight.device
         total = weight = 0.0
-        # Only training pairs may be refused: a held-out pair is scored, however long.
+        # Pairs of the validation and test parts are scored, however long.
         budget = max(self.spec.batch_tokens, part.longest)
         for indices in part.batches(budget, 0, 0):
             batch = {name: value.to(device) for name, value in part.collate(indices).items()}
@@ -265,15 +264,15 @@ def translate(
     decoding: DecodingSpec,
     batch_tokens: int,
 ) -> list[str]:
-    """Translate encoded sources, in batches of like length, and return them in order."""
+    """Translate encoded sources, batched by length; translations keep the order of the sources."""
     device = translator.embedding.weight.device
     lengths = [(len(source), len(source)) for source in sources]
     hypotheses = [""] * len(sources)
     budget = max(batch_tokens // decoding.beam, max(map(len, sources), default=0))
     for indices in token_batches(lengths, budget, seed=0, epoch=0):
         source = pad([sources[index] for index in indices]).to(device)
-        found = decode(translator, source, decoding, BOS, EOS)
-        for index, ids in zip(indices, found, strict=True):
+        outputs = decode(translator, source, decoding, BOS, EOS)
+        for index, ids in zip(indices, outputs, strict=True):
             hypotheses[index] = vocabulary.decode(ids)
     return hypotheses
 
@@ -287,7 +286,7 @@ def _translator(objective: nn.Module) -> Translator:
 
 
 def _multiply_adds(translator: Translator, *, source: int, target: int) -> int:
-    """Of one sentence pair, in closed form."""
+    """Multiply-adds of one sentence pair, in closed form."""
     layers = cast("list[EncoderLayer | DecoderLayer]", [*translator.encoder, *translator.decoder])
     total = counts.linear(target, translator.spec.width, translator.vocabulary)
     return total + sum(

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 
 from quatrain.specs import DataError, SpecError
-from quatrain.tasks.text import decode_text, what_is_there
+from quatrain.tasks.text import decode_text, list_folder
 
 Parsed = TypeVar("Parsed")
 
@@ -106,7 +106,7 @@ def require_files(paths: Sequence[Path], whose: str) -> None:
             f"the files named in {whose}",
             f"missing {len(missing)} of {len(paths)}, the first {missing[0]}",
             "files that exist",
-            what_is_there(folder) if folder.is_dir() else f"there is no folder {folder}",
+            list_folder(folder) if folder.is_dir() else f"there is no folder {folder}",
         )
 
 

@@ -25,7 +25,7 @@ from PIL import Image
 from torch import Tensor
 
 from quatrain.specs import DataError
-from quatrain.tasks.text import refuse_pointer, unreadable
+from quatrain.tasks.text import check_not_pointer, unreadable
 from quatrain.tasks.vision.data_warnings import Tally
 from quatrain.tasks.vision.files import require_files, sha256
 from quatrain.tasks.vision.orientation import load_as_stored, orientation
@@ -134,7 +134,7 @@ def edges(path: Path) -> tuple[bytes, bytes, int]:
             tail = file.read()
     except (OSError, ValueError) as error:
         raise unreadable("image", path, error) from error
-    refuse_pointer(head, str(path))
+    check_not_pointer(head, str(path))
     return head, tail, length
 
 

@@ -1,4 +1,4 @@
-"""A finished run as a translator of plain text.
+"""Translation of plain text by a finished run.
 
 translator = load_translator(Path("out/runs/0123456789abcdef"))
 translator.translate(["Two dogs run."])               # ["Zwei Hunde rennen."]
@@ -23,14 +23,14 @@ from quatrain.training import load_model
 
 @dataclass(frozen=True)
 class TrainedTranslator:
-    """A translator with its weights, its vocabulary and the spec it was trained by."""
+    """A trained translator with its vocabulary and its spec."""
 
     spec: TranslationSpec
     translator: Translator
     vocabulary: Vocabulary
 
     def translate(self, lines: Sequence[str]) -> list[str]:
-        """The translation of each line, searched for as the run's test part was."""
+        """Translate each line, with the decoding of the spec."""
         sources = [[*ids, EOS] for ids in self.vocabulary.encode_batch(lines)]
         return translate(
             self.translator, self.vocabulary, sources, self.spec.decoding, self.spec.batch_tokens
@@ -41,14 +41,13 @@ def load_translator(run_folder: Path) -> TrainedTranslator:
     """Read a finished run: spec.json, vocabulary.json and model.safetensors.
 
     Raises:
-        StudyError: if the folder holds no run.
-        SpecError: if the run is not one of translation.
-        StoredFileError: if spec.json is no text, or the vocabulary or the model is missing or
-            damaged.
+        StudyError: if the folder does not contain a run.
+        SpecError: if it is not a run of a translation task.
+        StoredFileError: if a file is missing or damaged.
     """
     path = run_folder / "spec.json"
     if not path.is_file():
-        raise StudyError("run folder", str(run_folder), "one with a spec.json", "mend the path")
+        raise StudyError("run folder", str(run_folder), "one with a spec.json", "correct the path")
     remedy = "move the run's folder away and train again"
     spec = TranslationSpec.from_json(read_text(path, remedy))
     vocabulary = Vocabulary.load(run_folder / VOCABULARY)
