@@ -1,27 +1,39 @@
-# make study   install into .venv and run the default studies, each ending with its table and HTML report
-# make test    install into .venv and run every check and test
-# make check   lint, types and the fast tests
-# make clean   remove .venv; results in runs/ stay
+# make study      install into .venv and run two studies, each ending with its table and HTML report
+# make studies    the same for all studies that need no data
+# make test       install into .venv; lint, types and the tests that are not slow
+# make test-all   install into .venv; lint, types and all tests
+# make check      lint, types and the fast tests, without compilation and checks of shapes
+# make matrix     the fast tests on each supported Python of this machine, and on the oldest torch
+# make clean      remove the environments; results in runs/ stay
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SHAPED := quatrain.ops,quatrain.nn,quatrain.models,quatrain.tasks
-STUDIES := numerals_terms digits_detection digits_segmentation
+STUDIES := numerals_terms own_network digits_detection digits_segmentation
+PYTEST := $(BIN)/pytest -n 2 --dist loadgroup
 
-.PHONY: study $(STUDIES) test check lint clean
+# Shapes in signatures are checked at run time in these tests.
+UNITS := tests/ops tests/nn tests/models
+SHAPES := --jaxtyping-packages=quatrain.ops,quatrain.nn,quatrain.models,beartype.beartype
+
+.PHONY: study studies $(STUDIES) test test-all check lint compiled matrix clean
 
 $(BIN)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
 
-study: $(STUDIES)
-
 # One after the other, even with -j: each takes all cores.
+ifndef SIDE_BY_SIDE
 .NOTPARALLEL:
+endif
+
 # The whole designs of numerals take more than an hour.
-numerals_terms: CELLS := --cells "self/*" --cells "encoder-decoder/*"
+study: NUMERALS := encoder-decoder/0010 encoder-decoder/0110 encoder-decoder/1000 self/0110 self/1111
+study: numerals_terms own_network
+studies: $(STUDIES)
+NUMERALS := encoder-decoder/* self/*
+numerals_terms: CELLS = $(NUMERALS:%=--cells "%")
 $(STUDIES): $(BIN)/.installed
 	$(BIN)/quatrain study run studies/$@.py $(CELLS) --out $(abspath runs/$@)
 
@@ -32,15 +44,23 @@ lint: $(BIN)/.installed
 	$(BIN)/lint-imports
 
 # Two processes with a thread each: with more they wait for one another's threads.
-test check: export OMP_NUM_THREADS = 1
+test test-all check: export OMP_NUM_THREADS = 1
 
-# Shapes in signatures are checked at run time, which cannot be compiled: compiled graphs go apart.
-test: lint
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not compile" --jaxtyping-packages=$(SHAPED),beartype.beartype
-	$(BIN)/pytest -n 2 -m compile
+# Compiled graphs go apart: they cannot hold checks of shapes, and share what one process loads.
+test: SELECTED := and not slow
+test test-all: $(BIN)/.installed
+	$(MAKE) --no-print-directory -j 2 SIDE_BY_SIDE=1 SELECTED="$(SELECTED)" lint compiled
+	$(PYTEST) -m "not compile $(SELECTED)" $(UNITS) $(SHAPES)
+	$(PYTEST) -m "not compile $(SELECTED)" tests $(UNITS:%=--ignore=%)
+
+compiled: $(BIN)/.installed
+	$(BIN)/pytest -m "compile $(SELECTED)"
 
 check: lint
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not compile and not slow"
+	$(PYTEST) -m "not compile and not slow"
+
+matrix:
+	.ci/matrix
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(VENV)-matrix
