@@ -1,14 +1,15 @@
-"""Which attention, or convolution, does a detector need? On digit scenes, made by quatrain.
+"""Which attention, or convolution, does a detector need? On digit scenes from quatrain.
 
-    make study        or        quatrain study run studies/digits_detection.py --out OUT
+    make studies      or        quatrain study run studies/digits_detection.py --out OUT
 
-Digits of many hands, on a cluttered canvas, are to be boxed and named. Three cells and three seeds;
-4 to 5 minutes on 2 cores, after the installation.
+Detect handwritten digits on cluttered canvases. Three cells and three seeds; 4 to 5 minutes on 2
+cores.
 
-What to expect: a digit is told by its whole shape, and its size varies; deformable convolution can
-follow that, and attention can tell a digit from the pieces of others around it. Whether either
-learns it sooner is what the study measures, within 260 steps. It reports two differences,
-paired by seed, whatever their sign; three seeds leave all but large ones inconclusive.
+This is an example of a whole detection study within minutes and not evidence: 260 steps and three
+seeds leave all but large differences inconclusive (docs/results/digits_detection). For a result,
+raise `steps`, `train` and the number of seeds in a copy. Hypothesis: digits vary in size and are
+recognized by their whole shape, which deformable convolution can follow; attention can separate a
+digit from fragments of others.
 """
 
 from quatrain.models.detector import DetectorSpec

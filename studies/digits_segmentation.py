@@ -1,14 +1,15 @@
-"""Which attention, or convolution, does a segmenter need? On digit scenes, made by quatrain.
+"""Which attention, or convolution, does a segmenter need? On digit scenes from quatrain.
 
-    make study        or        quatrain study run studies/digits_segmentation.py --out OUT
+    make studies      or        quatrain study run studies/digits_segmentation.py --out OUT
 
-Each pixel of a cluttered canvas is background or of one of ten handwritten digits. Three cells and
-three seeds; 5 to 6 minutes on 2 cores, after the installation.
+Label each pixel of a cluttered canvas as background or one of ten handwritten digits. Three cells
+and three seeds; 5 to 6 minutes on 2 cores.
 
-What to expect: to name a pixel one must see the digit that it is of, which is half as high as the
-picture; whether attention, or a convolution that moves its taps, brings it together sooner is what
-the study measures, within 450 steps. It reports two differences, paired by seed, whatever their
-sign; three seeds leave all but large ones inconclusive.
+This is an example of a whole segmentation study within minutes and not evidence: 450 steps and
+three seeds leave all but large differences inconclusive (docs/results/digits_segmentation). For a
+result, raise `steps`, `train` and the number of seeds in a copy. Hypothesis: the class of a pixel
+depends on its whole digit, half as high as the image, which attention or sampling offsets can
+cover.
 """
 
 from quatrain.models.resnet import ResNetSpec

@@ -1,24 +1,24 @@
-"""Which attention terms does a translator need? On data made by quatrain.
+"""Which attention terms does a translator need? On numerals: data that quatrain generates.
 
     make study    or    quatrain study run studies/numerals_terms.py --out OUT --cells "self/*"
                         --cells "encoder-decoder/*"
 
-Eight cells and three seeds: encoder-decoder attention varies while self-attention stays 1111, and
-self-attention varies while encoder-decoder attention stays 1111 (the cell 1111 is in both groups,
-and run once). 4 to 6 minutes on 2 cores, after the installation.
+Eight cells and three seeds: encoder-decoder attention varies while self-attention is 1111, and
+self-attention varies while encoder-decoder attention is 1111. The cell 1111 belongs to both groups
+and runs once. 4 to 6 minutes on 2 cores; `make study` runs the five cells of the first three
+comparisons.
 
     quatrain study run studies/numerals_terms.py --out OUT
 
-runs the whole designs too, with ten seeds: the groups "all self" (the 16 term sets and w/o) and
+also runs the complete designs with ten seeds: the groups "all self" (the 16 term sets and w/o) and
 "all encoder-decoder" (the 16 term sets; without the module a translator cannot read its source).
-The first eight cells are among them. 320 runs, 1 to 1.5 hours on 2 cores.
+The eight cells above are among them. 320 runs, 1 to 1.5 hours on 2 cores.
 
-What to expect: the source must be found by content or by position, and German puts numbers, dates
-and verbs elsewhere than English does, so encoder-decoder attention without the query (0010, 0011)
-cannot follow; whether 0110 reaches 1000 there, and how little of self-attention is enough, is what
-the study measures, within 250 steps: less than one pass over the sentences, so what is compared
-is how fast each learns. The eight cells come with three differences, paired by seed, whatever their
-sign; the whole designs with the difference of each to 1111.
+Expectation: a translator must find source words by content or by position, and German orders
+numbers, dates and verbs differently from English, so encoder-decoder attention without query terms
+(0010, 0011) cannot follow. Whether 0110 reaches 1000 there, and which terms self-attention needs,
+is measured within 250 steps, less than one epoch: the study compares the speed of learning. Three
+comparisons are fixed in advance; the complete designs add the difference of each cell to 1111.
 """
 
 from quatrain.models.decoding import DecodingSpec

@@ -37,8 +37,9 @@ def command_lines():
 
 
 def targets():
-    makefile = ROOT / "Makefile"
-    return set(re.findall(r"^([a-z][\w-]*):", makefile.read_text(), re.MULTILINE))
+    """The targets of the Makefile; several may share a rule."""
+    rules = re.findall(r"^([a-z][\w -]*):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    return {target for rule in rules for target in rule.split()}
 
 
 def parsed(words):

@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from quatrain.specs import extras
+from quatrain.study.templates import TEMPLATES
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -90,7 +91,8 @@ def core(distributions, tmp_path_factory):
 @pytest.mark.slow
 def test_the_wheel_holds_the_package_and_no_tests_or_data(distributions):
     names = zipfile.ZipFile(distributions[1]).namelist()
-    assert {"quatrain/py.typed", "quatrain/report/templates/report.html.j2"} <= set(names)
+    studies = {f"quatrain/study/templates/{each.file}" for each in TEMPLATES.values()}
+    assert studies | {"quatrain/py.typed", "quatrain/report/templates/report.html.j2"} <= {*names}
     assert all(re.match(r"quatrain(/|-[\d.]+\.dist-info/)", name) for name in names)
     assert not [name for name in names if re.search(r"(^|/)(tests|test_\w+\.py|conftest)", name)]
     assert not {Path(name).suffix for name in names} & DATA
