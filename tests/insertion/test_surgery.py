@@ -15,6 +15,7 @@ from quatrain.nn.regular_conv import RegularConvSpec
 from quatrain.specs import InputError, SpecError
 
 MIXERS = ["0010", "0011", "0110", "1111", "0100@3", "dynamic@3", "lightweight@3"]
+BEFORE, AFTER = {"before": "1.0"}, {"after": "*"}
 
 
 def network():
@@ -31,41 +32,55 @@ def images():
     return torch.randn(2, 3, 7, 10, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("text", MIXERS)
-@pytest.mark.parametrize("place", [{"after": "*"}, {"before": "1.0"}])
-def test_an_inserted_mixer_is_the_identity_at_first_bit_for_bit(text, place):
+@pytest.mark.parametrize(("text", "place"), [*((text, AFTER) for text in MIXERS), ("0110", BEFORE)])
+def test_insertion_does_not_change_outputs_bit_for_bit(text, place):
     model, x = network(), images()
     expected = model(x)
     insert(model, parse_mixer(text), **place, example=x)
     assert torch.equal(model(x), expected)
 
 
-def test_undo_and_remove_leave_the_same_objects_under_the_same_names():
+def test_removal_restores_the_same_objects_and_names():
     model, x = network(), images()
     modules, keys, expected = dict(model.named_modules()), list(model.state_dict()), model(x)
-    for take_back in (lambda change: change.remove(), lambda _: remove(model)):
-        take_back(insert(model, parse_mixer("1111"), after="**", example=x))
-        found = dict(model.named_modules())
-        assert list(found) == list(modules)
-        assert all(found[name] is module for name, module in modules.items())
+    for undo in (lambda surgery: surgery.remove(), lambda _: remove(model)):
+        undo(insert(model, parse_mixer("1111"), after="**", example=x))
+        restored = dict(model.named_modules())
+        assert list(restored) == list(modules)
+        assert all(restored[name] is module for name, module in modules.items())
         assert list(model.state_dict()) == keys
         assert torch.equal(model(x), expected)
 
 
-def test_a_place_and_what_lies_in_it_each_get_a_mixer_that_is_called():
+def test_surgery_prints_the_places_and_their_shapes():
     model, x = network(), images()
-    change = insert(model, parse_mixer("0010"), after="**", example=x)
+    inserted = insert(model, parse_mixer("0010"), after="*", example=x)
+    assert repr(inserted).splitlines() == [
+        "Surgery of Sequential, 2 places:",
+        "  0  (N, 16, H, W)  GeneralizedAttention after Sequential",
+        "  1  (N, 16, H, W)  GeneralizedAttention after Sequential",
+    ]
+    replaced = replace(model, DeformableConvSpec(), at="1.original.0")
+    (line,) = repr(replaced).splitlines()[1:]
+    assert line == "  1.original.0  (N, 16, H, W)  DeformableConv instead of Conv2d"
+    assert "(N, 16, H, W)" in repr(model[0])
+
+
+def test_nested_places_each_get_a_mixer_that_is_called():
+    model, x = network(), images()
+    surgery = insert(model, parse_mixer("0010"), after="**", example=x)
     assert any(
-        name.startswith(f"{outer}.") for name in change.wrappers for outer in change.wrappers
+        name.startswith(f"{outer}.") for name in surgery.wrappers for outer in surgery.wrappers
     )
     called = []
-    for name, standing in change.wrappers.items():
-        standing.block.register_forward_hook(lambda *_, name=name: called.append(name))
+    for name, wrapper in surgery.wrappers.items():
+        wrapper.block.register_forward_hook(lambda *_, name=name: called.append(name))
     model(x).sum().backward()
-    assert sorted(called) == sorted(change.wrappers)
-    assert all(each.block.gamma.grad is not None for each in change.wrappers.values())
-    with pytest.raises(InputError, match=r"outside of 0, which is replaced too"):
+    assert sorted(called) == sorted(surgery.wrappers)
+    assert all(each.block.gamma.grad is not None for each in surgery.wrappers.values())
+    with pytest.raises(InputError) as caught:
         replace(network(), parse_mixer("0010"), at="**", example=x)
+    assert caught.value.field == "0.0"
 
 
 LAYOUTS = [
@@ -78,44 +93,44 @@ LAYOUTS = [
 ]
 
 
-@pytest.mark.parametrize(("model", "shape", "layout", "to_ours"), LAYOUTS)
-@pytest.mark.parametrize("text", ["1111", "0011", "dynamic@3"])
-def test_the_mixer_reads_each_layout_along_its_own_axes(model, shape, layout, to_ours, text):
+@pytest.mark.parametrize(("model", "shape", "layout", "permutation"), LAYOUTS)
+@pytest.mark.parametrize("text", ["0011", "dynamic@3"])
+def test_mixer_reads_each_layout(model, shape, layout, permutation, text):
     torch.manual_seed(0)
     model, x = copy.deepcopy(model).eval(), torch.randn(shape)
     plain = model(x)
-    change = insert(model, parse_mixer(text), after="0", example=x, layout=layout)
+    surgery = insert(model, parse_mixer(text), after="0", example=x, layout=layout)
     assert torch.equal(model(x), plain)
-    block = change.wrappers["0"].block
+    block = surgery.wrappers["0"].block
     nn.init.constant_(block.gamma, 2.0)
-    back = torch.tensor(to_ours).argsort().tolist()
-    expected = plain + 2 * block.mixer(plain.permute(to_ours)).permute(back)
+    back = torch.tensor(permutation).argsort().tolist()
+    expected = plain + 2 * block.mixer(plain.permute(permutation)).permute(back)
     torch.testing.assert_close(model(x), expected)
     assert not torch.allclose(model(x), plain)
 
 
-def test_a_mixer_may_also_stand_in_for_what_has_another_layout():
+def test_replacement_reads_the_layout_of_the_place():
     torch.manual_seed(0)
     model, x = nn.Sequential(nn.Linear(16, 16)), torch.randn(5, 2, 16)
-    change = replace(model, parse_mixer("0110"), at="0", example=x, layout="time_first")
-    expected = change.wrappers["0"].block(x.transpose(0, 1)).transpose(0, 1)
+    surgery = replace(model, parse_mixer("0110"), at="0", example=x, layout="time_first")
+    expected = surgery.wrappers["0"].block(x.transpose(0, 1)).transpose(0, 1)
     torch.testing.assert_close(model(x), expected)
 
 
 @pytest.mark.parametrize("layout", [None, "channels_last"])
-def test_the_second_sequence_of_a_batch_changes_nothing_in_the_first(layout):
+def test_sequences_of_a_batch_are_independent(layout):
     torch.manual_seed(0)
     layer = nn.TransformerEncoderLayer(16, 2, 8, batch_first=True)
     model = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).eval()
     x = torch.randn(2, 5, 16)
-    change = insert(model, parse_mixer("0110"), after="layers.*.linear2", example=x, layout=layout)
-    for each in change.wrappers.values():
+    surgery = insert(model, parse_mixer("0110"), after="layers.*.linear2", example=x, layout=layout)
+    for each in surgery.wrappers.values():
         nn.init.ones_(each.block.gamma)
     changed = torch.cat((x[:1], x[1:] + 1))
     torch.testing.assert_close(model(x)[0], model(changed)[0])
 
 
-def test_weights_from_before_the_insertion_load_and_those_from_after_too():
+def test_weights_saved_before_and_after_the_insertion_load():
     model, x = network(), images()
     plain = model.state_dict()
     insert(model, parse_mixer("1111"), after="*", example=x)
@@ -131,7 +146,7 @@ def test_weights_from_before_the_insertion_load_and_those_from_after_too():
     torch.testing.assert_close(other.state_dict(), own, rtol=0, atol=0)
 
 
-def test_remove_undoes_replace_too_and_what_stood_within_or_around():
+def test_remove_undoes_nested_insertions_and_replacements():
     model, x = network(), images()
     modules, expected = dict(model.named_modules()), model(x)
     insert(model, parse_mixer("0010"), after="1.0", example=x)
@@ -144,39 +159,40 @@ def test_remove_undoes_replace_too_and_what_stood_within_or_around():
     assert torch.equal(model(x), expected)
 
 
-def test_a_wrapper_that_got_another_name_since_leaves_under_both():
+def test_wrapper_with_two_names_is_removed_under_both():
     model, x = network(), images()
-    place = model[0][2]
+    module = model[0][2]
     insert(model, parse_mixer("0010"), after="0.2", example=x)
     model[0].add_module("again", model[0][2])
     remove(model)
-    assert model[0][2] is place is model[0].again
+    assert model[0][2] is module is model[0].again
 
 
-def test_what_was_put_aside_with_a_mixer_in_it_comes_back_without():
+def test_modules_kept_aside_return_without_their_mixers():
     model, x = network(), images()
-    place = model[0]
+    first = model[0]
     insert(model, parse_mixer("0010"), after="0.0", example=x)
     replace(model, RegularConvSpec(), at="1.0")
     model[1] = nn.Sequential(model[1], nn.Sequential(nn.Conv2d(16, 16, 1)))
     insert(model, parse_mixer("0010"), after="1.1.0", example=x)
     replace(model, parse_mixer("0010"), at="1.1", example=x)
     remove(model)
-    assert model[0] is place
+    assert model[0] is first
     assert not [m for m in model.modules() if isinstance(m, InsertionWrapper | ReplacementWrapper)]
 
 
-def test_other_mixers_replace_what_keeps_its_width():
+def test_replacement_requires_as_many_channels_out_as_in():
     model, x = network(), images()
-    change = replace(model, parse_mixer("0010"), at="0.2", example=x)
-    assert change.wrappers["0.2"].block.channels == 16
+    surgery = replace(model, parse_mixer("0010"), at="0.2", example=x)
+    assert surgery.wrappers["0.2"].block.channels == 16
     assert model(x).shape == (2, 16, 4, 5)
-    with pytest.raises(InputError, match=r"0.0 is .3 channels in and 16 out"):
+    with pytest.raises(InputError) as caught:
         replace(network(), parse_mixer("0010"), at="0.0", example=x)
+    assert caught.value.field == "0.0"
 
 
 @pytest.mark.parametrize("text", ["1111", "dynamic@3", "0010+deformable"])
-def test_first_weights_depend_on_the_seed_and_the_place_alone(text):
+def test_initial_weights_depend_on_seed_and_name_alone(text):
     def weights(*places, seed):
         model = network()
         for place in places:
@@ -189,8 +205,8 @@ def test_first_weights_depend_on_the_seed_and_the_place_alone(text):
     outer, place = weights("1.1", "1.1", seed=5)
     assert _differ(outer, place.original.block.state_dict())
     model = network()
-    change = insert(model, parse_mixer(text), after="*", example=images(), seed=5)
-    first, second = (each.block.state_dict() for each in change.wrappers.values())
+    surgery = insert(model, parse_mixer(text), after="*", example=images(), seed=5)
+    first, second = (each.block.state_dict() for each in surgery.wrappers.values())
     assert _differ(first, second)
 
 
@@ -198,8 +214,8 @@ def _differ(one, other):
     return any(not torch.equal(value, other[name]) for name, value in one.items())
 
 
-@pytest.mark.parametrize("text", MIXERS)
-def test_without_a_seed_one_is_drawn_from_torchs_random_state_whatever_is_inserted(text):
+@pytest.mark.parametrize("text", ["0010", "1111"])
+def test_default_seed_takes_one_number_from_the_random_state(text):
     model = network()
     torch.randint(2**62, ())
     expected = torch.rand(())
@@ -208,39 +224,45 @@ def test_without_a_seed_one_is_drawn_from_torchs_random_state_whatever_is_insert
     assert torch.equal(torch.rand(()), expected)
 
 
-def test_a_mixer_that_leaves_out_positions_is_refused_where_it_is_added():
+def test_mixer_with_a_stride_raises():
     for model, change in ((network(), insert), (network(), replace)):
         place = {"after": "0.2"} if change is insert else {"at": "0.2"}
-        with pytest.raises(SpecError, match="stride is 2"):
+        with pytest.raises(SpecError) as caught:
             change(model, RegularConvSpec(stride=2), **place, example=images())
+        assert (caught.value.field, caught.value.value) == ("stride", 2)
 
 
-def test_a_module_that_is_tied_to_another_name_is_refused():
+def test_tied_module_raises():
     model = network()
     model[0].add_module("again", model[0][2])
-    with pytest.raises(InputError, match=r"also 0\.again.*tied"):
+    with pytest.raises(InputError) as caught:
         insert(model, parse_mixer("0010"), after="0.2", example=images())
+    assert (caught.value.field, caught.value.value) == ("0.2", "also 0.again")
 
 
 @pytest.mark.parametrize("places", [{}, {"after": "0", "before": "1"}])
-def test_exactly_one_place_is_named(places):
-    with pytest.raises(InputError, match="one of them"):
+def test_exactly_one_of_after_and_before_is_required(places):
+    with pytest.raises(InputError) as caught:
         insert(network(), parse_mixer("0010"), **places, example=images())
+    assert caught.value.field == "after, before"
 
 
-def test_what_is_missing_is_told():
+def test_missing_example_and_missing_wrapper_raise():
     model = network()
-    with pytest.raises(InputError, match="example is None"):
+    with pytest.raises(InputError) as caught:
         replace(model, parse_mixer("0010"), at="0.2")
-    with pytest.raises(InputError, match="something inserted"):
+    assert caught.value.field == "example"
+    with pytest.raises(InputError) as caught:
         remove(model)
-    change = insert(model, parse_mixer("0010"), after="0", example=images())
+    assert caught.value.field == "at"
+    surgery = insert(model, parse_mixer("0010"), after="0", example=images())
     remove(model)
-    with pytest.raises(InputError, match="remove later changes first"):
-        change.remove()
+    with pytest.raises(InputError) as caught:
+        surgery.remove()
+    assert caught.value.field == "0"
 
 
-def test_it_serves_models_without_numbers_and_keeps_types_and_modes():
+def test_models_on_meta_and_in_bfloat16_keep_device_dtype_and_mode():
     with torch.device("meta"):
         model = network()
         plain = count_multiply_adds(model, torch.empty(1, 3, 8, 8))
@@ -253,8 +275,9 @@ def test_it_serves_models_without_numbers_and_keeps_types_and_modes():
     assert {p.dtype for p in half.parameters()} == {torch.bfloat16}
 
 
+@pytest.mark.slow
 @pytest.mark.compile
-def test_the_changed_model_compiles_into_one_graph():
+def test_model_compiles_into_one_graph():
     torch.compiler.reset()
     model, x = network(), images()
     insert(model, parse_mixer("1111"), after="0", example=x)
@@ -263,35 +286,37 @@ def test_the_changed_model_compiles_into_one_graph():
     torch.testing.assert_close(compiled(x), model(x))
 
 
-def test_no_mixer_is_told_and_the_model_left_as_it_is():
+def test_no_mixer_raises_and_nothing_changes():
     model = nn.Sequential(nn.Conv2d(3, 3, 1))
     for change in (partial(insert, after="0"), partial(replace, at="0")):
-        with pytest.raises(SpecError, match=r"mixer is None.*w/o"):
+        with pytest.raises(SpecError) as caught:
             change(model, parse_mixer("w/o"), example=torch.zeros(1, 3, 4, 4))
+        assert caught.value.field == "mixer"
     assert isinstance(model[0], nn.Conv2d)
 
 
 @pytest.mark.filterwarnings("ignore")  # scripting is deprecated
-def test_a_scripted_part_is_no_hindrance_elsewhere_and_is_refused_as_a_place():
+def test_scripted_part_raises_only_as_a_place():
     scripted = torch.jit.script(nn.Sequential(nn.Conv2d(16, 16, 3, padding=1), nn.ReLU()))
     model, x = nn.Sequential(network(), scripted, nn.Conv2d(16, 16, 1)).eval(), images()
     expected = model(x)
-    change = insert(model, parse_mixer("0010"), after="2", example=x)
+    surgery = insert(model, parse_mixer("0010"), after="2", example=x)
     assert torch.equal(model(x), expected)
-    change.remove()
+    surgery.remove()
     for place in ("1", "1.0"):
         for change_at in (
             lambda place=place: insert(model, parse_mixer("0010"), after=place, example=x),
             lambda place=place: replace(model, DeformableConvSpec(), at=place, example=x),
         ):
-            with pytest.raises(InputError, match=r"expected a place outside of scripted modules"):
+            with pytest.raises(InputError) as caught:
                 change_at()
+            assert caught.value.field == place
     assert torch.equal(model(x), expected)
 
 
 @pytest.mark.filterwarnings("ignore")  # torch.jit.trace is deprecated, and warns of shapes
 @pytest.mark.parametrize("text", ["0110", "0010+deformable"])
-def test_torch_fx_draws_a_changed_network_with_any_tracer_and_each_mixer_is_one_call(text):
+def test_fx_traces_each_mixer_as_one_call(text):
     class Net(nn.Module):
         def __init__(self):
             super().__init__()
@@ -309,11 +334,11 @@ def test_torch_fx_draws_a_changed_network_with_any_tracer_and_each_mixer_is_one_
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(torch.rand_like(parameter), alpha=0.1)
-    for drawn in (unchecked_trace(net), copy.deepcopy(unchecked_trace(net))):
-        calls = [str(node.target) for node in drawn.graph.nodes if node.op == "call_module"]
+    for graph in (unchecked_trace(net), copy.deepcopy(unchecked_trace(net))):
+        calls = [str(node.target) for node in graph.graph.nodes if node.op == "call_module"]
         assert {"stem.block.mixer", "tokens.block.mixer", "stem.original"} <= set(calls)
-        torch.testing.assert_close(drawn(x), net(x))
-        torch.testing.assert_close(drawn(x[:1, :, :4]), net(x[:1, :, :4]))
+        torch.testing.assert_close(graph(x), net(x))
+        torch.testing.assert_close(graph(x[:1, :, :4]), net(x[:1, :, :4]))
     with unchecked():
         features = create_feature_extractor(net, ["stem", "body"])
     assert {name: y.shape for name, y in features(x).items()} == {
@@ -329,7 +354,7 @@ def unchecked_trace(net):
         return torch.fx.symbolic_trace(net)
 
 
-def test_an_argument_that_is_not_read_is_refused_in_a_graph_too():
+def test_unread_argument_raises_in_a_graph_too():
     class Part(nn.Module):
         def __init__(self):
             super().__init__()
@@ -348,14 +373,15 @@ def test_an_argument_that_is_not_read_is_refused_in_a_graph_too():
 
     net, x = Net(), torch.randn(2, 5, 8)
     replace(net, parse_mixer("0110", heads=2), at="part", example=x)
-    drawn = unchecked_trace(net)
-    torch.testing.assert_close(drawn(x), net(x))
-    with pytest.raises(InputError, match=r"mask is .a Tensor"):
-        drawn(x, torch.ones(2, 5, 8))
+    graph = unchecked_trace(net)
+    torch.testing.assert_close(graph(x), net(x))
+    with pytest.raises(InputError) as caught:
+        graph(x, torch.ones(2, 5, 8))
+    assert caught.value.field == "mask"
 
 
 @pytest.mark.compile
-def test_a_changed_network_is_exported():
+def test_model_is_exported():
     model, x = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU()).eval(), images()
     insert(model, parse_mixer("1111", heads=2), after="1", example=x)
     replace(model, parse_mixer("0110", heads=2), at="1.original", example=x)

@@ -1,19 +1,20 @@
-"""Put a mixer into anybody's model, and take it out again.
+"""Insert mixers into any model, replace modules by mixers, and remove the mixers again.
 
 from quatrain.insertion import find, insert, remove, replace
 
-insert(model, mixer, after="layer3.*.conv2", example=images)
+surgery = insert(model, mixer, after="layer3.*.conv2", example=images)
+surgery.remove()
 insert(model, mixer, after="stages.2.blocks.*", example=images, layout="channels_last")
 replace(model, DeformableConvSpec(), at="layer4.*.conv2")
 remove(model)
 """
 
 from quatrain.insertion.find import find
-from quatrain.insertion.layouts import Layout
+from quatrain.insertion.shapes import Layout
 from quatrain.insertion.surgery import Surgery, insert, remove, replace
 from quatrain.insertion.wrappers import InsertionWrapper, ReplacementWrapper
 
-Change, Inserted, Replaced = Surgery, InsertionWrapper, ReplacementWrapper  # deprecated names
+Change, Inserted, Replaced = Surgery, InsertionWrapper, ReplacementWrapper  # names before 0.2
 
 __all__ = [
     "InsertionWrapper",

@@ -1,7 +1,8 @@
-"""One forward pass of an example through somebody's model: what passes each module, and how."""
+"""Run one example through a model, and record calls of its modules and permutations of axes."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+import inspect
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,18 +10,70 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from quatrain.insertion.arguments import parameters_of
-from quatrain.insertion.layouts import KEEPS_AXES, Axes
+from quatrain.nn.convolution import Convolution
+from quatrain.nn.generalized_attention import GeneralizedAttention
+from quatrain.nn.modes import unfused_evaluation
 
 Example = Tensor | tuple[Any, ...] | Mapping[str, Any]
-"""What the model is called with: one tensor, several arguments, or arguments by name."""
+"""The input of a model: one tensor, several arguments, or arguments by name."""
 Shape = tuple[int, ...] | str
-"""The sizes of a tensor, or the name of the class of something else."""
+"""The shape of a tensor, or the class name of another value."""
+
+_CONSTANTS = (bool, int, float, str, tuple, type(None))
+_KEEP_AXES = (
+    nn.MultiheadAttention, nn.RNNBase, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer,
+    nn.TransformerEncoder, nn.TransformerDecoder, nn.Transformer, GeneralizedAttention, Convolution,
+)  # fmt: skip
+"""Modules whose output has the axes of their input, whatever they permute inside."""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The names and defaults of the arguments of a module's `forward`."""
+
+    positional: tuple[str, ...] = ()
+    names: frozenset[str] = frozenset()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of one call by their names; the first argument comes first."""
+        names = [*self.positional, *(f"argument {n + 1}" for n in range(len(args)))]
+        arguments = dict(zip(names, args, strict=False))
+        for name in self.positional:
+            if name in kwargs:
+                arguments[name] = kwargs[name]
+        return arguments | dict(kwargs)
+
+    def is_unset(self, name: str, value: object) -> bool:
+        """Whether the value is None, False or the default, so that it changes nothing."""
+        if value is None or value is False:
+            return True
+        if isinstance(value, Tensor) or name not in self.defaults:
+            return False
+        default = self.defaults[name]
+        return type(default) is type(value) and default == value
+
+
+def signature_of(module: nn.Module) -> Signature:
+    """The signature of a module's `forward`; for a wrapper, that of the wrapped module."""
+    wrapped = getattr(module.__dict__.get("arguments"), "signature", None)
+    if isinstance(wrapped, Signature):
+        return wrapped
+    try:
+        parameters = inspect.signature(module.forward).parameters.values()
+    except (TypeError, ValueError):  # scripted modules have none
+        return Signature()
+    named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    return Signature(
+        tuple(p.name for p in named if p.kind is not p.KEYWORD_ONLY),
+        frozenset(p.name for p in named),
+        {p.name: p.default for p in named if isinstance(p.default, _CONSTANTS)},
+    )
 
 
 @dataclass
 class Call:
-    """One call of a module: what came in first, all its arguments, what went out."""
+    """One call of a module: the shape of its first argument and output, and all arguments."""
 
     before: Shape
     arguments: dict[str, Any]
@@ -29,55 +82,65 @@ class Call:
 
 @dataclass
 class ExamplePass:
-    """What one forward pass shows: the calls of places and of the modules around them."""
+    """The record of one forward pass of a model."""
 
-    axes: Axes
     calls: dict[str, list[Call]] = field(default_factory=dict)
+    """The calls of the requested modules and of those that contain them, by name."""
+    output_ndims: dict[nn.Module, set[int]] = field(default_factory=dict)
+    """The numbers of axes of each module's outputs; a module that did not run is missing."""
+    permuting: set[nn.Module] = field(default_factory=set)
+    """Modules whose calls move the last axis of a tensor of three or more axes."""
+    permutes_batch: bool = False
+    """Whether the first axis of a sequence is moved anywhere."""
+    batch: int | None = None
+    """The size of the first axis of the model's first tensor."""
 
 
-def run_example(model: nn.Module, places: Mapping[str, nn.Module], example: Example) -> ExamplePass:
-    """One forward pass that leaves the model as it was.
+def run_example(model: nn.Module, names: Iterable[str], example: Example) -> ExamplePass:
+    """Run the model once in evaluation mode; it keeps no hook, and modes and random state.
 
     Args:
-        model: what to run.
-        places: whose calls to note, by name; those of the modules that hold them are noted too.
-        example: what the model is called with.
+        model: the model to run.
+        names: the modules whose calls are recorded, with those of the modules around them.
+        example: the input of the model.
     """
-    seen = ExamplePass(Axes(batch=_first_axis(example)))
-    permuted = _Permutations()
+    run, permutations = ExamplePass(batch=_batch_size(example)), _Permutations()
+    calls: dict[nn.Module, list[Call]] = {}
+    for name in names:
+        for each in (name, *ancestors(name)):
+            run.calls[each] = calls.setdefault(model.get_submodule(each), [])
     with ExitStack() as hooks:
         for module in model.modules():
-            if isinstance(module, torch.jit.ScriptModule):  # it takes no hooks
+            if isinstance(module, torch.jit.ScriptModule):  # which takes no hooks
                 continue
-            watch = _WatchAxes(seen.axes, permuted)
-            hooks.callback(module.register_forward_pre_hook(watch.enter).remove)
-            hooks.callback(module.register_forward_hook(watch.leave).remove)
-        for name in _with_holders(places):
-            watch = _WatchCalls(seen.calls.setdefault(name, []))
-            module = model.get_submodule(name)
-            for handle in (
-                module.register_forward_pre_hook(watch.enter, with_kwargs=True),
-                module.register_forward_hook(watch.leave),
-            ):
-                hooks.callback(handle.remove)
-        with _as_it_was(model), permuted:
-            _call(model, example)
-    seen.axes.order_permuted = permuted.of_order > 0
-    return seen
+            recorder = _Recorder(run, permutations, calls.get(module))
+            before = module.register_forward_pre_hook(recorder.enter, with_kwargs=True)
+            hooks.callback(before.remove)
+            hooks.callback(module.register_forward_hook(recorder.leave).remove)
+        devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
+        gpus = [device.index for device in devices if device.index is not None]
+        with (
+            unfused_evaluation(model),
+            torch.no_grad(),
+            torch.random.fork_rng(devices=gpus),
+            permutations,
+        ):
+            if isinstance(example, Mapping):
+                model(**example)
+            else:
+                model(*(example if isinstance(example, tuple) else (example,)))
+    run.permutes_batch = permutations.of_first > 0
+    return run
 
 
-def holders(name: str) -> list[str]:
-    """The names of the modules that hold a place, from the nearest to the model itself, ""."""
+def ancestors(name: str) -> list[str]:
+    """The names of the modules that contain a module, from its parent to the model, ""."""
     parts = name.split(".")
     return [".".join(parts[:depth]) for depth in range(len(parts) - 1, -1, -1)]
 
 
-def _with_holders(places: Mapping[str, nn.Module]) -> set[str]:
-    return {each for name in places for each in (name, *holders(name))}
-
-
 class _Permutations(TorchDispatchMode):
-    """Counts operations that move the last axis of a tensor, or the first of a sequence.
+    """Counts operators that move the last axis of a tensor, or the first of a sequence.
 
     Splitting channels into heads or maps into windows moves neither.
     """
@@ -86,126 +149,76 @@ class _Permutations(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.of_last = self.of_order = 0
+        self.of_last = self.of_first = 0
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         del types
-        if isinstance(func, torch._ops.HigherOrderOperator):
-            return self._higher_order(func, args, kwargs or {})
-        axes = _permutation(func, args)
-        self.of_last += axes[-1:] != sorted(axes)[-1:]
-        self.of_order += len(axes) == 3 and axes[0] != 0
-        return func(*args, **(kwargs or {}))
-
-    def _higher_order(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run an operator of functions; only in the branch of torch.cond are permutations seen."""
+        kwargs = kwargs or {}
+        if not isinstance(func, torch._ops.HigherOrderOperator):
+            order = _permutation(func, args)
+            self.of_last += order[-1:] != sorted(order)[-1:]
+            self.of_first += len(order) == 3 and order[0] != 0
+            return func(*args, **kwargs)
         if func is not torch.ops.higher_order.cond:
             return func(*args, **kwargs)
         condition, if_true, if_false, operands = args
-        with self:
+        with self:  # which counts in the branch taken
             return (if_true if condition else if_false)(*operands)
 
 
 def _permutation(func: Any, args: tuple[Any, ...]) -> list[int]:
-    """The order of axes that an operation gives to a tensor of three or more; or none."""
+    """The order of axes after an operator on three or more axes; empty for other operators."""
     packet = func.overloadpacket
     if packet not in (torch.ops.aten.permute, torch.ops.aten.transpose) or args[0].ndim < 3:
         return []
     ndim = args[0].ndim
     if packet is torch.ops.aten.permute:
         return [axis % ndim for axis in args[1]]
-    axes = list(range(ndim))
-    axes[args[1]], axes[args[2]] = axes[args[2]], axes[args[1]]
-    return axes
+    order = list(range(ndim))
+    order[args[1]], order[args[2]] = order[args[2]], order[args[1]]
+    return order
 
 
-class _WatchAxes:
-    """Notes how many axes a module gives, and whether the last axis is moved in its calls."""
+class _Recorder:
+    """Hooks of one module that record its calls, the axes of its outputs, and permutations."""
 
-    def __init__(self, axes: Axes, permuted: _Permutations) -> None:
-        self.axes, self.permuted = axes, permuted
-        self.counts: list[tuple[int, int]] = []
+    def __init__(
+        self, run: ExamplePass, permutations: _Permutations, calls: list[Call] | None
+    ) -> None:
+        self.run, self.permutations, self.calls = run, permutations, calls
+        self.running: list[tuple[Call | None, tuple[int, int]]] = []
 
-    def enter(self, module: nn.Module, inputs: object) -> None:
-        del module, inputs
-        self.counts.append((self.permuted.of_last, self.permuted.of_order))
+    def enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        call = None
+        if self.calls is not None:
+            arguments = signature_of(module).bind(args, kwargs)
+            call = Call(_shape(next(iter(arguments.values()), None)), arguments)
+        self.running.append((call, (self.permutations.of_last, self.permutations.of_first)))
 
-    def leave(self, module: nn.Module, inputs: object, output: object) -> None:
-        del inputs
-        before = self.counts.pop()
-        if isinstance(module, KEEPS_AXES):
-            self.permuted.of_last, self.permuted.of_order = before
-        if self.permuted.of_last > before[0]:
-            self.axes.permuted_in.add(module)
-        ndims = self.axes.output_ndims.setdefault(module, set())
+    def leave(self, module: nn.Module, args: object, output: object) -> None:
+        del args
+        call, before = self.running.pop()
+        if isinstance(module, _KEEP_AXES):
+            self.permutations.of_last, self.permutations.of_first = before
+        if self.permutations.of_last > before[0]:
+            self.run.permuting.add(module)
+        ndims = self.run.output_ndims.setdefault(module, set())
         if isinstance(output, Tensor):
             ndims.add(output.ndim)
-
-
-class _WatchCalls:
-    """Notes the calls of one module."""
-
-    def __init__(self, calls: list[Call]) -> None:
-        self.calls = calls
-        self.running: list[Call] = []
-
-    def enter(self, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
-        arguments = parameters_of(module).by_name(inputs, named)
-        first = next(iter(arguments.values()), None)
-        self.running.append(Call(_shape(first), arguments))
-
-    def leave(self, module: nn.Module, inputs: object, output: object) -> None:
-        del module, inputs
-        call = self.running.pop()
-        call.after = _shape(output)
-        self.calls.append(call)
+        if self.calls is not None and call is not None:
+            call.after = _shape(output)
+            self.calls.append(call)
 
 
 def _shape(x: object) -> Shape:
     return tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
 
 
-def _first_axis(example: Example) -> int | None:
-    """Of the first tensor that the model is called with."""
+def _batch_size(example: Example) -> int | None:
     values: Any = (example,) if isinstance(example, Tensor) else example
     for value in values.values() if isinstance(values, Mapping) else values:
         if isinstance(value, Tensor) and value.ndim:
             return value.shape[0]
     return None
-
-
-def _call(model: nn.Module, example: Example) -> None:
-    if isinstance(example, Mapping):
-        model(**example)
-    elif isinstance(example, tuple):
-        model(*example)
-    else:
-        model(example)
-
-
-@contextmanager
-def _as_it_was(model: nn.Module) -> Iterator[None]:
-    """Evaluation without gradients; training modes and the random state come back afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    fastpath = torch.backends.mha.get_fastpath_enabled()
-    # torch's own encoder layers would run as one operator and call none of their parts
-    torch.backends.mha.set_fastpath_enabled(False)
-    model.eval()
-    try:
-        with (
-            torch.no_grad(),
-            torch.random.fork_rng(devices=_gpus(model)),
-            torch.compiler.set_stance("force_eager"),  # compiled code shows no permutations
-        ):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fastpath)
-        for module, mode in modes:
-            module.training = mode
-
-
-def _gpus(model: nn.Module) -> list[int]:
-    devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
-    return [device.index for device in devices if device.index is not None]

@@ -1,4 +1,4 @@
-"""Places in a model: modules by the pattern of their names."""
+"""Find modules of a model by a pattern of their names."""
 
 import difflib
 import re
@@ -7,31 +7,27 @@ from torch import nn
 
 from quatrain.specs import InputError
 
+_WILDCARDS = {"**": ".*", "*": r"[^.]*", "?": r"[^.]"}
+
 
 def find(model: nn.Module, pattern: str) -> dict[str, nn.Module]:
-    """The modules whose names match, in the order of the model.
+    """The modules whose dotted names match the pattern, in the order of the model.
 
-    "*" and "?" stand for characters within one part of a dotted name, "**" for any parts.
+    "*" and "?" match characters within one part of a name, "**" matches across parts.
 
     Raises:
-        InputError: if there is none; it names those that are nearest.
+        InputError: if no name matches; the message lists similar names.
 
     Example:
         >>> list(find(nn.Sequential(nn.Linear(2, 2), nn.ReLU()), "*"))
         ['0', '1']
     """
-    expression = re.compile(_translated(pattern))
-    named = {name: module for name, module in model.named_modules() if name}
-    matches = {name: module for name, module in named.items() if expression.fullmatch(name)}
-    if matches:
-        return matches
-    near = difflib.get_close_matches(pattern, named, n=4, cutoff=0.3) or list(named)[:4]
-    places = ", ".join(near) if near else "none: the model has no part"
-    raise InputError("pattern", pattern, "the name of a module in the model", f"near are {places}")
-
-
-def _translated(pattern: str) -> str:
-    """The glob as a regular expression."""
-    pieces = {"**": ".*", "*": r"[^.]*", "?": r"[^.]"}
-    parts = re.split(r"(\*\*|\*|\?)", pattern)
-    return "".join(pieces.get(part) or re.escape(part) for part in parts)
+    pieces = re.split(r"(\*\*|\*|\?)", pattern)
+    expression = re.compile("".join(_WILDCARDS.get(piece) or re.escape(piece) for piece in pieces))
+    modules = {name: module for name, module in model.named_modules() if name}
+    matches = {name: module for name, module in modules.items() if expression.fullmatch(name)}
+    if not matches:
+        similar = difflib.get_close_matches(pattern, modules, n=4, cutoff=0.3) or list(modules)[:4]
+        remedy = f"use {', '.join(similar)}" if similar else "the model has no submodules"
+        raise InputError("pattern", pattern, "the name of a module in the model", remedy)
+    return matches

@@ -1,27 +1,16 @@
-"""Weights that were saved before a place was changed, loaded into what stands there now."""
+"""Load weights that were saved before a module was wrapped into its wrapper."""
 
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from quatrain.insertion.wrappers import Wrapper
 
 State = dict[str, Tensor]
 
 
-class Wraps(Protocol):
-    """A module that stands where another one stood."""
-
-    @property
-    def module_before(self) -> nn.Module:
-        """The module that stood here before."""
-        ...
-
-    @property
-    def shared_names(self) -> dict[str, str]:
-        """Weights of the module from before that are used here too, and their names here."""
-        ...
-
-
-def load_earlier_weights(
+def load_unwrapped_weights(
     module: nn.Module,
     state: State,
     prefix: str,
@@ -31,55 +20,51 @@ def load_earlier_weights(
     unexpected: list[str],
     errors: list[str],
 ) -> None:
-    """Rename weights that were saved before the surgery, and fill in those of the block.
+    """Rename weights that were saved without the wrapper, and add those of its block.
 
-    A hook of torch's, called before a module reads its part of a `state_dict`. Weights saved at
-    any stage of several changes at one place are recognised by their names.
+    A pre-hook of `load_state_dict`. After several changes at one place, the names of the weights
+    tell at which stage they were saved.
     """
-    wrapper = cast("Wraps", module)
+    del strict
+    wrapper = cast("Wrapper", module)
     stages = _stages(module, prefix)
     present = {key.removeprefix(prefix) for key in state if key.startswith(prefix)}
-    nearest = min(stages, key=lambda keys: len(keys ^ present))  # the first of equally near ones
+    nearest = min(stages, key=lambda keys: len(keys ^ present))  # the latest of equally near ones
     if nearest is stages[0] or (nearest and not nearest & present):
         return
-    earlier = {key: state.pop(prefix + key) for key in sorted(present)}
-    inside = any(part is wrapper.module_before for part in module.children())
+    saved = {key: state.pop(prefix + key) for key in sorted(present)}
     for key, name in wrapper.shared_names.items():
-        if key in earlier:
-            state[prefix + name] = earlier.pop(key)
+        if key in saved:
+            state[prefix + name] = saved.pop(key)
     own = module.state_dict(prefix=prefix)
-    state |= {
-        key: value
-        for key, value in own.items()
-        if key.startswith(f"{prefix}block.") and key not in state
-    }
-    if inside:
-        state |= {f"{prefix}original.{key}": value for key, value in earlier.items()}
-    elif earlier:
-        _load_aside(wrapper.module_before, earlier, prefix, metadata, (missing, unexpected, errors))
-    del strict
+    block = {key: value for key, value in own.items() if key.startswith(f"{prefix}block.")}
+    state |= {key: value for key, value in block.items() if key not in state}
+    if any(part is wrapper.wrapped for part in module.children()):
+        state |= {f"{prefix}original.{key}": value for key, value in saved.items()}
+    elif saved:
+        _load_aside(wrapper.wrapped, saved, prefix, metadata, (missing, unexpected, errors))
 
 
 def _stages(module: nn.Module, prefix: str) -> list[set[str]]:
     """The names of the weights of a place, now and before each change."""
     names = [{key.removeprefix(prefix) for key in module.state_dict(prefix=prefix)}]
-    if not hasattr(type(module), "module_before"):
+    if not hasattr(type(module), "wrapped"):
         return names
-    return names + _stages(cast("Wraps", module).module_before, prefix)
+    return names + _stages(cast("Wrapper", module).wrapped, prefix)
 
 
 def _load_aside(
-    before: nn.Module,
+    module: nn.Module,
     state: State,
     prefix: str,
     metadata: dict[str, Any],
     reports: tuple[list[str], list[str], list[str]],
 ) -> None:
-    """Load weights into a module that is no part of the model, and report as torch would."""
+    """Load weights into a module outside the model, and report names and errors as torch does."""
     missing, unexpected, errors = reports
     assign = bool(metadata.get("assign_to_params_buffers", False))
     try:
-        incompatible = before.load_state_dict(state, strict=False, assign=assign)
+        incompatible = module.load_state_dict(state, strict=False, assign=assign)
     except RuntimeError as error:
         errors.append(f"{prefix}: {error}")
         return

@@ -1,84 +1,245 @@
-"""How wide the places of a model are, and how they are laid out, by a pass of an example."""
+"""Infer channels and layout of the activations at a place from one forward pass.
 
-from collections.abc import Iterable
+Modules of torch imply a layout: a Conv1d has (B, C, T), a Linear has the channels last, a layer of
+nn.Transformer says by `batch_first` whether the batch comes first. The place itself is read first,
+then the modules around it. Where they disagree, or permute axes, the channel axis is the one whose
+size is a number of channels of theirs. If both axes or neither fit, `layout=` must be given.
+"""
+
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 from torch import nn
 
-from quatrain.insertion.example_pass import ExamplePass, Shape
-from quatrain.insertion.layouts import AXES, Layout, inferred, to_ours
+from quatrain.insertion.example_pass import ExamplePass, Shape, ancestors
 from quatrain.specs import InputError, SpecError
 
+Layout = Literal["channels_first", "channels_last", "time_first"]
+"""(B, C, T) and (N, C, H, W); (B, T, C) and (N, H, W, C); (T, B, C)."""
 Placement = Literal["before", "after"]
-_KNOWN: tuple[Layout, ...] = ("channels_first", "channels_last", "time_first")
+"""Whether a mixer reads the input or the output of a module."""
+
+LAYOUTS: dict[int, dict[Layout, str]] = {
+    3: {"channels_first": "(B, C, T)", "channels_last": "(B, T, C)", "time_first": "(T, B, C)"},
+    4: {"channels_first": "(N, C, H, W)", "channels_last": "(N, H, W, C)"},
+}
+"""The axes of each layout, for tensors of three and four axes."""
+_PERMUTATIONS = {
+    (ndim, layout): tuple(axes.strip("()").split(", ").index(axis) for axis in order)
+    for ndim, order in ((3, "BTC"), (4, "NCHW"))
+    for layout, axes in LAYOUTS[ndim].items()
+}
+
+_CHANNELS_FIRST: dict[int, tuple[type[nn.Module], ...]] = {
+    3: (nn.Conv1d, nn.ConvTranspose1d, nn.BatchNorm1d, nn.InstanceNorm1d, nn.MaxPool1d,
+        nn.AvgPool1d, nn.GroupNorm, nn.SyncBatchNorm),
+    4: (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.InstanceNorm2d, nn.MaxPool2d,
+        nn.AvgPool2d, nn.GroupNorm, nn.SyncBatchNorm),
+}  # fmt: skip
+_CHANNELS_LAST = (nn.Linear, nn.LayerNorm, nn.Embedding)
+"""By exact type, since subclasses of LayerNorm normalize maps."""
+_BATCH_FIRST_FLAG = (nn.MultiheadAttention, nn.RNNBase)
+_TRANSFORMERS = (
+    nn.TransformerEncoderLayer, nn.TransformerDecoderLayer, nn.TransformerEncoder,
+    nn.TransformerDecoder, nn.Transformer,
+)  # fmt: skip
+_CHANNEL_ATTRIBUTES = (
+    "in_channels", "out_channels", "in_features", "out_features", "num_features", "num_channels",
+    "embedding_dim", "embed_dim", "input_size", "hidden_size",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class ActivationShape:
-    """The channels at a place, whether it is a sequence (1) or a map (2), and its axes."""
+    """The channels of an activation, its number of axes in space or time, and its layout."""
 
     channels: int
     ndim: int
     layout: Layout
 
+    def __str__(self) -> str:
+        """The axes with the number of channels, such as "(N, 256, H, W)"."""
+        return LAYOUTS[self.ndim + 2][self.layout].replace("C", str(self.channels))
+
+
+def permutation(ndim: int, layout: Layout) -> tuple[int, ...]:
+    """The order of axes that turns a layout into ours: (B, T, C) or (N, C, H, W)."""
+    return _PERMUTATIONS[ndim, layout]
+
 
 def activation_shapes(
     model: nn.Module,
     places: Iterable[str],
-    side: Placement,
-    seen: ExamplePass,
+    placement: Placement,
+    run: ExamplePass,
     layout: Layout | None = None,
 ) -> dict[str, ActivationShape]:
-    """The width at each place.
+    """The activation shape at each place.
 
     Args:
-        model: what was run.
-        places: the names of the places.
-        side: what comes in ("before") or goes out ("after").
-        seen: one forward pass of the model.
-        layout: of what passes there; None to read it off the modules around.
+        model: the model.
+        places: the names of the modules.
+        placement: whether to read their inputs ("before") or outputs ("after").
+        run: one forward pass of the model.
+        layout: the layout there; None to infer it.
 
     Raises:
-        SpecError: if the layout is none.
-        InputError: if a place is not reached; if what passes there is neither a sequence nor a
-            map, or differs from call to call; or if its layout cannot be told.
+        SpecError: if `layout` is not a layout.
+        InputError: if a place did not run, its activation is neither a sequence nor a map or
+            differs between calls, or its layout is ambiguous.
     """
-    if layout is not None and layout not in _KNOWN:
-        raise SpecError("layout", layout, f"one of {', '.join(_KNOWN)}", "choose one of them")
+    if layout is not None:
+        layout = cast("Layout", layout.replace("-", "_"))  # as before 0.2
+        if layout not in LAYOUTS[3]:
+            expected = f"one of {', '.join(LAYOUTS[3])}"
+            raise SpecError("layout", layout, expected, "choose one of them")
     by_place: dict[str, ActivationShape] = {}
     for name in places:
-        shapes = {call.before if side == "before" else call.after for call in seen.calls[name]}
-        read = {_width(model, name, side, shape, seen, layout) for shape in shapes}
-        if len(read) != 1:
-            problem = (
-                "not reached by the example" if not read else f"called with {len(read)} widths"
-            )
-            remedy = "choose another place or example"
-            raise InputError(name, problem, f"one map or sequence {side} it", remedy)
-        (by_place[name],) = read
+        shapes = {call.before if placement == "before" else call.after for call in run.calls[name]}
+        distinct = {_shape_at(model, name, placement, shape, run, layout) for shape in shapes}
+        if len(distinct) != 1:
+            problem = f"called with {len(distinct)} widths" if distinct else "not run by example"
+            expected = f"one map or sequence {placement} it"
+            raise InputError(name, problem, expected, "choose another place or example")
+        (by_place[name],) = distinct
     return by_place
 
 
-def _width(
+def _shape_at(
     model: nn.Module,
     name: str,
-    side: Placement,
+    placement: Placement,
     shape: Shape,
-    seen: ExamplePass,
+    run: ExamplePass,
     layout: Layout | None,
 ) -> ActivationShape:
-    if isinstance(shape, str) or len(shape) not in AXES:
+    if isinstance(shape, str) or len(shape) not in LAYOUTS:
         value = shape if isinstance(shape, str) else f"a tensor of {len(shape)} axes"
-        expected = f"one sequence (three axes) or map (four) {side} it"
+        expected = f"one sequence (three axes) or map (four) {placement} it"
         raise InputError(name, value, expected, "choose another place")
-    known = AXES[len(shape)]
-    named = ", ".join(f'"{each}" {axes}' for each, axes in known.items())
+    layouts = LAYOUTS[len(shape)]
+    choices = ", ".join(f'"{each}" {axes}' for each, axes in layouts.items())
     if layout is None:
-        layout, why = inferred(model, name, shape, seen.axes)
+        layout, evidence = infer_layout(model, name, shape, run)
         if layout is None:
-            raise InputError(f"layout of {name}", f"unclear by {why}", f"one of {named}", "name it")
-    if layout not in known:
-        raise InputError("layout", layout, f"one of {named} at {name}", "choose one of them")
-    ours = to_ours(len(shape), layout)
+            value = f"ambiguous: {evidence}"
+            raise InputError(f"layout of {name}", value, f"one of {choices}", "pass layout=")
+    if layout not in layouts:
+        raise InputError("layout", layout, f"one of {choices} at {name}", "choose one of them")
+    ours = permutation(len(shape), layout)
     return ActivationShape(shape[ours[1 if len(shape) == 4 else 2]], len(shape) - 2, layout)
+
+
+def infer_layout(
+    model: nn.Module, name: str, shape: tuple[int, ...], run: ExamplePass
+) -> tuple[Layout | None, str]:
+    """Infer the layout of an activation from the modules at the place and around it.
+
+    Args:
+        model: the model.
+        name: the place.
+        shape: the shape of the activation, of three or four axes.
+        run: one forward pass of the model.
+
+    Returns:
+        The layout, or None if it is ambiguous; and the evidence.
+    """
+    for module in _enclosing(model, name):
+        layouts = _implied_layouts(module, len(shape), run)
+        if layouts:
+            break
+    else:
+        return None, "no module near it implies one"
+    if len(layouts) > 1 or module in run.permuting:
+        return _layout_by_channels(model, name, shape, run, layouts)
+    ((layout, kind),) = layouts.items()
+    if len(shape) == 4 or layout == "channels_first":
+        return layout, kind
+    return _batch_axis(model, name, shape, run)
+
+
+def _implied_layouts(module: nn.Module, ndim: int, run: ExamplePass) -> dict[Layout, str]:
+    """Each layout that a module or a part of it implies, with the class of one such part."""
+    layouts: dict[Layout, str] = {}
+    for part in module.modules():
+        has_ndim = ndim in run.output_ndims.get(part, ())
+        if (ndim == 3 and isinstance(part, _BATCH_FIRST_FLAG)) or (
+            has_ndim and type(part) in _CHANNELS_LAST
+        ):
+            layouts["channels_last"] = type(part).__name__
+        elif has_ndim and isinstance(part, _CHANNELS_FIRST[ndim]):
+            layouts["channels_first"] = type(part).__name__
+    return layouts
+
+
+def _layout_by_channels(
+    model: nn.Module,
+    name: str,
+    shape: tuple[int, ...],
+    run: ExamplePass,
+    layouts: dict[Layout, str],
+) -> tuple[Layout | None, str]:
+    """The layout whose channel axis has a number of channels of the nearest modules."""
+    kinds = " and ".join(sorted(layouts.values()))
+    second = last = False
+    for module in _enclosing(model, name):
+        parts = (part for part in module.modules() if part in run.output_ndims)
+        numbers = {number for part in parts for number in _channel_numbers(part)}
+        second, last = shape[1] in numbers, shape[-1] in numbers
+        if second or last:
+            break
+    if second == last:
+        conflict = "disagree" if len(layouts) > 1 else "permute axes"
+        are = "are both numbers of channels there" if second else "are no number of channels there"
+        return None, f"{kinds} near it {conflict}, and its axes of {shape[1]} and {shape[-1]} {are}"
+    if second:
+        return "channels_first", f"{shape[1]} channels of {kinds}"
+    if len(shape) == 4:
+        return "channels_last", f"{shape[-1]} channels of {kinds}"
+    return _batch_axis(model, name, shape, run)
+
+
+def _channel_numbers(module: nn.Module) -> set[int]:
+    """The numbers of channels of a module of torch; none of other modules."""
+    kinds = (*_CHANNELS_FIRST[3], *_CHANNELS_FIRST[4], *_CHANNELS_LAST, *_BATCH_FIRST_FLAG)
+    if not isinstance(module, kinds):
+        return set()
+    sizes = {getattr(module, name, None) for name in _CHANNEL_ATTRIBUTES}
+    normalized = getattr(module, "normalized_shape", None) or (None,)
+    return {size for size in (*sizes, normalized[-1]) if isinstance(size, int)}
+
+
+def _batch_axis(
+    model: nn.Module, name: str, shape: tuple[int, ...], run: ExamplePass
+) -> tuple[Layout | None, str]:
+    """Whether the batch or the time comes first in a sequence with the channels last."""
+    for level, module in enumerate(_enclosing(model, name)):
+        if isinstance(module, _TRANSFORMERS) or (
+            level == 0 and isinstance(module, _BATCH_FIRST_FLAG)
+        ):
+            (flag, *_) = _batch_first_flags(module)
+            return ("channels_last" if flag else "time_first"), type(module).__name__
+    for module in _enclosing(model, name):
+        flags = set(_batch_first_flags(module))
+        if False in flags:
+            return None, "a module near it has batch_first=False"
+        if flags:
+            return "channels_last", "batch_first=True near it"
+    if run.batch is not None and shape[1] == run.batch:
+        if shape[0] != run.batch:
+            return None, f"its second axis, not its first, is as long as the batch ({run.batch})"
+        if run.permutes_batch:
+            return None, f"its first two axes are as long as the batch ({run.batch}), permuted"
+    return "channels_last", "linear layers"
+
+
+def _batch_first_flags(module: nn.Module) -> list[bool]:
+    kinds = (*_BATCH_FIRST_FLAG, nn.Transformer)
+    return [part.batch_first for part in module.modules() if isinstance(part, kinds)]  # pyright: ignore[reportReturnType]
+
+
+def _enclosing(model: nn.Module, name: str) -> Iterator[nn.Module]:
+    """The module at a place, its parent, and so on up to the model."""
+    for each in (name, *ancestors(name)):
+        yield model.get_submodule(each)

@@ -1,7 +1,7 @@
-"""A wrapper of a place: attributes that are found there, and a block that reads its calls.
+"""Modules that wrap a place of a model: `InsertionWrapper` and `ReplacementWrapper`.
 
-It is a module like any other: it is copied, saved, traced and compiled as the rest of the model is.
-Settings and weights of the place are read and set through the wrapper; its class is the wrapper's.
+A wrapper is copied, saved, traced and compiled like any module. Settings and weights of the wrapped
+module are read and set through it; only its class is that of the wrapper.
 """
 
 import inspect
@@ -13,234 +13,220 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quatrain.insertion.arguments import Reads, height_and_width, refuse_unread
-from quatrain.insertion.layouts import Layout, to_ours
-from quatrain.insertion.loading import load_earlier_weights
-from quatrain.insertion.masks import is_mask, padding_from
-from quatrain.insertion.shapes import Placement
+from quatrain.insertion.arguments import MixerArguments, height_and_width
+from quatrain.insertion.loading import load_unwrapped_weights
+from quatrain.insertion.masks import is_mask, to_padding_mask
+from quatrain.insertion.shapes import ActivationShape, Layout, Placement, permutation
 from quatrain.nn.deformable_conv import DeformableConv
 from quatrain.nn.regular_conv import RegularConv
 from quatrain.specs import InputError
 
-MISSING = object()
-"""What an attribute is that is not there."""
-for _name in ("_to_ours", "_from_ours", "padding_from", "refuse_unread"):
-    torch.fx.wrap(_name)  # one call in a graph, which decides by the tensors of each run
+_MISSING = object()
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
-_METHODS_OF_CONTAINERS = {
+_CONTAINER_METHODS = {
     method
     for kind in _CONTAINERS
     for name, method in vars(kind).items()
     if inspect.isfunction(method) and name != "forward"
 }
+"""Methods that read or change the parts of a container, and call none of them."""
+for _name in ("_permute_input", "_permute_output", "to_padding_mask", "_refuse_arguments"):
+    torch.fx.wrap(_name)  # a single call in a traced graph, since it depends on the values
 
 
 class Wrapper(nn.Module):
-    """A block that reads and gives what passes in the layout of the place."""
+    """A block at a place of a model, and the module that stood there before."""
 
-    layout: Layout
-    reads: Reads
+    activation_shape: ActivationShape
+    arguments: MixerArguments
 
-    def __init__(self, block: nn.Module, layout: Layout, reads: Reads, *, training: bool) -> None:
+    def __init__(
+        self,
+        wrapped: nn.Module,
+        block: nn.Module,
+        shape: ActivationShape,
+        arguments: MixerArguments | None,
+    ) -> None:
         super().__init__()
-        self.block, self.layout, self.training = block, layout, training
-        self.reads = reads
-        self._of_model: tuple[Tensor | None] | None = None
-        self.register_load_state_dict_pre_hook(load_earlier_weights)
+        self.block, self.activation_shape, self.training = block, shape, wrapped.training
+        self.arguments = MixerArguments() if arguments is None else arguments
+        self._model_mask: tuple[Tensor | None] | None = None
+        self.register_load_state_dict_pre_hook(load_unwrapped_weights)
 
     @property
     @abstractmethod
-    def module_before(self) -> nn.Module:
+    def wrapped(self) -> nn.Module:
         """The module that stood here before."""
-
-    @abstractmethod
-    def restored(self) -> nn.Module:
-        """The module that stood here before, in the mode of the wrapper."""
 
     @property
     def shared_names(self) -> dict[str, str]:
-        """Weights of the module from before that are the block's too, and their names here."""
+        """Parameters of the wrapped module that the block uses too, and their names here."""
         return {}
 
+    def unwrap(self) -> nn.Module:
+        """The wrapped module, to be put back into the model."""
+        return self.wrapped
+
+    def extra_repr(self) -> str:
+        """The axes and channels at the place, such as "(N, 256, H, W)"."""
+        return str(self.activation_shape)
+
+    def disable_fused_path(self) -> None:
+        """Add a hook that does nothing, so that a layer of nn.TransformerEncoder calls this part.
+
+        In evaluation the layer else uses the weights of its parts in one fused operator.
+        """
+        self.register_forward_pre_hook(_do_nothing)
+
+    def set_model_mask(self, mask: tuple[Tensor | None] | None) -> None:
+        """Set the padding mask of the running call of the model; None after the call."""
+        object.__setattr__(self, "_model_mask", mask)
+
     def __getattr__(self, name: str) -> Any:
-        """What the place has, but for methods, which would pass the block by."""
+        """An attribute of the wrapped module, except for methods, which would skip the block."""
         try:
             return super().__getattr__(name)
         except AttributeError:
-            value = MISSING if name.startswith("__") else self._of_the_place(name)
-            if value is MISSING or (inspect.ismethod(value) and not _of_container(value)):
+            value = _MISSING if name.startswith("__") else self._wrapped_attribute(name)
+            if value is _MISSING:
                 raise
-            return self._itself_for_place(value) if inspect.ismethod(value) else value
+            if not inspect.ismethod(value):
+                return value
+            if value.__func__ not in _CONTAINER_METHODS:
+                raise
+            return self._returning_wrapper(value)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set what the place has there, as reading finds it there."""
-        holder = None if self._owns(name) else self._holder(name)
-        if holder is None:
+        owner = None if self._owns(name) else self._attribute_owner(name)
+        if owner is None:
             super().__setattr__(name, value)
         else:
-            setattr(holder, name, value)
+            setattr(owner, name, value)
 
     def __delattr__(self, name: str) -> None:
-        holder = None if self._owns(name) else self._holder(name)
-        if holder is None:
+        owner = None if self._owns(name) else self._attribute_owner(name)
+        if owner is None:
             super().__delattr__(name)
         else:
-            delattr(holder, name)
+            delattr(owner, name)
 
     def __dir__(self) -> list[str]:
-        names = {name for name in dir(self.module_before) if not name.startswith("__")}
+        names = {name for name in dir(self.wrapped) if not name.startswith("__")}
         return sorted({*super().__dir__(), *(name for name in names if hasattr(self, name))})
 
     def _owns(self, name: str) -> bool:
-        mine = self.__dict__
-        if name in mine or hasattr(type(self), name) or "_of_model" not in mine:
+        own = self.__dict__
+        if name in own or hasattr(type(self), name) or "_model_mask" not in own:
             return True
-        return any(name in mine[kind] for kind in ("_modules", "_parameters", "_buffers"))
+        return any(name in own[kind] for kind in ("_modules", "_parameters", "_buffers"))
 
     @abstractmethod
-    def _of_the_place(self, name: str) -> Any:
-        """The attribute that is found here under a name which is not the wrapper's own."""
+    def _wrapped_attribute(self, name: str) -> Any:
+        """The value of an attribute that the wrapper itself does not have, or `_MISSING`."""
 
     @abstractmethod
-    def _holder(self, name: str) -> nn.Module | None:
-        """The module whose attribute is set under that name; None for the wrapper."""
+    def _attribute_owner(self, name: str) -> nn.Module | None:
+        """The module on which an attribute is set; None for the wrapper."""
 
-    def _itself_for_place(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        """A method of a container, which gives the wrapper where it would give the container."""
+    def _returning_wrapper(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        """A method of a container that returns the wrapper instead of the container."""
 
-        def called(*inputs: Any, **named: Any) -> Any:
-            result = method(*inputs, **named)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            result = method(*args, **kwargs)
             return self if result is method.__self__ else result  # pyright: ignore[reportFunctionMemberAccess]
 
-        return called
+        return call
 
-    def require_calls(self) -> None:
-        """Keep a layer of torch's from computing with the weights of this part uncalled.
-
-        In evaluation its encoder layers run as one operator, unless a part has a hook.
-        """
-        self.register_forward_pre_hook(_nothing)
-
-    def set_model_mask(self, of_model: tuple[Tensor | None] | None) -> None:
-        """Note the mask that the model is called with, until None ends its call."""
-        object.__setattr__(self, "_of_model", of_model)
-
-    def _mixed(self, x: Tensor, inputs: tuple[Any, ...], named: dict[str, Any]) -> Tensor:
-        """What the block makes of `x`, when the place is called with these arguments."""
-        reads = self.reads
-        arguments = reads.parameters.by_name(inputs, named)
-        unread = {
+    def _apply_block(self, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        """The output of the block for `x` in a call of the place with these arguments."""
+        reads = self.arguments
+        arguments = reads.signature.bind(args, kwargs)
+        rejected = {
             name: value
             for name, value in list(arguments.items())[1:]
-            if self._refused(name, value) and not reads.parameters.unset(name, value)
+            if self._rejects(name, value) and not reads.signature.is_unset(name, value)
         }
-        x = refuse_unread(x, unread) if unread else x
-        flag = reads.causal_flag is not None and bool(arguments.get(reads.causal_flag))
+        x = _refuse_arguments(x, rejected) if rejected else x
+        causal = reads.causal
+        if reads.causal_flag is not None:
+            causal = causal or bool(arguments.get(reads.causal_flag))
         padding = None
         if reads.padding is not None:
-            mask = self._mask_of_model() if reads.of_model else arguments.get(reads.padding)
-            padding = padding_from(reads.padding, mask)
-        sizes = (
-            height_and_width(tuple(arguments[name] for name in reads.sizes))
-            if reads.sizes
-            else None
-        )
-        ours = _to_ours(x, self.layout, sizes)
-        y = self.block(ours, causal=reads.causal or flag, key_padding_mask=padding)
-        return _from_ours(y, self.layout, sizes)
+            mask = self._mask_of_model() if reads.padding_of_model else arguments.get(reads.padding)
+            padding = to_padding_mask(reads.padding, mask)
+        sizes = None
+        if reads.sizes:
+            sizes = height_and_width(tuple(arguments[name] for name in reads.sizes))
+        layout = self.activation_shape.layout
+        y = self.block(_permute_input(x, layout, sizes), causal=causal, key_padding_mask=padding)
+        return _permute_output(y, layout, sizes)
 
     @abstractmethod
-    def _refused(self, name: str, value: object) -> bool:
+    def _rejects(self, name: str, value: object) -> bool:
         """Whether the place must not be called with this argument."""
 
     def _mask_of_model(self) -> Tensor | None:
-        if self._of_model is None:
-            argument = str(self.reads.padding)
-            expected = "the mask of a call of the model that was changed"
-            remedy = "call that model; its parts alone, and their recomputation in the backward "
-            raise InputError(argument, None, expected, remedy + "pass, have no mask")
-        return self._of_model[0]
-
-
-def _nothing(module: nn.Module, inputs: object) -> None:
-    del module, inputs
-
-
-def _of_container(method: Any) -> bool:
-    """Whether a method reads or changes the parts of a container, and calls none."""
-    return method.__func__ in _METHODS_OF_CONTAINERS
-
-
-def _to_ours(x: Tensor, layout: Layout, sizes: tuple[int, ...] | None) -> Tensor:
-    if x.is_nested:
-        remedy = "build nn.TransformerEncoder with enable_nested_tensor=False"
-        raise InputError("input", "a nested tensor", "a tensor of one length", remedy)
-    x = x if sizes is None else x.unflatten(1, sizes)
-    return x.permute(to_ours(x.ndim, layout)) if x.ndim in (3, 4) else x
-
-
-def _from_ours(y: Tensor, layout: Layout, sizes: tuple[int, ...] | None) -> Tensor:
-    if y.ndim in (3, 4):
-        ours = to_ours(y.ndim, layout)
-        y = y.permute(sorted(range(y.ndim), key=ours.__getitem__))
-    return y if sizes is None else y.flatten(1, 2)
+        if self._model_mask is None:
+            expected = "the mask of a call of the whole model"
+            remedy = (
+                "call the model; its parts alone, and recomputation in the backward pass, have no "
+                "mask"
+            )
+            raise InputError(str(self.arguments.padding), None, expected, remedy)
+        return self._model_mask[0]
 
 
 class InsertionWrapper(Wrapper):
     """A module of the model, and a block before or after it.
 
-    Weights of the model from before, without the block, load into it: the block keeps its own.
+    Weights that were saved without the wrapper load into the module, and the block keeps its own.
     """
 
-    side: Placement = "after"
+    placement: Placement = "after"
 
     def __init__(
         self,
         original: nn.Module,
         block: nn.Module,
-        side: Placement,
-        layout: Layout,
-        reads: Reads = Reads(),  # noqa: B008 - it is frozen
+        placement: Placement,
+        shape: ActivationShape,
+        arguments: MixerArguments | None = None,
     ) -> None:
-        super().__init__(block, layout, reads, training=original.training)
-        self.side = side
+        super().__init__(original, block, shape, arguments)
+        self.placement = placement
         self.add_module("original", original)
 
     @property
-    def module_before(self) -> nn.Module:
+    def wrapped(self) -> nn.Module:
         """The module of the model."""
         return self.original
 
-    def _of_the_place(self, name: str) -> Any:
-        return getattr(self.__dict__.get("_modules", {}).get("original"), name, MISSING)
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the module, and the block before or after it.
 
-    def _holder(self, name: str) -> nn.Module | None:
+        Raises:
+            InputError: if there is a mask that was not in the example of the insertion.
+        """
+        if self.placement == "after":
+            return self._apply_block(self.original(*args, **kwargs), args, kwargs)
+        if args:
+            return self.original(self._apply_block(args[0], args, kwargs), *args[1:], **kwargs)
+        name, x = next(iter(self.arguments.signature.bind(args, kwargs).items()))
+        return self.original(**(kwargs | {name: self._apply_block(x, args, kwargs)}))
+
+    def _wrapped_attribute(self, name: str) -> Any:
+        return getattr(self.__dict__.get("_modules", {}).get("original"), name, _MISSING)
+
+    def _attribute_owner(self, name: str) -> nn.Module | None:
         original = self._modules["original"]
         return None if name.startswith("_") and not hasattr(original, name) else original
 
-    def forward(self, *inputs: Any, **named: Any) -> Any:
-        """Call both in turn.
-
-        Raises:
-            InputError: if there is a mask, and was none when the block was inserted.
-        """
-        if self.side == "after":
-            return self._mixed(self.original(*inputs, **named), inputs, named)
-        if inputs:
-            return self.original(self._mixed(inputs[0], inputs, named), *inputs[1:], **named)
-        name, x = next(iter(self.reads.parameters.by_name(inputs, named).items()))
-        return self.original(**(named | {name: self._mixed(x, inputs, named)}))
-
-    def _refused(self, name: str, value: object) -> bool:
-        return is_mask(name, value) and not self.reads.expects_masks
-
-    def restored(self) -> nn.Module:
-        """The module of the model."""
-        return self.module_before
+    def _rejects(self, name: str, value: object) -> bool:
+        return is_mask(name, value) and not self.arguments.allows_masks
 
 
 class ContainerInsertionWrapper(InsertionWrapper):
-    """A container of the model, whose parts are found by index or name, and a block after it."""
+    """A container of the model, whose parts can be indexed and iterated, and a block."""
 
     def __len__(self) -> int:
         return len(self.original)
@@ -261,38 +247,40 @@ class ContainerInsertionWrapper(InsertionWrapper):
         del self.original[index]
 
 
-def inserted(
-    original: nn.Module, block: nn.Module, side: Placement, layout: Layout, reads: Reads
+def insertion_wrapper(
+    original: nn.Module,
+    block: nn.Module,
+    placement: Placement,
+    shape: ActivationShape,
+    arguments: MixerArguments,
 ) -> InsertionWrapper:
-    """The wrapper of a module, which can be indexed and iterated if the module can."""
-    kind = type(original)
-    parts = all(hasattr(kind, each) for each in ("__len__", "__iter__", "__getitem__"))
-    return (ContainerInsertionWrapper if parts else InsertionWrapper)(
-        original, block, side, layout, reads
-    )
+    """The wrapper of a module; it can be indexed if the module can."""
+    methods = ("__len__", "__iter__", "__getitem__")
+    indexable = all(hasattr(type(original), method) for method in methods)
+    kind = ContainerInsertionWrapper if indexable else InsertionWrapper
+    return kind(original, block, placement, shape, arguments)
 
 
 class ReplacementWrapper(Wrapper):
-    """A mixer in the place of a module, which is kept aside: its weights are not the model's.
+    """A mixer instead of a module, which is kept aside, outside the model.
 
-    A convolution shares its weight and bias with the one it replaces, so that either goes on with
-    what the other has learnt. Weights of the model from before load into it, and those that it
-    has no use for into the module kept aside.
+    A convolution shares its weight and bias with the one it replaces. Weights that were saved
+    before the replacement load into the shared parameters, and else into the module kept aside.
     """
 
     def __init__(
         self,
         original: nn.Module,
         block: nn.Module,
-        layout: Layout,
+        shape: ActivationShape,
         convolution: RegularConv | DeformableConv | None = None,
-        reads: Reads = Reads(),  # noqa: B008 - it is frozen
+        arguments: MixerArguments | None = None,
     ) -> None:
-        super().__init__(block, layout, reads, training=original.training)
+        super().__init__(original, block, shape, arguments)
         self._aside = (original, convolution)
 
     @property
-    def module_before(self) -> nn.Module:
+    def wrapped(self) -> nn.Module:
         """The module that is kept aside."""
         return self._aside[0]
 
@@ -304,56 +292,89 @@ class ReplacementWrapper(Wrapper):
         path = next((name for name, part in parts if part is convolution), None)
         return {} if path is None else {name: f"{path}.{name}" for name in ("weight", "bias")}
 
-    def _of_the_place(self, name: str) -> Any:
-        """The weights and parts of the mixer, and the settings of what stood here."""
-        block = self.__dict__.get("_modules", {}).get("block")
-        original, convolution = self.__dict__.get("_aside", (None, None))
-        for holder in (convolution, block):
-            value = getattr(holder, name, MISSING)
-            if value is not MISSING:
-                return value
-        value = getattr(original, name, MISSING)
-        return MISSING if isinstance(value, Tensor | nn.Module) else value
-
-    def _holder(self, name: str) -> nn.Module | None:
-        if name.startswith("_"):
-            return None
-        original, convolution = self._aside
-        for holder in (convolution, self.block):
-            if holder is not None and hasattr(holder, name):
-                return holder
-        if not hasattr(original, name):
-            return None
-        warnings.warn(
-            f"{name} of a replaced {type(original).__name__} is changed, which the mixer in its "
-            "place does not read: it takes effect when the mixer is removed",
-            stacklevel=3,
-        )
-        return original
-
-    def forward(self, *inputs: Any, **named: Any) -> Tensor:
-        """What the mixer makes of the first argument.
-
-        Raises:
-            InputError: if another one is given that the mixer does not read.
-        """
-        x = next(iter(self.reads.parameters.by_name(inputs, named).values()))
-        return self._mixed(x, inputs, named)
-
-    def _refused(self, name: str, value: object) -> bool:
-        del value
-        return name not in self.reads.of_call and name not in self.reads.unread
-
-    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "ReplacementWrapper":
-        """Move or convert what is kept aside, too."""
-        super()._apply(fn, recurse)
-        self.module_before._apply(fn)
-        return self
-
-    def restored(self) -> nn.Module:
-        """The module that stood here: with the weights now shared, in this mode."""
+    def unwrap(self) -> nn.Module:
+        """The module kept aside, with shared weights and in the mode of the wrapper."""
         original, convolution = self._aside
         if convolution is not None:
             original.register_parameter("weight", convolution.weight)
             original.register_parameter("bias", convolution.bias)
         return original if original.training == self.training else original.train(self.training)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        """The output of the mixer for the first argument.
+
+        Raises:
+            InputError: if there is another argument that the mixer does not read.
+        """
+        x = next(iter(self.arguments.signature.bind(args, kwargs).values()))
+        return self._apply_block(x, args, kwargs)
+
+    def _wrapped_attribute(self, name: str) -> Any:
+        """Weights and parts of the mixer, or else settings of the module kept aside."""
+        block = self.__dict__.get("_modules", {}).get("block")
+        original, convolution = self.__dict__.get("_aside", (None, None))
+        for owner in (convolution, block):
+            value = getattr(owner, name, _MISSING)
+            if value is not _MISSING:
+                return value
+        value = getattr(original, name, _MISSING)
+        return _MISSING if isinstance(value, Tensor | nn.Module) else value
+
+    def _attribute_owner(self, name: str) -> nn.Module | None:
+        if name.startswith("_"):
+            return None
+        original, convolution = self._aside
+        for owner in (convolution, self.block):
+            if owner is not None and hasattr(owner, name):
+                return owner
+        if not hasattr(original, name):
+            return None
+        warnings.warn(
+            f"{name} of a replaced {type(original).__name__} is set, which the mixer in its place "
+            "does not read; it takes effect when the mixer is removed",
+            stacklevel=3,
+        )
+        return original
+
+    def _rejects(self, name: str, value: object) -> bool:
+        del value
+        return name not in self.arguments.read and name not in self.arguments.ignored
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "ReplacementWrapper":
+        """Move or convert the module kept aside, too."""
+        super()._apply(fn, recurse)
+        self.wrapped._apply(fn)
+        return self
+
+
+def _do_nothing(module: nn.Module, args: object) -> None:
+    del module, args
+
+
+def _refuse_arguments(x: Tensor, rejected: dict[str, Any]) -> Tensor:
+    """Return `x`, unless there is an argument that the mixer does not read.
+
+    Raises:
+        InputError: for the first one that is set.
+    """
+    for name, value in rejected.items():
+        if value is not None and value is not False:
+            expected = "none, as in the example of the insertion"
+            remedy = "leave it out, or insert with an example of such a call"
+            raise InputError(name, f"a {type(value).__name__}", expected, remedy)
+    return x
+
+
+def _permute_input(x: Tensor, layout: Layout, sizes: tuple[int, ...] | None) -> Tensor:
+    if x.is_nested:
+        remedy = "build nn.TransformerEncoder with enable_nested_tensor=False"
+        raise InputError("input", "a nested tensor", "a tensor of one length", remedy)
+    x = x if sizes is None else x.unflatten(1, sizes)
+    return x.permute(permutation(x.ndim, layout)) if x.ndim in (3, 4) else x
+
+
+def _permute_output(y: Tensor, layout: Layout, sizes: tuple[int, ...] | None) -> Tensor:
+    if y.ndim in (3, 4):
+        ours = permutation(y.ndim, layout)
+        y = y.permute(sorted(range(y.ndim), key=ours.__getitem__))
+    return y if sizes is None else y.flatten(1, 2)

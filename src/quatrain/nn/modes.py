@@ -9,6 +9,7 @@ Source: our own.
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import nn
 
 
@@ -29,3 +30,18 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
     with restored_modes(model):
         model.eval()
         yield
+
+
+@contextmanager
+def unfused_evaluation(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode in which every module is called and every operator runs by itself.
+
+    Compiled code runs eagerly, and torch's encoder layers do not use their fused operator.
+    """
+    fastpath = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with evaluation_mode(model), torch.compiler.set_stance("force_eager"):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fastpath)

@@ -7,7 +7,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from quatrain.insertion import insert, remove
-from quatrain.insertion.padding import pass_padding_mask, remove_unused_hooks
+from quatrain.insertion.model_mask import pass_padding_mask, remove_unused_hooks
 from quatrain.nn.mixers import parse_mixer
 from quatrain.specs import InputError
 
@@ -31,38 +31,36 @@ class Model(nn.Module):
 IDS = torch.arange(14).view(2, 7)
 REAL = (torch.arange(7) < torch.tensor([[7], [4]])).long()
 EXAMPLE = {"ids": IDS, "attention_mask": REAL}
+OPTIONS = {"example": EXAMPLE, "key_padding_mask": "attention_mask"}
 
 
-def padded():
+def masked_model():
     model = Model()
-    mixer = parse_mixer("1111", heads=2)
-    change = insert(
-        model, mixer, after="layer", example=EXAMPLE, key_padding_mask="attention_mask", seed=0
-    )
-    nn.init.ones_(change.wrappers["layer"].block.gamma)
-    return model, change
+    surgery = insert(model, parse_mixer("1111", heads=2), after="layer", seed=0, **OPTIONS)
+    nn.init.ones_(surgery.wrappers["layer"].block.gamma)
+    return model, surgery
 
 
 def assert_masked(model):
-    given = model(IDS, attention_mask=REAL)
+    y = model(IDS, attention_mask=REAL)
     other = model(torch.where(REAL == 1, IDS, IDS + 9), attention_mask=REAL)
-    torch.testing.assert_close(given[REAL == 1], other[REAL == 1])
-    assert not torch.allclose(given, model(IDS))
+    torch.testing.assert_close(y[REAL == 1], other[REAL == 1])
+    assert not torch.allclose(y, model(IDS))
 
 
 def hooks(model):
     return len(model._forward_pre_hooks) + len(model._forward_hooks)
 
 
-def test_the_mask_is_that_of_each_call_by_name_or_by_position():
-    model, _ = padded()
+def test_mask_is_read_from_each_call_by_name_or_position():
+    model, _ = masked_model()
     assert_masked(model)
     torch.testing.assert_close(model(IDS, REAL), model(IDS, attention_mask=REAL))
     torch.testing.assert_close(model(IDS), model(IDS, torch.ones_like(REAL)))
 
 
-def test_copies_and_saved_models_have_masks_of_their_own():
-    model, _ = padded()
+def test_copied_and_saved_models_have_hooks_of_their_own():
+    model, _ = masked_model()
     file = io.BytesIO()
     torch.save(model, file)
     file.seek(0)
@@ -73,56 +71,56 @@ def test_copies_and_saved_models_have_masks_of_their_own():
     assert_masked(model)
 
 
-def test_the_hooks_are_one_pair_and_go_with_the_last_place_that_reads_them():
-    model, change = padded()
-    mixer = parse_mixer("0010")
-    name = "attention_mask"
-    insert(model, mixer, after="tokens", example=EXAMPLE, key_padding_mask=name)
+def test_hooks_are_shared_and_removed_with_the_last_reader():
+    model, surgery = masked_model()
+    insert(model, parse_mixer("0010"), after="tokens", **OPTIONS)
     assert hooks(model) == 2
     remove(model, "tokens")
     assert hooks(model) == 2
     assert_masked(model)
-    change.remove()
+    surgery.remove()
     assert hooks(model) == 0
     pass_padding_mask(model, "attention_mask")
     remove_unused_hooks(model)
     assert hooks(model) == 0
 
 
-def test_a_part_that_is_called_without_its_model_is_refused():
-    model, _ = padded()
+def assert_needs_mask(call):
+    with pytest.raises(InputError) as caught:
+        call()
+    assert (caught.value.field, caught.value.value) == ("attention_mask", None)
+
+
+def test_part_called_without_its_model_raises():
+    model, _ = masked_model()
     x = torch.randn(2, 7, 16)
-    with pytest.raises(InputError, match=r"attention_mask is None, expected the mask of a call"):
-        model.layer(x)
+    assert_needs_mask(lambda: model.layer(x))
     model.fails = True
     with pytest.raises(ZeroDivisionError):
         model(IDS, REAL)
-    with pytest.raises(InputError, match="call that model"):
-        model.layer(x)
+    assert_needs_mask(lambda: model.layer(x))
 
 
-def test_a_recomputation_without_the_mask_is_refused():
-    model, _ = padded()
+def test_recomputation_without_the_mask_raises():
+    model, _ = masked_model()
     model.checkpoints = True
     y = model(IDS, REAL)
-    with pytest.raises(InputError, match="recomputation in the backward pass"):
-        y.sum().backward()
+    assert_needs_mask(lambda: y.sum().backward())
 
 
 def test_data_parallel_replicas_read_the_mask_of_their_own_call():
-    model, _ = padded()
-    replica = copy.copy(model)  # as nn.DataParallel makes them: other modules, the same hooks
+    model, _ = masked_model()
+    replica = copy.copy(model)  # as nn.DataParallel does: other modules, the same hooks
     replica._modules = dict(model._modules, layer=copy.copy(model.layer))
     replica(IDS, REAL)
-    with pytest.raises(InputError, match="attention_mask is None"):
-        replica.layer(torch.randn(2, 7, 16))
+    assert_needs_mask(lambda: replica.layer(torch.randn(2, 7, 16)))
     assert_masked(nn.DataParallel(model))
 
 
 @pytest.mark.compile
-def test_a_compiled_model_and_an_exported_one_read_the_mask():
+def test_compiled_and_exported_models_read_the_mask():
     torch.compiler.reset()
-    model, _ = padded()
+    model, _ = masked_model()
     expected = model(IDS, REAL)
     compiled = torch.compile(model, backend="eager", fullgraph=True)
     torch.testing.assert_close(compiled(IDS, REAL), expected)
