@@ -145,6 +145,8 @@ def test_a_missing_extra_is_named_with_the_command(core, tmp_path):
         "import quatrain.tasks.detection": "vision",
         "import quatrain.tasks.translation": "translation",
     }
+    done = run(core / "bin" / "python", "-c", "import quatrain.tasks.probes", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     done = run(core / "bin" / "python", "-c", MISSING.format(lines=list(lines)), cwd=tmp_path)
     assert done.stdout.splitlines() == [
         f'run pip install "quatrain[{extra}]"' for extra in lines.values()

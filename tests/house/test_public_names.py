@@ -53,15 +53,5 @@ def test_import_quatrain_imports_none_of_its_dependencies():
     assert not loaded & {"torch", "numpy", "pydantic", "quatrain.specs"}
 
 
-def test_a_name_of_an_extra_that_is_not_installed_names_the_command():
-    code = (
-        "import sys, quatrain; sys.modules['filelock'] = None\n"
-        "try: quatrain.Study\n"
-        "except quatrain.MissingPackageError as error: print(error.field, error.remedy)"
-    )
-    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert child.stdout == 'filelock run pip install "quatrain[study]"\n'
-
-
 if __name__ == "__main__":
     SNAPSHOT.write_text(json.dumps(public_names(), indent=1) + "\n")

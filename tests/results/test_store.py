@@ -8,7 +8,7 @@ import pytest
 
 from quatrain.results import Failure, Manifest, ManifestCell, Measurement, Record, ResultStore
 from quatrain.results.store import RunState
-from quatrain.specs import StoredFileError, StudyError
+from quatrain.specs import MissingPackageError, StoredFileError, StudyError
 
 IDENTITY = "0123456789abcdef" * 4
 OTHER = "f" * 64
@@ -117,6 +117,13 @@ def test_a_run_is_claimed_once_until_it_is_released(store):
             assert other is not None
     with store.claim(IDENTITY) as again:
         assert again is not None
+
+
+def test_locks_need_the_extra_that_installs_filelock(store, monkeypatch):
+    monkeypatch.setitem(sys.modules, "filelock", None)
+    with pytest.raises(MissingPackageError) as raised, store.claim(IDENTITY):
+        pass
+    assert "quatrain[study]" in raised.value.remedy
 
 
 def test_a_claim_dies_with_its_process(store):

@@ -12,14 +12,15 @@ import enum
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING, TypeVar
 
 from quatrain.results.files import CHECKPOINT, make_folder, unwritable, write_atomically
 from quatrain.results.reading import read_regular
 from quatrain.results.record import Failure, Manifest, Measurement, Record, StoredModel
-from quatrain.specs import StoredFileError, StudyError
+from quatrain.specs import StoredFileError, StudyError, name_missing_extra
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 Model = TypeVar("Model", bound=StoredModel)
 
@@ -70,7 +71,9 @@ class ResultStore:
         """
         folder = self.folder(identity)
         make_folder(folder)
-        lock = FileLock(folder / "lock")
+        lock = _file_lock(folder / "lock")
+        from filelock import Timeout
+
         try:
             # Not zero: `state` holds a free lock for an instant, and that must not lose the run.
             lock.acquire(timeout=0.2, poll_interval=0.02)
@@ -161,7 +164,7 @@ class ResultStore:
     def manifest_held(self) -> Generator[None]:
         """Keep other processes from replacing the manifest between a read and a write of it."""
         make_folder(self.root)
-        lock = FileLock(self.root / "lock")
+        lock = _file_lock(self.root / "lock")
         try:
             lock.acquire()
         except OSError as error:
@@ -176,11 +179,21 @@ class ResultStore:
         write_atomically(self.root / "study.json", manifest.to_json())
 
 
+def _file_lock(path: Path, timeout: float = -1) -> "FileLock":
+    """A lock of the package filelock, which an extra installs."""
+    with name_missing_extra():
+        from filelock import FileLock
+    return FileLock(path, timeout=timeout)
+
+
 def _is_held(lock: Path) -> bool:
     if not lock.exists():
         return False
+    file_lock = _file_lock(lock, timeout=0)
+    from filelock import Timeout
+
     try:
-        with FileLock(lock, timeout=0):
+        with file_lock:
             return False
     except Timeout:
         return True
