@@ -6,7 +6,7 @@ from torch.testing import assert_close
 
 from laws import term_sets, unchecked
 from ops import loops
-from quatrain.nn import AttentionSpec
+from quatrain.nn import AttentionSpec, GeneralizedAttention
 from quatrain.nn.attention_state import KeyValueState, RunningState
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
@@ -50,20 +50,20 @@ def by_hand(module, query, key):
         scale=d**-0.5,
         **biases,
     )
-    mixed = loops.attend(module.spec.terms, operands, grid, Support())
-    return torch.cat(list(mixed.unbind(1)), dim=-1) @ module.output.weight.T + module.output.bias
+    attended = loops.attend(module.spec.terms, operands, grid, Support())
+    return torch.cat(list(attended.unbind(1)), dim=-1) @ module.output.weight.T + module.output.bias
 
 
 @every_term_set
-def test_the_module_is_the_formula_on_its_own_parameters(terms):
+def test_the_output_is_the_formula_of_its_parameters(terms):
     module, query, key = built(terms=terms, key_channels=6), content(), content(channels=6)[:, :4]
     assert_close(module(query, key), by_hand(module, query, key))
 
 
 @every_term_set
-@pytest.mark.parametrize("shape", [(2, 8, 3, 4), (2, 8, 4, 3), (1, 8, 1, 5), (1, 8, 5, 1)])
-def test_a_turned_map_with_turned_axes_gives_the_turned_output(terms, shape):
-    """The trap: a released implementation confuses the axes where E2 is on and E4 is off."""
+@pytest.mark.parametrize("shape", [(2, 8, 3, 4), (1, 8, 5, 1)])
+def test_a_transposed_map_with_transposed_axes_gives_the_transposed_output(terms, shape):
+    """A released implementation confuses the axes if E2 is on and E4 is off."""
     module = built(ndim=2, terms=terms)
     x = torch.randn(shape, dtype=torch.float64)
     straight = module(x)
@@ -74,7 +74,7 @@ def test_a_turned_map_with_turned_axes_gives_the_turned_output(terms, shape):
 
 @every_term_set
 @pytest.mark.parametrize("ndim", [1, 2])
-def test_the_terms_it_explains_add_up_to_the_weights_and_the_weights_to_the_output(terms, ndim):
+def test_explained_terms_add_up_to_the_weights_and_the_weights_to_the_output(terms, ndim):
     module, x = built(ndim=ndim, terms=terms), content(ndim)
     explained = module.explain(x)
     total = sum(explained.logits.values()) + torch.zeros_like(explained.weights)
@@ -89,7 +89,7 @@ def test_the_terms_it_explains_add_up_to_the_weights_and_the_weights_to_the_outp
 
 @every_term_set
 @pytest.mark.parametrize("ndim", [1, 2])
-def test_one_query_is_explained_as_among_all(terms, ndim):
+def test_the_explanation_of_one_query_is_that_of_all(terms, ndim):
     module, x = built(ndim=ndim, terms=terms, window=3, key_stride=2), content(ndim)
     whole = module.explain(x)
     at, number = ((3,), 3) if ndim == 1 else ((2, 1), 9)
@@ -101,7 +101,7 @@ def test_one_query_is_explained_as_among_all(terms, ndim):
 
 
 @pytest.mark.parametrize("terms", ["0100", "1111"])
-def test_a_term_alone_is_the_attention_of_that_term_over_the_same_keys(terms):
+def test_the_weights_of_a_term_are_the_softmax_of_its_logits_over_the_same_keys(terms):
     module, x = built(terms=terms), content()
     padding = torch.tensor([[False] * 5, [False, False, False, True, True]])
     explained = module.explain(x, key_padding_mask=padding)
@@ -114,7 +114,7 @@ def test_a_term_alone_is_the_attention_of_that_term_over_the_same_keys(terms):
         assert_close(alone, explained.weights)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(term_sets, st.none() | st.sampled_from([1, 3, 9]), st.integers(1, 7))
 def test_decoding_step_by_step_equals_the_causal_pass(terms, window, length):
     module = built(terms=terms, window=window)
@@ -128,9 +128,9 @@ def test_decoding_step_by_step_equals_the_causal_pass(terms, window, length):
         assert state.value.shape[2] == min(length, window or length)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(term_sets, st.none() | st.sampled_from([1, 3, 9]), st.booleans())
-def test_recalling_position_by_position_equals_the_full_pass(terms, window, padded):
+def test_attending_to_cached_keys_query_by_query_equals_the_full_pass(terms, window, padded):
     module = built(terms=terms, window=window)
     query, key = content(), content(batch=2)[:, :4]
     padding = torch.tensor([[False] * 4, [False, False, True, True]]) if padded else None
@@ -139,21 +139,20 @@ def test_recalling_position_by_position_equals_the_full_pass(terms, window, padd
     assert_close(torch.cat(outputs, dim=1), module(query, key, key_padding_mask=padding))
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(term_sets, st.none() | st.sampled_from([1, 3, 9]), st.booleans())
-def test_queries_that_share_remembered_keys_recall_as_if_each_had_its_own(terms, window, padded):
+def test_queries_that_share_cached_keys_attend_as_with_copies(terms, window, padded):
     module = built(terms=terms, window=window)
     query, key = content(batch=6)[:, :1], content(batch=2)[:, :4]
     padding = torch.tensor([[False] * 4, [False, False, True, True]]) if padded else None
     each = torch.arange(2).repeat_interleave(3)
-    own = None if padding is None else padding[each]
-    expected = module.attend_cached(query, module.cache_keys(key[each]), 2, own)
+    copied = None if padding is None else padding[each]
+    expected = module.attend_cached(query, module.cache_keys(key[each]), 2, copied)
     assert_close(module.attend_cached(query, module.cache_keys(key), 2, padding), expected)
 
 
 @every_term_set
-def test_a_key_stride_keeps_every_other_key_in_its_place(terms):
-    """The kept keys weigh as if all others were masked."""
+def test_a_key_stride_is_a_mask_of_all_other_keys(terms):
     module, x = built(ndim=2, terms=terms), content(ndim=2)
     kept = torch.zeros(3, 4, dtype=torch.bool)
     kept[::2, ::2] = True
@@ -177,82 +176,43 @@ def test_parameters_that_no_term_needs_do_not_exist(terms):
     ("terms", "published"),
     [("1111", 328_449), ("0010", 197_121), ("0100", 262_401), ("1000", 262_401), ("0001", 197_121)],
 )
-def test_the_parameters_are_those_of_the_released_code_without_its_residual_scale(terms, published):
+def test_the_number_of_parameters_is_that_of_the_released_code_without_gamma(terms, published):
     module = AttentionSpec(terms=terms, heads=8).build(256)
     assert sum(parameter.numel() for parameter in module.parameters()) == published - 1
 
 
-@every_term_set
-def test_every_parameter_gets_a_gradient_unless_nothing_can_depend_on_it(terms):
-    module = built(ndim=2, terms=terms)
-    module(content(ndim=2)).square().sum().backward()
-    for name, parameter in module.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.abs().max() > 0, name
-
-
-@every_term_set
-@pytest.mark.parametrize("ndim", [1, 2])
-@pytest.mark.parametrize(("dtype", "error"), [(torch.bfloat16, 0.03), (torch.float16, 0.004)])
-def test_under_autocast_it_stays_close_to_float32(terms, ndim, dtype, error):
-    module, x = built(ndim, terms=terms, dtype=torch.float32), content(ndim, dtype=torch.float32)
-    exact = module(x)
-    with torch.autocast("cpu", dtype):
-        half = module(x)
-    half.float().sum().backward()
-    assert half.dtype == dtype
-    assert (half - exact).norm() < error * exact.norm()
-    assert all(parameter.grad.isfinite().all() for parameter in module.parameters())
-
-
-@every_term_set
+@pytest.mark.parametrize("terms", ["0000", "0010", "0011", "0110", "1111"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_wholly_in_half_precision_it_keeps_its_type(terms, dtype):
+def test_in_half_precision_it_keeps_its_dtype(terms, dtype):
     module, x = built(terms=terms, dtype=dtype), content(dtype=dtype)
     exact = built(terms=terms, dtype=torch.float32)(x.float())
     assert module(x).dtype == dtype
     assert (module(x).float() - exact).norm() < 0.05 * exact.norm()
 
 
-@every_term_set
-@pytest.mark.parametrize("ndim", [1, 2])
-def test_without_memory_for_numbers_it_still_has_shapes_for_counting(terms, ndim):
-    with torch.device("meta"):
-        module = AttentionSpec(terms=terms, heads=2).build(8, ndim)
-        x = torch.empty(2, 5, 8) if ndim == 1 else torch.empty(2, 8, 3, 4)
-    assert module(x, causal=ndim == 1).shape == x.shape
-
-
-@every_term_set
-def test_an_empty_batch_gives_an_empty_batch(terms):
-    assert built(terms=terms)(content()[:0]).shape == (0, 5, 8)
-
-
-def test_an_empty_sequence_is_refused_in_a_sentence():
-    with pytest.raises(InputError, match="expected at least one position on each axis"):
+def test_an_empty_sequence_is_refused():
+    with pytest.raises(InputError):
         built()(content(), content()[:, :0])
 
 
 @pytest.mark.parametrize(
-    ("fields", "channels", "ndim", "sentence"),
+    ("fields", "channels", "ndim", "field"),
     [
-        ({"heads": 3}, 8, 1, "heads is 3, expected a divisor of the 8 channels: choose of 1, 2,"),
-        ({"heads": 1}, 7, 1, "channels is 7, expected a multiple of 2"),
-        ({"heads": 2}, 6, 2, "channels is 6, expected a multiple of 4"),
-        ({"heads": 2}, 8, 3, r"ndim is 3, expected 1 \(sequences\) or 2 \(maps\)"),
-        ({"heads": 0}, 8, 1, "AttentionSpec.heads is 0, expected"),
-        ({"window": 4}, 8, 1, "window is 4, expected an odd number: use 3 or 5"),
-        ({"key_stride": 0}, 8, 1, "AttentionSpec.key_stride is 0, expected"),
-        ({"terms": "111"}, 8, 1, 'terms is "111", expected four digits'),
-        ({"wavelength": 1.0}, 8, 1, "AttentionSpec.wavelength is 1.0, expected"),
+        ({"heads": 3}, 8, 1, "heads"),
+        ({"heads": 1}, 7, 1, "channels"),
+        ({"heads": 2}, 6, 2, "channels"),
+        ({"heads": 2}, 8, 3, "ndim"),
+        ({"terms": "111"}, 8, 1, "terms"),
+        ({"wavelength": 1.0}, 8, 1, "AttentionSpec.wavelength"),
     ],
 )
-def test_a_spec_that_cannot_be_built_is_refused_in_a_sentence(fields, channels, ndim, sentence):
-    with pytest.raises(SpecError, match=sentence):
-        AttentionSpec(**fields).build(channels, ndim)
+def test_hyper_parameters_that_do_not_fit_are_refused(fields, channels, ndim, field):
+    with pytest.raises(SpecError) as caught:
+        GeneralizedAttention(channels, ndim=ndim, **fields)
+    assert caught.value.field == field
 
 
-def test_an_odd_width_is_fine_where_no_position_is_encoded():
+def test_odd_channels_are_allowed_without_position_terms():
     assert built(terms="1010", heads=1, channels=7)(content(channels=7)).shape == (2, 5, 7)
 
 
@@ -265,42 +225,59 @@ def test_an_odd_width_is_fine_where_no_position_is_encoded():
         (((2, 5, 8), (2, 8)), {}, "key"),
         (((2, 5, 8), (3, 4, 8)), {}, "key"),
         (((2, 5, 8), (2, 4, 6)), {}, "key"),
-        (((2, 5, 8),), {"key_padding_mask": torch.zeros(2, 4, dtype=torch.bool)}, "key_padding"),
+        (
+            ((2, 5, 8),),
+            {"key_padding_mask": torch.zeros(2, 4, dtype=torch.bool)},
+            "key_padding_mask",
+        ),
         (((2, 5, 8),), {"key_padding_mask": torch.zeros(2, 5)}, "key_padding_mask"),
         (((2, 5, 8),), {"attend_mask": torch.zeros(5, 5)}, "attend_mask"),
         (((1, 5, 8),), {"attend_mask": torch.zeros(3, 5, 5, dtype=torch.bool)}, "attend_mask"),
     ],
 )
-def test_an_input_that_does_not_fit_is_refused_in_a_sentence(inputs, masks, field):
-    with pytest.raises(InputError, match=rf"^{field}.* is .*, expected .*: .*\.$"):
+def test_inputs_that_do_not_fit_are_refused(inputs, masks, field):
+    with pytest.raises(InputError) as caught:
         built(dtype=torch.float32)(*(torch.zeros(shape) for shape in inputs), **masks)
+    assert caught.value.field.startswith(field)
 
 
-@pytest.mark.parametrize(("ndim", "stride"), [(2, 1), (1, 2)])
-def test_decoding_step_by_step_is_for_whole_sequences(ndim, stride):
+@pytest.mark.parametrize(("ndim", "stride", "field"), [(2, 1, "ndim"), (1, 2, "key_stride")])
+def test_step_by_step_decoding_is_for_sequences_with_all_keys(ndim, stride, field):
     module = built(ndim, key_stride=stride)
     token = torch.zeros(1, 1, 8, dtype=torch.float64)
-    with pytest.raises(SpecError, match="decode step by step on whole sequences only"):
-        module.step(token, None)
-    with pytest.raises(SpecError, match="decode step by step on whole sequences only"):
-        module.attend_cached(token, KeyValueState(torch.zeros(1, 2, 3, 4).double()), 0)
+    state = KeyValueState(torch.zeros(1, 2, 3, 4).double())
+    for decode in (lambda: module.step(token, None), lambda: module.attend_cached(token, state, 0)):
+        with pytest.raises(SpecError) as caught:
+            decode()
+        assert caught.value.field == field
+
+
+compiled_cases = pytest.mark.parametrize(
+    ("terms", "ndim"),
+    [
+        ("1000", 2),
+        *(
+            pytest.param(terms, ndim, marks=pytest.mark.slow)
+            for terms, ndim in [("1000", 1), ("0010", 1), ("0010", 2), ("0110", 1), ("0110", 2)]
+        ),
+    ],
+)
 
 
 @pytest.mark.compile
-@pytest.mark.parametrize("ndim", [1, 2])
-@pytest.mark.parametrize("terms", ["0010", "0110", "1000"])
-def test_it_compiles_into_one_graph_that_serves_other_sizes(terms, ndim):
+@compiled_cases
+def test_it_compiles_into_one_graph_for_all_sizes(terms, ndim):
     torch.compiler.reset()
     module = built(ndim, terms=terms)
     compiled = torch.compile(module, fullgraph=True, backend="aot_eager", dynamic=True)
     for size in (4, 6):
         x = torch.randn((2, size, 8) if ndim == 1 else (2, 8, 3, size), dtype=torch.float64)
         assert_close(compiled(x, causal=ndim == 1), module(x, causal=ndim == 1))
-        ours, theirs = (
+        gradients = [
             torch.autograd.grad(how(x).square().sum(), list(module.parameters()))
             for how in (compiled, module)
-        )
-        assert_close(ours, theirs)
+        ]
+        assert_close(*gradients)
 
 
 @pytest.mark.compile
@@ -312,9 +289,8 @@ def test_it_compiles_to_machine_code():
 
 
 @pytest.mark.compile
-@pytest.mark.parametrize("ndim", [1, 2])
-@pytest.mark.parametrize("terms", ["0010", "0110", "1000"])
-def test_it_is_exported_for_other_sizes_too(terms, ndim):
+@compiled_cases
+def test_it_can_be_exported_for_all_sizes(terms, ndim):
     module, x = built(ndim, terms=terms), content(ndim)
     sizes = dict.fromkeys((1,) if ndim == 1 else (2, 3), torch.export.Dim.AUTO)
     exported = torch.export.export(module, (x,), dynamic_shapes=(sizes,)).module()

@@ -1,4 +1,4 @@
-"""The notation, and the laws that everything in the union of mixers obeys."""
+"""The parser, and the laws of all mixers."""
 
 import pytest
 import torch
@@ -15,42 +15,36 @@ from quatrain.nn.attention_state import RunningState
 from quatrain.nn.mixers import Mixer, parse_mixer, split_mixer
 from quatrain.specs import InputError, SpecError, identity
 
-UNION = [
+MIXERS = [
     "0000",
     "0010",
-    "0001",
     "0011",
-    "0100",
     "0110",
-    "1000",
     "1111",
-    "0010@3",
     "0011@3",
-    "0100@3",
     "1111@5",
     "regular",
-    "regular@1",
-    "deformable",
     "deformable@5",
     "modulated",
     "dynamic",
-    "dynamic@5",
     "lightweight@5",
     "0010+deformable",
-    "1111+deformable",
-    "0100@3+modulated",
     "1111+regular",
 ]
-COMPILED = ["0110", "regular", "modulated", "dynamic", "lightweight", "0010+deformable"]
+"""A mixer of each kind, and attention by each method."""
+COMPILED = [
+    *("0110", "regular", "modulated", "dynamic", "lightweight"),
+    pytest.param("0010+deformable", marks=pytest.mark.slow),
+]
 CHANNELS = 16
-MAPS = [(3, 4), (1, 5), (7, 2)]
+MAPS = [(3, 4), (1, 5)]
 
-every_mixer = pytest.mark.parametrize("name", UNION)
-both = pytest.mark.parametrize("ndim", [1, 2])
+every_mixer = pytest.mark.parametrize("name", MIXERS)
+every_ndim = pytest.mark.parametrize("ndim", [1, 2])
 
 
 def built(name, ndim, dtype=torch.float64):
-    """A module whose offsets and gates have left the zero at which they begin."""
+    """A module with offsets and gammas that are not zero."""
     torch.manual_seed(0)
     spec = parse_mixer(name, heads=2) if isinstance(name, str) else name
     module = spec.build(CHANNELS, ndim).to(dtype)
@@ -70,27 +64,21 @@ def content(ndim, sizes=None, batch=2, dtype=torch.float64):
 
 
 @every_mixer
-def test_a_sequence_keeps_its_length_and_type(name):
-    for length in (1, 2, 7):
-        for causal in (False, True):
-            x = content(1, (length,))
-            assert built(name, 1)(x, causal=causal).shape == x.shape
+@pytest.mark.parametrize(
+    ("sizes", "causal"), [((1,), False), ((7,), False), ((7,), True), *((m, False) for m in MAPS)]
+)
+def test_the_output_has_the_shape_of_the_input(name, sizes, causal):
+    x = content(len(sizes), sizes)
+    assert built(name, len(sizes))(x, causal=causal).shape == x.shape
 
 
-@every_mixer
-def test_a_map_keeps_its_sizes(name):
-    for sizes in MAPS:
-        x = content(2, sizes)
-        assert built(name, 2)(x).shape == x.shape
-
-
-@both
+@every_ndim
 @pytest.mark.parametrize("kind", [RegularConvSpec, DeformableConvSpec])
 @pytest.mark.parametrize(("kernel", "stride", "dilation"), [(3, 2, 1), (1, 3, 1), (3, 2, 2)])
-def test_a_stride_keeps_the_first_of_every_few_positions(kind, kernel, stride, dilation, ndim):
+def test_a_stride_keeps_every_nth_position(kind, kernel, stride, dilation, ndim):
     fields = {"kernel": kernel, "dilation": dilation}
     whole, strided = (built(kind(stride=s, **fields), ndim) for s in (1, stride))
-    for sizes in [(7,), (1,)] if ndim == 1 else MAPS:
+    for sizes in [(7,), (1,)] if ndim == 1 else [(7, 2), (1, 5)]:
         x = content(ndim, sizes)
         expected = whole(x)
         kept = expected[:, ::stride] if ndim == 1 else expected[..., ::stride, ::stride]
@@ -98,8 +86,8 @@ def test_a_stride_keeps_the_first_of_every_few_positions(kind, kernel, stride, d
 
 
 @every_mixer
-@both
-def test_what_is_in_the_batch_changes_nothing(name, ndim):
+@every_ndim
+def test_samples_of_a_batch_are_independent(name, ndim):
     module, x = built(name, ndim), content(ndim, batch=3)
     together = module(x)
     assert_close(together[1:2], module(x[1:2]))
@@ -107,33 +95,33 @@ def test_what_is_in_the_batch_changes_nothing(name, ndim):
 
 
 @every_mixer
-def test_a_causal_mixer_never_sees_the_future(name):
+def test_a_causal_output_depends_on_no_later_input(name):
     module, x = built(name, 1), content(1)
-    for cut in range(1, 6):
+    for cut in (1, 4):
         other = x.clone()
         other[:, cut:] += 10.0
         assert_close(module(x, causal=True)[:, :cut], module(other, causal=True)[:, :cut])
 
 
 @every_mixer
-def test_padding_is_never_seen(name):
+def test_padding_of_a_sequence_is_ignored(name):
     module, x = built(name, 1), content(1)
     longer = torch.cat((x, 5 * content(1, (3,))), dim=1)
     padding = torch.tensor([[False] * 6 + [True] * 3] * 2)
     for causal in (False, True):
-        found = module(longer, causal=causal, key_padding_mask=padding)[:, :6]
-        assert_close(found, module(x, causal=causal))
+        padded = module(longer, causal=causal, key_padding_mask=padding)[:, :6]
+        assert_close(padded, module(x, causal=causal))
 
 
 @every_mixer
-def test_padding_of_a_map_is_never_seen(name):
+def test_padding_of_a_map_is_ignored(name):
     module, x = built(name, 2), content(2)
     padding = torch.zeros(2, 3, 4, dtype=torch.bool)
     padding[:, :, 3] = True
     other = x.clone()
     other[..., 3] += 10.0
-    ours, theirs = (module(given, key_padding_mask=padding.flatten(1)) for given in (x, other))
-    assert_close(ours[..., 0], theirs[..., 0])
+    first, second = (module(each, key_padding_mask=padding.flatten(1)) for each in (x, other))
+    assert_close(first[..., 0], second[..., 0])
 
 
 @every_mixer
@@ -147,54 +135,53 @@ def test_decoding_step_by_step_equals_the_causal_pass(name):
 
 
 @every_mixer
-def test_the_chosen_rows_of_a_state_go_on_as_they_would_have(name):
+def test_selected_rows_of_a_state_continue_as_before(name):
     module, x = built(name, 1), content(1)
     state = None
     for t in range(3):
         _, state = module.step(x[:, t : t + 1], state)
     expected, _ = module.step(x[:, 3:4], state)
-    found, _ = module.step(x[1:, 3:4], state.select(torch.tensor([1])))
-    assert_close(found, expected[1:])
+    selected, _ = module.step(x[1:, 3:4], state.select(torch.tensor([1])))
+    assert_close(selected, expected[1:])
 
 
 @pytest.mark.parametrize(
-    ("name", "remembered"),
+    ("name", "length"),
     [("regular", 2), ("dynamic@5", 4), ("lightweight@5", 4), ("deformable", 9)],
 )
-def test_a_window_is_all_that_a_convolution_remembers_unless_it_may_look_anywhere(name, remembered):
+def test_the_state_of_a_convolution_holds_the_inputs_in_reach(name, length):
     module, x, state = built(name, 1), content(1, (9,)), None
     for t in range(9):
         _, state = module.step(x[:, t : t + 1], state)
-    assert state.inputs.shape == (2, remembered, CHANNELS)
+    assert state.inputs.shape == (2, length, CHANNELS)
 
 
 @pytest.mark.parametrize("name", ["0000", "0010"])
-def test_where_no_query_matters_sums_are_all_that_is_remembered(name):
+def test_without_query_and_position_terms_the_state_is_a_running_sum(name):
     _, state = built(name, 1).step(content(1, (1,)), None)
     assert isinstance(state, RunningState)
 
 
 @every_mixer
-@both
-def test_its_gradients_are_those_of_finite_differences(name, ndim):
+@every_ndim
+def test_gradients_equal_finite_differences(name, ndim):
     module, x = built(name, ndim), content(ndim, (3,) if ndim == 1 else (2, 3), batch=1)
     assert torch.autograd.gradcheck(module, x.requires_grad_(), fast_mode=True)
 
 
-@every_mixer
-@both
-def test_its_second_derivatives_are_those_of_finite_differences(name, ndim):
+@pytest.mark.parametrize("name", ["1111", "regular", "modulated", "dynamic", "lightweight"])
+@every_ndim
+def test_second_derivatives_equal_finite_differences(name, ndim):
     module, x = built(name, ndim), content(ndim, (3,) if ndim == 1 else (2, 3), batch=1)
-    for part in module.modules():
-        if isinstance(part, GeneralizedAttention):
-            part.method = "reference"
+    if isinstance(module, GeneralizedAttention):
+        module.method = "reference"
     assert torch.autograd.gradgradcheck(module, x.requires_grad_(), fast_mode=True)
 
 
 @every_mixer
-@both
+@every_ndim
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_a_batch_of_none_gives_none_and_leaves_the_parameters_where_they_are(name, ndim, dtype):
+def test_an_empty_batch_gives_an_empty_output_and_zero_gradients(name, ndim, dtype):
     module = built(name, ndim, dtype)
     x = content(ndim, (300,) if ndim == 1 else (24, 25), batch=0, dtype=dtype).requires_grad_()
     y = module(x, causal=ndim == 1)
@@ -209,18 +196,17 @@ def test_a_batch_of_none_gives_none_and_leaves_the_parameters_where_they_are(nam
 
 
 @every_mixer
-@both
-def test_every_parameter_learns_unless_nothing_can_depend_on_it(name, ndim):
+@every_ndim
+def test_every_parameter_gets_a_gradient(name, ndim):
     module = built(name, ndim)
     module(content(ndim)).square().sum().backward()
-    still = [key for key, p in module.named_parameters() if p.grad is None or not p.grad.any()]
-    assert still == []
+    assert [key for key, p in module.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
 @every_mixer
-@both
+@every_ndim
 @pytest.mark.parametrize(("dtype", "error"), [(torch.bfloat16, 0.04), (torch.float16, 0.006)])
-def test_under_autocast_it_stays_close(name, ndim, dtype, error):
+def test_autocast_stays_close_to_float32(name, ndim, dtype, error):
     module, x = built(name, ndim, torch.float32), content(ndim, dtype=torch.float32)
     exact = module(x)
     with torch.autocast("cpu", dtype):
@@ -231,55 +217,35 @@ def test_under_autocast_it_stays_close(name, ndim, dtype, error):
 
 
 @every_mixer
-def test_the_counter_and_the_closed_form_agree(name):
-    sequences, maps = built(name, 1), built(name, 2)
-    for length in (1, 7, 40):
-        for causal in (False, True):
-            counted = count_multiply_adds(sequences, content(1, (length,)), causal=causal)
-            closed = mixer_multiply_adds(sequences, batch=2, sizes=(length,), causal=causal)
-            assert counted == closed, (length, causal)
-    for sizes in MAPS:
-        counted = count_multiply_adds(maps, content(2, sizes))
-        assert counted == mixer_multiply_adds(maps, batch=2, sizes=sizes), sizes
+@pytest.mark.parametrize(("sizes", "causal"), [((7,), False), ((40,), True), ((3, 4), False)])
+def test_counted_multiply_adds_equal_the_closed_form_also_on_the_meta_device(name, sizes, causal):
+    module, x = built(name, len(sizes)), content(len(sizes), sizes)
+    expected = mixer_multiply_adds(module, batch=2, sizes=sizes, causal=causal)
+    assert count_multiply_adds(module, x, causal=causal) == expected
+    assert count_multiply_adds(module.to("meta"), x.to("meta"), causal=causal) == expected
 
 
-def test_torchvisions_operator_is_counted_as_ours():
+def test_the_operator_of_torchvision_counts_the_same():
     module, x = built("modulated", 2), content(2)
-    counted = []
+    counts = []
     for module.method in ("gather", "torchvision"):
-        counted.append(count_multiply_adds(module, x))
-    assert counted[0] == counted[1]
-
-
-@every_mixer
-@both
-def test_it_is_counted_without_memory_for_its_numbers(name, ndim):
-    with torch.device("meta"):
-        module = parse_mixer(name, heads=2).build(CHANNELS, ndim)
-        x = torch.empty(2, 5, CHANNELS) if ndim == 1 else torch.empty(2, CHANNELS, 3, 4)
-    sizes = (5,) if ndim == 1 else (3, 4)
-    assert count_multiply_adds(module, x) == mixer_multiply_adds(module, batch=2, sizes=sizes)
-
-
-def test_an_attended_convolution_on_a_sequence_adds_its_attention_from_the_start():
-    module, x = built("1111+deformable", 1), content(1)
-    convolved = module.convolution(x, causal=True)
-    assert_close(module(x, causal=True), convolved + module.attention(convolved, causal=True))
+        counts.append(count_multiply_adds(module, x))
+    assert counts[0] == counts[1]
 
 
 @pytest.mark.compile
 @pytest.mark.parametrize("name", COMPILED)
-@both
+@pytest.mark.parametrize("ndim", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_it_compiles_into_one_graph(name, ndim):
     torch.compiler.reset()
     module, x = built(name, ndim), content(ndim)
     compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
-    assert_close(compiled(x, causal=ndim == 1), module(x, causal=ndim == 1))
-    ours, theirs = (
-        torch.autograd.grad(how(x).square().sum(), list(module.parameters()))
-        for how in (compiled, module)
-    )
-    assert_close(ours, theirs)
+    outputs = [how(x, causal=ndim == 1) for how in (compiled, module)]
+    gradients = [
+        torch.autograd.grad(output.square().sum(), list(module.parameters())) for output in outputs
+    ]
+    assert_close(*outputs)
+    assert_close(*gradients)
 
 
 @pytest.mark.compile
@@ -292,43 +258,42 @@ def test_it_compiles_to_machine_code():
 
 @pytest.mark.compile
 @pytest.mark.parametrize("name", COMPILED)
-@both
-def test_it_is_exported(name, ndim):
+@pytest.mark.parametrize("ndim", [pytest.param(1, marks=pytest.mark.slow), 2])
+def test_it_can_be_exported(name, ndim):
     module, x = built(name, ndim), content(ndim)
     assert_close(torch.export.export(module, (x,)).module()(x), module(x))
 
 
 @unchecked()
 @pytest.mark.parametrize("name", ["regular", "deformable", "dynamic", "lightweight"])
+def test_convolutions_check_their_input(name):
+    with pytest.raises(InputError) as caught:
+        built(name, 1, torch.float32)(torch.zeros(2, 5, 8))
+    assert caught.value.field == "input"
+    with pytest.raises(InputError) as caught:
+        built(name, 1, torch.float32)(
+            torch.zeros(2, 5, CHANNELS), key_padding_mask=torch.zeros(2, 5)
+        )
+    assert caught.value.field == "key_padding_mask"
+
+
 @pytest.mark.parametrize(
-    ("ndim", "shape", "asked"),
-    [
-        (1, (2, 5, 8), {}),
-        (1, (2, 0, CHANNELS), {}),
-        (1, (2, CHANNELS, 3, 4), {}),
-        (2, (2, 5, CHANNELS), {}),
-        (2, (2, CHANNELS, 3, 4), {"causal": True}),
-        (1, (2, 5, CHANNELS), {"key_padding_mask": torch.zeros(2, 4, dtype=torch.bool)}),
-        (1, (2, 5, CHANNELS), {"key_padding_mask": torch.zeros(2, 5)}),
-    ],
+    "name", ["regular", "deformable", "dynamic", "lightweight", "0010+deformable"]
 )
-def test_an_input_that_does_not_fit_is_refused_in_a_sentence(name, ndim, shape, asked):
-    with pytest.raises(InputError, match=r"^(input|causal|key_padding_mask) is .*, expected .*: "):
-        built(name, ndim, torch.float32)(torch.zeros(shape), **asked)
-
-
-@pytest.mark.parametrize("name", ["regular", "dynamic", "lightweight", "0010+deformable"])
-def test_what_reads_its_own_input_takes_no_other_keys_and_no_third_axis(name):
-    with pytest.raises(SpecError, match=r"key_channels is 6, expected 16"):
-        parse_mixer(name, heads=2).build(CHANNELS, 1, key_channels=6)
-    with pytest.raises(SpecError, match=r"ndim is 3, expected 1 \(sequences\) or 2 \(maps\)"):
-        parse_mixer(name, heads=2).build(CHANNELS, 3)
-    with pytest.raises(SpecError, match="decode step by step on whole sequences only"):
-        built(name, 2).step(content(1, (1,)), None)
+def test_mixers_that_read_their_own_input_refuse_other_keys_maps_in_steps_and_a_third_axis(name):
+    mixer = parse_mixer(name, heads=2)
+    for build, field in (
+        (lambda: mixer.build(CHANNELS, 1, key_channels=6), "key_channels"),
+        (lambda: mixer.build(CHANNELS, 3), "ndim"),
+        (lambda: built(name, 2).step(content(1, (1,)), None), "ndim"),
+    ):
+        with pytest.raises(SpecError) as caught:
+            build()
+        assert caught.value.field == field
 
 
 @given(term_sets, st.none() | st.integers(0, 50).map(lambda n: 2 * n + 1))
-def test_the_notation_of_the_paper_is_read(terms, window):
+def test_the_notation_of_the_paper_is_parsed(terms, window):
     text = str(terms) if window is None else f"{terms}@{window}"
     mixer = parse_mixer(text, heads=4)
     assert (mixer.terms, mixer.window, mixer.heads) == (terms, window, 4)
@@ -337,13 +302,13 @@ def test_the_notation_of_the_paper_is_read(terms, window):
     assert combined.convolution == DeformableConvSpec(kernel=5)
 
 
-def test_without_is_no_mixer_or_the_convolution_alone():
+def test_w_o_is_no_mixer_or_the_convolution_alone():
     assert parse_mixer("w/o") is None
     assert parse_mixer("w/o+deformable") == DeformableConvSpec()
 
 
 @every_mixer
-def test_it_is_read_back_from_its_json_with_the_same_identity(name):
+def test_the_json_of_a_spec_keeps_its_identity(name):
     spec = parse_mixer(name)
     copy = TypeAdapter(Mixer).validate_json(spec.to_json())
     assert copy == spec
@@ -351,36 +316,37 @@ def test_it_is_read_back_from_its_json_with_the_same_identity(name):
 
 
 @pytest.mark.parametrize(
-    ("text", "sentence"),
+    ("text", "field"),
     [
-        ("1201", 'terms is "1201", expected four digits'),
-        ("111", 'terms is "111", expected four digits'),
-        ("0110@３", 'mixer is "0110@３", expected terms'),
-        ("0110@٣", 'mixer is "0110@٣", expected terms'),
-        ("dynamic@1５", 'mixer is "dynamic@1５", expected terms'),
-        ("１111", 'terms is "１111", expected four digits'),
-        pytest.param("1111" * 1000, r'mixer is "(1111){25}\.\.\.", expected terms', id="long"),
-        pytest.param("0100@" + "9" * 5000, r'mixer is "0100@9+\.\.\.", expected', id="many digits"),
-        ("0100@", 'mixer is "0100@", expected terms'),
-        ("0100@x", 'mixer is "0100@x", expected terms'),
-        ("0100@30", "window is 30, expected an odd number: use 29 or 31"),
-        ("0100@0", "AttentionSpec.window is 0, expected"),
-        ("dynamic@4", "kernel is 4, expected an odd number: use 3 or 5"),
-        ("regular@0", "RegularConvSpec.kernel is 0, expected"),
-        ("0010+dynamic", r'mixer is "0010\+dynamic", expected terms'),
-        ("deformable+0010", r'mixer is "deformable\+0010", expected terms'),
-        ("regular+deformable", r'mixer is "regular\+deformable", expected terms'),
+        ("1201", "terms"),
+        ("111", "terms"),
+        ("0110@３", "mixer"),
+        ("0110@٣", "mixer"),
+        ("dynamic@1５", "mixer"),
+        ("１111", "terms"),
+        pytest.param("1111" * 1000, "mixer", id="long"),
+        pytest.param("0100@" + "9" * 5000, "mixer", id="many digits"),
+        ("0100@", "mixer"),
+        ("0100@x", "mixer"),
+        ("0100@30", "window"),
+        ("dynamic@4", "kernel"),
+        ("0010+dynamic", "mixer"),
+        ("deformable+0010", "mixer"),
+        ("regular+deformable", "mixer"),
     ],
 )
-def test_anything_else_is_refused_in_a_sentence(text, sentence):
-    with pytest.raises(SpecError, match=sentence):
+def test_other_texts_are_refused(text, field):
+    with pytest.raises(SpecError) as caught:
         parse_mixer(text)
+    assert caught.value.field == field
+    assert len(str(caught.value)) < 400
 
 
 @pytest.mark.parametrize("name", ["dynamic", "lightweight"])
-def test_groups_that_do_not_divide_the_channels_are_refused_with_those_that_do(name):
-    with pytest.raises(SpecError, match="groups is 16, expected a divisor of the 24 channels"):
+def test_groups_must_divide_the_channels(name):
+    with pytest.raises(SpecError) as caught:
         parse_mixer(name).build(24)
+    assert caught.value.field == "groups"
 
 
 @pytest.mark.parametrize(
@@ -393,6 +359,6 @@ def test_groups_that_do_not_divide_the_channels_are_refused_with_those_that_do(n
         ("0010+modulated", "modulated", "0010"),
     ],
 )
-def test_a_mixer_is_what_replaces_a_convolution_and_what_is_added_to_it(name, replaces, added):
+def test_a_mixer_is_split_into_a_replacing_convolution_and_an_inserted_mixer(name, replaces, added):
     expected = tuple(None if each is None else parse_mixer(each) for each in (replaces, added))
     assert split_mixer(parse_mixer(name)) == expected

@@ -7,7 +7,7 @@ from quatrain.nn.relative_position import RelativePosition
 from quatrain.ops.positions import Grid
 
 
-def made(ndim, channels=8, wavelength=1_000.0):
+def built(ndim, channels=8, wavelength=1_000.0):
     torch.manual_seed(0)
     return RelativePosition(channels, heads=2, ndim=ndim, wavelength=wavelength).double()
 
@@ -24,8 +24,8 @@ def by_hand(module, axis, offset, wavelength=1_000.0):
     [Grid((3,), (5,)), Grid((1,), (4,), first_query=3), Grid((3, 4), (2, 5), 2)],
     ids=["sequence", "last query", "map"],
 )
-def test_each_offset_that_occurs_is_encoded_and_projected_for_every_head(grid):
-    module = made(grid.ndim)
+def test_each_offset_of_a_grid_is_encoded_and_projected_for_every_head(grid):
+    module = built(grid.ndim)
     tables = module(grid)
     assert len(tables) == grid.ndim
     for axis, table in enumerate(tables):
@@ -33,21 +33,21 @@ def test_each_offset_that_occurs_is_encoded_and_projected_for_every_head(grid):
         assert_close(table, torch.stack(expected, dim=1))
 
 
-def test_neighbouring_offsets_of_a_sequence_are_those_of_a_grid():
-    module, grid = made(1), Grid((4,), (6,))
+def test_consecutive_offsets_of_a_sequence_are_those_of_a_grid():
+    module, grid = built(1), Grid((4,), (6,))
     (table,) = module(grid)
     assert_close(module.between(range(-2, 3)), table[:, 1:6])
     assert module.between(range(0)).shape == (2, 0, 4)
 
 
-def test_far_apart_in_half_precision_offsets_still_differ():
-    module = made(1).bfloat16()
+def test_large_offsets_differ_in_half_precision():
+    module = built(1).bfloat16()
     table = module.between(range(3000, 3002)).float()
     assert (table[:, 0] - table[:, 1]).abs().max() > 0.1
 
 
-def test_its_parameters_are_one_matrix_per_axis_of_names_that_checkpoints_know():
-    assert {name: tuple(p.shape) for name, p in made(2).named_parameters()} == {
+def test_parameters_are_one_matrix_per_axis_with_the_names_of_checkpoints():
+    assert {name: tuple(p.shape) for name, p in built(2).named_parameters()} == {
         "0.weight": (8, 4),
         "1.weight": (8, 4),
     }

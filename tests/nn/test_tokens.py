@@ -17,14 +17,14 @@ SHAPES = {1: (2, 5, 3), 2: (2, 3, 4, 5)}
 
 
 @pytest.mark.parametrize("ndim", [1, 2])
-def test_tokens_are_laid_out_as_they_were(ndim):
+def test_tokens_are_converted_back(ndim):
     x = torch.randn(SHAPES[ndim])
     tokens = to_tokens(x, ndim)
     assert tokens.shape == (2, 5 if ndim == 1 else 20, 3)
     assert_close(from_tokens(tokens, x), x)
 
 
-def test_a_map_is_read_row_by_row():
+def test_the_tokens_of_a_map_are_in_row_major_order():
     x = torch.arange(6.0).reshape(1, 1, 2, 3)
     assert to_tokens(x, 2).flatten().tolist() == [0, 1, 2, 3, 4, 5]
     assert spatial_sizes(x, 2) == (2, 3)
@@ -42,7 +42,7 @@ def test_the_subsampled_mask_is_the_mask_of_the_subsampled_keys(ndim, stride):
     assert subsample(x, ndim, stride).is_contiguous()
 
 
-def test_a_mask_that_fits_no_key_is_left_to_whom_it_is_told():
+def test_a_mask_of_another_shape_is_returned_as_it_is():
     mask = torch.zeros(2, 4, dtype=torch.bool)
     assert subsample_mask(mask, (5,), 2) is mask
     assert subsample_mask(None, (5,), 2) is None
@@ -50,20 +50,11 @@ def test_a_mask_that_fits_no_key_is_left_to_whom_it_is_told():
 
 @unchecked()
 @pytest.mark.parametrize(
-    ("shape", "ndim", "expected"),
-    [
-        ((2, 5, 4), 1, r"expected \(2, T, 3\)"),
-        ((1, 5, 3), 1, r"expected \(2, T, 3\)"),
-        ((2, 3, 4, 5), 1, r"expected \(2, T, 3\)"),
-        ((2, 5, 3), 2, r"expected \(2, 3, H, W\)"),
-        ((2, 4, 3, 5), 2, r"expected \(2, 3, H, W\)"),
-    ],
+    ("shape", "ndim"),
+    [((2, 5, 4), 1), ((1, 5, 3), 1), ((2, 3, 4, 5), 1), ((2, 5, 3), 2), ((2, 4, 3, 5), 2)],
 )
-def test_what_is_no_such_sequence_or_map_is_refused_in_a_sentence(shape, ndim, expected):
-    with pytest.raises(InputError, match=rf"^key is .*, {expected}: .* 3 channels of key.*\.$"):
+def test_another_layout_batch_size_or_number_of_channels_is_refused(shape, ndim):
+    with pytest.raises(InputError) as caught:
         check_layout(torch.zeros(shape), "key", 2, 3, ndim)
-
-
-@pytest.mark.parametrize("ndim", [1, 2])
-def test_one_that_fits_passes(ndim):
+    assert (caught.value.field, caught.value.value) == ("key", shape)
     check_layout(torch.zeros(SHAPES[ndim]), "key", 2, 3, ndim)

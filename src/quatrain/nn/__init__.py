@@ -1,4 +1,4 @@
-"""Modules that own parameters, each beside the frozen spec that describes it."""
+"""Mixers (attention and convolutions), each with its spec, and tools to inspect them."""
 
 from quatrain.nn.attended import Attended, AttendedSpec
 from quatrain.nn.attention_state import Explanation

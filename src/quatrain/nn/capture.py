@@ -1,10 +1,10 @@
-"""Watch the attentions inside a bigger model: their weights, and the logits of each of their terms.
+"""Capture the attention weights inside a model, and the logits of each term.
 
-    with capture(translator) as seen:
+    with capture(translator) as explanations:
         translator(source, target)
-    seen["encoder.0.self_attention.mixer"][0].weights    # (B, h, Q, K), of the first call
+    explanations["encoder.0.self_attention.mixer"][0].weights    # (B, h, Q, K), of the first call
 
-The names are those of `model.named_modules()`; a model that is itself an attention is called "".
+The names are those of `model.named_modules()`; a model that is itself an attention is named "".
 """
 
 from collections.abc import Iterator
@@ -23,24 +23,24 @@ from quatrain.specs import InputError
 def capture(
     model: nn.Module, *, at: QueryPosition | None = None
 ) -> Iterator[dict[str, list[Explanation]]]:
-    """Explain every call of every attention in `model` until the block ends.
+    """Explain every call of every attention in `model` within the block.
 
-    The weights are computed a second time for it, without gradients, whatever method the model
-    itself uses; what the model returns is unchanged. What torch.compile has compiled runs
-    uncompiled within the block. A layer that is computed a second time in the backward pass
-    (activation checkpointing) is explained once. Decoding step by step calls no module's `forward`
-    and is not seen.
+    The weights are computed separately, without gradients; the output of the model does not
+    change. Code compiled by torch.compile runs uncompiled within the block. A layer that is
+    computed again in the backward pass (activation checkpointing) is explained once. Step-by-step
+    decoding does not call `forward` and is not captured.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equations 2 and 8.
 
-    A model without attention gives an empty dictionary. With `at`, one query of each call is
-    explained (`GeneralizedAttention.explain`).
+    Args:
+        model: any module; without attention in it the dictionary is empty.
+        at: explain one query of each call only; see `GeneralizedAttention.explain`.
 
     Raises:
-        InputError: if no attention is found in a model with scripted, traced or exported parts,
-            whose modules cannot be observed.
+        InputError: if a model without attention has scripted, traced or exported parts, whose
+            modules cannot be observed.
     """
-    seen: dict[str, list[Explanation]] = {}
+    explanations: dict[str, list[Explanation]] = {}
     attentions = [
         (name, module)
         for name, module in model.named_modules()
@@ -50,20 +50,24 @@ def capture(
         _refuse_graphs(model)
     with ExitStack() as hooks:
         for name, module in attentions:
-            seen[name] = []
-            handle = module.register_forward_hook(_explain_into(seen[name], at), with_kwargs=True)
+            calls = explanations[name] = []
+            handle = module.register_forward_hook(_explain_into(calls, at), with_kwargs=True)
             hooks.callback(handle.remove)
         hooks.enter_context(torch.compiler.set_stance("force_eager"))  # compiled code has no hooks
-        yield seen
+        yield explanations
 
 
 def _refuse_graphs(model: nn.Module) -> None:
-    """Refuse scripts and graphs, which compute attention without its modules."""
+    """Refuse scripts and graphs, which compute attention without its modules.
+
+    Raises:
+        InputError: if the model has one.
+    """
     graphs = (torch.jit.ScriptModule, torch.fx.GraphModule, torch.export.UnflattenedModule)
     for name, module in model.named_modules():
         if isinstance(module, graphs):
-            expected = "a model of modules, with GeneralizedAttention among them"
-            remedy = "capture the model that was scripted, traced or exported"
+            expected = "a model that contains GeneralizedAttention modules"
+            remedy = "capture the original model, before it is scripted, traced or exported"
             raise InputError(name or "model", type(module).__name__, expected, remedy)
 
 

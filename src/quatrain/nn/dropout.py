@@ -9,7 +9,7 @@ from quatrain.specs import SpecError
 
 
 class Dropout(nn.Module):
-    """Zero elements at random while training.
+    """Zero elements with probability p while training, and scale the others by 1 / (1 - p).
 
     Source: Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html.
     """
@@ -23,7 +23,7 @@ class Dropout(nn.Module):
         self.p = p
 
     def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """Drop while training, pass through otherwise."""
+        """Zero each element with probability p while training; else return the input."""
         return dropout(x, self.p, self.training)
 
     def extra_repr(self) -> str:

@@ -1,9 +1,8 @@
-"""First weights that depend on a parameter's name, not on which other parameters there are.
+"""Initialization: each part of a network draws its weights from a seed of its own name.
 
-Drawn one after the other from one random stream, the weights of a network change from the first
-layer that one more parameter precedes. Two networks that differ in their terms would then
-share a seed but no luck, and their difference could not be paired by seed. Here each part draws
-from a stream of its own name: what two networks have in common begins equal.
+From one random stream, an additional parameter changes the weights of every layer after it, so
+two networks with different terms would share nothing under one seed and could not be compared in
+pairs. With per-name seeds, the parts that two networks have in common start equal.
 """
 
 import hashlib
@@ -13,7 +12,7 @@ from torch import nn
 
 
 class Projection(nn.Linear):
-    """A linear layer whose first weights have variance 1 / inputs, and whose bias is zero.
+    """A linear layer with initial weights of variance 1 / inputs and zero bias.
 
     Source: LeCun et al. 1998, Efficient BackProp, section 4.6,
         http://yann.lecun.com/exdb/publis/pdf/lecun-98b.pdf.
@@ -21,17 +20,17 @@ class Projection(nn.Linear):
     """
 
     def reset_parameters(self) -> None:
-        """Draw the weights anew."""
+        """Draw the weights and set the bias to zero."""
         nn.init.kaiming_uniform_(self.weight, a=1)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
 
 def initialize_by_name(module: nn.Module, seed: int, prefix: str = "") -> None:
-    """Call `reset_parameters` of every part that has it, with random numbers of its own.
+    """Call `reset_parameters` of every part that has it, seeded by `seed` and the part's name.
 
-    Parts come before the whole that holds them, which may overrule them. `prefix` goes before the
-    names, for a module that is part of another. Torch's random state is left as it was.
+    Children come before their parent, which may overwrite them. `prefix` is put before the names,
+    for a module that is part of another. Torch's random state is restored.
 
     Source: our own; common random numbers, as in Glasserman and Yao 1992,
         https://doi.org/10.1287/mnsc.38.6.884.

@@ -1,6 +1,7 @@
-"""The union of everything that can mix information across positions, and its one parser.
+"""The union of all mixer specs, and the parser of the paper's notation.
 
-A new mechanism joins the union here, and thereby every law in the tests, every model and study.
+A mixer exchanges information between positions: attention, a convolution, or both. A new mechanism
+is added to the union here, and is then available to every model, study and test of all mixers.
 """
 
 import functools
@@ -28,13 +29,13 @@ Mixer = Annotated[
     | AttendedSpec,
     Field(discriminator="kind"),
 ]
-"""A spec with `build(channels, ndim, key_channels)`."""
+"""The spec of a mixer."""
 
 MixerState = KeyValueState | RunningState | InputState | AttendedState
-"""What a mixer's `step` remembers of the tokens before."""
+"""Decoding state of a mixer's `step`."""
 
-_LONGEST = 100
-"""Characters of a name, of which even "1111@1000001+deformable@101" has far fewer."""
+_MAX_LENGTH = 100
+"""Characters of a name; even "1111@1000001+deformable@101" has far fewer."""
 
 _CONVOLUTIONS: dict[str, Callable[..., Mixer]] = {
     "regular": RegularConvSpec,
@@ -46,37 +47,37 @@ _CONVOLUTIONS: dict[str, Callable[..., Mixer]] = {
 
 
 def parse_mixer(text: str, heads: int = 8) -> Mixer | None:
-    """Read the paper's notation; each part may end in "@" and the width of its window.
+    """Parse the paper's notation; "@" and a number set the width of a window or kernel.
 
     "0110" and "0100@31" are attention; "dynamic@15" and "deformable" are convolutions, of width 3
-    unless they say; "0010+deformable" is attention over a convolution; "w/o" is None and
+    by default; "0010+deformable" is attention over a convolution; "w/o" is None and
     "w/o+deformable" the convolution alone.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 8 and tables 2 and 3.
 
     Raises:
-        SpecError: if the text is none of these.
+        SpecError: if the text is not in this notation.
     """
     if text == "w/o":
         return None
-    if len(text) > _LONGEST:
-        raise _unreadable(f"{text[:_LONGEST]}...")
+    if len(text) > _MAX_LENGTH:
+        raise _parse_error(f"{text[:_MAX_LENGTH]}...")
     first, plus, second = text.partition("+")
     if not plus:
         return _parse_part(first, heads, text)
     convolution = _parse_part(second, heads, text)
     if not isinstance(convolution, RegularConvSpec | DeformableConvSpec):
-        raise _unreadable(text)
+        raise _parse_error(text)
     if first == "w/o":
         return convolution
     attention = _parse_part(first, heads, text)
     if not isinstance(attention, AttentionSpec):
-        raise _unreadable(text)
+        raise _parse_error(text)
     return AttendedSpec(convolution=convolution, attention=attention)
 
 
 def split_mixer(mixer: Mixer | None) -> tuple[Mixer | None, Mixer | None]:
-    """What replaces a convolution of a network, and what is added after it.
+    """The convolution that replaces one of a network, and the mixer that is inserted after it.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, figure 2 (a).
     """
@@ -88,21 +89,21 @@ def split_mixer(mixer: Mixer | None) -> tuple[Mixer | None, Mixer | None]:
 
 
 def _parse_part(part: str, heads: int, text: str) -> Mixer:
-    found = re.fullmatch(r"(?P<name>[^@]*)(@(?P<width>[0-9]+))?", part)
-    if found is None:
-        raise _unreadable(text)
-    width = None if found["width"] is None else int(found["width"])
-    convolution = _CONVOLUTIONS.get(found["name"])
+    match = re.fullmatch(r"(?P<name>[^@]*)(@(?P<width>[0-9]+))?", part)
+    if match is None:
+        raise _parse_error(text)
+    width = None if match["width"] is None else int(match["width"])
+    convolution = _CONVOLUTIONS.get(match["name"])
     if convolution is not None:
         return convolution() if width is None else convolution(kernel=width)
-    return AttentionSpec(terms=Term.parse(found["name"]), heads=heads, window=width)
+    return AttentionSpec(terms=Term.parse(match["name"]), heads=heads, window=width)
 
 
-def _unreadable(text: str) -> SpecError:
+def _parse_error(text: str) -> SpecError:
     names = ", ".join(_CONVOLUTIONS)
     return SpecError(
         "mixer",
         text,
-        f'terms, one of {names}, terms+convolution or "w/o", each with its @window',
-        'write "0110", "0100@31", "dynamic@15" or "0010+deformable"',
+        f'terms, one of {names}, terms+convolution or "w/o", each with an optional @width',
+        'use "0110", "0100@31", "dynamic@15" or "0010+deformable"',
     )

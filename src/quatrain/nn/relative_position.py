@@ -1,6 +1,6 @@
-"""The relative positions of an attention, encoded and projected for its heads.
+"""Relative position encodings of attention, projected for each head.
 
-Shapes: l offsets that occur along an axis, h heads, d width of a head.
+Shapes: l offsets along an axis, h heads, d width of a head.
 """
 
 from typing import cast
@@ -14,7 +14,7 @@ from quatrain.ops.positions import Grid, sinusoid
 
 
 class RelativePosition(nn.ModuleList):
-    """V^R R_{k-q} for each offset that occurs: a sinusoidal encoding and V^R, one per axis.
+    """V^R R_{k-q} for each offset of a grid: sinusoidal encodings, and one projection V^R per axis.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2.
     Differs: the encodings of the axes of a map are projected separately and divided by the root
@@ -27,22 +27,22 @@ class RelativePosition(nn.ModuleList):
         self.heads, self.wavelength = heads, wavelength
 
     def forward(self, grid: Grid) -> tuple[Float[Tensor, "h _ d"], ...]:
-        """The projected encodings of the offsets of `grid`, axis by axis, in order."""
-        device = self._along(0).weight.device
+        """The projected encodings of the offsets of `grid`, in order, one tensor per axis."""
+        device = self._projection(0).weight.device
         return tuple(
-            self._projected(grid.offset_tensor(axis, device), axis) for axis in range(len(self))
+            self._encode(grid.offset_tensor(axis, device), axis) for axis in range(len(self))
         )
 
     def between(self, offsets: range) -> Float[Tensor, "h l d"]:
-        """The same for any neighbouring offsets of a sequence."""
-        device = self._along(0).weight.device
-        return self._projected(torch.arange(offsets.start, offsets.stop, device=device), 0)
+        """The projected encodings of consecutive offsets of a sequence."""
+        device = self._projection(0).weight.device
+        return self._encode(torch.arange(offsets.start, offsets.stop, device=device), 0)
 
-    def _along(self, axis: int) -> Projection:
+    def _projection(self, axis: int) -> Projection:
         return cast("Projection", self[axis])
 
-    def _projected(self, offsets: Int[Tensor, " l"], axis: int) -> Float[Tensor, "h l d"]:
-        projection = self._along(axis)
+    def _encode(self, offsets: Int[Tensor, " l"], axis: int) -> Float[Tensor, "h l d"]:
+        projection = self._projection(axis)
         dtype = projection.weight.dtype
         encoding = sinusoid(offsets, projection.in_features, self.wavelength, dtype)
         projected = projection(encoding.to(dtype)) * len(self) ** -0.5

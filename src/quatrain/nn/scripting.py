@@ -1,6 +1,6 @@
-"""What TorchScript makes of our modules: no script at all, and a trace that serves one size.
+"""TorchScript: scripting is refused, and tracing warns that a trace serves one size only.
 
-Source: our own; `torch.export` is the way of torch itself since version 2.
+Source: our own; torch recommends `torch.export` since version 2.
 """
 
 import warnings
@@ -12,7 +12,7 @@ from quatrain.specs import InputError
 
 
 def refuse_scripting(module: nn.Module) -> nn.Module:
-    """Refuse `torch.jit.script`, which asks a module's `__prepare_scriptable__` first.
+    """Refuse `torch.jit.script`; it calls a module's `__prepare_scriptable__` first.
 
     Raises:
         InputError: always.
@@ -20,16 +20,16 @@ def refuse_scripting(module: nn.Module) -> nn.Module:
     raise InputError(
         "module",
         type(module).__name__,
-        "one written for torch.jit.script, whose language has no specs and no shapes",
-        "export it by torch.export.export",
+        "a module that torch.jit.script supports (it has neither specs nor shape annotations)",
+        "use torch.export.export",
     )
 
 
 def warn_of_tracing(module: nn.Module) -> None:
-    """Warn within `torch.jit.trace`, which keeps the sizes of its example as constants."""
+    """Warn in `torch.jit.trace`, which records the sizes of its example as constants."""
     if torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
         warnings.warn(
-            f"a trace of {type(module).__name__} is right for inputs of its example's size only; "
-            "torch.export.export serves others",
+            f"a trace of {type(module).__name__} is valid for inputs of the example's size only; "
+            "use torch.export.export for other sizes",
             stacklevel=2,
         )

@@ -1,6 +1,6 @@
-"""Encoder and decoder layers whose mixers are chosen, for training and for decoding token by token.
+"""Transformer encoder and decoder layers with any mixer, also for step-by-step decoding.
 
-Where self-attention is None ("w/o") its whole sub-layer is absent.
+If self-attention is None ("w/o") its whole sub-layer is absent.
 
 Shapes: b batch, s source tokens, t target tokens, c width.
 """
@@ -21,29 +21,29 @@ Norm = Literal["pre", "post"]
 
 @dataclass(frozen=True)
 class LayerState:
-    """What one decoder layer remembers: its own past, and the source's keys and values.
+    """Decoding state of a decoder layer: of its mixer, and the source's keys and values.
 
-    Several rows of the past in turn may share a row of the memory: hypotheses of one source.
+    Several consecutive rows of the mixer's state may share a row of the memory: the hypotheses of
+    one source.
     """
 
-    past: MixerState | None
+    mixer: MixerState | None
     memory: KeyValueState
 
     def select(self, sources: Int[Tensor, " n"], rows: Int[Tensor, " m"]) -> "LayerState":
-        """The state of the chosen rows of the memory, and of the past."""
-        return LayerState(self.reorder(rows).past, self.memory.select(sources))
+        """The state of the chosen rows of the memory, and of the mixer's state."""
+        return LayerState(self.reorder(rows).mixer, self.memory.select(sources))
 
     def reorder(self, rows: Int[Tensor, " b"]) -> "LayerState":
-        """The state where each row of the past goes on from another of the same source."""
-        past = None if self.past is None else self.past.select(rows)
-        return LayerState(past, self.memory)
+        """The state after replacing each row by another of the same source."""
+        return LayerState(None if self.mixer is None else self.mixer.select(rows), self.memory)
 
 
 class Residual(nn.Module):
-    """x + dropout(f(norm(x))), or norm(x + dropout(f(x))) with the norm after the sum.
+    """x + dropout(f(norm(x))) ("pre" norm), or norm(x + dropout(f(x))) ("post" norm).
 
-    A sub-layer that does not read x (`reads` is False) has no norm before it: nothing would ever
-    train that norm.
+    A sub-layer that does not read x (`reads` is False) has no norm before it, since that norm would
+    get no gradient.
 
     Source: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 5.4 (norm after);
         Xiong et al. 2020, https://arxiv.org/abs/2002.04745 (norm before).
@@ -53,16 +53,16 @@ class Residual(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width) if reads or norm == "post" else nn.Identity()
         self.dropout = Dropout(dropout)
-        self.before = norm == "pre"
+        self.pre_norm = norm == "pre"
 
-    def enter(self, x: Float[Tensor, "b t c"]) -> Float[Tensor, "b t c"]:
-        """What the sub-layer reads."""
-        return self.norm(x) if self.before else x
+    def prepare(self, x: Float[Tensor, "b t c"]) -> Float[Tensor, "b t c"]:
+        """The input of the sub-layer."""
+        return self.norm(x) if self.pre_norm else x
 
-    def leave(self, x: Float[Tensor, "b t c"], y: Float[Tensor, "b t c"]) -> Float[Tensor, "b t c"]:
-        """Add the sub-layer's output `y` to its input's stream `x`."""
+    def add(self, x: Float[Tensor, "b t c"], y: Float[Tensor, "b t c"]) -> Float[Tensor, "b t c"]:
+        """Add the output `y` of the sub-layer to the residual stream `x`."""
         total = x + self.dropout(y)
-        return total if self.before else self.norm(total)
+        return total if self.pre_norm else self.norm(total)
 
 
 class FeedForward(nn.Module):
@@ -80,19 +80,19 @@ class FeedForward(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Weights by Glorot's rule, biases zero."""
+        """Glorot initialization of weights; zero biases."""
         for layer in (self.expand, self.contract):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
 
     def forward(self, x: Float[Tensor, "b t c"]) -> Float[Tensor, "b t c"]:
-        """Transform each position on its own."""
-        hidden = self.dropout(self.expand(self.residual.enter(x)).relu())
-        return self.residual.leave(x, self.contract(hidden))
+        """Transform each position separately."""
+        hidden = self.dropout(self.expand(self.residual.prepare(x)).relu())
+        return self.residual.add(x, self.contract(hidden))
 
 
 class MixerSublayer(nn.Module):
-    """A mixer within one sequence, as a residual sub-layer.
+    """A mixer as a residual sub-layer.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, figure 2 (b) and (c).
     """
@@ -109,17 +109,17 @@ class MixerSublayer(nn.Module):
         causal: bool = False,
         padding: Bool[Tensor, "b t"] | None = None,
     ) -> Float[Tensor, "b t c"]:
-        """Mix all positions at once; `padding` is True where there is nothing to read."""
-        mixed = self.mixer(self.residual.enter(x), causal=causal, key_padding_mask=padding)
-        return self.residual.leave(x, mixed)
+        """Process all positions at once; `padding` is True at padding."""
+        y = self.mixer(self.residual.prepare(x), causal=causal, key_padding_mask=padding)
+        return self.residual.add(x, y)
 
     def step(
-        self, x: Float[Tensor, "b 1 c"], past: MixerState | None
+        self, x: Float[Tensor, "b 1 c"], state: MixerState | None
     ) -> tuple[Float[Tensor, "b 1 c"], MixerState]:
-        """The next token, from what is remembered of those before."""
-        own = cast("Any", past)  # the union of states is met by the union of mixers, one by one
-        mixed, past = self.mixer.step(self.residual.enter(x), own)
-        return self.residual.leave(x, mixed), past
+        """Decode the next token."""
+        own = cast("Any", state)  # each mixer of the union has its own type of state
+        y, state = self.mixer.step(self.residual.prepare(x), own)
+        return self.residual.add(x, y), state
 
 
 class CrossAttentionSublayer(nn.Module):
@@ -140,19 +140,19 @@ class CrossAttentionSublayer(nn.Module):
         padding: Bool[Tensor, "b s"] | None,
     ) -> Float[Tensor, "b t c"]:
         """Attend from all positions at once; `padding` is True at source padding."""
-        mixed = self.mixer(self.residual.enter(x), memory, key_padding_mask=padding)
-        return self.residual.leave(x, mixed)
+        y = self.mixer(self.residual.prepare(x), memory, key_padding_mask=padding)
+        return self.residual.add(x, y)
 
-    def attend_cached(
+    def step(
         self,
         x: Float[Tensor, "bn 1 c"],
         memory: KeyValueState,
         position: int,
         padding: Bool[Tensor, "b s"] | None,
     ) -> Float[Tensor, "bn 1 c"]:
-        """Attend from the token at `position` alone."""
-        mixed = self.mixer.attend_cached(self.residual.enter(x), memory, position, padding)
-        return self.residual.leave(x, mixed)
+        """Attend from the token at `position` only."""
+        y = self.mixer.attend_cached(self.residual.prepare(x), memory, position, padding)
+        return self.residual.add(x, y)
 
 
 class EncoderLayer(nn.Module):
@@ -219,9 +219,9 @@ class DecoderLayer(nn.Module):
         position: int,
         padding: Bool[Tensor, "b s"] | None,
     ) -> tuple[Float[Tensor, "bn 1 c"], LayerState]:
-        """Decode the token at `position` alone."""
-        past = state.past
+        """Decode the token at `position` only."""
+        mixer_state = state.mixer
         if self.self_attention is not None:
-            x, past = self.self_attention.step(x, past)
-        x = self.cross_attention.attend_cached(x, state.memory, position, padding)
-        return self.feed_forward(x), LayerState(past, state.memory)
+            x, mixer_state = self.self_attention.step(x, mixer_state)
+        x = self.cross_attention.step(x, state.memory, position, padding)
+        return self.feed_forward(x), LayerState(mixer_state, state.memory)
