@@ -35,7 +35,7 @@ def test_a_failure_is_told_with_its_reason_and_brackets_are_no_markup():
 
 
 def test_what_concerns_the_data_of_all_runs_is_told_once():
-    notes = [event("noted", message=text) for text in ("2 [odd]", "3 even", "2 [odd]")]
+    notes = [event("note", message=text) for text in ("2 [odd]", "3 even", "2 [odd]")]
     assert shown(notes, terminal=False) == "note: 2 [odd]\nnote: 3 even\n"
 
 
@@ -79,7 +79,7 @@ def test_no_label_message_or_text_of_a_run_commands_the_terminal(terminal):
     fields = {"identity": "ab", "label": HOSTILE, "worker": 1, "step": 1, "steps": 9}
     events = [
         Event(kind="progress", text=HOSTILE, rate=1.0, rate_unit=HOSTILE, **fields),
-        Event(kind="noted", message=HOSTILE, **fields),
+        Event(kind="note", message=HOSTILE, **fields),
         Event(kind="failed", reason="error", message=HOSTILE, **fields),
     ]
     output = shown(events, terminal=terminal)

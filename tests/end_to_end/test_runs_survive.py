@@ -72,9 +72,9 @@ def test_workers_that_cannot_start_stop_the_study_and_nothing_finished_is_lost(
     run_study(path, out, select=Selection(cells=["a"]), command=command)
     broken = (sys.executable, "-c", "print('a banner'); raise SystemExit(7)")
     summary = run_study(path, out, jobs=1, command=broken)
-    assert [event.kind for event in summary.closed] == ["skipped", "failed"]
-    assert summary.obstacle is summary.failed[0]
-    assert "ended with exit status 7 before it began a run" in summary.obstacle.message
+    assert [event.kind for event in summary.events] == ["skipped", "failed"]
+    assert summary.external_failure is summary.failed[0]
+    assert "ended with exit status 7 before it began a run" in summary.external_failure.message
     assert "a banner" in (out / "worker-1.log").read_text()
     again = run_study(path, out, command=command)
     assert (len(again.skipped), len(again.done)) == (1, 2)
@@ -115,8 +115,8 @@ def test_a_study_that_only_workers_cannot_read_stops_in_a_sentence(write_study, 
     source = f"import os, sys\nif os.getppid() == {os.getpid()}:\n    {end}\n"
     path.write_text(source + path.read_text())
     summary = run_study(path, out, jobs=1, command=command)
-    assert len(summary.closed) == 1
-    assert "a_study.py line 3" in summary.obstacle.message
+    assert len(summary.events) == 1
+    assert "a_study.py line 3" in summary.external_failure.message
 
 
 def test_an_interrupted_runner_ends_soon_although_its_worker_is_stopped(write_study, command, out):

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from quatrain.results.files import clear_unfinished, make_folder, write_atomically
+from quatrain.results.files import make_folder, remove_temporary_files, write_atomically
 from quatrain.specs import StudyError
 
 
@@ -102,6 +102,6 @@ def test_the_only_writer_of_a_file_removes_all_that_kills_left_of_it(tmp_path):
     other = abandoned(tmp_path, ".b.json.0123abcd.tmp", age=0)
     abandoned(tmp_path, ".a.0123abcd.tmp", age=0)
     (tmp_path / ".a.4567abcd.tmp").symlink_to(own)
-    clear_unfinished(tmp_path, "a")
+    remove_temporary_files(tmp_path, "a")
     assert sorted(tmp_path.iterdir()) == [other, own]
-    clear_unfinished(tmp_path / "none", "a")
+    remove_temporary_files(tmp_path / "none", "a")

@@ -3,8 +3,8 @@ from types import SimpleNamespace
 import pytest
 
 from quatrain.study import load_study
-from quatrain.study.execute import Site, execute_run
-from quatrain.study.manifest import manifest_written
+from quatrain.study.execute import Environment, execute_run
+from quatrain.study.manifest import maintained_manifest
 
 
 def count(task, folder, *, seed, device, notify):
@@ -18,10 +18,12 @@ def finish():
     """Execute the runs of a study file in this process; it has the fake task."""
 
     def execute(path, store, seeds=None):
-        site = Site(store=store, data=None, device="cpu", threads=1, commit=None, train=count)
+        site = Environment(
+            store=store, data=None, device="cpu", threads=1, commit=None, train=count
+        )
         study = load_study(path)
         runs = study.select(None, seeds)
-        with manifest_written(store, study, runs):
+        with maintained_manifest(store, study, runs):
             for run in runs:
                 execute_run(run, site, retry=False, notify=lambda _: None)
 

@@ -9,11 +9,11 @@ from quatrain.specs import DataError, StoredFileError, StudyError
 from quatrain.study import load_study
 from quatrain.study.code import RunCode
 from quatrain.study.execute import (
-    Site,
-    check_spec,
+    Environment,
     execute_run,
     reason_of,
     text_of,
+    write_spec,
 )
 from quatrain.study.sessions import SESSIONS
 
@@ -28,7 +28,7 @@ def store(tmp_path):
     return ResultStore(tmp_path / "out")
 
 
-def site(store, error=None):
+def environment(store, error=None):
     def train(task, folder, *, seed, device, notify):
         notify(
             SimpleNamespace(
@@ -39,127 +39,129 @@ def site(store, error=None):
             raise error
         return SimpleNamespace(objective=seed, steps=9, seconds=0.1)
 
-    return Site(store=store, data=None, device="cpu", threads=1, commit="c" * 40, train=train)
+    return Environment(
+        store=store, data=None, device="cpu", threads=1, commit="c" * 40, train=train
+    )
 
 
-def carry_out(run, store, error=None, retry=False):
+def execute(run, store, error=None, retry=False):
     events = []
-    closing = execute_run(run, site(store, error), retry=retry, notify=events.append)
+    closing = execute_run(run, environment(store, error), retry=retry, notify=events.append)
     return closing, events
 
 
-def test_a_run_tells_its_way_and_ends_in_a_record(run, store):
-    closing, events = carry_out(run, store)
+def test_a_run_reports_its_progress_and_ends_in_a_record(run, store):
+    closing, events = execute(run, store)
     texts = [event.text for event in events]
     assert (closing.kind, texts) == ("done", ["", "reading data", "", "", "evaluating"])
     assert store.record(run.identity).metrics == {"score": 3.0}
     assert store.record(run.identity).commit == "c" * 40
 
 
-def test_a_record_keeps_the_code_of_the_study_and_of_its_own_specs(run, store):
-    carry_out(run, store)
+def test_a_record_has_the_hashes_of_the_code(run, store):
+    execute(run, store)
     record = store.record(run.identity)
     assert (record.code, record.spec_code) == (run.code.code, run.code.spec_code)
     assert list(record.code) == ["a_study.py"]
 
 
-def test_a_run_does_not_go_on_with_other_code_of_its_specs(run, store):
+def test_a_run_does_not_resume_with_other_code_of_its_specs(run, store):
     before = replace(run, code=RunCode(run.code.code, "2:b"))
     stopped(before, store)
     with pytest.raises(StudyError) as info:
-        carry_out(run, store)
+        execute(run, store)
     assert info.value.field == "code of FakeSpec"
     assert store.state(run.identity) is RunState.PAUSED
-    assert carry_out(before, store)[0].kind == "done"
+    assert execute(before, store)[0].kind == "done"
 
 
-def test_a_run_that_goes_on_with_other_files_says_so(run, store):
+def test_a_record_has_earlier_sessions_with_other_files(run, store):
     stopped(replace(run, code=RunCode({"a_study.py": "2:a"}, run.code.spec_code)), store)
-    carry_out(run, store)
+    execute(run, store)
     assert [each.code for each in store.record(run.identity).earlier] == [{"a_study.py": "2:a"}]
 
 
 @pytest.mark.parametrize("hashes", [{"test": "c" * 64}, None])
-def test_a_record_keeps_what_it_was_tested_on_where_the_task_says(run, store, monkeypatch, hashes):
+def test_a_record_has_the_hashes_of_the_test_data(run, store, monkeypatch, hashes):
     if hashes is not None:
         task = type(run.spec.open(None, store.root, 0))
         monkeypatch.setattr(task, "test_hashes", hashes, raising=False)
-    carry_out(run, store)
+    execute(run, store)
     assert store.record(run.identity).test_data == hashes
 
 
-def test_what_of_the_data_was_left_out_is_told_before_training_and_kept(run, store):
-    _, events = carry_out(run, store)
+def test_data_warnings_are_reported_before_training_and_stored(run, store):
+    _, events = execute(run, store)
     noted = [(event.kind, event.message) for event in events][2]
-    assert noted == ("noted", "train: numbers that are odd: 1,200")
+    assert noted == ("note", "train: numbers that are odd: 1,200")
     assert store.record(run.identity).data_notes == {"train: numbers that are odd": 1200}
 
 
 def stopped(run, store, **elsewhere):
-    """A session that left a checkpoint, on another site if so."""
-    train = site(store, KeyboardInterrupt()).train
+    """A session that left a checkpoint, in a changed environment."""
+    train = environment(store, KeyboardInterrupt()).train
     with suppress(KeyboardInterrupt):
         execute_run(
             run,
-            replace(site(store), train=train, **elsewhere),
+            replace(environment(store), train=train, **elsewhere),
             retry=False,
             notify=lambda _: None,
         )
     (store.folder(run.identity) / CHECKPOINT).touch()
 
 
-def test_a_run_that_went_on_where_it_was_has_no_earlier_sessions(run, store):
+def test_sessions_in_the_same_environment_are_one(run, store):
     stopped(run, store)
-    carry_out(run, store)
+    execute(run, store)
     assert store.record(run.identity).earlier == ()
 
 
-def test_a_run_that_was_resumed_elsewhere_says_where_it_had_been(run, store):
+def test_a_record_has_earlier_sessions_in_other_environments(run, store):
     stopped(run, store, commit="d" * 40)
     stopped(run, store, threads=3)
-    assert carry_out(run, store)[0].kind == "done"
+    assert execute(run, store)[0].kind == "done"
     record = store.record(run.identity)
     assert [(each.commit[0], each.threads) for each in record.earlier] == [("d", 1), ("c", 3)]
     assert (record.commit[0], record.threads) == ("c", 1)
     assert not (store.folder(run.identity) / SESSIONS).exists()
 
 
-def test_what_left_no_checkpoint_was_no_session(run, store):
+def test_a_session_without_a_checkpoint_is_not_recorded(run, store):
     stopped(run, store, commit="d" * 40)
     (store.folder(run.identity) / CHECKPOINT).unlink()
-    carry_out(run, store)
+    execute(run, store)
     assert store.record(run.identity).earlier == ()
 
 
-def test_of_a_checkpoint_from_before_sessions_were_noted_nothing_is_claimed(run, store):
+def test_earlier_sessions_of_an_old_checkpoint_are_unknown(run, store):
     stopped(run, store, commit="d" * 40)
     (store.folder(run.identity) / SESSIONS).unlink()
     stopped(run, store, threads=3)
-    carry_out(run, store)
+    execute(run, store)
     assert store.record(run.identity).earlier is None
 
 
-def test_damaged_sessions_stop_the_run_in_a_sentence(run, store):
+def test_damaged_sessions_are_an_error_and_no_failure(run, store):
     stopped(run, store)
     (store.folder(run.identity) / SESSIONS).write_text("[{")
-    with pytest.raises(StoredFileError, match="delete this file"):
-        carry_out(run, store)
+    with pytest.raises(StoredFileError):
+        execute(run, store)
     assert store.failure(run.identity) is None
 
 
-def test_a_run_that_fails_keeps_its_traceback_and_its_step(run, store):
-    closing, _ = carry_out(run, store, ValueError("no"))
+def test_a_failure_has_the_traceback_and_the_step(run, store):
+    closing, _ = execute(run, store, ValueError("no"))
     failure = store.failure(run.identity)
     assert (closing.kind, closing.message, closing.step) == ("failed", "no", 7)
     assert (failure.reason, failure.step) == ("error", 7)
     assert "raise error" in failure.traceback
 
 
-def test_a_metric_that_is_not_finite_is_a_failure_and_no_record(run, store):
-    closing, _ = carry_out(run, store)
+def test_a_metric_that_is_not_finite_is_a_failure(run, store):
+    closing, _ = execute(run, store)
     (store.folder(run.identity) / "record.json").unlink()
-    broken = site(store)
-    broken = Site(**{**vars(broken), "train": lambda *_, **__: SimpleNamespace(
+    broken = environment(store)
+    broken = Environment(**{**vars(broken), "train": lambda *_, **__: SimpleNamespace(
         objective=float("nan"), steps=1, seconds=0.1)})  # fmt: skip
     closing = execute_run(run, broken, retry=False, notify=lambda _: None)
     assert (closing.kind, store.state(run.identity)) == ("failed", RunState.FAILED)
@@ -174,51 +176,52 @@ def test_a_metric_that_is_not_finite_is_a_failure_and_no_record(run, store):
         OSError(28, "No space left on device"),
     ],
 )
-def test_what_is_wrong_around_the_run_is_told_and_not_kept(run, store, error):
-    closing, _ = carry_out(run, store, error)
+def test_external_errors_are_reported_and_not_stored(run, store, error):
+    closing, _ = execute(run, store, error)
     assert (closing.kind, closing.message) == ("failed", str(error))
-    assert closing.outside is not isinstance(error, StoredFileError)
+    assert closing.external is not isinstance(error, StoredFileError)
     assert store.state(run.identity) is not RunState.FAILED
-    assert carry_out(run, store)[0].kind == "done"
+    assert execute(run, store)[0].kind == "done"
 
 
-def test_a_done_run_is_skipped_and_a_failed_one_waits_for_a_retry(run, store):
-    carry_out(run, store, ValueError("no"))
-    assert carry_out(run, store)[0].kind == "failed"
-    assert carry_out(run, store, retry=True)[0].kind == "done"
-    assert carry_out(run, store)[0].kind == "skipped"
+def test_a_done_run_is_skipped_and_a_failed_one_is_repeated_on_request(run, store):
+    execute(run, store, ValueError("no"))
+    assert execute(run, store)[0].kind == "failed"
+    assert execute(run, store, retry=True)[0].kind == "done"
+    assert execute(run, store)[0].kind == "skipped"
     assert store.failure(run.identity) is None
 
 
-def test_a_killed_run_resumes_without_being_asked_to(run, store):
+def test_a_killed_run_resumes_without_a_retry(run, store):
     killed = Failure(reason="killed", message="signal 9", traceback="", step=2)
     store.write_failure(run.identity, killed)
-    assert carry_out(run, store)[0].kind == "done"
+    assert execute(run, store)[0].kind == "done"
 
 
-def test_a_run_that_is_held_elsewhere_is_left_alone(run, store):
+def test_a_run_of_another_process_is_not_executed(run, store):
     with store.claim(run.identity):
-        assert carry_out(run, store)[0].kind == "held"
+        assert execute(run, store)[0].kind == "locked"
 
 
-def test_the_spec_is_kept_and_another_one_in_its_place_is_refused(run, tmp_path):
-    check_spec(run, tmp_path)
-    check_spec(run, tmp_path)
+def test_the_spec_is_stored_and_another_one_is_refused(run, tmp_path):
+    write_spec(run, tmp_path)
+    write_spec(run, tmp_path)
     path = tmp_path / "spec.json"
     path.write_text(path.read_text().replace('"steps": 4', '"steps": 5'))
-    with pytest.raises(StudyError, match="move the folder away"):
-        check_spec(run, tmp_path)
-    path.write_text("{")
-    with pytest.raises(StudyError, match="move the folder away"):
-        check_spec(run, tmp_path)
+    for damage in (None, "{"):
+        if damage:
+            path.write_text(damage)
+        with pytest.raises(StudyError) as error:
+            write_spec(run, tmp_path)
+        assert error.value.field == str(path)
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe{", "{ä".encode("latin-1"), b"\x80"])
-def test_a_spec_that_is_no_text_is_refused_in_a_sentence(run, tmp_path, content):
+def test_a_spec_that_is_no_text_is_refused(run, tmp_path, content):
     path = tmp_path / "spec.json"
     path.write_bytes(content)
-    with pytest.raises(StoredFileError, match="a text file in UTF-8: move the folder away"):
-        check_spec(run, tmp_path)
+    with pytest.raises(StoredFileError):
+        write_spec(run, tmp_path)
     assert path.read_bytes() == content
 
 
@@ -235,11 +238,12 @@ class OutOfMemoryError(RuntimeError):
         (RuntimeError("something else"), "error"),
     ],
 )
-def test_the_reason_is_read_from_the_exception(error, reason):
+def test_the_reason_of_a_failure_is_the_class_of_the_exception(error, reason):
     assert reason_of(error) == reason
 
 
-def test_the_names_of_reasons_are_those_of_the_real_classes():
+@pytest.mark.slow
+def test_reasons_have_the_names_of_the_classes_of_torch_and_training():
     import torch
 
     from quatrain.training import NonFiniteLoss
@@ -265,37 +269,37 @@ class PanicException(BaseException):
         (ValueError("caf\udce9"), "caf\\udce9"),
         (SystemExit(3), "SystemExit: 3"),
         (PanicException("unwrap"), "PanicException: unwrap"),
-        (Mute(), "Mute, whose text cannot be made: RuntimeError in its __str__"),
+        (Mute(), "Mute without a text: RuntimeError in its __str__"),
     ],
 )
-def test_an_error_is_kept_in_text_that_can_be_stored(run, store, error, text):
+def test_the_text_of_an_error_can_be_stored(run, store, error, text):
     assert text_of(error) == text
-    closing, _ = carry_out(run, store, error)
+    closing, _ = execute(run, store, error)
     assert (closing.kind, closing.message) == ("failed", text)
     assert store.failure(run.identity).message == text
 
 
-def test_long_texts_are_kept_in_part(run, store):
-    closing, _ = carry_out(run, store, ValueError("x" * 10**6))
+def test_long_texts_are_shortened(run, store):
+    closing, _ = execute(run, store, ValueError("x" * 10**6))
     failure = store.failure(run.identity)
     assert failure.message == closing.message
     assert "characters left out" in failure.message
     assert len(failure.to_json()) < 200_000
 
 
-def test_an_interrupt_of_the_process_is_no_failure_of_the_run(run, store):
+def test_an_interrupt_is_no_failure_of_the_run(run, store):
     with pytest.raises(KeyboardInterrupt):
-        carry_out(run, store, KeyboardInterrupt())
+        execute(run, store, KeyboardInterrupt())
     assert store.failure(run.identity) is None
 
 
-def test_progress_that_no_runner_could_read_fails_the_run(run, store):
+def test_progress_of_wrong_types_is_a_failure(run, store):
     sent = []
 
     def notify(event):
         sent.append(event.to_line())
 
-    bad = site(store)
+    bad = environment(store)
     progress = SimpleNamespace(
         step=1, steps=2, loss=None, rate=1.0, rate_unit=None, seconds_left=None, text=""
     )

@@ -31,42 +31,43 @@ def study(**fields):
     return Study(title="t", question="q?", metric="bleu", **{**defaults, **fields})
 
 
-def test_a_cell_needs_a_spec_that_opens_a_task():
-    with pytest.raises(StudyError, match=r"Closed.*expected a task spec"):
-        Cell(name="a", group="one", spec=Closed())
-
-
 @pytest.mark.parametrize(
-    ("fields", "sentence"),
+    ("fields", "field", "value"),
     [
-        ({"cells": []}, "at least one cell"),
-        ({"seeds": ()}, "at least one seed"),
-        ({"seeds": (0, 0)}, "each seed once"),
-        ({"seeds": (-1,)}, "a whole number from 0 to 18446744073709551615"),
-        ({"seeds": (True,)}, "a whole number from 0 to 18446744073709551615"),
-        ({"cells": [cell("a"), cell("a", steps=5)]}, "unique in their group"),
+        ({"cells": []}, "cells", ()),
+        ({"seeds": ()}, "seeds", ()),
+        ({"seeds": (0, 0)}, "seeds", (0, 0)),
+        ({"seeds": (-1,)}, "seed", -1),
+        ({"cells": [cell("a"), cell("a", steps=5)]}, "cell name", "one/a"),
     ],
 )
-def test_a_grid_that_contradicts_itself_is_one_sentence(fields, sentence):
-    with pytest.raises(StudyError, match=sentence):
+def test_a_grid_that_contradicts_itself_is_an_error(fields, field, value):
+    with pytest.raises(StudyError) as error:
         study(**fields)
+    assert (error.value.field, error.value.value) == (field, value)
 
 
 @pytest.mark.parametrize(
-    ("left", "right", "group", "sentence"),
+    ("left", "right", "group", "nearest"),
     [
-        ("1110", "1000", "self", "did you mean 1111"),
-        ("1111", "1000", "slef", "did you mean self"),
-        ("1111", "1111", "self", "two different cells"),
+        ("1110", "1000", "self", "1111"),
+        ("1111", "1000", "slef", "self"),
     ],
 )
-def test_a_comparison_of_what_is_not_there_names_the_nearest(left, right, group, sentence):
+def test_a_comparison_of_an_unknown_cell_names_the_nearest(left, right, group, nearest):
     cells = [cell("1111", "self"), cell("1000", "self", steps=5)]
-    with pytest.raises(StudyError, match=sentence):
+    with pytest.raises(StudyError) as error:
         study(cells=cells, comparisons=[Comparison(left=left, right=right, group=group)])
+    assert nearest in error.value.remedy
 
 
-def test_one_name_may_stand_in_two_groups():
+def test_a_comparison_of_a_cell_with_itself_is_an_error():
+    with pytest.raises(StudyError) as error:
+        study(comparisons=[Comparison(left="a", right="a", group="one")])
+    assert error.value.field == "comparison"
+
+
+def test_cells_of_two_groups_may_have_the_same_name():
     assert len(study(cells=[cell("a", "one"), cell("a", "two", 5)]).select()) == 4
 
 
@@ -75,14 +76,14 @@ def test_cells_with_equal_specs_are_one_run_with_both_labels():
     assert [run.labels for run in runs] == [("one/x", "two/y")] * 2
 
 
-def test_cells_that_differ_only_in_what_is_seen_of_a_run_share_it():
+def test_cells_that_differ_only_in_reporting_share_their_runs():
     often = Cell(name="y", group="one", spec=Counting(report_every=1))
     seldom = Cell(name="x", group="one", spec=Counting(report_every=9))
     runs = study(cells=[often, seldom]).select()
     assert [run.labels for run in runs] == [("one/y", "one/x")] * 2
 
 
-def test_the_selection_goes_seed_by_seed_so_that_cells_stay_comparable_when_stopped():
+def test_runs_are_selected_seed_by_seed():
     runs = study(cells=[cell("a"), cell("b", steps=5)]).select()
     assert [run.label for run in runs] == [
         "one/a seed 0", "one/b seed 0", "one/a seed 1", "one/b seed 1",
@@ -106,26 +107,26 @@ def test_globs_match_names_and_labels(globs, labels):
 
 
 def test_a_glob_that_matches_nothing_names_the_nearest():
-    with pytest.raises(StudyError, match="did you mean one/a"):
+    with pytest.raises(StudyError) as error:
         study().select(["one/b"])
+    assert "one/a" in error.value.remedy
 
 
-def test_a_run_is_found_by_its_identity_and_an_unknown_one_is_an_error():
-    wanted = study().select()[1]
-    assert study().find(wanted.identity, 1) == wanted
-    with pytest.raises(StudyError, match=r"different at each reading.* a fixed seed"):
-        study().find("0" * 64, 1)
+def test_a_run_is_found_by_its_identity_and_label():
+    run = study().select()[1]
+    assert study().find(run.identity, 1) == run
+    assert study().find(run.identity, 1, run.label) == run
 
 
-def test_a_run_that_has_changed_its_name_is_not_found():
-    wanted = study().select()[1]
-    assert study().find(wanted.identity, 1, wanted.label) == wanted
-    with pytest.raises(StudyError, match="different at each reading"):
-        study().find(wanted.identity, 1, "one/b seed 1")
+@pytest.mark.parametrize(("identity", "label"), [("0" * 64, None), (None, "one/b seed 1")])
+def test_a_run_of_another_identity_or_label_is_not_found(identity, label):
+    with pytest.raises(StudyError) as error:
+        study().find(identity or study().select()[1].identity, 1, label)
+    assert error.value.field == "cells of the study file"
 
 
 @given(st.sets(st.integers(0, 99), min_size=1), st.sets(st.integers(0, 99)))
-def test_the_manifest_has_every_seed_of_the_study_and_of_further_runs_of_the_cell(own, further):
+def test_the_manifest_has_every_seed_of_the_study_and_of_extra_runs_of_the_cell(own, further):
     grid = study(cells=[cell("a"), cell("b", steps=5)], seeds=sorted(own))
     manifest = grid.manifest(grid.run(grid.cells[0], seed) for seed in further)
     assert [dict(each.identities) for each in manifest.cells] == [
@@ -156,75 +157,74 @@ def test_a_cell_is_selected_by_its_own_name_before_any_glob(glob, labels):
 
 
 @pytest.mark.parametrize(
-    ("fields", "sentence"),
+    ("fields", "field"),
     [
-        ({"name": 0.1}, r"name of a cell is 0\.1, expected a text"),
-        ({"name": ""}, "not empty"),
-        ({"name": "a\0"}, "can be shown"),
-        ({"group": None}, "group of cell a is None"),
-        ({"group": "a\nb"}, "can be shown"),
-        ({"spec": None}, "a task spec"),
-        ({"expected": 95}, r"expected of cell one/a is 95.*write Expectation\(low"),
+        ({"name": 0.1}, "name of a cell"),
+        ({"name": "a\0"}, "name of a cell"),
+        ({"group": None}, "group of cell a"),
+        ({"spec": None}, "spec of cell one/a"),
+        ({"spec": Closed()}, "spec of cell one/a"),
+        ({"expected": 95}, "expected of cell one/a"),
+        ({"seeds": ()}, "seeds"),
+        ({"seeds": "01"}, "seeds"),
     ],
 )
-def test_a_cell_of_wrong_types_is_refused_where_it_is_made(fields, sentence):
-    with pytest.raises(StudyError, match=sentence):
+def test_a_cell_of_wrong_types_is_an_error(fields, field):
+    with pytest.raises(StudyError) as error:
         Cell(**{"name": "a", "group": "one", "spec": Counting(), **fields})
+    assert error.value.field == field
 
 
 @pytest.mark.parametrize(
-    ("fields", "sentence"),
+    ("field", "value"),
     [
-        ({"left": 1}, "left of a comparison is 1"),
-        ({"right": None}, "right of a comparison is None"),
-        ({"group": "a\tb"}, "can be shown"),
-        ({"published": "1"}, "a finite number"),
-        ({"published": float("nan")}, "a finite number"),
+        ("left", 1),
+        ("right", None),
+        ("group", "a\tb"),
+        ("published", "1"),
+        ("published", float("nan")),
     ],
 )
-def test_a_comparison_of_wrong_types_is_refused_where_it_is_made(fields, sentence):
-    with pytest.raises(StudyError, match=sentence):
-        Comparison(**{"left": "a", "right": "b", "group": "one", **fields})
+def test_a_comparison_of_wrong_types_is_an_error(field, value):
+    with pytest.raises(StudyError) as error:
+        Comparison(**{"left": "a", "right": "b", "group": "one", field: value})
+    assert error.value.field == f"{field} of a comparison"
 
 
 @pytest.mark.parametrize(
-    ("fields", "sentence"),
+    ("fields", "field"),
     [
-        ({"title": 3}, "title is 3, expected a text"),
-        ({"title": "a\x1b"}, "can be shown"),
-        ({"question": None}, "question is None"),
-        ({"metric": ("bleu",)}, "metric is .*expected a text"),
-        ({"metric": "b\0"}, "can be shown"),
-        ({"compared_in": 3}, "compared_in is 3"),
-        ({"cells": cell()}, r"cells is .*expected a list of Cells: write cells=\[\.\.\.\]"),
-        ({"cells": None}, "a list of Cells"),
-        ({"cells": ["a"]}, r"one of cells is \"a\", expected a Cell: write Cell\(\.\.\.\)"),
-        ({"comparisons": 3}, "a list of Comparisons"),
-        ({"comparisons": [("a", "b")]}, "expected a Comparison"),
-        ({"seeds": 3}, "a list of whole numbers"),
-        ({"seeds": (2**64,)}, "a whole number from 0 to 18446744073709551615"),
+        ({"title": 3}, "title"),
+        ({"question": None}, "question"),
+        ({"metric": ("bleu",)}, "metric"),
+        ({"compared_in": 3}, "compared_in"),
+        ({"cells": cell()}, "cells"),
+        ({"cells": ["a"]}, "one of cells"),
+        ({"comparisons": 3}, "comparisons"),
+        ({"comparisons": [("a", "b")]}, "one of comparisons"),
+        ({"seeds": 3}, "seeds"),
     ],
 )
-def test_a_study_of_wrong_types_is_one_sentence(fields, sentence):
-    with pytest.raises(StudyError, match=sentence):
+def test_a_study_of_wrong_types_is_an_error(fields, field):
+    with pytest.raises(StudyError) as error:
         Study(**{"title": "t", "question": "q?", "metric": "m", "cells": [cell()], "seeds": (0,),
                  **fields})  # fmt: skip
+    assert error.value.field == field
 
 
-def test_seeds_of_numpy_name_the_same_runs():
+def test_seeds_of_numpy_give_the_same_runs():
     assert study(seeds=np.arange(2)).select() == study(seeds=(0, 1)).select()
     assert study().select(seeds=[np.int64(7)]) == study().select(seeds=[7])
 
 
-def test_what_is_expected_of_a_cell_goes_into_the_manifest_and_changes_no_run():
+def test_the_expectation_of_a_cell_is_in_the_manifest_and_not_in_the_identity():
     expected = Expectation(low=95, because="it has the term")
-    judged = Cell(name="a", group="one", spec=Counting(), expected=expected)
-    wanting = study(cells=[judged])
-    assert wanting.manifest().cells[0].expected == expected
-    assert wanting.select()[0].identity == study().select()[0].identity
+    grid = study(cells=[Cell(name="a", group="one", spec=Counting(), expected=expected)])
+    assert grid.manifest().cells[0].expected == expected
+    assert grid.select()[0].identity == study().select()[0].identity
 
 
-def test_a_cell_with_seeds_of_its_own_has_those_and_the_others_the_study_s():
+def test_a_cell_may_have_seeds_of_its_own():
     own = Cell(name="b", group="one", spec=Counting(steps=5), seeds=range(1, 4))
     grid = study(cells=[cell("a"), own])
     assert [run.label for run in grid.select()] == [
@@ -238,8 +238,7 @@ def test_a_cell_with_seeds_of_its_own_has_those_and_the_others_the_study_s():
     assert {run.seed for run in grid.select(seeds=(9,))} == {9}
 
 
-def test_a_cell_shows_its_own_seeds_of_a_run_that_it_shares_and_further_ones():
-    """Seeds that are planned for one of two cells of a run are not further seeds of the other."""
+def test_cells_that_share_runs_keep_their_own_seeds():
     few, many = cell("a", "few"), Cell(name="a", group="many", spec=Counting(), seeds=range(4))
     grid = study(cells=[few, many])
     assert len(grid.select()) == 4
@@ -266,7 +265,7 @@ def shared():
         (["few/b"], [3], [["few/b"]]),
     ],
 )
-def test_a_run_is_of_the_cells_that_plan_its_seed_or_were_selected_with_it(cells, seeds, labels):
+def test_a_run_belongs_to_cells_that_plan_its_seed_or_were_selected_with_it(cells, seeds, labels):
     assert [list(run.labels) for run in shared().select(cells, seeds)] == labels
 
 
@@ -274,29 +273,27 @@ def test_a_run_is_of_the_cells_that_plan_its_seed_or_were_selected_with_it(cells
 @pytest.mark.parametrize("seeds", [None, [0, 1, 2, 3, 9]])
 def test_a_worker_finds_each_selected_run_under_its_label(cells, seeds):
     for run in shared().select(cells, seeds):
-        found = shared().find(run.identity, run.seed, run.label)
-        assert (found.identity, found.label) == (run.identity, run.label)
+        same = shared().find(run.identity, run.seed, run.label)
+        assert (same.identity, same.label) == (run.identity, run.label)
 
 
-def test_a_run_is_not_found_under_the_name_of_a_cell_of_another_spec():
+def test_a_run_is_not_found_under_the_label_of_a_cell_of_another_spec():
     run = shared().select(["few/b"], [3])[0]
-    with pytest.raises(StudyError, match="different at each reading"):
+    with pytest.raises(StudyError):
         shared().find(run.identity, 3, "few/a seed 3")
 
 
 @pytest.mark.parametrize(
     ("cells", "few"), [(None, {0, 1, 3}), (["few/a"], {0, 1, 3}), (["many/*"], {0, 1})]
 )
-def test_a_seed_extends_the_selected_cells_though_others_plan_its_run(cells, few):
+def test_a_seed_extends_the_selected_cells_also_if_others_plan_its_run(cells, few):
     grid = shared()
     manifest = grid.manifest(grid.select(cells, [3]))
     seeds = {f"{each.group}/{each.name}": set(each.identities) for each in manifest.cells}
     assert (seeds["few/a"], seeds["many/a"]) == (few, {0, 1, 2, 3})
 
 
-def test_the_canonical_form_of_each_cell_is_computed_once_whatever_the_number_of_seeds(
-    monkeypatch,
-):
+def test_the_canonical_form_of_each_cell_is_computed_once_for_all_seeds(monkeypatch):
     grid = study(cells=[cell("a"), cell("b", steps=5)], seeds=range(50))
     computed, canonical = [], spec.canonical
     monkeypatch.setattr(spec, "canonical", lambda each: computed.append(each) or canonical(each))
@@ -306,15 +303,10 @@ def test_the_canonical_form_of_each_cell_is_computed_once_whatever_the_number_of
     assert len(computed) == 2
 
 
-@pytest.mark.parametrize("seeds", [(), (0, 0), (-1,), "01", 3])
-def test_seeds_of_a_cell_are_checked_where_it_is_made(seeds):
-    with pytest.raises(StudyError):
-        Cell(name="a", group="one", spec=Counting(), seeds=seeds)
-
-
 def test_a_run_is_found_by_the_hash_of_its_code_too(write_study):
     loaded = load_study(write_study("[cell('a')]"))
-    wanted = loaded.select()[0]
-    assert loaded.find(wanted.identity, 0, wanted.label, wanted.spec_code) == wanted
-    with pytest.raises(StudyError, match=r"FakeSpec is .changed since the command was given"):
-        loaded.find(wanted.identity, 0, wanted.label, "b" * 64)
+    run = loaded.select()[0]
+    assert loaded.find(run.identity, 0, run.label, run.spec_code) == run
+    with pytest.raises(StudyError) as error:
+        loaded.find(run.identity, 0, run.label, "b" * 64)
+    assert error.value.field == "code of FakeSpec"

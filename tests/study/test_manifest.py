@@ -13,7 +13,7 @@ from quatrain.report.tables import build_table
 from quatrain.results import ResultStore, RunState
 from quatrain.specs import StoredFileError
 from quatrain.study import Selection, load_study, run_study
-from quatrain.study.manifest import manifest_written
+from quatrain.study.manifest import maintained_manifest
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_runners_that_start_together_keep_the_seeds_of_each_other(write_study, c
         )
         for seed in (7, 8)
     ]
-    with store.manifest_held():
+    with store.lock_manifest():
         for runner in runners:
             runner.start()
         assert not (out / "study.json").exists()
@@ -97,9 +97,9 @@ ABC = "[cell('a'), cell('b', weight=2), cell('c', weight=3)]"
 
 def test_a_runner_that_ends_keeps_the_manifest_of_an_edited_study_file(write_study, store):
     study = load_study(write_study(AB, seeds="(0,)"))
-    with manifest_written(store, study, study.select()):
+    with maintained_manifest(store, study, study.select()):
         edited = load_study(write_study(ABC, seeds="(0, 1)"))
-        with manifest_written(store, edited, edited.select(["c"])):
+        with maintained_manifest(store, edited, edited.select(["c"])):
             finish(store, edited.select(["c"]))
         newer = store.manifest()
         finish(store, study.select())
@@ -110,9 +110,9 @@ def test_a_runner_that_ends_keeps_the_manifest_of_an_edited_study_file(write_stu
 def test_a_runner_that_ends_adds_nothing_to_cells_that_were_removed_or_edited(write_study, store):
     study = load_study(write_study(AB, seeds="(0,)"))
     runs = study.select(seeds=(5,))
-    with manifest_written(store, study, runs):
+    with maintained_manifest(store, study, runs):
         edited = load_study(write_study("[cell('a', weight=7), cell('c')]", seeds="(0,)"))
-        with manifest_written(store, edited, edited.select()):
+        with maintained_manifest(store, edited, edited.select()):
             pass
         newer = store.manifest()
         finish(store, runs)
@@ -131,8 +131,8 @@ def test_finished_runs_of_a_seed_that_another_runner_dropped_stay_however_the_ru
     runs = study.select(seeds=(4, 5))
 
     def work():
-        with manifest_written(store, study, runs):
-            with manifest_written(store, study, study.select(seeds=(6,))):
+        with maintained_manifest(store, study, runs):
+            with maintained_manifest(store, study, study.select(seeds=(6,))):
                 assert seeds_of(store) == {"one/a": {0, 6}}
             finish(store, runs[1:])
             if error is not None:
@@ -150,7 +150,7 @@ def test_a_manifest_that_was_damaged_meanwhile_does_not_hide_the_first_error(wri
     study = load_study(write_study("[cell('a')]"))
 
     def work():
-        with manifest_written(store, study, study.select()):
+        with maintained_manifest(store, study, study.select()):
             (store.root / "study.json").write_text("{")
             raise BrokenError
 
@@ -159,14 +159,14 @@ def test_a_manifest_that_was_damaged_meanwhile_does_not_hide_the_first_error(wri
     assert "could not be added to study.json" in caught.value.__notes__[0]
     with (
         pytest.raises(StoredFileError),
-        manifest_written(store, study, study.select()),
+        maintained_manifest(store, study, study.select()),
     ):
         pass
 
 
 def test_a_manifest_that_was_deleted_meanwhile_is_written_again(write_study, store):
     study = load_study(write_study("[cell('a')]"))
-    with manifest_written(store, study, study.select()):
+    with maintained_manifest(store, study, study.select()):
         manifest = store.manifest()
         (store.root / "study.json").unlink()
     assert store.manifest() == manifest
@@ -194,7 +194,7 @@ def test_an_interrupted_runner_keeps_its_finished_seeds_of_which_another_knew_no
     while not (store.root / "study.json").exists():
         time.sleep(0.01)
     first, second = study.select(seeds=(4, 5))
-    with store.manifest_held():
+    with store.lock_manifest():
         store.write_manifest(study.manifest())
     while store.state(first.identity) is not RunState.DONE:
         time.sleep(0.05)

@@ -5,7 +5,7 @@ import pytest
 from quatrain.results import ResultStore
 from quatrain.specs import StudyError
 from quatrain.study import load_study, run_study
-from quatrain.study.measure import Bench, check_idle, measurable, measure_run
+from quatrain.study.measure import MeasurementSetup, check_idle, measurable, measure_run
 
 LAYER = """
 
@@ -60,7 +60,7 @@ def test_the_study_file_is_read_once_in_a_process(write_study, tmp_path):
     path.write_text(once + path.read_text() + LAYER)
     try:
         run = load_study(path).select()[0]
-        bench = Bench(
+        bench = MeasurementSetup(
             study=path, store=ResultStore(tmp_path / "out"), data=None, device="cpu", threads=1
         )
         assert measure_run(run, bench).rounds >= 30
@@ -72,7 +72,7 @@ def test_a_measurement_has_median_spread_and_memory(write_study, tmp_path):
     path = write_study("[cell('a')]", "(0,)")
     path.write_text(path.read_text() + LAYER)
     store, run = ResultStore(tmp_path / "out"), load_study(path).select()[0]
-    bench = Bench(study=path, store=store, data=None, device="cpu", threads=1)
+    bench = MeasurementSetup(study=path, store=store, data=None, device="cpu", threads=1)
     measured = measure_run(run, bench)
     assert measured.rounds >= 30
     assert measured.median_seconds > 0

@@ -10,7 +10,7 @@ import pytest
 
 from quatrain.specs import StudyError
 from quatrain.study import pool as pools
-from quatrain.study.pool import WORKER, Ended, Pool
+from quatrain.study.pool import WORKER, Pool, WorkerExit
 from quatrain.study.protocol import Event, Order
 
 ECHO = """
@@ -34,29 +34,29 @@ def pool(tmp_path):
 
 def test_a_worker_answers_and_stays_for_the_next_order(pool):
     for identity in ("aa", "bb"):
-        pool.give(1, Order(identity, 0))
-        assert pool.hear() == (1, Event(kind="done", identity=identity))
+        pool.send(1, Order(identity, 0))
+        assert pool.next_event() == (1, Event(kind="done", identity=identity))
 
 
 def test_a_worker_that_ends_says_so_and_is_replaced(pool):
-    pool.give(1, Order("aa", 0, retry=True))
-    worker, end = pool.hear()
+    pool.send(1, Order("aa", 0, retry=True))
+    worker, end = pool.next_event()
     assert (worker, end.status) == (1, 3)
-    pool.give(1, Order("bb", 0))
-    assert pool.hear() == (1, Event(kind="done", identity="bb"))
+    pool.send(1, Order("bb", 0))
+    assert pool.next_event() == (1, Event(kind="done", identity="bb"))
 
 
 @pytest.mark.parametrize(("status", "words"), [(-9, "killed by signal 9"), (3, "exit status 3")])
 def test_an_end_is_told_in_words(status, words):
-    assert words in Ended(1, status).reason
+    assert words in WorkerExit(1, status).reason
 
 
 def test_closing_lets_idle_workers_end(tmp_path):
     pool = Pool(1, (sys.executable, "-c", ECHO), tmp_path)
-    pool.give(1, Order("aa", 0))
-    pool.hear()
+    pool.send(1, Order("aa", 0))
+    pool.next_event()
     pool.close()
-    _, end = pool.hear()
+    _, end = pool.next_event()
     assert end.status == 0
 
 
@@ -76,12 +76,12 @@ STARTED = b'{"kind": "started", "identity": "aa"}\n'
 @pytest.fixture
 def start(tmp_path, monkeypatch):
     """Start a worker that does this on its first order."""
-    monkeypatch.setattr(pools, "_PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(pools, "_EXIT_SECONDS", 0.5)
     made = []
 
     def begin(script):
         made.append(Pool(1, (sys.executable, "-c", SCRIPT + script), tmp_path))
-        made[0].give(1, Order("aa", 0))
+        made[0].send(1, Order("aa", 0))
         return made[0]
 
     yield begin
@@ -111,9 +111,9 @@ def test_lines_that_are_no_events_are_logged_and_the_events_still_come(start, no
     path.write_bytes(noise)
     read = f"noise = open({str(path)!r}, 'rb').read()\n"
     pool = start(read + f"for line in (noise, {STARTED!r}, noise, {DONE!r}, noise): send(line)")
-    assert pool.hear() == (1, Event(kind="started", identity="aa"))
-    assert pool.hear() == (1, Event(kind="done", identity="aa"))
-    assert pool.hear()[1].status == 0
+    assert pool.next_event() == (1, Event(kind="started", identity="aa"))
+    assert pool.next_event() == (1, Event(kind="done", identity="aa"))
+    assert pool.next_event()[1].status == 0
     log = (tmp_path / "worker-1.log").read_text()
     assert log.count("not an event: b'") >= 3
     assert len(log) < 5_000
@@ -124,8 +124,8 @@ def test_what_a_worker_prints_is_no_event_whatever_it_says(start, tmp_path):
         f"print('banner'); os.write(1, b'caf\\xe9\\n'); os.write(2, {DONE!r})\n"
         f"os.system('echo from a shell')\nsend({STARTED!r})\nprint('the end')"
     )
-    assert pool.hear() == (1, Event(kind="started", identity="aa"))
-    assert isinstance(pool.hear()[1], Ended)
+    assert pool.next_event() == (1, Event(kind="started", identity="aa"))
+    assert isinstance(pool.next_event()[1], WorkerExit)
     log = (tmp_path / "worker-1.log").read_bytes()
     for printed in (b"banner", b"caf\xe9", DONE, b"from a shell", b"the end"):
         assert printed in log
@@ -133,22 +133,22 @@ def test_what_a_worker_prints_is_no_event_whatever_it_says(start, tmp_path):
 
 def test_half_a_line_before_death_is_no_event(start):
     pool = start(f"send({STARTED!r} + {DONE[:20]!r})\nos.kill(os.getpid(), 9)")
-    assert pool.hear()[1].kind == "started"
-    assert pool.hear()[1].reason == "the worker process was killed by signal 9"
+    assert pool.next_event()[1].kind == "started"
+    assert pool.next_event()[1].reason == "the worker process was killed by signal 9"
 
 
 @pytest.mark.parametrize(("first", "spoke"), [(b"", False), (b"noise\n", False), (STARTED, True)])
 def test_an_end_says_whether_any_event_came_before_it(start, first, spoke):
     pool = start(f"send({first!r})\nsys.exit(3)")
-    news = pool.hear()[1]
-    end = pool.hear()[1] if spoke else news
-    assert (end.status, end.spoke) == (3, spoke)
+    news = pool.next_event()[1]
+    end = pool.next_event()[1] if spoke else news
+    assert (end.status, end.sent_events) == (3, spoke)
 
 
 def test_a_worker_that_closes_its_events_is_ended(start):
     pool = start("os.close(events)\ntime.sleep(60)")
     before = time.monotonic()
-    assert pool.hear()[1].status == -signal.SIGKILL
+    assert pool.next_event()[1].status == -signal.SIGKILL
     assert time.monotonic() - before < 10
 
 
@@ -156,16 +156,16 @@ ORPHAN = """
 child = os.fork()
 if child == 0:
     time.sleep(60)
-send(b'{"kind": "noted", "identity": "aa", "message": "%d"}\\n' % child)
+send(b'{"kind": "note", "identity": "aa", "message": "%d"}\\n' % child)
 """
 
 
 @pytest.mark.parametrize(("death", "status"), [("os.kill(os.getpid(), 9)", -9), ("os._exit(3)", 3)])
 def test_children_of_a_dead_worker_do_not_keep_its_end_from_being_noticed(start, death, status):
     pool = start(ORPHAN + death)
-    child = int(pool.hear()[1].message)
+    child = int(pool.next_event()[1].message)
     before = time.monotonic()
-    assert pool.hear()[1].status == status
+    assert pool.next_event()[1].status == status
     assert time.monotonic() - before < 10
     wait_for_end(child)
 
@@ -183,9 +183,9 @@ def wait_for_end(process):
 
 def test_an_idle_worker_ends_although_a_child_of_it_stays(start):
     pool = start(ORPHAN + "sys.stdin.read()\nos._exit(0)")
-    child = int(pool.hear()[1].message)
+    child = int(pool.next_event()[1].message)
     pool.close()
-    assert pool.hear()[1].status == 0
+    assert pool.next_event()[1].status == 0
     os.kill(child, signal.SIGKILL)
 
 
@@ -200,12 +200,12 @@ def test_an_idle_worker_ends_although_a_child_of_it_stays(start):
 )
 def test_a_worker_is_stopped_at_once_whatever_its_state(start, state):
     pool = start(f"send({STARTED!r})\n{state}\ntime.sleep(60)")
-    pool.hear()
+    pool.next_event()
     time.sleep(0.2)
     before = time.monotonic()
     pool.stop()
     assert time.monotonic() - before < 5
-    assert pool.hear()[1].status in {-signal.SIGTERM, -signal.SIGKILL}
+    assert pool.next_event()[1].status in {-signal.SIGTERM, -signal.SIGKILL}
 
 
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
@@ -213,24 +213,24 @@ def test_a_log_that_cannot_be_written_is_one_sentence(tmp_path, make):
     make(tmp_path / "worker-1.log")
     pool = Pool(1, (sys.executable, "-c", ECHO), tmp_path)
     with pytest.raises(StudyError, match=r"^worker log is .*worker-1\.log.*move it away"):
-        pool.give(1, Order("aa", 0))
+        pool.send(1, Order("aa", 0))
     pool.stop()
 
 
 def test_a_worker_that_cannot_be_started_is_one_sentence(tmp_path):
     pool = Pool(1, (str(tmp_path / "no such program"),), tmp_path)
     with pytest.raises(StudyError, match=r"a program that starts.*No such file"):
-        pool.give(1, Order("aa", 0))
+        pool.send(1, Order("aa", 0))
     pool.stop()
 
 
 def test_workers_do_not_look_for_modules_in_the_current_folder(tmp_path, monkeypatch):
     (tmp_path / "queue.py").write_text("raise RuntimeError('not the queue that was meant')")
     monkeypatch.chdir(tmp_path)
-    seen = "import json, os, sys; os.write(int(sys.argv[-1]), json.dumps(dict(kind='noted', "
+    seen = "import json, os, sys; os.write(int(sys.argv[-1]), json.dumps(dict(kind='note', "
     seen += "identity='aa', message=json.dumps(sys.path))).encode() + b'\\n')"
     pool = Pool(1, (*WORKER[:-2], "-c", seen), tmp_path)
-    pool.give(1, Order("aa", 0))
-    path = json.loads(pool.hear()[1].message)
+    pool.send(1, Order("aa", 0))
+    path = json.loads(pool.next_event()[1].message)
     assert not {"", ".", str(tmp_path)} & {*path}
     pool.stop()

@@ -28,7 +28,7 @@ def test_an_order_survives_the_line_it_travels_on(order):
 @given(
     st.builds(
         Event,
-        kind=st.sampled_from(["started", "progress", "done", "failed", "skipped", "held"]),
+        kind=st.sampled_from(["started", "progress", "done", "failed", "skipped", "locked"]),
         identity=st.text(),
         message=st.text(),
         loss=st.none() | numbers,
@@ -43,10 +43,10 @@ def test_an_event_survives_the_line_it_travels_on(event):
 
 @pytest.mark.parametrize(
     ("kind", "closes"),
-    [("started", False), ("progress", False), ("done", True), ("failed", True), ("held", True)],
+    [("started", False), ("progress", False), ("done", True), ("failed", True), ("locked", True)],
 )
 def test_a_worker_is_free_again_after_the_closing_kinds(kind, closes):
-    assert Event(kind=kind, identity="ab").closes is closes
+    assert Event(kind=kind, identity="ab").is_final is closes
 
 
 @pytest.mark.parametrize(

@@ -7,31 +7,31 @@ from quatrain.study.provenance import commit_of, device_name, versions
 
 
 def test_versions_are_those_of_the_installed_packages():
-    found = versions()
-    assert found["torch"] == metadata.version("torch")
-    assert found["pillow"] == metadata.version("pillow")
-    assert list(found)[:3] == ["python", "quatrain", "torch"]
+    result = versions()
+    assert result["torch"] == metadata.version("torch")
+    assert result["pillow"] == metadata.version("pillow")
+    assert list(result)[:3] == ["python", "quatrain", "torch"]
 
 
-def test_of_one_version_of_quatrain_the_sources_tell_which():
+def test_the_version_of_quatrain_has_a_hash_of_its_sources():
     version, _, sources = versions()["quatrain"].partition(", sources ")
     assert version == __version__
     assert re.fullmatch("[0-9a-f]{12}", sources)
     assert versions()["quatrain"].endswith(sources)
 
 
-def test_what_is_not_installed_has_no_version(monkeypatch):
+def test_a_missing_package_has_no_version(monkeypatch):
     version = metadata.version
 
-    def asked(name):
+    def look_up(name):
         if name == "sacrebleu":
             raise metadata.PackageNotFoundError(name)
         return version(name)
 
-    monkeypatch.setattr(metadata, "version", asked)
-    found = versions()
-    assert "sacrebleu" not in found
-    assert found["tokenizers"] == version("tokenizers")
+    monkeypatch.setattr(metadata, "version", look_up)
+    result = versions()
+    assert "sacrebleu" not in result
+    assert result["tokenizers"] == version("tokenizers")
 
 
 def test_the_device_comes_first_in_its_name():
@@ -47,7 +47,7 @@ def test_a_folder_outside_any_repository_has_no_commit(tmp_path):
     assert commit_of(tmp_path) is None
 
 
-def test_the_commit_says_when_files_differ_from_it(tmp_path):
+def test_a_commit_with_changed_files_is_dirty(tmp_path):
     (tmp_path / "study.py").write_text("1")
     git(tmp_path, "init")
     git(tmp_path, "add", ".")
@@ -58,7 +58,7 @@ def test_the_commit_says_when_files_differ_from_it(tmp_path):
     assert commit_of(tmp_path) == f"{clean}-dirty"
 
 
-def test_python_files_that_no_commit_has_are_a_difference_and_results_are_none(tmp_path):
+def test_new_python_files_make_a_commit_dirty_and_results_do_not(tmp_path):
     (tmp_path / "studies").mkdir()
     (tmp_path / "studies" / "one.py").write_text("1")
     git(tmp_path, "init")

@@ -139,7 +139,7 @@ import sys
 from pathlib import Path
 from quatrain.results import ResultStore
 with ResultStore(Path(sys.argv[1])).claim(sys.argv[2]):
-    print("held", flush=True)
+    print("locked", flush=True)
     sys.stdin.read()
 """
 
@@ -216,9 +216,9 @@ def test_a_grid_that_differs_at_each_reading_is_one_sentence_and_trains_nothing(
     write_study, command, out, cells
 ):
     summary = run_study(write_study(cells), out, jobs=1, command=command)
-    assert len(summary.closed) == 1
-    assert "different at each reading" in summary.obstacle.message
-    assert "give a fixed seed" in summary.obstacle.message
+    assert len(summary.events) == 1
+    assert "different at each reading" in summary.external_failure.message
+    assert "give a fixed seed" in summary.external_failure.message
     assert list(out.glob("runs/*/record.json")) == []
 
 
@@ -242,7 +242,7 @@ def test_a_damaged_checkpoint_is_told_and_the_other_runs_go_on(write_study, comm
     summary = run_study(path, out, jobs=1, command=command)
     assert [event.label for event in summary.done] == ["one/b seed 0"]
     assert ["delete it" in event.message for event in summary.failed] == [True]
-    assert summary.obstacle is None
+    assert summary.external_failure is None
     assert ResultStore(out).failure(summary.failed[0].identity) is None
 
 
@@ -266,8 +266,8 @@ def test_data_that_is_missing_is_told_and_not_kept_as_a_failure(write_study, com
 def test_after_a_failure_from_outside_no_further_run_is_begun(write_study, command, out):
     path = write_study("[cell('a', trouble='data'), cell('b'), cell('c', weight=2)]", seeds="(0,)")
     summary = run_study(path, out, jobs=1, command=command)
-    assert summary.obstacle is summary.failed[0]
-    assert [event.label for event in summary.closed] == ["one/a seed 0"]
+    assert summary.external_failure is summary.failed[0]
+    assert [event.label for event in summary.events] == ["one/a seed 0"]
     assert len(run_study(path, out, data=out, command=command).done) == 3
 
 
@@ -334,7 +334,7 @@ def test_a_run_is_done_only_if_its_record_is_there(write_study, command, out, ki
     path = write_study("[cell('a'), cell('b', weight=2)]", seeds="(0,)")
     lying = (sys.executable, "-c", SAYS_DONE.replace("KIND", repr(kind)))
     summary = run_study(path, out, jobs=1, command=lying)
-    assert [(e.kind, e.reason, e.step) for e in summary.closed] == [("failed", "error", 4)] * 2
+    assert [(e.kind, e.reason, e.step) for e in summary.events] == [("failed", "error", 4)] * 2
     for event in summary.failed:
         assert f"no record in {ResultStore(out).folder(event.identity)}" in event.message
     again = run_study(path, out, select=Selection(retry_failed=True), command=command)

@@ -1,4 +1,4 @@
-"""`quatrain cost`: what attention costs, as published and as we count it."""
+"""`quatrain cost`: the cost of attention, published and counted."""
 
 import dataclasses
 import enum
@@ -16,7 +16,7 @@ app = typer.Typer(no_args_is_help=True, help="Count multiply-adds.")
 
 
 class PaperTask(enum.StrEnum):
-    """Tasks whose published costs we reproduce."""
+    """Tasks with published costs."""
 
     detection = enum.auto()
     segmentation = enum.auto()
@@ -33,13 +33,14 @@ def paper(
     task: Annotated[PaperTask, typer.Option(help="The task of the paper.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print rows as JSON.")] = False,
 ) -> None:
-    """Compare the paper's published costs with ours, for every configuration of a task.
+    """Compare published costs with counted ones, for every configuration of a task of the paper.
 
-    "computed" counts our modules in the paper's convention, "executed" what our methods really do.
-    For translation both are the whole network without embeddings and the projection to the
-    vocabulary. For detection and segmentation "computed" is the published cost without attention
-    plus what our modules add; "base_computed" is our own network without attention, which is not
-    the paper's, and "executed" is it and "overhead_executed", what our methods add.
+    "computed" counts quatrain's modules in the paper's convention, "executed" counts the
+    multiply-adds that quatrain's methods execute. For translation both are of the whole network
+    without embeddings and the projection to the vocabulary. For detection and segmentation
+    "computed" is the published cost without attention plus the cost of quatrain's modules;
+    "base_computed" is quatrain's network without attention, which differs from the paper's;
+    "executed" is the sum of "base_computed" and "overhead_executed", the cost of the methods.
 
     Example: quatrain cost paper --task translation --json
     """
@@ -68,23 +69,22 @@ def _print_table(rows: "Sequence[CostRow | VisionCost]") -> None:
     from rich.table import Table
 
     table = Table(title="G multiply-adds of the whole network")
-    apart = ("note", "base_computed")
-    named = {f.name: f.type for f in dataclasses.fields(rows[0]) if f.name not in apart}
-    for name, kind in named.items():
+    below = ("note", "base_computed")
+    columns = {f.name: f.type for f in dataclasses.fields(rows[0]) if f.name not in below}
+    for name, kind in columns.items():
         justify = "right" if kind in (float, "float") else "left"
-        whole = name == "config"
-        table.add_column(name.replace("_", " "), justify=justify, no_wrap=whole)
-    noted: dict[str, int] = {}
+        table.add_column(name.replace("_", " "), justify=justify, no_wrap=name == "config")
+    notes: dict[str, int] = {}
     for row in rows:
-        number = noted.setdefault(row.note, len(noted) + 1) if row.note else None
+        number = notes.setdefault(row.note, len(notes) + 1) if row.note else None
         config = row.config if number is None else f"{row.config} ({number})"
-        shown = dataclasses.asdict(row) | {"config": config}
-        cells = (shown[name] for name in named)
+        fields = dataclasses.asdict(row) | {"config": config}
+        cells = (fields[name] for name in columns)
         table.add_row(*(f"{cell:.3f}" if isinstance(cell, float) else cell for cell in cells))
     console = Console()
     console.print(table)
-    own = {getattr(row, "base_computed", None) for row in rows} - {None}
-    for base in own:  # one network for all rows
+    bases = {getattr(row, "base_computed", None) for row in rows} - {None}
+    for base in bases:  # one network for all rows
         console.print(f"base computed: {base:.3f}")
-    for note, number in noted.items():
+    for note, number in notes.items():
         console.print(f"({number}) {note}", markup=False, highlight=False)

@@ -1,7 +1,7 @@
-"""What `study run` shows while it works: a bar for each worker and one for the whole.
+"""Progress of `study run`: a bar for each worker and one for all runs.
 
-Where nobody watches (a pipe, a log file) there are plain lines instead: one for each run that
-ends, and one now and then for those under way.
+In a pipe or a log file there are plain lines instead: one for each run that ends, and one every few
+seconds for the active runs.
 """
 
 import time
@@ -15,18 +15,20 @@ from quatrain.cli.output import print_line
 from quatrain.report.escape import visible
 from quatrain.study import Event
 
-_QUIET_SECONDS = 15.0
+_LINE_SECONDS = 15.0
+"""Seconds between two lines of an active run where there are no bars."""
 
 
 class Display:
-    """A context that follows a study by its events."""
+    """A context that shows the events of a study."""
 
     def __init__(self, console: Console, runs: int) -> None:
         self._console = console
         self._runs = runs
-        self._closed = 0
-        self._spoken: dict[int, float] = {}
-        self._noted: set[str] = set()
+        self._finished = 0
+        self._printed: dict[int, float] = {}
+        """By worker, the time of its last line."""
+        self._notes: set[str] = set()
         self._bars: Progress | None = _bars(console) if console.is_interactive else None
         self._workers: dict[int, TaskID] = {}
 
@@ -47,33 +49,33 @@ class Display:
 
     def notify(self, event: Event) -> None:
         """Show one event."""
-        if event.closes:
-            self._close(event)
-        elif event.kind == "noted":
+        if event.is_final:
+            self._finish(event)
+        elif event.kind == "note":
             self._note(event.message)
         elif self._bars is not None:
-            self._move(self._bars, event)
-        elif time.monotonic() - self._spoken.get(event.worker, 0.0) >= _QUIET_SECONDS:
-            self._spoken[event.worker] = time.monotonic()
+            self._update(self._bars, event)
+        elif time.monotonic() - self._printed.get(event.worker, 0.0) >= _LINE_SECONDS:
+            self._printed[event.worker] = time.monotonic()
             self._print(f"{event.label}: {numbers(event) or 'starting'}")
 
-    def _close(self, event: Event) -> None:
-        self._closed += 1
+    def _finish(self, event: Event) -> None:
+        self._finished += 1
         reason = f" ({event.reason}: {event.message})" if event.kind == "failed" else ""
         if event.kind != "skipped":
-            self._print(f"{self._closed}/{self._runs} {event.kind}: {event.label}{reason}")
+            self._print(f"{self._finished}/{self._runs} {event.kind}: {event.label}{reason}")
         if self._bars is not None:
-            self._bars.update(self._total, completed=self._closed)
+            self._bars.update(self._total, completed=self._finished)
             if event.worker in self._workers:
                 self._bars.remove_task(self._workers.pop(event.worker))
 
     def _note(self, message: str) -> None:
-        """Once, however many runs it concerns."""
-        if message not in self._noted:
-            self._noted.add(message)
+        """Print a note once, also if it is about several runs."""
+        if message not in self._notes:
+            self._notes.add(message)
             self._print(f"note: {message}")
 
-    def _move(self, bars: Progress, event: Event) -> None:
+    def _update(self, bars: Progress, event: Event) -> None:
         if event.worker not in self._workers:
             self._workers[event.worker] = bars.add_task("", total=None, numbers="")
         bars.update(
@@ -89,7 +91,7 @@ class Display:
 
 
 def numbers(event: Event) -> str:
-    """Step, loss, speed and time left, as far as they are known; what else the training says.
+    """Step, loss, speed and time left, if they are known, and the text of the training.
 
     Example:
         >>> numbers(Event(kind="progress", identity="", step=40, steps=100, loss=2.5))

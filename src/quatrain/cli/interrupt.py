@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 STOPPED = "Stopped.\n"
 STATUS = 130
-"""What shells give a program that Ctrl-C ended."""
+"""The exit status of a program that Ctrl-C ended, as in shells."""
 
 
 @contextmanager
 def leave_on_interrupt() -> Generator[None]:
-    """In the block Ctrl-C ends the program at once, with one sentence.
+    """In the block, Ctrl-C ends the program at once, with one sentence.
 
-    Nothing is under way yet that would have to be put in order, and libraries that are interrupted
-    while they are imported make other errors of it.
+    No work has started yet that needs a cleanup, and libraries that are interrupted while they are
+    imported raise other errors.
     """
     main = threading.current_thread() is threading.main_thread()
-    # A program in the background of a script ignores Ctrl-C, and goes on doing so.
+    # A background program of a script ignores Ctrl-C, and continues to do so.
     if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         yield
         return
@@ -38,7 +38,7 @@ def leave_on_interrupt() -> Generator[None]:
 
 
 def load_study(path: Path) -> "Study":
-    """`quatrain.study.load_study`, which runs the imports of the study file."""
+    """Load a study file; Ctrl-C during its imports ends the program at once."""
     from quatrain.study import load_study
 
     with leave_on_interrupt():

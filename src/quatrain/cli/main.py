@@ -5,8 +5,8 @@
     quatrain cost
     quatrain plan
 
-What goes wrong because of what was given is one sentence and exit status 2, Ctrl-C one sentence and
-exit status 130; a traceback is a fault of the program.
+An error in the input is one sentence and exit status 2, Ctrl-C one sentence and exit status 130; a
+traceback is a bug of the program.
 """
 
 import sys
@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from quatrain.cli.cost import app as cost_app
 from quatrain.cli.interrupt import STATUS, STOPPED
-from quatrain.cli.output import print_line, print_what_can_be_shown
+from quatrain.cli.output import print_line, replace_unencodable
 from quatrain.cli.plan import plan
 from quatrain.cli.report import report
 from quatrain.cli.stdout import open_closed_streams, private_stdout
@@ -27,7 +27,7 @@ from quatrain.specs import QuatrainError
 
 
 class _Program(TyperGroup):
-    """The commands; typer itself would end an interrupted one without a word."""
+    """The commands, with a sentence after Ctrl-C."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -43,7 +43,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
-    help="Build spatial attention from its four terms, and measure what each buys and costs.",
+    help="Build spatial attention from its four terms, and measure accuracy and cost of each.",
 )
 app.add_typer(study_app, name="study")
 app.add_typer(cost_app, name="cost")
@@ -54,7 +54,7 @@ app.command()(plan)
 def main() -> None:
     """Run the program with the arguments of the process."""
     open_closed_streams()
-    print_what_can_be_shown()
+    replace_unencodable()
     try:
         with private_stdout():
             app()

@@ -16,8 +16,8 @@ from quatrain.report.escape import visible
 _PAGE_WIDTH = 160
 
 
-def print_what_can_be_shown() -> None:
-    """Print characters that the encoding of stdout or stderr lacks as "?"."""
+def replace_unencodable() -> None:
+    """Print "?" for characters that the encoding of stdout or stderr does not have."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
@@ -26,7 +26,7 @@ def print_what_can_be_shown() -> None:
 def open_console() -> Console:
     """A console on stdout: as wide as the terminal, or 160 columns in a file or a pipe.
 
-    With FORCE_COLOR the output to a file or a pipe is coloured, but has no progress bars.
+    With FORCE_COLOR the output to a file or a pipe has colours, but no progress bars.
     """
     interactive = sys.stdout.isatty()
     width = None if interactive else _PAGE_WIDTH
@@ -34,30 +34,30 @@ def open_console() -> Console:
 
 
 def print_line(console: Console, text: str, style: str | None = None) -> None:
-    """Print text without markup, its control characters escaped: it may hold names of cells."""
+    """Print text without markup and with escaped control characters, as names of cells have."""
     console.print(visible(text), style=style, markup=False, highlight=False, soft_wrap=True)
 
 
 def width_of(table: Table) -> int:
-    """The number of columns at which nothing of the table is cut off."""
+    """The number of columns that the complete table needs."""
     return Console(width=1000).measure(table).maximum
 
 
-def print_whole(console: Console, table: Table) -> None:
-    """Print a table with nothing cut off; its lines wrap in a terminal that is too narrow."""
+def print_table(console: Console, table: Table) -> None:
+    """Print a complete table; its lines wrap in a terminal that is too narrow."""
     wide = Console(file=console.file, width=max(console.width, width_of(table)))
     wide.print(table)
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON document on stdout, and nothing else.
+    """Print one JSON document on stdout.
 
     It is ASCII if it has control characters or characters that the encoding of stdout lacks.
     """
     text = json.dumps(value, indent=2, ensure_ascii=False)
     encoding = sys.stdout.encoding or "utf-8"
-    as_it_is = visible(text) == text and text.encode(encoding, "replace").decode(encoding) == text
-    print(text if as_it_is else json.dumps(value, indent=2))
+    is_safe = visible(text) == text and text.encode(encoding, "replace").decode(encoding) == text
+    print(text if is_safe else json.dumps(value, indent=2))
 
 
 def print_rows(rows: Sequence[Any], columns: Sequence[str], *, as_json: bool) -> None:
@@ -69,11 +69,11 @@ def print_rows(rows: Sequence[Any], columns: Sequence[str], *, as_json: bool) ->
     for column in columns:
         table.add_column(column.replace("_", " "))
     for row in rows:
-        table.add_row(*(Text(visible(_shown(getattr(row, column)))) for column in columns))
-    print_whole(open_console(), table)
+        table.add_row(*(Text(visible(_format(getattr(row, column)))) for column in columns))
+    print_table(open_console(), table)
 
 
-def _shown(value: object) -> str:
+def _format(value: object) -> str:
     if value is None:
         return "-"
     if isinstance(value, float):

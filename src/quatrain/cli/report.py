@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from quatrain.cli.output import open_console, print_json, print_line, print_whole, width_of
+from quatrain.cli.output import open_console, print_json, print_line, print_table, width_of
 from quatrain.results import ResultStore
 from quatrain.specs import StudyError
 
@@ -23,14 +23,14 @@ def report(
 ) -> None:
     """Report a study, finished or not: a table, the differences, and a page with plots.
 
-    Writes HTML, Markdown, CSV and SVG to DIR/report; with a format, prints that instead.
+    Writes HTML, Markdown, CSV and SVG to DIR/report. With a format option, prints that format.
 
     Example: quatrain report runs/numerals_terms --markdown
     """
     from quatrain.report.write import write_report
 
     if as_markdown + as_csv + as_json > 1:
-        raise StudyError("format", "several", "one of --markdown, --csv, --json", "name one")
+        raise StudyError("format", "several", "one of --markdown, --csv, --json", "use one")
     store = ResultStore(folder)
     if as_markdown or as_csv or as_json:
         _print_as(store, markdown=as_markdown, json=as_json)
@@ -42,9 +42,9 @@ def report(
 
 
 def print_report(console: Console, store: ResultStore) -> None:
-    """The table of cells, their matrix if they form one, the differences and the notes.
+    """Print the table of cells, their matrix if they form one, the differences and the notes.
 
-    Where the table is too wide, the last metrics are left to the page and to the CSV file.
+    If the table is too wide, its last metrics are only in the HTML page and the CSV file.
     """
     from quatrain.report.differences import build_differences
     from quatrain.report.matrix import MATRIX_LEGEND, build_matrix, matrix_columns
@@ -55,17 +55,17 @@ def print_report(console: Console, store: ResultStore) -> None:
     study = drop_unstarted_groups(load_runs(store))
     table, differences = build_table(study), build_differences(study)
     shown, left_out = fitting(cell_columns(table), table.metric_names[1:], console.width)
-    print_whole(console, to_terminal(shown, table.title))
+    print_table(console, to_terminal(shown, table.title))
     if left_out:
         print_line(
             console, f"{left_out} more metrics do not fit here; --csv and the page have them."
         )
     matrix = build_matrix(table)
     if matrix is not None:
-        print_whole(console, to_terminal(matrix_columns(matrix), MATRIX_LEGEND))
+        print_table(console, to_terminal(matrix_columns(matrix), MATRIX_LEGEND))
     if differences.rows:
         title = "Differences, paired by seed"
-        print_whole(console, to_terminal(difference_columns(differences), title))
+        print_table(console, to_terminal(difference_columns(differences), title))
     for note in table.notes:
         print_line(console, f"Note: {note}")
 
@@ -73,22 +73,22 @@ def print_report(console: Console, store: ResultStore) -> None:
 def fitting(
     columns: "Sequence[Column]", extra: Sequence[str], width: int
 ) -> "tuple[list[Column], int]":
-    """The columns that fit, and how many of the `extra` metrics, the last ones, do not."""
+    """The columns that fit, and the number of `extra` metrics, the last ones, that do not."""
     from quatrain.report.metric_names import title_of
     from quatrain.report.render import to_terminal
 
     optional = {title_of(name) for name in extra}
     beside = width_of(to_terminal(columns[:1], ""))
     free = width - width_of(to_terminal([c for c in columns if c.header not in optional], ""))
-    kept = set[str]()
+    headers = set[str]()
     for column in columns:
         if column.header not in optional:
             continue
         free -= width_of(to_terminal([columns[0], column], "")) - beside
         if free < 0:
             break
-        kept.add(column.header)
-    shown = [each for each in columns if each.header not in optional or each.header in kept]
+        headers.add(column.header)
+    shown = [each for each in columns if each.header not in optional or each.header in headers]
     return shown, len(columns) - len(shown)
 
 

@@ -1,4 +1,4 @@
-"""The standard streams of the program: open, and stdout for its own output only."""
+"""The standard streams of the program: all open, and stdout for its own output only."""
 
 import os
 import sys
@@ -9,9 +9,9 @@ from typing import TextIO
 
 
 def open_closed_streams() -> None:
-    """Open the null device in the place of each standard stream that is closed, as after `>&-`.
+    """Open the null device for each standard stream that is closed, as after `>&-`.
 
-    Otherwise the next file or pipe of the process gets the descriptor of stdin, stdout or stderr.
+    Otherwise the next file or pipe of the process would get the descriptor of that stream.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
@@ -22,10 +22,10 @@ def open_closed_streams() -> None:
 
 @contextmanager
 def private_stdout() -> Iterator[None]:
-    """Keep stdout for `sys.stdout`, and lead all other output on it to stderr.
+    """Reserve stdout for `sys.stdout`, and redirect all other output on it to stderr.
 
-    This is done with file descriptors, since libraries in C print too, and until the process ends,
-    since some print at exit. Nothing is done if `sys.stdout` was replaced, as in tests, or closed.
+    This uses file descriptors, since libraries in C print too, and lasts until the process ends,
+    since some print at exit. It does nothing if `sys.stdout` was replaced, as in tests, or closed.
     """
     if sys.stdout is not sys.__stdout__:
         yield
@@ -47,6 +47,6 @@ def private_stdout() -> Iterator[None]:
 def _flush(stream: TextIO) -> None:
     try:
         stream.flush()
-    except BrokenPipeError:  # the reading program has ended, as `head` does
+    except BrokenPipeError:  # the reader has ended, as `head` does
         with Path(os.devnull).open("w") as nothing:
             os.dup2(nothing.fileno(), stream.fileno())

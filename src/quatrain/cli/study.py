@@ -1,7 +1,7 @@
-"""`quatrain study`: plan, run, status and measure.
+"""`quatrain study`: new, plan, run, status and measure.
 
-The command line selects cells and places them on the machine. What a cell is, to its last
-hyper-parameter, stands in the study file.
+The command line selects cells, and the resources of their runs. The study file alone defines the
+hyper-parameters of a cell.
 """
 
 import re
@@ -18,7 +18,7 @@ from quatrain.cli.display import Display
 from quatrain.cli.interrupt import load_study
 from quatrain.cli.options import RenamedOptions
 from quatrain.cli.output import open_console, print_json, print_line, print_rows
-from quatrain.results import counted
+from quatrain.results import pluralize
 from quatrain.specs import StudyError
 from quatrain.study import Run, RunSummary, Selection, Study, allocate, run_study
 from quatrain.study.names import LARGEST_SEED, MOST_SEEDS, too_many_seeds
@@ -27,7 +27,7 @@ from quatrain.study.templates import TEMPLATES, write_template
 if TYPE_CHECKING:
     from quatrain.results import ResultStore
 
-app = typer.Typer(no_args_is_help=True, help="Plan, run, follow and measure a study.")
+app = typer.Typer(no_args_is_help=True, help="Write, plan, run and measure a study.")
 
 StudyFile = Annotated[Path, typer.Argument(help="The study file, a Python file.", metavar="STUDY")]
 Out = Annotated[
@@ -36,13 +36,13 @@ Out = Annotated[
 ]
 Cells = Annotated[
     list[str] | None,
-    typer.Option(help='A glob of cell names or "group/name"; may be repeated. Default: all.'),
+    typer.Option(help='A glob of cell names or "group/name"; can be repeated. Default: all.'),
 ]
 Seeds = Annotated[
-    str | None, typer.Option(help='Such as "0,1,2" or "0-4". Default: those of the study.')
+    str | None, typer.Option(help='Seeds, such as "0,1,2" or "0-4". Default: those of the study.')
 ]
-Data = Annotated[Path | None, typer.Option(help="The folder of data, for studies that need one.")]
-Device = Annotated[str, typer.Option(help="Such as cpu or cuda:0.")]
+Data = Annotated[Path | None, typer.Option(help="The folder of data, for studies that read one.")]
+Device = Annotated[str, typer.Option(help="The device, such as cpu or cuda:0.")]
 Jobs = Annotated[int | None, typer.Option(help="Runs at once. Default: fill the cores.")]
 Threads = Annotated[int | None, typer.Option(help="Threads of each run. Default: fill the cores.")]
 NumWorkers = Annotated[
@@ -88,10 +88,10 @@ def plan(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show every run, whether it is done, and how long it will take.
+    """Print the state of every run, and an estimate of its hours.
 
-    Hours come from the records of finished runs of the same cell; with --probe they are
-    estimated for the other cells too. They are those of training.
+    Hours of training come from the records of finished runs of the same cell; --probe estimates
+    them for the other cells.
 
     Example: quatrain study plan studies/numerals_terms.py --probe
     """
@@ -99,21 +99,21 @@ def plan(
     from quatrain.results import ResultStore
     from quatrain.study.estimate import Probe, plan_study
 
-    folder = folder_of(study, out)
-    data = typed("--data", data)
-    loaded = load_study(typed("study file", study))
+    folder = results_folder(study, out)
+    data = absolute("--data", data)
+    loaded = load_study(absolute("study file", study))
     runs = loaded.select(cells or None, parse_seeds(seeds))
-    pace = None
+    settings = None
     if probe:
         import torch
 
         from quatrain.training import train
 
         torch.set_num_threads(allocate(len(runs), device).threads)
-        pace = Probe(data=data, device=device, train=train)
+        settings = Probe(data=data, device=device, train=train)
     store = ResultStore(folder)
     with redirect_stdout(sys.stderr):
-        rows = plan_study(loaded, store, runs, pace)
+        rows = plan_study(loaded, store, runs, settings)
     print_notes(loaded, store, runs)
     columns = ["cells", "seed", "state", "steps", "hours", "source"]
     gpu_hours = sum(row.gpu_hours or 0.0 for row in rows)
@@ -142,10 +142,10 @@ def run(
         str | None, typer.Option(help='"failed": run failed runs again.', metavar="failed")
     ] = None,
 ) -> None:
-    """Do the runs that are not done yet, then report.
+    """Execute the runs that are not done yet, then report.
 
-    Safe to stop and to start again: done runs are skipped and stopped ones resume. The exit
-    status is 1 if any run failed, and 2 if the data or the disk kept runs from being begun.
+    It can be interrupted and started again: done runs are skipped, paused runs resume. The exit
+    status is 1 if a run failed, and 2 if an error of the data or the disk prevented runs.
 
     Example: quatrain study run studies/numerals_terms.py --cells "encoder-decoder/*"
     """
@@ -156,8 +156,8 @@ def run(
     selection = Selection(
         cells=cells or None, seeds=parse_seeds(seeds), retry_failed=retry == "failed"
     )
-    folder = folder_of(study, out)
-    study, data = typed("study file", study), typed("--data", data)
+    folder = results_folder(study, out)
+    study, data = absolute("study file", study), absolute("--data", data)
     with chdir("."):
         loaded = load_study(study)
     runs = loaded.select(selection.cells, selection.seeds)
@@ -178,7 +178,7 @@ def run(
                 notify=display.notify,
             )
     except KeyboardInterrupt:
-        resume = "Stopped; checkpoints are kept: give the same command again to resume."
+        resume = "Stopped; checkpoints are kept: run the same command again to resume."
         Console(stderr=True).print(resume)
         raise typer.Exit(130) from None
     _conclude(console, folder, summary)
@@ -189,14 +189,14 @@ def status(
     folder: Annotated[Path, typer.Argument(help="The folder of results.", metavar="DIR")],
     as_json: AsJson = False,
 ) -> None:
-    """Show where each run stands; the exit status is 1 if any failed.
+    """Print the state of each run; the exit status is 1 if a run failed.
 
     Example: quatrain study status runs/numerals_terms
     """
     from quatrain.results import ResultStore
     from quatrain.study.status import study_status
 
-    rows = study_status(ResultStore(typed("folder", folder)))
+    rows = study_status(ResultStore(absolute("folder", folder)))
     columns = ["group", "cell", "seed", "state", "step", "reason", "message"]
     print_rows(rows, columns, as_json=as_json)
     if not as_json:
@@ -215,7 +215,7 @@ def measure(
     data: Data = None,
     device: Device = "cpu",
     threads: Annotated[int, typer.Option(min=1, help="Threads of each measurement.")] = 1,
-    busy: Annotated[bool, typer.Option(help="Measure although the machine is busy.")] = False,
+    busy: Annotated[bool, typer.Option(help="Measure also on a busy machine.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure latency and peak memory of finished cells, one at a time.
@@ -227,53 +227,46 @@ def measure(
     from quatrain.report.escape import visible
     from quatrain.report.render import format_quantity
     from quatrain.results import ResultStore
-    from quatrain.study.measure import Bench, check_idle, measurable, measure_run
+    from quatrain.study.measure import MeasurementSetup, check_idle, measurable, measure_run
 
     if not busy:
         check_idle()
-    store = ResultStore(folder_of(study, out))
-    study = typed("study file", study)
-    bench = Bench(
-        study=study, store=store, data=typed("--data", data), device=device, threads=threads
-    )
-    found = []
-    for each in measurable(load_study(study).select(cells or None), store):
+    store = ResultStore(results_folder(study, out))
+    study, data = absolute("study file", study), absolute("--data", data)
+    setup = MeasurementSetup(study=study, store=store, data=data, device=device, threads=threads)
+    rows = []
+    for run in measurable(load_study(study).select(cells or None), store):
         with redirect_stdout(sys.stderr):
-            measured = measure_run(each, bench)
-        found.append({"cells": each.labels, "seed": each.seed, **measured.model_dump()})
+            result = measure_run(run, setup)
+        rows.append({"cells": run.labels, "seed": run.seed, **result.model_dump()})
         if not as_json:
-            milliseconds = 1e3 * measured.median_seconds
-            spread, mib = (
-                1e3 * measured.spread_seconds,
-                format_quantity(measured.peak_bytes / 2**20, 1),
-            )
-            print(
-                f"{visible(each.labels[0])}: {milliseconds:.2f} ms (spread {spread:.2f}), {mib} MiB"
-            )
+            time, spread = 1e3 * result.median_seconds, 1e3 * result.spread_seconds
+            mib = format_quantity(result.peak_bytes / 2**20, 1)
+            print(f"{visible(run.labels[0])}: {time:.2f} ms (spread {spread:.2f}), {mib} MiB")
     if as_json:
-        print_json(found)
-    elif not found:
+        print_json(rows)
+    elif not rows:
         print("No cell has a finished run yet.")
 
 
-def folder_of(study: Path, out: Path | None) -> Path:
-    """Where the results of a study file go."""
-    return typed("--out", Path("runs") / study.stem if out is None else out)
+def results_folder(study: Path, out: Path | None) -> Path:
+    """The folder of the results of a study file."""
+    return absolute("--out", Path("runs") / study.stem if out is None else out)
 
 
 @overload
-def typed(option: str, path: Path) -> Path: ...
+def absolute(option: str, path: Path) -> Path: ...
 
 
 @overload
-def typed(option: str, path: Path | None) -> Path | None: ...
+def absolute(option: str, path: Path | None) -> Path | None: ...
 
 
-def typed(option: str, path: Path | None) -> Path | None:
-    """A path as it was meant when it was typed, whatever folder the study file changes to.
+def absolute(option: str, path: Path | None) -> Path | None:
+    """The absolute path, since a study file may change the current folder.
 
     Raises:
-        StudyError: if the system takes no such path.
+        StudyError: if the path is invalid.
     """
     if path is None:
         return None
@@ -281,7 +274,7 @@ def typed(option: str, path: Path | None) -> Path | None:
         path.exists()
     except (OSError, ValueError) as error:
         start, reason = f"{str(path)[:80]}...", getattr(error, "strerror", None) or str(error)
-        raise StudyError(option, start, "a path", f'the system says "{reason}"') from error
+        raise StudyError(option, start, "a valid path", f'the system says "{reason}"') from error
     return path.absolute()
 
 
@@ -308,7 +301,7 @@ def parse_seeds(text: str | None) -> list[int] | None:
 
 
 def plan_summary(hours: list[float | None], jobs: int) -> str:
-    """How much is left to do.
+    """The number of runs to do, and the estimated time.
 
     Example:
         >>> plan_summary([0.5, 0.5, None], jobs=2)
@@ -320,13 +313,13 @@ def plan_summary(hours: list[float | None], jobs: int) -> str:
         return f"{text}." if not hours else f"{text}; add --probe to estimate the time."
     hours_left = sum(known) / jobs
     time_left = f"{hours_left:.1f} h" if hours_left >= 1 else f"{60 * hours_left:.1f} min"
-    about = f"about {time_left} with {counted(jobs, 'job')}"
+    about = f"about {time_left} with {pluralize(jobs, 'job')}"
     rest = "" if len(known) == len(hours) else f" for the {len(known)} whose duration is known"
     return f"{text}, {about}{rest}."
 
 
 def print_notes(study: Study, store: "ResultStore", runs: Sequence[Run]) -> None:
-    """Print to stderr what to know before `runs` are done, or done again."""
+    """Print the notes on `runs` to stderr."""
     from quatrain.study.changes import notes_on
 
     console = Console(stderr=True)
@@ -335,13 +328,13 @@ def print_notes(study: Study, store: "ResultStore", runs: Sequence[Run]) -> None
 
 
 def _conclude(console: Console, folder: Path, summary: RunSummary) -> None:
-    """The report, and the exit status."""
+    """Print the report, and exit with the status."""
     from quatrain.cli.report import print_report
     from quatrain.report.write import write_report
     from quatrain.results import ResultStore
 
-    if summary.obstacle is not None:
-        print_line(Console(stderr=True), f"Error: {summary.obstacle.message}")
+    if summary.external_failure is not None:
+        print_line(Console(stderr=True), f"Error: {summary.external_failure.message}")
         raise typer.Exit(2)
     store = ResultStore(folder)
     files = write_report(store, folder / "report")

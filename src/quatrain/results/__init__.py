@@ -1,6 +1,12 @@
-"""What a study leaves behind: records of runs, their folder, and statistics over seeds."""
+"""Results of a study: records of runs, their folder, and statistics over seeds."""
 
-from quatrain.results.changes import changed_files, comparable, counted, listed, notes_on_files
+from quatrain.results.changes import (
+    changed_files,
+    comparable,
+    join_names,
+    notes_on_files,
+    pluralize,
+)
 from quatrain.results.files import CHECKPOINT, write_atomically
 from quatrain.results.record import (
     Expectation,
@@ -30,11 +36,11 @@ __all__ = [
     "Summary",
     "changed_files",
     "comparable",
-    "counted",
     "holm",
-    "listed",
+    "join_names",
     "notes_on_files",
     "paired_difference",
+    "pluralize",
     "summarize",
     "write_atomically",
 ]

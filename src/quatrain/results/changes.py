@@ -37,26 +37,26 @@ def notes_on_files(runs: Iterable[tuple[str, Hashes | None, Hashes | None]]) -> 
         if files:
             changed.setdefault(", ".join(files), []).append(cell)
     return [
-        f"{files} changed after {counted(len(cells), 'run')} finished ({listed(cells)})"
+        f"{files} changed after {pluralize(len(cells), 'run')} finished ({join_names(cells)})"
         for files, cells in changed.items()
     ]
 
 
-def counted(number: int, noun: str) -> str:
+def pluralize(number: int, noun: str) -> str:
     """A number with its noun.
 
     Example:
-        >>> counted(1, "run"), counted(1200, "run")
+        >>> pluralize(1, "run"), pluralize(1200, "run")
         ('1 run', '1,200 runs')
     """
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-def listed(labels: Sequence[str]) -> str:
+def join_names(labels: Sequence[str]) -> str:
     """The first few labels, each once, and how many more there are.
 
     Example:
-        >>> listed(["a", "b", "a"]), listed("abcdefg")
+        >>> join_names(["a", "b", "a"]), join_names("abcdefg")
         ('a, b', 'a, b, c, d, e and 2 more')
     """
     each = list(dict.fromkeys(labels))

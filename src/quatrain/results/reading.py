@@ -1,8 +1,8 @@
-"""Reading files of a study's folder, in whose place anything may lie by now.
+"""Reading of files in a study's folder, which may have been replaced by anything.
 
     read_regular(folder / "record.json", remedy="delete it")      # bytes, or None if it is absent
 
-A pipe would be waited for without end, and a huge file would fill the memory: both are refused.
+A pipe, which would block the reader, and a huge file are errors.
 """
 
 import stat
@@ -15,7 +15,7 @@ LARGEST = 2**25
 
 
 def read_regular(path: Path, remedy: str, largest: int = LARGEST) -> bytes | None:
-    """The content of a regular file, or of one that links lead to; None where there is none.
+    """The content of a regular file, or of a link to one; None if there is no file.
 
     Raises:
         StoredFileError: if it is no regular file, larger than `largest` bytes or unreadable.
@@ -39,7 +39,7 @@ def read_text(path: Path, remedy: str) -> str:
     """The text of a file that quatrain wrote.
 
     Raises:
-        StoredFileError: if it is absent, is not UTF-8, or as `read_regular` does.
+        StoredFileError: if it is missing, is not UTF-8, or as for `read_regular`.
     """
     content = read_regular(path, remedy)
     if content is None:
@@ -51,8 +51,8 @@ def read_text(path: Path, remedy: str) -> str:
 
 
 def is_file_within(path: Path, folder: Path) -> bool:
-    """Whether `path` is a regular file that lies in `folder` once all links are followed."""
+    """Whether `path` is a regular file in `folder`, with all links resolved."""
     try:
         return path.is_file() and path.resolve().is_relative_to(folder.resolve())
-    except (OSError, RuntimeError, ValueError):  # links in a circle; a name with a zero byte
+    except (OSError, RuntimeError, ValueError):  # circular links; a name with a zero byte
         return False

@@ -1,8 +1,8 @@
-"""What a study leaves behind, as frozen models that are stored as JSON.
+"""The stored results of a study, as frozen models that are written as JSON.
 
-A `Record` is one finished run: the resolved spec, the seed, what was measured, and all that is
-needed to say which runs may be averaged. A number that is NaN or beyond 1e100 is a failure, not a
-result: nothing of a report could be computed from it.
+A `Record` is one finished run: the resolved spec, the seed, the metrics, and the facts that decide
+which runs may be averaged. A number that is NaN or beyond 1e100 is refused: it makes a run fail,
+since no report could be computed from it.
 """
 
 from collections import Counter
@@ -20,19 +20,19 @@ FORMAT = 1
 
 LARGEST = 1e100
 Number = Annotated[FiniteFloat, Field(ge=-LARGEST, le=LARGEST)]
-"""A number whose square and whose sums are finite too."""
+"""A number whose square and whose sums are finite."""
 
 Seconds = Annotated[FiniteFloat, Field(ge=0, le=LARGEST)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 Identity = Annotated[str, Field(pattern="^[0-9a-f]{16,64}$")]
-"""Hexadecimal digits of `quatrain.specs.identity`; it names a folder, so nothing else may pass."""
+"""Hexadecimal digits of `quatrain.specs.identity`; nothing else, since it names a folder."""
 
 
 class StoredModel(BaseModel):
-    """The base of everything stored as JSON: frozen, and closed to unknown fields when it is made.
+    """The base of all models that are stored as JSON: frozen.
 
-    When it is read, fields that this version does not know are kept: a newer one wrote them.
+    The constructor refuses unknown fields; reading keeps them, since a newer version wrote them.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
@@ -40,28 +40,28 @@ class StoredModel(BaseModel):
     )
     format: Literal[1] = FORMAT
 
-    if not TYPE_CHECKING:  # the checker synthesises a precise signature for each subclass
+    if not TYPE_CHECKING:  # type checkers derive a precise signature for each subclass
 
         def __init__(self, **fields: Any) -> None:
             known = type(self).model_fields
             for name in fields.keys() - known.keys():
                 field = f"{type(self).__name__}.{name}"
                 expected = f"one of the fields {', '.join(known)}"
-                raise StudyError(field, _shown(fields[name]), expected, "mend the spelling")
+                raise StudyError(field, _shorten(fields[name]), expected, "correct the spelling")
             try:
                 super().__init__(**fields)
             except ValidationError as error:
-                raise _first_problem(type(self), error, "mend this field") from None
+                raise _first_problem(type(self), error, "correct this field") from None
 
-        # Without this mark, reading would go through `__init__`, which knows no newer fields.
+        # Without this mark, reading would call `__init__`, which refuses newer fields.
         __init__.__pydantic_base_init__ = True
 
     @classmethod
     def from_json(cls, text: str, remedy: str) -> Self:
-        """Read what `to_json` wrote, here or in a newer version.
+        """Read the output of `to_json` of this or a newer version.
 
         Raises:
-            StudyError: if it is of a newer format, or if it is damaged; then it ends in `remedy`.
+            StudyError: if it has a newer format, or is damaged; `remedy` is for a damaged one.
         """
         try:
             return cls.model_validate_json(text)
@@ -72,8 +72,8 @@ class StoredModel(BaseModel):
 
     @property
     def unknown(self) -> tuple[str, ...]:
-        """The names of fields, here and further inside, that only a newer version knows."""
-        inside = [
+        """The names of fields, also of nested models, that only a newer version knows."""
+        nested = [
             name
             for _, value in self
             for part in (
@@ -82,23 +82,23 @@ class StoredModel(BaseModel):
             if isinstance(part, StoredModel)
             for name in part.unknown
         ]
-        return tuple(dict.fromkeys([*(self.model_extra or {}), *inside]))
+        return tuple(dict.fromkeys([*(self.model_extra or {}), *nested]))
 
     def to_json(self) -> str:
         """All fields as indented JSON with a newline at the end.
 
-        Halves of characters, as in names of files that are not UTF-8, are written as escapes.
+        Lone surrogates, as in file names that are not UTF-8, are written as escapes.
         """
         try:
             text = self.model_dump_json(indent=2)
         except PydanticSerializationError:
-            whole = type(self).model_validate(_storable(self.model_dump()))
-            text = whole.model_dump_json(indent=2)
+            model = type(self).model_validate(_storable(self.model_dump()))
+            text = model.model_dump_json(indent=2)
         return text + "\n"
 
 
 class Session(StoredModel):
-    """Where a part of a run took place."""
+    """One session of a run: the machine, versions and code that trained a part of it."""
 
     versions: dict[str, str]
     device: str
@@ -106,10 +106,10 @@ class Session(StoredModel):
     commit: str | None
     """The revision of the repository that holds the study file, or None outside one."""
     code: dict[str, str] | None = None
-    """SHA-256 of the study file and of the modules beside it that it imports, comments left out;
-    None in older records."""
+    """SHA-256 of the study file and of the modules beside it that it imports, without comments;
+    None in older records. The text before a colon names the rule of the hash."""
     spec_code: str | None = None
-    """SHA-256 of the code that the spec's own classes reach; None where the study defines none."""
+    """SHA-256 of the code of the spec's own classes; None if the study defines none."""
 
 
 class Record(StoredModel):
@@ -133,23 +133,23 @@ class Record(StoredModel):
     code: dict[str, str] | None = None
     spec_code: str | None = None
     earlier: tuple[Session, ...] | None = None
-    """Earlier sessions elsewhere: on another device or commit, with other threads or versions; None
+    """Earlier sessions on another device or commit, or with other threads, versions or code; None
     in older records."""
     data: dict[str, str]
-    """SHA-256 of each data file, by its name; of a folder of images, of their fingerprints."""
+    """SHA-256 of each data file, by its name; for a folder of images, of their fingerprints."""
     test_data: dict[str, str] | None = None
-    """SHA-256 of what the metrics were computed on, by name; None in older records."""
+    """SHA-256 of the test data, by name; None in older records."""
     data_notes: dict[str, Count] | None = None
-    """What of the data was left out or changed, and how often; None in older records."""
+    """Data warnings: kinds of omitted or changed data, with their number; None in older records."""
     artifacts: tuple[str, ...]
-    """Names of files in the run folder that belong to the result."""
+    """Names of files of the result in the run folder."""
     steps: Count
     seconds: Seconds
-    """Wall seconds of training, all sessions together."""
+    """Wall-clock seconds of training, in all sessions together."""
 
 
 class Measurement(StoredModel):
-    """Latency and peak memory of a run's model, taken afterwards on an idle machine."""
+    """Latency and peak memory of a run's model, measured afterwards on an idle machine."""
 
     median_seconds: Seconds
     spread_seconds: Seconds
@@ -161,41 +161,41 @@ class Measurement(StoredModel):
 
 
 class Failure(StoredModel):
-    """Why a run stopped before its end."""
+    """The error that ended a run."""
 
     reason: Literal["error", "non-finite loss", "out of memory", "killed"]
     message: str
     traceback: str
     step: Count
-    """The last step that was finished; 0 before the first."""
+    """The last finished step; 0 before the first."""
 
 
 class Expectation(StoredModel):
-    """Where a cell's primary metric must lie, as the study file says, and why."""
+    """Bounds of a cell's primary metric, expected before the study is run, and the reason."""
 
     low: Number | None = None
-    """The least, or None for no bound."""
+    """The lower bound, or None."""
     high: Number | None = None
-    """The most, or None for no bound."""
+    """The upper bound, or None."""
     because: str
 
     @model_validator(mode="after")
-    def _says_something(self) -> Self:
+    def _has_bounds_and_a_reason(self) -> Self:
         if self.low is None and self.high is None:
-            raise StudyError("Expectation", "without bounds", "low, high or both", "give one")
+            raise StudyError("Expectation", "without bounds", "low, high or both", "add one")
         if self.low is not None and self.high is not None and self.low > self.high:
             raise StudyError(
                 "Expectation.low", self.low, f"at most high, {self.high}", "exchange them"
             )
         if not self.because.strip():
             raise StudyError(
-                "Expectation.because", self.because, "a reason", "say why the cell must come so"
+                "Expectation.because", self.because, "a reason", "write the reason of the bounds"
             )
         return self
 
     @property
     def bounds(self) -> str:
-        """The bounds as people write them.
+        """The bounds as text.
 
         Example:
             >>> Expectation(low=95, because="it has the term").bounds
@@ -212,7 +212,7 @@ class Expectation(StoredModel):
 
 
 class ManifestCell(StoredModel):
-    """A cell as the study wanted it: its name, its group, and the identity of each seed's run."""
+    """A cell of a manifest: its name, its group, and the identity of each seed's run."""
 
     name: str
     group: str
@@ -222,17 +222,17 @@ class ManifestCell(StoredModel):
 
 
 class ManifestComparison(StoredModel):
-    """A difference the study asked for: `left` minus `right`, two cells of one group."""
+    """A difference of a manifest: `left` minus `right`, two cells of one group."""
 
     left: str
     right: str
     group: str
     published: Number | None = None
-    """What others found for it, in their own setting."""
+    """The difference in a publication, in its own setting."""
 
 
 class Manifest(StoredModel):
-    """What a study wanted when it was last run."""
+    """The description of a study when it was last run."""
 
     title: str
     question: str
@@ -241,7 +241,7 @@ class Manifest(StoredModel):
     cells: tuple[ManifestCell, ...]
     comparisons: tuple[ManifestComparison, ...] = ()
     compared_in: str | None = None
-    """The metric of the differences, where it is not the primary metric."""
+    """The metric of the differences; None for the primary metric."""
     code: dict[str, str] | None = None
     """SHA-256 of the study file and of the modules beside it that it imports, without comments."""
 
@@ -258,7 +258,7 @@ class Manifest(StoredModel):
                 if (comparison.group, side) not in names:
                     known = ", ".join(name for group, name in names if group == comparison.group)
                     expected = f'a cell of group "{comparison.group}" ({known or "it has none"})'
-                    raise StudyError("comparison", side, expected, "mend the comparison")
+                    raise StudyError("comparison", side, expected, "correct the comparison")
         return self
 
 
@@ -271,18 +271,18 @@ def _first_problem(owner: type[StoredModel], error: ValidationError, remedy: str
         expected = f"{FORMAT}, the newest format that this version of quatrain reads"
         return StudyError(field, value, expected, "use the newer quatrain that wrote it")
     if problem["type"] == "json_invalid":
-        expected = f"the whole JSON of a {owner.__name__}"
+        expected = f"the complete JSON of a {owner.__name__}"
         return StudyError(field, "cut off or not JSON", expected, remedy)
     if isinstance(value, float) and not abs(value) <= LARGEST:
         expected = f"a finite number from {-LARGEST:g} to {LARGEST:g}"
-        return StudyError(field, value, expected, f"see why the run produced it, or {remedy}")
-    shown = "missing" if problem["type"] == "missing" else _shown(value)
+        return StudyError(field, value, expected, f"find the cause in the run, or {remedy}")
+    text = "missing" if problem["type"] == "missing" else _shorten(value)
     message = problem["msg"]
-    return StudyError(field, shown, message[:1].lower() + message[1:], remedy)
+    return StudyError(field, text, message[:1].lower() + message[1:], remedy)
 
 
 def _unless_newer(owner: type[StoredModel], text: str, remedy: str) -> str:
-    """The remedy for damage, which a good file of a newer version may seem to have."""
+    """The remedy for a damaged file, which may also be a file of a newer version."""
     try:
         content = from_json(text)
     except ValueError:
@@ -297,7 +297,7 @@ def _is_newer(problem: Mapping[str, Any]) -> bool:
     return problem["loc"][-1:] == ("format",) and isinstance(value, int) and value > FORMAT
 
 
-def _shown(value: object) -> str:
+def _shorten(value: object) -> str:
     try:
         return str(value)[:80]
     except ValueError:
@@ -305,7 +305,7 @@ def _shown(value: object) -> str:
 
 
 def _storable(value: object) -> object:
-    """The same with each string made storable, at any depth."""
+    """A copy with `storable` applied to each string, at any depth."""
     if isinstance(value, str):
         return storable(value)
     if isinstance(value, dict):

@@ -4,8 +4,8 @@
     root/runs/3f2a09c1d4e5b677/      a run, named by the first 16 digits of its identity
         record.json                  its existence means done
 
-All writes are by rename, so a process that dies leaves whole files only. The lock belongs to
-the operating system: it is free again the moment its holder dies.
+All writes are by rename, so a process that dies leaves complete files only. The lock belongs to
+the operating system: it is released when its process ends.
 """
 
 import enum
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from quatrain.results.files import CHECKPOINT, make_folder, unwritable, write_atomically
+from quatrain.results.files import CHECKPOINT, make_folder, write_atomically, write_error
 from quatrain.results.reading import read_regular
 from quatrain.results.record import Failure, Manifest, Measurement, Record, StoredModel
 from quatrain.specs import StoredFileError, StudyError, name_missing_extra
@@ -28,7 +28,7 @@ _RUN_AGAIN = "delete this file and run the study again, which repeats this run o
 
 
 class RunState(enum.Enum):
-    """How far a run has come; the value is the word that people read."""
+    """State of a run; the value is the word in tables."""
 
     DONE = "done"
     RUNNING = "running"
@@ -38,17 +38,17 @@ class RunState(enum.Enum):
 
 
 class ResultStore:
-    """Reads and writes everything in a study's folder except what training keeps for itself."""
+    """Reads and writes all files of a study's folder except those of the training."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def folder(self, identity: str) -> Path:
-        """Where the run `identity` lives; the folder may not exist yet."""
+        """The folder of the run `identity`, which may not exist yet."""
         return self.root / "runs" / identity[:16]
 
     def state(self, identity: str) -> RunState:
-        """How far the run has come, judged by the files in its folder and its lock."""
+        """The state of the run, by its lock and the files in its folder."""
         folder = self.folder(identity)
         if (folder / "record.json").exists():
             return RunState.DONE
@@ -62,7 +62,7 @@ class ResultStore:
 
     @contextmanager
     def claim(self, identity: str) -> Generator[Path | None]:
-        """Hold the run's lock for the block; None where another process holds it.
+        """Hold the run's lock in the block; None if another process holds it.
 
         Example:
             >>> with store.claim(identity) as folder:
@@ -75,13 +75,13 @@ class ResultStore:
         from filelock import Timeout
 
         try:
-            # Not zero: `state` holds a free lock for an instant, and that must not lose the run.
+            # Not zero: `state` holds a free lock for an instant.
             lock.acquire(timeout=0.2, poll_interval=0.02)
         except Timeout:
             yield None
             return
         except OSError as error:
-            raise unwritable(folder, error) from error
+            raise write_error(folder, error) from error
         try:
             yield folder
         finally:
@@ -96,45 +96,45 @@ class ResultStore:
         path = self.folder(identity) / "record.json"
         record = _read(path, Record, _RUN_AGAIN)
         if record is not None and record.identity != identity:
-            found, expected = f"of run {record.identity}", f"the record of run {identity}"
-            raise StoredFileError(str(path), found, expected, _RUN_AGAIN)
+            value, expected = f"of run {record.identity}", f"the record of run {identity}"
+            raise StoredFileError(str(path), value, expected, _RUN_AGAIN)
         return record
 
     def all_records(self) -> list[Record]:
-        """Every record under the root, ordered by folder, whatever the manifest says.
+        """Every record in the folder, also of runs that are not in the manifest, by folder name.
 
         Raises:
             StoredFileError: if one is damaged or does not belong to its folder.
         """
-        found: list[Record] = []
+        records: list[Record] = []
         for path in sorted(self.root.glob("runs/*/record.json")):
             record = _read(path, Record, _RUN_AGAIN)
             if record is not None and self.folder(record.identity) != path.parent:
-                at, expected = f"of run {record.identity}", f"that of {path.parent.name}"
-                raise StoredFileError(str(path), at, expected, _RUN_AGAIN)
-            found.extend([record] if record else [])
-        return found
+                value, expected = f"of run {record.identity}", f"that of {path.parent.name}"
+                raise StoredFileError(str(path), value, expected, _RUN_AGAIN)
+            records.extend([record] if record else [])
+        return records
 
     def write_record(self, record: Record) -> None:
-        """Write the record; from then on the run is done."""
+        """Write the record, which makes the run done."""
         write_atomically(self.folder(record.identity) / "record.json", record.to_json())
 
     def failure(self, identity: str) -> Failure | None:
-        """Why the run failed, or None if it did not."""
+        """The failure of the run, or None."""
         remedy = "delete this file and run the study again"
         return _read(self.folder(identity) / "failure.json", Failure, remedy)
 
     def write_failure(self, identity: str, failure: Failure) -> None:
-        """Keep why the run failed."""
+        """Write the failure of the run."""
         write_atomically(self.folder(identity) / "failure.json", failure.to_json())
 
     def clear_failure(self, identity: str) -> None:
-        """Forget a failure, so that the run can be tried again."""
+        """Remove the failure of the run, so that it can be tried again."""
         path = self.folder(identity) / "failure.json"
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
-            raise unwritable(path.parent, error) from error
+            raise write_error(path.parent, error) from error
 
     def measurement(self, identity: str) -> Measurement | None:
         """The run's latency and memory, or None before `study measure`."""
@@ -142,11 +142,11 @@ class ResultStore:
         return _read(self.folder(identity) / "measurement.json", Measurement, remedy)
 
     def write_measurement(self, identity: str, measurement: Measurement) -> None:
-        """Keep the run's latency and memory."""
+        """Write the run's latency and memory."""
         write_atomically(self.folder(identity) / "measurement.json", measurement.to_json())
 
     def manifest(self) -> Manifest:
-        """What the study wanted when it was last run.
+        """The manifest of the study that was last run into the folder.
 
         Raises:
             StudyError: if no study was run into this folder.
@@ -156,26 +156,26 @@ class ResultStore:
         manifest = _read(self.root / "study.json", Manifest, remedy)
         if manifest is None:
             expected = "a folder that a study was run into (it has no study.json)"
-            remedy = "name the folder given to `quatrain study run --out`"
+            remedy = "use the folder of `quatrain study run --out`"
             raise StudyError("study folder", str(self.root), expected, remedy)
         return manifest
 
     @contextmanager
-    def manifest_held(self) -> Generator[None]:
-        """Keep other processes from replacing the manifest between a read and a write of it."""
+    def lock_manifest(self) -> Generator[None]:
+        """Hold a lock, so that no other process replaces the manifest in the block."""
         make_folder(self.root)
         lock = _file_lock(self.root / "lock")
         try:
             lock.acquire()
         except OSError as error:
-            raise unwritable(self.root, error) from error
+            raise write_error(self.root, error) from error
         try:
             yield
         finally:
             lock.release()
 
     def write_manifest(self, manifest: Manifest) -> None:
-        """Keep what the study wants."""
+        """Write the manifest."""
         write_atomically(self.root / "study.json", manifest.to_json())
 
 
@@ -198,7 +198,7 @@ def _is_held(lock: Path) -> bool:
     except Timeout:
         return True
     except OSError:
-        return False  # a read-only copy of a study, where nobody can be at work
+        return False  # a read-only copy of a study, where no run can be executed
 
 
 def _read(path: Path, model: type[Model], remedy: str) -> Model | None:
@@ -210,5 +210,5 @@ def _read(path: Path, model: type[Model], remedy: str) -> Model | None:
     except UnicodeDecodeError as error:
         raise StoredFileError(str(path), "unreadable", "a text file", remedy) from error
     except StudyError as error:
-        found = f"{error.field} = {error.value}"
-        raise StoredFileError(str(path), found, error.expected, error.remedy) from error
+        value = f"{error.field} = {error.value}"
+        raise StoredFileError(str(path), value, error.expected, error.remedy) from error

@@ -1,16 +1,16 @@
-"""Text that any file can hold: valid Unicode, of bounded length."""
+"""Text that can be stored in any file: valid Unicode, of limited length."""
 
-_ROOM_FOR_NOTE = 50
+_NOTE_LENGTH = 50
 
 
 def storable(text: str, limit: int | None = None) -> str:
     r"""Escape lone surrogates, which no encoding has, and cut the middle out of a long text.
 
-    A file name that is not UTF-8 has them, and so has an exception that names the file.
+    A file name that is not UTF-8 has lone surrogates, and so has an exception that names the file.
 
     Args:
         text: any text.
-        limit: the most characters of the result, 100 or more; by default there is none.
+        limit: the most characters of the result, 100 or more; None for no limit.
 
     Example:
         >>> storable("caf\udce9.txt")
@@ -21,5 +21,5 @@ def storable(text: str, limit: int | None = None) -> str:
     text = text.encode("utf-8", "backslashreplace").decode("utf-8")
     if limit is None or len(text) <= limit:
         return text
-    kept = (limit - _ROOM_FOR_NOTE) // 2
-    return f"{text[:kept]} … [{len(text) - 2 * kept:,} characters left out] … {text[-kept:]}"
+    side = (limit - _NOTE_LENGTH) // 2
+    return f"{text[:side]} … [{len(text) - 2 * side:,} characters left out] … {text[-side:]}"

@@ -1,4 +1,4 @@
-"""Studies: a grid of cells and seeds, and the runner that does each run once."""
+"""Studies: a grid of cells and seeds, and the runner that executes each run once."""
 
 from quatrain.results import Expectation
 from quatrain.study.grid import Cell, Comparison, Run, Study, TaskSpec

@@ -14,9 +14,9 @@ from quatrain.results import (
     RunState,
     Session,
     comparable,
-    counted,
-    listed,
+    join_names,
     notes_on_files,
+    pluralize,
 )
 from quatrain.specs import Spec, StoredFileError, StudyError, identity
 from quatrain.study.grid import Run, Study
@@ -32,7 +32,7 @@ def refuse_changed_code(store: ResultStore, runs: Sequence[Run]) -> None:
     """
     changed = [run for run, record in _finished(store, runs) if _has_other_code(run, record)]
     if changed:
-        when = f"{counted(len(changed), 'run')} finished"
+        when = f"{pluralize(len(changed), 'run')} finished"
         raise _changed_code(changed, store, when, "use another --out")
     refuse_half_trained(list(_resumable(store, runs)), store)
 
@@ -53,7 +53,7 @@ def refuse_half_trained(runs: Sequence[Run], store: ResultStore) -> None:
     if changed:
         first = store.folder(changed[0].identity) / CHECKPOINT
         which = str(first) if len(changed) == 1 else f"their checkpoints (as {first})"
-        when = f"the training of {counted(len(changed), 'run')} began"
+        when = f"the training of {pluralize(len(changed), 'run')} began"
         raise _changed_code(changed, store, when, f"delete {which} to train from the beginning")
 
 
@@ -85,7 +85,7 @@ def _has_other_code(run: Run, stored: Session | Record) -> bool:
 
 def _changed_code(runs: Sequence[Run], store: ResultStore, when: str, remedy: str) -> StudyError:
     spec = type(runs[0].spec).__name__
-    cells = listed([run.labels[0] for run in runs])
+    cells = join_names([run.labels[0] for run in runs])
     return StudyError(
         f"code of {spec}",
         f"changed since {when} in {store.root} ({cells})",
@@ -116,7 +116,7 @@ def _swapped(study: Study, manifest: Manifest) -> list[str]:
     ]
     note = "cells have exchanged their names since the study was last run ({}): if cells are "
     note += "numbered, sort the values that number them"
-    return [note.format(listed(swapped))] if swapped else []
+    return [note.format(join_names(swapped))] if swapped else []
 
 
 def _different_data(study: Study) -> list[str]:
@@ -128,7 +128,7 @@ def _different_data(study: Study) -> list[str]:
             data.setdefault(cell.group, {}).setdefault(own.to_json(), cell.name)
     return [
         f"cells of group {group} differ in their data; they are compared only if their test data "
-        f"are the same ({listed(list(names.values()))})"
+        f"are the same ({join_names(list(names.values()))})"
         for group, names in data.items()
         if len(names) > 1
     ]

@@ -1,11 +1,11 @@
-"""One run from beginning to end, inside its folder.
+"""Execution of one run in its folder.
 
-    claim the folder -> spec.json -> open the task -> train -> evaluate -> count -> record.json
-                                                          (then the checkpoint goes)
+    lock the folder -> spec.json -> open the task -> train -> evaluate -> count -> record.json
+                                                          (then the checkpoint is removed)
 
-What goes wrong in the run becomes failure.json and a `failed` event; the worker lives on. What
-is wrong outside it (no such data, a full disk, a damaged checkpoint) is told and not kept,
-because the next `study run` should simply try again.
+An error of the run becomes failure.json and a `failed` event; the worker continues. An error that
+is external to the run (missing data, a full disk, a damaged checkpoint) is reported and not stored:
+the next `study run` tries again.
 """
 
 import traceback
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 Reason = Literal["error", "non-finite loss", "out of memory", "killed"]
 TRACEBACK_LIMIT = 100_000
-"""Characters of a traceback in failure.json; of a longer one the middle is left out."""
+"""Characters of a traceback in failure.json; the middle of a longer one is left out."""
 
 _MOVE_AWAY = "move the folder away and run the study again"
 _REASONS: dict[str, Reason] = {
@@ -61,8 +61,8 @@ class Train(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Site:
-    """Where runs happen: nothing here decides a result."""
+class Environment:
+    """Where runs are executed; nothing in it decides a result."""
 
     store: ResultStore
     data: Path | None
@@ -72,102 +72,96 @@ class Site:
     train: Train
 
     def session(self, run: Run) -> Session:
-        """What a record of `run` keeps of it."""
+        """The session of `run` in this environment, as its record stores it."""
         return Session(
             versions=versions(),
             device=device_name(self.device),
             threads=self.threads,
             commit=self.commit,
             code=run.code.code if run.code else None,
-            spec_code=run.code.spec_code if run.code else None,
+            spec_code=run.spec_code,
         )
 
 
-def execute_run(run: Run, site: Site, *, retry: bool, notify: Callable[[Event], None]) -> Event:
-    """Do one run, unless its record exists or another process has it.
+def execute_run(
+    run: Run, environment: Environment, *, retry: bool, notify: Callable[[Event], None]
+) -> Event:
+    """Execute one run, unless it has a record or another process executes it.
 
     Returns:
-        The event that closes the run; exceptions of the task are recorded, not raised.
+        The final event of the run; exceptions of the task are stored, not raised.
 
     Raises:
         StudyError: if the folder is of another spec, or its checkpoint of other code of the spec.
         StoredFileError: if the spec or the sessions in the folder are damaged.
     """
-    nothing = Event(kind="held", identity=run.identity, label=run.label)
-    with site.store.claim(run.identity) as held:
-        if held is None:
-            return nothing
-        if site.store.state(run.identity) == RunState.DONE:
-            return replace(nothing, kind="skipped")
-        earlier = earlier_failure(run, site.store)
-        if earlier is not None and not retry:
-            return earlier
-        check_spec(run, held)
-        refuse_half_trained([run], site.store)
-        site.store.clear_failure(run.identity)
-        return _guarded(run, site, notify)
+    event = Event(kind="locked", identity=run.identity, label=run.label)
+    store = environment.store
+    with store.claim(run.identity) as folder:
+        if folder is None:
+            return event
+        if store.state(run.identity) == RunState.DONE:
+            return replace(event, kind="skipped")
+        failure = earlier_failure(run, store)
+        if failure is not None and not retry:
+            return failure
+        write_spec(run, folder)
+        refuse_half_trained([run], store)
+        store.clear_failure(run.identity)
+        return _execute(run, environment, notify)
 
 
-def check_spec(run: Run, folder: Path) -> None:
-    """Write spec.json, unless one from before describes another run.
+def write_spec(run: Run, folder: Path) -> None:
+    """Write spec.json.
 
     Raises:
-        StudyError: if it describes another run.
-        StoredFileError: if it is no text.
+        StudyError: if there is one that describes another run.
+        StoredFileError: if there is one that is no text.
     """
     path = folder / "spec.json"
+    expected = f"the spec that gave the folder {folder.name} its name"
     if path.exists():
         text = read_text(path, _MOVE_AWAY)
         try:
             stored = identity(type(run.spec).from_json(text), run.seed)
         except SpecError as error:
-            raise _changed(path, str(error)) from error
+            raise StudyError(str(path), str(error), expected, _MOVE_AWAY) from error
         if stored != run.identity:
-            raise _changed(path, f"identity {stored[:16]}")
+            raise StudyError(str(path), f"identity {stored[:16]}", expected, _MOVE_AWAY)
     write_atomically(path, run.spec.to_json() + "\n")
 
 
-def _changed(path: Path, found: str) -> StudyError:
-    expected = f"the spec that gave the folder {path.parent.name} its name"
-    return StudyError(str(path), found, expected, _MOVE_AWAY)
-
-
-def _guarded(run: Run, site: Site, notify: Callable[[Event], None]) -> Event:
-    """Carry the run out; turn any exception into failure.json."""
+def _execute(run: Run, environment: Environment, notify: Callable[[Event], None]) -> Event:
+    """Train and evaluate; turn any exception into failure.json."""
     latest = Event(kind="started", identity=run.identity, label=run.label)
 
-    def listen(event: Event) -> None:
+    def notify_and_remember(event: Event) -> None:
         nonlocal latest
         notify(event)
         latest = event
 
     notify(latest)
     try:
-        _carry_out(run, site, listen)
+        _train_and_evaluate(run, environment, notify_and_remember)
     except KeyboardInterrupt:
         raise  # a signal to this worker, which ends: its runner notices, and the run may resume
-    except BaseException as error:  # sys.exit() in a task, and the panics of libraries in Rust
+    except BaseException as error:  # also sys.exit() in a task, and panics of libraries in Rust
         failure = Failure(
             reason=reason_of(error),
             message=text_of(error),
             traceback=storable(traceback.format_exc(), TRACEBACK_LIMIT),
             step=latest.step,
         )
-        outside = is_outside(error)
-        if not outside and not isinstance(error, StoredFileError):
-            site.store.write_failure(run.identity, failure)
-        return replace(
-            latest,
-            kind="failed",
-            reason=failure.reason,
-            message=failure.message,
-            outside=outside,
-        )
+        external = is_external(error)
+        if not external and not isinstance(error, StoredFileError):
+            environment.store.write_failure(run.identity, failure)
+        fields = {"reason": failure.reason, "message": failure.message}
+        return replace(latest, kind="failed", external=external, **fields)
     return replace(latest, kind="done")
 
 
 def text_of(error: BaseException) -> str:
-    r"""What an exception says, as text that can be stored; the name of its class if nothing.
+    r"""The text of an exception, so that it can be stored; the name of its class if it is empty.
 
     Example:
         >>> text_of(ValueError("no file caf\udce9.txt")), text_of(SystemExit(3))
@@ -177,16 +171,16 @@ def text_of(error: BaseException) -> str:
     try:
         text = str(error)
     except Exception as problem:
-        text = f"{name}, whose text cannot be made: {type(problem).__name__} in its __str__"
+        text = f"{name} without a text: {type(problem).__name__} in its __str__"
     if text and not isinstance(error, Exception):
         text = f"{name}: {text}"
     return storable(text or name, TEXT_LIMIT)
 
 
-def is_outside(error: BaseException) -> bool:
-    """Whether the data or the disk is at fault, so that the next run would fail in the same way.
+def is_external(error: BaseException) -> bool:
+    """Whether the data or the disk caused the error, so that other runs would fail too.
 
-    A damaged file in the folder of one run is not: the other runs have their own.
+    A damaged file in the folder of a run concerns this run only.
     """
     if isinstance(error, StoredFileError):
         return False
@@ -196,8 +190,7 @@ def is_outside(error: BaseException) -> bool:
 def reason_of(error: BaseException) -> Reason:
     """The kind of failure.
 
-    Classes of torch and of the training loop are known by name, because naming them here would
-    import torch.
+    Classes of torch and of the training loop are recognized by name, without importing torch.
     """
     for kind in type(error).__mro__:
         if kind.__name__ in _REASONS:
@@ -206,38 +199,42 @@ def reason_of(error: BaseException) -> Reason:
     return "out of memory" if "can't allocate memory" in text_of(error) else "error"
 
 
-def _carry_out(run: Run, site: Site, notify: Callable[[Event], None]) -> None:
-    folder = site.store.folder(run.identity)
+def _train_and_evaluate(
+    run: Run, environment: Environment, notify: Callable[[Event], None]
+) -> None:
+    folder = environment.store.folder(run.identity)
     latest = Event(kind="progress", identity=run.identity, label=run.label)
 
-    def listen(progress: "Progress") -> None:
+    def report(progress: "Progress") -> None:
         nonlocal latest
         latest = event_of(run, progress)
         notify(latest)
 
     notify(replace(latest, text="reading data"))
-    task = cast("TaskSpec", run.spec).open(site.data, folder, run.seed)
-    for what, times in task.data_notes.items():
-        notify(replace(latest, kind="noted", message=f"{what}: {times:,}"))
-    earlier = _begin_session(run, folder, site)
-    result = site.train(task, folder, seed=run.seed, device=site.device, notify=listen)
+    task = cast("TaskSpec", run.spec).open(environment.data, folder, run.seed)
+    for note, count in task.data_notes.items():
+        notify(replace(latest, kind="note", message=f"{note}: {count:,}"))
+    session = environment.session(run)
+    earlier = _begin_session(session, folder)
+    result = environment.train(
+        task, folder, seed=run.seed, device=environment.device, notify=report
+    )
     notify(replace(latest, text="evaluating"))
     evaluation = task.evaluate(result.objective, folder)
-    site.store.write_record(_record(run, site, task, result, evaluation, earlier))
+    environment.store.write_record(_record(run, session, task, result, evaluation, earlier))
     remove_checkpoint(folder)
 
 
-def _begin_session(run: Run, folder: Path, site: Site) -> tuple[Session, ...] | None:
-    """Write where the run goes on; the earlier sessions elsewhere that made its checkpoint.
+def _begin_session(session: Session, folder: Path) -> tuple[Session, ...] | None:
+    """Store the session; return earlier ones of the checkpoint that differ from it.
 
-    None if the checkpoint is of an older version, which kept no sessions.
+    None if the checkpoint is of an old version, which stored no sessions.
     """
-    now = site.session(run)
-    known = read_sessions(folder)
-    if known is None:
+    stored = read_sessions(folder)
+    if stored is None:
         return None
-    earlier = tuple(each for each in known if each != now)
-    write_sessions(folder, (*earlier, now))
+    earlier = tuple(each for each in stored if each != session)
+    write_sessions(folder, (*earlier, session))
     return earlier
 
 
@@ -259,7 +256,7 @@ def event_of(run: Run, progress: "Progress") -> Event:
 
 def _record(
     run: Run,
-    site: Site,
+    session: Session,
     task: "Task",
     result: "TrainingResult",
     evaluation: "Evaluation",
@@ -274,7 +271,7 @@ def _record(
         metrics=evaluation.metrics,
         signatures=evaluation.signatures,
         cost=task.cost(result.objective),
-        **dict(site.session(run)),
+        **dict(session),
         earlier=earlier,
         data=task.data_hashes,
         test_data=getattr(task, "test_hashes", None),

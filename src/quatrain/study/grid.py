@@ -1,4 +1,4 @@
-"""A study: one question, a grid of cells, seeds, and the differences to look at.
+"""A study: one question, a grid of cells, seeds, and the differences to test.
 
     study = Study(
         title="Does the encoder need queries?",
@@ -9,8 +9,8 @@
         comparisons=[Comparison(left="1111", right="0110", group="encoder")],
     )
 
-A cell and a seed make a run, known by its identity. Two cells of different groups may hold equal
-specs: that is one run, shown in both groups.
+A cell and a seed make a run, which has an identity. Cells of different groups may have equal
+specs: they share their runs, which are shown in both groups.
 """
 
 import difflib
@@ -24,7 +24,14 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 from quatrain.results import Expectation, Manifest, ManifestCell, ManifestComparison
 from quatrain.specs import Spec, StudyError, identity_by_seed
 from quatrain.study.code import RunCode, StudyCode
-from quatrain.study.names import check_line, check_number, check_text, items_of, seeds_of, shown
+from quatrain.study.names import (
+    check_iterable,
+    check_line,
+    check_number,
+    check_seeds,
+    check_text,
+    shorten,
+)
 
 if TYPE_CHECKING:
     from quatrain.training import Task
@@ -34,19 +41,20 @@ Item = TypeVar("Item")
 
 @runtime_checkable
 class TaskSpec(Protocol):
-    """What a cell holds besides being a `Spec`: it can open the task that it describes."""
+    """A `Spec` that opens the task that it describes."""
 
     def open(self, data: Path | None, folder: Path, seed: int) -> "Task":
-        """Read the data, prepare what training needs, and keep it in `folder`."""
+        """Read the data, and prepare the task; files that it needs go to `folder`."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One point of the grid: a name that is unique in its group, and everything that decides it.
+    """One point of the grid: a name that is unique in its group, and a task spec.
 
-    `expected` is what the primary metric should be, and why: it decides no result. `seeds` are
-    those of this cell, where it needs others than the study has.
+    Args:
+        expected: bounds of the primary metric, with a reason; not part of the identity.
+        seeds: the seeds of this cell, if they are not those of the study.
     """
 
     name: str
@@ -68,24 +76,25 @@ class Cell:
         if not isinstance(self.expected, Expectation | None):
             raise StudyError(
                 f"expected of cell {self.label}",
-                shown(self.expected),
+                shorten(self.expected),
                 "an Expectation",
                 "write Expectation(low=..., because=...)",
             )
         if self.seeds is not None:
-            object.__setattr__(self, "seeds", seeds_of(self.seeds))
+            object.__setattr__(self, "seeds", check_seeds(self.seeds))
 
     @property
     def label(self) -> str:
-        """The group and the name, as the command line shows and selects them."""
+        """The group and the name, as in the output and the options of the command line."""
         return f"{self.group}/{self.name}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A difference worth showing: `left` minus `right`, two cells of one group.
+    """A difference to test: `left` minus `right`, two cells of one group.
 
-    `published` is what others found for it, in their own setting: shown beside ours.
+    Args:
+        published: the difference in a publication, in its own setting.
     """
 
     left: str
@@ -104,7 +113,9 @@ class Comparison:
 class Run:
     """One cell with one seed.
 
-    `labels` names the cells that share it: those that plan its seed or were selected with it.
+    Args:
+        labels: the cells that share the run: they plan its seed or were selected with it.
+        code: the hashes of its code; None for a study that was not loaded from a file.
     """
 
     identity: str
@@ -112,11 +123,10 @@ class Run:
     spec: Spec
     labels: tuple[str, ...]
     code: RunCode | None = field(default=None, compare=False)
-    """The hashes of the code behind it; None for a study that was read from no file."""
 
     @property
     def spec_code(self) -> str | None:
-        """The hash of the code of its own specs; None if there is none, or no file."""
+        """The hash of the code of its own specs; None without own specs or a study file."""
         return None if self.code is None else self.code.spec_code
 
     @property
@@ -127,7 +137,12 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A question and the grid of runs that answers it."""
+    """A question and the grid of runs that answers it.
+
+    Args:
+        compared_in: the metric of the differences; None for the primary metric.
+        code: the code of the study file, which `load_study` enters.
+    """
 
     title: str
     question: str
@@ -136,14 +151,12 @@ class Study:
     metric: str
     comparisons: Sequence[Comparison] = ()
     compared_in: str | None = None
-    """The metric of the differences; None for the primary metric."""
     code: StudyCode | None = field(default=None, init=False, repr=False, compare=False)
-    """The code of the study file, which `load_study` enters."""
 
     def __post_init__(self) -> None:
         self._check_texts()
         object.__setattr__(self, "cells", _instances("cells", self.cells, Cell))
-        object.__setattr__(self, "seeds", seeds_of(self.seeds))
+        object.__setattr__(self, "seeds", check_seeds(self.seeds))
         comparisons = _instances("comparisons", self.comparisons, Comparison)
         object.__setattr__(self, "comparisons", comparisons)
         if not self.cells:
@@ -157,8 +170,8 @@ class Study:
     ) -> tuple[Run, ...]:
         """The runs whose cells match one of the globs, seed by seed, each identity once.
 
-        A glob is held against the name and against "group/name", and stands for itself where
-        there is a cell of just that name. Seeds beyond the study's own extend the study.
+        A glob matches the name or "group/name" of a cell; the exact name of a cell matches that
+        cell only. Seeds that the study does not have extend the study.
 
         Raises:
             StudyError: if a glob matches nothing, or the seeds are not distinct whole numbers from
@@ -169,7 +182,7 @@ class Study:
             planned = [(seed, cell) for cell in chosen for seed in self.seeds_for(cell)]
             planned.sort(key=lambda pair: pair[0])
         else:
-            planned = [(seed, cell) for seed in seeds_of(seeds) for cell in chosen]
+            planned = [(seed, cell) for seed in check_seeds(seeds) for cell in chosen]
         return self.runs(planned)
 
     def seeds_for(self, cell: Cell) -> Sequence[int]:
@@ -191,49 +204,49 @@ class Study:
         """The identity of the run of `cell` with `seed`."""
         return self._identities[cell.label](seed)
 
-    def has(self, wanted: str, seed: int) -> bool:
+    def has(self, identity: str, seed: int) -> bool:
         """Whether a cell has the run with this identity."""
-        return wanted in self._by_identity(seed)
+        return identity in self._by_identity(seed)
 
     def find(
-        self, wanted: str, seed: int, label: str | None = None, spec_code: str | None = None
+        self, identity: str, seed: int, label: str | None = None, spec_code: str | None = None
     ) -> Run:
-        """The run with this identity, under this label and hash of code if they are given.
+        """The run with this identity, and with this label and hash of code unless they are None.
 
         Raises:
-            StudyError: if no cell has it: the study file was edited in the meantime, or gives
-                different cells at each reading.
+            StudyError: if no cell has it: the study file was edited in the meantime, or defines
+                different cells each time it is loaded.
         """
-        cells = self._by_identity(seed).get(wanted, [])
+        cells = self._by_identity(seed).get(identity, [])
         planned = [cell for cell in cells if seed in self.seeds_for(cell)]
         for cell in [*planned, *cells]:
             run = self.run(cell, seed)
             if spec_code is not None and run.spec_code != spec_code:
                 raise StudyError(
                     f"code of {type(run.spec).__name__}",
-                    "changed since the command was given",
-                    "the code that the study began with",
-                    "restore the code, or raise the `revision` of the spec, and give the command "
+                    "changed since the study was started",
+                    "the code at the start of the study",
+                    "restore the code, or raise the `revision` of the spec, and run the command "
                     "again",
                 )
             if label in {None, run.label}:
                 return run
         raise StudyError(
             "cells of the study file",
-            "different at each reading",
-            "the same cells under the same names",
-            "give a fixed seed to what it draws at random and sort the sets that it goes through; "
-            "if it was edited during the run, give the command again",
+            "different each time it is loaded",
+            "the same cells with the same names",
+            "use a fixed seed for random numbers and sort sets before iterating over them; if the "
+            "file was edited during the run, run the command again",
         )
 
-    def manifest(self, further: Iterable[Run] = ()) -> Manifest:
-        """What the study wants, for readers who do not have the study file.
+    def manifest(self, extra_runs: Iterable[Run] = ()) -> Manifest:
+        """The description of the study that its folder of results keeps.
 
         Args:
-            further: runs that the cells of their labels show too, of whatever seeds.
+            extra_runs: runs to add to the cells of their labels, with any seeds.
         """
         seeds: dict[str, set[int]] = {}
-        for run in further:
+        for run in extra_runs:
             for label in run.labels:
                 seeds.setdefault(label, set()).add(run.seed)
         cells = tuple(
@@ -264,16 +277,16 @@ class Study:
             compared_in=self.compared_in,
         )
 
-    def _run(self, wanted: str, seed: int, selected: set[str]) -> Run:
+    def _run(self, identity: str, seed: int, selected: set[str]) -> Run:
         """The run with this identity, shared by the selected cells and those that plan it."""
         cells = [
             cell
-            for cell in self._by_identity(seed)[wanted]
+            for cell in self._by_identity(seed)[identity]
             if cell.label in selected or seed in self.seeds_for(cell)
         ]
         spec = cells[0].spec
         code = None if self.code is None else self.code.of(spec)
-        return Run(wanted, seed, spec, tuple(cell.label for cell in cells), code)
+        return Run(identity, seed, spec, tuple(cell.label for cell in cells), code)
 
     @functools.cached_property
     def _identities(self) -> dict[str, Callable[[int], str]]:
@@ -285,26 +298,26 @@ class Study:
         return {}
 
     def _by_identity(self, seed: int) -> dict[str, list[Cell]]:
-        """The cells by the identities of their runs with `seed`, which are computed once."""
-        found = self._cells_by_identity
-        if seed not in found:
-            found[seed] = {}
+        """The cells by the identities of their runs with `seed`, computed once."""
+        cells = self._cells_by_identity
+        if seed not in cells:
+            cells[seed] = {}
             for cell in self.cells:
-                found[seed].setdefault(self.identity(cell, seed), []).append(cell)
-        return found[seed]
+                cells[seed].setdefault(self.identity(cell, seed), []).append(cell)
+        return cells[seed]
 
     def _matching(self, globs: Sequence[str] | None) -> list[Cell]:
         if globs is None:
             return list(self.cells)
         chosen: set[str] = set()
+        names = [(cell.name, cell.label) for cell in self.cells]
         for glob in globs:
-            names = [(cell.name, cell.label) for cell in self.cells]
-            hits = [both[1] for both in names if glob in both]
-            if not hits:
-                hits = [both[1] for both in names if any(fnmatchcase(x, glob) for x in both)]
-            if not hits:
+            matches = [label for name, label in names if glob in {name, label}]
+            if not matches:
+                matches = [both[1] for both in names if any(fnmatchcase(x, glob) for x in both)]
+            if not matches:
                 raise _unknown("cells", glob, [cell.label for cell in self.cells])
-            chosen.update(hits)
+            chosen.update(matches)
         return [cell for cell in self.cells if cell.label in chosen]
 
     def _check_texts(self) -> None:
@@ -315,13 +328,13 @@ class Study:
             check_line("compared_in", self.compared_in)
 
     def _check_names(self) -> None:
-        seen: set[str] = set()
+        labels: set[str] = set()
         for cell in self.cells:
-            if cell.label in seen:
+            if cell.label in labels:
                 raise StudyError(
                     "cell name", cell.label, "names that are unique in their group", "rename one"
                 )
-            seen.add(cell.label)
+            labels.add(cell.label)
 
     def _check_comparison(self, comparison: Comparison) -> None:
         groups = {cell.group for cell in self.cells}
@@ -338,17 +351,17 @@ class Study:
 
 
 def _instances(field: str, values: object, kind: type[Item]) -> tuple[Item, ...]:
-    found: list[Item] = []
-    for value in items_of(field, values, f"{kind.__name__}s"):
+    instances: list[Item] = []
+    for value in check_iterable(field, values, f"{kind.__name__}s"):
         if not isinstance(value, kind):
-            raise StudyError(
-                f"one of {field}", shown(value), f"a {kind.__name__}", f"write {kind.__name__}(...)"
-            )
-        found.append(value)
-    return tuple(found)
+            name = kind.__name__
+            remedy = f"write {name}(...)"
+            raise StudyError(f"one of {field}", shorten(value), f"a {name}", remedy)
+        instances.append(value)
+    return tuple(instances)
 
 
 def _unknown(field: str, value: str, known: list[str]) -> StudyError:
-    """The error for a name that is not there, with the nearest one that is."""
+    """The error for an unknown name, with the nearest known one."""
     near = difflib.get_close_matches(value, known, n=1, cutoff=0.0)
     return StudyError(field, value, f"one of {', '.join(known)}", f"did you mean {near[0]}")

@@ -1,8 +1,8 @@
 """The manifest of a study in its folder, which several runners may write.
 
-Each runner writes the manifest of its study file when it starts. Until it ends, another one may
-have written that of an edited file or of other `--seeds`: at its end a runner only adds its runs
-to the manifest that is stored then.
+Each runner writes the manifest of its study file when it starts. Before it ends, another runner may
+write the manifest of an edited file or of other `--seeds`: at its end a runner only adds its runs
+to the stored manifest.
 """
 
 from collections.abc import Generator, Mapping, Sequence
@@ -16,19 +16,19 @@ from quatrain.study.grid import Run, Study
 
 Model = TypeVar("Model", bound=StoredModel)
 
-_KEPT = {RunState.DONE, RunState.RUNNING}
-"""States of runs that stay in the manifest when the study no longer names their seed."""
+_LASTING = {RunState.DONE, RunState.RUNNING}
+"""States of runs that stay in the manifest when the study no longer has their seed."""
 
 
 @contextmanager
-def manifest_written(store: ResultStore, study: Study, runs: Sequence[Run]) -> Generator[None]:
-    """Write the manifest of `study`, and at the end of the block, however it ends, add `runs`.
+def maintained_manifest(store: ResultStore, study: Study, runs: Sequence[Run]) -> Generator[None]:
+    """Write the manifest of `study`; at the end of the block, also after an error, add `runs`.
 
     Raises:
         StudyError: if the folder cannot be written.
         StoredFileError: if the stored manifest is damaged.
     """
-    with store.manifest_held():
+    with store.lock_manifest():
         _write(store, study, runs, stored_manifest(store))
     try:
         yield
@@ -56,7 +56,7 @@ def stored_manifest(store: ResultStore) -> Manifest | None:
 
 
 def runs_of_manifest(study: Study, store: ResultStore) -> list[Run]:
-    """The study's runs of seeds that the manifest has for its cells and the study file has not."""
+    """The runs of the study's cells with seeds that the manifest has and the study file has not."""
     manifest = stored_manifest(store)
     cells = () if manifest is None else manifest.cells
     seeds = {(cell.group, cell.name): cell.identities for cell in cells}
@@ -71,47 +71,47 @@ def runs_of_manifest(study: Study, store: ResultStore) -> list[Run]:
 
 
 def _write(store: ResultStore, study: Study, runs: Sequence[Run], stored: Manifest | None) -> None:
-    """Write the manifest of `study` with `runs` and the runs of further seeds that are kept."""
+    """Write the manifest of `study` with `runs` and the lasting runs of other seeds."""
     earlier = runs_of_manifest(study, store)
-    kept = [each for each in earlier if store.state(each.identity) in _KEPT]
+    lasting = [each for each in earlier if store.state(each.identity) in _LASTING]
     code = None if study.code is None else study.code.files
-    manifest = study.manifest([*runs, *kept]).model_copy(update={"code": code})
+    manifest = study.manifest([*runs, *lasting]).model_copy(update={"code": code})
     store.write_manifest(manifest if stored is None else _with_unknown_fields(manifest, stored))
 
 
 def _add(store: ResultStore, study: Study, runs: Sequence[Run]) -> None:
-    """Add the runs that were begun to the stored manifest, in the cells that it still has."""
-    begun: dict[str, dict[int, str]] = {}
+    """Add the runs that have started to the stored manifest, in the cells that it still has."""
+    started: dict[str, dict[int, str]] = {}
     for run in runs:
         if store.state(run.identity) is not RunState.ABSENT:
             for label in run.labels:
-                begun.setdefault(label, {})[run.seed] = run.identity
-    with store.manifest_held():
+                started.setdefault(label, {})[run.seed] = run.identity
+    with store.lock_manifest():
         stored = stored_manifest(store)
         if stored is None:
             _write(store, study, runs, None)
             return
-        cells = tuple(_extended(cell, study, begun) for cell in stored.cells)
+        cells = tuple(_extended(cell, study, started) for cell in stored.cells)
         if cells != stored.cells:
             store.write_manifest(stored.model_copy(update={"cells": cells}))
 
 
 def _extended(
-    stored: ManifestCell, study: Study, begun: Mapping[str, Mapping[int, str]]
+    stored: ManifestCell, study: Study, started: Mapping[str, Mapping[int, str]]
 ) -> ManifestCell:
-    """A stored cell with the runs of the study's cell of its name, if both have one spec."""
+    """A stored cell with the runs of the study's cell of its name, if both have the same spec."""
     label = f"{stored.group}/{stored.name}"
-    if label not in begun:
+    if label not in started:
         return stored
     (cell,) = (cell for cell in study.cells if cell.label == label)
     if any(run != study.identity(cell, seed) for seed, run in stored.identities.items()):
         return stored
-    identities = dict(sorted({**stored.identities, **begun[label]}.items()))
+    identities = dict(sorted({**stored.identities, **started[label]}.items()))
     return stored.model_copy(update={"identities": identities})
 
 
 def _with_unknown_fields(manifest: Manifest, stored: Manifest) -> Manifest:
-    """The manifest with the fields of a newer version that the stored one has."""
+    """The manifest with the fields of the stored one that only a newer version knows."""
     cells = {(each.group, each.name): each for each in stored.cells}
     comparisons = {(each.group, each.left, each.right): each for each in stored.comparisons}
     update = {

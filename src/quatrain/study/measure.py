@@ -1,8 +1,8 @@
-"""Latency and peak memory of finished cells, one at a time, on a machine that does nothing else.
+"""Latency and peak memory of finished cells, one at a time, on an idle machine.
 
-Taken after the study and not during it, because workers side by side slow each other down. What
-is measured is one forward pass of the cell's objective on the task's probe batch, in evaluation
-mode and without gradients. Its time does not depend on what was learnt, so the weights are fresh.
+Measured after the study, since runs at the same time slow each other down. One forward pass of the
+cell's objective on the task's probe batch is measured, in evaluation mode and without gradients.
+Its time does not depend on the weights, so these are initial ones.
 """
 
 import os
@@ -19,13 +19,13 @@ from quatrain.study.load import load_study
 from quatrain.study.provenance import device_name, versions
 from quatrain.study.resources import available_cores
 
-_BUSY = 0.5
+_LARGEST_LOAD = 0.5
 _WARMUP = 5
 _ROUNDS = 30
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bench:
+class MeasurementSetup:
     """Where and how to measure."""
 
     study: Path
@@ -36,20 +36,17 @@ class Bench:
 
 
 def check_idle(load: float | None = None, cores: int | None = None) -> None:
-    """See that nothing else is at work here.
+    """Check that the machine is idle.
 
     Raises:
-        StudyError: if the load average of the last minute says otherwise.
+        StudyError: if the load average of the last minute is above half of the cores.
     """
     load = os.getloadavg()[0] if load is None else load
-    limit = _BUSY * (cores or available_cores())
+    limit = _LARGEST_LOAD * (cores or available_cores())
     if load > limit:
-        raise StudyError(
-            "load average",
-            f"{load:.2f}",
-            f"at most {limit:.2f}, an idle machine",
-            "wait a minute after other programs have ended, or add --busy to measure all the same",
-        )
+        expected = f"at most {limit:.2f}, an idle machine"
+        remedy = "wait a minute after other programs have ended, or add --busy to measure anyway"
+        raise StudyError("load average", f"{load:.2f}", expected, remedy)
 
 
 def measurable(runs: Sequence[Run], store: ResultStore) -> list[Run]:
@@ -63,43 +60,43 @@ def measurable(runs: Sequence[Run], store: ResultStore) -> list[Run]:
     return first
 
 
-def measure_run(run: Run, bench: Bench) -> Measurement:
+def measure_run(run: Run, setup: MeasurementSetup) -> Measurement:
     """Measure one cell and write its measurement.json."""
     import torch
 
     from quatrain.cost import latency, peak_memory
 
     arguments = {
-        "study": str(bench.study),
+        "study": str(setup.study),
         "identity": run.identity,
         "seed": run.seed,
-        "data": None if bench.data is None else str(bench.data),
-        "device": bench.device,
-        "threads": bench.threads,
+        "data": None if setup.data is None else str(setup.data),
+        "device": setup.device,
+        "threads": setup.threads,
     }
-    before = torch.get_num_threads()
+    threads = torch.get_num_threads()
     try:
-        call = _forward_of(run, bench.data, bench.device, bench.threads)
-        timed = latency(call, warmup=_WARMUP, rounds=_ROUNDS)
+        call = _forward_of(run, setup.data, setup.device, setup.threads)
+        time = latency(call, warmup=_WARMUP, rounds=_ROUNDS)
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads)
     measurement = Measurement(
-        median_seconds=timed.median_seconds,
-        spread_seconds=timed.spread_seconds,
-        rounds=timed.rounds,
-        peak_bytes=peak_memory("quatrain.study.measure:forward", arguments, device=bench.device),
-        device=device_name(bench.device),
-        threads=bench.threads,
+        median_seconds=time.median_seconds,
+        spread_seconds=time.spread_seconds,
+        rounds=time.rounds,
+        peak_bytes=peak_memory("quatrain.study.measure:forward", arguments, device=setup.device),
+        device=device_name(setup.device),
+        threads=setup.threads,
         versions=versions(),
     )
-    bench.store.write_measurement(run.identity, measurement)
+    setup.store.write_measurement(run.identity, measurement)
     return measurement
 
 
 def forward(
     study: str, identity: str, seed: int, data: str | None, device: str, threads: int
 ) -> Callable[[], object]:
-    """A call that runs the objective of a run once, for a child process that reads the study."""
+    """A forward pass of the objective of a run, for a child process that loads the study."""
     run = load_study(Path(study)).find(identity, seed)
     return _forward_of(run, Path(data) if data else None, device, threads)
 
@@ -109,9 +106,9 @@ def _forward_of(run: Run, data: Path | None, device: str, threads: int) -> Calla
 
     torch.set_num_threads(threads)
     with TemporaryDirectory() as folder:
-        opened = cast("TaskSpec", run.spec).open(data, Path(folder), run.seed)
-        objective = opened.build().to(device).eval()
-        batch = {name: value.to(device) for name, value in opened.probe_batch().items()}
+        task = cast("TaskSpec", run.spec).open(data, Path(folder), run.seed)
+        objective = task.build().to(device).eval()
+        batch = {name: value.to(device) for name, value in task.probe_batch().items()}
 
     def call() -> object:
         with torch.inference_mode():

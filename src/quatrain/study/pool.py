@@ -1,11 +1,11 @@
-"""Workers as child processes that are reused, and one queue of the events of all of them.
+"""A pool of worker processes, with one queue for the events of all of them.
 
-    runner  ── orders: stdin ──────────────────>  worker
-            <── events: a pipe of their own ────
+    runner  ── orders: stdin ───────────────────>  worker
+            <── events: a separate pipe ────────
        log  <── stdout and stderr ──────────────
 
-The output of a worker, its libraries and its children goes to its log. The end of a worker is the
-end of its process, not of its pipe: children that it started may keep the pipe open.
+The output of a worker, its libraries and its child processes goes to its log. A worker has ended
+when its process has, not when its pipe is closed: child processes may keep the pipe open.
 """
 
 import os
@@ -28,28 +28,28 @@ from quatrain.study.protocol import Event, Order
 
 _ENVIRONMENT_FLAGS = [
     flag
-    for flag, given in (("-E", sys.flags.ignore_environment), ("-s", sys.flags.no_user_site))
-    if given
+    for flag, is_set in (("-E", sys.flags.ignore_environment), ("-s", sys.flags.no_user_site))
+    if is_set
 ]
 
 WORKER: tuple[str, ...] = (sys.executable, "-P", *_ENVIRONMENT_FLAGS, "-m", "quatrain.study.worker")
 """Workers import the same modules as this process: -P leaves the current folder out of the path."""
 
-_PATIENCE_SECONDS = 10.0
+_EXIT_SECONDS = 10.0
 _STOP_SECONDS = 2.0
-_LOOK_MILLISECONDS = 100
+_POLL_MILLISECONDS = 100
 _LINE_LIMIT = 2**20
-_SHOWN_CHARACTERS = 200
+_LOGGED_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
-class Ended:
+class WorkerExit:
     """The end of a worker process."""
 
-    process: int
+    pid: int
     status: int
-    spoke: bool = True
-    """Whether it had sent an event; if not, it had begun no run."""
+    sent_events: bool = True
+    """Whether it sent an event; if not, it began no run."""
 
     @property
     def reason(self) -> str:
@@ -62,20 +62,20 @@ class Ended:
 class Pool:
     """A number of workers, each started with its first order.
 
-    Each worker has its own process group, so that Ctrl-C reaches only the runner, which then stops
-    the workers.
+    Each worker has its own process group: Ctrl-C reaches only the runner, which then stops the
+    workers.
     """
 
     def __init__(self, size: int, command: Sequence[str], logs: Path) -> None:
         self.size = size
-        self._news: queue.Queue[tuple[int, Event | Ended]] = queue.Queue()
+        self._events: queue.Queue[tuple[int, Event | WorkerExit]] = queue.Queue()
         self._command = tuple(command)
         self._logs = logs
         self._processes: dict[int, subprocess.Popen[str]] = {}
         self._listeners: dict[int, threading.Thread] = {}
 
-    def give(self, worker: int, order: Order) -> None:
-        """Send an order to a worker; one that has ended is replaced first.
+    def send(self, worker: int, order: Order) -> None:
+        """Send an order to a worker; start one in place of a worker that has ended.
 
         Raises:
             StudyError: if no worker can be started, or its log cannot be written.
@@ -86,34 +86,31 @@ class Pool:
         stdin = process.stdin
         if stdin is None:
             raise RuntimeError("a worker has no stdin")
-        try:
+        with suppress(BrokenPipeError):  # the worker has just ended: its exit is on the queue
             stdin.write(order.to_line())
             stdin.flush()
-        except BrokenPipeError:
-            # The worker has just ended: its end arrives on the queue.
-            return
 
     def log(self, worker: int) -> Path:
-        """The log of a worker: its stdout and stderr."""
+        """The file with the stdout and stderr of a worker."""
         return self._logs / f"worker-{worker}.log"
 
-    def hear(self) -> tuple[int, Event | Ended]:
-        """Wait for the next event or end of any worker."""
+    def next_event(self) -> tuple[int, Event | WorkerExit]:
+        """Wait for the next event or exit of any worker."""
         while True:
-            worker, news = self._news.get()
-            # The end of an idle process that has been replaced is skipped.
-            if not isinstance(news, Ended) or news.process == self._processes[worker].pid:
-                return worker, news
+            worker, event = self._events.get()
+            # The exit of an idle process that has been replaced is skipped.
+            if isinstance(event, Event) or event.pid == self._processes[worker].pid:
+                return worker, event
 
     def close(self) -> None:
-        """End idle workers by closing their stdin; stop those that go on."""
+        """End idle workers by closing their stdin; kill those that do not end."""
         for process in self._processes.values():
             _close_stdin(process)
-        self._wait(_PATIENCE_SECONDS)
+        self._wait(_EXIT_SECONDS)
         self._kill()
 
     def stop(self) -> None:
-        """Stop all workers, also within a run, and the processes that they started."""
+        """Stop all workers, also in the middle of a run, and their child processes."""
         for process in self._processes.values():
             if process.poll() is None:
                 _signal_group(process, signal.SIGTERM)
@@ -145,24 +142,24 @@ class Pool:
             remedy = f'the system says "{error.strerror}"; move it away and run the study again'
             raise StudyError("worker log", str(path), "a writable file", remedy) from error
 
-    def _listen(self, worker: int, process: "subprocess.Popen[str]", events: int) -> None:
-        spoke = False
+    def _listen(self, worker: int, process: "subprocess.Popen[str]", pipe: int) -> None:
+        sent_events = False
         try:
-            for line in _lines(events, process):
+            for line in _lines(pipe, process):
                 try:
                     event = Event.from_line(line)
                 except ValueError:
-                    self._note(worker, f"not an event: {line[:_SHOWN_CHARACTERS]!r}")
+                    self._log(worker, f"not an event: {line[:_LOGGED_CHARACTERS]!r}")
                     continue
-                spoke = True
-                self._news.put((worker, event))
+                sent_events = True
+                self._events.put((worker, event))
         finally:
-            os.close(events)
-            status = _end(process)
-            self._news.put((worker, Ended(process.pid, status, spoke)))
+            os.close(pipe)
+            status = _wait_for_exit(process)
+            self._events.put((worker, WorkerExit(process.pid, status, sent_events)))
 
-    def _note(self, worker: int, line: str) -> None:
-        # The study goes on without this line of the log, as on a full disk.
+    def _log(self, worker: int, line: str) -> None:
+        # The study continues without this line of the log, for example on a full disk.
         with suppress(OSError, StudyError), self._open_log(worker) as log:
             log.write(f"quatrain: {storable(line)}\n")
 
@@ -183,64 +180,64 @@ class Pool:
 
 
 def _spawn(command: Sequence[str], log: TextIO) -> "tuple[subprocess.Popen[str], int]":
-    """A worker process, and the descriptor from which its events are read."""
+    """Start a worker; return its process and the descriptor from which its events are read."""
     try:
-        events, writing = os.pipe()
+        events, write_end = os.pipe()
         try:
             process = subprocess.Popen(
-                (*command, "--events", str(writing)),
+                (*command, "--events", str(write_end)),
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 encoding="utf-8",
-                pass_fds=(writing,),
+                pass_fds=(write_end,),
                 process_group=0,
             )
         except BaseException:
             os.close(events)
             raise
         finally:
-            os.close(writing)
+            os.close(write_end)
     except OSError as error:
         remedy = f'the system says "{error.strerror or error}"; end other programs, then run again'
         raise StudyError("worker", command[0], "a program that starts", remedy) from error
     return process, events
 
 
-def _lines(events: int, process: "subprocess.Popen[str]") -> Generator[bytes]:
+def _lines(pipe: int, process: "subprocess.Popen[str]") -> Generator[bytes]:
     """The lines that the worker writes until it ends or closes the pipe.
 
     An incomplete last line, of a process that was killed, is left out. A line of more than 1 MiB
-    comes in pieces.
+    is split.
     """
     rest = b""
-    while chunk := _read(events, process):
-        *whole, rest = (rest + chunk).split(b"\n")
-        yield from whole
+    while chunk := _read(pipe, process):
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from lines
         if len(rest) > _LINE_LIMIT:
             yield rest
             rest = b""
 
 
-def _read(events: int, process: "subprocess.Popen[str]") -> bytes:
-    """Wait for bytes in the pipe; empty at its end, and after all bytes of an ended worker."""
+def _read(pipe: int, process: "subprocess.Popen[str]") -> bytes:
+    """Wait for bytes in the pipe; empty at its end, and when a worker has ended without more."""
     poller = select.poll()
-    poller.register(events, select.POLLIN)
+    poller.register(pipe, select.POLLIN)
     while True:
-        ended = process.poll() is not None
-        if poller.poll(0 if ended else _LOOK_MILLISECONDS):
-            return os.read(events, 2**16)
-        if ended:
+        has_ended = process.poll() is not None
+        if poller.poll(0 if has_ended else _POLL_MILLISECONDS):
+            return os.read(pipe, 2**16)
+        if has_ended:
             return b""
 
 
-def _end(process: "subprocess.Popen[str]") -> int:
-    """Wait for the end of a worker that sends no more events; its exit status.
+def _wait_for_exit(process: "subprocess.Popen[str]") -> int:
+    """Wait for the exit status of a worker that sends no more events.
 
-    Children of a killed worker still hold the lock of its run, so they are killed too.
+    Child processes of a killed worker still hold the lock of its run, so they are killed too.
     """
     try:
-        status = process.wait(_PATIENCE_SECONDS)
+        status = process.wait(_EXIT_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
         status = process.wait()

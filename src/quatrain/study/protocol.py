@@ -1,11 +1,11 @@
-"""What the runner and its workers say to each other: one JSON object per line.
+"""Messages between the runner and its workers: one JSON object per line.
 
     runner -> worker   {"identity": "6a...", "seed": 0, "retry": false}
     worker -> runner   {"kind": "progress", "identity": "6a...", "step": 40, "steps": 1000, ...}
 
-Kinds: `started`; `progress`; `noted`, a note for the user; and, closing a run,
-`done`, `failed`, `skipped` (its record was there already) or `held` (another process has it).
-Lines are ASCII, and text in them is bounded, whatever a task says.
+Kinds of events: `started`; `progress`; `note`, a message for the user; and, as the last one of a
+run, `done`, `failed`, `skipped` (its record exists) or `locked` (another process executes it).
+Lines are ASCII, and the length of texts is limited.
 """
 
 import json
@@ -16,23 +16,23 @@ from pydantic import TypeAdapter
 
 from quatrain.results.text import storable
 
-Kind = Literal["started", "progress", "noted", "done", "failed", "skipped", "held"]
+Kind = Literal["started", "progress", "note", "done", "failed", "skipped", "locked"]
 
 TEXT_LIMIT = 10_000
-"""Characters of a text in an event; of a longer one the middle is left out."""
+"""Characters of a text in an event; the middle of a longer text is left out."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """Take this run. With `retry`, run it although it failed before."""
+    """Execute this run; with `retry` also if it failed before."""
 
     identity: str
     seed: int
     retry: bool = False
     label: str | None = None
-    """What the runner calls the run; a worker that calls it otherwise has read another study."""
+    """The label that the runner gives the run; a worker with another label read another study."""
     spec_code: str | None = None
-    """The hash of the code of the run's own specs, where the runner has one."""
+    """The hash of the code of the run's own specs; None if the study defines none."""
 
     def to_line(self) -> str:
         """One line of JSON, with its end of line."""
@@ -40,13 +40,13 @@ class Order:
 
     @classmethod
     def from_line(cls, line: str) -> "Order":
-        """Read what `to_line` wrote."""
+        """Read the output of `to_line`."""
         return cls(**json.loads(line))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Something that happened to a run; the numbers are those of the training's `Progress`."""
+    """The state of a run; numbers are those of the training's `Progress`."""
 
     kind: Kind
     identity: str
@@ -61,21 +61,21 @@ class Event:
     text: str = ""
     reason: str = ""
     message: str = ""
-    outside: bool = False
-    """Whether a failure's cause lies outside the run, where the next runs would meet it too."""
+    external: bool = False
+    """Whether the cause of a failure is external to the run, so that others would fail too."""
 
     def to_line(self) -> str:
         """One line of JSON, with its end of line.
 
         Raises:
-            ValueError: if a field has not its type, so that `from_line` would refuse the line.
+            ValueError: if a field has the wrong type, so that `from_line` would refuse the line.
         """
-        fields = {name: _bounded(value) for name, value in asdict(self).items()}
+        fields = {name: _shortened(value) for name, value in asdict(self).items()}
         return json.dumps(asdict(_EVENT.validate_python(fields))) + "\n"
 
     @classmethod
     def from_line(cls, line: str | bytes) -> "Event":
-        """Read what `to_line` wrote; fields that this version does not know are left out.
+        """Read the output of `to_line`; fields that this version does not know are ignored.
 
         Raises:
             ValueError: if the line is no event.
@@ -86,13 +86,13 @@ class Event:
             raise ValueError("the line is no event") from error
 
     @property
-    def closes(self) -> bool:
-        """Whether the worker is free again."""
-        return self.kind not in {"started", "progress", "noted"}
+    def is_final(self) -> bool:
+        """Whether it is the last event of a run, after which its worker is idle."""
+        return self.kind not in {"started", "progress", "note"}
 
 
 _EVENT = TypeAdapter(Event)
 
 
-def _bounded(value: Any) -> Any:
+def _shortened(value: Any) -> Any:
     return storable(value, TEXT_LIMIT) if isinstance(value, str) else value

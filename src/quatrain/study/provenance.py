@@ -1,4 +1,4 @@
-"""Where a result came from: versions, device, commit. Kept with it, and never part of identity."""
+"""Provenance of a result: versions, device, commit. Stored with it, and not in its identity."""
 
 import functools
 import hashlib
@@ -25,21 +25,21 @@ _PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """The version of Python and of each package here that can change a number.
+    """The versions of Python and of each installed package that can change a number.
 
-    That of quatrain has a hash of its sources: of one version there are many.
+    The version of quatrain includes a hash of its sources.
     """
-    own = f"{__version__}, sources {_sources()}"
-    found = {"python": platform.python_version(), "quatrain": own}
+    own = f"{__version__}, sources {_hash_of_sources()}"
+    versions = {"python": platform.python_version(), "quatrain": own}
     for name in _PACKAGES:
         with suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+            versions[name] = metadata.version(name)
+    return versions
 
 
 @functools.cache
-def _sources() -> str:
-    """Twelve digits of the SHA-256 of the package's modules, by their names and contents."""
+def _hash_of_sources() -> str:
+    """Twelve digits of the SHA-256 of the package's modules, their names and contents."""
     package = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
@@ -50,24 +50,25 @@ def _sources() -> str:
 
 
 def device_name(device: str) -> str:
-    """What a reader needs to compare seconds: the device and, if it is known, the model."""
+    """The device with its model, as far as it is known."""
     if device.startswith("cuda"):
         import torch
 
         return f"{device} ({torch.cuda.get_device_name(device)})"
-    table = Path("/proc/cpuinfo")
-    lines = (
-        table.read_text(encoding="utf-8", errors="replace").splitlines() if table.exists() else []
-    )
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    model = models[0] if models else platform.machine()
+    model = platform.machine()
+    with suppress(OSError):
+        table = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        lines = (line.partition(":") for line in table.splitlines())
+        model = next(
+            (value.strip() for name, _, value in lines if name[:10] == "model name"), model
+        )
     return f"{device} ({model})"
 
 
 def commit_of(folder: Path) -> str | None:
     """The commit checked out in `folder`, or None outside of a repository.
 
-    "-dirty" after it says that files differ from it, or that there are Python files not in it.
+    It ends in "-dirty" if files differ from it, or if there are Python files that are not in it.
     """
     commit = _git(folder, "rev-parse", "--verify", "--quiet", "HEAD")
     if not commit:
@@ -77,10 +78,10 @@ def commit_of(folder: Path) -> str | None:
     return f"{commit}-dirty" if changed or new else commit
 
 
-def _git(folder: Path, *words: str) -> str:
-    """What git prints; nothing where there is no git, or it refuses."""
+def _git(folder: Path, *arguments: str) -> str:
+    """The output of git; empty if git is missing or fails."""
     git = shutil.which("git")
     if git is None:
         return ""
-    command = [git, "-C", str(folder), *words]
+    command = [git, "-C", str(folder), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()

@@ -1,4 +1,4 @@
-"""How many workers, and how many threads each."""
+"""Jobs, threads and devices of a study, and checks that this machine has them."""
 
 import os
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from quatrain.specs import StudyError
 
 @dataclass(frozen=True)
 class Resources:
-    """Workers side by side, and the threads that each may use."""
+    """The number of runs at once, and the threads of each."""
 
     jobs: int
     threads: int
@@ -32,14 +32,14 @@ def check_device(device: str) -> None:
 
 
 def check_alone() -> None:
-    """See that nobody starts a study as one of several processes that belong together.
+    """Check that the runner is not one of several processes started by torchrun.
 
     Raises:
-        StudyError: under torchrun.
+        StudyError: if it is.
     """
     processes = os.environ.get("WORLD_SIZE", "1")
     if "RANK" in os.environ and processes != "1":
-        expected = "one, since a run is the work of one process"
+        expected = "1, since one process executes a run"
         remedy = (
             "start the study once for each GPU, with --device cuda:0, cuda:1 and so on, and the "
             "same --out: they share its runs"
@@ -67,11 +67,11 @@ def allocate(
     threads: int | None = None,
     cores: int | None = None,
 ) -> Resources:
-    """Fill the cores.
+    """Choose jobs and threads that fill the cores.
 
-    Small models gain more from a second run beside them than from a second thread, so on a CPU
-    there is one worker per core as long as there are as many runs. `runs` counts the finished
-    ones too: a study that is resumed keeps its threads, and with them its exact numbers.
+    A small model gains more from a second run at the same time than from a second thread: on a CPU
+    there is one job per core if there are as many runs. `runs` includes the finished ones: a study
+    that is resumed keeps its number of threads, and with it its exact numbers.
 
     Raises:
         StudyError: if `jobs` or `threads` is below 1.

@@ -1,11 +1,11 @@
-"""Running a study: every selected run once, also if it is interrupted and started again.
+"""The runner: executes every selected run once, also if it is interrupted and started again.
 
-    select -> leave out done runs -> workers do the rest -> wait for runs of other runners
+    select -> skip finished runs -> workers execute the others -> wait for runs of other runners
 
-It can be called again at any time: done runs are skipped, paused ones resume from their checkpoint,
-failed ones are repeated only with `retry_failed`. Two runners on one folder share the runs: the
-lock in each run folder decides which of them does it. After a failure whose cause lies outside the
-run (no such data, a full disk) no further run is begun.
+It can be called again at any time: finished runs are skipped, paused ones resume from their
+checkpoint, failed ones are repeated only with `retry_failed`. Two runners on one folder share the
+runs: the lock in the folder of a run decides which of them executes it. After a failure that is
+external to its run (missing data, a full disk) no further run is started.
 """
 
 import time
@@ -19,19 +19,13 @@ from quatrain.results import Failure, ResultStore, RunState
 from quatrain.study.changes import refuse_changed_code
 from quatrain.study.grid import Run, Study
 from quatrain.study.load import load_study
-from quatrain.study.manifest import manifest_written
-from quatrain.study.pool import WORKER, Ended, Pool
+from quatrain.study.manifest import maintained_manifest
+from quatrain.study.pool import WORKER, Pool, WorkerExit
 from quatrain.study.protocol import Event, Order
-from quatrain.study.resources import (
-    Resources,
-    allocate,
-    check_alone,
-    check_device,
-    check_num_workers,
-)
+from quatrain.study.resources import allocate, check_alone, check_device, check_num_workers
 from quatrain.study.sessions import KILLED, earlier_failure
 
-_LOOK_AGAIN_SECONDS = 0.5
+_POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,29 +39,29 @@ class Selection:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """The result of `run_study`: the event that closed each selected run."""
+    """The result of `run_study`: the last event of each selected run."""
 
-    closed: list[Event] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
 
     @property
     def done(self) -> list[Event]:
-        """Runs that were finished now."""
-        return [event for event in self.closed if event.kind == "done"]
+        """Runs that finished now."""
+        return [event for event in self.events if event.kind == "done"]
 
     @property
     def skipped(self) -> list[Event]:
-        """Runs that had been finished before, or by another process."""
-        return [event for event in self.closed if event.kind == "skipped"]
-
-    @property
-    def obstacle(self) -> Event | None:
-        """The failure after which no further run was begun, if there was one."""
-        return next((event for event in self.closed if event.outside), None)
+        """Runs that had finished before, or in another process."""
+        return [event for event in self.events if event.kind == "skipped"]
 
     @property
     def failed(self) -> list[Event]:
         """Runs that failed, now or earlier."""
-        return [event for event in self.closed if event.kind == "failed"]
+        return [event for event in self.events if event.kind == "failed"]
+
+    @property
+    def external_failure(self) -> Event | None:
+        """The failure after which no further run was started, if there was one."""
+        return next((event for event in self.events if event.external), None)
 
 
 def run_study(
@@ -84,25 +78,25 @@ def run_study(
     command: Sequence[str] = WORKER,
     study: Study | None = None,
 ) -> RunSummary:
-    """Do all selected runs that are not done yet, and wait for those of other runners.
+    """Execute all selected runs that are not done yet, and wait for those of other runners.
 
     Args:
         path: the study file.
-        out: the folder of the study; made if it is not there.
+        out: the folder of results, created if it is missing.
         data: the folder of data, passed to every task.
         jobs: runs at once; by default as many as fill the cores.
-        threads: threads of each worker; by default as many as fill the cores.
+        threads: threads of each run; by default as many as fill the cores.
         num_workers: processes of each run that prepare its batches.
         device: as torch names it.
         select: by default all runs.
         notify: called with each event, for a progress display.
         command: the command that starts a worker, without its arguments.
-        study: the study of `path`, if it has been read already; by default it is read here.
+        study: the study of `path`, if it is loaded already.
 
     Raises:
-        StudyError: if the study file or the selection cannot be used, or finished runs were made
-            with other code of the study's own specs.
-        KeyboardInterrupt: after the workers have been stopped; their checkpoints stay.
+        StudyError: if the study file or the selection cannot be used, or finished runs have other
+            code of the study's own specs.
+        KeyboardInterrupt: after the workers have been stopped; their checkpoints are kept.
     """
     select = select or Selection()
     path, out, data = path.absolute(), out.absolute(), data and data.absolute()
@@ -116,12 +110,14 @@ def run_study(
     store = ResultStore(out)
     refuse_changed_code(store, runs)
     resources = allocate(len(runs), device, jobs=jobs, threads=threads)
-    arguments = _arguments(path, out, data, device, resources, num_workers)
+    arguments = [str(path), "--out", str(out), "--device", device]
+    arguments += ["--threads", str(resources.threads), "--num-workers", str(num_workers)]
+    arguments += [] if data is None else ["--data", str(data)]
     pool = Pool(min(resources.jobs, len(runs)), (*command, *arguments), out)
     dispatch = _Dispatch(store, runs, pool, select.retry_failed, notify)
-    with manifest_written(store, study, runs):
+    with maintained_manifest(store, study, runs):
         try:
-            summary = dispatch.work()
+            summary = dispatch.execute()
             pool.close()
         except BaseException:
             pool.stop()
@@ -129,21 +125,8 @@ def run_study(
     return summary
 
 
-def _arguments(
-    path: Path,
-    out: Path,
-    data: Path | None,
-    device: str,
-    resources: Resources,
-    num_workers: int,
-) -> list[str]:
-    given = [str(path), "--out", str(out), "--device", device]
-    given += ["--threads", str(resources.threads), "--num-workers", str(num_workers)]
-    return given if data is None else [*given, "--data", str(data)]
-
-
 class _Dispatch:
-    """Assigns runs to idle workers and closes each run exactly once."""
+    """Assigns runs to idle workers and ends each run with exactly one final event."""
 
     def __init__(
         self,
@@ -159,90 +142,94 @@ class _Dispatch:
         self._notify = notify
         self._summary = RunSummary()
         self._waiting = deque(runs)
-        self._held: list[Run] = []
-        self._busy: dict[int, Run] = {}
+        self._locked: list[Run] = []
+        """Runs that other processes execute."""
+        self._active: dict[int, Run] = {}
+        """By worker."""
         self._steps: dict[int, int] = {}
 
-    def work(self) -> RunSummary:
-        while self._waiting or self._busy or self._held:
-            self._fill()
-            if self._busy:
-                self._take(*self._pool.hear())
-            elif self._held:
-                time.sleep(_LOOK_AGAIN_SECONDS)
-                self._waiting.extend(self._held)
-                self._held.clear()
+    def execute(self) -> RunSummary:
+        while self._waiting or self._active or self._locked:
+            self._assign()
+            if self._active:
+                self._handle(*self._pool.next_event())
+            elif self._locked:
+                time.sleep(_POLL_SECONDS)
+                self._waiting.extend(self._locked)
+                self._locked.clear()
         return self._summary
 
-    def _fill(self) -> None:
+    def _assign(self) -> None:
         """Give each idle worker the next run that needs one."""
         for worker in range(1, self._pool.size + 1):
-            if worker in self._busy:
+            if worker in self._active:
                 continue
             run = self._next()
             if run is None:
                 return
-            self._busy[worker] = run
+            self._active[worker] = run
             order = Order(run.identity, run.seed, self._retry, run.label, run.spec_code)
-            self._pool.give(worker, order)
+            self._pool.send(worker, order)
 
     def _next(self) -> Run | None:
         while self._waiting:
             run = self._waiting.popleft()
-            closing = self._settled(run)
-            if closing is None:
+            event = self._event_without_worker(run)
+            if event is None:
                 return run
-            self._close(run, closing)
+            self._finish(run, event)
         return None
 
-    def _settled(self, run: Run) -> Event | None:
-        """The closing event of a run that needs no worker."""
+    def _event_without_worker(self, run: Run) -> Event | None:
+        """The final event of a run that needs no worker."""
         event = Event(kind="skipped", identity=run.identity, label=run.label)
         state = self._store.state(run.identity)
         if state == RunState.DONE:
             return event
         if state == RunState.RUNNING:
-            return replace(event, kind="held")
+            return replace(event, kind="locked")
         return None if self._retry else earlier_failure(run, self._store)
 
-    def _take(self, worker: int, news: Event | Ended) -> None:
-        run = self._busy.get(worker)
+    def _handle(self, worker: int, event: Event | WorkerExit) -> None:
+        run = self._active.get(worker)
         if run is None:
             return
-        if isinstance(news, Ended):
-            news = self._bury(run, news, self._pool.log(worker), self._steps.get(worker, 0))
-        elif news.identity != run.identity:
+        if isinstance(event, WorkerExit):
+            event = self._fail_after_exit(
+                run, event, self._pool.log(worker), self._steps.get(worker, 0)
+            )
+        elif event.identity != run.identity:
             return
-        elif news.kind in {"done", "skipped"} and not self._is_done(run):
+        elif event.kind in {"done", "skipped"} and not self._is_done(run):
             message = f"there is no record in {self._store.folder(run.identity)} after the run"
-            failure = Failure(reason="error", message=message, traceback="", step=news.step)
-            news = self._fail(run, failure)
-        news = replace(news, worker=worker, label=run.label)
-        self._steps[worker] = news.step
-        if news.closes:
-            del self._busy[worker], self._steps[worker]
-            self._close(run, news)
+            failure = Failure(reason="error", message=message, traceback="", step=event.step)
+            event = self._fail(run, failure)
+        event = replace(event, worker=worker, label=run.label)
+        self._steps[worker] = event.step
+        if event.is_final:
+            del self._active[worker], self._steps[worker]
+            self._finish(run, event)
         else:
-            self._notify(news)
+            self._notify(event)
 
     def _is_done(self, run: Run) -> bool:
         return self._store.state(run.identity) == RunState.DONE
 
-    def _bury(self, run: Run, end: Ended, log: Path, step: int) -> Event:
-        """The closing event of a run whose worker died.
+    def _fail_after_exit(self, run: Run, end: WorkerExit, log: Path, step: int) -> Event:
+        """The final event of a run whose worker ended.
 
-        If it died before its first event, the cause lies outside the run.
+        If it ended before its first event, the cause is external to the run.
         """
-        when = "" if end.spoke else " before it began a run"
+        when = "" if end.sent_events else " before it began a run"
         message = f"{end.reason}{when}, see {log}; run the study again to resume"
         event = self._fail(run, Failure(reason=KILLED, message=message, traceback="", step=step))
-        return replace(event, outside=event.kind == "failed" and not end.spoke)
+        return replace(event, external=event.kind == "failed" and not end.sent_events)
 
     def _fail(self, run: Run, failure: Failure) -> Event:
-        """Record the failure of a run, unless it is done or another process has it already."""
-        event = Event(kind="held", identity=run.identity, label=run.label)
-        with self._store.claim(run.identity) as held:
-            if held is None:
+        """Record the failure of a run, unless it is done or another process executes it already."""
+        event = Event(kind="locked", identity=run.identity, label=run.label)
+        with self._store.claim(run.identity) as folder:
+            if folder is None:
                 return event
             if self._is_done(run):
                 return replace(event, kind="done")
@@ -250,12 +237,12 @@ class _Dispatch:
         fields = {"reason": failure.reason, "message": failure.message, "step": failure.step}
         return replace(event, kind="failed", **fields)
 
-    def _close(self, run: Run, event: Event) -> None:
-        if event.kind == "held":
-            self._held.append(run)
+    def _finish(self, run: Run, event: Event) -> None:
+        if event.kind == "locked":
+            self._locked.append(run)
             return
-        self._summary.closed.append(event)
+        self._summary.events.append(event)
         self._notify(event)
-        if event.outside:
+        if event.external:
             self._waiting.clear()
-            self._held.clear()
+            self._locked.clear()

@@ -1,4 +1,4 @@
-"""Where each run of a study stands, from its folder alone: no study file, no torch."""
+"""State of each run of a study, from its folder alone: without the study file and torch."""
 
 import json
 import os
@@ -8,12 +8,12 @@ from pathlib import Path
 from quatrain.results import ResultStore
 
 _LONGEST_LINE = 2**16
-_MOST_STEPS = 2**53
+_LARGEST_STEP = 2**53
 
 
 @dataclass(frozen=True)
 class RunStatus:
-    """One run of one cell."""
+    """State of one run of one cell."""
 
     group: str
     cell: str
@@ -21,13 +21,13 @@ class RunStatus:
     identity: str
     state: str
     step: int | None
-    """The last step that a log or a failure tells of."""
+    """The last step in the log or in the failure."""
     reason: str
     message: str
 
 
 def study_status(store: ResultStore) -> list[RunStatus]:
-    """Every cell and seed of the manifest, in its order.
+    """The status of every cell and seed of the manifest, in its order.
 
     Raises:
         StudyError: if no study was run into this folder.
@@ -51,17 +51,17 @@ def _status(store: ResultStore, group: str, cell: str, seed: int, identity: str)
 
 
 def last_step(store: ResultStore, identity: str) -> int | None:
-    """The step of the last whole line of metrics.jsonl, if there is one and it says a step."""
-    line = _last_whole_line(store.folder(identity) / "metrics.jsonl")
+    """The step of the last complete line of metrics.jsonl; None if it has none."""
+    line = _last_line(store.folder(identity) / "metrics.jsonl")
     try:
         step = json.loads(line).get("step")
     except (ValueError, AttributeError, RecursionError):
         return None
-    return step if type(step) is int and 0 <= step <= _MOST_STEPS else None
+    return step if type(step) is int and 0 <= step <= _LARGEST_STEP else None
 
 
-def _last_whole_line(path: Path) -> bytes:
-    """What follows the last end of line is still being written; lines are short."""
+def _last_line(path: Path) -> bytes:
+    """The last complete line; text after the last end of line is still being written."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _LONGEST_LINE))

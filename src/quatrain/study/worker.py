@@ -1,10 +1,10 @@
-"""A worker: a child process that stays warm and does one run after another.
+"""A worker: a child process that executes one run after another.
 
     python -m quatrain.study.worker STUDY.py --out DIR --device cpu --threads 1 --events 3
 
 It imports the study file once, reads orders on stdin and writes events to the file descriptor that
-`--events` names (see `quatrain.study.protocol`). Stdout and stderr belong to the tasks and their
-libraries: the runner leads both to the worker's log.
+`--events` names (see `quatrain.study.protocol`). The runner redirects stdout and stderr, which
+tasks and libraries may use, to the worker's log.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from typing import TextIO
 
 from quatrain.results import ResultStore
 from quatrain.specs import QuatrainError
-from quatrain.study.execute import Site, Train, execute_run, is_outside, text_of
+from quatrain.study.execute import Environment, Train, execute_run, is_external, text_of
 from quatrain.study.grid import Study
 from quatrain.study.load import load_study
 from quatrain.study.protocol import Event, Order
@@ -30,43 +30,44 @@ from quatrain.study.provenance import commit_of
 
 
 def main(arguments: list[str] | None = None, train: Train | None = None) -> int:
-    """Work until stdin ends.
+    """Execute orders until stdin ends.
 
     Args:
         arguments: the command line, by default that of the process.
-        train: what trains a task, by default `quatrain.training.train`.
+        train: the training function, by default `quatrain.training.train`.
     """
-    given = _parse(arguments)
-    events = _event_pipe(given.events)
-    orders = _orders(_private_stdin())
-    _print_anything()
-    site = Site(
-        store=ResultStore(given.out),
-        data=given.data,
-        device=given.device,
-        threads=given.threads,
-        commit=commit_of(given.study.resolve().parent),
-        train=_training(given.threads, given.num_workers) if train is None else train,
+    options = _parse(arguments)
+    events = _open_events(options.events)
+    orders = _read_orders(_private_stdin())
+    _accept_any_text()
+    environment = Environment(
+        store=ResultStore(options.out),
+        data=options.data,
+        device=options.device,
+        threads=options.threads,
+        commit=commit_of(options.study.resolve().parent),
+        train=_training(options.threads, options.num_workers) if train is None else train,
     )
 
     def report(event: Event) -> None:
         events.write(event.to_line())
 
     try:
-        answer = partial(_answer, load_study(given.study), site, report, _open_folder())
+        study = load_study(options.study)
+        execute = partial(_execute, study, environment, report, _open_folder())
     except QuatrainError as error:
-        answer = partial(_failed_outside, "unusable study file", error)
+        execute = partial(_external_failure, "unusable study file", error)
     with events:
         while (order := orders.get()) is not None:
-            closing = answer(order)
-            # The runner may close stdin when it reads the event, which would end an order undone.
+            event = execute(order)
+            # The runner may close stdin when it reads the event: the order must be done by then.
             orders.task_done()
-            report(closing)
+            report(event)
     return 0
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    """The command line; its paths mean what they mean now, wherever the study file goes."""
+    """Parse the command line; paths are made absolute before the study file changes the folder."""
     parser = argparse.ArgumentParser(prog="python -m quatrain.study.worker")
     parser.add_argument("study", type=_absolute)
     parser.add_argument("--out", type=_absolute, required=True)
@@ -91,24 +92,24 @@ def _training(threads: int, num_workers: int) -> Train:
     return partial(train, num_workers=num_workers)
 
 
-def _event_pipe(descriptor: int) -> TextIO:
-    """The pipe to the runner, which programs that a task starts do not inherit."""
+def _open_events(descriptor: int) -> TextIO:
+    """Open the pipe to the runner, so that programs started by a task do not inherit it."""
     os.set_inheritable(descriptor, False)
     return os.fdopen(descriptor, "w", buffering=1, encoding="utf-8")
 
 
-def _print_anything() -> None:
-    """Let tasks print any text, whatever the locale, and see it in the log at once."""
+def _accept_any_text() -> None:
+    """Let tasks print any text, whatever the locale, and write it to the log at once."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
 
 
 def _private_stdin() -> TextIO:
-    """Keep stdin for orders, and leave an empty one to everybody else.
+    """Move stdin to a descriptor of its own, and replace it by an empty file.
 
-    A child process of a run closes its stdin first of all, and would wait for ever for the lock of
-    one that a thread reads from while the process is forked.
+    A child process of a run closes its stdin first, and would wait forever for the lock of one that
+    a thread reads from while the process is forked.
     """
     private = os.fdopen(os.dup(0), encoding="utf-8")
     with Path(os.devnull).open() as empty:
@@ -116,12 +117,12 @@ def _private_stdin() -> TextIO:
     return private
 
 
-def _orders(source: TextIO) -> "queue.Queue[Order | None]":
-    """Orders as they come in, then None.
+def _read_orders(source: TextIO) -> "queue.Queue[Order | None]":
+    """A queue of the orders, then None.
 
-    Read by a thread, so that a worker whose runner has died notices it in the middle of a run
-    and ends at once: the checkpoint is there for the next runner. The processes that the run has
-    started end too, for they would go on holding its lock.
+    A thread reads them, so that a worker whose runner has died notices it in the middle of a run
+    and ends at once: the next runner resumes from the checkpoint. Processes that the run has
+    started are killed too, since they would keep its lock.
     """
     orders: queue.Queue[Order | None] = queue.Queue()
 
@@ -140,32 +141,37 @@ def _orders(source: TextIO) -> "queue.Queue[Order | None]":
 
 
 def _open_folder() -> int:
-    """The current folder, as a file descriptor: it can be gone back to even if it is renamed."""
+    """A descriptor of the current folder, valid even if the folder is renamed."""
     return os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
 
 
-def _answer(
-    study: Study, site: Site, notify: Callable[[Event], None], folder: int, order: Order
+def _execute(
+    study: Study,
+    environment: Environment,
+    notify: Callable[[Event], None],
+    folder: int,
+    order: Order,
 ) -> Event:
     try:
         run = study.find(order.identity, order.seed, order.label, order.spec_code)
-    except QuatrainError as error:  # another study, or other code: no run of it would be found
-        return _failed_outside("another study", error, order)
+    except QuatrainError as error:  # another study, or other code: it has none of the runs
+        return _external_failure("another study", error, order)
     try:
-        return execute_run(run, site, retry=order.retry, notify=notify)
+        return execute_run(run, environment, retry=order.retry, notify=notify)
     except (QuatrainError, OSError) as error:
-        return replace(_failed_outside("unusable folder", error, order), outside=is_outside(error))
+        event = _external_failure("unusable folder", error, order)
+        return replace(event, external=is_external(error))
     finally:
-        os.fchdir(folder)  # what a run does to the current folder is no matter of the next run's
+        os.fchdir(folder)  # a run may have changed the current folder
 
 
-def _failed_outside(reason: str, error: Exception, order: Order) -> Event:
+def _external_failure(reason: str, error: Exception, order: Order) -> Event:
     return Event(
         kind="failed",
         identity=order.identity,
         reason=reason,
         message=text_of(error),
-        outside=True,
+        external=True,
     )
 
 

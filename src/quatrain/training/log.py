@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from quatrain.results import write_atomically
-from quatrain.results.files import unwritable
+from quatrain.results.files import write_error
 from quatrain.results.reading import read_regular
 
 NAME = "metrics.jsonl"
@@ -35,7 +35,7 @@ class MetricsLog:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(line)
         except OSError as error:
-            raise unwritable(self._path.parent, error) from error
+            raise write_error(self._path.parent, error) from error
 
 
 def _step(line: str) -> float:

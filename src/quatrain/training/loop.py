@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quatrain.results.files import clear_unfinished, make_folder
+from quatrain.results.files import make_folder, remove_temporary_files
 from quatrain.specs import DataError, SpecError
 from quatrain.training import checkpoint
 from quatrain.training.checkpoint import TrainingObjects
@@ -102,7 +102,7 @@ class _Trainer:
     ) -> None:
         if devices.is_main:
             for name in (checkpoint.NAME, checkpoint.MODEL, METRICS):
-                clear_unfinished(folder, name)  # temporary files of a killed training
+                remove_temporary_files(folder, name)  # temporary files of a killed training
         self.task, self.folder, self.seed = task, folder, seed
         self.recipe, self.devices, self.notify = task.recipe, devices, notify
         self.share = _batches_per_process(self.recipe.accumulate, devices.processes)
