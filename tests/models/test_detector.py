@@ -17,7 +17,7 @@ def tiny(mixer="w/o", **fields):
     return DetectorSpec(**({"backbone": backbone, **TINY} | fields))
 
 
-def drawn(spec, seed=0):
+def built(spec, seed=0):
     torch.manual_seed(seed)
     return spec.build(classes=3)
 
@@ -37,7 +37,7 @@ TARGETS = [
 
 @pytest.fixture(scope="module")
 def both():
-    """torchvision's own detector and ours, with the same weights."""
+    """torchvision's detector and ours, with the same weights."""
     torch.manual_seed(0)
     theirs = fasterrcnn_resnet50_fpn(
         weights=None, weights_backbone=None, num_classes=4, min_size=64, max_size=96
@@ -48,55 +48,53 @@ def both():
         name.replace("backbone.body.", "backbone.body.body."): value
         for name, value in theirs.state_dict().items()
     }
-    told = ours.network.load_state_dict(state, strict=False)
-    assert not told.unexpected_keys
+    assert not ours.network.load_state_dict(state, strict=False).unexpected_keys
     return ours, theirs
 
 
-def test_it_is_torchvisions_detector_where_it_has_no_mixer(both):
+def test_without_mixer_its_detections_are_torchvisions(both):
     ours, theirs = (each.eval() for each in both)
     images = pictures((64, 96), (64, 80))
     with torch.no_grad():
-        found = ours(images)
+        detections = ours(images)
         expected = theirs([image.float() / 255 for image in images])
-    for mine, wanted in zip(found, expected, strict=True):
-        assert len(mine.scores) > 0
+    for detection, reference in zip(detections, expected, strict=True):
+        assert len(detection.scores) > 0
         for name in ("boxes", "scores", "labels"):
-            assert_close(getattr(mine, name), wanted[name], rtol=1e-3, atol=1e-3)
+            assert_close(getattr(detection, name), reference[name], rtol=1e-3, atol=1e-3)
 
 
 def test_its_losses_are_torchvisions(both):
     ours, theirs = (each.train() for each in both)
-    # Which proposals are sampled hangs on the last bits of the pixels.
+    # The sampled proposals depend on the last bits of the pixels.
     theirs.transform = ours.network.transform
     images = pictures((64, 96), (64, 80))
     torch.manual_seed(3)
-    mine = ours.losses(images, TARGETS)
+    losses = ours.losses(images, TARGETS)
     torch.manual_seed(3)
-    named = [target._asdict() for target in TARGETS]
-    wanted = theirs(images, named)
-    assert mine.keys() == wanted.keys()
-    for name, value in mine.items():
-        assert_close(value, wanted[name], rtol=1e-3, atol=1e-4)
+    expected = theirs(images, [target._asdict() for target in TARGETS])
+    assert losses.keys() == expected.keys()
+    for name, value in losses.items():
+        assert_close(value, expected[name], rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("mixer", ["0010", "0111", "dynamic@3", "deformable", "1111+deformable"])
-def test_a_mixer_changes_nothing_at_first_and_no_other_weight(mixer):
-    plain, mixed = drawn(tiny()).eval(), drawn(tiny(mixer)).eval()
+def test_with_a_mixer_it_starts_as_the_plain_detector_with_the_same_weights(mixer):
+    plain, mixed = built(tiny()).eval(), built(tiny(mixer)).eval()
     images = pictures((64, 50))
     assert_close(mixed(images)[0].scores, plain(images)[0].scores)
-    found = dict(mixed.network.named_parameters())
+    parameters = dict(mixed.network.named_parameters())
     shared = {
         name: weight
         for name, weight in plain.network.named_parameters()
         if "backbone.body" not in name
     }
     assert {name.split(".")[0] for name in shared} == {"backbone", "rpn", "roi_heads"}
-    assert all(torch.equal(found[name], weight) for name, weight in shared.items())
+    assert all(torch.equal(parameters[name], weight) for name, weight in shared.items())
 
 
-def test_images_of_a_batch_may_differ_in_size_and_may_hold_nothing():
-    detector = drawn(tiny("0010")).train()
+def test_images_of_a_batch_may_differ_in_size_and_have_no_objects():
+    detector = built(tiny("0010")).train()
     losses = detector.losses(pictures((64, 96), (50, 41)), TARGETS)
     assert all(torch.isfinite(loss) for loss in losses.values())
     sum(losses.values()).backward()
@@ -108,9 +106,9 @@ def test_images_of_a_batch_may_differ_in_size_and_may_hold_nothing():
 
 
 @pytest.mark.parametrize("norm", ["group", "batch"])
-def test_there_are_losses_in_evaluation_too_and_they_change_nothing(norm):
+def test_losses_in_evaluation_mode_do_not_update_statistics(norm):
     backbone = ResNetSpec(depth=18, width=8, norm=norm)
-    detector = drawn(tiny(backbone=backbone))
+    detector = built(tiny(backbone=backbone))
     losses = {}
     for mode in (True, False):
         detector.train(mode)
@@ -125,64 +123,65 @@ def test_there_are_losses_in_evaluation_too_and_they_change_nothing(norm):
         assert torch.equal(value, losses[True][name]) == (norm == "group")
 
 
-def test_a_detector_that_failed_is_in_the_mode_it_was_in():
-    detector = drawn(tiny()).eval()
-    nowhere = [Targets(torch.tensor([[9.0, 9.0, 9.0, 20.0]]), torch.tensor([1]))]
+def test_the_mode_is_restored_after_an_error():
+    detector = built(tiny()).eval()
+    empty_box = [Targets(torch.tensor([[9.0, 9.0, 9.0, 20.0]]), torch.tensor([1]))]
     with pytest.raises(AssertionError, match="positive height and width"):
-        detector.losses(pictures((64, 96)), nowhere)
+        detector.losses(pictures((64, 96)), empty_box)
     assert not any(part.training for part in detector.modules())
 
 
-def test_images_are_taken_at_the_size_they_have():
-    detector = drawn(tiny()).eval()
-    assert detector.padded(pictures((33, 70))[0]).shape == (1, 3, 64, 96)
+def test_images_are_not_resized():
+    detector = built(tiny()).eval()
+    assert detector.preprocess(pictures((33, 70))[0]).shape == (1, 3, 64, 96)
     boxes = detector(pictures((33, 70)))[0].boxes
     assert boxes[:, 0::2].max() <= 70
     assert boxes[:, 1::2].max() <= 33
 
 
-def test_anchors_are_as_the_spec_says():
-    generator = drawn(tiny(anchor_scale=4)).network.rpn.anchor_generator
+def test_anchor_sizes_are_multiples_of_the_strides():
+    generator = built(tiny(anchor_scale=4)).network.rpn.anchor_generator
     assert generator.sizes == ((16,), (32,), (64,), (128,), (256,))
     assert generator.aspect_ratios == ((0.5, 1.0, 2.0),) * 5
-    with pytest.raises(SpecError, match=r"DetectorSpec\.anchor_scale"):
+    with pytest.raises(SpecError) as caught:
         DetectorSpec(anchor_scale=0)
+    assert caught.value.field == "DetectorSpec.anchor_scale"
 
 
-def test_anchors_are_of_the_strides_that_maps_have_where_the_network_is_dilated():
+def test_anchor_sizes_follow_the_strides_of_a_dilated_network():
     spec = tiny(anchor_scale=4, backbone=ResNetSpec(depth=18, width=8, output_stride=8))
-    detector = drawn(spec).eval()
-    maps = detector.network.backbone(detector.padded(pictures((64, 96))[0]))
+    detector = built(spec).eval()
+    maps = detector.network.backbone(detector.preprocess(pictures((64, 96))[0]))
     assert [64 // each.shape[2] for each in maps.values()] == [4, 8, 8, 8, 16]
     sizes = detector.network.rpn.anchor_generator.sizes
     assert sizes == ((16,), (32,), (32,), (32,), (64,))
 
 
-def test_coordinates_are_exact_where_everything_else_has_half_of_the_precision(monkeypatch):
-    detector = drawn(tiny(backbone=ResNetSpec(depth=18, width=8, norm="eval"))).train()
-    seen = {}
+def test_coordinates_are_float32_under_autocast(monkeypatch):
+    detector = built(tiny(backbone=ResNetSpec(depth=18, width=8, norm="eval"))).train()
+    dtypes = []
     heads = detector.network.roi_heads
 
-    def watched(maps, proposals, sizes, targets):
-        seen["proposals"] = proposals
+    def forward(maps, proposals, sizes, targets):
+        dtypes.append(proposals[0].dtype)
         return type(heads).forward(heads, maps, proposals, sizes, targets)
 
-    monkeypatch.setattr(heads, "forward", watched)
+    monkeypatch.setattr(heads, "forward", forward)
     narrow = [Targets(torch.tensor([[1101.0, 8.0, 1106.0, 40.0]]), torch.tensor([2]))]
     with torch.autocast("cpu", torch.bfloat16):
         losses = detector.losses(pictures((64, 1344)), narrow)
-    assert seen["proposals"][0].dtype == torch.float32
+    assert dtypes == [torch.float32]
     assert all(loss.isfinite() for loss in losses.values())
     assert sum(losses.values()).requires_grad
 
 
-def test_the_default_is_frozen_as_the_papers():
+def test_the_default_freezes_the_stages_of_the_paper():
     with torch.device("meta"):
         detector = DetectorSpec().build(classes=80)
-    learning = {name for name, each in detector.named_parameters() if each.requires_grad}
-    assert not any("body.conv1" in name or "body.layer1" in name for name in learning)
-    assert any("body.layer2" in name and "bn" in name for name in learning)
-    normalizing = [part for part in detector.train().modules() if isinstance(part, nn.BatchNorm2d)]
-    assert len(normalizing) == 53
-    assert not any(part.training for part in normalizing)
+    trained = {name for name, each in detector.named_parameters() if each.requires_grad}
+    assert not any("body.conv1" in name or "body.layer1" in name for name in trained)
+    assert any("body.layer2" in name and "bn" in name for name in trained)
+    norms = [part for part in detector.train().modules() if isinstance(part, nn.BatchNorm2d)]
+    assert len(norms) == 53
+    assert not any(part.training for part in norms)
     DetectorLayers(detector, 5)(torch.empty(1, 3, 64, 96, dtype=torch.uint8, device="meta"))

@@ -4,14 +4,14 @@ import torch
 from quatrain.models.normalize import DEVIATION, MEAN, normalize_images
 
 
-def test_each_channel_is_shifted_and_scaled_by_its_own_numbers():
+def test_each_channel_is_normalized_by_its_own_statistics():
     images = torch.tensor([0, 128, 255], dtype=torch.uint8)[None, :, None, None].expand(2, 3, 4, 5)
-    found = normalize_images(images)
-    assert found.dtype == torch.float32
-    wanted = [(x / 255 - m) / d for x, m, d in zip((0, 128, 255), MEAN, DEVIATION, strict=True)]
-    assert found[1, :, 3, 4].tolist() == pytest.approx(wanted, abs=1e-6)
+    normalized = normalize_images(images)
+    assert normalized.dtype == torch.float32
+    expected = [(x / 255 - m) / d for x, m, d in zip((0, 128, 255), MEAN, DEVIATION, strict=True)]
+    assert normalized[1, :, 3, 4].tolist() == pytest.approx(expected, abs=1e-6)
 
 
-def test_it_computes_where_the_images_are():
+def test_it_computes_on_the_device_of_the_images():
     found = normalize_images(torch.empty(1, 3, 4, 5, dtype=torch.uint8, device="meta"))
     assert (found.device.type, found.shape) == ("meta", (1, 3, 4, 5))

@@ -25,7 +25,7 @@ def images(height=40, width=56):
     return torch.randint(256, (2, 3, height, width), generator=generator, dtype=torch.uint8)
 
 
-def test_each_pixel_gets_logits_and_training_gets_both_heads():
+def test_logits_have_the_size_of_the_image_and_scores_come_from_both_heads():
     network = built()
     assert network(images(41, 57)).shape == (2, 5, 41, 57)
     main, auxiliary = network.scores(images())
@@ -35,12 +35,11 @@ def test_each_pixel_gets_logits_and_training_gets_both_heads():
     assert all(p.grad is None for p in network.head.parameters())
 
 
-def test_the_default_is_the_papers_network():
+def test_the_default_is_the_network_of_the_paper():
     with torch.device("meta"):
         network = SegmenterSpec().build(classes=19)
-    wide = {name: part.out_channels for name, part in network.named_modules() if "head." in name
-            and isinstance(part, nn.Conv2d)}  # fmt: skip
-    assert list(wide.values()) == [512, 512, 512, 19]
+    convolutions = [part for part in network.head.modules() if isinstance(part, nn.Conv2d)]
+    assert [part.out_channels for part in convolutions] == [512, 512, 512, 19]
     assert network.head.join[0].in_channels == 2048 + 512
     assert network.auxiliary[0][0].in_channels == 1024
     assert network(torch.empty(1, 3, 97, 97, dtype=torch.uint8, device="meta")).shape[1] == 19
@@ -48,7 +47,7 @@ def test_the_default_is_the_papers_network():
 
 
 @pytest.mark.parametrize("mixer", MIXERS)
-def test_the_same_seed_gives_the_same_plain_weights_whatever_the_mixer(mixer):
+def test_weights_of_the_plain_network_do_not_depend_on_the_mixer(mixer):
     plain = built().state_dict()
     mixed = {
         name.replace(".original.", ".").replace(".conv2.block.", ".conv2."): value
@@ -62,14 +61,14 @@ def test_the_same_seed_gives_the_same_plain_weights_whatever_the_mixer(mixer):
         assert not torch.equal(plain[name], other[name])
 
 
-def test_what_two_mixers_share_in_the_extra_module_begins_equal():
+def test_mixers_of_the_extra_module_share_initial_weights_of_the_same_name():
     one, two = built("1111").head.extra.mixer, built("0110").head.extra.mixer
     assert torch.equal(one.query.weight, two.query.weight)
     assert torch.equal(one.output.weight, two.output.weight)
 
 
 @pytest.mark.parametrize("mixer", ["1111", "dynamic@3"])
-def test_the_network_with_attention_starts_as_the_plain_one(mixer):
+def test_with_attention_it_starts_as_the_plain_network(mixer):
     plain, mixed = built(), built(mixer)
     assert torch.equal(plain(images()), mixed(images()))
     assert isinstance(mixed.head.extra, GatedResidual)
@@ -77,7 +76,7 @@ def test_the_network_with_attention_starts_as_the_plain_one(mixer):
     assert not torch.allclose(plain(images()), mixed(images()))
 
 
-def test_the_extra_module_is_there_only_for_what_is_added():
+def test_the_extra_module_exists_for_inserted_mixers_only():
     assert built("w/o").head.extra is None
     assert built("w/o+deformable").head.extra is None
     assert built("1111", extra=False).head.extra is None
@@ -85,13 +84,13 @@ def test_the_extra_module_is_there_only_for_what_is_added():
 
 
 @pytest.mark.parametrize("norm", ["synchronized", "batch", "group"])
-def test_every_normalization_trains(norm):
+def test_every_parameter_gets_a_gradient_with_every_normalization(norm):
     network = built(norm=norm).train()
     main, auxiliary = network.scores(images())
     (main.sum() + auxiliary.sum()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
 
 
-def test_scores_are_resized_by_borders_and_not_by_corners():
-    found = resize_scores(torch.tensor([[[[0.0, 1.0]]]]), (1, 4))
-    assert found.flatten().tolist() == [0, 0.25, 0.75, 1]
+def test_scores_are_resized_without_aligning_corners():
+    resized = resize_scores(torch.tensor([[[[0.0, 1.0]]]]), (1, 4))
+    assert resized.flatten().tolist() == [0, 0.25, 0.75, 1]

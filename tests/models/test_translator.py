@@ -7,7 +7,7 @@ from torch.testing import assert_close
 from laws import term_sets
 from quatrain.models.translator import TranslatorSpec
 from quatrain.nn import AttendedSpec, AttentionSpec, RegularConvSpec, parse_mixer
-from quatrain.specs import ALL_TERM_SETS, SpecError
+from quatrain.specs import SpecError
 
 SOURCE = torch.tensor([[3, 4, 5, 0, 0], [6, 7, 8, 9, 2]])
 TARGET = torch.tensor([[1, 5, 6, 7], [1, 7, 8, 0]])
@@ -22,10 +22,10 @@ def built(**fields):
     return TranslatorSpec(**chosen).build(20).double().eval()
 
 
-def test_one_embedding_serves_source_target_and_output():
+def test_source_target_and_output_share_one_embedding():
     model = built()
-    twenty = [name for name, parameter in model.named_parameters() if 20 in parameter.shape]
-    assert twenty == ["embedding.weight"]
+    embeddings = [name for name, parameter in model.named_parameters() if 20 in parameter.shape]
+    assert embeddings == ["embedding.weight"]
     hidden = model.hidden(SOURCE, TARGET)
     assert_close(model(SOURCE, TARGET), hidden @ model.embedding.weight.T)
 
@@ -40,17 +40,17 @@ def test_without_self_attention_its_sub_layers_are_absent(norm):
     assert without(SOURCE, TARGET).shape == (2, 4, 20)
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(mixers, mixers, st.sampled_from(["pre", "post"]))
-def test_the_padding_of_the_source_changes_nothing(own, cross, norm):
+def test_padding_of_the_source_is_ignored(own, cross, norm):
     model = built(encoder_self=own, norm=norm, cross=cross or AttentionSpec(heads=2))
     alone = model(SOURCE[:1, :3], TARGET[:1])
     assert_close(model(SOURCE, TARGET)[:1], alone)
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(mixers, st.integers(0, 2))
-def test_no_token_sees_the_ones_after_it(own, position):
+def test_logits_depend_on_no_later_token(own, position):
     model, changed = built(decoder_self=own), TARGET.clone()
     changed[:, position + 1 :] = 11
     before, after = model(SOURCE, TARGET), model(SOURCE, changed)
@@ -58,7 +58,7 @@ def test_no_token_sees_the_ones_after_it(own, position):
     assert not torch.allclose(before[:, position + 1 :], after[:, position + 1 :])
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(mixers, mixers, st.sampled_from(["pre", "post"]))
 def test_decoding_step_by_step_equals_the_full_pass(own, cross, norm):
     model = built(decoder_self=own, cross=cross or AttentionSpec(heads=2), norm=norm)
@@ -69,7 +69,7 @@ def test_decoding_step_by_step_equals_the_full_pass(own, cross, norm):
     assert_close(torch.stack(outputs, dim=1), model(SOURCE, TARGET))
 
 
-def test_a_range_limited_translator_decodes_step_by_step_too():
+def test_step_by_step_decoding_with_windows_equals_the_full_pass():
     narrow = AttentionSpec(terms="0100", heads=2, window=3)
     model = built(decoder_self=narrow, cross=narrow)
     state, outputs = model.start(SOURCE), []
@@ -80,21 +80,23 @@ def test_a_range_limited_translator_decodes_step_by_step_too():
 
 
 @pytest.mark.parametrize("field", ["decoder_self", "cross"])
-def test_a_decoder_with_strided_keys_is_refused_in_a_sentence(field):
-    with pytest.raises(SpecError, match="key_stride is 2, expected 1 in a decoder"):
+def test_a_decoder_with_a_key_stride_is_refused(field):
+    with pytest.raises(SpecError) as caught:
         TranslatorSpec(**{field: AttentionSpec(key_stride=2)})
+    assert caught.value.field == "key_stride"
 
 
 @pytest.mark.parametrize(
     "mixer", [RegularConvSpec(stride=2), AttendedSpec(convolution=RegularConvSpec(stride=2))]
 )
-def test_a_convolution_that_drops_tokens_is_refused_in_a_sentence(mixer):
-    with pytest.raises(SpecError, match="stride is 2, expected 1 in a translator"):
+def test_a_convolution_with_a_stride_is_refused(mixer):
+    with pytest.raises(SpecError) as caught:
         TranslatorSpec(encoder_self=mixer)
+    assert caught.value.field == "stride"
 
 
 @pytest.mark.parametrize("name", ["dynamic@5", "deformable", "0010+deformable", "regular"])
-def test_a_translator_of_convolutions_decodes_step_by_step_too(name):
+def test_step_by_step_decoding_with_convolutions_equals_the_full_pass(name):
     own = parse_mixer(name, heads=2)
     torch.manual_seed(0)
     spec = TranslatorSpec(
@@ -108,21 +110,16 @@ def test_a_translator_of_convolutions_decodes_step_by_step_too(name):
         assert_close(logits, expected[:, position])
 
 
-def test_a_typo_in_a_field_is_named():
-    with pytest.raises(SpecError, match=r"TranslatorSpec.widht is 8, expected one of the fields"):
-        TranslatorSpec(widht=8)
-
-
-def test_a_spec_is_read_back_from_its_json():
+def test_a_spec_is_equal_after_writing_and_reading_json():
     spec = TranslatorSpec(encoder_self=None, cross=AttentionSpec(terms="0100", window=31))
     assert TranslatorSpec.from_json(spec.to_json()) == spec
 
 
 @pytest.mark.compile
-@pytest.mark.parametrize("own", [None, "0110"])
-def test_it_compiles_into_one_graph_and_is_exported(own):
+@pytest.mark.slow
+def test_it_compiles_into_one_graph_and_can_be_exported():
     torch.compiler.reset()
-    mixer = None if own is None else AttentionSpec(terms=own, heads=2)
+    mixer = AttentionSpec(terms="0110", heads=2)
     model = built(encoder_self=mixer, decoder_self=mixer)
     expected = model(SOURCE, TARGET)
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
@@ -132,7 +129,7 @@ def test_it_compiles_into_one_graph_and_is_exported(own):
 
 
 @pytest.mark.parametrize("terms", ["0010", "0101", "0110", "1000"])
-def test_parameters_of_one_name_begin_equal_whatever_the_terms(terms):
+def test_initial_parameters_of_the_same_name_do_not_depend_on_the_terms(terms):
     mixer = AttentionSpec(terms=terms, heads=2)
     other = built(encoder_self=mixer, decoder_self=None, cross=mixer).state_dict()
     full = built().state_dict()
@@ -142,8 +139,8 @@ def test_parameters_of_one_name_begin_equal_whatever_the_terms(terms):
 
 
 @pytest.mark.parametrize("norm", ["pre", "post"])
-@pytest.mark.parametrize("terms", ALL_TERM_SETS, ids=str)
-def test_every_parameter_is_trained(terms, norm):
+@pytest.mark.parametrize("terms", ["0000", "0010", "0101", "1111"])
+def test_every_parameter_gets_a_gradient(terms, norm):
     mixer = AttentionSpec(terms=terms, heads=2)
     model = built(encoder_self=mixer, decoder_self=mixer, cross=mixer, norm=norm)
     model(SOURCE, TARGET).square().sum().backward()

@@ -1,1 +1,1 @@
-"""Whole networks, assembled from modules and described by specs."""
+"""Networks: translator, ResNet, detector, segmenter, each with its spec."""

@@ -1,9 +1,9 @@
-"""Beam search over a translator, one token at a time with what it remembers.
+"""Beam search with a translator, one token at a time, from its decoding state.
 
     hypotheses = decode(translator, source, DecodingSpec(beam=5), begin=1, end=2)
 
-Greedy decoding is a beam of 1. Each sentence's search reads nothing of its neighbours in the
-batch, so results do not depend on the batch size.
+Greedy decoding is a beam of 1. Sentences of a batch are searched independently, so results do not
+depend on the batch size.
 
 Shapes: b sentences, n beam, s source tokens, v vocabulary.
 """
@@ -22,40 +22,40 @@ from quatrain.specs import InputError, Spec
 
 @runtime_checkable
 class SearchState(Protocol):
-    """What a translator remembers of the tokens so far, for rows of each source."""
+    """Decoding state of a translator, with several rows (hypotheses) per source."""
 
     def expand(self, beam: int) -> "SearchState":
-        """That with `beam` rows for each source, before the first token."""
+        """The state with `beam` rows per source; before the first token only."""
         ...
 
     def select(self, sources: Int[Tensor, " n"]) -> "SearchState":
-        """That of the chosen sources, in that order, with all of their rows."""
+        """The state of the chosen sources, in that order, with all of their rows."""
         ...
 
     def reorder(self, rows: Int[Tensor, " b"]) -> "SearchState":
-        """That where each row goes on from another row of the same source."""
+        """The state after replacing each row by another of the same source."""
         ...
 
 
 @runtime_checkable
 class StepwiseTranslator(Protocol):
-    """What the search needs of a translator: ours, or one to stand beside it."""
+    """The interface of a translator that `decode` needs."""
 
     training: bool
 
     def start(self, source: Int[Tensor, "b s"]) -> SearchState:
-        """The memory before the first token."""
+        """The state before the first token."""
         ...
 
     def step(
         self, tokens: Int[Tensor, " b"], state: Any
     ) -> tuple[Float[Tensor, "b v"], SearchState]:
-        """Logits of the token after `tokens`, and the memory with them."""
+        """Logits of the token after `tokens`, and the next state."""
         ...
 
 
 class DecodingSpec(Spec):
-    """How hypotheses are searched for.
+    """Beam search.
 
     Source: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 6.1.
     """
@@ -63,14 +63,14 @@ class DecodingSpec(Spec):
     beam: int = Field(default=4, ge=1)
     """Hypotheses kept per sentence; 1 is greedy decoding."""
     length_penalty: float = Field(default=0.6, ge=0)
-    """Exponent a of the length normalisation ((5 + length) / 6) ** a."""
+    """Exponent a of the length normalization ((5 + length) / 6) ** a."""
     longest: int = Field(default=50, ge=1)
-    """How many tokens a hypothesis may be longer than its source."""
+    """Maximum length of a hypothesis, in tokens more than its source."""
 
 
 @dataclass
 class _Search:
-    """Running and finished hypotheses of the sentences that are still being searched."""
+    """Running and finished hypotheses of the sentences whose search is not finished."""
 
     tokens: Int[Tensor, "b n t"]
     scores: Float[Tensor, "b n"]
@@ -90,41 +90,42 @@ def decode(
     """The best hypothesis of each sentence, without `begin` and `end`.
 
     Each step ranks all continuations of a sentence's running hypotheses. Those among the first
-    `beam` that end are finished; the first `beam` that do not end run on. A search ends when
-    `beam` hypotheses are finished, or at the length limit. With a beam of 1 this takes the
-    likeliest token until that is `end`.
+    `beam` that end are finished; the first `beam` that do not end continue. A search ends when
+    `beam` hypotheses are finished, or at the length limit. With a beam of 1 this is greedy
+    decoding.
 
     Source: Wu et al. 2016, https://arxiv.org/abs/1609.08144, equation 14 (length penalty); the
         ranking and the end as in fairseq, Ott et al. 2019, https://arxiv.org/abs/1904.01038.
-    Differs: at the length limit nothing is made to end; where no hypothesis is finished by then,
-        the likeliest running one is given as it stands.
+    Differs: at the length limit no hypothesis is forced to end; if none is finished by then, the
+        best running one is returned.
 
     Raises:
-        InputError: if the translator is in training mode, whose dropout would decide the words.
+        InputError: if the translator is in training mode, in which dropout changes the result.
     """
     if translator.training:
-        raise InputError("translator.training", True, "False to decode", "call its eval() first")
+        raise InputError("translator.training", True, "False for decoding", "call eval() first")
     sentences, beam = source.shape[0], spec.beam
     limits = (source != PADDING).sum(1) + spec.longest
     state = translator.start(source).expand(beam)
     search = _Search(
         tokens=source.new_full((sentences, beam, 1), begin),
-        scores=_first_scores(sentences, beam, source.device),
+        scores=_initial_scores(sentences, beam, source.device),
         best=[[] for _ in range(sentences)],
         best_scores=torch.full((sentences,), -torch.inf, device=source.device),
         finished=source.new_zeros(sentences),
     )
     alive = torch.arange(sentences, device=source.device)
-    found: list[list[int]] = [[] for _ in range(sentences)]
+    hypotheses: list[list[int]] = [[] for _ in range(sentences)]
     while alive.numel():
         logits, state = translator.step(search.tokens[:, :, -1].flatten(), state)
         state = _extend(search, logits.float().log_softmax(-1), state, spec, end)
-        done = _done(search, limits[alive])
+        done = _is_done(search, limits[alive])
         for row in done.nonzero()[:, 0].tolist():
             finished = bool(search.finished[row])
-            found[int(alive[row])] = search.best[row] if finished else _unfinished(search, row)
-        search, state, alive = _keep(search, state, alive, ~done)
-    return found
+            best = search.best[row] if finished else search.tokens[row, 0, 1:].tolist()
+            hypotheses[int(alive[row])] = best
+        search, state, alive = _select(search, state, alive, ~done)
+    return hypotheses
 
 
 def _extend(
@@ -144,8 +145,8 @@ def _extend(
     _finish(search, scores[:, :beam] / _penalty(length, spec), parents, ends[:, :beam])
     running = ends.to(torch.int8).sort(dim=1, stable=True).indices[:, :beam]
     search.scores, parents = scores.gather(1, running), parents.gather(1, running)
-    kept = search.tokens.gather(1, parents[:, :, None].expand(-1, -1, length))
-    search.tokens = torch.cat((kept, tokens.gather(1, running)[:, :, None]), dim=-1)
+    prefixes = search.tokens.gather(1, parents[:, :, None].expand(-1, -1, length))
+    search.tokens = torch.cat((prefixes, tokens.gather(1, running)[:, :, None]), dim=-1)
     rows = torch.arange(sentences, device=parents.device)[:, None] * beam + parents
     return state.reorder(rows.flatten())
 
@@ -164,36 +165,32 @@ def _finish(
     search.finished = search.finished + candidates.isfinite().sum(-1)
 
 
-def _done(search: _Search, limits: Int[Tensor, " b"]) -> Bool[Tensor, " b"]:
+def _is_done(search: _Search, limits: Int[Tensor, " b"]) -> Bool[Tensor, " b"]:
     beam, length = search.tokens.shape[1:]
     return (search.finished >= beam) | (length > limits)
 
 
-def _keep(
-    search: _Search, state: SearchState, alive: Int[Tensor, " b"], going: Bool[Tensor, " b"]
-) -> tuple[_Search, SearchState, Int[Tensor, " kept"]]:
-    if bool(going.all()):
+def _select(
+    search: _Search, state: SearchState, alive: Int[Tensor, " b"], mask: Bool[Tensor, " b"]
+) -> tuple[_Search, SearchState, Int[Tensor, " selected"]]:
+    if bool(mask.all()):
         return search, state, alive
-    rows = going.nonzero()[:, 0]
-    kept = _Search(
+    rows = mask.nonzero()[:, 0]
+    selected = _Search(
         search.tokens[rows],
         search.scores[rows],
         [search.best[row] for row in rows.tolist()],
         search.best_scores[rows],
         search.finished[rows],
     )
-    return kept, state.select(rows), alive[rows]
-
-
-def _unfinished(search: _Search, row: int) -> list[int]:
-    return search.tokens[row, 0, 1:].tolist()
+    return selected, state.select(rows), alive[rows]
 
 
 def _penalty(length: int, spec: DecodingSpec) -> float:
     return ((5 + length) / 6) ** spec.length_penalty
 
 
-def _first_scores(sentences: int, beam: int, device: torch.device) -> Float[Tensor, "b n"]:
+def _initial_scores(sentences: int, beam: int, device: torch.device) -> Float[Tensor, "b n"]:
     scores = torch.full((sentences, beam), -torch.inf, device=device)
     scores[:, 0] = 0.0
     return scores

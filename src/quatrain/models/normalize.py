@@ -1,4 +1,4 @@
-"""From the bytes of an image to the numbers that a network trained on ImageNet expects.
+"""Normalization of images by the statistics of ImageNet.
 
 Shapes: n images, h w their size.
 """
@@ -13,12 +13,13 @@ with name_missing_extra():
     from torchvision.transforms.v2 import functional
 
 MEAN = (0.485, 0.456, 0.406)
-"""Of red, green and blue over ImageNet, where a channel goes from 0 to 1."""
+"""Mean of red, green and blue over ImageNet, with values from 0 to 1."""
 DEVIATION = (0.229, 0.224, 0.225)
+"""Standard deviation of the same."""
 
 
 def normalize_images(images: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
-    """(x / 255 - mean) / deviation of each channel, in float32, on the device of the images.
+    """(x / 255 - mean) / deviation per channel, in float32, on the device of the images.
 
     Source: the weights of torchvision, whose presets normalize by these numbers,
         https://docs.pytorch.org/vision/stable/models.html.

@@ -1,10 +1,10 @@
-"""The attended residual network: torchvision's ResNet with mixers in chosen stages.
+"""torchvision's ResNet with mixers in chosen stages.
 
     backbone = ResNetSpec(mixer=parse_mixer("0010+deformable")).build()
     maps = backbone(images)            # {"conv2": (N, 256, H/4, W/4), ..., "conv5": (N, 2048, ...)}
 
-Attention and dynamic convolution are inserted, so that the network starts as the plain one, bit
-for bit; a deformable convolution takes the place of a 3 x 3 and of its weight.
+Attention and dynamic convolution are inserted; the network then starts as the plain one, bit for
+bit. A deformable convolution replaces a 3 x 3 convolution and keeps its weight.
 
 Shapes: n images, h w their size.
 """
@@ -32,11 +32,11 @@ Norm = Literal["batch", "eval", "frozen", "group"]
 STAGES = (2, 3, 4, 5)
 _GROUPS = 32
 _WIDTH = 64
-"""Of the networks that torchvision has weights for."""
+"""`ResNetSpec.width` of the networks with published weights."""
 
 
 class ResNetSpec(Spec):
-    """A residual network, and what stands in its blocks.
+    """A residual network, and the mixer in its blocks.
 
     Source: He et al. 2016, https://arxiv.org/abs/1512.03385, table 1; Zhu et al. 2019,
         https://arxiv.org/abs/1904.05873, figure 2 (a) and section 4.1.
@@ -44,58 +44,57 @@ class ResNetSpec(Spec):
 
     depth: Literal[18, 34, 50, 101] = 50
     width: int = Field(default=64, ge=8, multiple_of=8)
-    """Channels of the 3 x 3 of conv2; each stage doubles them."""
+    """Channels of the 3 x 3 convolutions of conv2; each stage doubles them."""
     mixer: Mixer | None = None
-    """Attention or dynamic convolution to insert, a convolution to replace by, or both."""
+    """Attention or dynamic convolution to insert, a convolution to replace 3 x 3s by, or both."""
     inserted_stages: tuple[int, ...] = (4, 5)
-    """Stages whose blocks get the attention or dynamic convolution; conv4 and conv5."""
+    """Stages into whose blocks attention or dynamic convolution is inserted: conv4 and conv5."""
     replaced_stages: tuple[int, ...] = (3, 4, 5)
-    """Stages whose 3 x 3 becomes the deformable convolution."""
+    """Stages whose 3 x 3 convolutions are replaced by deformable ones."""
     output_stride: Literal[4, 8, 16, 32] = 32
-    """Pixels of an image for one of conv5; stages that would be coarser are dilated instead."""
+    """Stride of conv5 in pixels; stages that would have a larger stride are dilated instead."""
     norm: Norm = "batch"
-    """Batch normalization; by the statistics that it has, which stay ("eval"); by these and factors
-    and shifts that stay too ("frozen"); or over groups of channels."""
+    """Batch normalization ("batch"); with fixed statistics ("eval"); with fixed statistics, scales
+    and shifts ("frozen"); or group normalization ("group")."""
     frozen_stages: int = Field(default=0, ge=0, le=5)
-    """The stem (1) and stages up to this one do not learn."""
+    """The stem (1) and stages up to this one are not trained."""
     weights: str | None = None
-    """The name of torchvision's weights, as "IMAGENET1K_V1", or the SHA-256 of a file of others."""
+    """The name of torchvision's weights, such as "IMAGENET1K_V1", or the SHA-256 of a file."""
     weights_file: str | None = None
-    """Where that file lies, or a copy of torchvision's; None to download those."""
+    """Path of that file, or of a copy of torchvision's; None to download torchvision's."""
 
     outside_identity: ClassVar[frozenset[str]] = frozenset({"weights_file"})
 
     @model_validator(mode="after")
-    def _fits_together(self) -> "ResNetSpec":
+    def _check_fields(self) -> "ResNetSpec":
         if self.weights is None and self.weights_file is not None:
             expected = f"the SHA-256 of {self.weights_file}"
-            raise SpecError("weights", None, expected, "`sha256sum` prints it")
+            raise SpecError("weights", None, expected, "compute it with `sha256sum`")
         for name in ("inserted_stages", "replaced_stages"):
             stages = getattr(self, name)
             if not set(stages) <= set(STAGES):
-                raise SpecError(name, stages, "stages among 2, 3, 4, 5", "leave the others out")
+                raise SpecError(name, stages, "stages among 2, 3, 4, 5", "remove the others")
             if len(set(stages)) < len(stages):
-                raise SpecError(name, stages, "each stage once", "leave the others out")
-        self._refuse_mixers_that_never_learn()
+                raise SpecError(name, stages, "each stage once", "remove the duplicates")
+        self._check_frozen_stages()
         if self.norm == "group" and self.weights is not None:
             remedy = 'use "batch", "eval" or "frozen", or no weights'
-            raise SpecError("norm", self.norm, "batch normalization, as in the weights", remedy)
+            raise SpecError("norm", self.norm, "the batch normalization of the weights", remedy)
         if self.width != _WIDTH and self.weights is not None:
-            raise SpecError("width", self.width, f"{_WIDTH}, as in the weights", "use no weights")
+            raise SpecError("width", self.width, f"{_WIDTH}, as of the weights", "use no weights")
         return self
 
-    def _refuse_mixers_that_never_learn(self) -> None:
+    def _check_frozen_stages(self) -> None:
         convolution, attention = split_mixer(self.mixer)
         stages = self.replaced_stages if convolution is not None else ()
         stages += self.inserted_stages if attention is not None else ()
         frozen = [stage for stage in stages if stage <= self.frozen_stages]
         if frozen:
-            found = f"{self.frozen_stages}, and a mixer in conv{frozen[0]}"
-            expected = f"less than {min(frozen)}, so that the mixer learns"
-            raise SpecError("frozen_stages", found, expected, "freeze fewer stages")
+            expected = f"less than {min(frozen)}, since conv{min(frozen)} has a mixer to train"
+            raise SpecError("frozen_stages", self.frozen_stages, expected, "freeze fewer stages")
 
     def build(self) -> "ResNet":
-        """The network, on the default device."""
+        """Create the network, on the default device."""
         return ResNet(self)
 
 
@@ -105,28 +104,28 @@ _BLOCKS = {
     50: (Bottleneck, [3, 4, 6, 3]),
     101: (Bottleneck, [3, 4, 23, 3]),
 }
-"""The kind of block, and how many each stage has."""
+"""The kind of block, and the number of blocks of each stage, by depth."""
 
 
 class _Body(torchvision.models.ResNet):
-    """torchvision's network, its stages as wide as the spec says; the stem has 64 channels."""
+    """torchvision's network with the spec's width; the stem has 64 channels."""
 
     def __init__(self, spec: ResNetSpec) -> None:
         self._factor = spec.width / _WIDTH
-        super().__init__(*_BLOCKS[spec.depth], norm_layer=normalization(spec.norm))
+        super().__init__(*_BLOCKS[spec.depth], norm_layer=norm_layer(spec.norm))
 
     def _make_layer(self, block: Any, planes: int, *rest: Any, **named: Any) -> nn.Sequential:
         return super()._make_layer(block, round(planes * self._factor), *rest, **named)
 
 
 class ResNet(nn.Module):
-    """A residual network without its classifier, that gives the maps of all four stages.
+    """A residual network without classifier, which returns the maps of all four stages.
 
-    Where a block is of three convolutions the mixer reads what the 3 x 3 gives, after its
-    normalization and ReLU; where it is of two, what the second gives, after its normalization.
+    In a bottleneck block the mixer reads the output of the 3 x 3 convolution, its normalization
+    and ReLU; in a basic block, the output of the second convolution and its normalization.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, figure 2 (a).
-    Differs: the paper has blocks of three convolutions only; dilation reaches all 3 x 3 of a stage.
+    Differs: the paper uses bottleneck blocks only; dilation applies to all 3 x 3s of a stage.
     """
 
     def __init__(self, spec: ResNetSpec) -> None:
@@ -140,10 +139,10 @@ class ResNet(nn.Module):
         for stage in STAGES:
             if 2**stage > spec.output_stride:
                 _dilate(self._stage(stage), 2**stage // spec.output_stride)
-        _mix(body, spec)
+        _add_mixers(body, spec)
         width = spec.width * _BLOCKS[spec.depth][0].expansion
         self.channels = {f"conv{stage}": width * 2 ** (stage - 2) for stage in STAGES}
-        for part in self._frozen():
+        for part in self._frozen_parts():
             part.requires_grad_(requires_grad=False)
 
     def forward(self, images: Float[Tensor, "n 3 h w"]) -> dict[str, Tensor]:
@@ -156,9 +155,9 @@ class ResNet(nn.Module):
         return maps
 
     def train(self, mode: bool = True) -> "ResNet":
-        """Set the mode; what is frozen stays in evaluation, so that its statistics stay too."""
+        """Set the mode; frozen parts stay in evaluation mode, which keeps their statistics."""
         super().train(mode)
-        for part in self._frozen():
+        for part in self._frozen_parts():
             part.eval()
         if self.spec.norm == "eval":
             for part in self.modules():
@@ -166,8 +165,8 @@ class ResNet(nn.Module):
                     part.eval()
         return self
 
-    def _frozen(self) -> list[nn.Module]:
-        """What does not learn: the stem is the first stage."""
+    def _frozen_parts(self) -> list[nn.Module]:
+        """The parts that are not trained; the stem is stage 1."""
         if self.spec.frozen_stages == 0:
             return []
         stages = [self._stage(stage) for stage in STAGES if stage <= self.spec.frozen_stages]
@@ -177,15 +176,15 @@ class ResNet(nn.Module):
         return cast(nn.Module, getattr(self.body, f"layer{stage - 1}"))
 
 
-def normalization(kind: Norm) -> Callable[[int], nn.Module]:
-    """What makes a layer of that kind for a number of channels."""
+def norm_layer(kind: Norm) -> Callable[[int], nn.Module]:
+    """The constructor of a normalization layer, which takes the number of channels."""
     if kind == "group":
         return lambda channels: nn.GroupNorm(math.gcd(_GROUPS, channels), channels)
     return FrozenBatchNorm2d if kind == "frozen" else nn.BatchNorm2d
 
 
 def _dilate(stage: nn.Module, dilation: int) -> None:
-    """Let a stage keep the size of its maps, its 3 x 3 taps that much further apart."""
+    """Replace the stride of a stage by dilation of its 3 x 3 convolutions."""
     for module in stage.modules():
         if isinstance(module, nn.Conv2d):
             module.stride = (1, 1)
@@ -193,9 +192,9 @@ def _dilate(stage: nn.Module, dilation: int) -> None:
                 module.dilation = module.padding = (dilation, dilation)
 
 
-def _mix(body: nn.Module, spec: ResNetSpec) -> None:
+def _add_mixers(body: nn.Module, spec: ResNetSpec) -> None:
     convolution, attention = split_mixer(spec.mixer)
-    seed = int(torch.randint(2**62, (), device="cpu"))  # whatever the mixer, the stream goes on
+    seed = int(torch.randint(2**62, (), device="cpu"))  # also without a mixer: one random stream
     if convolution is not None:
         for stage in spec.replaced_stages:
             replace(body, convolution, at=f"layer{stage - 1}.*.conv2", seed=seed)

@@ -1,16 +1,15 @@
-"""The segmenter: a dilated residual network, one attention module more, and a class for each pixel.
+"""Segmenter: a dilated ResNet with mixers, an additional attention module, and a class per pixel.
 
     segmenter = SegmenterSpec(backbone=ResNetSpec(output_stride=8, mixer=mixer)).build(classes=19)
     logits = segmenter(images)                 # uint8 (N, 3, H, W) -> (N, 19, H, W)
     main, auxiliary = segmenter.scores(images) # both (N, 19, H/8, W/8), for training
 
-    conv5 -> 3 x 3 -> attention -> 3 x 3 -> beside conv5 -> 3 x 3 -> classes
-    conv4 -> 3 x 3 -> classes, while training
+    conv5 -> 3 x 3 -> attention -> 3 x 3 -> concatenated with conv5 -> 3 x 3 -> classes
+    conv4 -> 3 x 3 -> classes, in training (auxiliary head)
 
 Shapes: n images, h w their size, c classes, k channels of a map, y x its size.
 """
 
-import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -21,20 +20,18 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from quatrain.models.normalize import normalize_images
-from quatrain.models.resnet import ResNetSpec
+from quatrain.models.resnet import ResNetSpec, norm_layer
 from quatrain.nn.dropout import Dropout
 from quatrain.nn.initialization import initialize_by_name
 from quatrain.nn.mixers import split_mixer
 from quatrain.nn.residual import GatedResidual
 from quatrain.specs import Spec
 
-_GROUPS = 32
-
 HeadNorm = Literal["synchronized", "batch", "group"]
 
 
 class SegmenterSpec(Spec):
-    """A segmenter; the defaults are the paper's, without its weights from ImageNet.
+    """A segmenter; the defaults are the paper's, without weights from ImageNet.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, section 4.1.
     """
@@ -42,40 +39,40 @@ class SegmenterSpec(Spec):
     backbone: ResNetSpec = ResNetSpec(output_stride=8)
     """The residual network, and the mixer in its blocks."""
     channels: int = Field(default=512, ge=1)
-    """Width of the layers after it."""
+    """Width of the layers after the backbone."""
     extra: bool = True
-    """Put the mixer's attention or dynamic convolution after the backbone too, if it has one."""
+    """Whether the mixer's attention or dynamic convolution also follows the backbone."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Before the classes are told."""
+    """Dropout before the classifier."""
     norm: HeadNorm = "synchronized"
-    """Of the layers after the backbone: over the batch of all processes (where there are several,
-    torch does so on GPUs only), over the batch of each, or over groups of channels."""
+    """Normalization of the layers after the backbone: over the batch of all processes (with several
+    processes on GPUs only), over the batch of each, or over groups of channels."""
 
     def build(self, classes: int) -> "Segmenter":
-        """The network, with fresh weights from torch's random state, on the default device."""
+        """Create the network, with weights from torch's random state, on the default device."""
         return Segmenter(self, classes)
 
 
 class Scores(NamedTuple):
-    """The scores of all classes, coarse as the maps they come from."""
+    """Logits of all classes, at the resolution of the maps."""
 
     main: Float[Tensor, "n c y x"]
     auxiliary: Float[Tensor, "n c y x"]
 
 
 class Segmenter(nn.Module):
-    """A class for each pixel of an image.
+    """Semantic segmentation of uint8 images.
 
     Source: Huang et al. 2019, https://arxiv.org/abs/1811.11721, section 3.2 and its released
         code, whose criss-cross attention the paper replaces by its own module of 512 channels;
         the auxiliary head as Zhao et al. 2017, https://arxiv.org/abs/1612.01105, section 3.3.
-    Differs: the stem of the backbone is torchvision's one 7 x 7 convolution, where CCNet has
-        three of 3 x 3, so that published weights load.
+    Differs: the stem of the backbone is torchvision's 7 x 7 convolution, so that published weights
+        load; CCNet has three 3 x 3 convolutions.
     """
 
     def __init__(self, spec: SegmenterSpec, classes: int) -> None:
         super().__init__()
-        # Drawn before the backbone, which takes more random numbers for some mixers than others.
+        # Drawn before the backbone, whose mixers draw different amounts of random numbers.
         seed = int(torch.randint(2**62, (), device="cpu"))
         self.spec, self.classes = spec, classes
         self.backbone = spec.backbone.build()
@@ -90,11 +87,11 @@ class Segmenter(nn.Module):
 
     def forward(self, images: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n c h w"]:
         """Logits of the classes at each pixel."""
-        found = self.head(self.backbone(normalize_images(images))["conv5"])
-        return resize_scores(found, (images.shape[2], images.shape[3]))
+        scores = self.head(self.backbone(normalize_images(images))["conv5"])
+        return resize_scores(scores, (images.shape[2], images.shape[3]))
 
     def scores(self, images: UInt8[Tensor, "n 3 h w"]) -> Scores:
-        """Logits at each position of conv5, and of conv4 by the auxiliary head."""
+        """Logits at each position of conv5, and the auxiliary head's at each of conv4."""
         maps = self.backbone(normalize_images(images))
         return Scores(self.head(maps["conv5"]), self.auxiliary(maps["conv4"]))
 
@@ -102,16 +99,16 @@ class Segmenter(nn.Module):
 def resize_scores(
     scores: Float[Tensor, "n c y x"], size: tuple[int, int]
 ) -> Float[Tensor, "n c h w"]:
-    """Scores at the pixels of an image of `size`, (height, width), by bilinear interpolation.
+    """Scores resized to `size` (height, width) by bilinear interpolation.
 
-    Differs: the released code of CCNet aligns the corners of the two grids, ours aligns their
-        borders, as the strides of the convolutions do.
+    Differs: align_corners is False, consistent with the strides of the convolutions; the released
+        code of CCNet sets it.
     """
     return interpolate(scores, size, mode="bilinear", align_corners=False)
 
 
 class _Head(nn.Module):
-    """From conv5 to scores, around the module that the paper adds after the backbone."""
+    """The head on conv5, with the module that the paper adds after the backbone."""
 
     def __init__(self, spec: SegmenterSpec, channels: int, classes: int) -> None:
         super().__init__()
@@ -131,7 +128,7 @@ class _Head(nn.Module):
         """Scores of the classes."""
         x = self.enter(conv5)
         if self.extra is not None:
-            x = self.extra(x)  # noqa: S610 - no Django is here
+            x = self.extra(x)  # noqa: S610 - not the Django method
         x = self.join(torch.cat((conv5, self.leave(x)), dim=1))
         return self.classify(self.dropout(x))
 
@@ -143,12 +140,8 @@ def _layer(inputs: int, outputs: int, norm: HeadNorm) -> nn.Sequential:
     )
 
 
-def _groups(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(math.gcd(_GROUPS, channels), channels)
-
-
 _NORMS: dict[HeadNorm, Callable[[int], nn.Module]] = {
     "synchronized": nn.SyncBatchNorm,
     "batch": nn.BatchNorm2d,
-    "group": _groups,
+    "group": norm_layer("group"),
 }

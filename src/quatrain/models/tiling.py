@@ -25,35 +25,37 @@ def tiled_inference(
     tile: tuple[int, int],
     overlap: float = 1 / 3,
 ) -> Float[Tensor, "n c h w"]:
-    """The mean of the network's output over all tiles that hold a pixel.
+    """The output of a network for each pixel, averaged over all tiles that contain the pixel.
 
-    Neighbouring tiles share at least `overlap` of their size and are spread evenly; along an axis
-    on which the image is smaller than a tile, it is the tile.
+    Tiles are spaced evenly and neighbours overlap by at least `overlap` of their size; along an
+    axis on which the image is smaller than a tile, the tile is as long as the image.
 
     Source: Huang et al. 2019, https://arxiv.org/abs/1811.11721, whose released evaluation slides
         tiles of 769 pixels that overlap by a third.
 
     Raises:
-        InputError: if the overlap is not at least 0 and below 1.
+        InputError: if the overlap is below 0, or 1 or more.
     """
     if not 0 <= overlap < 1:
         raise InputError("overlap", overlap, "at least 0 and below 1", "use 1/3")
     height, width = images.shape[2:]
-    tall, wide = (min(size, reach) for size, reach in zip(tile, (height, width), strict=True))
+    rows, columns = min(tile[0], height), min(tile[1], width)
     total = count = images.new_zeros(1, 1, height, width)
-    for top, left in itertools.product(starts(height, tall, overlap), starts(width, wide, overlap)):
-        found = network(images[..., top : top + tall, left : left + wide])
-        around = (left, width - left - wide, top, height - top - tall)
-        total = total + pad(found, around)
-        count = count + pad(torch.ones_like(found[:1, :1]), around)
+    for top, left in itertools.product(
+        tile_starts(height, rows, overlap), tile_starts(width, columns, overlap)
+    ):
+        output = network(images[..., top : top + rows, left : left + columns])
+        padding = (left, width - left - columns, top, height - top - rows)
+        total = total + pad(output, padding)
+        count = count + pad(torch.ones_like(output[:1, :1]), padding)
     return total / count
 
 
-def starts(length: int, tile: int, overlap: float) -> list[int]:
-    """Where tiles begin along an axis at least as long as one.
+def tile_starts(length: int, tile: int, overlap: float) -> list[int]:
+    """The positions of tiles along an axis.
 
     Example:
-        >>> starts(10, 4, 0.5)
+        >>> tile_starts(10, 4, 0.5)
         [0, 2, 4, 6]
     """
     if length <= tile:

@@ -1,10 +1,10 @@
-"""The translator: an encoder-decoder Transformer with a mixer chosen for each kind of attention.
+"""Translator: an encoder-decoder Transformer with a choice of mixer for each kind of attention.
 
     spec = TranslatorSpec(width=128, layers=4, feed_forward=256, cross=AttentionSpec(terms="1000"))
     translator = spec.build(vocabulary=8000)
     logits = translator(source, target)                  # (B, S) and (B, T) tokens -> (B, T, 8000)
 
-Positions enter only through the relative terms of the attention; there is no absolute encoding.
+Positions are encoded by the relative terms of the attention only; there is no absolute encoding.
 
 Shapes: b batch, s source tokens, t target tokens, c width, v vocabulary.
 """
@@ -27,7 +27,7 @@ from quatrain.nn.transformer import DecoderLayer, EncoderLayer, LayerState, Norm
 from quatrain.specs import Spec, SpecError
 
 PADDING = 0
-"""The token that fills rows up to the width of their batch."""
+"""The token that pads sentences to the longest of their batch."""
 
 
 class TranslatorSpec(Spec):
@@ -46,7 +46,7 @@ class TranslatorSpec(Spec):
     feed_forward: int = Field(default=2048, ge=1)
     """Hidden channels of the feed-forward sub-layers."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
-    """On embeddings, sub-layer outputs and hidden feed-forward channels; never on weights."""
+    """On embeddings, sub-layer outputs and hidden feed-forward channels; not on weights."""
     norm: Norm = "post"
     """Layer norm after the residual sum ("post") or before the sub-layer ("pre")."""
     encoder_self: Mixer | None = AttentionSpec()
@@ -57,33 +57,33 @@ class TranslatorSpec(Spec):
     """Encoder-decoder attention."""
 
     @model_validator(mode="after")
-    def _keeps_every_token(self) -> "TranslatorSpec":
+    def _check_strides(self) -> "TranslatorSpec":
         for name, mixer in (("encoder", self.encoder_self), ("decoder", self.decoder_self)):
-            attended = isinstance(mixer, AttendedSpec)
-            for part in (mixer.convolution, mixer.attention) if attended else (mixer,):
+            combined = isinstance(mixer, AttendedSpec)
+            for part in (mixer.convolution, mixer.attention) if combined else (mixer,):
                 stride = getattr(part, "stride", 1)
                 if stride > 1:
-                    raise SpecError("stride", stride, "1 in a translator", "keep every token")
-                _check_keys(part, decodes=name == "decoder")
-        _check_keys(self.cross, decodes=True)
+                    raise SpecError("stride", stride, "1 in a translator", "use stride=1")
+                _check_key_stride(part, decodes=name == "decoder")
+        _check_key_stride(self.cross, decodes=True)
         return self
 
     def build(self, vocabulary: int) -> "Translator":
-        """The network, with fresh weights from torch's random state."""
+        """Create the network, with initial weights from torch's random state."""
         return Translator(self, vocabulary)
 
 
-def _check_keys(mixer: Mixer | None, *, decodes: bool) -> None:
+def _check_key_stride(mixer: Mixer | None, *, decodes: bool) -> None:
     stride = getattr(mixer, "key_stride", 1)
     if decodes and stride > 1:
-        raise SpecError("key_stride", stride, "1 in a decoder", "every token's key is needed")
+        raise SpecError("key_stride", stride, "1 in a decoder", "use key_stride=1")
 
 
 @dataclass(frozen=True)
 class DecodingState:
-    """Everything that decoding one more token needs, for `beam` rows of each source.
+    """Decoding state of a translator, for `beam` rows (hypotheses) per source.
 
-    The rows of a source share what is remembered of it.
+    The rows of a source share its encoder output.
     """
 
     layers: tuple[LayerState, ...]
@@ -92,13 +92,13 @@ class DecodingState:
     beam: int = 1
 
     def expand(self, beam: int) -> "DecodingState":
-        """The state with so many rows for each of its own; before the first token only."""
+        """The state with `beam` rows per source; before the first token only."""
         return replace(self, beam=beam)
 
     def select(self, sources: Int[Tensor, " n"]) -> "DecodingState":
         """The state of the chosen sources, in that order, with all of their rows."""
-        within = torch.arange(self.beam, device=sources.device)
-        rows = (sources[:, None] * self.beam + within).flatten()
+        offsets = torch.arange(self.beam, device=sources.device)
+        rows = (sources[:, None] * self.beam + offsets).flatten()
         return replace(
             self,
             layers=tuple(layer.select(sources, rows) for layer in self.layers),
@@ -106,7 +106,7 @@ class DecodingState:
         )
 
     def reorder(self, rows: Int[Tensor, " b"]) -> "DecodingState":
-        """The state where each row goes on from another row of the same source."""
+        """The state after replacing each row by another of the same source."""
         return replace(self, layers=tuple(layer.reorder(rows) for layer in self.layers))
 
 
@@ -130,13 +130,13 @@ class Translator(nn.Module):
         self.decoder = nn.ModuleList(
             DecoderLayer(*shape, spec.decoder_self, spec.cross) for _ in range(spec.layers)
         )
-        ends = spec.norm == "pre"
-        self.encoder_norm = nn.LayerNorm(spec.width) if ends else nn.Identity()
-        self.decoder_norm = nn.LayerNorm(spec.width) if ends else nn.Identity()
+        final_norm = spec.norm == "pre"
+        self.encoder_norm = nn.LayerNorm(spec.width) if final_norm else nn.Identity()
+        self.decoder_norm = nn.LayerNorm(spec.width) if final_norm else nn.Identity()
         initialize_by_name(self, seed)
 
     def reset_parameters(self) -> None:
-        """Draw the embeddings; everything else draws itself."""
+        """Draw the embeddings; the layers draw their own weights."""
         nn.init.normal_(self.embedding.weight, std=self.spec.width**-0.5)
         nn.init.zeros_(self.embedding.weight[PADDING])
 
@@ -149,7 +149,7 @@ class Translator(nn.Module):
     def hidden(
         self, source: Int[Tensor, "b s"], target: Int[Tensor, "b t"]
     ) -> Float[Tensor, "b t c"]:
-        """What the logits are projected from: the decoder's output at each target token."""
+        """The decoder's output at each target token, before the projection to logits."""
         memory, padding = self.encode(source)
         x = self.embed(target)
         for layer in self.decoder:
@@ -167,7 +167,7 @@ class Translator(nn.Module):
     def encode(
         self, source: Int[Tensor, "b s"]
     ) -> tuple[Float[Tensor, "b s c"], Bool[Tensor, "b s"]]:
-        """The encoded source, and where it is padding."""
+        """The encoded source, and its padding mask."""
         padding = source == PADDING
         x = self.embed(source)
         for layer in self.encoder:
@@ -188,8 +188,8 @@ class Translator(nn.Module):
         x = self.embed(tokens[:, None])
         layers = []
         for layer, layer_state in zip(self._decoder_layers(), state.layers, strict=True):
-            x, after = layer.step(x, layer_state, state.position, state.padding)
-            layers.append(after)
+            x, next_state = layer.step(x, layer_state, state.position, state.padding)
+            layers.append(next_state)
         logits = self.project(self.decoder_norm(x))[:, 0]
         return logits, replace(state, layers=tuple(layers), position=state.position + 1)
 

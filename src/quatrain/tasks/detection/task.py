@@ -190,7 +190,7 @@ class DetectionTask(ImageTask[DetectionSpec, DetectionCorpus]):
             picture = detection_picture(sample, found[sample.image_id], self.corpus.categories)
             yield write_picture(folder / f"detection-{sample.image_id}.png", picture)
             shown = self.spec.augmentation.evaluate(sample)
-            pixels = detector.padded(shown.image.to(device))
+            pixels = detector.preprocess(shown.image.to(device))
             seen = attention_picture(
                 detector.network.backbone,
                 pixels,
