@@ -123,7 +123,7 @@ class ClassifierTask:
         example = self.images[:1].to(next(network.parameters()).device)
         return {
             "parameters": float(count_parameters(network)),
-            "multiply_adds": float(count_multiply_adds(network, example)),
+            "multiply_adds": count_multiply_adds(network, example),
         }
 
     def probe_batch(self) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from laws import operands
 from quatrain.cost import count_multiply_adds
 from quatrain.cost.formulas import formulas
 from quatrain.ops import gpu_counts
-from quatrain.ops.attention.triton import operator as tiles
+from quatrain.ops.attention.triton import operator as triton_operator
 from quatrain.ops.counts import AttentionSize
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
@@ -31,17 +31,15 @@ class Call(nn.Module):
 
 
 def counted(function, *shapes, dtype=torch.float32):
-    found = count_multiply_adds(Call(function), *(torch.zeros(s, dtype=dtype) for s in shapes))
-    assert not found.uncounted
-    return found
+    count = count_multiply_adds(Call(function), *(torch.zeros(s, dtype=dtype) for s in shapes))
+    assert not count.uncounted
+    return count
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 @settings(max_examples=15)
 @given(batch=widths, heads=widths, queries=widths, keys=widths, width=widths)
-def test_scaled_dot_product_attention_counts_two_products(
-    device, batch, heads, queries, keys, width
-):
+def test_sdpa_counts_two_products(device, batch, heads, queries, keys, width):
     query = torch.zeros(batch, heads, queries, width, device=device)
     key = torch.zeros(batch, heads, keys, width, device=device)
     counted = count_multiply_adds(
@@ -50,7 +48,7 @@ def test_scaled_dot_product_attention_counts_two_products(
     assert counted == 2 * batch * heads * queries * keys * width
 
 
-def test_attention_with_a_mask_or_in_float64_counts_the_same():
+def test_mask_and_dtype_do_not_change_the_count_of_sdpa():
     query, mask = torch.zeros(2, 3, 5, 4), torch.ones(5, 5, dtype=torch.bool)
     attention = Call(functional.scaled_dot_product_attention)
     expected = 2 * 2 * 3 * 5 * 5 * 4
@@ -58,7 +56,7 @@ def test_attention_with_a_mask_or_in_float64_counts_the_same():
     assert count_multiply_adds(attention, *[query.double()] * 3) == expected
 
 
-def test_a_product_with_a_vector_counts_too():
+def test_matrix_vector_products_are_counted():
     matrix, vector = torch.zeros(6, 5), torch.zeros(5)
     assert count_multiply_adds(Call(torch.matmul), matrix, vector) == 6 * 5
     assert count_multiply_adds(Call(torch.matmul), vector, vector) == 5
@@ -67,25 +65,26 @@ def test_a_product_with_a_vector_counts_too():
 
 @pytest.mark.parametrize("terms", ["1111", "1001", "0110", "0111", "0100", "0011", "0001"])
 @pytest.mark.parametrize("window", [None, 3])
-def test_attention_by_tiles_counts_its_closed_form(terms, window):
+def test_triton_attention_counts_its_closed_form(terms, window):
     terms, grid = Term.parse(terms), Grid((5, 7), (3, 4), 2)
-    lines = not terms.use_query
-    made = operands(terms, grid, widths=(3, 3))
-    bare = {n: x.to("meta") for n, x in vars(made).items() if isinstance(x, torch.Tensor)}
-    made = type(made)(**bare, relative=tuple(axis.to("meta") for axis in made.relative))
+    axial = not terms.use_query
+    inputs = operands(terms, grid, widths=(3, 3))
+    tensors = {n: x.to("meta") for n, x in vars(inputs).items() if isinstance(x, torch.Tensor)}
+    inputs = type(inputs)(**tensors, relative=tuple(x.to("meta") for x in inputs.relative))
     support = Support(window=window)
     counted = count_multiply_adds(
-        Call(tiles.triton_attention), terms, made, grid, support, axial=lines
+        Call(triton_operator.triton_attention), terms, inputs, grid, support, axial=axial
     )
     size = AttentionSize(2, grid, 6, structure=support.structure)
-    assert counted == gpu_counts.triton(terms, size, axial=lines)
+    assert counted == gpu_counts.triton(terms, size, axial=axial)
 
 
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
 @pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("device", ["cpu", "meta"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_recurrent_layer_counts_each_matrix_for_each_token(kind, bidirectional, device, dtype):
+@pytest.mark.parametrize(
+    ("device", "dtype"), [("cpu", torch.float32), ("cpu", torch.float64), ("meta", torch.float32)]
+)
+def test_recurrent_layer_counts_each_matrix_for_each_token(kind, bidirectional, device, dtype):
     gates = {nn.LSTM: 4, nn.GRU: 3, nn.RNN: 1}[kind]
     layers, ways = 2, 1 + bidirectional
     module = kind(3, 5, layers, bidirectional=bidirectional, batch_first=True)
@@ -96,12 +95,12 @@ def test_a_recurrent_layer_counts_each_matrix_for_each_token(kind, bidirectional
 
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections")  # torch's own
-def test_a_projected_lstm_counts_its_projection():
+def test_projected_lstm_counts_its_projection():
     module = nn.LSTM(3, 5, proj_size=2)
     assert count_multiply_adds(module, torch.zeros(7, 2, 3)) == 14 * (4 * 5 * (3 + 2) + 5 * 2)
 
 
-def test_recurrent_layers_of_other_devices_count_alike():
+def test_recurrent_layers_on_gpus_count_the_same():
     weights = [(20, 3), (20, 5), (20,), (20,), (2, 5)]
     expected = 2 * 14 * (20 * 8 + 10)
     for operator in (aten._cudnn_rnn, aten.miopen_rnn):
@@ -110,17 +109,17 @@ def test_recurrent_layers_of_other_devices_count_alike():
 
 @given(widths, widths, widths, widths)
 @settings(max_examples=15)
-def test_a_bilinear_layer_counts_both_of_its_products(rows, first, second, out):
+def test_bilinear_layer_counts_both_products(rows, first, second, out):
     module = nn.Bilinear(first, second, out)
-    found = count_multiply_adds(module, torch.zeros(rows, first), torch.zeros(rows, second))
-    assert found == rows * out * second * (first + 1)
+    count = count_multiply_adds(module, torch.zeros(rows, first), torch.zeros(rows, second))
+    assert count == rows * out * second * (first + 1)
 
 
 @pytest.mark.parametrize("p", [1.0, 2.0])
 @pytest.mark.parametrize("keys", [6, 40])
 def test_distances_count_each_pair_and_channel(p, keys):
-    found = counted(lambda x, y: torch.cdist(x, y, p=p), (2, 30, 4), (2, keys, 4))
-    assert found == 2 * 30 * keys * 4
+    count = counted(lambda x, y: torch.cdist(x, y, p=p), (2, 30, 4), (2, keys, 4))
+    assert count == 2 * 30 * keys * 4
     assert counted(torch.pdist, (5, 4)) == 10 * 4
 
 
@@ -144,13 +143,13 @@ def test_distances_count_each_pair_and_channel(p, keys):
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*chain_matmul")
-def test_products_under_other_names_count_as_products(function, shapes, expected):
+def test_other_matrix_operators_are_counted(function, shapes, expected):
     if function is functional.conv1d:
         function = lambda x, w: functional.conv1d(x, w, groups=2)  # noqa: E731
     assert counted(function, *shapes) == expected
 
 
-def test_integers_and_groups_of_rows_are_multiplied_too():
+def test_integer_and_grouped_products_are_counted():
     assert counted(torch._int_mm, (32, 16), (16, 24), dtype=torch.int8) == 32 * 16 * 24
     grouped = formulas()[aten._grouped_mm]
     assert grouped((32, 16), (2, 16, 24), out_shape=(32, 24)) == 2 * 32 * 16 * 24
@@ -159,13 +158,13 @@ def test_integers_and_groups_of_rows_are_multiplied_too():
     assert grouped((32, 16), (16, 24), out_shape=(2, 32, 24)) == 2 * 32 * 16 * 24
 
 
-def test_heads_of_keys_may_be_fewer_than_those_of_queries():
-    found = counted(
+def test_grouped_query_attention_is_counted():
+    count = counted(
         lambda q, k: functional.scaled_dot_product_attention(q, k, k, enable_gqa=True),
         (1, 4, 5, 8),
         (1, 2, 7, 8),
     )
-    assert found == 2 * 4 * 5 * 7 * 8
+    assert count == 2 * 4 * 5 * 7 * 8
     for operator in (
         aten._scaled_dot_product_flash_attention,
         aten._scaled_dot_product_efficient_attention,
@@ -176,16 +175,16 @@ def test_heads_of_keys_may_be_fewer_than_those_of_queries():
 
 
 @pytest.mark.parametrize("name", ["quantized::linear_dynamic", "mkldnn::_linear_pointwise"])
-def test_linear_layers_of_other_libraries_count_rows_times_both_widths(name):
+def test_linear_layers_of_other_libraries_are_counted(name):
     library, operator = name.split("::")
     packet = getattr(getattr(torch.ops, library), operator)
     assert formulas()[packet]((2, 3, 4), None, out_shape=(2, 3, 5)) == 2 * 6 * 4 * 5
 
 
-def test_convolutions_of_other_libraries_count_as_torchs():
+def test_convolutions_of_other_libraries_are_counted():
     same, swapped = (2, 4, 6, 6), (2, 6, 4, 4)
-    found = formulas()
-    of = found[aten.mkldnn_convolution](same, (6, 4, 3, 3), None, out_shape=swapped)
-    assert of == 2 * 2 * 6 * 16 * 4 * 9
-    of = found[aten.slow_conv_transpose2d](swapped, (6, 4, 3, 3), None, out_shape=same)
-    assert of == 2 * 2 * 6 * 16 * 4 * 9
+    convolution, transposed = aten.mkldnn_convolution, aten.slow_conv_transpose2d
+    flops = formulas()[convolution](same, (6, 4, 3, 3), None, out_shape=swapped)
+    assert flops == 2 * 2 * 6 * 16 * 4 * 9
+    flops = formulas()[transposed](swapped, (6, 4, 3, 3), None, out_shape=same)
+    assert flops == 2 * 2 * 6 * 16 * 4 * 9

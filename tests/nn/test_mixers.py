@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from torch.testing import assert_close
 
+from closed_forms import mixer_multiply_adds
 from laws import term_sets, unchecked
 from quatrain.cost import count_multiply_adds
-from quatrain.cost.closed_form import mixer_multiply_adds
 from quatrain.nn import DeformableConvSpec, GeneralizedAttention, RegularConvSpec
 from quatrain.nn.attention_state import RunningState
 from quatrain.nn.mixers import Mixer, parse_mixer, split_mixer

@@ -3,8 +3,8 @@ import dataclasses
 import pytest
 import torch
 
+from closed_forms import layer_multiply_adds
 from quatrain.cost import count_multiply_adds
-from quatrain.cost.closed_form import layer_multiply_adds
 from quatrain.models.translator import TranslatorSpec
 from quatrain.paper.published import configurations, pairs, points
 from quatrain.paper.translation import TABLES, TOKENS, cost_rows, translator_spec

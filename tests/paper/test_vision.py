@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from quatrain.cost.closed_form import mixer_multiply_adds
+from closed_forms import mixer_multiply_adds
 from quatrain.nn.mixers import parse_mixer
 from quatrain.paper import base_network
 from quatrain.paper.published import configurations

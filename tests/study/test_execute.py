@@ -97,6 +97,19 @@ def test_data_warnings_are_reported_before_training_and_stored(run, store):
     assert store.record(run.identity).data_notes == {"train: numbers that are odd": 1200}
 
 
+def test_operators_that_are_not_counted_are_noted_in_the_record(run, store, monkeypatch):
+    class Counted(int):
+        uncounted = {"aten::linalg_inv_ex": 2}  # noqa: RUF012
+
+    task = type(run.spec.open(None, store.root, 0))
+    monkeypatch.setattr(task, "cost", lambda *_: {"multiply_adds": Counted(3)})
+    carry_out(run, store)
+    record = store.record(run.identity)
+    assert record.cost == {"multiply_adds": 3.0}
+    (note,) = (note for note in record.data_notes if "aten::linalg_inv_ex" in note)
+    assert record.data_notes[note] == 2
+
+
 def stopped(run, store, **elsewhere):
     """A session that left a checkpoint, in a changed environment."""
     train = environment(store, KeyboardInterrupt()).train

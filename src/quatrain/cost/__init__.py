@@ -1,6 +1,11 @@
-"""What a module costs: multiply-adds, parameters, latency and peak memory, of any module."""
+"""Multiply-adds, parameters, latency and peak memory of any module."""
 
-from quatrain.cost.count import MultiplyAdds, count_multiply_adds, count_parameters
+from quatrain.cost.count import (
+    MultiplyAdds,
+    count_multiply_adds,
+    count_parameters,
+    model_cost,
+)
 from quatrain.cost.gpu_hours import training_hours
 from quatrain.cost.latency import Latency, latency
 from quatrain.cost.memory import allocator_peak, peak_memory
@@ -14,6 +19,7 @@ __all__ = [
     "count_multiply_adds",
     "count_parameters",
     "latency",
+    "model_cost",
     "peak_memory",
     "planned_cost",
     "training_hours",

@@ -1,4 +1,4 @@
-"""What a training costs on a GPU, by arithmetic, before anything was run."""
+"""Estimate the GPU hours of a training from its multiply-adds."""
 
 _PASSES = 3
 _TERA = 50
@@ -7,9 +7,9 @@ ASSUMED = f"{_TERA} tera multiply-adds a second, a third of an NVIDIA A100's pea
 
 
 def training_hours(forward: float) -> float:
-    """Hours on one GPU for a training whose forward passes make `forward` multiply-adds in all.
+    """Hours on one GPU for a training whose forward passes have `forward` multiply-adds in all.
 
-    Forward and backward count as three forward passes; the assumed speed is `ASSUMED`.
+    Forward and backward together cost three forward passes, at the speed of `ASSUMED`.
 
     Example:
         >>> round(training_hours(60e15), 6)

@@ -1,9 +1,9 @@
-"""How long a call takes, as the median of many, with its spread.
+"""The latency of a call: the median of many rounds, with its spread.
 
     latency(lambda: module(x))      # Latency(median_seconds=0.0021, spread_seconds=0.0001, ...)
 
-The median and the inter-quartile range, not the mean and the deviation: a few rounds that
-another process disturbed should change neither.
+Median and interquartile range are robust to a few rounds that another process disturbs.
+`torch.utils.benchmark.Timer` is not used: it times blocks of calls, or adds two calls to each.
 """
 
 import statistics
@@ -18,7 +18,7 @@ from quatrain.specs import SpecError
 
 @dataclass(frozen=True)
 class Latency:
-    """Seconds of one call: the median of `rounds`, and the inter-quartile range as its spread."""
+    """Seconds of one call: the median of `rounds`, and the interquartile range as the spread."""
 
     median_seconds: float
     spread_seconds: float
@@ -26,18 +26,17 @@ class Latency:
 
 
 def latency(call: Callable[[], object], *, warmup: int = 3, rounds: int = 30) -> Latency:
-    """Time `call`, after some rounds that are not counted.
+    """Time `call` for some rounds, after warm-up rounds that are not timed.
 
-    On a GPU each round waits for the work it queued. Whether gradients are recorded, and the
-    number of threads, are the caller's to decide.
+    On a GPU each round is synchronized. The caller sets the gradient mode and number of threads.
 
     Raises:
-        SpecError: if there are too few rounds for a spread, or a negative warm-up.
+        SpecError: if there are too few rounds for a spread, or `warmup` is negative.
     """
     if rounds < 2:
         raise SpecError("rounds", rounds, "at least 2", "a spread needs more than one round")
     if warmup < 0:
-        raise SpecError("warmup", warmup, "0 or more", "give the number of rounds not to count")
+        raise SpecError("warmup", warmup, "0 or more", "give the number of untimed rounds")
     for _ in range(warmup):
         _timed(call)
     seconds = [_timed(call) for _ in range(rounds)]

@@ -1,8 +1,8 @@
-"""The peak memory of a call, above what was there before it.
+"""The peak memory of a call above the memory in use before it.
 
-The call runs in a fresh child process, so that what this process once needed cannot hide what
-the call needs now. It is named, not sent: `prepare` is "module:function", a function that takes
-JSON arguments, makes module and inputs, and returns the call to be measured.
+The call runs in a new child process, whose peak is not hidden by earlier allocations of this one.
+`prepare` is "module:function", a function that takes JSON arguments, builds module and inputs, and
+returns the call to measure.
 
     # in measured.py
     def attention(channels: int, length: int) -> Callable[[], object]:
@@ -11,8 +11,8 @@ JSON arguments, makes module and inputs, and returns the call to be measured.
 
     peak_memory("measured:attention", {"channels": 512, "length": 4096})       # bytes
 
-On a CPU this is the peak of the resident size, on a GPU the peak of torch's allocator; both
-above their value just before the call, when module and inputs exist and the call has run once.
+On a CPU this is the peak of the resident size, on a GPU the peak of torch's allocator, both above
+their value just before the call, when module and inputs exist and the call has run once.
 """
 
 import gc
@@ -31,18 +31,18 @@ from quatrain.specs import InputError
 
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
-# Fixed thresholds make the C library hand freed tensors back at once, so that the second call
-# does not live on what the first one left behind.
+# With fixed thresholds the C library returns freed tensors to the system at once, so that the
+# second call does not reuse the memory of the first.
 _ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 
 
 def peak_memory(prepare: str, arguments: Mapping[str, Any], *, device: str = "cpu") -> int:
-    """Bytes that the call returned by `prepare(**arguments)` needs at its peak, in a child process.
+    """Peak bytes of the call that `prepare(**arguments)` returns, measured in a child process.
 
-    The child imports `prepare` from where this process would: its folder and search path are ours.
+    The child has the working folder and search path of this process.
 
     Raises:
-        InputError: if the name cannot be imported or the child fails; the message has its reason.
+        InputError: if the name cannot be imported or the child fails; the message has the reason.
     """
     request = {"prepare": prepare, "arguments": dict(arguments), "device": device}
     child = subprocess.run(
@@ -57,25 +57,22 @@ def peak_memory(prepare: str, arguments: Mapping[str, Any], *, device: str = "cp
     if child.returncode != 0:
         reason = (child.stderr.strip().splitlines() or [f"exit status {child.returncode}"])[-1]
         expected = 'the name "module:function" of a function that returns a call that runs'
-        raise InputError("prepare", prepare, expected, f"its process said: {reason}")
+        raise InputError("prepare", prepare, expected, f"the child process failed: {reason}")
     return int(child.stdout.splitlines()[-1])
 
 
 def serve() -> None:
-    """Be the child: read one request from standard input, write the bytes to standard output."""
+    """Run in the child: read a request from standard input, write the bytes to standard output."""
     request = json.load(sys.stdin)
     sys.path[:] = request["path"]
     module, _, function = request["prepare"].partition(":")
     call = getattr(importlib.import_module(module), function)(**request["arguments"])
     measure = allocator_peak if torch.device(request["device"]).type == "cuda" else _resident_peak
-    sys.stdout.write(f"\n{measure(call)}\n")  # a line of its own, whatever the call printed
+    sys.stdout.write(f"\n{measure(call)}\n")  # on its own line, even if the call printed
 
 
 def allocator_peak(call: Callable[[], object]) -> int:
-    """Bytes that a call needs at its peak of torch's allocator of a GPU, in this process.
-
-    What was there before the call does not count, so that no fresh process is needed.
-    """
+    """Peak bytes of a call in torch's GPU allocator, above those in use, in this process."""
     call()
     gc.collect()
     torch.cuda.synchronize()
@@ -91,24 +88,24 @@ def _resident_peak(call: Callable[[], object]) -> int:
         return _process_peak(call)
     call()
     gc.collect()
-    _CLEAR.write_text("5")  # Linux: start the high-water mark anew
+    _CLEAR.write_text("5")  # Linux: reset the peak
     before = _status("VmRSS")
     call()
     return max(0, _status("VmHWM") - before)
 
 
 def _process_peak(call: Callable[[], object]) -> int:
-    """Elsewhere the mark cannot be started anew: the first call, above the peak before it."""
+    """The peak of the first call above the peak before it, where the peak cannot be reset."""
     import resource
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     call()
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    return grown if sys.platform == "darwin" else grown * 1024
+    growth = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    return growth if sys.platform == "darwin" else growth * 1024
 
 
 def _status(name: str) -> int:
     for line in _STATUS.read_text().splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024
-    raise InputError("/proc/self/status", name, "a line of that name", "run on a usual Linux")
+    raise InputError("/proc/self/status", name, "a line of that name", "run on Linux")

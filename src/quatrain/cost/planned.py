@@ -1,4 +1,4 @@
-"""What `plan` chooses for an attention of given sizes, and what that costs, before it is built.
+"""The method that `plan` chooses for attention of given sizes, and its cost, without building it.
 
 planned_cost(Term.parse("0011"), queries=(50, 84), keys=(25, 42))
 """
@@ -19,17 +19,16 @@ from quatrain.specs import SpecError, Term
 _FLOAT32 = 4
 
 MOST_POSITIONS = 2**22
-"""Queries, or keys, that are planned for: their blocks are counted one by one."""
+"""The most queries or keys, since their blocks are counted one by one."""
 
 
 @dataclass(frozen=True)
 class PlannedCost:
-    """The method, what runs it and why; and its price without projections.
+    """The method, its kernel and the reason; and its cost without projections.
 
-    `multiply_adds` include the gradients of all operands where they were asked for; `bytes` are
-    those of the attention weights that are held at once, in float32, or of what `holds` names in
-    their place: factored has sums over each row of keys, and tiles of a GPU have position tables
-    and, where gradients are asked for, the gradients of these tables.
+    In training `multiply_adds` include the gradients of all operands. `bytes` are those of the
+    largest temporary tensors in float32, which `holds` names: attention weights, sums over each row
+    of keys (factored), or position tables and in training their gradients (GPU kernels).
     """
 
     method: ConcreteMethod
@@ -53,17 +52,15 @@ def planned_cost(
     method: Method = "auto",
     device: str = "cpu",
 ) -> PlannedCost:
-    """The plan for one attention from a map (H, W) or sequence (T,) of queries to one of keys.
+    """Plan attention from a map (H, W) or sequence (T,) of queries to one of keys.
 
-    What a GPU would do is what it would do where this is installed: with Triton or without.
-
-    `keys` defaults to the queries; keys that are fewer by a whole stride on every axis lie on
-    every so many queries.
+    `keys` defaults to the queries; keys that are fewer by a whole stride on every axis are strided.
+    The plan for a GPU depends on whether Triton is installed here.
 
     Raises:
-        SpecError: if the method does not serve what is asked, no module is of such a width, a
-            batch is empty, or there are more positions than `MOST_POSITIONS`.
-        InputError: if queries and keys do not go together.
+        SpecError: if the method does not apply, the channels do not fit, the batch is empty, or
+            there are more positions than `MOST_POSITIONS`.
+        InputError: if queries and keys do not fit each other.
     """
     spec = AttentionSpec(terms=terms, heads=heads, window=structure.window)
     spec.check_channels(channels, len(queries))

@@ -9,7 +9,6 @@ import math
 
 from torch import nn
 
-from quatrain.cost.closed_form import linears_multiply_adds
 from quatrain.nn.attended import Attended
 from quatrain.nn.deformable_conv import DeformableConv
 from quatrain.nn.dynamic_conv import DynamicConv
@@ -71,6 +70,12 @@ def attention(module: GeneralizedAttention, queries: Sizes, keys: Sizes) -> int:
     if terms == Term.KEY or not terms:  # one row of logits and one mean, for all queries
         return total + answering * module.channels * (1 + bool(terms))
     return total + asked * module.channels * (_logits(module, keys) + _region(module, keys))
+
+
+def linears_multiply_adds(module: nn.Module, rows: int) -> int:
+    """All linear layers in a module, each applied to `rows` vectors."""
+    layers = (part for part in module.modules() if isinstance(part, nn.Linear))
+    return sum(counts.linear(rows, layer.in_features, layer.out_features) for layer in layers)
 
 
 def _offsets(module: GeneralizedAttention, queries: Sizes, keys: Sizes, axis: int) -> int:

@@ -16,7 +16,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from quatrain.cost import count_multiply_adds
-from quatrain.cost.closed_form import linears_multiply_adds
 from quatrain.models.translator import Translator, TranslatorSpec
 from quatrain.nn.generalized_attention import AttentionSpec
 from quatrain.nn.mixers import parse_mixer
@@ -85,7 +84,7 @@ def _in_the_papers_convention(translator: Translator) -> int:
     total = 0
     for part in translator.modules():
         if isinstance(part, FeedForward):
-            total += linears_multiply_adds(part, TOKENS)
+            total += counting.linears_multiply_adds(part, TOKENS)
         elif isinstance(part, MixerSublayer):
             total += counting.mixer(part.mixer, (TOKENS,))
         elif isinstance(part, CrossAttentionSublayer):

@@ -125,7 +125,8 @@ class Record(StoredModel):
     signatures: dict[str, str]
     """How each metric was computed, for example sacreBLEU's signature."""
     cost: dict[str, Number]
-    """`parameters`, `multiply_adds` and `multiply_adds_closed_form` of the model."""
+    """`parameters` and `multiply_adds` of the model, and `multiply_adds_closed_form`, which equals
+    the latter."""
     versions: dict[str, str]
     device: str
     threads: Count
@@ -140,7 +141,8 @@ class Record(StoredModel):
     test_data: dict[str, str] | None = None
     """SHA-256 of the test data, by name; None in older records."""
     data_notes: dict[str, Count] | None = None
-    """Data warnings: kinds of omitted or changed data, with their number; None in older records."""
+    """Warnings about omitted or changed data, and operators missing in `multiply_adds`, with their
+    number; None in older records."""
     artifacts: tuple[str, ...]
     """Names of files of the result in the run folder."""
     steps: Count

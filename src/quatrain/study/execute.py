@@ -262,6 +262,12 @@ def _record(
     evaluation: "Evaluation",
     earlier: tuple[Session, ...] | None,
 ) -> Record:
+    cost = task.cost(result.objective)
+    uncounted = {
+        f"operator without multiply-adds in the cost: {operator}": calls
+        for value in cost.values()
+        for operator, calls in getattr(value, "uncounted", {}).items()
+    }
     return Record(
         cell=run.labels[0],
         identity=run.identity,
@@ -270,12 +276,12 @@ def _record(
         spec_name=type(run.spec).__name__,
         metrics=evaluation.metrics,
         signatures=evaluation.signatures,
-        cost=task.cost(result.objective),
+        cost={name: float(value) for name, value in cost.items()},
         **dict(session),
         earlier=earlier,
         data=task.data_hashes,
         test_data=getattr(task, "test_hashes", None),
-        data_notes=task.data_notes,
+        data_notes={**task.data_notes, **uncounted},
         artifacts=evaluation.artifacts,
         steps=result.steps,
         seconds=result.seconds,

@@ -81,8 +81,8 @@ def test_crowds_are_no_targets_and_images_are_padded_to_the_largest(coco_folder,
     assert torch.equal(batch["boxes"], torch.stack(expected))
 
 
-@pytest.mark.parametrize("mixer", ["w/o", "0111", "1111", "0100@3", "dynamic@3", "1111+deformable"])
-def test_counted_and_closed_form_multiply_adds_agree(tmp_path, mixer):
+@pytest.mark.parametrize("mixer", ["w/o", "1111+deformable"])
+def test_cost_is_counted(tmp_path, mixer):
     task = opened(tmp_path, mixer)
     cost = task.cost(task.build())
     assert cost["multiply_adds"] == cost["multiply_adds_closed_form"] > 0

@@ -55,10 +55,9 @@ def test_batches_differ_by_seed_epoch_and_number_and_are_never_those_held_out(tm
     assert torch.equal(task.collate(plans[4])["tokens"], drawn[4])
 
 
-@pytest.mark.parametrize("probe", [SaliencySpec(), LocalitySpec()], ids=lambda probe: probe.kind)
-@pytest.mark.parametrize("mixer", ["w/o", "0000", "1111", "dynamic@9", "0010+deformable@9"])
-def test_counted_and_closed_form_multiply_adds_agree(tmp_path, mixer, probe):
-    task = opened(tmp_path, probe=probe, mixer=parse_mixer(mixer, heads=1))
+@pytest.mark.parametrize("mixer", ["w/o", "1111", "0010+deformable@9"])
+def test_cost_is_counted(tmp_path, mixer):
+    task = opened(tmp_path, probe=SaliencySpec(), mixer=parse_mixer(mixer, heads=1))
     cost = task.cost(task.build())
     assert cost["multiply_adds"] == cost["multiply_adds_closed_form"] > 0
     assert cost["parameters"] > 0

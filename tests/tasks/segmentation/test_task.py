@@ -111,10 +111,8 @@ def test_a_batch_without_a_judged_pixel_teaches_nothing(tmp_path):
     assert (loss.total.item(), loss.weight.item()) == (0, 1)
 
 
-@pytest.mark.parametrize(
-    "mixer", ["w/o", "0010", "0111", "1111", "0100@3", "dynamic@3", "deformable", "1111+deformable"]
-)
-def test_counted_and_closed_form_multiply_adds_agree(tmp_path, mixer):
+@pytest.mark.parametrize("mixer", ["w/o", "1111+deformable"])
+def test_cost_is_counted(tmp_path, mixer):
     task = opened(tmp_path, mixer, scale=1.5)
     cost = task.cost(task.build())
     assert cost["multiply_adds"] == cost["multiply_adds_closed_form"] > 0

@@ -16,9 +16,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from quatrain.cost import count_multiply_adds, count_parameters, training_hours
+from quatrain.cost import count_multiply_adds, model_cost, training_hours
 from quatrain.cost.meta import build_on_meta, meta_image
-from quatrain.cost.network import network_cost
 from quatrain.models.detector import Detector, DetectorLayers, DetectorSpec
 from quatrain.results import write_atomically
 from quatrain.specs import Spec
@@ -170,17 +169,10 @@ class DetectionTask(ImageTask[DetectionSpec, DetectionCorpus]):
         """Parameters, and multiply-adds of the first test image with all its proposals."""
         first = self.corpus.test.truths[0]
         size = self.spec.augmentation.resized(first.height, first.width)
-        classes, spec = len(self.corpus.categories), self.spec.model
-        attended, plain = (
-            DetectorLayers(build_on_meta(spec, classes, **changed), spec.test_proposals)
-            for changed in ({}, {"mixer": None})
-        )
-        found = network_cost(attended, plain, meta_image(size))
-        return {
-            "parameters": float(count_parameters(_detector(objective))),
-            "multiply_adds": float(found.counted),
-            "multiply_adds_closed_form": float(found.closed_form),
-        }
+        spec = self.spec.model
+        detector = build_on_meta(spec, len(self.corpus.categories))
+        layers = DetectorLayers(detector, spec.test_proposals)
+        return model_cost(_detector(objective), count_multiply_adds(layers, meta_image(size)))
 
     def _draw(self, detector: Detector, found: Mapping[int, Found], folder: Path) -> Iterable[str]:
         """Draw what was found in the first test images, and where attention looked."""

@@ -20,10 +20,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from quatrain.cost import count_multiply_adds, count_parameters
-from quatrain.cost.closed_form import mixer_multiply_adds
+from quatrain.cost import count_multiply_adds, model_cost
 from quatrain.nn import AttentionSpec, Mixer
-from quatrain.ops import counts
 from quatrain.specs import Spec
 from quatrain.tasks.probes.locality import LocalitySpec
 from quatrain.tasks.probes.network import ProbeNetwork
@@ -145,11 +143,7 @@ class ProbeTask:
         """Parameters, and multiply-adds of one sequence."""
         network = _network(objective)
         tokens = self.held_out.tokens[:1].to(network.constant.device)
-        return {
-            "parameters": float(count_parameters(network)),
-            "multiply_adds": float(count_multiply_adds(network, tokens)),
-            "multiply_adds_closed_form": float(_multiply_adds(network, tokens.shape[1])),
-        }
+        return model_cost(network, count_multiply_adds(network, tokens))
 
     def probe_batch(self) -> Mapping[str, Tensor]:
         """A training batch."""
@@ -182,12 +176,3 @@ def counting(part: Samples, values: int) -> float:
 
 def _network(objective: nn.Module) -> ProbeNetwork:
     return cast("ProbeObjective", objective).network
-
-
-def _multiply_adds(network: ProbeNetwork, length: int) -> int:
-    """Of one sequence, in closed form."""
-    readout = network.readout
-    total = counts.linear(length, readout.in_features, readout.out_features)
-    if network.mixer is not None:
-        total += mixer_multiply_adds(network.mixer, batch=1, sizes=(length,))
-    return total

@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torchvision.transforms.v2 import functional
 
-from quatrain.cost import count_multiply_adds, count_parameters, training_hours
+from quatrain.cost import count_multiply_adds, model_cost, training_hours
 from quatrain.cost.meta import build_on_meta, meta_image
-from quatrain.cost.network import network_cost
 from quatrain.models.segmenter import Segmenter, SegmenterSpec, resize_scores
 from quatrain.specs import Spec
 from quatrain.tasks.digit_scenes import DigitScenesSpec
@@ -194,15 +193,9 @@ class SegmentationTask(ImageTask[SegmentationSpec, SegmentationCorpus]):
 
     def cost(self, objective: nn.Module) -> dict[str, float]:
         """Parameters, and multiply-adds of what is shown at once of the first test image."""
-        classes, spec = len(self.corpus.classes), self.spec.model
-        segmenter, plain = build_on_meta(spec, classes), build_on_meta(spec, classes, mixer=None)
-        shown = self.spec.testing.seen(self._scaled(self.corpus.test[0].image))
-        found = network_cost(segmenter, plain, meta_image(shown))
-        return {
-            "parameters": float(count_parameters(_segmenter(objective))),
-            "multiply_adds": float(found.counted),
-            "multiply_adds_closed_form": float(found.closed_form),
-        }
+        segmenter = build_on_meta(self.spec.model, len(self.corpus.classes))
+        size = self.spec.testing.seen(self._scaled(self.corpus.test[0].image))
+        return model_cost(_segmenter(objective), count_multiply_adds(segmenter, meta_image(size)))
 
     @torch.no_grad()
     def _draw(self, segmenter: Segmenter, folder: Path) -> Iterable[str]:

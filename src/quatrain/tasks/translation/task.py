@@ -17,12 +17,9 @@ from jaxtyping import Int
 from pydantic import Field
 from torch import Tensor, nn
 
-from quatrain.cost import count_multiply_adds, count_parameters, training_hours
-from quatrain.cost.closed_form import layer_multiply_adds
+from quatrain.cost import count_multiply_adds, model_cost, training_hours
 from quatrain.models.decoding import DecodingSpec, decode
 from quatrain.models.translator import Translator, TranslatorSpec
-from quatrain.nn.transformer import DecoderLayer, EncoderLayer
-from quatrain.ops import counts
 from quatrain.ops.linear_cross_entropy import linear_cross_entropy
 from quatrain.specs import Spec
 from quatrain.tasks.stamps import Stamps, file_stamps
@@ -91,7 +88,8 @@ class TranslationSpec(Spec):
         """
         with torch.device("meta"):
             translator = self.model.build(self.vocabulary.size)
-        forward = _multiply_adds(translator, source=_ESTIMATE_LENGTH, target=_ESTIMATE_LENGTH)
+            tokens = torch.zeros(1, _ESTIMATE_LENGTH, dtype=torch.long)
+        forward = count_multiply_adds(translator, tokens, tokens)
         pairs = self.recipe.steps * self.recipe.accumulate * self.batch_tokens / _ESTIMATE_LENGTH
         return training_hours(forward * pairs)
 
@@ -223,12 +221,7 @@ class TranslationTask:
         source, target = batch["source"], batch["target"][:, :-1]
         device = translator.embedding.weight.device
         counted = count_multiply_adds(translator, source.to(device), target.to(device))
-        closed = _multiply_adds(translator, source=source.shape[1], target=target.shape[1])
-        return {
-            "parameters": float(count_parameters(translator)),
-            "multiply_adds": float(counted),
-            "multiply_adds_closed_form": float(closed),
-        }
+        return model_cost(translator, counted)
 
     def probe_batch(self) -> Mapping[str, Tensor]:
         """A full training batch of pairs of the test part's mean lengths."""
@@ -283,12 +276,3 @@ def _references(pairs: Sequence[Pair]) -> list[str]:
 
 def _translator(objective: nn.Module) -> Translator:
     return cast("TranslationObjective", objective).translator
-
-
-def _multiply_adds(translator: Translator, *, source: int, target: int) -> int:
-    """Multiply-adds of one sentence pair, in closed form."""
-    layers = cast("list[EncoderLayer | DecoderLayer]", [*translator.encoder, *translator.decoder])
-    total = counts.linear(target, translator.spec.width, translator.vocabulary)
-    return total + sum(
-        layer_multiply_adds(layer, batch=1, source=source, target=target) for layer in layers
-    )
