@@ -103,7 +103,7 @@ def test_operators_that_are_not_counted_are_noted_in_the_record(run, store, monk
 
     task = type(run.spec.open(None, store.root, 0))
     monkeypatch.setattr(task, "cost", lambda *_: {"multiply_adds": Counted(3)})
-    carry_out(run, store)
+    execute(run, store)
     record = store.record(run.identity)
     assert record.cost == {"multiply_adds": 3.0}
     (note,) = (note for note in record.data_notes if "aten::linalg_inv_ex" in note)
