@@ -26,8 +26,8 @@ def memory_svg(rows: Sequence[Row]) -> str:
 
 def _plot_against_size(rows: Sequence[Row], unit: str, ratio: str, label: str) -> str:
     squares = [row for row in rows if "/" not in str(row["map"])]
-    with open_figure(label, (8.0, 4.2)) as figure:
-        panels = figure.subplots(1, 2, sharey=True)
+    with open_figure(label, (7.0, 3.2)) as figure:
+        panels = figure.subplots(1, 2, sharey=True, gridspec_kw={"wspace": 0.06})
         for axes, part in zip(panels, ("forward", "training"), strict=True):
             shown = [row for row in squares if row["pass"] == part]
             for number, terms in enumerate(DRAWN):
@@ -54,7 +54,7 @@ def _plot_against_size(rows: Sequence[Row], unit: str, ratio: str, label: str) -
             axes.set_xlabel("positions of the map")
         panels[0].set_ylabel(unit)
         panels[0].plot([], [], "s:", color="#8c959f", label="dense")
-        figure.legend(loc="outside upper left", ncols=6)
+        figure.legend(loc="lower left", bbox_to_anchor=(0, 1.06), ncols=6)
         return to_svg(figure, label)
 
 

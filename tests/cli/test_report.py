@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 from quatrain.cli.main import app
 from quatrain.cli.output import width_of
 from quatrain.cli.report import fitting, print_report
+from quatrain.report.build import load_report
 from quatrain.report.column import Column
 from quatrain.report.matrix import MATRIX_LEGEND
 from quatrain.report.render import to_terminal
@@ -87,8 +88,8 @@ def test_a_narrow_terminal_shows_the_primary_metric_and_leaves_the_others_to_the
         metrics = {"score": record.metrics["score"], "another_metric": 0.5 + record.seed}
         store.write_record(record.model_copy(update={"metrics": metrics}))
     narrow, wide = make_console(90), make_console(300)
-    print_report(narrow, store)
-    print_report(wide, store)
+    print_report(narrow, load_report(store))
+    print_report(wide, load_report(store))
     assert "another" in wide.file.getvalue()
     assert "another" not in narrow.file.getvalue()
     assert "one" in narrow.file.getvalue()
@@ -103,7 +104,7 @@ def test_a_thousand_metrics_are_left_to_the_csv_file_but_for_those_that_fit(make
         metrics = {"score": 1.0 + record.seed, **{f"metric{n}": float(n) for n in range(1000)}}
         store.write_record(record.model_copy(update={"metrics": metrics}))
     console = make_console(160)
-    print_report(console, store)
+    print_report(console, load_report(store))
     lines = console.file.getvalue().splitlines()
     assert max(map(len, lines)) <= 160
     assert any("metric0" in line for line in lines)

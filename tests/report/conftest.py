@@ -1,12 +1,15 @@
-"""A small study on disk: two groups that share a run, three seeds, one failure, one pause."""
+"""Two small studies on disk, and their reports."""
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from quatrain.report.build import Report, load_report
+from quatrain.report.write import write_report
 from quatrain.results import (
     Expectation,
     Failure,
@@ -58,9 +61,9 @@ def make_record() -> Callable[..., Record]:
     return record_of
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> ResultStore:
-    store = ResultStore(tmp_path / "study")
+def write_study(root: Path) -> ResultStore:
+    """Two groups that share a cell, three seeds, one failure, one measurement."""
+    store = ResultStore(root)
     for (_, cell), scores in SCORES.items():
         for seed, score in enumerate(scores):
             store.write_record(record_of(cell, seed, score))
@@ -111,10 +114,9 @@ def store(tmp_path: Path) -> ResultStore:
     return store
 
 
-@pytest.fixture
-def matrix_store(tmp_path: Path) -> ResultStore:
-    """Two cells in two groups, one seed: one as expected, one against, one silent, one absent."""
-    store = ResultStore(tmp_path / "matrix")
+def write_matrix(root: Path) -> ResultStore:
+    """Two cells in two groups, one seed: met, not met, without expectation, absent."""
+    store = ResultStore(root)
     scores = {("near", "0001"): 99.0, ("near", "0010"): 40.0, ("far", "0001"): 12.0}
     expected = {
         ("near", "0001"): Expectation(low=95, because="it weighs places"),
@@ -142,3 +144,36 @@ def matrix_store(tmp_path: Path) -> ResultStore:
         Manifest(title="A matrix", question="Which?", metric="accuracy", cells=tuple(cells))
     )
     return store
+
+
+@pytest.fixture(scope="session")
+def shared_store(tmp_path_factory: pytest.TempPathFactory) -> ResultStore:
+    """A study that no test changes."""
+    return write_study(tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture
+def store(shared_store: ResultStore, tmp_path: Path) -> ResultStore:
+    """The same study, for a test that changes it."""
+    return ResultStore(shutil.copytree(shared_store.root, tmp_path / "study"))
+
+
+@pytest.fixture(scope="session")
+def report(shared_store: ResultStore) -> Report:
+    return load_report(shared_store)
+
+
+@pytest.fixture(scope="session")
+def matrix_store(tmp_path_factory: pytest.TempPathFactory) -> ResultStore:
+    return write_matrix(tmp_path_factory.mktemp("matrix"))
+
+
+@pytest.fixture(scope="session")
+def matrix_report(matrix_store: ResultStore) -> Report:
+    return load_report(matrix_store)
+
+
+@pytest.fixture(scope="session")
+def files(report: Report, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the written report."""
+    return write_report(report, tmp_path_factory.mktemp("report")).parent

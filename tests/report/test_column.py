@@ -3,7 +3,7 @@ import pytest
 from quatrain.report.column import Column, format_fixed, text_column
 
 
-def test_a_column_of_words_is_sorted_as_it_reads():
+def test_text_column_is_sorted_by_its_text():
     assert text_column("cell", ["b", "a"]) == Column("cell", ("b", "a"), ("b", "a"), numeric=False)
 
 
@@ -11,6 +11,6 @@ def test_a_column_of_words_is_sorted_as_it_reads():
     ("value", "text"),
     [(1.234, "1.23"), (-5.0, "-5.00"), (1e100, "1e+100"), (-2.5e15, "-2.5e+15")],
 )
-def test_a_number_has_its_decimal_places_unless_it_is_astronomical(value, text):
+def test_number_has_its_decimal_places_unless_it_is_astronomical(value, text):
     assert format_fixed(value, 2) == text
     assert format_fixed(abs(value), 2, "+") == f"+{text.removeprefix('-')}"

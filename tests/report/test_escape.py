@@ -16,8 +16,8 @@ TEXTS = st.text() | st.lists(MARKS, max_size=12).map("".join)
 ANY_TEXTS = st.text(st.characters(codec=None))
 
 
-def shown_by(markdown):
-    """The kinds of block, the kinds of what is inline in them, and the text that a reader sees."""
+def rendered(markdown):
+    """The types of blocks, the types of inline content, and the visible text."""
     tokens = MARKDOWN.parse(markdown)
     inline = [child for token in tokens for child in token.children or []]
     kinds = {token.type.removesuffix("_open") for token in tokens if token.nesting != -1}
@@ -25,16 +25,16 @@ def shown_by(markdown):
 
 
 @given(TEXTS)
-def test_markdown_shows_any_text_as_it_is_in_a_paragraph_and_in_a_heading(text):
+def test_markdown_shows_any_text_in_paragraphs_and_headings(text):
     words = visible(" ".join(text.split()))
     kinds = {"text"} if words else set()
     blocks = {"paragraph"} if words else set()
-    assert shown_by(for_markdown(text, block=True)) == (blocks, kinds, words)
-    assert shown_by(f"# {for_markdown(text)}") == ({"heading"}, kinds, words)
+    assert rendered(for_markdown(text, block=True)) == (blocks, kinds, words)
+    assert rendered(f"# {for_markdown(text)}") == ({"heading"}, kinds, words)
 
 
 @given(TEXTS, TEXTS)
-def test_markdown_shows_any_text_in_its_cell_of_a_table_and_in_an_item_of_a_list(left, right):
+def test_markdown_shows_any_text_in_tables_and_lists(left, right):
     table = f"| {for_markdown(left)} | {for_markdown(right)} |\n| --- | --- |\n"
     words = [visible(" ".join(text.split())) for text in (left, right)]
     cells = [token.children or [] for token in MARKDOWN.parse(table) if token.type == "inline"]
@@ -42,8 +42,8 @@ def test_markdown_shows_any_text_in_its_cell_of_a_table_and_in_an_item_of_a_list
         ["text"] for word in words if word
     ]
     assert ["".join(child.content for child in cell) for cell in cells] == words
-    _, kinds, seen = shown_by(f"- {for_markdown(left, block=True)}\n")
-    assert (kinds <= {"text"}, seen) == (True, words[0])
+    _, kinds, text = rendered(f"- {for_markdown(left, block=True)}\n")
+    assert (kinds <= {"text"}, text) == (True, words[0])
 
 
 @pytest.mark.parametrize(
@@ -70,17 +70,17 @@ def test_markdown_shows_any_text_in_its_cell_of_a_table_and_in_an_item_of_a_list
         "title #",
     ],
 )
-def test_markdown_shows_this_as_text(text):
-    assert shown_by(for_markdown(text, block=True)) == ({"paragraph"}, {"text"}, text)
+def test_markup_is_shown_as_text(text):
+    assert rendered(for_markdown(text, block=True)) == ({"paragraph"}, {"text"}, text)
 
 
-def test_markdown_leaves_names_of_cells_as_they_are():
+def test_names_of_cells_are_not_escaped():
     for name in ("0010+deformable", "1111 − w/o", "≥ 95", "+1.10 [+0.60, +1.60]", "valid_loss"):
         assert for_markdown(name) == name
 
 
 @given(ANY_TEXTS)
-def test_what_is_visible_can_be_stored_and_holds_nothing_that_a_terminal_obeys(text):
+def test_visible_text_can_be_stored_and_has_no_terminal_escapes(text):
     shown = visible(text)
     shown.encode()
     assert all(each in "\t\n" or each.isprintable() or ord(each) > 0x9F for each in shown)
@@ -89,7 +89,7 @@ def test_what_is_visible_can_be_stored_and_holds_nothing_that_a_terminal_obeys(t
 
 
 @given(ANY_TEXTS)
-def test_what_is_visible_may_stand_in_an_svg(text):
+def test_visible_text_is_valid_in_svg(text):
     escaped = visible(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     assert ElementTree.fromstring(f"<text>{escaped}</text>").text == (visible(text) or None)
 
@@ -102,13 +102,13 @@ def test_escapes_are_those_of_python():
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", " =", "\uff1d", "\r=", "\n-"])
-def test_a_text_that_a_spreadsheet_would_compute_gets_an_apostrophe(start):
+def test_formula_gets_an_apostrophe(start):
     field = for_spreadsheet(f"{start}1+1")
     assert field[0] == "'" or field.startswith("\\x0d")
 
 
 @given(ANY_TEXTS)
-def test_no_text_of_a_csv_file_begins_as_a_formula(text):
+def test_no_csv_field_begins_as_a_formula(text):
     line = io.StringIO()
     csv.writer(line).writerow([for_spreadsheet(text), 1])
     ((field, _),) = csv.reader(io.StringIO(line.getvalue(), newline=""))

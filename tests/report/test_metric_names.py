@@ -16,5 +16,5 @@ from quatrain.report.metric_names import title_of
         ("ar100", "AR100"),
     ],
 )
-def test_a_metric_has_the_name_that_the_field_gives_it(metric, title):
+def test_title_is_the_usual_name_of_the_metric(metric, title):
     assert title_of(metric) == title

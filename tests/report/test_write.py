@@ -1,40 +1,37 @@
 import pytest
 
+from quatrain.report.build import load_report
 from quatrain.report.write import write_report
-from quatrain.results import ResultStore
-from quatrain.specs import StudyError
+
+NAMES = {"report.html", "report.md", "report.csv", "accuracy_cost.svg"}
 
 
-def test_a_report_is_four_files_and_the_same_bytes_twice(store, tmp_path):
-    first = write_report(store, tmp_path / "one")
-    second = write_report(store, tmp_path / "two")
-    names = ("html", "markdown", "csv", "svg")
-    assert len(list((tmp_path / "one").iterdir())) == len(names)
-    assert first.matrix is None
-    for name in names:
-        assert getattr(first, name).read_bytes() == getattr(second, name).read_bytes()
+def test_report_is_written_as_the_same_bytes_twice(report, files, tmp_path):
+    page = write_report(report, tmp_path)
+    assert page == tmp_path / "report.html"
+    assert {path.name for path in tmp_path.iterdir()} == NAMES
+    for name in NAMES:
+        assert (tmp_path / name).read_bytes() == (files / name).read_bytes()
 
 
-def test_a_study_that_is_a_matrix_has_its_picture_too(matrix_store, tmp_path):
-    files = write_report(matrix_store, tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} >= {"matrix.svg", "report.md", "report.html"}
-    assert "not met" in files.matrix.read_text()
-    page = files.html.read_text()
+def test_matrix_is_a_file_and_a_part_of_the_pages(matrix_report, tmp_path):
+    page = write_report(matrix_report, tmp_path).read_text()
+    assert {path.name for path in tmp_path.iterdir()} == {*NAMES, "matrix.svg"}
     assert "<h2>Matrix</h2>" in page
-    assert "it sees a bag | &lt;counted&gt;" in page
-    assert "40.0 (≤ 25, not met)" in files.markdown.read_text()
+    assert "a bag | &lt;counted&gt;" in page
+    assert "40.0 (≤ 25, not met)" in (tmp_path / "report.md").read_text()
 
 
-def test_a_study_without_a_finished_run_still_reports(store, tmp_path):
+@pytest.fixture
+def empty_store(store):
     for path in store.root.glob("runs/*/*.json"):
         path.unlink()
-    files = write_report(store, tmp_path / "out")
-    assert "No finished run" in files.svg.read_text()
-    assert "runs still to be done: self/1111" in files.markdown.read_text()
-    assert "no common seed" in files.html.read_text()
+    return store
 
 
-def test_a_folder_without_a_study_is_refused_and_nothing_is_written(tmp_path):
-    with pytest.raises(StudyError, match=r"study\.json"):
-        write_report(ResultStore(tmp_path / "nothing"), tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+def test_study_without_finished_run_is_reported(empty_store, tmp_path):
+    report = load_report(empty_store)
+    write_report(report, tmp_path / "out")
+    assert {row.seeds_done for row in report.table.rows} == {0}
+    assert {row.summary for row in report.differences.rows} == {None}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == NAMES

@@ -12,6 +12,7 @@ from quatrain.results import ResultStore
 from quatrain.specs import StudyError
 
 if TYPE_CHECKING:
+    from quatrain.report.build import Report
     from quatrain.report.column import Column
 
 
@@ -21,48 +22,44 @@ def report(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Report a study, finished or not: a table, the differences, and a page with plots.
+    """Report a study, finished or not: tables, differences and a page with figures.
 
     Writes HTML, Markdown, CSV and SVG to DIR/report. With a format option, prints that format.
 
     Example: quatrain report runs/numerals_terms --markdown
     """
+    from quatrain.report.build import load_report
     from quatrain.report.write import write_report
 
     if as_markdown + as_csv + as_json > 1:
         raise StudyError("format", "several", "one of --markdown, --csv, --json", "use one")
-    store = ResultStore(folder)
+    report = load_report(ResultStore(folder))
     if as_markdown or as_csv or as_json:
-        _print_as(store, markdown=as_markdown, json=as_json)
+        _print_as(report, markdown=as_markdown, json=as_json)
         return
-    files = write_report(store, folder / "report")
+    page = write_report(report, folder / "report")
     console = open_console()
-    print_report(console, store)
-    print_line(console, f"Report: {files.html}")
+    print_report(console, report)
+    print_line(console, f"Report: {page}")
 
 
-def print_report(console: Console, store: ResultStore) -> None:
-    """Print the table of cells, their matrix if they form one, the differences and the notes.
+def print_report(console: Console, report: "Report") -> None:
+    """Print the table of cells, the matrix if there is one, the differences and the notes.
 
     If the table is too wide, its last metrics are only in the HTML page and the CSV file.
     """
-    from quatrain.report.differences import build_differences
-    from quatrain.report.matrix import MATRIX_LEGEND, build_matrix, matrix_columns
+    from quatrain.report.matrix import MATRIX_LEGEND, matrix_columns
     from quatrain.report.render import cell_columns, difference_columns, to_terminal
-    from quatrain.report.runs import drop_unstarted_groups, load_runs
-    from quatrain.report.tables import build_table
 
-    study = drop_unstarted_groups(load_runs(store))
-    table, differences = build_table(study), build_differences(study)
+    table, differences = report.table, report.differences
     shown, left_out = fitting(cell_columns(table), table.metric_names[1:], console.width)
     print_table(console, to_terminal(shown, table.title))
     if left_out:
         print_line(
             console, f"{left_out} more metrics do not fit here; --csv and the page have them."
         )
-    matrix = build_matrix(table)
-    if matrix is not None:
-        print_table(console, to_terminal(matrix_columns(matrix), MATRIX_LEGEND))
+    if report.matrix is not None:
+        print_table(console, to_terminal(matrix_columns(report.matrix), MATRIX_LEGEND))
     if differences.rows:
         title = "Differences, paired by seed"
         print_table(console, to_terminal(difference_columns(differences), title))
@@ -92,21 +89,15 @@ def fitting(
     return shown, len(columns) - len(shown)
 
 
-def _print_as(store: ResultStore, *, markdown: bool, json: bool) -> None:
+def _print_as(report: "Report", *, markdown: bool, json: bool) -> None:
     from quatrain.report import render
-    from quatrain.report.curves import learning_curves
-    from quatrain.report.differences import build_differences
-    from quatrain.report.runs import drop_unstarted_groups, load_runs
-    from quatrain.report.tables import build_table
 
-    study = load_runs(store)
     if markdown:
-        study = drop_unstarted_groups(study)
-    table, differences = build_table(study), build_differences(study)
-    if markdown:
-        print(render.markdown_page(table, differences, learning_curves(study)), end="")
-    elif json:
-        rows = render.rows_as_json(table)
-        print_json({"cells": rows, "differences": render.differences_as_json(differences)})
+        print(render.markdown_page(report), end="")
+        return
+    rows = render.rows_as_json(report.all_groups.table)
+    if json:
+        differences = render.differences_as_json(report.all_groups.differences)
+        print_json({"cells": rows, "differences": differences})
     else:
-        print(render.to_csv(render.rows_as_json(table)), end="")
+        print(render.to_csv(rows), end="")

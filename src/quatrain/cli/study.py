@@ -330,18 +330,19 @@ def print_notes(study: Study, store: "ResultStore", runs: Sequence[Run]) -> None
 def _conclude(console: Console, folder: Path, summary: RunSummary) -> None:
     """Print the report, and exit with the status."""
     from quatrain.cli.report import print_report
+    from quatrain.report.build import load_report
     from quatrain.report.write import write_report
     from quatrain.results import ResultStore
 
     if summary.external_failure is not None:
         print_line(Console(stderr=True), f"Error: {summary.external_failure.message}")
         raise typer.Exit(2)
-    store = ResultStore(folder)
-    files = write_report(store, folder / "report")
-    print_report(console, store)
+    report = load_report(ResultStore(folder))
+    page = write_report(report, folder / "report")
+    print_report(console, report)
     done, skipped, failed = len(summary.done), len(summary.skipped), len(summary.failed)
     console.print(f"{done} done now, {skipped} before, {failed} failed.", highlight=False)
-    print_line(console, f"Report: {files.html}")
+    print_line(console, f"Report: {page}")
     if summary.failed:
         for event in summary.failed:
             print_line(console, f"Failed: {event.label}: {event.reason}: {event.message}")

@@ -1,1 +1,1 @@
-"""Reports of a study: tables, plots and one HTML page, from records, manifest and run folders."""
+"""Reports of a study: tables, figures and one HTML page, computed from its records."""

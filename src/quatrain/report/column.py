@@ -1,4 +1,4 @@
-"""A column of a table: how it reads, and what it is sorted by."""
+"""A column of a table: its text, and the values by which it is sorted."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ class Column:
 
 
 def text_column(header: str, texts: Sequence[str]) -> Column:
-    """A column of text, sorted as it reads."""
+    """A column of text, sorted alphabetically."""
     return Column(header, tuple(texts), tuple(texts), numeric=False)
 
 
 def format_fixed(value: float, places: int, sign: str = "") -> str:
-    """A number with this many decimal places, or with three digits if it is astronomical.
+    """A number with this many decimal places; above 1e15 with three significant digits.
 
     Example:
         >>> format_fixed(1.5, 2), format_fixed(1.5, 2, "+"), format_fixed(1.5e99, 2)

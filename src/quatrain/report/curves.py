@@ -2,15 +2,18 @@
 
     {"step": 100, "loss": 4.0, ...}  and  {"step": 100, "loss": 4.2, ...}   ->   4.1 at step 100
 
-The mean is taken at steps that all runs of the cell with a log have reached, so a run that is
-still behind shortens the curve and never bends it.
+A mean is taken at the steps that all logged runs of the cell have reached: a run that is behind
+shortens the curve.
 """
 
-import json
 import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pydantic_core import from_json
+from typing_extensions import TypeIs
 
 from quatrain.report.runs import Run, StudyRuns
 from quatrain.results import ManifestCell
@@ -18,14 +21,17 @@ from quatrain.results.reading import read_regular
 from quatrain.results.record import LARGEST
 from quatrain.specs import StoredFileError
 
-_LONGEST = 2**28
-"""Bytes of the longest log that is read: 2,000,000 lines."""
+_LARGEST_LOG = 2**28
+"""Bytes of the largest log that is read: about 2,000,000 lines."""
 _REMEDY = "delete {}; it feeds the learning curves only"
+
+Log = Mapping[str, Mapping[int, tuple[float, float | None]]]
+"""By metric and step: the value and the seconds of training."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One logged quantity of one cell, a mean over seeds at each step."""
+    """One logged metric of one cell, a mean over seeds at each step."""
 
     group: str
     cell: str
@@ -33,78 +39,82 @@ class Curve:
     steps: tuple[int, ...]
     values: tuple[float, ...]
     seconds: tuple[float, ...] = ()
-    """How long trainings had taken at each step; empty where a log does not say."""
+    """Mean seconds of training at each step; empty if a log lacks them."""
 
 
 def learning_curves(study: StudyRuns) -> list[Curve]:
-    """The curves of the loss, the validation loss and the primary metric on the validation side.
+    """The curves of the loss, the validation loss and the primary metric in validation.
 
     Raises:
-        StoredFileError: if a log is damaged anywhere but in a last line still being written.
+        StoredFileError: if a line of a log is damaged, unless it is a last line still being
+            written.
     """
-    logs = {identity: _read_log(run) for identity, run in study.runs.items()}
+    names = list(dict.fromkeys(("loss", "valid_loss", *validation_names(study.manifest.metric))))
+    logs = {identity: _read_log(run, names) for identity, run in study.runs.items()}
     return [
         curve
-        for name in dict.fromkeys(("loss", "valid_loss", *validation_names(study.manifest.metric)))
+        for name in names
         for cell in study.manifest.cells
         if (curve := _curve(cell, name, [logs[one] for one in cell.identities.values()]))
     ]
 
 
 def validation_names(metric: str) -> tuple[str, ...]:
-    """What logs may call the primary metric of the validation side, the plainest name last."""
+    """The names of the primary metric in logs of validation, in order of preference."""
     return f"valid_{metric}", f"valid_greedy_{metric}", metric
 
 
-def _curve(cell: ManifestCell, name: str, logs: list[list[dict[str, Any]]]) -> Curve | None:
-    series = [_points(log, name) for log in logs]
-    series = [points for points in series if points]
-    if not series:
-        return None
-    steps = sorted(set.intersection(*(set(points) for points in series)))
-    means = tuple(statistics.fmean(points[step] for points in series) for step in steps)
+def _curve(cell: ManifestCell, name: str, logs: Sequence[Log]) -> Curve | None:
+    series = [log[name] for log in logs if name in log]
+    steps = sorted(set.intersection(*map(set, series))) if series else []
     if not steps:
         return None
-    times = [_points(log, "seconds", beside=name) for log in logs]
-    times = [points for points in times if points]
-    known = bool(times) and all(step in points for points in times for step in steps)
-    seconds = [statistics.fmean(points[step] for points in times) for step in steps if known]
-    return Curve(cell.group, cell.name, name, tuple(steps), means, tuple(seconds))
+    means = tuple(statistics.fmean(points[step][0] for points in series) for step in steps)
+    times = [[points[step][1] for points in series] for step in steps]
+    known = [[each for each in line if each is not None] for line in times]
+    complete = all(len(line) == len(series) for line in known)
+    seconds = tuple(map(statistics.fmean, known)) if complete else ()
+    return Curve(cell.group, cell.name, name, tuple(steps), means, seconds)
 
 
-def _points(log: list[dict[str, Any]], name: str, beside: str | None = None) -> dict[int, float]:
-    """What lines say of `name` by their step, of those that hold `beside` too.
-
-    NaN, infinities and what no sum can be made of are left out.
-    """
-    last = {line["step"]: line[name] for line in log if name in line and (beside or name) in line}
-    return {
-        step: float(value)
-        for step, value in last.items()
-        if isinstance(value, int | float) and abs(value) <= LARGEST
-    }
-
-
-def _read_log(run: Run) -> list[dict[str, Any]]:
+def _read_log(run: Run, names: Sequence[str]) -> Log:
+    """The metrics `names` of a run's log; values that are not finite numbers are left out."""
     path = run.folder / "metrics.jsonl"
-    content = read_regular(path, _REMEDY.format("this file"), _LONGEST)
+    content = read_regular(path, _REMEDY.format("this file"), _LARGEST_LOG)
     if content is None:
-        return []
-    lines = content.decode(errors="replace").split("\n")
-    whole = [line for line in lines[:-1] if line.strip()]  # after the last newline: half a line
-    return [_parse(path, number, line) for number, line in enumerate(whole, 1)]
+        return {}
+    log: dict[str, dict[int, tuple[float, float | None]]] = {name: {} for name in names}
+    for line in _parse(path, content):
+        for name in log.keys() & line.keys():
+            value, seconds = line[name], line.get("seconds")
+            log[name].pop(line["step"], None)  # of a step that is logged again after a resume
+            if _is_finite(value):
+                seconds = float(seconds) if _is_finite(seconds) else None
+                log[name][line["step"]] = float(value), seconds
+    return {name: points for name, points in log.items() if points}
 
 
-def _parse(path: Path, number: int, line: str) -> dict[str, Any]:
+def _parse(path: Path, content: bytes) -> list[dict[str, Any]]:
+    """The lines of a log, without a last line that is still being written."""
+    whole, _, _unfinished = content.decode(errors="replace").rpartition("\n")
+    lines = [line for line in whole.split("\n") if line.strip()]
+    entries = _from_json(f"[{','.join(lines)}]")  # much faster than line by line
+    if not isinstance(entries, list) or len(entries) != len(lines):
+        entries = [_from_json(line) for line in lines]
+    for number, (line, entry) in enumerate(zip(lines, entries, strict=True), 1):
+        step = entry.get("step") if isinstance(entry, dict) else None
+        if not isinstance(step, int) or isinstance(step, bool) or not 0 <= step < 2**63:
+            remedy = _REMEDY.format("this line")
+            raise StoredFileError(f"{path}, line {number}", line[:80], "JSON with a step", remedy)
+    return entries
+
+
+def _from_json(text: str) -> Any:
     try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict) or not _is_step(found.get("step")):
-        remedy = _REMEDY.format("this line")
-        raise StoredFileError(f"{path}, line {number}", line[:80], "JSON with a step", remedy)
-    return found
+        return from_json(text)
+    except ValueError:
+        return None
 
 
-def _is_step(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+def _is_finite(value: object) -> TypeIs[int | float]:
+    return isinstance(value, int | float) and abs(value) <= LARGEST

@@ -1,41 +1,36 @@
-"""The differences that a study asked for, paired by seed, and how sure each is among the others."""
+"""The comparisons of a study: differences paired by seed, with adjusted p-values."""
 
 from dataclasses import dataclass
 
 from quatrain.report.runs import StudyRuns, metric_of
-from quatrain.results import (
-    ManifestComparison,
-    Summary,
-    holm,
-    paired_difference,
-)
+from quatrain.results import ManifestComparison, Summary, holm, paired_difference
 from quatrain.results.statistics import CONFIDENCE
 
 
 @dataclass(frozen=True)
 class DifferenceRow:
-    """`left` minus `right`, paired by seed; no summary where they share no finished seed."""
+    """`left` minus `right`, paired by seed; no summary if they share no finished seed."""
 
     group: str
     left: str
     right: str
     summary: Summary | None
     adjusted_p: float | None
-    """The p-value among all differences of the table, by Holm."""
+    """The p-value adjusted for all differences of the table (Holm)."""
     verdict: str
     published: float | None
 
 
 @dataclass(frozen=True)
 class DifferenceTable:
-    """The comparisons the study asked for, in its primary metric or the one it names for them."""
+    """The comparisons, in the primary metric or in the study's `compared_in`."""
 
     metric: str
     rows: tuple[DifferenceRow, ...]
 
     @property
     def has_published(self) -> bool:
-        """Whether the study quotes what others found."""
+        """Whether the study quotes a published difference."""
         return any(row.published is not None for row in self.rows)
 
 
@@ -43,24 +38,24 @@ def build_differences(study: StudyRuns) -> DifferenceTable:
     """The table of differences.
 
     Raises:
-        StudyError: if a record lacks their metric.
+        StudyError: if a record lacks the metric.
     """
     manifest = study.manifest
     metric = manifest.compared_in or manifest.metric
-    found = [_difference(study, each, metric) for each in manifest.comparisons]
-    p_values = {number: s.p for number, s in enumerate(found) if s and s.p is not None}
-    adjusted_p = dict(zip(p_values, holm(list(p_values.values())), strict=True))
+    summaries = [_difference(study, each, metric) for each in manifest.comparisons]
+    p_values = {number: s.p for number, s in enumerate(summaries) if s and s.p is not None}
+    adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
     rows = [
         DifferenceRow(
             each.group,
             each.left,
             each.right,
             summary,
-            adjusted_p.get(number),
-            _verdict(each, summary, adjusted_p.get(number)),
+            adjusted.get(number),
+            _verdict(each, summary, adjusted.get(number)),
             each.published,
         )
-        for number, (each, summary) in enumerate(zip(manifest.comparisons, found, strict=True))
+        for number, (each, summary) in enumerate(zip(manifest.comparisons, summaries, strict=True))
     ]
     return DifferenceTable(metric, tuple(rows))
 
@@ -68,7 +63,7 @@ def build_differences(study: StudyRuns) -> DifferenceTable:
 def _difference(study: StudyRuns, comparison: ManifestComparison, metric: str) -> Summary | None:
     left, right = (
         {seed: metric_of(record, metric) for seed, record in side.items()}
-        for side in study.sides(comparison)
+        for side in study.paired_records(comparison)
     )
     return paired_difference(left, right) if left else None
 

@@ -1,4 +1,4 @@
-"""What a study file expects of its cells, beside what they reached."""
+"""The expected values of a study file beside the measured ones."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ NOT_MET = "not met"
 
 
 def expectation_columns(rows: Sequence[ReportRow]) -> list[Column]:
-    """The bounds of each cell, and whether its mean lies within."""
+    """The expected bounds of each cell, and whether its mean lies within."""
     verdicts = {True: "met", False: NOT_MET, None: ABSENT}
     return [
         text_column("expected", [row.expected.bounds if row.expected else ABSENT for row in rows]),
@@ -20,7 +20,7 @@ def expectation_columns(rows: Sequence[ReportRow]) -> list[Column]:
 
 
 def reason_columns(table: ReportTable) -> list[Column]:
-    """What was expected of each cell, and why."""
+    """The expected bounds and the reason for them, of each cell that has some."""
     rows = [(row, row.expected) for row in table.rows if row.expected is not None]
     return [
         text_column("group", [row.group for row, _ in rows]),

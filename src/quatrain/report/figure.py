@@ -1,12 +1,12 @@
-"""Figures in one style, whatever the user's own settings of matplotlib are.
+"""Figures in one style, independent of the user's settings of matplotlib.
 
     with open_figure("forest", (8.0, 3.0)) as figure:
         figure.subplots().plot([0, 1], [2, 3])
         svg = to_svg(figure, "forest")
 
-The text is the same for the same input, byte for byte: no date, no random id, and nothing from a
-matplotlibrc, a style sheet or MPLBACKEND. Text stays text (a reader can search it). Line and text
-colours are two constants, so that the HTML page can turn them for dark screens.
+The SVG is deterministic: no date, no random id, and nothing from a matplotlibrc, a style sheet or
+MPLBACKEND. Text stays text, so that it can be searched. The colours of lines and text are
+constants, which the HTML page replaces for dark mode.
 """
 
 import importlib
@@ -21,6 +21,10 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from quatrain.report.escape import visible
+from quatrain.specs.extras import name_missing_extra
+
+with name_missing_extra():
+    from rich.cells import cell_len
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,6 +38,10 @@ _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "figure.dpi": 72,
     "figure.facecolor": PAPER,
+    "figure.subplot.left": 0.0,
+    "figure.subplot.right": 1.0,
+    "figure.subplot.bottom": 0.0,
+    "figure.subplot.top": 1.0,
     "axes.facecolor": "none",
     "axes.edgecolor": FAINT,
     "axes.labelcolor": INK,
@@ -53,14 +61,14 @@ _STYLE: dict[str, Any] = {
 
 
 def _import_matplotlib() -> ModuleType:
-    """Matplotlib, without the user's settings where it cannot be imported with them."""
+    """Import matplotlib, without the user's settings if it cannot be imported with them."""
     try:
         return importlib.import_module("matplotlib")
-    except Exception:  # of any kind: a validator's, a decoder's, a locale's
+    except Exception:  # raised by validators, decoders and locales, of any type
         names = ("MPLBACKEND", "MATPLOTLIBRC")
-        before = {name: os.environ.pop(name) for name in names if name in os.environ}
+        environment = {name: os.environ.pop(name) for name in names if name in os.environ}
     for name, module in list(sys.modules.items()):
-        # Compiled modules cannot be loaded twice; the others look for attributes of their package.
+        # Compiled modules cannot be loaded twice; the others need their package's attributes.
         if name.startswith("matplotlib.") and (module.__file__ or "").endswith(".py"):
             del sys.modules[name]
     try:
@@ -69,31 +77,47 @@ def _import_matplotlib() -> ModuleType:
             return importlib.import_module("matplotlib")
     finally:
         del os.environ["MATPLOTLIBRC"]
-        os.environ.update(before)
+        os.environ.update(environment)
 
 
-_matplotlib: Any = _import_matplotlib()
+with name_missing_extra():
+    _matplotlib: Any = _import_matplotlib()
 
 
 @contextmanager
 def open_figure(salt: str, size: tuple[float, float]) -> "Generator[Figure]":
-    """An empty figure of this size in inches, in our style; `salt` names what is drawn in it."""
+    """An empty figure in our style, filled by its axes.
+
+    Args:
+        salt: Makes the ids in the SVG differ from those of other figures.
+        size: Width and height of all axes together, in inches.
+    """
     from matplotlib.figure import Figure
 
     defaults = {name: v for name, v in _matplotlib.rcParamsDefault.items() if name != "backend"}
     settings = {**defaults, **_STYLE, "svg.hashsalt": salt}
     with _matplotlib.rc_context(settings), warnings.catch_warnings():
-        # Letters that the measuring font lacks are text of the SVG all the same.
+        # Letters that the measuring font lacks are text in the SVG all the same.
         warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)
-        yield Figure(figsize=size, layout="constrained")
+        yield Figure(figsize=size)
 
 
 def to_svg(figure: "Figure", label: str) -> str:
-    """The figure as SVG text titled `label`; control characters in it are made visible."""
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    """The figure as SVG text titled `label`, as large as its content.
 
-    text = io.StringIO()
-    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    FigureCanvasSVG(figure).print_svg(text, metadata={**nothing, "Title": label})
-    svg = text.getvalue()
-    return visible(svg[svg.index("<svg") :])
+    Axes keep their size: the page grows with names and legends outside them. Control characters
+    are written as escapes.
+    """
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.text import Text
+
+    texts = [text.get_text() for text in figure.findobj(Text)]
+    # Matplotlib measures letters of double width, as in Chinese, by a font that has none of them.
+    wide = max((cell_len(text) - len(text) for text in texts), default=0)
+    metadata = {**dict.fromkeys(("Creator", "Date", "Format", "Type")), "Title": label}
+    canvas = FigureCanvasSVG(figure)
+    box = figure.get_tightbbox().padded(0.1 + 0.08 * max(0, wide))
+    svg = io.StringIO()
+    canvas.print_figure(svg, format="svg", bbox_inches=box, metadata=metadata)
+    text = svg.getvalue()
+    return visible(text[text.index("<svg") :])

@@ -1,9 +1,9 @@
-"""The pictures of a study's runs, inside the page: none is fetched from anywhere.
+"""The pictures of a study's runs, embedded in the page.
 
     gallery = build_gallery(study)
     gallery.exhibits[0].pictures[0].source      # "data:image/png;base64,..."
 
-Of each cell the finished run of the lowest seed is shown. What is not shown is counted and told.
+Each cell shows the pictures of its finished run with the lowest seed. Omitted pictures are counted.
 """
 
 import base64
@@ -13,18 +13,18 @@ from pathlib import Path
 
 from quatrain.report.runs import Run, StudyRuns
 
-LARGEST = 2_000_000
-"""Bytes of the largest picture that is shown."""
-TOGETHER = 20_000_000
-"""Bytes of all pictures of a page."""
+MAX_BYTES = 2_000_000
+"""Size of the largest picture that is shown."""
+MAX_PAGE_BYTES = 20_000_000
+"""Size of all pictures of a page together."""
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_HEAD = struct.Struct(">8s4x4sII")
+_HEADER = struct.Struct(">8s4x4sII")
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG as the page holds it; width and height are in pixels, the size of its file in bytes."""
+    """A PNG as a data URI; width and height in pixels, the size of its file in bytes."""
 
     name: str
     source: str
@@ -35,25 +35,25 @@ class Picture:
 
 @dataclass(frozen=True)
 class Exhibit:
-    """What one run drew."""
+    """The pictures of one run."""
 
     cells: tuple[str, ...]
-    """"group, cell" of all that the run belongs to."""
+    """"group, cell" of all cells that the run belongs to."""
     seed: int
     pictures: tuple[Picture, ...]
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """All exhibits in the order of the cells, and what was left out, in words."""
+    """All exhibits in the order of the cells, and a sentence per reason for omitted pictures."""
 
     exhibits: tuple[Exhibit, ...]
     left_out: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class _Wanted:
-    """A run whose pictures are to be shown."""
+class _Source:
+    """A run and the names of its pictures."""
 
     cells: list[str]
     seed: int
@@ -64,55 +64,55 @@ class _Wanted:
 def build_gallery(study: StudyRuns) -> Gallery:
     """Read the pictures that the records name.
 
-    Where they are too many for one page, the first of each run goes before the second of any, so
-    that cells can still be compared.
+    The first picture of each run is read before the second of any, so that cells remain comparable
+    where a page cannot hold all.
     """
-    wanted = _wanted(study)
+    sources = _sources(study)
     order = sorted(
-        (rank, place) for place, run in enumerate(wanted) for rank in range(len(run.names))
+        (rank, run) for run, each in enumerate(sources) for rank in range(len(each.names))
     )
-    shown: list[list[Picture]] = [[] for _ in wanted]
+    shown: list[list[Picture]] = [[] for _ in sources]
     left_out: dict[str, list[str]] = {}
-    room = TOGETHER
-    for rank, place in order:
-        run = wanted[place]
-        found = _read(run.folder, run.names[rank], room)
-        if isinstance(found, Picture):
-            shown[place].append(found)
-            room -= found.size
+    free = MAX_PAGE_BYTES
+    for rank, run in order:
+        source = sources[run]
+        picture = _read(source.folder, source.names[rank], free)
+        if isinstance(picture, Picture):
+            shown[run].append(picture)
+            free -= picture.size
         else:
-            left_out.setdefault(found, []).append(f"{run.names[rank]} of {run.cells[0]}")
+            left_out.setdefault(picture, []).append(f"{source.names[rank]} of {source.cells[0]}")
     return Gallery(
         tuple(
-            Exhibit(tuple(run.cells), run.seed, tuple(pictures))
-            for run, pictures in zip(wanted, shown, strict=True)
+            Exhibit(tuple(source.cells), source.seed, tuple(pictures))
+            for source, pictures in zip(sources, shown, strict=True)
             if pictures
         ),
         tuple(f"{len(names)} {why} (the first: {names[0]})" for why, names in left_out.items()),
     )
 
 
-def _wanted(study: StudyRuns) -> list[_Wanted]:
-    """Of each cell the lowest seed that has pictures; a run of several cells once."""
-    wanted: dict[str, _Wanted] = {}
+def _sources(study: StudyRuns) -> list[_Source]:
+    """For each cell the run with the lowest seed that has pictures; shared runs once."""
+    sources: dict[str, _Source] = {}
     for cell in study.manifest.cells:
-        drawn = [
-            (seed, run, names) for seed, run in study.of(cell).items() if (names := _pictures(run))
-        ]
-        for seed, run, names in drawn[:1]:
-            new = _Wanted([], seed, run.folder, names)
-            wanted.setdefault(cell.identities[seed], new).cells.append(f"{cell.group}, {cell.name}")
-    return list(wanted.values())
+        for seed, run in study.runs_of(cell).items():
+            if names := _picture_names(run):
+                new = _Source([], seed, run.folder, names)
+                source = sources.setdefault(cell.identities[seed], new)
+                source.cells.append(f"{cell.group}, {cell.name}")
+                break
+    return list(sources.values())
 
 
-def _pictures(run: Run) -> list[str]:
+def _picture_names(run: Run) -> list[str]:
     if run.record is None:
         return []
     return [name for name in run.record.artifacts if name.lower().endswith(".png")]
 
 
-def _read(folder: Path, name: str, room: int) -> Picture | str:
-    """The picture, or why it is not shown."""
+def _read(folder: Path, name: str, free: int) -> Picture | str:
+    """The picture, or the reason why it is omitted; `free` is in bytes."""
     path = folder / name
     try:
         if not path.resolve().is_relative_to(folder.resolve()):
@@ -120,15 +120,15 @@ def _read(folder: Path, name: str, room: int) -> Picture | str:
         if not path.is_file():
             return "missing"
         size = path.stat().st_size
-        if size > LARGEST:
-            return f"of more than {LARGEST // 1_000_000} MB"
-        if size > room:
-            return f"beyond the {TOGETHER // 1_000_000} MB of a page"
+        if size > MAX_BYTES:
+            return f"of more than {MAX_BYTES // 1_000_000} MB"
+        if size > free:
+            return f"beyond the {MAX_PAGE_BYTES // 1_000_000} MB of a page"
         content = path.read_bytes()
-    except (OSError, RuntimeError, ValueError):  # links in a circle; a name with a zero byte
+    except (OSError, RuntimeError, ValueError):  # circular links; a name with a zero byte
         return "unreadable"
-    if len(content) < _HEAD.size or not content.startswith(_SIGNATURE):
-        return "no PNG"
-    _, _, width, height = _HEAD.unpack_from(content)
+    if len(content) < _HEADER.size or not content.startswith(_SIGNATURE):
+        return "not a PNG"
+    _, _, width, height = _HEADER.unpack_from(content)
     source = "data:image/png;base64," + base64.b64encode(content).decode("ascii")
     return Picture(name, source, width, height, size)

@@ -35,25 +35,25 @@ def build_matrix(table: ReportTable) -> Matrix | None:
     return Matrix(table.metric, cells, groups, rows)
 
 
-def measured(row: ReportRow, metric: str) -> str:
-    """The mean of the primary metric, short enough for a matrix."""
+def format_mean(row: ReportRow, metric: str) -> str:
+    """The mean of the primary metric with one decimal place."""
     summary = row.metrics.get(metric)
     return ABSENT if summary is None else format_fixed(summary.mean, 1)
 
 
 def matrix_columns(matrix: Matrix) -> list[Column]:
-    """The primary metric of each cell by group, and in brackets what was expected."""
+    """The primary metric of each cell by group, with its expected value in brackets."""
     columns = [text_column("cell", list(matrix.cells))]
     for group in matrix.groups:
         rows = [matrix.rows[cell, group] for cell in matrix.cells]
         summaries = [row.metrics.get(matrix.metric) for row in rows]
-        texts = tuple(f"{measured(row, matrix.metric)}{_bracketed(row)}" for row in rows)
+        texts = tuple(f"{format_mean(row, matrix.metric)}{_expectation(row)}" for row in rows)
         means = tuple(summary.mean if summary else None for summary in summaries)
         columns.append(Column(group, texts, means, numeric=True))
     return columns
 
 
-def _bracketed(row: ReportRow) -> str:
+def _expectation(row: ReportRow) -> str:
     if row.expected is None:
         return ""
     return f" ({row.expected.bounds}{f', {NOT_MET}' if row.as_expected is False else ''})"

@@ -1,35 +1,40 @@
-"""The tables as text: for the terminal, as Markdown, as CSV and as plain rows for JSON.
+"""The tables as text: for the terminal, as Markdown, as CSV and as rows for JSON.
 
-CSV and JSON keep every digit and the base unit; what people read is rounded and scaled, with
-the unit in the header, for example `training, min` or `G multiply-adds`.
+CSV and JSON keep every digit and the base unit. Tables for people are rounded and scaled, with the
+unit in the header, for example `training, min` or `G multiply-adds`.
 """
 
 import csv
 import io
 from collections.abc import Sequence
 
-from rich import box
-from rich.table import Table
-from rich.text import Text
-
+from quatrain.report.build import Report
 from quatrain.report.column import ABSENT, Column, Value, format_fixed, text_column
-from quatrain.report.curves import Curve
 from quatrain.report.differences import DifferenceRow, DifferenceTable
 from quatrain.report.escape import for_markdown, for_spreadsheet, visible
 from quatrain.report.expectations import expectation_columns, expected_as_json, reason_columns
-from quatrain.report.matrix import MATRIX_LEGEND, build_matrix, matrix_columns
+from quatrain.report.matrix import MATRIX_LEGEND, matrix_columns
 from quatrain.report.metric_names import title_of
 from quatrain.report.tables import ReportRow, ReportTable
 from quatrain.report.validation import validation_columns
 from quatrain.results import RunState, Summary
+from quatrain.specs.extras import name_missing_extra
+
+with name_missing_extra():
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
 
 Units = Sequence[tuple[float, str]]
 
-MULTIPLY_ADDS: Units = ((1e6, "M multiply-adds"), (1e9, "G multiply-adds"))
-PARAMETERS: Units = ((1e3, "K parameters"), (1e6, "M parameters"))
-TRAINING: Units = ((1.0, "training, s"), (60.0, "training, min"), (3600.0, "training, h"))
-LATENCY: Units = ((1e-3, "latency, ms"), (1.0, "latency, s"))
-MEMORY: Units = ((2.0**20, "memory, MiB"), (2.0**30, "memory, GiB"))
+UNITS: dict[str, Units] = {
+    "multiply_adds": ((1e6, "M multiply-adds"), (1e9, "G multiply-adds")),
+    "parameters": ((1e3, "K parameters"), (1e6, "M parameters")),
+    "training_seconds": ((1.0, "training, s"), (60.0, "training, min"), (3600.0, "training, h")),
+    "latency_seconds": ((1e-3, "latency, ms"), (1.0, "latency, s")),
+    "peak_bytes": ((2.0**20, "memory, MiB"), (2.0**30, "memory, GiB")),
+}
+"""For each quantity of a row, the units in which it is shown: size and header."""
 
 VERDICT_LEGEND = (
     "Inconclusive: the 95 % interval contains zero. p is adjusted for the number of differences "
@@ -40,28 +45,22 @@ EQUAL_LEGEND = "Equal differences have zero variance: they are inconclusive, wit
 
 
 def cell_columns(table: ReportTable) -> list[Column]:
-    """The table as people read it.
+    """The columns of the table of cells.
 
-    A quantity nobody measured has no column, and neither has a spec that all cells share, nor
-    the state once all is done, nor an expectation that nobody stated.
+    Columns without information are left out: quantities that were not measured, a spec that all
+    cells share, the state when all runs are done, and expectations if the study states none.
     """
     rows = table.rows
-    headline, *metrics = [_metric_column(rows, name) for name in table.metric_names]
+    primary, *metrics = [_metric_column(rows, name) for name in table.metric_names]
     specs = [row.spec_name for row in rows]
     states = [row.state for row in rows]
     seeds = [f"{row.seeds_done}/{row.seeds_planned}" for row in rows]
-    quantities = [
-        _scaled([row.multiply_adds for row in rows], MULTIPLY_ADDS),
-        _scaled([row.parameters for row in rows], PARAMETERS),
-        _scaled([row.seconds for row in rows], TRAINING),
-        _scaled([row.latency for row in rows], LATENCY),
-        _scaled([row.peak_bytes for row in rows], MEMORY),
-    ]
+    quantities = [_scaled([row.quantities[name] for row in rows], UNITS[name]) for name in UNITS]
     return [
         text_column("group", [row.group for row in rows]),
         text_column("cell", [row.cell for row in rows]),
         *([text_column("spec", specs)] if len(set(specs)) > 1 else []),
-        headline,
+        primary,
         *(expectation_columns(rows) if table.has_expectations else []),
         *metrics,
         Column("seeds", tuple(seeds), tuple(row.seeds_done for row in rows), numeric=True),
@@ -71,7 +70,7 @@ def cell_columns(table: ReportTable) -> list[Column]:
 
 
 def difference_columns(table: DifferenceTable) -> list[Column]:
-    """The differences as people read them."""
+    """The columns of the table of differences."""
     rows = table.rows
     summaries = [row.summary for row in rows]
     bounds = [(s.mean, s.low or 0.0, s.high or 0.0) for s in summaries if s]
@@ -86,7 +85,7 @@ def difference_columns(table: DifferenceTable) -> list[Column]:
         Column("seeds", tuple(map(str, counts)), tuple(counts), numeric=True),
         Column(
             "adjusted p",
-            tuple(map(_chance, rows)),
+            tuple(map(_format_p, rows)),
             tuple(r.adjusted_p for r in rows),
             numeric=True,
         ),
@@ -96,48 +95,47 @@ def difference_columns(table: DifferenceTable) -> list[Column]:
 
 
 def verdict_legend(table: DifferenceTable) -> str:
-    """What the verdicts mean, as far as the table has such."""
+    """The meaning of the verdicts in the table."""
     equal = any(row.summary and row.summary.zero_variance for row in table.rows)
     return f"{VERDICT_LEGEND} {EQUAL_LEGEND}" if equal else VERDICT_LEGEND
 
 
-def to_terminal(shown: Sequence[Column], title: str) -> Table:
-    """A rich table that says a group once; print it with `rich.console.Console`."""
-    look = box.SIMPLE_HEAD
+def to_terminal(columns: Sequence[Column], title: str) -> Table:
+    """A table for `rich.console.Console`, in which a group is named once."""
     table = Table(
-        title=Text(visible(title)), title_justify="left", box=look, pad_edge=False, padding=(0, 1)
+        title=Text(visible(title)),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1),
     )
-    for column in shown:
+    for column in columns:
         justify = "right" if column.numeric else "left"
         header = Text(visible(column.header).replace(" ", "\n", 1))
         table.add_column(header, justify=justify, no_wrap=column.numeric, overflow="fold")
-    above = ""
-    for first, *texts in zip(*(column.texts for column in shown), strict=True):
-        line = ["" if first == above else first, *texts]
+    group = ""
+    for first, *texts in zip(*(column.texts for column in columns), strict=True):
+        line = ["" if first == group else first, *texts]
         table.add_row(*(Text(visible(text)) for text in line))
-        above = first
+        group = first
     return table
 
 
-def to_markdown(shown: Sequence[Column]) -> str:
+def to_markdown(columns: Sequence[Column]) -> str:
     """A Markdown table."""
+    rows = zip(*(column.texts for column in columns), strict=True)
     lines = [
-        [for_markdown(column.header) for column in shown],
-        ["---:" if column.numeric else "---" for column in shown],
-        *(
-            [for_markdown(text) for text in row]
-            for row in zip(*(c.texts for c in shown), strict=True)
-        ),
+        [for_markdown(column.header) for column in columns],
+        ["---:" if column.numeric else "---" for column in columns],
+        *([for_markdown(text) for text in row] for row in rows),
     ]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def markdown_page(
-    table: ReportTable, differences: DifferenceTable, curves: Sequence[Curve] = ()
-) -> str:
-    """Title, question, the matrix if the cells form one, the tables, notes and reasons."""
+def markdown_page(report: Report) -> str:
+    """Title, question, matrix, tables, notes and expectations of a report."""
+    table, differences, matrix = report.table, report.differences, report.matrix
     parts = [f"# {for_markdown(table.title)}\n", f"{for_markdown(table.question, block=True)}\n"]
-    matrix = build_matrix(table)
     if matrix is not None:
         parts += [to_markdown(matrix_columns(matrix)), f"{MATRIX_LEGEND}\n"]
     parts.append(to_markdown(cell_columns(table)))
@@ -148,9 +146,9 @@ def markdown_page(
         parts.append(f"{verdict_legend(differences)}\n")
         if differences.has_published:
             parts.append("Published: the difference reported by others, in their own setting.\n")
-    progress = validation_columns(curves, table.metric)
-    if progress:
-        parts += ["## Validation during training\n", to_markdown(progress)]
+    validation = validation_columns(report.curves, table.metric)
+    if validation:
+        parts += ["## Validation during training\n", to_markdown(validation)]
     if table.notes:
         parts.append("## Notes\n")
         parts.append("".join(f"- {for_markdown(note, block=True)}\n" for note in table.notes))
@@ -160,7 +158,7 @@ def markdown_page(
 
 
 def rows_as_json(table: ReportTable) -> list[dict[str, Value]]:
-    """One flat dictionary for each cell, all with the same keys, in base units."""
+    """One flat dictionary per cell, all with the same keys, in base units."""
     rows = [_flat(row, table.metric_names) for row in table.rows]
     if not table.has_expectations:
         return rows
@@ -168,7 +166,7 @@ def rows_as_json(table: ReportTable) -> list[dict[str, Value]]:
 
 
 def differences_as_json(table: DifferenceTable) -> list[dict[str, Value]]:
-    """One flat dictionary for each difference."""
+    """One flat dictionary per difference."""
     return [
         {
             "group": row.group,
@@ -189,9 +187,9 @@ def differences_as_json(table: DifferenceTable) -> list[dict[str, Value]]:
 
 
 def to_csv(rows: Sequence[dict[str, Value]]) -> str:
-    """The rows of `rows_as_json` or `differences_as_json`, with a header line.
+    """The rows of `rows_as_json` or `differences_as_json` as CSV with a header line.
 
-    Texts that a spreadsheet would compute have an apostrophe before them; numbers stay numbers.
+    Texts that a spreadsheet would evaluate as a formula begin with an apostrophe.
     """
     if not rows:
         return ""
@@ -203,10 +201,10 @@ def to_csv(rows: Sequence[dict[str, Value]]) -> str:
 
 
 def scale_of(values: Sequence[float | None], units: Units) -> tuple[float, str]:
-    """The largest unit that the largest value fills, else the smallest.
+    """The largest unit in which the largest value is at least 1, else the smallest.
 
     Example:
-        >>> scale_of([2.5e9, 8e8], MULTIPLY_ADDS)
+        >>> scale_of([2.5e9, 8e8], UNITS["multiply_adds"])
         (1000000000.0, 'G multiply-adds')
     """
     largest = max((abs(value) for value in values if value is not None), default=0.0)
@@ -227,16 +225,12 @@ def _flat(row: ReportRow, names: Sequence[str]) -> dict[str, Value]:
         **metrics,
         "seeds": row.seeds_done,
         "seeds_planned": row.seeds_planned,
-        "multiply_adds": row.multiply_adds,
-        "parameters": row.parameters,
-        "training_seconds": row.seconds,
-        "latency_seconds": row.latency,
-        "peak_bytes": row.peak_bytes,
+        **row.quantities,
         "state": row.state,
     }
 
 
-def _chance(row: DifferenceRow) -> str:
+def _format_p(row: DifferenceRow) -> str:
     if row.adjusted_p is None:
         return ABSENT
     return "< 0.001" if row.adjusted_p < 0.001 else f"{row.adjusted_p:.3f}"
@@ -265,7 +259,7 @@ def _scaled(values: Sequence[float | None], units: Units) -> Column:
 
 
 def format_quantity(value: float, places: int) -> str:
-    """A quantity that is never negative; what would round to zero is told as a bound.
+    """A nonnegative quantity; one that would round to zero becomes an upper bound.
 
     Example:
         >>> format_quantity(1.234, 2), format_quantity(0.0, 2)

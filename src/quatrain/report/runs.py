@@ -1,9 +1,10 @@
-"""Everything a report is made of, read once: the manifest and what each run has left so far."""
+"""The manifest and the runs of a study, read from its folder and checked."""
 
 import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from quatrain.results import (
@@ -34,28 +35,34 @@ class Run:
 
 @dataclass(frozen=True)
 class StudyRuns:
-    """The manifest and its runs by identity; two groups may show the same run."""
+    """The manifest and its runs by identity; a run may belong to several groups."""
 
     manifest: Manifest
     runs: Mapping[str, Run]
     orphaned_runs: int
-    """Finished runs in the folder that belong to no cell, as after a change of the specs."""
+    """Number of finished runs in the folder that belong to no cell, as after a change of specs."""
     notes: tuple[str, ...] = ()
-    """Groups that are not shown, and differences of code or training data between runs."""
+    """Groups that are not shown, and differences in code or training data between runs."""
 
-    def of(self, cell: ManifestCell) -> dict[int, Run]:
+    def runs_of(self, cell: ManifestCell) -> dict[int, Run]:
         """The runs of a cell by seed."""
         return {seed: self.runs[identity] for seed, identity in sorted(cell.identities.items())}
 
     def records(self, cell: ManifestCell) -> dict[int, Record]:
         """The records of a cell's finished runs by seed."""
-        return {seed: run.record for seed, run in self.of(cell).items() if run.record is not None}
+        return {
+            seed: run.record for seed, run in self.runs_of(cell).items() if run.record is not None
+        }
 
-    def sides(self, comparison: ManifestComparison) -> list[dict[int, Record]]:
-        """The records of its left and of its right cell, by seed: those of seeds in both."""
-        named = {cell.name: cell for cell in self.manifest.cells if cell.group == comparison.group}
-        left, right = (self.records(named[x]) for x in (comparison.left, comparison.right))
+    def paired_records(self, comparison: ManifestComparison) -> list[dict[int, Record]]:
+        """The records of the left and of the right cell, by the seeds that both have."""
+        names = comparison.left, comparison.right
+        left, right = (self.records(self._cells[comparison.group, name]) for name in names)
         return [{seed: side[seed] for seed in left.keys() & right.keys()} for side in (left, right)]
+
+    @cached_property
+    def _cells(self) -> dict[tuple[str, str], ManifestCell]:
+        return {(cell.group, cell.name): cell for cell in self.manifest.cells}
 
     def all_records(self) -> list[Record]:
         """Every record of the study, each once."""
@@ -63,34 +70,34 @@ class StudyRuns:
 
 
 def load_runs(store: ResultStore) -> StudyRuns:
-    """Read the manifest and every run it names, and refuse to mix results of different data.
+    """Read the manifest and its runs.
 
     Raises:
-        StudyError: if there is no study here, or if the runs of one group were tested on different
+        StudyError: if there is no study, or if the runs of one group were tested on different
             data, or those of one cell trained on different data.
-        StoredFileError: if a stored file is damaged, or a record is not of the run that it names.
+        StoredFileError: if a stored file is damaged, or a record belongs to another run.
     """
     manifest = store.manifest()
     identities = {one: None for cell in manifest.cells for one in cell.identities.values()}
     folders = {path.parent for path in store.root.glob("runs/*/record.json")}
     orphaned_runs = len(folders - {store.folder(one) for one in identities})
     study = StudyRuns(manifest, {one: _load(store, one) for one in identities}, orphaned_runs)
-    described = {record.spec_name for record in study.all_records() if record.spec}
+    spec_names = {record.spec_name for record in study.all_records() if record.spec}
+    groups: dict[str, list[Record]] = {}
     for cell in manifest.cells:
-        _check_own_records(study, cell, described)
-    notes = _other_code(study)
-    for group in dict.fromkeys(cell.group for cell in manifest.cells):
-        cells = [cell for cell in manifest.cells if cell.group == group]
-        if _differ_in_training([r for cell in cells for r in study.records(cell).values()]):
+        _check_records(study, cell, spec_names)
+        groups.setdefault(cell.group, []).extend(study.records(cell).values())
+    notes = _code_changes(study)
+    for group, records in groups.items():
+        if _differ_in_training(records):
             notes.append(f"cells of group {group} were trained on different data")
     return replace(study, notes=tuple(notes))
 
 
 def drop_unstarted_groups(study: StudyRuns) -> StudyRuns:
-    """The study without the groups that have runs of their own and began none of these.
+    """The study without groups of which no own run was started; a note names them.
 
-    A note names these groups. Runs that other groups share do not count: those groups may have been
-    run alone. Where no group was begun, all are kept.
+    Runs shared with other groups do not count. If no group was started, all are kept.
     """
     members: dict[str, set[str]] = {}
     for cell in study.manifest.cells:
@@ -126,33 +133,43 @@ def metric_of(record: Record, name: str) -> float:
             "metric",
             name,
             f"a metric of the records ({known})",
-            "mend the metric in the study file and run the study again: finished runs are kept",
+            "correct the metric in the study file and run the study again: finished runs are kept",
         )
     return record.metrics[name]
 
 
 def _load(store: ResultStore, identity: str) -> Run:
-    record = store.record(identity)
-    failure = store.failure(identity) if record is None else None
-    folder, state = store.folder(identity), store.state(identity)
-    return Run(folder, state, record, failure, store.measurement(identity))
+    folder, record = store.folder(identity), store.record(identity)
+    if record is not None:
+        return Run(folder, RunState.DONE, record, None, store.measurement(identity))
+    failure, state = store.failure(identity), store.state(identity)
+    return Run(folder, state, None, failure, store.measurement(identity))
 
 
-def _check_own_records(study: StudyRuns, cell: ManifestCell, described: set[str]) -> None:
-    """Refuse records that were edited to be of another seed or spec than their identity's."""
+def _check_records(study: StudyRuns, cell: ManifestCell, spec_names: set[str]) -> None:
+    """Check that seed and spec of the records are those of their identity.
+
+    Args:
+        study: The study.
+        cell: The cell whose records are checked.
+        spec_names: Specs that other records hold in full, so that an empty one is damage.
+
+    Raises:
+        StoredFileError: if a record was edited.
+    """
     remedy = "delete this file and run the study again, which repeats this run only"
     for seed, record in study.records(cell).items():
         facts = [("seed", record.seed, seed), ("spec_name", record.spec_name, cell.spec_name)]
-        if not record.spec and record.spec_name in described:
+        if not record.spec and record.spec_name in spec_names:
             facts.append(("spec", "empty", f"fields of {record.spec_name}, as in other records"))
-        for name, found, right in facts:
-            if found != right:
+        for name, value, expected in facts:
+            if value != expected:
                 path = study.runs[record.identity].folder / "record.json"
-                raise StoredFileError(str(path), f"{name} = {found}", f"{right}", remedy)
+                raise StoredFileError(str(path), f"{name} = {value}", f"{expected}", remedy)
 
 
-def _other_code(study: StudyRuns) -> list[str]:
-    """Runs made with other code of the study than it had when it was last run."""
+def _code_changes(study: StudyRuns) -> list[str]:
+    """Notes on runs whose study code differs from that of the latest run."""
     labels = {
         identity: f"{cell.group}/{cell.name}"
         for cell in reversed(study.manifest.cells)
@@ -165,16 +182,16 @@ def _other_code(study: StudyRuns) -> list[str]:
 
 
 def _differ_in_training(records: list[Record]) -> bool:
-    """Whether runs of a group were trained on different data, and tested on the same.
+    """Whether the runs of a group were trained on different data.
 
     Raises:
-        StudyError: if they were tested on different data, or if specs that describe the same data
-            met different files.
+        StudyError: if they were tested on different data, or if equal data specs read different
+            files.
     """
-    alike: dict[str, Record] = {}
+    first_by_spec: dict[str, Record] = {}
     for record in records:
-        described = json.dumps(record.spec.get("data", record.spec), sort_keys=True)
-        _check_same("data file", alike.setdefault(described, record), record)
+        data_spec = json.dumps(record.spec.get("data", record.spec), sort_keys=True)
+        _check_same("data file", first_by_spec.setdefault(data_spec, record), record)
         first = records[0]
         if record.test_data is None or first.test_data is None:
             _check_same("data file", first, record)
@@ -192,8 +209,8 @@ def _check_same(field: str, first: Record, record: Record) -> None:
             f"{field} {name}",
             f"{_short(now, name)} in {record.cell} seed {record.seed}",
             f"{_short(before, name)} as in {first.cell} seed {first.seed}",
-            "compare runs on the same data only: run the study anew into another folder, or give "
-            "cells of other data a group of their own",
+            "run the study again into another folder, or give cells with other data a group of "
+            "their own",
         )
 
 

@@ -1,4 +1,4 @@
-"""The table of a report: what each cell reached and cost, and what to know before comparing."""
+"""The table of a report: metrics and cost of each cell, and notes on their comparability."""
 
 import statistics
 from collections import Counter
@@ -14,13 +14,16 @@ from quatrain.results import (
     Record,
     RunState,
     Summary,
+    pluralize,
     summarize,
 )
+
+_COSTS = ("multiply_adds", "parameters")
 
 
 @dataclass(frozen=True)
 class ReportRow:
-    """A cell: its metrics over seeds, its cost, and what is missing of it."""
+    """A cell: its metrics over seeds, its cost and the state of its runs."""
 
     group: str
     cell: str
@@ -28,20 +31,15 @@ class ReportRow:
     metrics: Mapping[str, Summary]
     seeds_done: int
     seeds_planned: int
-    multiply_adds: float | None
-    parameters: float | None
-    seconds: float | None
-    """Mean wall seconds of training."""
-    latency: float | None
-    """Median over seeds of the measured median seconds."""
-    peak_bytes: float | None
-    """Median over seeds of the measured peak memory."""
+    quantities: Mapping[str, float | None]
+    """Mean `multiply_adds`, `parameters` and `training_seconds`; median over seeds of the measured
+    `latency_seconds` and `peak_bytes`. None where nothing was measured."""
     state: str
-    """`done`, or how many runs are done, failed, paused, running and absent."""
+    """`done`, or the number of runs in each state."""
     expected: Expectation | None
-    """Where the study said that the primary metric must lie."""
+    """Expected bounds of the primary metric."""
     as_expected: bool | None
-    """Whether its mean lies there; None where nothing is said or finished."""
+    """Whether its mean lies within; None without an expectation or a finished run."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +53,11 @@ class ReportTable:
     """The primary metric first."""
     rows: tuple[ReportRow, ...]
     notes: tuple[str, ...]
-    """What a reader must know before comparing: runs that are missing, unlike machines."""
+    """What limits a comparison: unfinished runs, different code, data or machines."""
 
     @property
     def has_expectations(self) -> bool:
-        """Whether the study says what some cell must reach."""
+        """Whether the study states an expected value for a cell."""
         return any(row.expected is not None for row in self.rows)
 
 
@@ -79,29 +77,29 @@ def build_table(study: StudyRuns) -> ReportTable:
         (manifest.metric, *others),
         rows,
         (
-            *_judged(rows, manifest.metric),
-            *_missing(rows),
-            *_orphaned_runs(study),
+            *_expectation_notes(rows, manifest.metric),
+            *_unfinished_notes(rows),
+            *_orphaned_notes(study),
             *study.notes,
-            *_from_newer(study),
-            *_about_data(study),
-            *_unlike_scores(study),
-            *_unlike_code(study),
-            *_unlike_machines(study),
+            *_unknown_field_notes(study),
+            *_data_notes(study),
+            *_signature_notes(study),
+            *_code_notes(study),
+            *_machine_notes(study),
         ),
     )
 
 
 def _row(study: StudyRuns, cell: ManifestCell) -> ReportRow:
-    runs = study.of(cell)
+    runs = study.runs_of(cell)
     records = list(study.records(cell).values())
-    headline = study.manifest.metric
+    primary = study.manifest.metric
     names = dict.fromkeys(name for record in records for name in record.metrics)
     values = {
-        name: [metric_of(record, name) for record in records if name in (headline, *record.metrics)]
-        for name in ([headline, *names] if records else [])
+        name: [metric_of(record, name) for record in records if name in (primary, *record.metrics)]
+        for name in ([primary, *names] if records else [])
     }
-    measured = [run.measurement for run in runs.values() if run.measurement]
+    measurements = [run.measurement for run in runs.values() if run.measurement]
     metrics = {name: summarize(numbers) for name, numbers in values.items()}
     return ReportRow(
         group=cell.group,
@@ -110,21 +108,21 @@ def _row(study: StudyRuns, cell: ManifestCell) -> ReportRow:
         metrics=metrics,
         seeds_done=len(records),
         seeds_planned=len(runs),
-        multiply_adds=_mean_cost(records, "multiply_adds"),
-        parameters=_mean_cost(records, "parameters"),
-        seconds=statistics.fmean(record.seconds for record in records) if records else None,
-        latency=_median([each.median_seconds for each in measured]),
-        peak_bytes=_median([each.peak_bytes for each in measured]),
+        quantities={
+            **{name: _mean([r.cost[name] for r in records if name in r.cost]) for name in _COSTS},
+            "training_seconds": _mean([record.seconds for record in records]),
+            "latency_seconds": _median([each.median_seconds for each in measurements]),
+            "peak_bytes": _median([each.peak_bytes for each in measurements]),
+        },
         state=_state(list(runs.values())),
         expected=cell.expected,
         as_expected=(
-            cell.expected.met_by(metrics[headline].mean) if cell.expected and metrics else None
+            cell.expected.met_by(metrics[primary].mean) if cell.expected and metrics else None
         ),
     )
 
 
-def _mean_cost(records: list[Record], name: str) -> float | None:
-    values = [record.cost[name] for record in records if name in record.cost]
+def _mean(values: Sequence[float]) -> float | None:
     return statistics.fmean(values) if values else None
 
 
@@ -139,26 +137,25 @@ def _state(runs: list[Run]) -> str:
     return ", ".join(f"{counts[state]} {state.value}" for state in RunState if counts[state])
 
 
-def _judged(rows: tuple[ReportRow, ...], metric: str) -> list[str]:
-    """How many cells came as expected, and a sentence for each that did not."""
-    judged = [row for row in rows if row.as_expected is not None]
-    if not judged:
+def _expectation_notes(rows: tuple[ReportRow, ...], metric: str) -> list[str]:
+    """The number of expectations that are met, and each one that is not."""
+    tested = [row for row in rows if row.as_expected is not None]
+    if not tested:
         return []
-    against = [row for row in judged if not row.as_expected]
+    failed = [(row, row.expected) for row in tested if row.expected and not row.as_expected]
     return [
-        f"{len(judged) - len(against)} of {len(judged)} expectations met",
+        f"{len(tested) - len(failed)} of {len(tested)} expectations met",
         *(
             f"expectation not met: {row.group}, {row.cell}: "
-            f"{format_fixed(row.metrics[metric].mean, 2)}, expected {row.expected.bounds} "
-            f"because {row.expected.because}"
-            for row in against
-            if row.expected
+            f"{format_fixed(row.metrics[metric].mean, 2)}, expected {expected.bounds} "
+            f"because {expected.because}"
+            for row, expected in failed
         ),
     ]
 
 
-def _missing(rows: tuple[ReportRow, ...]) -> list[str]:
-    """A sentence for each cell with failed runs, and one for all that are only not done yet."""
+def _unfinished_notes(rows: tuple[ReportRow, ...]) -> list[str]:
+    """One note for each cell with failed runs, and one for all other unfinished cells."""
     unfinished = [row for row in rows if row.seeds_done < row.seeds_planned]
     failed = [row for row in unfinished if RunState.FAILED.value in row.state]
     waiting = [f"{row.group}/{row.cell}" for row in unfinished if row not in failed]
@@ -166,15 +163,15 @@ def _missing(rows: tuple[ReportRow, ...]) -> list[str]:
     return [*notes, f"runs still to be done: {', '.join(waiting)}"] if waiting else notes
 
 
-def _orphaned_runs(study: StudyRuns) -> list[str]:
+def _orphaned_notes(study: StudyRuns) -> list[str]:
     if not study.orphaned_runs:
         return []
-    runs = _runs(study.orphaned_runs, "finished ")
+    runs = pluralize(study.orphaned_runs, "finished run")
     return [f"excluded: {runs} of cells that are no longer in the study"]
 
 
-def _from_newer(study: StudyRuns) -> list[str]:
-    """The fields of stored files that this version does not know and therefore leaves out."""
+def _unknown_field_notes(study: StudyRuns) -> list[str]:
+    """The fields of stored files that this version does not know."""
     stored = [
         study.manifest,
         *study.all_records(),
@@ -184,71 +181,66 @@ def _from_newer(study: StudyRuns) -> list[str]:
     return [f"ignored: fields written by a newer quatrain ({', '.join(names)})"] if names else []
 
 
-def _runs(number: int, kind: str = "") -> str:
-    return f"{number:,} {kind}{'run' if number == 1 else 'runs'}"
-
-
-def _about_data(study: StudyRuns) -> list[str]:
-    """What of the data was left out or changed, each once: runs share their data."""
+def _data_notes(study: StudyRuns) -> list[str]:
+    """The data warnings of all runs, each once: runs share their data."""
     records = study.all_records()
     notes = {note: None for record in records for note in (record.data_notes or {}).items()}
-    silent = sum(record.data_notes is None for record in records)
+    missing = sum(record.data_notes is None for record in records)
     return [
-        *(f"data, {what}: {times:,}" for what, times in notes),
-        *([f"data: warnings were not recorded in {_runs(silent)}"] if silent else []),
+        *(f"data, {warning}: {times:,}" for warning, times in notes),
+        *([f"data: warnings were not recorded in {pluralize(missing, 'run')}"] if missing else []),
     ]
 
 
-def _unlike_scores(study: StudyRuns) -> list[str]:
-    """Metrics that some runs computed in another way, as a mean over fewer classes."""
-    found: dict[str, dict[str, None]] = {}
+def _signature_notes(study: StudyRuns) -> list[str]:
+    """Metrics that were computed differently, for example as a mean over fewer classes."""
+    signatures: dict[str, dict[str, None]] = {}
     for record in study.all_records():
         for metric, signature in record.signatures.items():
-            found.setdefault(metric, {})[signature] = None
+            signatures.setdefault(metric, {})[signature] = None
     return [
-        f"{title_of(metric)} was computed differently between runs: {' / '.join(signatures)}"
-        for metric, signatures in found.items()
-        if len(signatures) > 1
+        f"{title_of(metric)} was computed differently between runs: {' / '.join(different)}"
+        for metric, different in signatures.items()
+        if len(different) > 1
     ]
 
 
-def _unlike_code(study: StudyRuns) -> list[str]:
-    """Differences whose sides are of different code: then it is not the cells alone that differ."""
+def _code_notes(study: StudyRuns) -> list[str]:
+    """Comparisons of cells that ran different commits or versions of packages."""
     records = study.all_records()
-    commits = list[str]()
+    commits: list[str] = []
     versions: dict[str, list[str]] = {}
     for each in study.manifest.comparisons:
-        left, right = study.sides(each)
+        left, right = study.paired_records(each)
         name = f"{each.left} − {each.right}"
         if any(left[seed].commit != right[seed].commit for seed in left):
             commits.append(name)
-        for what in _versions_that_differ(left, right):
-            versions.setdefault(what, []).append(name)
-    changed = sum((record.commit or "").endswith("-dirty") for record in records)
+        for difference in _version_differences(left, right):
+            versions.setdefault(difference, []).append(name)
+    dirty = sum((record.commit or "").endswith("-dirty") for record in records)
     moved = sum(bool(record.earlier) for record in records)
-    return [
-        *([f"resumed with different code or on another machine: {_runs(moved)}"] if moved else []),
-        *([f"compared cells ran different commits: {', '.join(commits)}"] if commits else []),
-        *(
-            f"compared cells ran different versions of {what}: {', '.join(names)}"
-            for what, names in versions.items()
-        ),
-        *([f"uncommitted code changes in {_runs(changed)}"] if changed else []),
+    elsewhere = "resumed with different code or on another machine"
+    notes = [f"{elsewhere}: {pluralize(moved, 'run')}"] if moved else []
+    notes += [f"compared cells ran different commits: {', '.join(commits)}"] if commits else []
+    notes += [
+        f"compared cells ran different versions of {difference}: {', '.join(names)}"
+        for difference, names in versions.items()
     ]
+    return [*notes, f"uncommitted code changes in {pluralize(dirty, 'run')}"] if dirty else notes
 
 
-def _versions_that_differ(left: Mapping[int, Record], right: Mapping[int, Record]) -> list[str]:
-    """Packages of which the two sides of some seed had different versions, and which."""
-    found: dict[str, set[str]] = {}
+def _version_differences(left: Mapping[int, Record], right: Mapping[int, Record]) -> list[str]:
+    """The packages whose versions differ between the two runs of a seed, with the versions."""
+    different: dict[str, set[str]] = {}
     for seed, record in left.items():
         other = right[seed].versions
-        for name in record.versions.keys() & other.keys():
-            if record.versions[name] != other[name]:
-                found.setdefault(name, set()).update((record.versions[name], other[name]))
-    return [f"{name} ({' and '.join(sorted(found[name]))})" for name in sorted(found)]
+        for name, version in record.versions.items():
+            if other.get(name, version) != version:
+                different.setdefault(name, set()).update((version, other[name]))
+    return [f"{name} ({' and '.join(sorted(different[name]))})" for name in sorted(different)]
 
 
-def _unlike_machines(study: StudyRuns) -> list[str]:
+def _machine_notes(study: StudyRuns) -> list[str]:
     trained = {(record.device, record.threads) for record in study.all_records()}
     measured = {
         (run.measurement.device, run.measurement.threads)
@@ -256,11 +248,8 @@ def _unlike_machines(study: StudyRuns) -> list[str]:
         if run.measurement
     }
     return [
-        f"{what} were measured on different machines: {_machines(machines)}"
-        for what, machines in (("training times", trained), ("latencies", measured))
+        f"{quantity} were measured on different machines: "
+        + "; ".join(f"{device}, {threads} threads" for device, threads in sorted(machines))
+        for quantity, machines in (("training times", trained), ("latencies", measured))
         if len(machines) > 1
     ]
-
-
-def _machines(machines: set[tuple[str, int]]) -> str:
-    return "; ".join(f"{device}, {threads} threads" for device, threads in sorted(machines))

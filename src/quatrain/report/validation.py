@@ -1,4 +1,4 @@
-"""How far trainings had come on the way: the primary metric of the validation side, by minutes.
+"""Validation during training: the primary metric by step and minutes.
 
 | group | cell | step | training, min | valid AP50 |
 | plain | w/o  | 900  |          11.0 |       6.22 |
@@ -10,44 +10,40 @@ from quatrain.report.column import ABSENT, Column, format_fixed, text_column
 from quatrain.report.curves import Curve, validation_names
 from quatrain.report.metric_names import title_of
 
-MOST = 10
-"""Steps of a curve that are shown, the last one among them."""
+MAX_STEPS = 10
+"""Steps of a curve that are shown, the last one included."""
 
 
 def validation_columns(curves: Sequence[Curve], metric: str) -> list[Column]:
-    """A row for each of some steps at which a run was validated; none where it was so once."""
+    """A row for some of the steps at which a cell was validated; none if it was so only once."""
     several = [each for each in curves if len(each.steps) > 1]
     logged = {each.name for each in several}
     name = next((each for each in validation_names(metric) if each in logged), None)
     chosen = [each for each in several if each.name == name]
-    rows = [(curve, number) for curve in chosen for number in _spread(len(curve.steps))]
+    rows = [(curve, place) for curve in chosen for place in _spread(len(curve.steps))]
     if not rows:
         return []
-    steps = tuple(curve.steps[number] for curve, number in rows)
-    values = tuple(curve.values[number] for curve, number in rows)
-    minutes = tuple(curve.seconds[number] / 60 if curve.seconds else None for curve, number in rows)
+    steps = tuple(curve.steps[place] for curve, place in rows)
+    values = tuple(curve.values[place] for curve, place in rows)
+    minutes = tuple(curve.seconds[place] / 60 if curve.seconds else None for curve, place in rows)
     places = 2 if max(map(abs, values)) >= 1 else 4
-    told = tuple(ABSENT if each is None else format_fixed(each, 1) for each in minutes)
+    times = tuple(ABSENT if each is None else format_fixed(each, 1) for each in minutes)
+    means = tuple(format_fixed(value, places) for value in values)
     return [
         text_column("group", [curve.group for curve, _ in rows]),
         text_column("cell", [curve.cell for curve, _ in rows]),
         Column("step", tuple(f"{each:,}" for each in steps), steps, numeric=True),
-        Column("training, min", told, minutes, numeric=True),
-        Column(
-            title_of(chosen[0].name),
-            tuple(format_fixed(x, places) for x in values),
-            values,
-            numeric=True,
-        ),
+        Column("training, min", times, minutes, numeric=True),
+        Column(title_of(chosen[0].name), means, values, numeric=True),
     ]
 
 
 def _spread(count: int) -> list[int]:
-    """Numbers below `count`, at most `MOST` of them, evenly and with the last.
+    """At most `MAX_STEPS` indices below `count`, evenly spaced, the last one included.
 
     Example:
         >>> _spread(4), len(_spread(95)), _spread(95)[-1]
         ([0, 1, 2, 3], 10, 94)
     """
-    shown = min(count, MOST)
+    shown = min(count, MAX_STEPS)
     return [round((place + 1) * count / shown) - 1 for place in range(shown)]

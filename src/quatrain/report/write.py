@@ -1,58 +1,36 @@
-"""Write a study's report: four files, five if its cells form a matrix, each replaced whole."""
+"""Write the files of a report, each replaced atomically."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
-from quatrain.report.curves import learning_curves
-from quatrain.report.differences import build_differences
+from quatrain.report.build import Report
 from quatrain.report.html import html_page
-from quatrain.report.matrix import build_matrix
 from quatrain.report.plot import accuracy_cost_svg, matrix_svg
 from quatrain.report.render import markdown_page, rows_as_json, to_csv
-from quatrain.report.runs import drop_unstarted_groups, load_runs
-from quatrain.report.tables import build_table
-from quatrain.results import ResultStore, write_atomically
+from quatrain.results import write_atomically
 
 
-@dataclass(frozen=True)
-class ReportFiles:
-    """Where the report lies."""
+def write_report(report: Report, folder: Path) -> Path:
+    """Write the page, Markdown, CSV and figures of a study, finished or not.
 
-    html: Path
-    markdown: Path
-    csv: Path
-    svg: Path
-    matrix: Path | None
-    """Only where the groups of the study have the same cells."""
+    The files are report.html, report.md, report.csv, accuracy_cost.svg and, if all groups have the
+    same cells, matrix.svg.
 
-
-def write_report(store: ResultStore, folder: Path) -> ReportFiles:
-    """Report the study in `store`, finished or not, into `folder`.
+    Returns:
+        The path of the HTML page.
 
     Raises:
-        StudyError: if there is no study, its runs cannot be compared, or `folder` refuses.
-        StoredFileError: if a stored file is damaged; nothing is written then.
+        StudyError: if a record lacks a compared metric, or `folder` cannot be written.
+        StoredFileError: if a log is damaged; nothing is written then.
     """
-    every_group = load_runs(store)
-    study = drop_unstarted_groups(every_group)
-    table, differences = build_table(study), build_differences(study)
-    curves = learning_curves(study)
-    matrix = build_matrix(table)
-    files = ReportFiles(
-        html=folder / "report.html",
-        markdown=folder / "report.md",
-        csv=folder / "report.csv",
-        svg=folder / "accuracy_cost.svg",
-        matrix=None if matrix is None else folder / "matrix.svg",
-    )
-    contents = {
-        files.html: html_page(study, table, differences, curves),
-        files.markdown: markdown_page(table, differences, curves),
-        files.csv: to_csv(rows_as_json(build_table(every_group))),
-        files.svg: accuracy_cost_svg(table),
+    figures = {"accuracy_cost.svg": accuracy_cost_svg(report.table)}
+    if report.matrix is not None:
+        figures["matrix.svg"] = matrix_svg(report.matrix)
+    files = {
+        "report.html": html_page(report, figures),
+        "report.md": markdown_page(report),
+        "report.csv": to_csv(rows_as_json(report.all_groups.table)),
+        **figures,
     }
-    if matrix is not None and files.matrix is not None:
-        contents[files.matrix] = matrix_svg(matrix)
-    for path, text in contents.items():
-        write_atomically(path, text)
-    return files
+    for name, text in files.items():
+        write_atomically(folder / name, text)
+    return folder / "report.html"
