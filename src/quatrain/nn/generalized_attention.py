@@ -319,8 +319,10 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
         return (state.offsets.encodings(grid.offset_range(0)),)
 
     def _project(self, key: Float[Tensor, "b k c"]) -> KeyValueState:
+        # This order decides in which order the gradients of `key` are added up.
+        value_heads = self._split_heads(self.value(key))
         key_heads = None if self.key is None else self._split_heads(self.key(key))
-        return KeyValueState(self._split_heads(self.value(key)), key_heads)
+        return KeyValueState(value_heads, key_heads)
 
     def _split_heads(self, x: Float[Tensor, "b t c"]) -> Float[Tensor, "b h t d"]:
         return x.unflatten(2, (self.spec.heads, -1)).transpose(1, 2)
