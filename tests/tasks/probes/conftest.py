@@ -1,16 +1,16 @@
-"""What the tests of all probes share: a drawing of many sequences, and one thread."""
+"""Fixtures of all tests of probes."""
 
 import numpy as np
 import pytest
 
 
 @pytest.fixture
-def drawn():
-    """A function from a probe to its sequences and answers, as lists of plain numbers."""
+def draw_lists():
+    """A function from a probe to its sequences and answers, as lists."""
 
     def draw(probe, number=200, seed=0):
-        part = probe.draw(np.random.default_rng(seed), number)
-        return part.tokens.tolist(), part.answers.tolist()
+        samples = probe.draw(np.random.default_rng(seed), number)
+        return samples.tokens.tolist(), samples.answers.tolist()
 
     return draw
 

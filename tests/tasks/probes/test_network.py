@@ -1,4 +1,4 @@
-"""That the theory of the probes holds of the networks: what a mechanism cannot see."""
+"""Theory of the probes, checked on untrained networks: what each mechanism cannot see."""
 
 import pytest
 import torch
@@ -9,10 +9,10 @@ from quatrain.tasks.probes import ProbeNetwork
 
 def network(mixer, features=(32, 2), seed=0):
     torch.manual_seed(seed)
-    built = ProbeNetwork(features, 32, 64, parse_mixer(mixer, heads=1)).double().eval()
-    for parameter in built.parameters():  # as if trained: not even a zero stays what it was
+    model = ProbeNetwork(features, 32, 64, parse_mixer(mixer, heads=1)).double().eval()
+    for parameter in model.parameters():  # so that no parameter is zero, as after training
         parameter.data.add_(0.3 * torch.randn_like(parameter))
-    return built
+    return model
 
 
 def sequence(length=32):
@@ -27,7 +27,7 @@ def test_each_token_has_a_score_for_each_value(mixer):
     assert network(mixer)(sequence()).shape == (1, 32, 32)
 
 
-def test_networks_of_one_seed_begin_with_the_same_embedding_and_readout():
+def test_networks_of_one_seed_have_the_same_initial_embedding_and_readout():
     first, second = (
         dict(ProbeNetwork((32, 2), 32, 64, parse_mixer(mixer, 1)).named_parameters())
         for mixer in ("0110", "deformable@9")
@@ -39,7 +39,7 @@ def test_networks_of_one_seed_begin_with_the_same_embedding_and_readout():
 
 
 @pytest.mark.parametrize("mixer", ["0000", "w/o"])
-def test_uniform_weights_do_not_see_whose_mark_it_is(mixer):
+def test_uniform_weights_do_not_see_which_token_is_marked(mixer):
     marked, moved = sequence(), sequence()
     moved[0, 5, 1], moved[0, 9, 1] = 0, 1
     scores = [network(mixer)(tokens)[0, 20] for tokens in (marked, moved)]
@@ -47,8 +47,8 @@ def test_uniform_weights_do_not_see_whose_mark_it_is(mixer):
 
 
 @pytest.mark.parametrize("mixer", ["0001", "0100"])
-def test_weights_by_position_add_value_and_mark_and_bind_neither_to_the_other(mixer):
-    """The effect of a mark is the same whatever value bears it, and wherever the query is."""
+def test_weights_by_position_do_not_bind_value_and_mark(mixer):
+    """The effect of a mark does not depend on the value of its token."""
     effects = []
     for value in (3, 17):
         plain = sequence()
@@ -60,7 +60,7 @@ def test_weights_by_position_add_value_and_mark_and_bind_neither_to_the_other(mi
 
 
 @pytest.mark.parametrize("mixer", ["0010", "1000", "1111", "0110"])
-def test_content_terms_bind_them(mixer):
+def test_content_terms_bind_value_and_mark(mixer):
     effects = []
     for value in (3, 17):
         plain = sequence()
@@ -72,45 +72,45 @@ def test_content_terms_bind_them(mixer):
 
 
 @pytest.mark.parametrize("mixer", ["regular@9", "lightweight@9", "dynamic@9"])
-def test_a_convolution_sees_four_tokens_each_way_and_no_more(mixer):
-    tokens, built = sequence(), network(mixer)
-    for distance, seen in ((4, True), (5, False)):
+def test_a_convolution_sees_four_tokens_each_way(mixer):
+    tokens, model = sequence(), network(mixer)
+    for distance, inside in ((4, True), (5, False)):
         other = tokens.clone()
         other[0, 16 + distance, 0] = (other[0, 16 + distance, 0] + 1) % 32
-        assert torch.equal(built(tokens)[0, 16], built(other)[0, 16]) is not seen
+        assert torch.equal(model(tokens)[0, 16], model(other)[0, 16]) is not inside
 
 
 @pytest.mark.parametrize("mixer", ["0000", "0010", "1000"])
 def test_without_position_a_sequence_is_a_bag(mixer):
-    tokens, built = sequence(), network(mixer)
+    tokens, model = sequence(), network(mixer)
     order = torch.cat((torch.tensor([0]), 1 + torch.randperm(31)))
-    assert torch.allclose(built(tokens)[0, 0], built(tokens[:, order])[0, 0])
+    assert torch.allclose(model(tokens)[0, 0], model(tokens[:, order])[0, 0])
 
 
 @pytest.mark.parametrize("mixer", ["regular@9", "lightweight@9"])
-def test_where_weights_do_not_depend_on_the_query_tokens_only_add_up(mixer):
-    """A change of the pointer does not change what a change of another's value does."""
-    built, tokens = network(mixer, features=(32, 8)), sequence()
+def test_without_weights_by_query_tokens_contribute_independently(mixer):
+    """The effect of another token's value does not depend on the pointer."""
+    model, tokens = network(mixer, features=(32, 8)), sequence()
     effects = []
     for pointer in (0, 6):
         before = tokens.clone()
         before[0, 16, 1] = pointer
         after = before.clone()
         after[0, 18, 0] = (after[0, 18, 0] + 1) % 32
-        effects.append((built(after) - built(before))[0, 16])
+        effects.append((model(after) - model(before))[0, 16])
     assert torch.allclose(*effects)
 
 
-def test_a_constant_component_makes_e1_hold_e3_and_e2_hold_e4():
-    """With a query projection that reads the constant alone, they agree to the last digit."""
-    for asking, silent, bias in (("1000", "0010", "key_bias"), ("0100", "0001", "position_bias")):
-        rich, poor = network(asking), network(silent)
-        rich.load_state_dict(poor.state_dict(), strict=False)
+def test_with_a_constant_component_e1_includes_e3_and_e2_includes_e4():
+    """They are equal if the query projection reads the constant alone."""
+    for content, biased, bias in (("1000", "0010", "key_bias"), ("0100", "0001", "position_bias")):
+        general, special = network(content), network(biased)
+        general.load_state_dict(special.state_dict(), strict=False)
         constant = torch.zeros(64).double()
         constant[0] = 1.0
-        for built in (rich, poor):
-            built.constant.data.copy_(constant)
-            built.embedding.weight.data[:, 0] = 0.0
-        rich.mixer.query.weight.data.zero_()
-        rich.mixer.query.weight.data[:, 0] = getattr(poor.mixer, bias).data.flatten()
-        assert torch.allclose(rich(sequence()), poor(sequence()))
+        for model in (general, special):
+            model.constant.data.copy_(constant)
+            model.embedding.weight.data[:, 0] = 0.0
+        general.mixer.query.weight.data.zero_()
+        general.mixer.query.weight.data[:, 0] = getattr(special.mixer, bias).data.flatten()
+        assert torch.allclose(general(sequence()), special(sequence()))

@@ -1,11 +1,11 @@
-"""Locality: a token asks for the value that both its neighbours hold.
+"""Locality probe: tokens in groups of three; the middle one asks for the value of its neighbors.
 
     value    7  2  7  4  0  4  5  5  5
     answer   -  7  -  -  4  -  -  5  -
 
-To weigh near tokens above far ones is enough: any convolution, E2 and E4, even uniform weights in
-a small window. Without position a network sees a bag in which the answer is one of many values;
-the token's own value is drawn apart from it, and tells nothing.
+It suffices to weight near tokens above far ones: any convolution, E2 and E4, even uniform weights
+in a small window. Without positions a network sees a bag, in which the answer is one of many
+values; the token's own value is independent of the answer.
 """
 
 from typing import Literal
@@ -14,13 +14,13 @@ import numpy as np
 from pydantic import model_validator
 
 from quatrain.specs import SpecError
-from quatrain.tasks.probes.sample import UNASKED, Question, Samples, samples
+from quatrain.tasks.probes.question import IGNORE_INDEX, Question, Samples, make_samples
 
 _GROUP = 3
 
 
 class LocalitySpec(Question):
-    """What is the value of my neighbours?
+    """What is the value of my neighbors?
 
     Example:
         >>> LocalitySpec(length=9).draw(np.random.default_rng(0), 1).answers
@@ -28,26 +28,26 @@ class LocalitySpec(Question):
 
     kind: Literal["locality"] = "locality"
     length: int = 48
-    """Tokens of a sequence: threes, of which the middle one asks."""
+    """Tokens of a sequence; a multiple of 3."""
 
     @model_validator(mode="after")
-    def _consists_of_threes(self) -> "LocalitySpec":
+    def _check_length(self) -> "LocalitySpec":
         if self.length < _GROUP or self.length % _GROUP:
-            near = max(self.length // _GROUP, 1) * _GROUP
-            remedy = f"use {near} or {near + _GROUP}"
+            multiple = max(self.length // _GROUP, 1) * _GROUP
+            remedy = f"use {multiple} or {multiple + _GROUP}"
             raise SpecError("LocalitySpec.length", self.length, f"a multiple of {_GROUP}", remedy)
         return self
 
     @property
     def features(self) -> tuple[int, ...]:
-        """The value."""
+        """Value."""
         return (self.values,)
 
     def draw(self, random: np.random.Generator, number: int) -> Samples:
-        """That many sequences with their answers, a function of the state of `random`."""
+        """Draw `number` sequences with their answers, as a function of the state of `random`."""
         shape = (number, self.length // _GROUP)
-        around, inside = random.integers(self.values, size=(2, *shape))
-        values = np.stack([around, inside, around], axis=-1)
-        answers = np.full_like(values, UNASKED)
-        answers[..., 1] = around
-        return samples([values.reshape(number, -1)], answers.reshape(number, -1))
+        neighbors, middle = random.integers(self.values, size=(2, *shape))
+        values = np.stack([neighbors, middle, neighbors], axis=-1)
+        answers = np.full_like(values, IGNORE_INDEX)
+        answers[..., 1] = neighbors
+        return make_samples([values.reshape(number, -1)], answers.reshape(number, -1))

@@ -1,10 +1,9 @@
-"""The network of a probe: an embedding, one mixer, a linear read-out, and nothing else.
+"""The network of a probe: an embedding, one mixer and a linear readout.
 
     network = ProbeNetwork(features=(32, 2), values=32, channels=64, mixer=parse_mixer("0010", 1))
     network(tokens)                         # a score for each value at each token
 
-Neither residual nor norm nor hidden layer: what the read-out sees has passed through the mixer,
-and what a mixer cannot do, nothing else does for it.
+It has no residual connection, norm or hidden layer, so that only the mixer can combine tokens.
 
 Shapes: b sequences, t tokens, f features, c channels, v values.
 """
@@ -23,8 +22,8 @@ from quatrain.nn.initialization import Projection, initialize_by_name
 class ProbeNetwork(nn.Module):
     """A mixer between the sum of embedded features and a linear score for each value.
 
-    `constant` is a component that all tokens share: by it E1 holds E3, and E2 holds E4. Without a
-    mixer (None) each token is scored on its own.
+    `constant` is a component of all tokens, by which E1 includes E3, and E2 includes E4. Without a
+    mixer (None) the scores of a token depend on that token alone.
     """
 
     def __init__(
@@ -34,18 +33,18 @@ class ProbeNetwork(nn.Module):
         seed = int(torch.randint(2**62, (), device="cpu"))
         self.embedding = nn.Embedding(sum(features), channels)
         self.constant = nn.Parameter(torch.empty(channels))
-        first = [0, *itertools.accumulate(features[:-1])]
-        self.first: Tensor
-        self.register_buffer("first", torch.tensor(first), persistent=False)
+        offsets = [0, *itertools.accumulate(features[:-1])]
+        self.offsets: Tensor
+        self.register_buffer("offsets", torch.tensor(offsets), persistent=False)
         self.mixer = None if mixer is None else mixer.build(channels, ndim=1)
         self.readout = Projection(channels, values)
         initialize_by_name(self, seed)
 
     def reset_parameters(self) -> None:
-        """Draw the constant, as long as an embedded feature; the parts draw themselves."""
+        """Initialize the constant like an embedded feature; submodules initialize themselves."""
         nn.init.normal_(self.constant)
 
     def forward(self, tokens: Int64[Tensor, "b t f"]) -> Float[Tensor, "b t v"]:
         """The score of each value at each token."""
-        x = self.embedding(tokens + self.first).sum(-2) + self.constant
+        x = self.embedding(tokens + self.offsets).sum(-2) + self.constant
         return self.readout(x if self.mixer is None else self.mixer(x))
