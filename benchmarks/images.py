@@ -33,7 +33,7 @@ def write_detection(folder: Path, count: int) -> None:
         image_folder = folder / "images" / part
         image_folder.mkdir(parents=True)
         boxes: list[dict[str, object]] = []
-        for number, truth in enumerate(data.truths):
+        for number, truth in enumerate(data.ground_truths):
             _save(data[number].image, _DETECTION_SIZE, image_folder / f"{number}.jpg")
             for xywh, label in zip(truth.xywh * factors, truth.labels, strict=True):
                 box = {"id": len(boxes), "image_id": number, "category_id": int(label)}

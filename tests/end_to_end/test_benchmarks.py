@@ -218,10 +218,10 @@ def test_image_files_have_the_boxes_and_classes_of_their_scenes(tmp_path):
     images.write_detection(tmp_path / "boxes", count=3)
     read = CocoSpec(test="val").read(tmp_path / "boxes")
     scenes = digit_boxes(images._scenes(3))
-    assert all("categories without a box" in note for note in read.skipped)
+    assert all("categories without a box" in note for note in read.data_notes)
     assert read.train[0].image.shape == (3, 768, 1024)
-    ends = read.train.truths[1].xywh / [4, 3, 4, 3]
-    assert ends == pytest.approx(scenes.train.truths[1].xywh)
+    ends = read.train.ground_truths[1].xywh / [4, 3, 4, 3]
+    assert ends == pytest.approx(scenes.train.ground_truths[1].xywh)
     images.write_segmentation(tmp_path / "masks", count=3)
     masks = FoldersSpec(test="val").read(tmp_path / "masks").train[2]
     scene = digit_masks(images._scenes(3)).train[2]

@@ -1,4 +1,4 @@
-"""A folder of three tiny parts in COCO's layout, to be spoilt."""
+"""A folder of three tiny parts in COCO's layout, and a fixture that changes it."""
 
 import json
 
@@ -51,14 +51,14 @@ def coco_folder(tmp_path):
 
 
 @pytest.fixture
-def spoil(coco_folder):
+def modify(coco_folder):
     """Change the json of one part by a function of the document."""
 
-    def spoilt(part, change):
+    def modified(part, change):
         path = coco_folder / "annotations" / f"instances_{part}.json"
         document = json.loads(path.read_text())
-        changed = change(document)
-        path.write_text(json.dumps(document if changed is None else changed))
+        result = change(document)
+        path.write_text(json.dumps(document if result is None else result))
         return coco_folder
 
-    return spoilt
+    return modified

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from quatrain.specs import DataError
 from quatrain.tasks.detection.boxes import Box, check_boxes
 from quatrain.tasks.detection.corpus import corners
-from quatrain.tasks.vision import Tally
+from quatrain.tasks.vision import DataWarnings
 
 numbers = st.floats(-60, 60, width=32)
 rows = st.lists(st.tuples(numbers, numbers, numbers, numbers), max_size=8)
@@ -17,9 +17,9 @@ def entries(xywh):
 
 
 @given(rows)
-def test_what_trains_has_an_area_and_lies_inside(xywh):
+def test_training_boxes_have_an_area_inside_their_image(xywh):
     sizes = np.tile([[20.0, 30.0]], (len(xywh), 1))
-    kept, clipped = check_boxes(entries(xywh), sizes, training=True, tally=Tally())
+    kept, clipped = check_boxes(entries(xywh), sizes, training=True, problems=DataWarnings())
     ends = corners(clipped[kept])
     assert (ends[:, 2:] - ends[:, :2] >= 0.01).all()
     assert (ends >= 0).all()
@@ -27,13 +27,14 @@ def test_what_trains_has_an_area_and_lies_inside(xywh):
 
 
 @given(rows)
-def test_what_is_scored_is_as_written_or_refused(xywh):
+def test_held_out_boxes_are_unchanged_or_refused(xywh):
     sizes = np.tile([[20.0, 30.0]], (len(xywh), 1))
-    good, _ = check_boxes(entries(xywh), sizes, training=True, tally=Tally())
-    if good.all():
-        kept, same = check_boxes(entries(xywh), sizes, training=False, tally=Tally())
+    valid, _ = check_boxes(entries(xywh), sizes, training=True, problems=DataWarnings())
+    if valid.all():
+        kept, same = check_boxes(entries(xywh), sizes, training=False, problems=DataWarnings())
         assert kept.all()
         assert np.array_equal(same, np.array(xywh).reshape(-1, 4))
     else:
-        with pytest.raises(DataError, match=f"all {(~good).sum()} of this part"):
-            check_boxes(entries(xywh), sizes, training=False, tally=Tally())
+        with pytest.raises(DataError) as error:
+            check_boxes(entries(xywh), sizes, training=False, problems=DataWarnings())
+        assert f"all {(~valid).sum()} such" in error.value.remedy

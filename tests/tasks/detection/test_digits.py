@@ -1,18 +1,10 @@
 import numpy as np
-import torch
 
-from quatrain.tasks.detection.digits import digit_boxes, tight_boxes
+from quatrain.tasks.detection.digits import digit_boxes
 from quatrain.tasks.digit_scenes import DigitScenesSpec
 
 
-def test_boxes_are_tight():
-    masks = torch.zeros(2, 6, 8, dtype=torch.bool)
-    masks[0, 2:4, 3:7] = True
-    masks[1, 5, 0] = True
-    assert tight_boxes(masks).tolist() == [[3, 2, 4, 2], [0, 5, 1, 1]]
-
-
-def test_digits_are_labelled_from_one_and_boxed():
+def test_digits_have_labels_from_one_and_tight_boxes():
     spec = DigitScenesSpec(train=10, valid=2, test=2)
     corpus, scenes = digit_boxes(spec), spec.make()
     assert corpus.categories == tuple("0123456789")
@@ -20,7 +12,7 @@ def test_digits_are_labelled_from_one_and_boxed():
     assert corpus.test_hashes == scenes.test_hashes
     assert [len(corpus.train), len(corpus.valid), len(corpus.test)] == [10, 2, 2]
     for number, scene in enumerate(scenes.train):
-        sample, truth = corpus.train[number], corpus.train.truths[number]
+        sample, truth = corpus.train[number], corpus.train.ground_truths[number]
         assert sample.labels.tolist() == [digit + 1 for digit in scene.digits.tolist()]
         assert np.array_equal(truth.areas, scene.masks.flatten(1).sum(1).numpy())
         for box, mask in zip(sample.boxes.int().tolist(), scene.masks, strict=True):

@@ -10,7 +10,6 @@ from quatrain.specs import DataError, StoredFileError
 from quatrain.tasks.detection import CocoSpec, DetectionAugmentation, DetectionSpec
 from quatrain.tasks.detection import task as module
 from quatrain.tasks.digit_scenes import DigitScenesSpec
-from quatrain.tasks.vision import shard
 from quatrain.training import Polynomial, Recipe, train
 
 SCENES = DigitScenesSpec(size=48, train=6, valid=3, test=3)
@@ -26,25 +25,25 @@ SHORT = Recipe(
 )
 
 
-def spec(mixer="w/o", width=8, model=None, **fields):
+def spec(mixer="w/o", width=8, model=None, **changes):
     backbone = ResNetSpec(depth=18, width=width, norm="group", mixer=parse_mixer(mixer, heads=2))
     small = {"channels": 16, "head_channels": 32, "train_proposals": 30, "test_proposals": 20}
     small |= {"backbone": backbone, "norm": "group", "anchor_scale": 4}
-    plain = {
+    fields = {
         "data": SCENES,
         "model": DetectorSpec(**(small | (model or {}))),
         "augmentation": DetectionAugmentation(shorter=48, longer=48),
         "recipe": SHORT,
         "batch": 3,
     }
-    return DetectionSpec(**(plain | fields))
+    return DetectionSpec(**(fields | changes))
 
 
-def opened(folder, *arguments, seed=0, **fields):
+def open_task(folder, *arguments, seed=0, **fields):
     return spec(*arguments, **fields).open(None, folder, seed)
 
 
-def test_a_spec_is_the_same_after_json_and_the_default_recipe_is_the_papers():
+def test_a_spec_keeps_its_identity_in_json_and_defaults_to_the_paper():
     chosen = spec("0010+deformable")
     assert DetectionSpec.from_json(chosen.to_json()) == chosen
     recipe = DetectionSpec().recipe
@@ -56,7 +55,7 @@ def test_a_spec_is_the_same_after_json_and_the_default_recipe_is_the_papers():
 
 
 def test_batches_are_functions_of_seed_epoch_and_image(tmp_path):
-    task, again, other = (opened(tmp_path, seed=seed) for seed in (0, 0, 1))
+    task, again, other = (open_task(tmp_path, seed=seed) for seed in (0, 0, 1))
     plan = task.batches(3)[1]
     batch = task.collate(plan)
     assert batch["images"].shape == (3, 3, 48, 48)
@@ -69,7 +68,7 @@ def test_batches_are_functions_of_seed_epoch_and_image(tmp_path):
     assert other.batches(3) != task.batches(3)
 
 
-def test_crowds_are_no_targets_and_images_are_padded_to_the_largest(coco_folder, tmp_path):
+def test_crowd_boxes_are_no_targets(coco_folder, tmp_path):
     augmentation = DetectionAugmentation(shorter=20, longer=30, flip=0)
     folders = spec(data=CocoSpec(), augmentation=augmentation, batch=2)
     task = folders.open(coco_folder, tmp_path, 0)
@@ -83,13 +82,13 @@ def test_crowds_are_no_targets_and_images_are_padded_to_the_largest(coco_folder,
 
 @pytest.mark.parametrize("mixer", ["w/o", "1111+deformable"])
 def test_cost_is_counted(tmp_path, mixer):
-    task = opened(tmp_path, mixer)
+    task = open_task(tmp_path, mixer)
     cost = task.cost(task.build())
     assert cost["multiply_adds"] == cost["multiply_adds_closed_form"] > 0
     assert cost["parameters"] == sum(p.numel() for p in task.build().parameters())
 
 
-def test_hours_on_a_gpu_follow_from_the_work():
+def test_gpu_hours_are_proportional_to_the_work():
     plain, attended = (
         DetectionSpec(model=DetectorSpec(backbone=backbone)).gpu_hours()
         for backbone in (
@@ -101,56 +100,54 @@ def test_hours_on_a_gpu_follow_from_the_work():
     assert spec(batch=6).gpu_hours() == pytest.approx(2 * spec(batch=3).gpu_hours())
 
 
-def test_a_run_keeps_what_it_found_and_draws_it(tmp_path):
-    task = opened(tmp_path, "0011", model={"score_threshold": 0.0})
+def test_evaluation_writes_detections_and_pictures(tmp_path):
+    task = open_task(tmp_path, "0011", model={"score_threshold": 0.0})
     evaluation = task.evaluate(task.build().eval(), tmp_path)
     assert {"ap", "ap50", "ar100"} <= evaluation.metrics.keys()
     assert json.loads(json.dumps(evaluation.metrics, allow_nan=False)) == evaluation.metrics
     assert all((tmp_path / name).stat().st_size > 0 for name in evaluation.artifacts)
-    drawn = [name for name in evaluation.artifacts if name.endswith(".png")]
-    assert len(drawn) == 2 * len(task.corpus.test)
-    kept = json.loads((tmp_path / module.DETECTIONS).read_text())
-    assert kept
-    assert set(kept[0]) >= {"image_id", "category_id", "bbox", "score"}
+    pictures = [name for name in evaluation.artifacts if name.endswith(".png")]
+    assert len(pictures) == 2 * len(task.corpus.test)
+    detections = json.loads((tmp_path / module.DETECTIONS).read_text())
+    assert detections
+    assert set(detections[0]) >= {"image_id", "category_id", "bbox", "score"}
 
 
-def test_boxes_are_told_in_pixels_of_the_image_as_it_was(tmp_path, monkeypatch):
-    task = opened(tmp_path, augmentation=DetectionAugmentation(shorter=96, longer=96))
+def test_boxes_are_in_pixels_of_the_original_image(tmp_path, monkeypatch):
+    task = open_task(tmp_path, augmentation=DetectionAugmentation(shorter=96, longer=96))
     objective = task.build().eval()
-    truths = iter(task.corpus.test[index] for index in range(3))
+    ground_truths = iter(task.corpus.test[index] for index in range(3))
 
-    def told(_, images):
-        sample = next(truths)
+    def perfect(_, images):
+        sample = next(ground_truths)
         assert images[0].shape == (3, 96, 96)
         return [Detections(2 * sample.boxes, torch.ones(len(sample.labels)), sample.labels)]
 
-    monkeypatch.setattr(type(objective.detector), "forward", told)
+    monkeypatch.setattr(type(objective.detector), "forward", perfect)
     scores = task.detect(objective.detector, task.corpus.test).scores()
     assert scores.numbers["ap"] == pytest.approx(100)
 
 
-def test_processes_that_share_the_test_part_get_the_number_that_one_gets(tmp_path, monkeypatch):
-    task = opened(tmp_path, model={"score_threshold": 0.0})
+def test_two_shards_give_the_scores_of_a_single_process(tmp_path, monkeypatch):
+    task = open_task(tmp_path, model={"score_threshold": 0.0})
     objective = task.build().eval()
     alone = task.detect(objective.detector, task.corpus.test).scores().metrics
     parts = []
 
-    def gather(found, add):
-        parts.append(dict(found))
-        return add(parts[0], found)
+    def gather(detections, add):
+        parts.append(dict(detections))
+        return add(parts[0], detections)
 
-    monkeypatch.setattr(module, "merged", gather)
+    monkeypatch.setattr(module, "sum_over_processes", gather)
     for process in range(2):
-        monkeypatch.setattr(
-            module, "own_shard", lambda items, p=process: shard(items, process=p, processes=2)
-        )
+        monkeypatch.setattr(module, "process_shard", lambda items, p=process: range(p, items, 2))
         metric = task.detect(objective.detector, task.corpus.test)
     assert [len(part) for part in parts] == [2, 1]
     assert metric.scores().metrics == alone
 
 
-def test_the_loss_of_held_out_images_is_always_the_same_and_draws_nothing(tmp_path, monkeypatch):
-    task = opened(tmp_path, "0010", model={"anchors_sampled": 8, "regions_sampled": 4})
+def test_the_validation_loss_is_deterministic_and_keeps_the_random_state(tmp_path, monkeypatch):
+    task = open_task(tmp_path, "0010", model={"anchors_sampled": 8, "regions_sampled": 4})
     objective = task.build().eval()
     torch.manual_seed(7)
     state = torch.get_rng_state()
@@ -159,59 +156,62 @@ def test_the_loss_of_held_out_images_is_always_the_same_and_draws_nothing(tmp_pa
     torch.manual_seed(8)
     assert task.monitor(objective)["valid_loss"] == first > 0
     parts = []
-    monkeypatch.setattr(module, "merged", lambda part, _: parts.append(part) or part)
+    monkeypatch.setattr(
+        module,
+        "sum_over_processes",
+        lambda part, _: parts.append(part) or dict.fromkeys(range(3), 0),
+    )
     for process in range(2):
-        monkeypatch.setattr(
-            module, "own_shard", lambda items, p=process: shard(items, process=p, processes=2)
-        )
+        monkeypatch.setattr(module, "process_shard", lambda items, p=process: range(p, items, 2))
         task._loss(objective, task.corpus.valid)
-    monkeypatch.setattr(module, "merged", lambda _, add: add(parts[1], parts[0]))
+    monkeypatch.setattr(module, "sum_over_processes", lambda _, add: add(parts[1], parts[0]))
     assert task._loss(objective, task.corpus.valid) == first
 
 
-def test_what_is_measured_is_a_batch_of_training_in_evaluation(tmp_path):
-    task = opened(tmp_path)
+def test_the_probe_batch_is_a_training_batch(tmp_path):
+    task = open_task(tmp_path)
     loss = task.build().eval()(**task.probe_batch())
     assert (loss.total.item() > 0, loss.weight.item()) == (True, 3)
 
 
-def test_it_trains_in_half_of_the_precision(tmp_path):
+def test_training_in_bfloat16_stays_finite(tmp_path):
     recipe = SHORT.model_copy(update={"steps": 2, "precision": "bfloat16", "monitor_every": 0})
-    found = train(opened(tmp_path, "1111+deformable", recipe=recipe), tmp_path, seed=0)
-    assert all(torch.isfinite(value).all() for value in found.objective.state_dict().values())
+    result = train(open_task(tmp_path, "1111+deformable", recipe=recipe), tmp_path, seed=0)
+    assert all(torch.isfinite(value).all() for value in result.objective.state_dict().values())
 
 
 class Stop(Exception):  # noqa: N818
-    """What stands for a kill."""
+    """Simulates a killed process."""
 
 
-def test_a_training_stopped_on_the_way_ends_as_if_it_never_was(tmp_path):
+def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path):
     def interrupt(progress):
         if progress.step == 3:
             raise Stop
 
     mixer = "0110+deformable"
-    whole = train(opened(tmp_path, mixer), tmp_path / "whole", seed=5)
+    whole = train(open_task(tmp_path, mixer), tmp_path / "whole", seed=5)
     with pytest.raises(Stop):
-        train(opened(tmp_path, mixer), tmp_path / "broken", seed=5, notify=interrupt)
-    resumed = train(opened(tmp_path, mixer), tmp_path / "broken", seed=5, num_workers=1)
+        train(open_task(tmp_path, mixer), tmp_path / "broken", seed=5, notify=interrupt)
+    resumed = train(open_task(tmp_path, mixer), tmp_path / "broken", seed=5, num_workers=1)
     expected, found = whole.objective.state_dict(), resumed.objective.state_dict()
     assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
     assert '"valid_ap50"' in (tmp_path / "whole" / "metrics.jsonl").read_text()
 
 
-def test_a_checkpoint_of_another_shape_and_other_data_are_told(tmp_path):
-    train(opened(tmp_path), tmp_path, seed=0)
-    with pytest.raises(StoredFileError, match="checkpoint"):
-        train(opened(tmp_path, width=16), tmp_path, seed=0)
-    with pytest.raises(DataError, match="digit scenes"):
-        train(opened(tmp_path, data=SCENES.model_copy(update={"variant": 1})), tmp_path, seed=0)
-    with pytest.raises(DataError, match="pass --data"):
+def test_a_checkpoint_of_another_shape_or_other_data_is_refused(tmp_path):
+    train(open_task(tmp_path), tmp_path, seed=0)
+    with pytest.raises(StoredFileError):
+        train(open_task(tmp_path, width=16), tmp_path, seed=0)
+    with pytest.raises(DataError):
+        train(open_task(tmp_path, data=SCENES.model_copy(update={"variant": 1})), tmp_path, seed=0)
+    with pytest.raises(DataError) as error:
         spec(data=CocoSpec()).open(None, tmp_path, 0)
+    assert error.value.field == "--data"
 
 
 @pytest.mark.slow
-def test_eight_scenes_are_learnt_by_heart(tmp_path):
+def test_a_detector_overfits_eight_scenes(tmp_path):
     recipe = Recipe(
         steps=160,
         learning_rate=3e-3,
@@ -220,7 +220,7 @@ def test_eight_scenes_are_learnt_by_heart(tmp_path):
         schedule=Polynomial(),
         clip_norm=1.0,
     )
-    task = opened(
+    task = open_task(
         tmp_path,
         "0010",
         width=16,

@@ -1,4 +1,4 @@
-"""A folder of three tiny parts in CamVid's layout, to be spoilt."""
+"""A folder of three tiny parts in CamVid's layout."""
 
 import json
 

@@ -18,12 +18,12 @@ def test_each_kind_is_read(camvid_folder):
 
 
 @pytest.mark.parametrize("spec", [CityscapesSpec(), FoldersSpec(), DigitScenesSpec()])
-def test_the_kind_tells_them_apart_in_json(spec):
+def test_json_is_parsed_by_its_kind(spec):
     assert TypeAdapter(SegmentationData).validate_json(spec.to_json()) == spec
 
 
 @pytest.mark.parametrize("spec", [DigitScenesSpec(train=2, valid=1, test=1), FoldersSpec()])
-def test_parts_travel_to_processes_that_load_samples(camvid_folder, spec):
+def test_parts_can_be_pickled_for_loading_processes(camvid_folder, spec):
     part = read_segmentation(spec, camvid_folder).train
     copy = pickle.loads(pickle.dumps(part))
     assert torch.equal(copy[1].image, part[1].image)

@@ -10,9 +10,15 @@ from hypothesis import strategies as st
 from quatrain.specs import DataError, InputError
 from quatrain.tasks.segmentation.corpus import IGNORE
 from quatrain.tasks.segmentation.metric import ConfusionMatrix
-from quatrain.tasks.vision import shard
 
 NAMES = ("sky", "road", "car", "tree")
+
+
+def refusal(matrix, prediction, label):
+    with pytest.raises((InputError, DataError)) as error:
+        matrix.add(3, prediction, label)
+    assert matrix.counts.sum() == 0
+    return error.value
 
 
 def random_pairs(seed, images=5):
@@ -34,31 +40,31 @@ def counted(predictions, labels, indices):
 
 @given(st.integers(0, 1000))
 @settings(max_examples=20)
-def test_scores_are_what_sets_of_pixels_give(seed):
+def test_scores_equal_those_of_sets_of_pixels(seed):
     predictions, labels = random_pairs(seed)
     scores = counted(predictions, labels, range(5)).scores(NAMES)
     known = labels != IGNORE
-    wanted = {}
+    expected = {}
     for index, name in enumerate(NAMES):
-        inside, there = (predictions == index) & known, (labels == index) & known
-        union = int((inside | there).sum())
-        wanted[name] = 100 * int((inside & there).sum()) / union if union else math.nan
-    assert scores.classes == pytest.approx(wanted, abs=1e-9, nan_ok=True)
+        predicted, true = (predictions == index) & known, (labels == index) & known
+        union = int((predicted | true).sum())
+        expected[name] = 100 * int((predicted & true).sum()) / union if union else math.nan
+    assert scores.classes == pytest.approx(expected, abs=1e-9, nan_ok=True)
     assert math.isnan(scores.classes["tree"])
-    assert scores.miou == pytest.approx(np.mean([wanted[name] for name in NAMES[:3]]), abs=1e-9)
-    right = ((predictions == labels) & known).sum() / known.sum()
-    assert scores.pixel_accuracy == pytest.approx(100 * float(right), abs=1e-4)
+    assert scores.miou == pytest.approx(np.mean([expected[name] for name in NAMES[:3]]), abs=1e-9)
+    correct = ((predictions == labels) & known).sum() / known.sum()
+    assert scores.pixel_accuracy == pytest.approx(100 * float(correct), abs=1e-4)
     assert list(scores.metrics) == ["miou", "pixel_accuracy", "iou_sky", "iou_road", "iou_car"]
     assert scores.metrics["iou_car"] == scores.classes["car"]
 
 
 @given(st.integers(0, 1000), st.integers(1, 6))
 @settings(max_examples=20)
-def test_processes_that_share_the_images_get_the_number_that_one_gets(seed, processes):
+def test_the_sum_of_shards_equals_the_matrix_of_a_single_process(seed, processes):
     predictions, labels = random_pairs(seed)
     total = ConfusionMatrix(4)
     for process in range(processes):
-        mine = counted(predictions, labels, shard(5, process=process, processes=processes))
+        mine = counted(predictions, labels, range(process, 5, processes))
         total = total + pickle.loads(pickle.dumps(mine))
     alone = counted(predictions, labels, range(5))
     assert torch.equal(total.counts, alone.counts)
@@ -66,20 +72,22 @@ def test_processes_that_share_the_images_get_the_number_that_one_gets(seed, proc
     assert total.counts.dtype == torch.int64
 
 
-def test_an_image_that_a_sampler_repeats_counts_once():
+def test_a_repeated_image_counts_once():
     predictions, labels = random_pairs(0)
     assert torch.equal(
         counted(predictions, labels, [0, 1, 0]).counts, counted(predictions, labels, [0, 1]).counts
     )
 
 
-def test_matrices_that_share_an_image_are_not_added():
+def test_matrices_that_share_an_image_are_refused():
     predictions, labels = random_pairs(0)
     one, two = (counted(predictions, labels, indices) for indices in ([0, 1], [1, 2]))
-    with pytest.raises(InputError, match="1, the first 1"):
+    with pytest.raises(InputError) as error:
         one + two
-    with pytest.raises(InputError, match="classes of the other matrix is 3, expected 4"):
+    assert error.value.value == "1, the first 1"
+    with pytest.raises(InputError) as error:
         one + ConfusionMatrix(3)
+    assert error.value.field == "classes of the other matrix"
 
 
 def test_a_class_that_is_only_predicted_has_an_iou_of_zero():
@@ -90,29 +98,30 @@ def test_a_class_that_is_only_predicted_has_an_iou_of_zero():
     assert scores.miou == 25
 
 
-def test_what_is_predicted_on_ignored_pixels_does_not_count():
+def test_predictions_of_ignored_pixels_do_not_count():
     matrix = ConfusionMatrix(2)
     matrix.add(0, torch.tensor([[0, 99]]), torch.tensor([[0, IGNORE]]))
     assert matrix.counts.tolist() == [[1, 0], [0, 0]]
 
 
-def test_what_cannot_be_counted_is_refused():
+def test_invalid_values_are_refused():
     matrix = ConfusionMatrix(2)
     zeros = torch.zeros(2, 2, dtype=torch.long)
-    with pytest.raises(InputError, match="as the label"):
-        matrix.add(0, zeros[:1], zeros)
-    with pytest.raises(DataError, match='the label of image 0 is "0 to 2"'):
-        matrix.add(0, zeros, torch.tensor([[0, 1], [2, 0]]))
-    with pytest.raises(InputError, match='the prediction of image 0 is "-1 to 0"'):
-        matrix.add(0, torch.tensor([[0, 0], [0, -1]]), zeros)
-    assert matrix.counts.sum() == 0
-    with pytest.raises(InputError, match="counted pixels is 0"):
+    assert refusal(matrix, zeros[:1], zeros).field == "the shape of the prediction of image 3"
+    error = refusal(matrix, zeros, torch.tensor([[0, 1], [2, 0]]))
+    assert (error.field, error.value) == ("the label of image 3", "0 to 2")
+    error = refusal(matrix, torch.tensor([[0, 0], [0, -1]]), zeros)
+    assert (error.field, error.value) == ("the prediction of image 3", "-1 to 0")
+    with pytest.raises(InputError) as error:
         matrix.scores(NAMES[:2])
-    with pytest.raises(InputError, match="2 names"):
+    assert error.value.field == "counted pixels"
+    with pytest.raises(InputError) as error:
         matrix.scores(NAMES)
+    assert error.value.field == "names"
     for number in (0, 256):
-        with pytest.raises(InputError, match="1 to 255"):
+        with pytest.raises(InputError) as error:
             ConfusionMatrix(number)
+        assert error.value.field == "classes"
 
 
 def test_a_sum_of_many_pixels_is_exact():
@@ -132,38 +141,32 @@ def test_every_integer_type_gives_the_counts_of_int64(of_label, of_prediction):
     label = torch.arange(19).repeat_interleave(4).reshape(19, 4)
     prediction = (label + 1) % 19
     label[0, 0] = IGNORE
-    wanted, found = ConfusionMatrix(19), ConfusionMatrix(19)
-    wanted.add(0, prediction, label)
-    found.add(0, prediction.to(of_prediction), label.to(of_label))
-    assert torch.equal(found.counts, wanted.counts)
-    assert found.counts.sum() == 75
+    expected, matrix = ConfusionMatrix(19), ConfusionMatrix(19)
+    expected.add(0, prediction, label)
+    matrix.add(0, prediction.to(of_prediction), label.to(of_label))
+    assert torch.equal(matrix.counts, expected.counts)
+    assert matrix.counts.sum() == 75
 
 
 @pytest.mark.parametrize(
     "kind", [torch.float32, torch.float64, torch.bfloat16, torch.bool, torch.complex64]
 )
-def test_values_of_no_integer_type_are_refused(kind):
+def test_other_types_are_refused(kind):
     zeros = torch.zeros(2, 2, dtype=torch.long)
     matrix = ConfusionMatrix(2)
-    with pytest.raises(InputError, match=f'the prediction of image 3 is "{kind}"'):
-        matrix.add(3, zeros.to(kind), zeros)
-    with pytest.raises(InputError, match=f'the label of image 3 is "{kind}"'):
-        matrix.add(3, zeros, zeros.to(kind))
-    assert matrix.counts.sum() == 0
+    assert refusal(matrix, zeros.to(kind), zeros).field == "the prediction of image 3"
+    assert refusal(matrix, zeros, zeros.to(kind)).field == "the label of image 3"
 
 
-def test_negative_labels_and_whole_batches_are_refused():
+def test_negative_labels_and_batches_are_refused():
     matrix = ConfusionMatrix(2)
     zeros = torch.zeros(2, 2, dtype=torch.int8)
-    with pytest.raises(DataError, match='the label of image 0 is "-1 to -1"'):
-        matrix.add(0, zeros, zeros - 1)  # 255 in int8
-    with pytest.raises(InputError, match=r"the shape of the prediction of image 0 is \(1, 2, 2\)"):
-        matrix.add(0, zeros[None], zeros[None])
-    with pytest.raises(InputError, match=r"the shape of the label of image 0 is \(4,\)"):
-        matrix.add(0, zeros, zeros.flatten())
+    assert refusal(matrix, zeros, zeros - 1).value == "-1 to -1"  # 255 in int8
+    assert refusal(matrix, zeros[None], zeros[None]).value == (1, 2, 2)
+    assert refusal(matrix, zeros, zeros.flatten()).value == (4,)
 
 
-def test_a_signature_says_over_how_many_classes_the_mean_is_and_names_the_others():
+def test_the_signature_has_the_number_of_classes_and_names_the_absent_ones():
     matrix = ConfusionMatrix(4)
     matrix.add(0, torch.tensor([[0, 1]]), torch.tensor([[0, 0]]))
     scores = matrix.scores(NAMES)
@@ -173,7 +176,7 @@ def test_a_signature_says_over_how_many_classes_the_mean_is_and_names_the_others
     assert matrix.scores(NAMES).signature == "mean over 4 of 4 classes"
 
 
-def test_signatures_of_many_absent_classes_are_short_and_tell_them_apart():
+def test_signatures_of_many_absent_classes_are_short_and_unique():
     signatures = set()
     for last in (199, 198):
         matrix = ConfusionMatrix(200)

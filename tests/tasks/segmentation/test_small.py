@@ -6,13 +6,13 @@ from quatrain.tasks.segmentation import FoldersSpec, small_segmentation
 
 
 @pytest.mark.parametrize("steps", [1, 2, 50, 6000])
-def test_any_number_of_steps_can_be_asked_for(steps):
+def test_any_number_of_steps_is_possible(steps):
     spec = small_segmentation(None, FoldersSpec(), steps=steps, monitor_every=7)
     assert (spec.recipe.steps, spec.recipe.monitor_every) == (steps, 7)
     assert spec.recipe.warmup_steps <= 100
 
 
-def test_the_mixer_is_all_that_two_small_segmenters_differ_in():
+def test_small_segmenters_differ_in_their_mixer_only():
     one, two = (
         small_segmentation(parse_mixer(mixer), FoldersSpec(), steps=9) for mixer in ("w/o", "0110")
     )
@@ -22,7 +22,7 @@ def test_the_mixer_is_all_that_two_small_segmenters_differ_in():
     assert two.model_copy(update={"model": model}) == one
 
 
-def test_a_street_scene_costs_two_cores_little(tmp_path):
+def test_a_street_scene_needs_few_multiply_adds(tmp_path):
     data = DigitScenesSpec(size=416, train=1, valid=1, test=1)  # as many pixels as CamVid has
     task = small_segmentation(None, data, steps=9).open(None, tmp_path, 0)
     cost = task.cost(task.build())

@@ -18,7 +18,6 @@ from quatrain.tasks.segmentation import (
     TilesSpec,
 )
 from quatrain.tasks.segmentation import task as module
-from quatrain.tasks.vision import shard
 from quatrain.training import Polynomial, Recipe, train
 
 SCENES = DigitScenesSpec(size=48, train=6, valid=3, test=3)
@@ -34,34 +33,35 @@ SHORT = Recipe(
 )
 
 
-def spec(mixer="w/o", width=8, **fields):
+def spec(mixer="w/o", width=8, **changes):
     backbone = ResNetSpec(depth=18, width=width, output_stride=8, mixer=parse_mixer(mixer, heads=2))
-    plain = {
+    fields = {
         "data": SCENES,
         "model": SegmenterSpec(backbone=backbone, channels=2 * width, norm="batch"),
         "augmentation": SegmentationAugmentation(crop=40),
         "recipe": SHORT,
         "batch": 3,
     }
-    return SegmentationSpec(**(plain | fields))
+    return SegmentationSpec(**(fields | changes))
 
 
-def opened(folder, *arguments, seed=0, **fields):
+def open_task(folder, *arguments, seed=0, **fields):
     return spec(*arguments, **fields).open(None, folder, seed)
 
 
-def test_a_spec_is_the_same_after_json_and_the_default_recipe_is_the_papers():
+def test_a_spec_keeps_its_identity_in_json_and_defaults_to_the_paper():
     chosen = spec("0010+deformable", testing=TilesSpec(tile=32))
     assert SegmentationSpec.from_json(chosen.to_json()) == chosen
     recipe = SegmentationSpec().recipe
     assert (recipe.steps, recipe.rate(1), recipe.momentum) == (60_000, 0.005, 0.9)
     assert recipe.rate(30_001) == pytest.approx(0.005 * 0.5**0.9)
-    with pytest.raises(SpecError, match=r"SegmentationSpec\.testing"):
+    with pytest.raises(SpecError) as error:
         SegmentationSpec(testing={"kind": "guess"})
+    assert error.value.field.startswith("SegmentationSpec.testing")
 
 
 def test_batches_are_functions_of_seed_epoch_and_image(tmp_path):
-    task, again, other = (opened(tmp_path, seed=seed) for seed in (0, 0, 1))
+    task, again, other = (open_task(tmp_path, seed=seed) for seed in (0, 0, 1))
     plan = task.batches(3)[1]
     batch = task.collate(plan)
     assert batch["images"].shape == (3, 3, 40, 40)
@@ -71,17 +71,17 @@ def test_batches_are_functions_of_seed_epoch_and_image(tmp_path):
     assert not torch.equal(task.collate(plan._replace(epoch=4))["images"], batch["images"])
 
 
-def test_training_images_are_scaled_as_held_out_ones_are(tmp_path):
+def test_training_images_are_scaled_as_held_out_images(tmp_path):
     still = SegmentationAugmentation(smallest=1, largest=1, crop=24, flip=0)
-    task = opened(tmp_path, augmentation=still, scale=0.5)
+    task = open_task(tmp_path, augmentation=still, scale=0.5)
     plan = task.batches(0)[0]
     image = task.corpus.train[plan.indices[0]].image
     shrunk = module.functional.resize(image, [24, 24], antialias=True)
     assert torch.equal(task.collate(plan)["images"][0], shrunk)
 
 
-def test_the_loss_is_of_judged_pixels_and_the_auxiliary_head_counts_in_training(tmp_path):
-    task = opened(tmp_path)
+def test_the_loss_excludes_ignored_pixels_and_adds_the_auxiliary_head_in_training(tmp_path):
+    task = open_task(tmp_path)
     objective = task.build().train()
     batch = task.collate(task.batches(0)[0])
     batch["labels"][:, :, :7] = IGNORE
@@ -89,10 +89,10 @@ def test_the_loss_is_of_judged_pixels_and_the_auxiliary_head_counts_in_training(
     objective.eval()
     loss = objective(**batch)
     logits = objective.segmenter(batch["images"]).log_softmax(1)
-    judged = batch["labels"] != IGNORE
-    picked = logits.gather(1, batch["labels"].where(judged, 0)[:, None])[:, 0]
-    torch.testing.assert_close(loss.total, -picked[judged].sum())
-    assert float(loss.weight) == int(judged.sum())
+    scored = batch["labels"] != IGNORE
+    log_likelihood = logits.gather(1, batch["labels"].where(scored, 0)[:, None])[:, 0]
+    torch.testing.assert_close(loss.total, -log_likelihood[scored].sum())
+    assert float(loss.weight) == int(scored.sum())
     totals = []
     for weight in (0.0, 1.0, 3.0):
         objective.train()
@@ -103,8 +103,8 @@ def test_the_loss_is_of_judged_pixels_and_the_auxiliary_head_counts_in_training(
     assert totals[2] - totals[0] == pytest.approx(3 * (totals[1] - totals[0]), rel=1e-3)
 
 
-def test_a_batch_without_a_judged_pixel_teaches_nothing(tmp_path):
-    task = opened(tmp_path)
+def test_a_batch_of_ignored_pixels_has_no_loss(tmp_path):
+    task = open_task(tmp_path)
     objective = task.build()
     batch = task.collate(task.batches(0)[0])
     loss = objective(batch["images"], torch.full_like(batch["labels"], IGNORE))
@@ -113,25 +113,25 @@ def test_a_batch_without_a_judged_pixel_teaches_nothing(tmp_path):
 
 @pytest.mark.parametrize("mixer", ["w/o", "1111+deformable"])
 def test_cost_is_counted(tmp_path, mixer):
-    task = opened(tmp_path, mixer, scale=1.5)
+    task = open_task(tmp_path, mixer, scale=1.5)
     cost = task.cost(task.build())
     assert cost["multiply_adds"] == cost["multiply_adds_closed_form"] > 0
     assert cost["parameters"] == sum(p.numel() for p in task.build().parameters())
 
 
-def test_what_is_counted_is_what_is_shown_at_once(tmp_path):
+def test_cost_is_that_of_one_network_input(tmp_path):
     counted = [
         task.cost(task.build())["multiply_adds"]
         for task in (
-            opened(tmp_path),
-            opened(tmp_path, scale=2),
-            opened(tmp_path, scale=2, testing=TilesSpec(tile=48)),
+            open_task(tmp_path),
+            open_task(tmp_path, scale=2),
+            open_task(tmp_path, scale=2, testing=TilesSpec(tile=48)),
         )
     ]
     assert counted[0] == counted[2] < counted[1] / 3
 
 
-def test_hours_on_a_gpu_follow_from_the_work_and_need_no_weights_or_data():
+def test_gpu_hours_are_proportional_to_the_work():
     plain, attended = (
         SegmentationSpec(model=SegmenterSpec(backbone=backbone)).gpu_hours()
         for backbone in (
@@ -144,9 +144,9 @@ def test_hours_on_a_gpu_follow_from_the_work_and_need_no_weights_or_data():
 
 
 @pytest.mark.parametrize("testing", [{}, {"testing": TilesSpec(tile=40)}])
-def test_scores_are_at_the_size_of_the_labels_whatever_the_scale(tmp_path, testing):
+def test_scores_are_computed_at_the_size_of_the_labels(tmp_path, testing):
     for scale in (0.75, 1.0):
-        task = opened(tmp_path, scale=scale, **testing)
+        task = open_task(tmp_path, scale=scale, **testing)
         metrics = task.evaluate(task.build().eval(), tmp_path).metrics
         assert 0 <= metrics["miou"] <= 100
         assert 0 <= metrics["iou_background"] <= 100
@@ -155,100 +155,94 @@ def test_scores_are_at_the_size_of_the_labels_whatever_the_scale(tmp_path, testi
         assert {"valid_miou", "valid_pixel_accuracy", "valid_iou_background"} <= monitored.keys()
 
 
-def test_a_run_draws_what_it_predicts_and_where_attention_looks(tmp_path):
-    task = opened(tmp_path, "0011", scale=1.5)
-    drawn = task.evaluate(task.build().eval(), tmp_path).artifacts
-    assert sorted(name.split("-")[0] for name in drawn) == ["attention"] * 3 + ["segmentation"] * 3
-    assert all((tmp_path / name).stat().st_size > 0 for name in drawn)
-    plain = opened(tmp_path)
+def test_evaluation_writes_pictures_of_predictions_and_attention(tmp_path):
+    task = open_task(tmp_path, "0011", scale=1.5)
+    pictures = task.evaluate(task.build().eval(), tmp_path).artifacts
+    assert (
+        sorted(name.split("-")[0] for name in pictures) == ["attention"] * 3 + ["segmentation"] * 3
+    )
+    assert all((tmp_path / name).stat().st_size > 0 for name in pictures)
+    plain = open_task(tmp_path)
     assert len(plain.evaluate(plain.build().eval(), tmp_path).artifacts) == 3
 
 
 def test_a_perfect_segmenter_scores_100(tmp_path, monkeypatch):
-    task = opened(tmp_path, scale=0.5)
+    task = open_task(tmp_path, scale=0.5)
     answers = itertools.cycle(task.corpus.test[index].label for index in range(3))
 
-    def told(_, image):
+    def perfect(_, image):
         return torch.nn.functional.one_hot(next(answers), 11).movedim(-1, 0)[None].float()
 
-    monkeypatch.setattr(task, "logits", told)
+    monkeypatch.setattr(task, "logits", perfect)
     evaluation = task.evaluate(task.build().eval(), tmp_path)
     metrics = evaluation.metrics
     assert (metrics["miou"], metrics["pixel_accuracy"]) == (100, 100)
-    seen = {int(c) for index in range(3) for c in task.corpus.test[index].label.unique()}
-    assert len([name for name in metrics if name.startswith("iou_")]) == len(seen) < 11
-    absent = [entry.name for c, entry in enumerate(task.corpus.classes) if c not in seen]
+    present = {int(c) for index in range(3) for c in task.corpus.test[index].label.unique()}
+    assert len([name for name in metrics if name.startswith("iou_")]) == len(present) < 11
+    absent = [entry.name for c, entry in enumerate(task.corpus.classes) if c not in present]
     assert evaluation.signatures == {
-        "miou": f"mean over {len(seen)} of 11 classes; in neither truth nor prediction: "
+        "miou": f"mean over {len(present)} of 11 classes; in neither truth nor prediction: "
         + ", ".join(f'"{name}"' for name in absent)
     }
 
 
-def test_processes_that_share_the_test_part_get_the_number_that_one_gets(tmp_path, monkeypatch):
-    task = opened(tmp_path)
+def test_two_shards_give_the_scores_of_a_single_process(tmp_path, monkeypatch):
+    task = open_task(tmp_path)
     objective = task.build().eval()
     alone = task.evaluate(objective, tmp_path).metrics
     parts = []
     for process in range(2):
-        monkeypatch.setattr(
-            module, "own_shard", lambda items, p=process: shard(items, process=p, processes=2)
-        )
-        monkeypatch.setattr(module, "merged", lambda part: parts.append(part) or part)
+        monkeypatch.setattr(module, "process_shard", lambda items, p=process: range(p, items, 2))
+        monkeypatch.setattr(module, "sum_over_processes", lambda part: parts.append(part) or part)
         task.evaluate(objective, tmp_path)
     assert [len(part.images) for part in parts] == [2, 1]
-    monkeypatch.setattr(module, "merged", lambda _: parts[0] + parts[1])
+    monkeypatch.setattr(module, "sum_over_processes", lambda _: parts[0] + parts[1])
     assert task.evaluate(objective, tmp_path).metrics == alone
 
 
 class Stop(Exception):  # noqa: N818
-    """What stands for a kill."""
+    """Simulates a killed process."""
 
 
-@pytest.mark.parametrize("mixer", ["w/o", "0110+deformable"])
-def test_a_training_stopped_on_the_way_ends_as_if_it_never_was(tmp_path, mixer):
+def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path):
+    mixer = "0110+deformable"
+
     def interrupt(progress):
         if progress.step == 3:
             raise Stop
 
-    whole = train(opened(tmp_path, mixer), tmp_path / "whole", seed=5)
+    whole = train(open_task(tmp_path, mixer), tmp_path / "whole", seed=5)
     with pytest.raises(Stop):
-        train(opened(tmp_path, mixer), tmp_path / "broken", seed=5, notify=interrupt)
-    resumed = train(opened(tmp_path, mixer), tmp_path / "broken", seed=5)
+        train(open_task(tmp_path, mixer), tmp_path / "broken", seed=5, notify=interrupt)
+    resumed = train(open_task(tmp_path, mixer), tmp_path / "broken", seed=5)
     expected, found = whole.objective.state_dict(), resumed.objective.state_dict()
     assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
     assert '"valid_miou"' in (tmp_path / "whole" / "metrics.jsonl").read_text()
 
 
-def test_a_checkpoint_of_another_shape_is_told(tmp_path):
-    train(opened(tmp_path), tmp_path, seed=0)
-    with pytest.raises(StoredFileError, match="checkpoint"):
-        train(opened(tmp_path, width=16), tmp_path, seed=0)
-
-
-def test_other_data_than_before_are_told(tmp_path):
-    train(opened(tmp_path), tmp_path, seed=0)
+def test_a_checkpoint_of_another_shape_or_other_data_is_refused(tmp_path):
+    train(open_task(tmp_path), tmp_path, seed=0)
+    with pytest.raises(StoredFileError):
+        train(open_task(tmp_path, width=16), tmp_path, seed=0)
     other = SCENES.model_copy(update={"variant": 1})
-    with pytest.raises(DataError, match="digit scenes"):
-        train(opened(tmp_path, data=other), tmp_path, seed=0)
+    with pytest.raises(DataError):
+        train(open_task(tmp_path, data=other), tmp_path, seed=0)
 
 
-def test_labels_and_sizes_that_do_not_fit_are_told_when_the_data_are_opened(
-    camvid_folder, tmp_path
-):
+def test_invalid_data_are_refused_when_the_task_is_opened(camvid_folder, tmp_path):
     folders = spec(data=FoldersSpec())
-    with pytest.raises(DataError, match="pass --data"):
+    with pytest.raises(DataError) as error:
         folders.open(None, tmp_path, 0)
+    assert error.value.field == "--data"
     path = camvid_folder / "trainannot" / "a.png"
     Image.new("L", (6, 4), 7).save(path)
-    with pytest.raises(DataError, match=r"a\.png, row 0, column 0 is 7"):
+    with pytest.raises(DataError) as error:
         folders.open(camvid_folder, tmp_path, 0)
-    Image.new("L", (5, 4), 0).save(path)
-    with pytest.raises(DataError, match=r"its label .*a\.png"):
-        folders.open(camvid_folder, tmp_path, 0)
+    assert error.value.value == 7
 
 
 @pytest.mark.filterwarnings("ignore::quatrain.tasks.vision.DataWarning")
-def test_two_equal_opens_share_the_corpus_until_a_file_changes(camvid_folder, tmp_path):
+def test_the_corpus_is_shared_until_a_file_changes(camvid_folder, tmp_path):
     folders = spec(data=FoldersSpec())
     first = folders.open(camvid_folder, tmp_path, 0)
     assert folders.open(camvid_folder, tmp_path, 1).corpus is first.corpus
@@ -257,14 +251,14 @@ def test_two_equal_opens_share_the_corpus_until_a_file_changes(camvid_folder, tm
     assert later.data_hashes != first.data_hashes
 
 
-def test_a_batch_for_measuring_is_one_of_training(tmp_path):
-    task = opened(tmp_path)
+def test_the_probe_batch_is_a_training_batch(tmp_path):
+    task = open_task(tmp_path)
     assert task.probe_batch()["images"].shape == (3, 3, 40, 40)
     assert task.build().eval()(**task.probe_batch()).total.item() > 0
 
 
 @pytest.mark.slow
-def test_eight_scenes_are_learnt_by_heart(tmp_path):
+def test_a_segmenter_overfits_eight_scenes(tmp_path):
     recipe = Recipe(
         steps=460,
         learning_rate=1e-2,
@@ -275,7 +269,7 @@ def test_eight_scenes_are_learnt_by_heart(tmp_path):
     )
     backbone = ResNetSpec(depth=18, width=8, output_stride=4, norm="group")
     side = 144  # strokes are thin beside the 4 pixels of a position
-    task = opened(
+    task = open_task(
         tmp_path,
         data=DigitScenesSpec(size=96, train=8, valid=1, test=1, variant=3),
         model=SegmenterSpec(backbone=backbone, channels=32, norm="group", dropout=0),

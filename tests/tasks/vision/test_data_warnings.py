@@ -2,48 +2,42 @@ import warnings
 
 import pytest
 
-from quatrain.tasks.vision.data_warnings import DataWarning, Tally, listed, listed_uniquely
+from quatrain.tasks.vision.data_warnings import DataWarning, DataWarnings, format_names
 
 
-def test_each_kind_is_said_once_with_its_number_and_first_case():
-    tally = Tally()
-    tally.add("boxes left out", "annotation 17")
-    tally.add("boxes left out", "annotation 96", times=2)
-    tally.add("images left out", "a.jpg")
+def test_each_kind_gives_one_warning_with_its_count_and_first_case():
+    problems = DataWarnings()
+    problems.add("boxes left out", "annotation 17")
+    problems.add("boxes left out", "annotation 96", count=2)
+    problems.add("images left out", "a.jpg")
+    problems.add("pixels ignored", count=1200)
     with pytest.warns(DataWarning) as caught:
-        counts = tally.warn("train")
+        counts = problems.warn("train")
     assert [str(each.message) for each in caught] == [
         "train: 3 boxes left out (the first is annotation 17)",
-        "train: 1 images left out (the first is a.jpg)",
+        "train: 1 image left out (the first is a.jpg)",
+        "train: 1,200 pixels ignored",
     ]
-    assert counts == {"train: boxes left out": 3, "train: images left out": 1}
+    assert counts == {
+        "train: boxes left out": 3,
+        "train: images left out": 1,
+        "train: pixels ignored": 1200,
+    }
 
 
-def test_nothing_to_say_is_silence():
-    tally = Tally()
-    tally.add("boxes left out", "annotation 17", times=0)
+def test_a_count_of_zero_gives_no_warning():
+    problems = DataWarnings()
+    problems.add("boxes left out", "annotation 17", count=0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert tally.warn("train") == {}
+        assert problems.warn("train") == {}
 
 
-def test_large_numbers_are_grouped_and_a_kind_need_not_have_a_first_case():
-    tally = Tally()
-    tally.add("pixels ignored", times=1200)
-    with pytest.warns(DataWarning, match="^train: 1,200 pixels ignored$"):
-        assert tally.warn("train") == {"train: pixels ignored": 1200}
-
-
-def test_a_few_names_are_all_listed_and_of_many_the_first_and_the_number_of_the_others():
+def test_long_lists_of_names_are_shortened_and_stay_unique_with_a_hash():
     names = [f"class {number}" for number in range(1203)]
-    assert listed(["none", "sky"]) == '"none", "sky"'
-    assert listed(names[:8]).endswith('"class 7"')
-    assert listed(names) == f"{listed(names[:8])} and 1,195 more"
-
-
-def test_lists_that_are_cut_differ_where_any_name_does():
-    names = [f"class {number}" for number in range(20)]
-    assert listed_uniquely(names[:8]) == listed(names[:8])
-    assert listed_uniquely(names).startswith(f"{listed(names)} (SHA-256 ")
-    assert listed_uniquely(names) == listed_uniquely(list(names))
-    assert listed_uniquely(names) != listed_uniquely([*names[:-1], "another"])
+    assert format_names(["none", "sky"]) == '"none", "sky"'
+    assert format_names(names[:8], with_hash=True) == format_names(names[:8])
+    assert format_names(names) == f"{format_names(names[:8])} and 1,195 more"
+    hashed = format_names(names, with_hash=True)
+    assert hashed.startswith(f"{format_names(names)} (SHA-256 ")
+    assert hashed != format_names([*names[:-1], "another"], with_hash=True)

@@ -26,14 +26,13 @@ def test_data_are_read_again_only_after_a_file_or_the_spec_changed(tmp_path):
     assert read_cached(Lines(name="more.txt"), tmp_path) == ["three"]
 
 
-def test_what_was_left_out_of_the_images_is_told_as_the_task_s_own():
+def test_hashes_and_data_notes_are_those_of_the_corpus():
     class Task(ImageTask):
         def collate(self, plan):
             raise NotImplementedError
 
-    kept = {"train: boxes without area": 2}
-    tested = {"test": "c"}
-    corpus = SimpleNamespace(train=(), hashes={"a": "b"}, skipped=kept, test_hashes=tested)
+    notes, test_hashes = {"train: boxes without area": 2}, {"test": "c"}
+    corpus = SimpleNamespace(train=(), hashes={"a": "b"}, data_notes=notes, test_hashes=test_hashes)
     task = Task(SimpleNamespace(recipe=None, batch=1), corpus, seed=0)
-    assert (task.data_hashes, task.data_notes) == (corpus.hashes, kept)
-    assert task.test_hashes == tested
+    assert (task.data_hashes, task.data_notes) == (corpus.hashes, notes)
+    assert task.test_hashes == test_hashes

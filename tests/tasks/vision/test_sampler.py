@@ -7,7 +7,7 @@ from quatrain.tasks.vision.sampler import image_batches, image_generator
 
 
 @given(st.integers(0, 50), st.integers(1, 20), st.integers(0, 3), st.integers(0, 3))
-def test_batches_are_full_and_hold_an_image_at_most_once(images, batch, seed, epoch):
+def test_batches_are_full_and_contain_each_image_at_most_once(images, batch, seed, epoch):
     plans = image_batches(images, batch, seed=seed, epoch=epoch)
     indices = [index for plan in plans for index in plan.indices]
     assert len(set(indices)) == len(indices)
@@ -31,7 +31,7 @@ def test_the_order_is_a_function_of_seed_and_epoch():
 
 
 @pytest.mark.parametrize("other", [(1, 0, 0), (0, 1, 0), (0, 0, 1)])
-def test_each_image_of_each_epoch_has_random_numbers_of_its_own(other):
+def test_each_image_of_each_epoch_has_its_own_generator(other):
     one, same, another = (
         torch.rand(5, generator=image_generator(*key)) for key in ((0, 0, 0), (0, 0, 0), other)
     )

@@ -1,4 +1,4 @@
-"""Detection: COCO, Pascal VOC or digit scenes, augmentation, a detector, COCO's 12 numbers."""
+"""Detection: COCO, Pascal VOC and digit scenes, augmentation, the task, and COCO's metrics."""
 
 from quatrain.specs import name_missing_extra
 
@@ -9,11 +9,11 @@ with name_missing_extra():
         DetectionCorpus,
         DetectionPart,
         DetectionSample,
-        Truth,
+        GroundTruth,
     )
     from quatrain.tasks.detection.data import DetectionData, read_detection
-    from quatrain.tasks.detection.found import Found
-    from quatrain.tasks.detection.metric import NUMBERS, DetectionMetric, DetectionScores
+    from quatrain.tasks.detection.detections import Detections
+    from quatrain.tasks.detection.metric import COCO_METRICS, DetectionMetric, DetectionScores
     from quatrain.tasks.detection.pictures import detection_picture, largest_object
     from quatrain.tasks.detection.small import small_detection
     from quatrain.tasks.detection.task import DetectionSpec, DetectionTask
@@ -21,7 +21,7 @@ with name_missing_extra():
 
 __all__ = [
     "COCO2017",
-    "NUMBERS",
+    "COCO_METRICS",
     "VOC0712",
     "VOC_CLASSES",
     "CocoSpec",
@@ -34,8 +34,8 @@ __all__ = [
     "DetectionScores",
     "DetectionSpec",
     "DetectionTask",
-    "Found",
-    "Truth",
+    "Detections",
+    "GroundTruth",
     "VocSpec",
     "detection_picture",
     "largest_object",

@@ -1,4 +1,4 @@
-"""From the entries of annotation files to a part of a corpus, checked against the images."""
+"""Build one part of a detection corpus from annotations, checked against the image files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from torch import Tensor
 
 from quatrain.specs import DataError
 from quatrain.tasks.detection.boxes import Box, check_boxes
-from quatrain.tasks.detection.corpus import DetectionPart, Truth
-from quatrain.tasks.vision import ImageSize, Tally, listed, read_image, survey
+from quatrain.tasks.detection.corpus import DetectionPart, GroundTruth
+from quatrain.tasks.vision import DataWarnings, ImageSize, format_names, read_image, scan_images
 from quatrain.tasks.vision.files import refuse_repeats
 from quatrain.tasks.vision.images import require_size
 
 
 class ImageEntry(NamedTuple):
-    """One image, and the size that the file named `source` says it has."""
+    """One image, and its size according to the file named `source`."""
 
     image_id: int
     path: Path
@@ -28,10 +28,11 @@ class ImageEntry(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Listing:
-    """What the annotation files of one part say; `source` names them in errors.
+class Annotations:
+    """The content of the annotation files of one part.
 
-    `categories` are the names of the labels 1...C; `first_pixel` is the number of the first pixel.
+    `source` names the files in errors; `categories` are the names of the labels 1...C;
+    `first_pixel` is the coordinate that the files give the first pixel.
     """
 
     source: str
@@ -41,68 +42,65 @@ class Listing:
     first_pixel: int = 0
 
 
-@dataclass(frozen=True)
-class Assembled:
-    """A part, the fingerprint of its images, and what was left out or changed, by kind."""
+def assemble(
+    annotations: Annotations, part: str, *, training: bool, keep_empty: bool
+) -> tuple[DetectionPart, str, dict[str, int]]:
+    """Check a part against its image files.
 
-    part: DetectionPart
-    fingerprint: str
-    skipped: dict[str, int]
-
-
-def assemble(listing: Listing, part: str, *, training: bool, keep_empty: bool) -> Assembled:
-    """Check a part and put it together.
+    Returns:
+        The part, a hash of its images, and the counts of its data warnings.
 
     Raises:
         DataError: if an image is missing, broken or of another size than the file says, a held-out
-            box cannot be found by anyone, or nothing is left to train on or to score.
+            box has no area in its image, or no box is left to train on or to score.
     """
-    refuse_repeats("images", (entry.path for entry in listing.images), listing.source)
-    tally = Tally()
-    found = survey([entry.path for entry in listing.images], listing.source, tally)
-    for entry, size in zip(listing.images, found.sizes, strict=True):
+    refuse_repeats("images", (entry.path for entry in annotations.images), annotations.source)
+    problems = DataWarnings()
+    scan = scan_images([entry.path for entry in annotations.images], annotations.source, problems)
+    for entry, size in zip(annotations.images, scan.sizes, strict=True):
         require_size(size, entry.size, entry.path, entry.source)
-    truths = _truths(listing, training=training, tally=tally)
-    paths = {entry.image_id: entry.path for entry in listing.images}
+    truths = _ground_truths(annotations, training=training, problems=problems)
+    paths = {entry.image_id: entry.path for entry in annotations.images}
     if all(truth.crowd.all() for truth in truths):
-        raise _nothing_left(listing, part, tally.warn(part))
-    _note_absent(truths, listing.categories, tally)
+        raise _no_usable_box(annotations, part, problems.warn(part))
+    _note_absent_categories(truths, annotations.categories, problems)
     if training and not keep_empty:
-        truths = _without_empty(truths, tally)
-    skipped = tally.warn(part)
+        truths = _without_empty(truths, problems)
     files = [paths[truth.image_id] for truth in truths]
     loaded = DetectionPart(truths, partial(_load, files))
-    return Assembled(loaded, found.fingerprint, skipped)
+    return loaded, scan.fingerprint, problems.warn(part)
 
 
 def _load(files: Sequence[Path], index: int) -> UInt8[Tensor, "3 h w"]:
     return read_image(files[index])
 
 
-def _truths(listing: Listing, *, training: bool, tally: Tally) -> list[Truth]:
-    places = {entry.image_id: place for place, entry in enumerate(listing.images)}
-    boxes = listing.boxes
-    where = np.array([places[box.image_id] for box in boxes], dtype=np.int64)
-    sizes = np.array([(e.size.height, e.size.width) for e in listing.images], dtype=np.float64)
+def _ground_truths(
+    annotations: Annotations, *, training: bool, problems: DataWarnings
+) -> list[GroundTruth]:
+    """The kept boxes of each image, in the order of the file."""
+    images, boxes = annotations.images, annotations.boxes
+    index_of = {entry.image_id: index for index, entry in enumerate(images)}
+    image = np.array([index_of[box.image_id] for box in boxes], dtype=np.int64)
+    sizes = np.array([(e.size.height, e.size.width) for e in images], dtype=np.float64)
     kept, xywh = check_boxes(
         boxes,
-        sizes.reshape(-1, 2)[where],
+        sizes.reshape(-1, 2)[image],
         training=training,
-        tally=tally,
-        first_pixel=listing.first_pixel,
+        problems=problems,
+        first_pixel=annotations.first_pixel,
     )
     labels = np.array([box.label for box in boxes], dtype=np.int64)
     crowd = np.array([box.crowd for box in boxes], dtype=np.bool_)
     areas = np.array([box.area for box in boxes], dtype=np.float64)
-    # Boxes in the order of their images, and within an image in the order of the file.
     order = np.flatnonzero(kept)
-    order = order[np.argsort(where[order], kind="stable")]
-    starts = np.searchsorted(where[order], np.arange(len(listing.images) + 1))
-    truths: list[Truth] = []
-    for place, entry in enumerate(listing.images):
-        own = order[starts[place] : starts[place + 1]]
+    order = order[np.argsort(image[order], kind="stable")]
+    starts = np.searchsorted(image[order], np.arange(len(images) + 1))
+    truths: list[GroundTruth] = []
+    for index, entry in enumerate(images):
+        own = order[starts[index] : starts[index + 1]]
         truths.append(
-            Truth(
+            GroundTruth(
                 image_id=entry.image_id,
                 name=str(entry.path),
                 height=entry.size.height,
@@ -116,34 +114,33 @@ def _truths(listing: Listing, *, training: bool, tally: Tally) -> list[Truth]:
     return truths
 
 
-def _without_empty(truths: Sequence[Truth], tally: Tally) -> list[Truth]:
-    kept: list[Truth] = []
+def _without_empty(truths: Sequence[GroundTruth], problems: DataWarnings) -> list[GroundTruth]:
     for truth in truths:
         if truth.crowd.all():
-            tally.add("images without boxes, left out", Path(truth.name).name)
-        else:
-            kept.append(truth)
-    return kept
+            problems.add("images without boxes, left out", Path(truth.name).name)
+    return [truth for truth in truths if not truth.crowd.all()]
 
 
-def _note_absent(truths: Sequence[Truth], categories: Sequence[str], tally: Tally) -> None:
-    """Count the categories that have nothing to train on, or no AP."""
+def _note_absent_categories(
+    truths: Sequence[GroundTruth], categories: Sequence[str], problems: DataWarnings
+) -> None:
     present = {int(label) for truth in truths for label in truth.labels[~truth.crowd]}
     absent = [name for label, name in enumerate(categories, start=1) if label not in present]
-    tally.add(f"categories without a box (crowd not counted): {listed(absent)}", times=len(absent))
+    kind = f"categories without a box (crowd not counted): {format_names(absent)}"
+    problems.add(kind, count=len(absent))
 
 
-def _nothing_left(listing: Listing, part: str, skipped: dict[str, int]) -> DataError:
-    """The error of a part without a box to train on or to score, which says what became of all."""
-    kinds = {name.removeprefix(f"{part}: "): times for name, times in skipped.items()}
-    reasons = [f"{times} {kind}" for kind, times in kinds.items() if kind.startswith("boxes")]
-    crowd = sum(box.crowd for box in listing.boxes)
+def _no_usable_box(annotations: Annotations, part: str, data_notes: dict[str, int]) -> DataError:
+    """The error of a part without a usable box, with the reasons why boxes were left out."""
+    kinds = {name.removeprefix(f"{part}: "): count for name, count in data_notes.items()}
+    reasons = [f"{count} {kind}" for kind, count in kinds.items() if kind.startswith("boxes")]
+    crowd = sum(box.crowd for box in annotations.boxes)
     if crowd:
-        reasons.append(f"{crowd} marked as crowd, to be ignored or difficult")
-    found = f"{len(listing.images)} images with {len(listing.boxes)} boxes, none of them usable"
+        reasons.append(f"{crowd} marked as crowd, ignore or difficult")
+    counts = f"{len(annotations.images)} images with {len(annotations.boxes)} boxes, none usable"
     return DataError(
-        f"the {part} part, {listing.source}",
-        f"{found} ({'; '.join(reasons)})" if reasons else found,
-        "at least one box with an area in its image, and no crowd",
-        "mend the boxes, or choose other files",
+        f"the {part} part, {annotations.source}",
+        f"{counts} ({'; '.join(reasons)})" if reasons else counts,
+        "at least one box with an area in its image that is no crowd",
+        "correct the boxes, or choose other files",
     )

@@ -1,10 +1,10 @@
-"""What the paper does to an image before a detector sees it: resize, and flip one in two.
+"""The paper's augmentation for detection: resizing and horizontal flips.
 
-Randomness comes from a generator that is passed in, and torch's own is not touched: a sample is a
-function of the generator's seed, for example one made of the run's seed, epoch and image.
+Random numbers come from the generator that is passed in, never from torch's global state, so a
+sample depends on the generator's seed alone.
 
-Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, section 4.1, by way of the settings that
-it shares with mmdetection: shorter side 800, longer side at most 1333, flips.
+Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, section 4.1, with mmdetection's settings:
+shorter side 800, longer side at most 1333, flips.
 """
 
 from dataclasses import replace
@@ -21,14 +21,14 @@ from quatrain.tasks.detection.corpus import DetectionSample
 
 
 class DetectionAugmentation(Spec):
-    """How training images are resized and flipped, and held-out images resized."""
+    """Resizing of all images, and flips of training images."""
 
     shorter: int = Field(default=800, ge=1)
     """Pixels of the shorter side after resizing."""
     longer: int = Field(default=1333, ge=1)
-    """Pixels that the longer side may have; a long image is made smaller for it."""
+    """The largest longer side in pixels; it takes precedence over `shorter`."""
     flip: float = Field(default=0.5, ge=0, le=1)
-    """How often a training image is mirrored, left for right."""
+    """Probability of a horizontal flip of a training image."""
 
     @model_validator(mode="after")
     def _sides_in_order(self) -> "DetectionAugmentation":
@@ -42,25 +42,25 @@ class DetectionAugmentation(Spec):
         return self
 
     def train(self, sample: DetectionSample, generator: torch.Generator) -> DetectionSample:
-        """A training sample, resized, and flipped or not."""
-        flipped = bool(torch.rand((), generator=generator) < self.flip)
+        """A training sample, resized and randomly flipped."""
+        flip = bool(torch.rand((), generator=generator) < self.flip)
         resized = self.evaluate(sample)
-        if not flipped:
+        if not flip:
             return resized
-        mirrored = functional.horizontal_flip(_boxed(resized))
+        flipped_boxes = functional.horizontal_flip(_boxed(resized))
         image = functional.horizontal_flip(tv_tensors.Image(resized.image))
-        return replace(resized, image=plain(image), boxes=plain(mirrored))
+        return replace(resized, image=_plain(image), boxes=_plain(flipped_boxes))
 
     def evaluate(self, sample: DetectionSample) -> DetectionSample:
-        """The sample, resized with its boxes; see `rescale` for the way back."""
+        """The sample, resized with its boxes; `rescale` is the inverse for boxes."""
         height, width = sample.image.shape[1:]
         size = self.resized(height, width)
         image = functional.resize(tv_tensors.Image(sample.image), list(size), antialias=True)
         boxes = rescale(sample.boxes, (height, width), size)
-        return replace(sample, image=plain(image), boxes=boxes)
+        return replace(sample, image=_plain(image), boxes=boxes)
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width after resizing, to the nearest pixel."""
+        """Height and width after resizing, rounded."""
         factor = min(
             self.shorter / min(height, width),
             self.longer / max(height, width),
@@ -71,13 +71,13 @@ class DetectionAugmentation(Spec):
 def rescale(
     boxes: Float32[Tensor, "n 4"], before: tuple[int, int], after: tuple[int, int]
 ) -> Float32[Tensor, "n 4"]:
-    """Boxes x0 y0 x1 y1 from an image of one (height, width) to the same image of another."""
+    """Boxes x0 y0 x1 y1 of an image that is resized from one (height, width) to another."""
     down, across = after[0] / before[0], after[1] / before[1]
     return boxes * boxes.new_tensor([across, down, across, down])
 
 
-def plain(tensor: Tensor) -> Tensor:
-    """The tensor without what torchvision knows about it."""
+def _plain(tensor: Tensor) -> Tensor:
+    """The tensor without torchvision's subclass."""
     return tensor.as_subclass(Tensor)
 
 

@@ -1,7 +1,7 @@
-"""Which boxes of a file are boxes, and what becomes of the others.
+"""Checks of annotated boxes: invalid ones are left out of training and refused in held-out parts.
 
-A training part may do without a box; a score may not, so held-out parts refuse what nobody could
-find, and keep a box that crosses the edge as it was written.
+Scores are computed from unchanged annotations, so held-out parts also keep boxes that cross the
+edge of their image, which are clipped for training.
 """
 
 from collections.abc import Sequence
@@ -12,18 +12,18 @@ from jaxtyping import Bool, Float64
 
 from quatrain.specs import DataError
 from quatrain.tasks.detection.corpus import corners
-from quatrain.tasks.vision import Tally
+from quatrain.tasks.vision import DataWarnings
 
 _ROUNDING = 0.5
 """Pixels by which a box may cross the edge of its image unnoticed."""
 _THINNEST = 0.01
-"""Pixels that a box must have of its image, so that it still has an area when it is resized."""
+"""Pixels of its image that a box must cover, so that it has an area after resizing."""
 _EXACT = 1e-6
-"""Rounding of fractions that were written as decimals."""
+"""Rounding error of fractions written as decimals."""
 
 
 class Box(NamedTuple):
-    """One annotation: `name` says in an error which one it is."""
+    """One annotated box, called `name` in errors."""
 
     image_id: int
     xywh: tuple[float, float, float, float]
@@ -38,15 +38,15 @@ def check_boxes(
     sizes: Float64[np.ndarray, "n 2"],
     *,
     training: bool,
-    tally: Tally,
+    problems: DataWarnings,
     first_pixel: int = 0,
 ) -> tuple[Bool[np.ndarray, " n"], Float64[np.ndarray, "n 4"]]:
-    """Judge boxes against the (height, width) of the image of each.
+    """Check each box against the (height, width) of its image.
 
-    `first_pixel` is the number that the file gives the first pixel: it counts from there.
+    `first_pixel` is the coordinate that the file gives the first pixel.
 
     Returns:
-        Which to keep, and all of them as x y w h, clipped to their images if they are for training.
+        Whether to keep each box, and all boxes as x y w h, clipped for training.
 
     Raises:
         DataError: if a held-out box has no area in its image.
@@ -54,51 +54,51 @@ def check_boxes(
     xywh = np.array([box.xywh for box in boxes], dtype=np.float64).reshape(len(boxes), 4)
     limits = sizes[:, [1, 0, 1, 0]]
     ends = corners(xywh)
-    # Models are given float32, so that is where a box must have an area.
-    with np.errstate(over="ignore"):  # what is beyond float32 lies outside, too
+    # A box needs an area in float32, the type of a model's targets.
+    with np.errstate(over="ignore"):  # overflow to infinity lies outside of the image
         left, right = ends[:, :2].astype(np.float32), ends[:, 2:].astype(np.float32)
     flat = np.any(right <= left, axis=1)
     inside = np.clip(ends, 0, limits)
     outside = ~flat & np.any(inside[:, 2:] <= inside[:, :2], axis=1)
     thin = ~flat & ~outside & np.any(inside[:, 2:] - inside[:, :2] < _THINNEST, axis=1)
     crossing = ~flat & ~outside & np.any(np.abs(inside - ends) > _ROUNDING, axis=1)
-    _note_units(tally, boxes, xywh, limits, first_pixel=first_pixel, sound=~(flat | outside))
+    _note_units(problems, boxes, xywh, limits, first_pixel=first_pixel, valid=~(flat | outside))
     if not training:
         _refuse(boxes, flat | outside | thin, sizes)
-        _count(tally, "boxes beyond the edge of their image, kept as written", boxes, crossing)
+        _count(problems, "boxes beyond the edge of the image, kept", boxes, crossing)
         return np.ones(len(boxes), dtype=np.bool_), xywh
-    _count(tally, "boxes without area, left out", boxes, flat)
-    _count(tally, "boxes outside their image, left out", boxes, outside)
-    _count(tally, "boxes thinner than 0.01 pixels, left out", boxes, thin)
-    _count(tally, "boxes beyond the edge of their image, clipped", boxes, crossing & ~thin)
+    _count(problems, "boxes without area, left out", boxes, flat)
+    _count(problems, "boxes outside the image, left out", boxes, outside)
+    _count(problems, "boxes thinner than 0.01 pixels, left out", boxes, thin)
+    _count(problems, "boxes beyond the edge of the image, clipped", boxes, crossing & ~thin)
     clipped = np.concatenate([inside[:, :2], inside[:, 2:] - inside[:, :2]], axis=1)
     return ~(flat | outside | thin), clipped
 
 
 def _note_units(
-    tally: Tally,
+    problems: DataWarnings,
     boxes: Sequence[Box],
     xywh: Float64[np.ndarray, "n 4"],
     limits: Float64[np.ndarray, "n 4"],
     *,
     first_pixel: int,
-    sound: Bool[np.ndarray, " n"],
+    valid: Bool[np.ndarray, " n"],
 ) -> None:
-    """Count boxes whose numbers are hardly x y w h in pixels, if most of a part are such."""
+    """Count boxes that do not look like x y w h in pixels, if most of a part are such."""
     starts, sides = xywh[:, :2], xywh[:, 2:]
     large = np.all(limits > 1, axis=1)
     fraction = large & np.all(starts + first_pixel >= -_EXACT, axis=1)
     fraction &= np.all(starts + sides <= 1 + _EXACT, axis=1)
-    thin = sound & ~fraction & np.any(sides < 1, axis=1)
+    thin = valid & ~fraction & np.any(sides < 1, axis=1)
     leaving = np.any(starts + sides > limits[:, 2:] + _ROUNDING, axis=1)
     fitting = np.all((starts >= 0) & (starts < sides) & (sides <= limits[:, 2:]), axis=1)
     for kind, cases in (
-        ("boxes within [0, 1], as fractions of an image are, where pixels are expected", fraction),
-        ("boxes thinner than a pixel, more than half of the part's", thin),
-        ("boxes that leave their image as x y w h, and fit it as x0 y0 x1 y1", leaving & fitting),
+        ("boxes within [0, 1], probably fractions of the image instead of pixels", fraction),
+        ("boxes thinner than a pixel, more than half of all", thin),
+        ("boxes outside the image as x y w h and inside as x0 y0 x1 y1", leaving & fitting),
     ):
         if 2 * cases.sum() > len(boxes):
-            _count(tally, kind, boxes, cases)
+            _count(problems, kind, boxes, cases)
 
 
 def _refuse(
@@ -112,10 +112,12 @@ def _refuse(
         boxes[first].name,
         f"x y w h {list(boxes[first].xywh)}",
         f"a box with an area inside its image of {width:g} x {height:g}",
-        f"mend or remove it, and all {int(bad.sum())} of this part that nothing could match",
+        f"correct or remove it, and all {int(bad.sum())} such boxes of this part",
     )
 
 
-def _count(tally: Tally, kind: str, boxes: Sequence[Box], cases: Bool[np.ndarray, " n"]) -> None:
+def _count(
+    problems: DataWarnings, kind: str, boxes: Sequence[Box], cases: Bool[np.ndarray, " n"]
+) -> None:
     if cases.any():
-        tally.add(kind, boxes[int(cases.argmax())].name, int(cases.sum()))
+        problems.add(kind, boxes[int(cases.argmax())].name, int(cases.sum()))

@@ -1,4 +1,4 @@
-"""COCO's json: images, categories and boxes of one part in one file.
+"""COCO's JSON format: images, categories and boxes of one part in one file.
 
     {"images":      [{"id": 7, "file_name": "a.jpg", "width": 640, "height": 480}],
      "categories":  [{"id": 18, "name": "dog"}],
@@ -18,7 +18,7 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from quatrain.specs import DataError, Spec
-from quatrain.tasks.detection.assemble import ImageEntry, Listing, assemble
+from quatrain.tasks.detection.assemble import Annotations, ImageEntry, assemble
 from quatrain.tasks.detection.boxes import Box
 from quatrain.tasks.detection.corpus import DetectionCorpus, DetectionPart
 from quatrain.tasks.text import read_bytes
@@ -30,20 +30,21 @@ from quatrain.tasks.vision.files import (
     require_name,
     require_part,
 )
+from quatrain.tasks.vision.parts import CheckedPart, read_parts
 
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
-_EXACT = 2**53
+_EXACT_IN_FLOAT = 2**53
 
 
-def _exact(value: object) -> object:
-    """Refuse a number whose digits a float has lost: it may be the id of another image."""
-    if isinstance(value, float) and abs(value) >= _EXACT:
-        message = "an id of this size should be written as an integer, without point or exponent"
+def _refuse_rounded(value: object) -> object:
+    """Refuse an id that was rounded as a float, since it may be the id of another image."""
+    if isinstance(value, float) and abs(value) >= _EXACT_IN_FLOAT:
+        message = "an id of this size must be an integer without point or exponent"
         raise PydanticCustomError("rounded_id", message)
     return value
 
 
-_Id = Annotated[int, BeforeValidator(_exact)]
+_Id = Annotated[int, BeforeValidator(_refuse_rounded)]
 
 
 class _Image(TypedDict):
@@ -75,13 +76,13 @@ class _File(TypedDict):
     annotations: list[_Annotation]
 
 
-_READER = TypeAdapter(_File)
+_FILE = TypeAdapter(_File)
 
 
 class CocoSpec(Spec):
-    """Which json and which images of a folder are the three parts.
+    """The annotation files and image folders of the three parts, relative to the data folder.
 
-    The defaults read a folder with annotations/instances_train.json, images/train and so on.
+    The defaults read annotations/instances_train.json, images/train and so on.
 
     Example:
         >>> COCO2017.train, COCO2017.images
@@ -92,13 +93,13 @@ class CocoSpec(Spec):
     train: str = "train"
     valid: str = "val"
     test: str = "test"
-    """What is scored at the end; where there is no such part, name the validation part again."""
+    """The part of the final scores; without a test part, repeat the validation part."""
     annotations: str = "annotations/instances_{part}.json"
-    """The json of a part; {part} stands for its name."""
+    """The annotation file of a part; {part} is replaced by its name."""
     images: str = "images/{part}"
-    """The folder in which a part's images are."""
+    """The folder of a part's images."""
     keep_empty: bool = False
-    """Train on images without boxes too."""
+    """Whether to train on images without boxes."""
 
     @field_validator("annotations")
     @classmethod
@@ -114,46 +115,34 @@ class CocoSpec(Spec):
                 images, or the parts have different categories.
         """
         folder = data_folder(folder, "images and COCO annotations")
-        reading = _Reading(self, folder)
-        train = reading.part(self.train, training=True)
-        valid = reading.part(self.valid, training=False)
-        test = valid if self.test == self.valid else reading.part(self.test, training=False)
-        ids, names = tuple(reading.categories), tuple(reading.categories.values())
-        name, hashes = self.annotations.replace("{part}", self.test), reading.hashes
-        tested = {each: hashes[each] for each in (name, f"images of {name}")}
-        return DetectionCorpus(
-            train, valid, test, names, hashes, reading.skipped, tested, category_ids=ids
-        )
+        categories: dict[int, str] = {}
+
+        def read_part(part: str, training: bool) -> CheckedPart[DetectionPart]:
+            name = self.annotations.replace("{part}", part)
+            content = read_bytes(folder / name)
+            expected = "COCO json with images, categories and annotations"
+            document = parse_json(_FILE.validate_json, content, name, expected)
+            own_categories = _categories(document, name)
+            if not categories:
+                categories.update(own_categories)
+            _refuse_other_categories(own_categories, categories, name)
+            images = folder / self.images.replace("{part}", part)
+            loaded, images_hash, data_notes = assemble(
+                _annotations(document, categories, images, name),
+                part,
+                training=training,
+                keep_empty=self.keep_empty,
+            )
+            hashes = {name: hashlib.sha256(content).hexdigest(), f"images of {name}": images_hash}
+            return CheckedPart(loaded, hashes, data_notes)
+
+        fields = read_parts((self.train, self.valid, self.test), read_part)
+        ids, names = tuple(categories), tuple(categories.values())
+        return DetectionCorpus(**fields, categories=names, category_ids=ids)
 
 
 COCO2017 = CocoSpec(images="{part}", train="train2017", valid="val2017", test="val2017")
-"""COCO 2017 as it is unpacked: train2017/, val2017/ and annotations/ in one folder."""
-
-
-class _Reading:
-    """What gathers while the parts are read one after the other."""
-
-    def __init__(self, spec: CocoSpec, folder: Path) -> None:
-        self.spec, self.folder = spec, folder
-        self.categories: dict[int, str] = {}
-        self.hashes: dict[str, str] = {}
-        self.skipped: dict[str, int] = {}
-
-    def part(self, part: str, *, training: bool) -> DetectionPart:
-        name = self.spec.annotations.replace("{part}", part)
-        content = read_bytes(self.folder / name)
-        expected = "COCO json with images, categories and annotations"
-        document = parse_json(_READER.validate_json, content, name, expected)
-        found = _categories(document, name)
-        self.categories = self.categories or found
-        _refuse_other_categories(found, self.categories, name)
-        images = self.folder / self.spec.images.replace("{part}", part)
-        listing = _listing(document, found, images, name)
-        assembled = assemble(listing, part, training=training, keep_empty=self.spec.keep_empty)
-        self.hashes[name] = hashlib.sha256(content).hexdigest()
-        self.hashes[f"images of {name}"] = assembled.fingerprint
-        self.skipped |= assembled.skipped
-        return assembled.part
+"""COCO 2017 as unpacked: train2017/, val2017/ and annotations/ in one folder."""
 
 
 def _categories(document: _File, name: str) -> dict[int, str]:
@@ -162,13 +151,13 @@ def _categories(document: _File, name: str) -> dict[int, str]:
     refuse_repeats("category ids", (entry["id"] for entry in entries), name)
     refuse_repeats("category names", (entry["name"] for entry in entries), name)
     if not entries:
-        raise DataError(f"the categories of {name}", "empty", "at least one", "mend the file")
+        raise DataError(f"the categories of {name}", "empty", "at least one", "correct the file")
     return {entry["id"]: entry["name"] for entry in sorted(entries, key=lambda entry: entry["id"])}
 
 
-def _refuse_other_categories(found: dict[int, str], wanted: dict[int, str], name: str) -> None:
-    if found != wanted:
-        odd = sorted(set(found.items()) ^ set(wanted.items()))[0]
+def _refuse_other_categories(own: dict[int, str], first: dict[int, str], name: str) -> None:
+    if own != first:
+        odd = sorted(own.items() ^ first.items())[0]
         raise DataError(
             f"the categories of {name}",
             f"different in {odd[0]} ({odd[1]})",
@@ -177,7 +166,9 @@ def _refuse_other_categories(found: dict[int, str], wanted: dict[int, str], name
         )
 
 
-def _listing(document: _File, categories: dict[int, str], folder: Path, name: str) -> Listing:
+def _annotations(
+    document: _File, categories: dict[int, str], folder: Path, name: str
+) -> Annotations:
     labels = {category: label for label, category in enumerate(categories, start=1)}
     for entry in document["images"]:
         require_name(entry["file_name"], f"the file name of image {entry['id']} of {name}")
@@ -191,14 +182,14 @@ def _listing(document: _File, categories: dict[int, str], folder: Path, name: st
         for entry in document["images"]
     ]
     refuse_repeats("image ids", (entry.image_id for entry in images), name)
-    known = {entry.image_id for entry in images}
-    annotations = document["annotations"]
-    refuse_repeats("annotation ids", (entry["id"] for entry in annotations), name)
-    boxes = [_box(entry, labels, known, name) for entry in annotations]
-    return Listing(name, images, boxes, tuple(categories.values()))
+    image_ids = {entry.image_id for entry in images}
+    entries = document["annotations"]
+    refuse_repeats("annotation ids", (entry["id"] for entry in entries), name)
+    boxes = [_box(entry, labels, image_ids, name) for entry in entries]
+    return Annotations(name, images, boxes, tuple(categories.values()))
 
 
-def _box(entry: _Annotation, labels: dict[int, int], known: set[int], name: str) -> Box:
+def _box(entry: _Annotation, labels: dict[int, int], image_ids: set[int], name: str) -> Box:
     title = f"annotation {entry['id']} of {name}"
     if entry["category_id"] not in labels:
         raise DataError(
@@ -207,7 +198,7 @@ def _box(entry: _Annotation, labels: dict[int, int], known: set[int], name: str)
             "the id of one of the categories",
             "add the category to the file or remove the annotation",
         )
-    if entry["image_id"] not in known:
+    if entry["image_id"] not in image_ids:
         raise DataError(
             f"the image of {title}",
             entry["image_id"],

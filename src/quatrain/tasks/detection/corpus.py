@@ -1,7 +1,7 @@
-"""Images with boxes, however they came to be: what every kind of detection data reads into.
+"""Images with boxes: the types that all kinds of detection data are read into.
 
-    corpus.train[7]         a DetectionSample: pixels and targets, read now
-    corpus.test.truths[7]   the Truth about the same image: what a score is computed from
+    corpus.train[7]                a DetectionSample: pixels and targets, read on demand
+    corpus.test.ground_truths[7]   the GroundTruth of one image, from which scores are computed
 
 Shapes: an image is h high and w wide and has n boxes.
 """
@@ -19,11 +19,11 @@ from quatrain.specs import DataError
 
 @dataclass(frozen=True, eq=False)
 class DetectionSample:
-    """One image and what is to be found in it.
+    """One image and its boxes.
 
     `boxes` are x0 y0 x1 y1 in pixels; a pixel is a square, so the whole image is 0 0 w h. `labels`
-    are 1...C, 0 being the background. Where `crowd` is true the box is no target: it holds many
-    objects, or one that is not to be judged, and what is found there is no error.
+    are 1...C, 0 being the background. A `crowd` box is no target: it holds many objects, or one
+    that is not evaluated, and detections in it are no errors.
     """
 
     image: UInt8[Tensor, "3 h w"]
@@ -34,11 +34,12 @@ class DetectionSample:
 
 
 @dataclass(frozen=True, eq=False)
-class Truth:
-    """The annotations of one image as they were written.
+class GroundTruth:
+    """The annotations of one image, unchanged.
 
-    `xywh` are x, y, width and height in pixels, in the file's own precision: scores are computed
-    from them. `areas` are in pixels and decide whether an object is small, medium or large.
+    `xywh` are x, y, width and height in pixels, in the precision of the file, because scores are
+    computed from them. `areas` are in pixels; they decide whether an object is small, medium or
+    large.
     """
 
     image_id: int
@@ -51,7 +52,7 @@ class Truth:
     areas: Float64[np.ndarray, " n"]
 
     def sample(self, image: UInt8[Tensor, "3 h w"]) -> DetectionSample:
-        """The annotations beside the pixels."""
+        """The sample of these annotations and the pixels."""
         return DetectionSample(
             image=image,
             boxes=torch.from_numpy(corners(self.xywh).astype(np.float32)),
@@ -62,46 +63,46 @@ class Truth:
 
 
 class DetectionPart:
-    """The training, validation or test images: pixels are read when they are asked for.
+    """The training, validation or test images, whose pixels are read on demand.
 
     Args:
-        truths: The annotations, image by image.
+        ground_truths: The annotations, one for each image.
         load: From an image's index to its pixels, uint8 (3, h, w).
     """
 
     def __init__(
-        self, truths: Sequence[Truth], load: Callable[[int], UInt8[Tensor, "3 h w"]]
+        self, ground_truths: Sequence[GroundTruth], load: Callable[[int], UInt8[Tensor, "3 h w"]]
     ) -> None:
-        self.truths = tuple(truths)
+        self.ground_truths = tuple(ground_truths)
         self._load = load
 
     def __len__(self) -> int:
-        return len(self.truths)
+        return len(self.ground_truths)
 
     def __getitem__(self, index: int) -> DetectionSample:
         """The sample of that index.
 
         Raises:
             IndexError: if there is none.
-            DataError: if its image is broken, or is not any more what it was.
+            DataError: if its image is broken, or changed its size since the data were opened.
         """
-        truth, image = self.truths[index], self._load(index)
+        truth, image = self.ground_truths[index], self._load(index)
         if image.shape[1:] != (truth.height, truth.width):
             raise DataError(
                 f"the size of {truth.name}",
                 f"{image.shape[2]} x {image.shape[1]}",
                 f"{truth.width} x {truth.height}, as when the data were opened",
-                "leave data alone while they are used",
+                "do not change data during a run",
             )
         return truth.sample(image)
 
 
 @dataclass(frozen=True, eq=False)
 class DetectionCorpus:
-    """Three parts, the names of the categories 1...C, and where all of it came from.
+    """Three parts, the names of the categories 1...C, and hashes of the files.
 
-    `hashes` maps what was read to its SHA-256; `skipped` counts what was left out or changed, by
-    part and kind. `category_ids` are those of the annotation files, where they have any.
+    `hashes` maps each file or group of files to its SHA-256; `data_notes` counts the data warnings
+    by part and kind. `category_ids` are those of the annotation files, if they have any.
     """
 
     train: DetectionPart
@@ -109,9 +110,9 @@ class DetectionCorpus:
     test: DetectionPart
     categories: tuple[str, ...]
     hashes: dict[str, str]
-    skipped: dict[str, int] = field(default_factory=dict)
+    data_notes: dict[str, int] = field(default_factory=dict)
     test_hashes: dict[str, str] | None = None
-    """SHA-256 of what the test part was read from."""
+    """SHA-256 of the files of the test part."""
     category_ids: tuple[int, ...] | None = None
 
 

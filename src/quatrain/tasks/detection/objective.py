@@ -1,6 +1,6 @@
-"""What a detector is trained by: a batch of images and boxes as tensors, and its losses.
+"""The training objective of a detector, and the collation of its batches.
 
-    batch = collated(samples)                  # images padded to one size, and all of their boxes
+    batch = collate(samples)      # images padded to one size, and all of their boxes
     loss = DetectionObjective(detector)(**batch)
 
 Shapes: n images, h w the size of the largest, b boxes in all of them.
@@ -19,9 +19,9 @@ from quatrain.training import Loss
 
 
 class DetectionObjective(nn.Module):
-    """The losses of proposals and heads.
+    """The sum of the losses of the proposal network and the heads.
 
-    Crowd boxes are no targets, and what lies in them may be sampled as background, as in
+    Crowd boxes are no targets, and regions in them may be sampled as background, as in
     mmdetection's settings.
 
     Source: Ren et al. 2015, https://arxiv.org/abs/1506.01497, section 3.1.2.
@@ -39,41 +39,39 @@ class DetectionObjective(nn.Module):
         boxes: Float[Tensor, "b 4"],
         labels: Int64[Tensor, " b"],
     ) -> Loss:
-        """The mean loss of the images times their number, and that number.
+        """The mean loss of the images times their number, with that number as weight.
 
         Args:
             images: Padded on the right and below.
-            sizes: Height and width of each without its padding.
-            counts: How many of the boxes belong to each.
-            boxes: Those of all images, one image after the other.
-            labels: Of the boxes.
+            sizes: Height and width of each image without its padding.
+            counts: Number of boxes of each image.
+            boxes: The boxes of all images, concatenated.
+            labels: The labels of the boxes.
         """
-        own = counts.tolist()
-        targets = map(Targets, boxes.split(own), labels.split(own))
-        bare = [
+        number = counts.tolist()
+        targets = map(Targets, boxes.split(number), labels.split(number))
+        unpadded = [
             image[:, :height, :width]
             for image, (height, width) in zip(images, sizes.tolist(), strict=True)
         ]
-        losses = self.detector.losses(bare, list(targets))
+        losses = self.detector.losses(unpadded, list(targets))
         weight = boxes.new_tensor(float(len(images)))
         return Loss(torch.stack(list(losses.values())).sum() * weight, weight)
 
 
-def collated(samples: Sequence[DetectionSample]) -> dict[str, Tensor]:
-    """Images padded to one size, and the boxes in them that are targets."""
+def collate(samples: Sequence[DetectionSample]) -> dict[str, Tensor]:
+    """Images padded on the right and below to one size, and their boxes without crowd."""
     sizes = torch.tensor([sample.image.shape[1:] for sample in samples])
     height, width = sizes.amax(0).tolist()
-    kept = [~sample.crowd for sample in samples]
-    wanted = list(zip(samples, kept, strict=True))
+    targets = [~sample.crowd for sample in samples]
     return {
-        "images": torch.stack([padded(sample.image, height, width) for sample in samples]),
+        "images": torch.stack([_padded(sample.image, height, width) for sample in samples]),
         "sizes": sizes,
-        "counts": torch.stack([each.sum() for each in kept]),
-        "boxes": torch.cat([sample.boxes[each] for sample, each in wanted]),
-        "labels": torch.cat([sample.labels[each] for sample, each in wanted]),
+        "counts": torch.stack([mask.sum() for mask in targets]),
+        "boxes": torch.cat([s.boxes[mask] for s, mask in zip(samples, targets, strict=True)]),
+        "labels": torch.cat([s.labels[mask] for s, mask in zip(samples, targets, strict=True)]),
     }
 
 
-def padded(image: UInt8[Tensor, "3 _ _"], height: int, width: int) -> UInt8[Tensor, "3 h w"]:
-    """The image with black on the right and below."""
+def _padded(image: UInt8[Tensor, "3 _ _"], height: int, width: int) -> UInt8[Tensor, "3 h w"]:
     return pad(image, (0, width - image.shape[2], 0, height - image.shape[1]))

@@ -1,10 +1,10 @@
-"""The small recipe: a detector that two cores train from scratch.
+"""A small detector that trains from scratch on two CPU cores.
 
     spec = small_detection(parse_mixer("0010+deformable"), CocoSpec(), steps=1500)
 
-Against the paper's: ResNet-18 of half the width for ResNet-50, images of 320 pixels for 1,333, 64
-channels in the pyramid for 256, an eighth of the proposals, normalization over groups of channels
-and nothing frozen, and Adam, since nothing was learnt beforehand.
+Differences from the paper: ResNet-18 of half the width instead of ResNet-50, images of 320 pixels
+instead of 1,333, 64 pyramid channels instead of 256, an eighth of the proposals, group
+normalization, no frozen layers, and Adam instead of SGD, since weights are not pretrained.
 """
 
 from quatrain.models.detector import DetectorSpec
@@ -13,7 +13,7 @@ from quatrain.nn.mixers import Mixer
 from quatrain.tasks.detection.augment import DetectionAugmentation
 from quatrain.tasks.detection.data import DetectionData
 from quatrain.tasks.detection.task import DetectionSpec
-from quatrain.tasks.vision.recipes import from_scratch
+from quatrain.tasks.vision.recipes import small_recipe
 
 
 def small_detection(
@@ -24,12 +24,13 @@ def small_detection(
     longer: int = 320,
     monitor_every: int = 0,
 ) -> DetectionSpec:
-    """The small detector with a mixer in it, trained for `steps` batches of 4 images.
+    """The small detector with a mixer in its backbone, trained for `steps` batches of 4 images.
 
     Args:
-        mixer: What the backbone gets: attention or dynamic convolution in conv4 and conv5, another
-            convolution in the place of the 3 x 3 of conv3 to conv5; None for the plain network.
-        data: What it learns from.
+        mixer: The mixer of the backbone: attention or dynamic convolution is added in conv4 and
+            conv5, another convolution replaces the 3 x 3 of conv3 to conv5; None for the plain
+            network.
+        data: The data.
         steps: Optimizer steps, a tenth of which warms up, 200 at most.
         longer: The longer side of the images, in pixels.
         monitor_every: Steps between validations; 0 for none.
@@ -48,6 +49,6 @@ def small_detection(
             head_channels=256,
         ),
         augmentation=DetectionAugmentation(shorter=longer, longer=longer),
-        recipe=from_scratch(steps, longest_warmup=200, monitor_every=monitor_every),
+        recipe=small_recipe(steps, longest_warmup=200, monitor_every=monitor_every),
         batch=4,
     )

@@ -1,9 +1,9 @@
-"""The detection task: from images, boxes and a spec to something the loop can train.
+"""The detection task: data, objective, evaluation and cost of one run.
 
     spec = DetectionSpec(data=CocoSpec(), model=DetectorSpec())
     task = spec.open(data=Path("coco"), folder=Path("run"), seed=0)
 
-Shapes: n images, h w their size.
+Shapes: n images of size h w.
 """
 
 import json
@@ -24,18 +24,18 @@ from quatrain.specs import Spec
 from quatrain.tasks.detection.augment import DetectionAugmentation, rescale
 from quatrain.tasks.detection.corpus import DetectionCorpus, DetectionPart, DetectionSample
 from quatrain.tasks.detection.data import DetectionData, read_detection
-from quatrain.tasks.detection.found import Found
+from quatrain.tasks.detection.detections import Detections
 from quatrain.tasks.detection.metric import DetectionMetric
-from quatrain.tasks.detection.objective import DetectionObjective, collated
+from quatrain.tasks.detection.objective import DetectionObjective, collate
 from quatrain.tasks.detection.pictures import detection_picture, largest_object
 from quatrain.tasks.digit_scenes import DigitScenesSpec
 from quatrain.tasks.vision import (
-    Draw,
+    BatchIndices,
     ImageTask,
     attention_picture,
     image_generator,
-    merged,
-    own_shard,
+    process_shard,
+    sum_over_processes,
     write_picture,
 )
 from quatrain.training import Evaluation, Recipe, Steps
@@ -43,8 +43,8 @@ from quatrain.training import Evaluation, Recipe, Steps
 DETECTIONS = "detections.json"
 
 _PRICED_CLASSES = 80
-_DRAWN = 4
-"""Images of the test part that a run draws."""
+_PICTURES = 4
+"""The number of test images of which a run writes pictures."""
 
 
 class DetectionSpec(Spec):
@@ -73,7 +73,7 @@ class DetectionSpec(Spec):
     """Images of a training batch."""
 
     def open(self, data: Path | None, folder: Path, seed: int) -> "DetectionTask":  # noqa: ARG002
-        """Read and check the data; nothing is kept in the run's folder.
+        """Read and check the data; the run's folder is not used.
 
         Raises:
             DataError: if the data cannot be used.
@@ -81,33 +81,32 @@ class DetectionSpec(Spec):
         return DetectionTask(self, read_detection(self.data, data), seed)
 
     def gpu_hours(self) -> float:
-        """Hours of training on one GPU, by arithmetic, before anything was run.
+        """Estimated hours of training on one GPU, from multiply-adds; see `training_hours`.
 
-        Images are of the paper's shape, 3 to 5, with the proposals that train the heads; see
-        `training_hours`.
+        Images have the aspect ratio 3 to 5, with the number of regions that train the heads.
         """
         size = self.augmentation.resized(300, 500)
-        dense = DetectorLayers(
+        layers = DetectorLayers(
             build_on_meta(self.model, _PRICED_CLASSES), self.model.regions_sampled
         )
         images = self.recipe.steps * self.recipe.accumulate * self.batch
-        forward = count_multiply_adds(dense, meta_image(size))
+        forward = count_multiply_adds(layers, meta_image(size))
         return training_hours(forward * images)
 
 
 class DetectionTask(ImageTask[DetectionSpec, DetectionCorpus]):
-    """Images and boxes of one run, its objective and its metrics."""
+    """The data, objective and metrics of one run."""
 
     rate_unit = "images"
 
     def build(self) -> DetectionObjective:
-        """A fresh detector under its losses."""
+        """A new detector with its objective."""
         return DetectionObjective(self.spec.model.build(len(self.corpus.categories)))
 
-    def collate(self, plan: Draw) -> dict[str, Tensor]:
+    def collate(self, plan: BatchIndices) -> dict[str, Tensor]:
         """The augmented images of one batch, padded to one size, and their boxes."""
         augment = self.spec.augmentation.train
-        return collated(
+        return collate(
             [
                 augment(self.corpus.train[index], image_generator(self.seed, plan.epoch, index))
                 for index in plan.indices
@@ -115,83 +114,86 @@ class DetectionTask(ImageTask[DetectionSpec, DetectionCorpus]):
         )
 
     def monitor(self, objective: nn.Module) -> dict[str, float]:
-        """COCO's numbers on the validation part, in percent, and the mean loss of its images."""
+        """COCO's metrics in percent and the mean loss of the validation part."""
         metric = self.detect(_detector(objective), self.corpus.valid)
         scores = {f"valid_{name}": value for name, value in metric.scores().metrics.items()}
         return {"valid_loss": self._loss(objective, self.corpus.valid), **scores}
 
     def evaluate(self, objective: nn.Module, folder: Path) -> Evaluation:
-        """COCO's numbers and the AP of each category on the test part, in percent.
+        """COCO's metrics and the AP of each category on the test part, in percent.
 
-        What was found is kept, in COCO's format of results, and drawn for the first images.
+        Writes the detections in COCO's format of results, and pictures of the first images.
         """
         detector = _detector(objective)
         metric = self.detect(detector, self.corpus.test)
         scores = metric.scores()
         results = metric.results(self.corpus.category_ids)
         write_atomically(folder / DETECTIONS, json.dumps(results))
-        drawn = self._draw(detector, metric.found, folder)
+        pictures = self._write_pictures(detector, metric.detections, folder)
         return Evaluation(
             {**scores.metrics, **scores.category_metrics},
             {"ap": scores.signature},
-            (DETECTIONS, *drawn),
+            (DETECTIONS, *pictures),
         )
 
     @torch.no_grad()
     def detect(self, detector: Detector, part: DetectionPart) -> DetectionMetric:
-        """What is found in a part; every process has its share to look at."""
-        metric = DetectionMetric(self.corpus.categories, part.truths)
+        """The detections of a part; each process computes its shard of the images."""
+        metric = DetectionMetric(self.corpus.categories, part.ground_truths)
         device = next(detector.parameters()).device
-        for index in own_shard(len(part)):
+        for index in process_shard(len(part)):
             sample = part[index]
-            shown = self.spec.augmentation.evaluate(sample)
-            (found,) = detector([shown.image.to(device)])
-            boxes = rescale(found.boxes.float(), _size(shown), _size(sample))
-            metric.add(sample.image_id, boxes, found.scores.float(), found.labels)
-        metric.merge(merged(metric.found, operator.or_))
+            resized = self.spec.augmentation.evaluate(sample)
+            (detections,) = detector([resized.image.to(device)])
+            boxes = rescale(detections.boxes.float(), _size(resized), _size(sample))
+            metric.add(sample.image_id, boxes, detections.scores.float(), detections.labels)
+        metric.merge(sum_over_processes(metric.detections, operator.or_))
         return metric
 
     @torch.no_grad()
     def _loss(self, objective: nn.Module, part: DetectionPart) -> float:
-        """The mean loss of an image; what is sampled from one is the same every time."""
+        """The mean loss of an image; the sampling of anchors and regions is seeded by its index."""
         device = next(objective.parameters()).device
-        totals: dict[int, float] = {}
+        losses: dict[int, float] = {}
         with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
-            for index in own_shard(len(part)):
+            for index in process_shard(len(part)):
                 torch.manual_seed(index)
-                batch = collated([self.spec.augmentation.evaluate(part[index])])
+                batch = collate([self.spec.augmentation.evaluate(part[index])])
                 loss = objective(**{name: value.to(device) for name, value in batch.items()})
-                totals[index] = float(loss.total)
-        # In the order of the images, whichever process had them.
-        return sum(total for _, total in sorted(merged(totals, operator.or_).items())) / len(part)
+                losses[index] = float(loss.total)
+        losses = sum_over_processes(losses, operator.or_)
+        # Summed in the order of the images, for any number of processes.
+        return sum(losses[index] for index in range(len(part))) / len(part)
 
     def cost(self, objective: nn.Module) -> dict[str, float]:
         """Parameters, and multiply-adds of the first test image with all its proposals."""
-        first = self.corpus.test.truths[0]
+        first = self.corpus.test.ground_truths[0]
         size = self.spec.augmentation.resized(first.height, first.width)
         spec = self.spec.model
         detector = build_on_meta(spec, len(self.corpus.categories))
         layers = DetectorLayers(detector, spec.test_proposals)
         return model_cost(_detector(objective), count_multiply_adds(layers, meta_image(size)))
 
-    def _draw(self, detector: Detector, found: Mapping[int, Found], folder: Path) -> Iterable[str]:
-        """Draw what was found in the first test images, and where attention looked."""
+    def _write_pictures(
+        self, detector: Detector, detections: Mapping[int, Detections], folder: Path
+    ) -> Iterable[str]:
+        """Draw the detections and the attention of the first test images."""
         device = next(detector.parameters()).device
-        for index in range(min(_DRAWN, len(self.corpus.test))):
+        for index in range(min(_PICTURES, len(self.corpus.test))):
             sample = self.corpus.test[index]
-            picture = detection_picture(sample, found[sample.image_id], self.corpus.categories)
+            own = detections[sample.image_id]
+            picture = detection_picture(sample, own, self.corpus.categories)
             yield write_picture(folder / f"detection-{sample.image_id}.png", picture)
-            shown = self.spec.augmentation.evaluate(sample)
-            pixels = detector.preprocess(shown.image.to(device))
-            seen = attention_picture(
+            resized = self.spec.augmentation.evaluate(sample)
+            picture = attention_picture(
                 detector.network.backbone,
-                pixels,
+                detector.preprocess(resized.image.to(device)),
                 sample.image,
                 at=largest_object(sample),
-                covered=_size(shown),
+                covered=_size(resized),
             )
-            if seen is not None:
-                yield write_picture(folder / f"attention-{sample.image_id}.png", seen)
+            if picture is not None:
+                yield write_picture(folder / f"attention-{sample.image_id}.png", picture)
 
 
 def _detector(objective: nn.Module) -> Detector:

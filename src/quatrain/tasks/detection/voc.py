@@ -1,11 +1,11 @@
-"""Pascal VOC's xml: one file an image, and lists that say which images are which part.
+"""Pascal VOC's XML format: one file for each image, and lists of the images of each part.
 
     VOC2007/ImageSets/Main/trainval.txt     000005, 000007, ...       named "VOC2007/trainval"
     VOC2007/Annotations/000005.xml          size, and an object for each box
     VOC2007/JPEGImages/000005.jpg
 
-Pixels are counted from 1 and a box includes its last: the leftmost pixel alone is xmin 1, xmax 1,
-which is x 0, width 1 here.
+Pixels are counted from 1 and a box includes its last pixel: the leftmost pixel alone is xmin 1,
+xmax 1, which becomes x 0, width 1.
 
 Source: Everingham et al. 2010, The Pascal Visual Object Classes Challenge,
 https://doi.org/10.1007/s11263-009-0275-4.
@@ -21,12 +21,13 @@ from xml.etree import ElementTree
 from pydantic import Field
 
 from quatrain.specs import DataError, Spec
-from quatrain.tasks.detection.assemble import ImageEntry, Listing, assemble
+from quatrain.tasks.detection.assemble import Annotations, ImageEntry, assemble
 from quatrain.tasks.detection.boxes import Box
 from quatrain.tasks.detection.corpus import DetectionCorpus, DetectionPart
 from quatrain.tasks.text import read_bytes, split_lines
 from quatrain.tasks.vision import ImageSize
 from quatrain.tasks.vision.files import data_folder, decode, refuse_repeats, require_name, sha256
+from quatrain.tasks.vision.parts import CheckedPart, read_parts
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -36,10 +37,10 @@ VOC_CLASSES = (
 
 
 class VocSpec(Spec):
-    """Which lists of images are the three parts, and which classes there are.
+    """The image lists of the three parts, and the classes.
 
-    A list is named by its folder and its stem; the folder is left out where the data folder itself
-    holds Annotations, ImageSets and JPEGImages.
+    A list is named by its folder and stem, or by its stem alone if the data folder itself holds
+    Annotations, ImageSets and JPEGImages.
 
     Example:
         >>> VocSpec(classes=("cat", "dog"), train=("trainval",), valid="test").classes
@@ -48,18 +49,19 @@ class VocSpec(Spec):
 
     kind: Literal["voc"] = "voc"
     train: tuple[str, ...] = Field(default=("train",), min_length=1)
-    """The lists of the training images, one after the other."""
+    """The lists of the training images."""
     valid: str = "val"
     test: str = "test"
     classes: tuple[str, ...] = Field(default=VOC_CLASSES, min_length=1)
-    """Names of the classes, which become the labels 1...C in this order."""
+    """Names of the classes, whose labels are 1...C in this order."""
     first_pixel: Literal[0, 1] = 1
-    """The number of the first pixel. With 0, xmax and ymax are where a box ends, not its last."""
+    """The coordinate of the first pixel. With 0, xmax and ymax are the end of a box, not its last
+    pixel."""
     keep_empty: bool = False
-    """Train on images without boxes too."""
+    """Whether to train on images without boxes."""
 
     def read(self, folder: Path | None) -> DetectionCorpus:
-        """Read and check all three parts. Objects marked "difficult" are handed on as crowd.
+        """Read and check all three parts. Objects marked "difficult" become crowd.
 
         Raises:
             DataError: if a file is missing or damaged, an object is of no known class, or xml
@@ -67,34 +69,34 @@ class VocSpec(Spec):
         """
         folder = data_folder(folder, "Pascal VOC annotations")
         refuse_repeats("classes", self.classes, "VocSpec")
-        hashes: dict[str, str] = {}
-        skipped: dict[str, int] = {}
 
-        def part(names: tuple[str, ...], *, training: bool) -> DetectionPart:
-            title = " and ".join(names)
-            listing, content = _listing(self, folder, names)
-            made = assemble(listing, title, training=training, keep_empty=self.keep_empty)
-            hashes[f"annotations of {title}"] = sha256(content)
-            hashes[f"images of {title}"] = made.fingerprint
-            skipped.update(made.skipped)
-            return made.part
+        def read_part(lists: tuple[str, ...], training: bool) -> CheckedPart[DetectionPart]:
+            title = " and ".join(lists)
+            annotations, contents = _read_lists(self, folder, lists)
+            part, images_hash, data_notes = assemble(
+                annotations, title, training=training, keep_empty=self.keep_empty
+            )
+            hashes = {
+                f"annotations of {title}": sha256(contents),
+                f"images of {title}": images_hash,
+            }
+            return CheckedPart(part, hashes, data_notes)
 
-        train = part(self.train, training=True)
-        valid = part((self.valid,), training=False)
-        test = valid if self.test == self.valid else part((self.test,), training=False)
-        names = (f"annotations of {self.test}", f"images of {self.test}")
-        tested = {each: hashes[each] for each in names}
-        tested["classes"] = sha256(each.encode() + b"\n" for each in self.classes)
-        return DetectionCorpus(train, valid, test, self.classes, hashes, skipped, tested)
+        fields = read_parts((self.train, (self.valid,), (self.test,)), read_part)
+        fields["test_hashes"]["classes"] = sha256(each.encode() + b"\n" for each in self.classes)
+        return DetectionCorpus(**fields, categories=self.classes)
 
 
 VOC0712 = VocSpec(
     train=("VOC2007/trainval", "VOC2012/trainval"), valid="VOC2007/test", test="VOC2007/test"
 )
-"""VOC 2007 and 2012 as they lie in VOCdevkit: trained on both, scored on the test part of 2007."""
+"""VOC 2007 and 2012 as in VOCdevkit: trained on both, scored on the test part of 2007."""
 
 
-def _listing(spec: VocSpec, folder: Path, names: tuple[str, ...]) -> tuple[Listing, list[bytes]]:
+def _read_lists(
+    spec: VocSpec, folder: Path, names: tuple[str, ...]
+) -> tuple[Annotations, list[bytes]]:
+    """The annotations of some lists, and the content of all files that were read."""
     images: list[ImageEntry] = []
     boxes: list[Box] = []
     contents: list[bytes] = []
@@ -104,7 +106,7 @@ def _listing(spec: VocSpec, folder: Path, names: tuple[str, ...]) -> tuple[Listi
         path = home / "ImageSets" / "Main" / f"{title}.txt"
         content = read_bytes(path)
         contents.append(content)
-        # Lists of one class have a second column, of which images hold it.
+        # Lists of one class have a second column: whether the image contains it.
         for number, line in enumerate(split_lines(decode(content, path)), start=1):
             if not line.strip():
                 continue
@@ -112,17 +114,17 @@ def _listing(spec: VocSpec, folder: Path, names: tuple[str, ...]) -> tuple[Listi
             require_name(stem, f"{path}:{number}")
             xml = home / "Annotations" / f"{stem}.xml"
             contents.append(read_bytes(xml))
-            annotation = _Annotation(spec, xml, contents[-1], image_id=len(images))
+            annotation = _AnnotationFile(spec, xml, contents[-1], image_id=len(images))
             images.append(annotation.image(home / "JPEGImages"))
             boxes += annotation.boxes()
     if not images:
         raise DataError(" and ".join(names), "empty", "a list of images", "name another list")
-    listing = Listing(" and ".join(names), images, boxes, spec.classes, spec.first_pixel)
-    return listing, contents
+    source = " and ".join(names)
+    return Annotations(source, images, boxes, spec.classes, spec.first_pixel), contents
 
 
-class _Annotation:
-    """One xml, read field by field, so that an error names the file and the field."""
+class _AnnotationFile:
+    """One XML file, read field by field, so that an error names the file and the field."""
 
     def __init__(self, spec: VocSpec, path: Path, content: bytes, image_id: int) -> None:
         self.spec, self.path, self.image_id = spec, path, image_id
@@ -136,8 +138,8 @@ class _Annotation:
         return ImageEntry(self.image_id, folder / name.strip(), size, str(self.path))
 
     def boxes(self) -> list[Box]:
-        found = self.root.findall("object")
-        return [self._box(each, number) for number, each in enumerate(found, start=1)]
+        objects = self.root.findall("object")
+        return [self._box(each, number) for number, each in enumerate(objects, start=1)]
 
     def _box(self, entry: ElementTree.Element, number: int) -> Box:
         title = f"object {number} of {self.path}"
@@ -147,11 +149,11 @@ class _Annotation:
                 f"the class of {title}",
                 name,
                 "one of VocSpec.classes",
-                f"name all classes in the spec, which has {', '.join(self.spec.classes[:8])}",
+                f"list all classes in the spec, which has {', '.join(self.spec.classes[:8])}",
             )
         left, top, right, bottom = (self._number(entry, f"bndbox/{end}") for end in _ENDS)
-        before = self.spec.first_pixel
-        xywh = (left - before, top - before, right - left + before, bottom - top + before)
+        first = self.spec.first_pixel
+        xywh = (left - first, top - first, right - left + first, bottom - top + first)
         return Box(
             image_id=self.image_id,
             xywh=xywh,
@@ -164,7 +166,7 @@ class _Annotation:
     def _flag(self, element: ElementTree.Element, field: str) -> bool:
         text = (element.findtext(field) or "").strip() or "0"
         if text not in {"0", "1"}:
-            raise DataError(f"{field} in {self.path}", text, "0 or 1", "mend the file")
+            raise DataError(f"{field} in {self.path}", text, "0 or 1", "correct the file")
         return text == "1"
 
     def _number(self, element: ElementTree.Element, field: str) -> float:
@@ -174,12 +176,12 @@ class _Annotation:
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
-            raise DataError(f"{field} in {self.path}", text, "a number", "mend the file")
+            raise DataError(f"{field} in {self.path}", text, "a number", "correct the file")
         return value
 
 
 def _parse(content: bytes, path: Path) -> ElementTree.Element:
-    """The root element; of the encodings in use, expat itself reads only those of `_EXPAT`.
+    """The root element, decoded here where expat does not know the encoding.
 
     Raises:
         DataError: if the file is not well-formed, or not of the encoding that it declares.
@@ -188,18 +190,18 @@ def _parse(content: bytes, path: Path) -> ElementTree.Element:
     declared = declaration[1].decode("ascii") if declaration else "utf-8"
     text = content
     if declared.lower() not in _EXPAT:
-        marked = content.startswith(codecs.BOM_UTF8)
-        text = decode(content, path) if marked else _decode_as(declared, content, path)
+        utf_8 = content.startswith(codecs.BOM_UTF8)
+        text = decode(content, path) if utf_8 else _decode_as(declared, content, path)
     try:
         return ElementTree.fromstring(text)  # noqa: S314 - the user's own files
     except (ElementTree.ParseError, LookupError, ValueError) as error:
         if not declaration and not content.startswith(_UTF_16):
-            decode(content, path)  # says which byte is not UTF-8
-        raise DataError(str(path), str(error), "well-formed xml", "mend the file") from None
+            decode(content, path)  # raises an error with the first byte that is not UTF-8
+        raise DataError(str(path), str(error), "well-formed xml", "correct the file") from None
 
 
 def _decode_as(declared: str, content: bytes, path: Path) -> str:
-    """Text of the encoding that the xml declares, or of the larger one that writers take for it."""
+    """Text in the declared encoding, or in the larger one that is often used in its name."""
     reason = ""
     for larger in (False, True):
         try:
@@ -207,8 +209,8 @@ def _decode_as(declared: str, content: bytes, path: Path) -> str:
             return content.decode(_LARGER.get(codec, codec) if larger else codec)
         except (LookupError, ValueError) as error:
             reason = str(error)
-    expected = f"an encoding that can be read, and text in it ({reason})"
-    remedy = "convert the file to UTF-8, and declare that"
+    expected = f"a known encoding, and text in it ({reason})"
+    remedy = "convert the file to UTF-8, and declare UTF-8"
     raise DataError(f"the encoding of {path}", declared, expected, remedy)
 
 

@@ -1,10 +1,10 @@
-"""Digit scenes: real handwritten digits on cluttered canvases, made here, without a download.
+"""Digit scenes: handwritten digits on cluttered canvases, generated without a download.
 
-    a canvas of noise  +  lines and pieces of other digits  +  one to four digits, some in front
-    of others  ->  an image, who owns each pixel, and which digit each owner is
+    a canvas of noise  +  lines and pieces of other digits  +  one to four digits, which may overlap
+    ->  an image, the digit instance of each pixel, and the class of each instance
 
-To find a digit means to tell it from pieces of digits, and to name it, to see it whole. The parts
-share no handwritten digit: what is asked about at the end was never seen in training.
+Detection has to separate digits from pieces of digits, and classification needs the whole digit.
+The training, validation and test parts share no handwritten digit.
 
 Source: the digits are scikit-learn's `load_digits`, from Alpaydin and Kaynak 1998, Optical
 Recognition of Handwritten Digits, https://doi.org/10.24432/C50P49.
@@ -21,32 +21,32 @@ from jaxtyping import Bool, Int64, UInt8
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from quatrain.specs import Spec, SpecError
-from quatrain.tasks.digit_scenes.canvas import Draws, enlarge, line, paint
+from quatrain.specs import Spec, SpecError, name_missing_extra
+from quatrain.tasks.digit_scenes.canvas import RandomIntegers, blend, draw_line, enlarge
 from quatrain.tasks.vision.files import sha256
 
 DIGITS = tuple("0123456789")
 
-# Neighbours in scikit-learn's order are mostly by one hand, so each part is one stretch of it.
-_STRETCHES = {"train": (0, 1100), "valid": (1100, 1400), "test": (1400, 1797)}
-_VISIBLE = 110
-_LEAST_SHOWN = 0.75
-_TRIES = 20
+# scikit-learn orders digits by writer, so each part takes one contiguous range.
+_RANGES = {"train": (0, 1100), "valid": (1100, 1400), "test": (1400, 1797)}
+_VISIBLE_OPACITY = 110
+_VISIBLE_SHARE = 0.75
+_ATTEMPTS = 20
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """One picture: `owners` holds 0 for the background and k for the k-th digit, from 1."""
+    """One image; `instances` holds 0 for the background and k for the k-th digit, from 1."""
 
     image: UInt8[Tensor, "3 h w"]
-    owners: UInt8[Tensor, "h w"]
+    instances: UInt8[Tensor, "h w"]
     digits: Int64[Tensor, " n"]
 
     @property
     def masks(self) -> Bool[Tensor, "n h w"]:
-        """The visible pixels of each digit; no pixel has two."""
+        """The visible pixels of each digit; masks do not overlap."""
         numbers = torch.arange(1, len(self.digits) + 1, dtype=torch.uint8)
-        return self.owners == numbers[:, None, None]
+        return self.instances == numbers[:, None, None]
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ class Scenes:
 
 
 class DigitScenesSpec(Spec):
-    """How many scenes to make, how large and how full.
+    """Number, size and content of digit scenes.
 
-    A scene depends on its part, its number and `variant`, so a larger `train` leaves all others as
-    they are.
+    A scene depends on its part, its index and `variant`, so a larger `train` changes no other
+    scene.
 
     Example:
         >>> DigitScenesSpec(train=8, valid=2, test=2).make().test[0].image.shape
@@ -77,16 +77,16 @@ class DigitScenesSpec(Spec):
     lowest: float = Field(default=1 / 6, ge=1 / 12, le=1 / 2)
     """Height of the smallest digit, as a share of the scene's."""
     highest: float = Field(default=1 / 3, ge=1 / 12, le=1 / 2)
-    """Height of the largest."""
+    """Height of the largest digit, as a share of the scene's."""
     train: int = Field(default=2000, ge=1)
     valid: int = Field(default=200, ge=1)
     test: int = Field(default=500, ge=1)
     most: int = Field(default=4, ge=1, le=9)
-    """A scene has one to this many digits."""
+    """The largest number of digits in a scene; the smallest is one."""
     clutter: int = Field(default=12, ge=0, le=200)
-    """Pieces of digits behind them, and a third as many lines."""
+    """Pieces of digits in the background; a third as many lines are added."""
     variant: int = Field(default=0, ge=0)
-    """Another variant is another sample of the same scenes."""
+    """The seed of the scenes."""
 
     @model_validator(mode="after")
     def _heights_in_order(self) -> "DigitScenesSpec":
@@ -100,110 +100,114 @@ class DigitScenesSpec(Spec):
         return self
 
     def make(self) -> Scenes:
-        """Draw all scenes: a few seconds for the default number."""
+        """Generate all scenes: a few seconds for the default number."""
         # Frozen specs are hashable, which the checker does not see.
         return _make(self)  # pyright: ignore[reportArgumentType]
 
 
 @lru_cache(maxsize=2)
 def _make(spec: DigitScenesSpec) -> Scenes:
-    """Runs of one study share their scenes, and a worker does many of them."""
-    numbers = (spec.train, spec.valid, spec.test)
+    """The scenes of a spec, cached because the runs of one study share them."""
+    counts = (spec.train, spec.valid, spec.test)
     train, valid, test = (
-        tuple(draw_scene(spec, part, index) for index in range(number))
-        for part, number in zip(_STRETCHES, numbers, strict=True)
+        tuple(draw_scene(spec, part, index) for index in range(count))
+        for part, count in zip(_RANGES, counts, strict=True)
     )
     hashes = {"digit scenes": _fingerprint((train, valid, test))}
     return Scenes(train, valid, test, hashes, {"test": _fingerprint((test,))})
 
 
 def draw_scene(spec: DigitScenesSpec, part: str, index: int) -> Scene:
-    """The scene of that number in "train", "valid" or "test"."""
-    stretch = _STRETCHES[part]
-    draws = Draws(spec.variant, stretch[0], index)
+    """The scene of that index in "train", "valid" or "test"."""
+    source = _RANGES[part]
+    random = RandomIntegers(spec.variant, source[0], index)
     side = spec.size
-    base = draws.array(60, 195, (3,))
-    canvas = np.broadcast_to(base, (side, side, 3)).copy()
-    _scatter_clutter(canvas, draws, spec, stretch)
-    owners = np.zeros((side, side), dtype=np.uint8)
+    background = random.array(60, 195, (3,))
+    canvas = np.broadcast_to(background, (side, side, 3)).copy()
+    _draw_clutter(canvas, random, spec, source)
+    instances = np.zeros((side, side), dtype=np.uint8)
     digits: list[int] = []
-    whole = np.zeros(1, dtype=np.int64)  # pixels of each owner before others hid some
-    for _ in range(draws.between(1, spec.most)):
-        chosen = draws.between(stretch[0], stretch[1] - 1)
-        # At least this far from the canvas in every channel, whichever way there is room.
-        colour = (base + draws.array(80, 175, (3,))) % 256
-        opacity = enlarge(_handwritten()[0][chosen], *_extent(draws, spec, side))
-        ink = _place_digit(canvas, owners, draws, whole, opacity, colour)
-        if ink:
-            whole = np.append(whole, ink)
-            digits.append(int(_handwritten()[1][chosen]))
-    canvas += draws.array(-20, 20, canvas.shape)
+    areas = np.zeros(1, dtype=np.int64)  # pixels of each instance before others covered some
+    for _ in range(random.integer(1, spec.most)):
+        index_of_digit = random.integer(source[0], source[1] - 1)
+        # At least 80 from the background in every channel, also where it wraps at 256.
+        color = (background + random.array(80, 175, (3,))) % 256
+        opacity = enlarge(_digit_images()[0][index_of_digit], *_random_size(random, spec, side))
+        area = _place_digit(canvas, instances, random, areas, opacity, color)
+        if area:
+            areas = np.append(areas, area)
+            digits.append(int(_digit_images()[1][index_of_digit]))
+    canvas += random.array(-20, 20, canvas.shape)
     pixels = np.clip(canvas, 0, 255).astype(np.uint8).transpose(2, 0, 1)
     return Scene(
         torch.from_numpy(np.ascontiguousarray(pixels)),
-        torch.from_numpy(owners),
+        torch.from_numpy(instances),
         torch.tensor(digits, dtype=torch.int64),
     )
 
 
-def _scatter_clutter(
-    canvas: np.ndarray, draws: Draws, spec: DigitScenesSpec, stretch: tuple[int, int]
+def _draw_clutter(
+    canvas: np.ndarray, random: RandomIntegers, spec: DigitScenesSpec, source: tuple[int, int]
 ) -> None:
     side = len(canvas)
     for _ in range(spec.clutter // 3):
-        line(canvas, draws.array(0, side - 1, (2, 2)), draws.array(0, 255, (3,)))
-    images, _ = _handwritten()
+        draw_line(canvas, random.array(0, side - 1, (2, 2)), random.array(0, 255, (3,)))
+    images, _ = _digit_images()
     for _ in range(spec.clutter):
-        digit = images[draws.between(stretch[0], stretch[1] - 1)]
-        top, left = draws.between(0, 4), draws.between(0, 4)
-        opacity = enlarge(digit[top : top + 4, left : left + 4], *_extent(draws, spec, side // 2))
-        paint(canvas, opacity, *_corner(canvas, opacity, draws), draws.array(0, 255, (3,)))
+        digit = images[random.integer(source[0], source[1] - 1)]
+        top, left = random.integer(0, 4), random.integer(0, 4)
+        piece = digit[top : top + 4, left : left + 4]
+        opacity = enlarge(piece, *_random_size(random, spec, side // 2))
+        corner = _random_corner(canvas, opacity, random)
+        blend(canvas, opacity, *corner, random.array(0, 255, (3,)))
 
 
 def _place_digit(
     canvas: np.ndarray,
-    owners: np.ndarray,
-    draws: Draws,
-    whole: np.ndarray,
+    instances: np.ndarray,
+    random: RandomIntegers,
+    areas: np.ndarray,
     opacity: np.ndarray,
-    colour: np.ndarray,
+    color: np.ndarray,
 ) -> int:
-    """Draw a digit that leaves most of every other one to be seen.
+    """Draw a digit at a random place that leaves most of every other digit visible.
 
     Returns:
-        How many pixels it has: none if there was no room.
+        The digit's number of pixels; 0 if no place was found.
     """
-    ink = opacity >= _VISIBLE
-    owned = np.bincount(owners.ravel(), minlength=len(whole))
-    for _ in range(_TRIES):
-        top, left = _corner(canvas, opacity, draws)
-        region = owners[top : top + opacity.shape[0], left : left + opacity.shape[1]]
-        left_over = owned - np.bincount(region[ink], minlength=len(whole))
-        if (left_over[1:] >= _LEAST_SHOWN * whole[1:]).all():
-            paint(canvas, opacity, top, left, colour)
-            region[ink] = len(whole)
-            return int(ink.sum())
+    mask = opacity >= _VISIBLE_OPACITY
+    visible = np.bincount(instances.ravel(), minlength=len(areas))
+    for _ in range(_ATTEMPTS):
+        top, left = _random_corner(canvas, opacity, random)
+        region = instances[top : top + opacity.shape[0], left : left + opacity.shape[1]]
+        remaining = visible - np.bincount(region[mask], minlength=len(areas))
+        if (remaining[1:] >= _VISIBLE_SHARE * areas[1:]).all():
+            blend(canvas, opacity, top, left, color)
+            region[mask] = len(areas)
+            return int(mask.sum())
     return 0
 
 
-def _extent(draws: Draws, spec: DigitScenesSpec, side: int) -> tuple[int, int]:
-    height = draws.between(int(side * spec.lowest), int(side * spec.highest))
-    return height, height * draws.between(80, 120) // 100
+def _random_size(random: RandomIntegers, spec: DigitScenesSpec, side: int) -> tuple[int, int]:
+    height = random.integer(int(side * spec.lowest), int(side * spec.highest))
+    return height, height * random.integer(80, 120) // 100
 
 
-def _corner(canvas: np.ndarray, opacity: np.ndarray, draws: Draws) -> tuple[int, int]:
+def _random_corner(
+    canvas: np.ndarray, opacity: np.ndarray, random: RandomIntegers
+) -> tuple[int, int]:
     height, width = np.subtract(canvas.shape[:2], opacity.shape).tolist()
-    return draws.between(0, height), draws.between(0, width)
+    return random.integer(0, height), random.integer(0, width)
 
 
 @cache
-def _handwritten() -> tuple[np.ndarray, np.ndarray]:
-    """1,797 digits of 8 x 8 strengths 0...16, and which each is."""
-    # Importing it takes a second, which only who makes scenes should wait for.
-    from sklearn.datasets import load_digits
+def _digit_images() -> tuple[np.ndarray, np.ndarray]:
+    """1,797 digits of 8 x 8 values 0...16, and the class of each."""
+    with name_missing_extra():
+        from sklearn.datasets import load_digits  # a second to import
 
-    found: Any = load_digits()
-    return found["images"].astype(np.int64), found["target"].astype(np.int64)
+    data: Any = load_digits()
+    return data["images"].astype(np.int64), data["target"].astype(np.int64)
 
 
 def _fingerprint(parts: Sequence[Sequence[Scene]]) -> str:
@@ -213,7 +217,7 @@ def _fingerprint(parts: Sequence[Sequence[Scene]]) -> str:
         for scene in part
         for piece in (
             scene.image.numpy().tobytes(),
-            scene.owners.numpy().tobytes(),
+            scene.instances.numpy().tobytes(),
             scene.digits.numpy().astype("<i8").tobytes(),
         )
     )

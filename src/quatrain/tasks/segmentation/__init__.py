@@ -1,4 +1,4 @@
-"""Segmentation: Cityscapes, CamVid-like folders or digit scenes, augmentation, a segmenter, IoU."""
+"""Segmentation: Cityscapes, folders and digit scenes, augmentation, the task, and IoU."""
 
 from quatrain.specs import name_missing_extra
 
@@ -14,11 +14,11 @@ with name_missing_extra():
     )
     from quatrain.tasks.segmentation.data import SegmentationData, read_segmentation
     from quatrain.tasks.segmentation.folders import FoldersSpec
+    from quatrain.tasks.segmentation.inference import Testing, TilesSpec, WholeImageSpec
     from quatrain.tasks.segmentation.metric import ConfusionMatrix, SegmentationScores
     from quatrain.tasks.segmentation.pictures import object_pixel, segmentation_picture
     from quatrain.tasks.segmentation.small import small_segmentation
     from quatrain.tasks.segmentation.task import SegmentationSpec, SegmentationTask
-    from quatrain.tasks.segmentation.testing import Testing, TilesSpec, WholeImageSpec
 
 __all__ = [
     "IGNORE",

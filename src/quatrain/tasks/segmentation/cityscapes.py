@@ -1,9 +1,9 @@
-"""Cityscapes as it is unpacked: street scenes of 2048 x 1024, and 19 classes.
+"""Cityscapes in its published folders: street scenes of 2048 x 1024, and 19 classes.
 
     leftImg8bit/train/ulm/ulm_000000_000019_leftImg8bit.png
     gtFine/train/ulm/ulm_000000_000019_gtFine_labelIds.png
 
-Labels are the published ids 0...33, of which 19 are classes and the others ignored.
+Labels have the published ids 0...33, of which 19 are classes; the others are ignored.
 
 Source: Cordts et al. 2016, The Cityscapes Dataset, https://arxiv.org/abs/1604.01685; ids, names and
 colours are those of its scripts, https://github.com/mcordts/cityscapesScripts.
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from quatrain.specs import DataError, Spec
-from quatrain.tasks.segmentation.assemble import Pair, read_parts
+from quatrain.tasks.segmentation.assemble import Pair, read_pairs
 from quatrain.tasks.segmentation.classes import Classes, parse_classes
 from quatrain.tasks.segmentation.corpus import IGNORE, SegmentationCorpus
 from quatrain.tasks.text import list_folder
@@ -24,7 +24,7 @@ from quatrain.tasks.vision.files import data_folder
 
 
 class CityscapesSpec(Spec):
-    """Which splits are the three parts. The labels of the published test split are withheld.
+    """The splits of the three parts; the labels of the published test split are not public.
 
     Example:
         >>> CityscapesSpec().test
@@ -36,7 +36,7 @@ class CityscapesSpec(Spec):
     valid: str = "val"
     test: str = "val"
     labels: Literal["labelIds", "labelTrainIds"] = "labelIds"
-    """The published ids, or the 0...18 that Cityscapes' own script makes of them."""
+    """The published ids, or the training ids 0...18 written by Cityscapes' script."""
 
     def read(self, folder: Path | None) -> SegmentationCorpus:
         """Read and check all three parts.
@@ -47,7 +47,7 @@ class CityscapesSpec(Spec):
         root = data_folder(folder, "Cityscapes, with leftImg8bit and gtFine in it")
         classes = cityscapes_classes(self.labels)
         parts = (self.train, self.valid, self.test)
-        return read_parts(parts, lambda part: self._pairs(root, part), classes, {})
+        return read_pairs(parts, lambda part: self._pairs(root, part), classes, {})
 
     def _pairs(self, folder: Path, part: str) -> list[Pair]:
         home = folder / "leftImg8bit" / part

@@ -1,13 +1,12 @@
-"""The classes of a data set, from a file: names, colours, and what is to be ignored.
+"""The file of classes: names, values, colours, and the values and colours to ignore.
 
     {"classes": [{"id": 0, "name": "sky", "color": [128, 128, 128]}, ...],
-     "ignore_index": 255,            the value, or a list of values, of pixels of no class
-     "ignore_color": [0, 0, 0]}      their colour, where labels are pictures in colour
+     "ignore_index": 255,            the value, or a list of values, of ignored pixels
+     "ignore_color": [0, 0, 0]}      their colour in colour labels
 
-The last two may be left out: ignored pixels are 255 then, and every colour is a class's. An empty
-list ignores no value, as for masks of 0 and 255. Other
-fields may be there and are not read. `Classes.indices` turns what a label file holds, values
-or colours, into 0...C-1 and 255.
+The last two are optional: by default 255 is ignored and no colour is. An empty list ignores no
+value, as for masks of 0 and 255. Other fields are not read. `Classes.indices` converts the values
+or colours of a label file to 0...C-1 and 255.
 """
 
 from collections.abc import Sequence
@@ -40,16 +39,13 @@ class _File(TypedDict):
     ignore_color: NotRequired[_Color]
 
 
-_READER = TypeAdapter(_File)
+_FILE = TypeAdapter(_File)
 _UNKNOWN = -1
 
 
 @dataclass(frozen=True)
 class Classes:
-    """What stands for what in label files.
-
-    `values` maps a stored value to a class or IGNORE, `colors` a stored colour.
-    """
+    """The classes, and the mapping of stored values and colours to a class index or IGNORE."""
 
     entries: tuple[SegmentationClass, ...]
     values: dict[int, int]
@@ -57,22 +53,21 @@ class Classes:
 
     @property
     def ignored(self) -> str:
-        """The values and colours that stand for no class, in words: "value 255"."""
+        """The ignored values and colours as text: "value 255"."""
         values = [str(value) for value, index in self.values.items() if index == IGNORE]
         colors = [str(color) for color, index in self.colors.items() if index == IGNORE]
         more = ", ..." if len(values) > 8 else ""
-        found = [f"value {', '.join(values[:8])}{more}"] if values else []
-        return " or ".join(found + [f"colour {color}" for color in colors])
+        texts = [f"value {', '.join(values[:8])}{more}"] if values else []
+        return " or ".join(texts + [f"colour {color}" for color in colors])
 
     def indices(self, mode: str, stored: np.ndarray, name: str) -> Int64[np.ndarray, "h w"]:
-        """Classes 0...C-1 and IGNORE of a label as it was stored.
+        """Convert stored values or colours to classes 0...C-1 and IGNORE.
 
-        Grey and palette images hold values, RGB images hold colours; `mode` is Pillow's name of
-        the kind, and `name` the file's.
+        Grey and palette images hold values, RGB images hold colours; `mode` is Pillow's mode of
+        the image, and `name` its file.
 
         Raises:
-            DataError: if a pixel has a value or colour that no class has, or the image is of
-                another kind.
+            DataError: if a pixel has an unknown value or colour, or the image another mode.
         """
         if mode == "RGB":
             return self._by_color(stored, name)
@@ -89,34 +84,34 @@ class Classes:
         table = np.full(IGNORE + 2, _UNKNOWN)
         for value, index in self.values.items():
             table[value] = index
-        # Values beyond the table, of 16-bit files, meet its last entry, which no class has.
-        found = table[np.where((stored < 0) | (stored > IGNORE), IGNORE + 1, stored)]
-        self._refuse_unknown(found, stored, name, "value", sorted(self.values))
-        return found
+        # Values beyond the table, of 16-bit files, use its last entry, which is unknown.
+        indices = table[np.where((stored < 0) | (stored > IGNORE), IGNORE + 1, stored)]
+        self._refuse_unknown(indices, stored, name, "value", sorted(self.values))
+        return indices
 
     def _by_color(self, stored: np.ndarray, name: str) -> np.ndarray:
         packed = _packed(stored.astype(np.int64))
         keys = _packed(np.array(list(self.colors), dtype=np.int64))
         order = np.argsort(keys)
-        indices = np.array(list(self.colors.values()), dtype=np.int64)[order]
+        classes = np.array(list(self.colors.values()), dtype=np.int64)[order]
         place = np.searchsorted(keys[order], packed).clip(max=len(keys) - 1)
-        found = np.where(keys[order][place] == packed, indices[place], _UNKNOWN)
-        self._refuse_unknown(found, stored, name, "colour", list(self.colors))
-        return found
+        indices = np.where(keys[order][place] == packed, classes[place], _UNKNOWN)
+        self._refuse_unknown(indices, stored, name, "colour", list(self.colors))
+        return indices
 
     def _refuse_unknown(
-        self, found: np.ndarray, stored: np.ndarray, name: str, what: str, known: Sequence[object]
+        self, indices: np.ndarray, stored: np.ndarray, name: str, kind: str, known: Sequence[object]
     ) -> None:
-        unknown = found == _UNKNOWN
+        unknown = indices == _UNKNOWN
         if not unknown.any():
             return
         row, column = np.argwhere(unknown)[0].tolist()
-        shown = ", ".join(map(str, known[:24])) + (", ..." if len(known) > 24 else "")
+        examples = ", ".join(map(str, known[:24])) + (", ..." if len(known) > 24 else "")
         raise DataError(
             f"label {name}, row {row}, column {column}",
             stored[row, column].tolist(),
-            f"a {what} of the classes ({shown})",
-            f"name it in the file of classes, or mend {int(unknown.sum())} pixels",
+            f"a {kind} of the classes ({examples})",
+            f"add it to the file of classes, or correct {int(unknown.sum())} pixels",
         )
 
 
@@ -124,18 +119,18 @@ def parse_classes(content: bytes, name: str) -> Classes:
     """Read a file of classes; classes are numbered in the order of their ids.
 
     Raises:
-        DataError: if it is no such file, an id, name or colour is there twice, or a class has the
+        DataError: if it is no such file, an id, name or colour is repeated, or a class has the
             value of ignored pixels.
     """
     expected = "json with classes of an id, a name and a color"
-    document = parse_json(_READER.validate_json, content, name, expected)
+    document = parse_json(_FILE.validate_json, content, name, expected)
     entries = sorted(document["classes"], key=lambda entry: entry["id"])
     ignored = document.get("ignore_index", IGNORE)
     ignored = ignored if isinstance(ignored, list) else [ignored]
     ids = [entry["id"] for entry in entries]
     if "ignore_index" not in document and IGNORE in ids:
-        expected = f"said where a class has the id {IGNORE}, which is ignored by default"
-        remedy = "write [] if no value is to be ignored"
+        expected = f"a value, since a class has the id {IGNORE}, which is ignored by default"
+        remedy = "set it to [] to ignore no value"
         raise DataError(f"ignore_index of {name}", "missing", expected, remedy)
     ids += ignored
     colors = [entry["color"] for entry in entries]

@@ -1,6 +1,6 @@
-"""Images with a class for each pixel: what every kind of segmentation data reads into.
+"""Images with a class for each pixel: the types that all segmentation data are read into.
 
-    corpus.train[7]       a SegmentationSample: pixels and their classes, read now
+    corpus.train[7]       a SegmentationSample: pixels and their classes, read on demand
     corpus.classes[3]     SegmentationClass(name="road", color=(128, 64, 128))
 
 Shapes: an image is h high and w wide.
@@ -15,7 +15,7 @@ from torch import Tensor
 from quatrain.specs import DataError
 
 IGNORE = 255
-"""The label of pixels that are of no class: no target, and not scored."""
+"""The label of pixels that are excluded from the loss and the scores."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,19 +29,19 @@ class SegmentationSample:
 
 @dataclass(frozen=True)
 class SegmentationClass:
-    """What a class is called, and the colour, red green blue, in which it is shown."""
+    """A class's name, and its colour in pictures: red, green, blue."""
 
     name: str
     color: tuple[int, int, int]
 
 
 class SegmentationPart:
-    """The training, validation or test images: pixels are read when they are asked for.
+    """The training, validation or test images, whose pixels are read on demand.
 
     An image's id is its index.
 
     Args:
-        names: What each image is called in errors.
+        names: The name of each image in errors.
         load: From an image's index to its pixels and labels.
     """
 
@@ -61,7 +61,7 @@ class SegmentationPart:
 
         Raises:
             IndexError: if there is none.
-            DataError: if its files are broken, or are not any more what they were.
+            DataError: if its files are broken, or changed since the data were opened.
         """
         if not 0 <= index < len(self.names):
             raise IndexError(index)
@@ -71,17 +71,17 @@ class SegmentationPart:
                 f"the size of {self.names[index]}",
                 f"{image.shape[2]} x {image.shape[1]}",
                 f"{label.shape[1]} x {label.shape[0]}, as its label",
-                "leave data alone while they are used",
+                "do not change data during a run",
             )
         return SegmentationSample(image, label, index)
 
 
 @dataclass(frozen=True, eq=False)
 class SegmentationCorpus:
-    """Three parts, the classes 0...C-1, and where all of it came from.
+    """Three parts, the classes 0...C-1, and hashes of the files.
 
-    `hashes` maps what was read to its SHA-256; `skipped` counts what was left out or not used, by
-    part and kind.
+    `hashes` maps each file or group of files to its SHA-256; `data_notes` counts the data warnings
+    by part and kind.
     """
 
     train: SegmentationPart
@@ -89,6 +89,6 @@ class SegmentationCorpus:
     test: SegmentationPart
     classes: tuple[SegmentationClass, ...]
     hashes: dict[str, str]
-    skipped: dict[str, int] = field(default_factory=dict)
+    data_notes: dict[str, int] = field(default_factory=dict)
     test_hashes: dict[str, str] | None = None
-    """SHA-256 of what the test part was read from."""
+    """SHA-256 of the files of the test part."""

@@ -1,4 +1,4 @@
-"""The kinds of segmentation data, as one type, and what reads any of them."""
+"""The union of the specs of segmentation data, and the function that reads any of them."""
 
 from pathlib import Path
 from typing import Annotated

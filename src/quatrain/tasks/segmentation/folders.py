@@ -1,11 +1,11 @@
 """CamVid and folders like it: images in one folder, labels in another, classes in a file.
 
-    classes.json                     names, colours and values: see `classes`
+    classes.json                     names, colours and values, see `classes`
     train/0001TP_006690.jpg          trainannot/0001TP_006690.png
     train.txt                        "train/0001TP_006690.jpg trainannot/0001TP_006690.png", ...
 
-A list decides which images a part has; without one it is all that the folder holds, image and
-label being of one name. Files of rare endings without a counterpart are passed over and counted.
+A part has the images of its list, or without a list all images of its folder, each with the label
+of the same name. Files with rare endings and no counterpart are ignored and counted.
 
 Source: Brostow et al. 2009, https://doi.org/10.1016/j.patrec.2008.04.005, in the layout of SegNet,
 Badrinarayanan et al. 2015, https://arxiv.org/abs/1511.00561.
@@ -19,24 +19,24 @@ from typing import Literal
 from pydantic import model_validator
 
 from quatrain.specs import DataError, Spec
-from quatrain.tasks.segmentation.assemble import Pair, read_parts
+from quatrain.tasks.segmentation.assemble import Pair, read_pairs
 from quatrain.tasks.segmentation.classes import parse_classes
 from quatrain.tasks.segmentation.corpus import SegmentationCorpus
 from quatrain.tasks.text import list_folder, read_bytes, split_lines
-from quatrain.tasks.vision import Tally
+from quatrain.tasks.vision import DataWarnings
 from quatrain.tasks.vision.files import data_folder, decode, require_part
 
 _USUAL = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _RARE = frozenset({".apng", ".gif", ".jfif", ".jpe", ".pbm", ".pgm", ".pnm", ".ppm"})
 _ENDINGS = _USUAL | _RARE
-"""All of formats that can be read. Those in `_RARE` are often of previews and legends too, so such
-a file is passed over where it has no counterpart, or where a usual one has its name."""
+"""Endings of readable formats. Those in `_RARE` are also used for previews and legends, so such a
+file is ignored if it has no counterpart, or if a file with a usual ending has the same name."""
 
 
 class FoldersSpec(Spec):
-    """Which lists or folders are the three parts, and where their classes are written.
+    """The lists or folders of the three parts, and the file of classes.
 
-    In the patterns, {part} stands for the name of a part.
+    In the patterns, {part} is replaced by the name of a part.
 
     Example:
         >>> FoldersSpec(images="img/{part}", labels="lab/{part}", label_suffix="_L").classes
@@ -47,13 +47,13 @@ class FoldersSpec(Spec):
     train: str = "train"
     valid: str = "val"
     test: str = "test"
-    """What is scored at the end; where there is no such part, name the validation part again."""
+    """The part of the final scores; without a test part, repeat the validation part."""
     lists: str = "{part}.txt"
-    """A list of image and label, relative to the data folder, a pair a line; it need not exist."""
+    """An optional list with an image and a label on each line, relative to the data folder."""
     images: str = "{part}"
     labels: str = "{part}annot"
     label_suffix: str = ""
-    """What the name of a label has more than its image's, before the ending."""
+    """The suffix that label names have in addition to image names, before the ending."""
     classes: str = "classes.json"
 
     @model_validator(mode="after")
@@ -67,30 +67,33 @@ class FoldersSpec(Spec):
 
         Raises:
             DataError: if a file is missing or damaged, an image has no label, the two differ in
-                size, or a label holds what no class has.
+                size, or a label has an unknown value.
         """
         folder = data_folder(folder, "images and labels")
         content = read_bytes(folder / self.classes)
-        hashes = {self.classes: hashlib.sha256(content).hexdigest()}
-        classes = parse_classes(content, self.classes)
-        passed_over: dict[str, int] = {}
+        shared = {self.classes: hashlib.sha256(content).hexdigest()}
+        lists: dict[str, str] = {}
+        data_notes: dict[str, int] = {}
 
         def pairs(part: str) -> list[Pair]:
             path = folder / self.lists.replace("{part}", part)
-            if not path.is_file():
-                tally = Tally()
-                found = self._beside_each_other(folder, part, tally)
-                passed_over.update(tally.warn(part))
-                return found
-            listed = read_bytes(path)
-            hashes[path.relative_to(folder).as_posix()] = hashlib.sha256(listed).hexdigest()
-            return _listed(folder, path, listed)
+            if path.is_file():
+                listing = read_bytes(path)
+                lists[path.relative_to(folder).as_posix()] = hashlib.sha256(listing).hexdigest()
+                return _parse_list(folder, path, listing)
+            problems = DataWarnings()
+            matched = self._match_names(folder, part, problems)
+            data_notes.update(problems.warn(part))
+            return matched
 
-        parts = (self.train, self.valid, self.test)
-        corpus = read_parts(parts, pairs, classes, hashes)
-        return replace(corpus, skipped=passed_over | corpus.skipped)
+        classes = parse_classes(content, self.classes)
+        corpus = read_pairs((self.train, self.valid, self.test), pairs, classes, shared)
+        return replace(
+            corpus, hashes=shared | lists | corpus.hashes, data_notes=data_notes | corpus.data_notes
+        )
 
-    def _beside_each_other(self, folder: Path, part: str, tally: Tally) -> list[Pair]:
+    def _match_names(self, folder: Path, part: str, problems: DataWarnings) -> list[Pair]:
+        """Pairs of an image and the label of its name."""
         homes = [folder / name.replace("{part}", part) for name in (self.images, self.labels)]
         for home in homes:
             if not home.is_dir():
@@ -100,39 +103,39 @@ class FoldersSpec(Spec):
                     f"a folder that exists, or a list {self.lists.replace('{part}', part)}",
                     list_folder(folder),
                 )
-        images, labels = (_by_stem(home, tally) for home in homes)
+        images, labels = (_files_by_stem(home, problems) for home in homes)
         if not images:
-            expected = f"images, of the ending {', '.join(sorted(_ENDINGS))}"
+            expected = f"images ending in {', '.join(sorted(_ENDINGS))}"
             raise DataError(f"the {part} part", str(homes[0]), expected, list_folder(homes[0]))
-        wanted = {f"{stem}{self.label_suffix}": path for stem, path in images.items()}
-        alone = [path for stem, path in wanted.items() if stem not in labels]
-        alone += [path for stem, path in labels.items() if stem not in wanted]
-        pairs = [Pair(path, labels[stem]) for stem, path in wanted.items() if stem in labels]
-        refused = [path for path in alone if not (pairs and _is_rare(path))]
+        images = {f"{stem}{self.label_suffix}": path for stem, path in images.items()}
+        pairs = [Pair(path, labels[stem]) for stem, path in images.items() if stem in labels]
+        unmatched = [path for stem, path in images.items() if stem not in labels]
+        unmatched += [path for stem, path in labels.items() if stem not in images]
+        refused = [path for path in unmatched if not (pairs and _is_rare(path))]
         if refused:
             raise DataError(
                 f"the {part} part",
-                f"images or labels alone: {len(refused)}, the first {refused[0]}",
+                f"{len(refused)} images or labels without a counterpart, the first {refused[0]}",
                 f'for each image a label of its name and "{self.label_suffix}"',
-                "add what is missing, or write a list of pairs",
+                "add the missing files, or write a list of pairs",
             )
-        for path in alone:
-            tally.add("images or labels alone, passed over", path.name)
+        for path in unmatched:
+            problems.add("files without a counterpart, ignored", path.name)
         return pairs
 
 
-def _by_stem(home: Path, tally: Tally) -> dict[str, Path]:
+def _files_by_stem(home: Path, problems: DataWarnings) -> dict[str, Path]:
     """The image or label of each name, in the order of the files."""
-    found: dict[str, list[Path]] = {}
+    by_stem: dict[str, list[Path]] = {}
     for path in sorted(home.iterdir()):
         if path.suffix.lower() in _ENDINGS and not path.name.startswith("."):
-            found.setdefault(path.stem, []).append(path)
-    chosen = [_choose(paths, home, tally) for paths in found.values()]
+            by_stem.setdefault(path.stem, []).append(path)
+    chosen = [_choose(paths, home, problems) for paths in by_stem.values()]
     return {path.stem: path for path in sorted(path for path in chosen if path is not None)}
 
 
-def _choose(paths: list[Path], home: Path, tally: Tally) -> Path | None:
-    """The file of a usual ending; of rare ones the only file, or none of several."""
+def _choose(paths: list[Path], home: Path, problems: DataWarnings) -> Path | None:
+    """The file with a usual ending, else a single file with a rare one, else None."""
     usual = [path for path in paths if not _is_rare(path)]
     if len(usual) > 1:
         raise DataError(
@@ -144,7 +147,7 @@ def _choose(paths: list[Path], home: Path, tally: Tally) -> Path | None:
     chosen = usual[0] if usual else paths[0] if len(paths) == 1 else None
     for path in paths:
         if path != chosen:
-            tally.add("images or labels beside another of their name, passed over", path.name)
+            problems.add("files with the same name as another, ignored", path.name)
     return chosen
 
 
@@ -152,7 +155,7 @@ def _is_rare(path: Path) -> bool:
     return path.suffix.lower() in _RARE
 
 
-def _listed(folder: Path, path: Path, content: bytes) -> list[Pair]:
+def _parse_list(folder: Path, path: Path, content: bytes) -> list[Pair]:
     pairs: list[Pair] = []
     for number, line in enumerate(split_lines(decode(content, path)), start=1):
         words = line.split()
@@ -160,10 +163,13 @@ def _listed(folder: Path, path: Path, content: bytes) -> list[Pair]:
             continue
         if len(words) != 2:
             raise DataError(
-                f"{path}:{number}", line.strip(), "an image and a label", "write two paths a line"
+                f"{path}:{number}",
+                line.strip(),
+                "an image and a label",
+                "write two paths",
             )
         pairs.append(Pair(folder / words[0], folder / words[1]))
     if not pairs:
-        expected, remedy = "at least one image, and its label", "name them, a pair a line"
-        raise DataError(str(path), "a list of nothing", expected, remedy)
+        expected, remedy = "at least one image and its label", "write one pair on each line"
+        raise DataError(str(path), "an empty list", expected, remedy)
     return pairs

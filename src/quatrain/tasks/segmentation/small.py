@@ -1,10 +1,10 @@
-"""The small recipe: a segmenter that two cores train from scratch.
+"""A small segmenter that trains from scratch on two CPU cores.
 
     spec = small_segmentation(parse_mixer("0010+deformable"), FoldersSpec(), steps=1000)
 
-Against the paper's: a ResNet-18 of half the width for a ResNet-50, 128 channels in the head for
-512, half of the image's size, crops of 192 pixels for 769, and Adam, since nothing was learnt
-beforehand.
+Differences from the paper: ResNet-18 of half the width instead of ResNet-50, 128 head channels
+instead of 512, half the image size, crops of 192 pixels instead of 769, and Adam instead of SGD,
+since weights are not pretrained.
 """
 
 from quatrain.models.resnet import ResNetSpec
@@ -13,7 +13,7 @@ from quatrain.nn.mixers import Mixer
 from quatrain.tasks.segmentation.augment import SegmentationAugmentation
 from quatrain.tasks.segmentation.data import SegmentationData
 from quatrain.tasks.segmentation.task import SegmentationSpec
-from quatrain.tasks.vision.recipes import from_scratch
+from quatrain.tasks.vision.recipes import small_recipe
 
 
 def small_segmentation(
@@ -25,13 +25,13 @@ def small_segmentation(
     crop: int = 192,
     monitor_every: int = 0,
 ) -> SegmentationSpec:
-    """The small segmenter with a mixer in it, trained for `steps` batches of 8 images.
+    """The small segmenter with a mixer in its backbone, trained for `steps` batches of 8 images.
 
     Args:
-        mixer: What the backbone gets: attention or dynamic convolution in conv4, conv5 and after
-            it, another convolution in the place of the 3 x 3 of conv3 to conv5; None for the plain
-            network.
-        data: What it learns from; the sizes suit street scenes of 480 x 360.
+        mixer: The mixer of the backbone: attention or dynamic convolution is added in conv4, in
+            conv5 and after it, another convolution replaces the 3 x 3 of conv3 to conv5; None for
+            the plain network.
+        data: The data; the default sizes suit street scenes of 480 x 360.
         steps: Optimizer steps, a tenth of which warms up, 100 at most.
         scale: Factor on the size of all images.
         crop: Height and width of training crops, in pixels of the scaled images.
@@ -45,6 +45,6 @@ def small_segmentation(
             norm="batch",
         ),
         augmentation=SegmentationAugmentation(smallest=0.8, largest=1.6, crop=crop),
-        recipe=from_scratch(steps, longest_warmup=100, monitor_every=monitor_every),
+        recipe=small_recipe(steps, longest_warmup=100, monitor_every=monitor_every),
         scale=scale,
     )

@@ -1,9 +1,9 @@
-"""The segmentation task: from images, labels and a spec to something the loop can train.
+"""The segmentation task: data, objective, evaluation and cost of one run.
 
     spec = SegmentationSpec(data=FoldersSpec(), model=SegmenterSpec(), scale=0.5)
     task = spec.open(data=Path("camvid"), folder=Path("run"), seed=0)
 
-Shapes: n images, h w their size.
+Shapes: n images of size h w.
 """
 
 from collections.abc import Iterable
@@ -30,23 +30,23 @@ from quatrain.tasks.segmentation.corpus import (
     SegmentationSample,
 )
 from quatrain.tasks.segmentation.data import SegmentationData, read_segmentation
+from quatrain.tasks.segmentation.inference import Testing, WholeImageSpec
 from quatrain.tasks.segmentation.metric import ConfusionMatrix, SegmentationScores
 from quatrain.tasks.segmentation.pictures import object_pixel, segmentation_picture
-from quatrain.tasks.segmentation.testing import Testing, WholeImageSpec
 from quatrain.tasks.vision import (
-    Draw,
+    BatchIndices,
     ImageTask,
     attention_picture,
     image_generator,
-    merged,
-    own_shard,
+    process_shard,
+    sum_over_processes,
     write_picture,
 )
 from quatrain.training import Evaluation, Loss, Polynomial, Recipe
 
 _PRICED_CLASSES = 19
-_DRAWN = 4
-"""Images of the test part that a run draws."""
+_PICTURES = 4
+"""The number of test images of which a run writes pictures."""
 
 
 class SegmentationSpec(Spec):
@@ -72,14 +72,14 @@ class SegmentationSpec(Spec):
     batch: int = Field(default=8, ge=1)
     """Images of a training batch."""
     auxiliary_weight: float = Field(default=0.4, ge=0)
-    """What multiplies the auxiliary head's loss."""
+    """The weight of the auxiliary head's loss."""
     scale: float = Field(default=1.0, gt=0)
-    """Factor on the size of all images; scores are of the labels as they were."""
+    """Scale factor of all images; scores are computed on labels of the original size."""
     testing: Testing = WholeImageSpec()
-    """How held-out images are shown."""
+    """Inference on held-out images."""
 
     def open(self, data: Path | None, folder: Path, seed: int) -> "SegmentationTask":  # noqa: ARG002
-        """Read and check the data; nothing is kept in the run's folder.
+        """Read and check the data; the run's folder is not used.
 
         Raises:
             DataError: if the data cannot be used.
@@ -87,9 +87,9 @@ class SegmentationSpec(Spec):
         return SegmentationTask(self, read_segmentation(self.data, data), seed)
 
     def gpu_hours(self) -> float:
-        """Hours of training on one GPU, by arithmetic, before anything was run.
+        """Estimated hours of training on one GPU, from multiply-adds; see `training_hours`.
 
-        Images are crops, and the auxiliary head is left out; see `training_hours`.
+        Images are crops, and the auxiliary head is not counted.
         """
         segmenter = build_on_meta(self.model, _PRICED_CLASSES)
         side = self.augmentation.crop
@@ -99,7 +99,7 @@ class SegmentationSpec(Spec):
 
 
 class SegmentationObjective(nn.Module):
-    """Cross entropy of the class of each pixel, and of the auxiliary head's while training.
+    """Pixel-wise cross entropy, in training with that of the auxiliary head.
 
     Source: Zhao et al. 2017, https://arxiv.org/abs/1612.01105, section 3.3.
     """
@@ -110,14 +110,14 @@ class SegmentationObjective(nn.Module):
         self.auxiliary_weight = auxiliary_weight
 
     def forward(self, images: UInt8[Tensor, "n 3 h w"], labels: Int64[Tensor, "n h w"]) -> Loss:
-        """The loss summed over the pixels that are of a class, and their number."""
-        # Where all is ignored the loss is zero, which must not be divided by zero.
-        judged = (labels != IGNORE).sum().clamp(min=1).float()
+        """The loss summed over the pixels that are not ignored, and their number."""
+        # If all pixels are ignored, the loss of zero must not be divided by zero.
+        scored = (labels != IGNORE).sum().clamp(min=1).float()
         if not self.training:
-            return Loss(_loss(self.segmenter(images), labels), judged)
+            return Loss(_loss(self.segmenter(images), labels), scored)
         main, auxiliary = self.segmenter.scores(images)
         total = _loss(main, labels) + self.auxiliary_weight * _loss(auxiliary, labels)
-        return Loss(total, judged)
+        return Loss(total, scored)
 
 
 def _loss(scores: Float[Tensor, "n c y x"], labels: Int64[Tensor, "n h w"]) -> Float[Tensor, ""]:
@@ -126,25 +126,25 @@ def _loss(scores: Float[Tensor, "n c y x"], labels: Int64[Tensor, "n h w"]) -> F
 
 
 class SegmentationTask(ImageTask[SegmentationSpec, SegmentationCorpus]):
-    """Images and labels of one run, its objective and its metrics."""
+    """The data, objective and metrics of one run."""
 
     rate_unit = "pixels"
 
     def __init__(self, spec: SegmentationSpec, corpus: SegmentationCorpus, seed: int) -> None:
         super().__init__(spec, corpus, seed)
-        # One resize does for both factors.
+        # The scale factor is applied together with the augmentation, in one resize.
         factors = {
             name: spec.scale * getattr(spec.augmentation, name) for name in ("smallest", "largest")
         }
         self._augmentation = spec.augmentation.model_copy(update=factors)
 
     def build(self) -> SegmentationObjective:
-        """A fresh segmenter under its loss."""
+        """A new segmenter with its objective."""
         segmenter = self.spec.model.build(len(self.corpus.classes))
         return SegmentationObjective(segmenter, self.spec.auxiliary_weight)
 
-    def collate(self, plan: Draw) -> dict[str, Tensor]:
-        """The augmented images of one batch, and their labels."""
+    def collate(self, plan: BatchIndices) -> dict[str, Tensor]:
+        """The augmented images and labels of one batch."""
         samples = [
             self._augmentation.train(
                 self.corpus.train[index], image_generator(self.seed, plan.epoch, index)
@@ -157,74 +157,74 @@ class SegmentationTask(ImageTask[SegmentationSpec, SegmentationCorpus]):
         }
 
     def monitor(self, objective: nn.Module) -> dict[str, float]:
-        """The metrics on the validation part."""
+        """The metrics of the validation part."""
         scores = self.score(_segmenter(objective), self.corpus.valid)
         return {f"valid_{name}": value for name, value in scores.metrics.items()}
 
     def evaluate(self, objective: nn.Module, folder: Path) -> Evaluation:
-        """mIoU, right pixels and the IoU of each class on the test part, in percent.
+        """mIoU, pixel accuracy and the IoU of each class on the test part, in percent.
 
-        The first images are drawn with what was predicted for them.
+        Writes pictures of the predictions for the first images.
         """
         segmenter = _segmenter(objective)
         scores = self.score(segmenter, self.corpus.test)
-        artifacts = tuple(self._draw(segmenter, folder))
+        artifacts = tuple(self._write_pictures(segmenter, folder))
         return Evaluation(scores.metrics, {"miou": scores.signature}, artifacts)
 
     @torch.no_grad()
     def score(self, segmenter: Segmenter, part: SegmentationPart) -> SegmentationScores:
-        """Scores of a part, at the size of its labels; every process has its share to do."""
+        """The scores of a part; each process predicts its shard of the images."""
         matrix = ConfusionMatrix(len(self.corpus.classes))
-        for index in own_shard(len(part)):
+        for index in process_shard(len(part)):
             sample = part[index]
             matrix.add(sample.image_id, self.predict(segmenter, sample), sample.label)
-        return merged(matrix).scores([entry.name for entry in self.corpus.classes])
+        return sum_over_processes(matrix).scores([entry.name for entry in self.corpus.classes])
 
     def predict(self, segmenter: Segmenter, sample: SegmentationSample) -> Int64[Tensor, "h w"]:
-        """The class of each pixel of a held-out image, at the size of its label."""
+        """The class of each pixel of a held-out image, in the size of its label."""
         height, width = sample.label.shape
         return resize_scores(self.logits(segmenter, sample.image), (height, width)).argmax(1)[0]
 
     def logits(
         self, segmenter: Segmenter, image: UInt8[Tensor, "3 h w"]
     ) -> Float[Tensor, "1 c y x"]:
-        """Scores of the classes for a held-out image, scaled as the spec says."""
-        return self.spec.testing.logits(segmenter, self._shown(segmenter, image))
+        """The logits for a held-out image, in the size of the scaled image."""
+        return self.spec.testing.logits(segmenter, self._scaled_image(segmenter, image))
 
     def cost(self, objective: nn.Module) -> dict[str, float]:
-        """Parameters, and multiply-adds of what is shown at once of the first test image."""
+        """Parameters, and multiply-adds of one network input of the first test image."""
         segmenter = build_on_meta(self.spec.model, len(self.corpus.classes))
-        size = self.spec.testing.seen(self._scaled(self.corpus.test[0].image))
+        size = self.spec.testing.input_size(self._scaled_size(self.corpus.test[0].image))
         return model_cost(_segmenter(objective), count_multiply_adds(segmenter, meta_image(size)))
 
     @torch.no_grad()
-    def _draw(self, segmenter: Segmenter, folder: Path) -> Iterable[str]:
-        """Draw what was predicted for the first test images, and where attention looked.
+    def _write_pictures(self, segmenter: Segmenter, folder: Path) -> Iterable[str]:
+        """Draw the predictions and the attention of the first test images.
 
-        Attention is shown the whole of an image, even where testing is by tiles.
+        Attention is computed on the whole image, also if inference is by tiles.
         """
-        for index in range(min(_DRAWN, len(self.corpus.test))):
+        for index in range(min(_PICTURES, len(self.corpus.test))):
             sample = self.corpus.test[index]
-            predicted = self.predict(segmenter, sample).cpu()
-            picture = segmentation_picture(sample, predicted, self.corpus.classes)
+            prediction = self.predict(segmenter, sample).cpu()
+            picture = segmentation_picture(sample, prediction, self.corpus.classes)
             yield write_picture(folder / f"segmentation-{sample.image_id}.png", picture)
-            shown = self._shown(segmenter, sample.image)
-            place = object_pixel(sample.label)
-            seen = attention_picture(segmenter, shown, sample.image, at=place)
-            if seen is not None:
-                yield write_picture(folder / f"attention-{sample.image_id}.png", seen)
+            pixels = self._scaled_image(segmenter, sample.image)
+            at = object_pixel(sample.label)
+            picture = attention_picture(segmenter, pixels, sample.image, at=at)
+            if picture is not None:
+                yield write_picture(folder / f"attention-{sample.image_id}.png", picture)
 
-    def _shown(
+    def _scaled_image(
         self, segmenter: Segmenter, image: UInt8[Tensor, "3 h w"]
     ) -> UInt8[Tensor, "1 3 y x"]:
-        """A held-out image as the segmenter takes it."""
-        size = self._scaled(image)
+        """A held-out image, scaled, as a batch of one on the segmenter's device."""
+        size = self._scaled_size(image)
         if size != (image.shape[1], image.shape[2]):
             image = functional.resize(image, list(size), antialias=True)
         return image[None].to(next(segmenter.parameters()).device)
 
-    def _scaled(self, image: UInt8[Tensor, "3 h w"]) -> tuple[int, int]:
-        """The height and width at which an image is shown."""
+    def _scaled_size(self, image: UInt8[Tensor, "3 h w"]) -> tuple[int, int]:
+        """Height and width of an image after scaling."""
         height, width = (max(round(side * self.spec.scale), 1) for side in image.shape[1:])
         return height, width
 

@@ -1,33 +1,31 @@
-"""What the vision tasks share: reading and drawing images, digit scenes, counted warnings."""
+"""Code that the detection and segmentation tasks share: images, warnings, sharding, pictures."""
 
 from quatrain.specs import name_missing_extra
 
 with name_missing_extra():
     from quatrain.tasks.vision.attention_maps import attention_picture
-    from quatrain.tasks.vision.data_warnings import DataWarning, Tally, listed, listed_uniquely
+    from quatrain.tasks.vision.data_warnings import DataWarning, DataWarnings, format_names
     from quatrain.tasks.vision.image_task import ImageTask, read_cached
-    from quatrain.tasks.vision.images import ImageSize, Survey, read_image, survey
+    from quatrain.tasks.vision.images import ImageScan, ImageSize, read_image, scan_images
     from quatrain.tasks.vision.panels import write_picture
-    from quatrain.tasks.vision.sampler import Draw, image_batches, image_generator
-    from quatrain.tasks.vision.sharding import merged, own_shard, shard
+    from quatrain.tasks.vision.sampler import BatchIndices, image_batches, image_generator
+    from quatrain.tasks.vision.sharding import process_shard, sum_over_processes
 
 __all__ = [
+    "BatchIndices",
     "DataWarning",
-    "Draw",
+    "DataWarnings",
+    "ImageScan",
     "ImageSize",
     "ImageTask",
-    "Survey",
-    "Tally",
     "attention_picture",
+    "format_names",
     "image_batches",
     "image_generator",
-    "listed",
-    "listed_uniquely",
-    "merged",
-    "own_shard",
+    "process_shard",
     "read_cached",
     "read_image",
-    "shard",
-    "survey",
+    "scan_images",
+    "sum_over_processes",
     "write_picture",
 ]

@@ -1,33 +1,31 @@
-"""Where the attention of a network looks from one pixel: all its terms, and each of them alone.
+"""Pictures of the attention weights of one query: all terms together, and each term alone.
 
     picture = attention_picture(network, pixels, sample.image, at=(40, 25))
-    if picture is not None:                     # None where the network has no attention
+    if picture is not None:                     # None for a network without attention
         write_picture(folder / "attention-7.png", picture)
 
-Only attention is drawn. Deformable convolution has sampling points in place of weights over a map,
-and dynamic convolution weights of a small window: neither is shown here.
+Only attention has weights to draw. Deformable convolution, which has sampling points, and dynamic
+convolution, which has weights in a small window, are not drawn.
 
-Shapes: an image is h high and w wide; a network is given rows x columns of pixels.
+Shapes: an image is h high and w wide; a network takes rows x columns of pixels.
 """
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Shaped, UInt8
-from PIL import Image, ImageDraw
+from PIL import Image
 from torch import Tensor, nn
 
-from quatrain.nn import Explanation, GeneralizedAttention
+from quatrain.nn import Explanation, GeneralizedAttention, capture
+from quatrain.nn.modes import evaluation_mode
 from quatrain.specs import InputError, Term
-from quatrain.tasks.vision.panels import Panel, arrange, fit, to_image
+from quatrain.tasks.vision.panels import Box, Panel, draw_panels, to_array
 
-QUERY = (0, 229, 255)
-"""The colour of the frame around the query."""
+QUERY_COLOR = (0, 229, 255)
+"""The colour of the box around the query."""
 MEANINGS = {
     Term.QUERY_KEY: "E1, query and key",
     Term.QUERY_POSITION: "E2, query and position",
@@ -35,29 +33,17 @@ MEANINGS = {
     Term.POSITION: "E4, position",
 }
 
-# From no weight to the most, each step brighter: black, violet, red, orange, pale yellow.
-_RAMP = np.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)])
-_HEAT = 0.75
-_TOLD_OUTSIDE = 0.005
+_OPACITY = 0.75
+_LEAST_SHARE = 0.005
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """One query of an attention: its own cell, and how many cells the map has."""
+class _Query(NamedTuple):
+    """The explanation of one query, its cell (row, column), and the size of the feature map."""
 
     explanation: Explanation
-    cell: tuple[int, int]
-    sizes: tuple[int, int]
-    stride: int
-
-
-@dataclass(frozen=True)
-class _Frame:
-    """How a panel lies on the map: the cells of its rows and columns, as fractional numbers."""
-
-    panel: Image.Image
-    rows: Float[np.ndarray, " panel_h"]
-    columns: Float[np.ndarray, " panel_w"]
+    cell: tuple[int, ...]
+    map_size: tuple[int, ...]
+    key_stride: int
 
 
 def attention_picture(
@@ -69,31 +55,31 @@ def attention_picture(
     name: str | None = None,
     covered: tuple[int, int] | None = None,
 ) -> Image.Image | None:
-    """The weights of one query over an image: those of the attention, and of each term alone.
+    """Draw the attention weights of one query over an image, in total and for each term alone.
 
-    The first panel has the query's cell of the map in a frame. The second shows the weights, as
-    the mean over heads. If several terms are on, one more panel for each shows the weights that
-    the softmax, over the same keys, makes of that term's logits alone, again as the mean over
-    heads: where the term by itself would look. Each panel's colours go from 0 to the maximum that
-    its caption tells. Cells are drawn as equal parts of the input; a key that a stride keeps
-    stands for the cells up to the next. Weight that falls on padding is told, not drawn.
+    The first panel marks the query's cell of the feature map by a box. The second shows the
+    weights as the mean over heads. If several terms are on, one more panel for each shows the
+    softmax, over the same keys, of that term's logits alone, again as the mean over heads. The
+    colours of each panel range from 0 to the maximum in its caption. Cells are drawn as equal parts
+    of the input; with a key stride, a key is drawn over all cells up to the next key. The caption
+    gives the share of the weights that lies on padding, which is not drawn.
 
     Args:
-        network: What holds the attention, called as `network(pixels)`, without gradients and in
-            evaluation; its modes are put back.
-        pixels: The image as the network takes it: normalized, resized, padded on the right and
-            below, on the network's device.
+        network: A network with attention, called as `network(pixels)` without gradients and in
+            evaluation mode; its modes are restored.
+        pixels: The network's input: normalized, resized, padded on the right and below, on the
+            network's device.
         image: The same image to draw on, in its own size.
         at: Row and column of the query in pixels of `image`; by default its centre.
-        name: The name in `network.named_modules()` of the attention; by default the last one.
+        name: The attention's name in `network.named_modules()`; by default the last one.
         covered: Rows and columns of `pixels` that are image and not padding; by default all.
 
     Returns:
-        The picture, or None if the network has no attention over maps.
+        The picture, or None if the network has no two-dimensional attention.
 
     Raises:
-        InputError: if `at` lies outside the image or `covered` outside `pixels`, there is no
-            attention of that name, or the network did not call it.
+        InputError: if `at` lies outside the image or `covered` outside `pixels`, no attention has
+            that name, or the network did not call it.
     """
     attentions = {
         each: module
@@ -109,130 +95,108 @@ def attention_picture(
     row, column = (height // 2, width // 2) if at is None else at
     if not (0 <= row < height and 0 <= column < width):
         raise InputError("at", at, f"row and column within {height} x {width}", "count from 0")
-    whole = (pixels.shape[2], pixels.shape[3])
-    covered = whole if covered is None else covered
-    if not (0 < covered[0] <= whole[0] and 0 < covered[1] <= whole[1]):
-        raise InputError("covered", covered, f"at most {whole}, as pixels", "leave padding out")
-    shares = (covered[0] / whole[0], covered[1] / whole[1])
+    size = (pixels.shape[2], pixels.shape[3])
+    covered = size if covered is None else covered
+    if not (0 < covered[0] <= size[0] and 0 < covered[1] <= size[1]):
+        raise InputError("covered", covered, f"at most {size}, as pixels", "exclude the padding")
+    shares = (covered[0] / size[0], covered[1] / size[1])
     point = ((row + 0.5) / height * shares[0], (column + 0.5) / width * shares[1])
-    seen = _look(network, pixels, name, attentions[name], point)
-    return _picture(seen, image, shares, _title(network, name, attentions[name]), (row, column))
+    query = _explain(network, pixels, name, attentions[name], point)
+    array = to_array(image)
+    box = _cell_box(query, (height, width), shares)
+    panels = [
+        Panel(f"query: row {row}, column {column}", array, [box]),
+        *(
+            Panel(*_heat_map(caption, weights, query, array, shares), [box])
+            for caption, weights in _weights(query.explanation).items()
+        ),
+    ]
+    title = _title(network, name, attentions[name])
+    return draw_panels(panels, title=title, columns=max(-(-len(panels) // 2), 2))
 
 
-def heat_colors(heat: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
-    """The colour of each value from 0 to 1; a greater value is brighter."""
-    steps = np.linspace(0, 1, len(_RAMP))
-    channels = [np.interp(heat, steps, _RAMP[:, channel]) for channel in range(3)]
-    return np.stack(channels, axis=-1).round().astype(np.uint8)
-
-
-def _look(
+def _explain(
     network: nn.Module,
     pixels: Tensor,
     name: str,
     attention: GeneralizedAttention,
     point: tuple[float, float],
-) -> _Seen:
-    """Call the network, and explain the query at `point`, given as parts of height and width."""
-    seen: list[_Seen] = []
+) -> _Query:
+    """Call the network and explain the query at `point`, as fractions of height and width."""
+    cells: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
 
-    def explain(
-        _: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any], __: Tensor
-    ) -> None:
-        height, width = inputs[0].shape[2:]
-        cell = (
-            min(int(point[0] * height), height - 1),
-            min(int(point[1] * width), width - 1),
+    def cell_at_point(size: tuple[int, ...]) -> tuple[int, ...]:
+        cell = tuple(
+            min(int(part * length), length - 1) for part, length in zip(point, size, strict=True)
         )
-        shown = {key: value for key, value in named.items() if key != "method"}
-        explanation = attention.explain(*inputs, **shown, at=cell)
-        seen.append(_Seen(explanation, cell, (height, width), attention.spec.key_stride))
+        cells.append((cell, size))
+        return cell
 
-    hook = attention.register_forward_hook(explain, with_kwargs=True)
-    try:
-        with _in_evaluation(network), torch.no_grad():
-            network(pixels)
-    finally:
-        hook.remove()
-    if not seen:
+    with (
+        capture(attention, at=cell_at_point) as explanations,
+        evaluation_mode(network),
+        torch.no_grad(),
+    ):
+        network(pixels)
+    if not cells:
         raise InputError(name, "not called", "a part of the network that is used", "name another")
-    return seen[-1]
+    return _Query(explanations[""][-1], *cells[-1], attention.spec.key_stride)
 
 
-@contextmanager
-def _in_evaluation(network: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
+def _weights(explanation: Explanation) -> dict[str, Float[Tensor, "1 m 1 k"]]:
+    """The weights by caption: the attention's, and those of each term if there are several."""
+    terms = list(explanation.logits)
+    if len(terms) == 1:
+        return {MEANINGS[terms[0]]: explanation.weights}
+    alone = {MEANINGS[term]: explanation.term_weights(term) for term in terms}
+    return {"all terms": explanation.weights, **alone}
 
 
 def _title(network: nn.Module, name: str, attention: GeneralizedAttention) -> str:
-    """Which attention it is, and how much of it the block around it lets through."""
+    """The attention's name, terms and heads, and the gamma of the block around it."""
     spec = attention.spec
     window = "" if spec.window is None else f"@{spec.window}"
     heads = "1 head" if spec.heads == 1 else f"mean of {spec.heads} heads"
     gamma = getattr(network.get_submodule(name.rpartition(".")[0]), "gamma", None)
-    scaled = f", gamma {float(gamma.detach()):.3g}" if isinstance(gamma, Tensor) else ""
-    return f"{name or 'attention'}: {spec.terms}{window}, {heads}{scaled}"
+    scale = f", gamma {float(gamma.detach()):.3g}" if isinstance(gamma, Tensor) else ""
+    return f"{name or 'attention'}: {spec.terms}{window}, {heads}{scale}"
 
 
-def _picture(
-    seen: _Seen,
-    image: UInt8[Tensor, "3 h w"],
+def _heat_map(
+    caption: str,
+    weights: Float[Tensor, "1 m 1 k"],
+    query: _Query,
+    image: UInt8[np.ndarray, "h w 3"],
     shares: tuple[float, float],
-    title: str,
-    pixel: tuple[int, int],
-) -> Image.Image:
-    panel, _ = fit(to_image(image))
+) -> tuple[str, UInt8[np.ndarray, "h w 3"]]:
+    """The caption with the maximum, and the mean over heads in colours over the grey image."""
+    keys = tuple(math.ceil(length / query.key_stride) for length in query.map_size)
+    mean = weights[0, :, 0].double().mean(0).reshape(keys).cpu().numpy()
     rows, columns = (
-        (np.arange(length) + 0.5) / length * share * cells
-        for length, share, cells in zip(
-            (panel.height, panel.width), shares, seen.sizes, strict=True
-        )
+        ((np.arange(pixels) + 0.5) / pixels * share * length / query.key_stride).astype(np.int64)
+        for pixels, share, length in zip(image.shape[:2], shares, query.map_size, strict=True)
     )
-    frame = _Frame(panel, rows, columns)
-    terms = list(seen.explanation.logits)
-    alone = {} if len(terms) == 1 else {term: seen.explanation.term_weights(term) for term in terms}
-    whole = MEANINGS[terms[0]] if len(terms) == 1 else "weights of all terms together"
-    place = f"the query: row {pixel[0]}, column {pixel[1]}"
-    panels = [
-        Panel(place, _framed(panel.copy(), seen, frame)),
-        _heat(whole, seen.explanation.weights, seen, frame),
-        *(
-            _heat(f"{MEANINGS[term]}, alone", weights, seen, frame)
-            for term, weights in alone.items()
-        ),
+    visible = mean[: rows[-1] + 1, : columns[-1] + 1]
+    highest, on_padding = float(visible.max()), 1 - float(visible.sum())
+    colors = 255 * _colormap(mean[np.ix_(rows, columns)] / (highest or 1.0))
+    grey = image @ np.array([0.299, 0.587, 0.114])
+    overlay = (1 - _OPACITY) * grey[..., None] + _OPACITY * colors
+    padding = f", {100 * on_padding:.0f} % on padding" if on_padding > _LEAST_SHARE else ""
+    return f"{caption}: at most {highest:.3g}{padding}", overlay.round().astype(np.uint8)
+
+
+def _colormap(values: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w 3"]:
+    """Matplotlib's "inferno", which is brighter for greater values from 0 to 1."""
+    import matplotlib as mpl
+
+    return mpl.colormaps["inferno"](values)[..., :3]
+
+
+def _cell_box(query: _Query, size: tuple[int, int], shares: tuple[float, float]) -> Box:
+    """The box around the query's cell, in pixels of an image of that (height, width)."""
+    scale = [
+        pixels / (share * length)
+        for pixels, share, length in zip(size, shares, query.map_size, strict=True)
     ]
-    return arrange(panels, title=title, columns=max(-(-len(panels) // 2), 2))
-
-
-def _heat(caption: str, weights: Float[Tensor, "1 m 1 k"], seen: _Seen, frame: _Frame) -> Panel:
-    """One mean over heads, laid over the image."""
-    keys = tuple(math.ceil(cells / seen.stride) for cells in seen.sizes)
-    map_ = weights[0, :, 0].double().mean(0).reshape(keys).cpu().numpy()
-    rows, columns = (
-        (fractional / seen.stride).astype(np.int64) for fractional in (frame.rows, frame.columns)
-    )
-    visible = map_[: rows[-1] + 1, : columns[-1] + 1]
-    most, outside = float(visible.max()), 1 - float(visible.sum())
-    heat = map_[np.ix_(rows, columns)] / (most or 1.0)
-    grey = np.asarray(frame.panel.convert("L"), dtype=np.float64)[..., None]
-    mixed = (1 - _HEAT) * grey + _HEAT * heat_colors(heat)
-    told = f", {100 * outside:.0f} % outside the image" if outside > _TOLD_OUTSIDE else ""
-    overlay = Image.fromarray(mixed.round().astype(np.uint8))
-    return Panel(f"{caption}: at most {most:.3g}{told}", _framed(overlay, seen, frame))
-
-
-def _framed(panel: Image.Image, seen: _Seen, frame: _Frame) -> Image.Image:
-    """Mark the query's cell by a line around it, which hides nothing within."""
-    (top, bottom), (left, right) = (
-        (np.searchsorted(fractional, cell), np.searchsorted(fractional, cell + 1) - 1)
-        for fractional, cell in zip((frame.rows, frame.columns), seen.cell, strict=True)
-    )
-    around = (left - 2, top - 2, max(left, right) + 2, max(top, bottom) + 2)
-    ImageDraw.Draw(panel).rectangle(tuple(map(int, around)), outline=QUERY, width=2)
-    return panel
+    (top, left), (down, across) = query.cell, scale
+    return Box((left * across, top * down, (left + 1) * across, (top + 1) * down), QUERY_COLOR)

@@ -1,9 +1,11 @@
-"""What is not as it should be in data and yet no reason to stop: counted, and said once.
+"""Counted warnings about a data set: one for each kind of problem, with its first case.
 
-tally.add("boxes without area, left out", "annotation 17")      and again for 96
-tally.warn("train")
+problems = DataWarnings()
+problems.add("boxes without area, left out", "annotation 17", count=2)
+problems.warn("train")
     ->  train: 2 boxes without area, left out (the first is annotation 17)
-tally.add("pixels ignored, 14.1 % of all", times=1152)          of which there is no first case
+
+The counts are also returned, for the record.
 """
 
 import hashlib
@@ -11,48 +13,57 @@ import json
 import warnings
 from collections.abc import Sequence
 
-_SHOWN = 8
+_LISTED = 8
+_SINGULAR = {
+    "boxes": "box",
+    "categories": "category",
+    "classes": "class",
+    "files": "file",
+    "images": "image",
+    "labels": "label",
+    "pixels": "pixel",
+}
 
 
 class DataWarning(UserWarning):
-    """Something in the user's data was left out or changed, and how often."""
+    """Part of the user's data was left out, was changed or looks wrong."""
 
 
-def listed(names: Sequence[str]) -> str:
-    """Names in quotes, of many the first eight and the number of the others.
-
-    Example:
-        >>> listed(["sky", "road"])
-        '"sky", "road"'
-    """
-    shown = ", ".join(f'"{name}"' for name in names[:_SHOWN])
-    return f"{shown} and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else shown
-
-
-def listed_uniquely(names: Sequence[str]) -> str:
-    """As `listed`, and where names are left out, the beginning of a hash of all of them."""
-    if len(names) <= _SHOWN:
-        return listed(names)
-    digest = hashlib.sha256(json.dumps(list(names)).encode()).hexdigest()
-    return f"{listed(names)} (SHA-256 {digest[:8]})"
-
-
-class Tally:
-    """Counts by kind, with the first case of each."""
+class DataWarnings:
+    """Counts of problems by kind, with the first case of each."""
 
     def __init__(self) -> None:
         self._cases: dict[str, tuple[int, str | None]] = {}
 
-    def add(self, kind: str, case: str | None = None, times: int = 1) -> None:
-        """Count `times` more of this kind; `case` is shown if it is the first."""
-        if times:
-            before, first = self._cases.get(kind, (0, case))
-            self._cases[kind] = (before + times, first)
+    def add(self, kind: str, case: str | None = None, count: int = 1) -> None:
+        """Add `count` cases of a kind, which begins with a plural noun of `_SINGULAR`."""
+        if count:
+            previous, first = self._cases.get(kind, (0, case))
+            self._cases[kind] = (previous + count, first)
 
     def warn(self, part: str) -> dict[str, int]:
-        """Warn of each kind once, and return the counts as "part: kind"."""
-        for kind, (times, first) in self._cases.items():
-            where = "" if first is None else f" (the first is {first})"
-            message = f"{part}: {times:,} {kind}{where}"
+        """Issue one warning for each kind, and return the counts by "part: kind"."""
+        for kind, (count, first) in self._cases.items():
+            noun, _, problem = kind.partition(" ")
+            noun = _SINGULAR[noun] if count == 1 else noun
+            example = "" if first is None else f" (the first is {first})"
+            message = f"{part}: {count:,} {noun} {problem}{example}"
             warnings.warn(message, DataWarning, stacklevel=2)
-        return {f"{part}: {kind}": times for kind, (times, _) in self._cases.items()}
+        return {f"{part}: {kind}": count for kind, (count, _) in self._cases.items()}
+
+
+def format_names(names: Sequence[str], *, with_hash: bool = False) -> str:
+    """Names in quotes; of more than eight, the first eight and the number of the others.
+
+    With `with_hash`, a shortened list ends with a hash of all names, so that it stays unique.
+
+    Example:
+        >>> format_names(["sky", "road"])
+        '"sky", "road"'
+    """
+    text = ", ".join(f'"{name}"' for name in names[:_LISTED])
+    if len(names) <= _LISTED:
+        return text
+    text = f"{text} and {len(names) - _LISTED:,} more"
+    digest = hashlib.sha256(json.dumps(list(names)).encode()).hexdigest()
+    return f"{text} (SHA-256 {digest[:8]})" if with_hash else text

@@ -1,4 +1,4 @@
-"""The user's files: found, read and fingerprinted, or refused in one sentence."""
+"""Checks of the user's files and folders, JSON with errors that name the place, and hashes."""
 
 import codecs
 import errno
@@ -19,38 +19,38 @@ Parsed = TypeVar("Parsed")
 
 
 def require_part(field: str, pattern: str) -> None:
-    """Refuse a pattern that would name the same files for every part.
+    """Refuse a pattern without {part}, which would name the same files for every part.
 
     Raises:
-        SpecError: if it has no place for the name of a part.
+        SpecError: if {part} is missing.
     """
     if "{part}" not in pattern:
-        remedy = "write {part} where the name of the part stands"
+        remedy = "write {part} in place of the name of the part"
         raise SpecError(field, pattern, "a path with {part} in it", remedy)
 
 
 def data_folder(folder: Path | None, kind: str) -> Path:
-    """The folder given as `--data`.
+    """The folder of `--data`; `kind` names its content in errors.
 
     Raises:
-        DataError: if none was given, or there is no such folder.
+        DataError: if `folder` is None or does not exist.
     """
     if folder is None:
         raise DataError("--data", None, f"a folder of {kind}", "pass --data FOLDER")
     if not folder.is_dir():
-        raise DataError("--data", str(folder), "a folder that exists", "mend the path")
+        raise DataError("--data", str(folder), "a folder that exists", "correct the path")
     return folder
 
 
 def require_name(name: str, field: str) -> None:
-    """Refuse a file name with control characters, which come of damage or of another encoding.
+    """Refuse a file name with control characters, a sign of damage or of another encoding.
 
     Raises:
-        DataError: if there is one, NUL among them.
+        DataError: if the name has a control character, such as NUL.
     """
     if any(unicodedata.category(character) == "Cc" for character in name):
         expected = "a file name without control characters"
-        raise DataError(field, ascii(name), expected, "write the name anew, in UTF-8")
+        raise DataError(field, ascii(name), expected, "write the name in UTF-8")
 
 
 def decode(content: bytes, path: Path) -> str:
@@ -65,36 +65,37 @@ def decode(content: bytes, path: Path) -> str:
 def parse_json(
     validate: Callable[[bytes], Parsed], content: bytes, name: str, expected: str
 ) -> Parsed:
-    """What a json file holds, as `validate` of a pydantic type reads it.
+    """The content of a JSON file, validated by `validate` of a pydantic type.
 
     Raises:
-        DataError: if it is not UTF-8; else with the first place that is not of that type,
-            `expected` saying what would be.
+        DataError: if it is not UTF-8, or with the first invalid place; `expected` describes a
+            valid file.
     """
     content = content.removeprefix(codecs.BOM_UTF8)
     try:
         return validate(content)
     except ValidationError as error:
-        decode_text(content, name)  # names the encoding of a file that is not UTF-8
+        decode_text(content, name)  # raises an error with the encoding if it is not UTF-8
         problem = error.errors(include_input=False, include_url=False)[0]
-        place = _entry(content, problem["loc"]) + ".".join(map(str, problem["loc"]))
+        place = _entry_id(content, problem["loc"]) + ".".join(map(str, problem["loc"]))
         message = problem["msg"][:1].lower() + problem["msg"][1:]
-        found = f"{place}: {message}" if place else message
-        raise DataError(name, found, expected, "mend the file") from None
+        raise DataError(
+            name, f"{place}: {message}" if place else message, expected, "correct the file"
+        ) from None
 
 
-def _entry(content: bytes, place: tuple[int | str, ...]) -> str:
-    """The id that the file gives the entry around this place, as "annotations", 3, "bbox"."""
+def _entry_id(content: bytes, place: tuple[int | str, ...]) -> str:
+    """The id of the JSON entry that contains a place such as ("annotations", 3, "bbox")."""
     match place:
         case str(section), int(number), str(field), *_ if field != "id":
             entry: Any = from_json(content)[section][number]
-            known = isinstance(entry, dict) and "id" in entry
-            return f"the entry of id {entry['id']!a}, " if known else ""
+            has_id = isinstance(entry, dict) and "id" in entry
+            return f"the entry of id {entry['id']!a}, " if has_id else ""
     return ""
 
 
-def require_files(paths: Sequence[Path], whose: str) -> None:
-    """Refuse files that do not exist, all at once.
+def require_files(paths: Sequence[Path], source: str) -> None:
+    """Refuse a list of files of which some do not exist; `source` names the list.
 
     Raises:
         DataError: with the number of missing files and the first of them.
@@ -103,9 +104,9 @@ def require_files(paths: Sequence[Path], whose: str) -> None:
     if missing:
         folder = missing[0].parent
         raise DataError(
-            f"the files named in {whose}",
+            f"the files named in {source}",
             f"missing {len(missing)} of {len(paths)}, the first {missing[0]}",
-            "files that exist",
+            "regular files that exist",
             list_folder(folder) if folder.is_dir() else f"there is no folder {folder}",
         )
 
@@ -114,24 +115,24 @@ def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
     except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:  # no file has such a name
+        if error.errno == errno.ENAMETOOLONG:
             return False
         raise
 
 
-def refuse_repeats(what: str, values: Iterable[Hashable], source: str) -> None:
-    """Refuse a value that is there twice.
+def refuse_repeats(kind: str, values: Iterable[Hashable], source: str) -> None:
+    """Refuse values of which one occurs twice; `kind` names them in the plural.
 
     Raises:
-        DataError: with the number of such values and the first.
+        DataError: with the first repeated value and the number of the others.
     """
-    twice = [value for value, times in Counter(values).items() if times > 1]
-    if twice:
+    repeated = [value for value, count in Counter(values).items() if count > 1]
+    if repeated:
         raise DataError(
-            f"the {what} of {source}",
-            f"{twice[0]} more than once, as are {len(twice) - 1} others",
+            f"the {kind} of {source}",
+            f"{repeated[0]} more than once, as are {len(repeated) - 1} others",
             "each once",
-            "remove what is double, or number anew",
+            "remove the repetition, or number the entries again",
         )
 
 

@@ -1,4 +1,4 @@
-"""What the tasks on images share: data that is read once, and batches of its training images."""
+"""The base class of the detection and segmentation tasks, and the cache of their data."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sized
@@ -9,13 +9,13 @@ from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 from torch import Tensor
 
 from quatrain.tasks.stamps import Stamps, file_stamps
-from quatrain.tasks.vision.sampler import Draw, image_batches
+from quatrain.tasks.vision.sampler import BatchIndices, image_batches
 from quatrain.training import Recipe
 
 
 @runtime_checkable
 class ImageSpec(Protocol):
-    """What the spec of such a task says of its training."""
+    """The fields of a task's spec that decide its training."""
 
     @property
     def recipe(self) -> Recipe:
@@ -30,7 +30,7 @@ class ImageSpec(Protocol):
 
 @runtime_checkable
 class ImageCorpus(Protocol):
-    """What the data of such a task hold."""
+    """The data of a task."""
 
     @property
     def train(self) -> Sized:
@@ -39,17 +39,17 @@ class ImageCorpus(Protocol):
 
     @property
     def hashes(self) -> dict[str, str]:
-        """SHA-256 of what was read, by name."""
+        """SHA-256 of the files of all parts, by name."""
         ...
 
     @property
     def test_hashes(self) -> dict[str, str] | None:
-        """SHA-256 of what the test part was read from, by name."""
+        """SHA-256 of the files of the test part, by name."""
         ...
 
     @property
-    def skipped(self) -> dict[str, int]:
-        """How much was left out or changed, by what."""
+    def data_notes(self) -> dict[str, int]:
+        """Counts of the data warnings, by part and kind."""
         ...
 
 
@@ -58,7 +58,7 @@ CorpusT = TypeVar("CorpusT", bound=ImageCorpus)
 
 
 class ImageTask(ABC, Generic[SpecT, CorpusT]):
-    """A spec, images and the seed of one run; a batch is planned by the indices of its images."""
+    """The spec, data and seed of one run; a batch is planned as the indices of its images."""
 
     def __init__(self, spec: SpecT, corpus: CorpusT, seed: int) -> None:
         self.spec, self.corpus, self.seed = spec, corpus, seed
@@ -70,7 +70,7 @@ class ImageTask(ABC, Generic[SpecT, CorpusT]):
 
     @property
     def data_hashes(self) -> dict[str, str]:
-        """SHA-256 of what was read, by name."""
+        """SHA-256 of the files of all parts, by name."""
         return self.corpus.hashes
 
     @property
@@ -80,17 +80,17 @@ class ImageTask(ABC, Generic[SpecT, CorpusT]):
 
     @property
     def data_notes(self) -> dict[str, int]:
-        """What of the data was left out or changed, and how often."""
-        return self.corpus.skipped
+        """Counts of the data warnings, by part and kind."""
+        return self.corpus.data_notes
 
-    def batches(self, epoch: int) -> list[Draw]:
+    def batches(self, epoch: int) -> list[BatchIndices]:
         """The epoch's batches, as indices of training images."""
         images = len(self.corpus.train)
         return image_batches(images, self.spec.batch, seed=self.seed, epoch=epoch)
 
     @abstractmethod
-    def collate(self, plan: Draw) -> dict[str, Tensor]:
-        """The augmented images of one batch, and what is to be found in them."""
+    def collate(self, plan: BatchIndices) -> dict[str, Tensor]:
+        """The augmented images and the targets of one batch."""
 
     def probe_batch(self) -> Mapping[str, Tensor]:
         """The first training batch."""

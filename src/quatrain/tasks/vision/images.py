@@ -1,16 +1,17 @@
-"""Images of the user's: looked over when the data are opened, read when they are needed.
+"""Reading the user's images: headers are checked when the data open, pixels are read on demand.
 
-    survey([photos / "a.jpg", photos / "b.png"], "train", tally)
-        ->  sizes [(480, 640), (500, 375)], a fingerprint; truncated files and 16 bits are refused
-    read_image(photos / "a.jpg")
-        ->  uint8 (3, 480, 640), whatever the file's colours, in the order in which it stores them
+    scan_images([folder / "a.jpg", folder / "b.png"], "train", problems)
+        ->  sizes [(480, 640), (500, 375)] and a fingerprint; refuses truncated files and 16 bits
+    read_image(folder / "a.jpg")
+        ->  uint8 (3, 480, 640), RGB, in the order in which the file stores its pixels
 
-Looking over reads the header and the end of a file: formats put an end mark there, so a truncated
-download shows without decoding. Where no mark is found, the image is decoded to be sure. Damage in
-the middle shows when a PNG is read, by its checksums; other formats have none, and it may pass.
+A scan reads the header and the end of a file: formats have an end marker there, so a truncated
+download is found without decoding. A format without end marker is decoded. Damage in the middle
+is found when a PNG is read, by its checksums; other formats have none, and it may pass.
 """
 
 import os
+import stat
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -26,14 +27,14 @@ from torch import Tensor
 
 from quatrain.specs import DataError
 from quatrain.tasks.text import check_not_pointer, unreadable
-from quatrain.tasks.vision.data_warnings import Tally
+from quatrain.tasks.vision.data_warnings import DataWarnings
 from quatrain.tasks.vision.files import require_files, sha256
 from quatrain.tasks.vision.orientation import load_as_stored, orientation
 
-_SHALLOW = frozenset({"BMP", "GIF", "JPEG", "MPO", "WEBP"})
-EIGHT_BITS = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
-_END_MARKS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}
-_EDGE = 4096
+EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
+_EIGHT_BIT_FORMATS = frozenset({"BMP", "GIF", "JPEG", "MPO", "WEBP"})
+_END_MARKERS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}
+_END_BYTES = 4096
 _PNG_BITS = 24
 _TIFF_BITS = 258
 
@@ -50,87 +51,89 @@ class ImageSize:
 
 
 @dataclass(frozen=True)
-class Survey:
-    """What looking over a part's images found."""
+class ImageScan:
+    """The sizes of a part's images, and a hash of their files."""
 
     sizes: list[ImageSize]
     fingerprint: str
 
 
-def survey(paths: Sequence[Path], whose: str, tally: Tally) -> Survey:
-    """Look over images without decoding them.
+def scan_images(paths: Sequence[Path], source: str, problems: DataWarnings) -> ImageScan:
+    """Check images without decoding their pixels; `source` names their list in errors.
 
-    Alpha channels and orientations, which reading does not use, are counted in `tally`. The
-    fingerprint is a SHA-256 of each image's name, length, first and last 4 KiB.
+    Alpha channels and orientations, which are not used, are counted in `problems`. The fingerprint
+    is a SHA-256 of each image's name, length, first and last 4 KiB.
 
     Raises:
         DataError: if a file is missing, no image, truncated, or has 16 bits a channel, or may.
     """
-    require_files(paths, whose)
+    require_files(paths, source)
     sizes: list[ImageSize] = []
-    marks: list[bytes] = []
+    pieces: list[bytes] = []
     for path in paths:
-        head, tail, length = edges(path)
-        with opened(path) as image:
-            refuse_deep(image, head, path)
+        head, tail, length = read_ends(path)
+        with open_image(path) as image:
+            refuse_high_bit_depth(image, head, path)
             if image.mode in {"LA", "PA", "RGBA"} or "transparency" in image.info:
-                tally.add("images with an alpha channel, which is not used", path.name)
-            _count_orientation(image, path, "images", tally)
-            mark = _END_MARKS.get(image.format or "")
-            complete = mark is not None and mark in tail
-            stored = image if complete else load(image, path)
+                problems.add("images with an alpha channel, which is not used", path.name)
+            _note_orientation(image, path, "images", problems)
+            marker = _END_MARKERS.get(image.format or "")
+            complete = marker is not None and marker in tail
+            stored = image if complete else decode_pixels(image, path)
             sizes.append(ImageSize(stored.height, stored.width))
-        marks += [os.fsencode(path.name), length.to_bytes(8, "little"), head, tail]
-    return Survey(sizes, sha256(marks))
+        pieces += [os.fsencode(path.name), length.to_bytes(8, "little"), head, tail]
+    return ImageScan(sizes, sha256(pieces))
 
 
 def read_image(path: Path) -> UInt8[Tensor, "3 h w"]:
-    """Decode an image as RGB: grey is repeated, palettes are looked up, alpha is left out.
+    """Decode an image as RGB: grey is repeated, palettes are looked up, alpha is dropped.
 
-    Pixels come as they are stored, whatever orientation the file gives.
+    Pixels are in stored order; the orientation of the metadata is not applied.
 
     Raises:
         DataError: if the file is broken, or has 16 bits a channel.
     """
-    head, _, _ = edges(path)
-    with opened(path) as image:
-        refuse_deep(image, head, path)
-        stored = load(image, path)
-        with _reading(path):
-            # A palette may hold alpha as bytes, which Pillow only looks up by way of RGBA.
-            whole = stored.convert("RGBA") if stored.mode in {"P", "PA"} else stored
-            pixels = np.array(whole.convert("RGB"))
+    head, _, _ = read_ends(path)
+    with open_image(path) as image:
+        refuse_high_bit_depth(image, head, path)
+        stored = decode_pixels(image, path)
+        with _decoding(path):
+            # Pillow drops the alpha of a palette correctly only by way of RGBA.
+            opaque = stored.convert("RGBA") if stored.mode in {"P", "PA"} else stored
+            pixels = np.array(opaque.convert("RGB"))
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
-def require_size(found: ImageSize, wanted: ImageSize, path: Path, source: str) -> None:
-    """Refuse an image that has another size than `source` says.
+def require_size(size: ImageSize, expected: ImageSize, path: Path, source: str) -> None:
+    """Refuse an image whose size differs from the one that `source` states.
 
     Raises:
-        DataError: with both sizes, and a hint where one is the other turned.
+        DataError: with both sizes, and a hint where one is the other rotated.
     """
-    if found == wanted:
+    if size == expected:
         return
-    turned = found == ImageSize(wanted.width, wanted.height)
+    rotated = size == ImageSize(expected.width, expected.height)
     remedy = (
-        "turn the pixels of the file: the orientation that it gives is not used"
-        if turned
-        else "the two must belong together"
+        "rotate the stored pixels: the orientation in the metadata is not applied"
+        if rotated
+        else "use files that belong together"
     )
-    raise DataError(f"the size of {path}", str(found), f"{wanted}, as {source} says", remedy)
+    raise DataError(f"the size of {path}", str(size), f"{expected}, as {source} says", remedy)
 
 
-def edges(path: Path) -> tuple[bytes, bytes, int]:
+def read_ends(path: Path) -> tuple[bytes, bytes, int]:
     """The first and last 4 KiB of a file, and its length in bytes.
 
     Raises:
-        DataError: if it cannot be read, or is a pointer to the data.
+        DataError: if it is no regular file, cannot be read, or is a pointer to the data.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a named pipe waits for a writer
+            raise DataError("image", str(path), "a regular file", "replace or remove it")
         with path.open("rb") as file:
-            head = file.read(_EDGE)
+            head = file.read(_END_BYTES)
             length = file.seek(0, 2)
-            file.seek(max(length - _EDGE, 0))
+            file.seek(max(length - _END_BYTES, 0))
             tail = file.read()
     except (OSError, ValueError) as error:
         raise unreadable("image", path, error) from error
@@ -139,34 +142,35 @@ def edges(path: Path) -> tuple[bytes, bytes, int]:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Image.Image]:
+def open_image(path: Path) -> Iterator[Image.Image]:
     """The image of a file, its header read.
 
     Raises:
         DataError: if it is no image.
     """
     with ExitStack() as stack:
-        with _reading(path):
-            # Given a name, Pillow maps the file, and takes a turned TIFF for one of another width.
+        with _decoding(path):
+            # From a file name Pillow maps the file, and gives a rotated TIFF a wrong width.
             image = stack.enter_context(Image.open(stack.enter_context(path.open("rb"))))
         yield image
 
 
-def load(image: Image.Image, path: Path) -> Image.Image:
-    """Its decoded pixels, in the order in which the file stores them.
+def decode_pixels(image: Image.Image, path: Path) -> Image.Image:
+    """The image with its pixels decoded, in stored order.
 
     Raises:
         DataError: if the file is broken.
     """
-    with _reading(path):
+    with _decoding(path):
         return load_as_stored(image)
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """A decoder at work: an error other than a lack of memory means that the file is broken.
+def _decoding(path: Path) -> Iterator[None]:
+    """Turn any error of a decoder, other than a lack of memory, into one about the file.
 
-    Some formats are not done in full (DDS), some raise what their parsing ran into.
+    Pillow raises many types: some formats are incomplete (DDS), some parsers raise whatever they
+    meet.
     """
     try:
         # Pillow warns of odd metadata, which is not read, and of very large images.
@@ -176,10 +180,10 @@ def _reading(path: Path) -> Iterator[None]:
     except MemoryError:
         raise
     except Exception as error:
-        raise _broken(path, error) from error
+        raise _decode_error(path, error) from error
 
 
-def _broken(path: Path, error: Exception) -> DataError:
+def _decode_error(path: Path, error: Exception) -> DataError:
     first = (str(error).splitlines() or [""])[0]
     reason = first.split(" <_io")[0].split(" '")[0].rstrip(".") or type(error).__name__
     return DataError(
@@ -187,46 +191,45 @@ def _broken(path: Path, error: Exception) -> DataError:
     )
 
 
-def refuse_deep(image: Image.Image, head: bytes, path: Path) -> None:
-    """Pillow would clip, or take the high byte, and not say so.
+def refuse_high_bit_depth(image: Image.Image, head: bytes, path: Path) -> None:
+    """Refuse more than 8 bits a channel, which Pillow would clip or shorten silently.
 
     Raises:
         DataError: if there are more than 8 bits a channel, or there may be.
     """
-    with _reading(path):
-        bits = bits_of(image, head)
+    with _decoding(path):
+        bits = bit_depth(image, head)
     if bits is None:
-        known = "one that tells its depth, as PNG, TIFF, PPM, JPEG, WebP, BMP and GIF do"
-        raise DataError(f"image {path}", f"in {image.format}", known, "convert it")
-    if bits > 8 or image.mode not in EIGHT_BITS:
+        formats = "PNG, TIFF, PPM, JPEG, WebP, BMP or GIF, whose bit depth is known"
+        raise DataError(f"image {path}", f"in {image.format}", formats, "convert it")
+    if bits > 8 or image.mode not in EIGHT_BIT_MODES:
         depth = f"{bits} bits a channel" if bits > 8 else f"mode {image.mode}"
-        raise DataError(
-            f"image {path}", depth, "8 bits a channel", "convert it, which decides how to scale"
-        )
+        remedy = "convert it; the conversion decides how values are scaled"
+        raise DataError(f"image {path}", depth, "8 bits a channel", remedy)
 
 
-def bits_of(image: Any, head: bytes) -> int | None:
-    """Bits a channel in the file, which Pillow's mode does not tell; None where nothing does."""
+def bit_depth(image: Any, head: bytes) -> int | None:
+    """Bits a channel of the file, which Pillow's mode does not show; None if unknown."""
     if image.format == "PNG":
         return head[_PNG_BITS]
     if image.format == "TIFF":
         return max(image.tag_v2.get(_TIFF_BITS, (1,)))
     if image.format == "PPM":
-        _, _, _, how = image.tile[0]
-        return 8 if isinstance(how, str) else int(how[1]).bit_length()
-    return 8 if image.format in _SHALLOW else None
+        _, _, _, decoder = image.tile[0]
+        return 8 if isinstance(decoder, str) else int(decoder[1]).bit_length()
+    return 8 if image.format in _EIGHT_BIT_FORMATS else None
 
 
-def count_orientation(path: Path, kind: str, tally: Tally) -> None:
-    """Count a file of this kind, "labels", if it has an orientation, which reading does not use.
+def note_orientation(path: Path, kind: str, problems: DataWarnings) -> None:
+    """Count a file of this kind ("labels") whose metadata has an orientation.
 
     Raises:
         DataError: if it is no image, or broken.
     """
-    with opened(path) as image:
-        _count_orientation(image, path, kind, tally)
+    with open_image(path) as image:
+        _note_orientation(image, path, kind, problems)
 
 
-def _count_orientation(image: Image.Image, path: Path, kind: str, tally: Tally) -> None:
+def _note_orientation(image: Image.Image, path: Path, kind: str, problems: DataWarnings) -> None:
     if orientation(image, path) != 1:
-        tally.add(f"{kind} with an orientation, which is not used", path.name)
+        problems.add(f"{kind} with an orientation, which is not used", path.name)

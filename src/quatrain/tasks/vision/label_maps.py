@@ -1,9 +1,9 @@
-"""Labels of the user's, which are images too: the numbers that a file holds, and no others.
+"""Reading label maps: images whose pixels are class numbers or class colours.
 
-    read_plane(labels / "a.png")       ->  "L", uint8 (360, 480)
+    read_label_map(labels / "a.png")       ->  "L", uint8 (360, 480)
 
-Pillow shows images, so it spreads grey of few bits over all that a screen can show. That is undone
-here, and what cannot be undone is refused.
+Pillow rescales grey images of few bits to the full range of a screen. That is undone here; formats
+where it cannot be undone are refused.
 """
 
 from pathlib import Path
@@ -13,62 +13,69 @@ import numpy as np
 from PIL import Image
 
 from quatrain.specs import DataError
-from quatrain.tasks.vision.images import EIGHT_BITS, bits_of, edges, load, opened, refuse_deep
+from quatrain.tasks.vision.images import (
+    EIGHT_BIT_MODES,
+    bit_depth,
+    decode_pixels,
+    open_image,
+    read_ends,
+    refuse_high_bit_depth,
+)
 
 _LOSSY = frozenset({"AVIF", "JPEG", "JPEG2000", "MPO", "WEBP", "jpeg", "tiff_jpeg", "webp"})
-_TIFF_KIND = 262
+_TIFF_PHOTOMETRIC = 262
 _BMP_BITS = 28
 
 
-def read_plane(path: Path) -> tuple[str, np.ndarray]:
-    """Decode an image as it is stored, for labels: its mode and its values.
+def read_label_map(path: Path) -> tuple[str, np.ndarray]:
+    """Pillow's mode and the stored values of a label map.
 
-    Palette images give their indices, and grey ones the numbers of the file, be they of 2 or of 16
-    bits.
+    Palette images give their indices, and grey ones the numbers of the file, of 1 to 16 bits.
 
     Raises:
         DataError: if the file is broken, has colours of 16 bits a channel, or is of a format that
             may have changed the values.
     """
-    head, _, _ = edges(path)
-    with opened(path) as image:
+    head, _, _ = read_ends(path)
+    with open_image(path) as image:
         _refuse_lossy(image, path)
-        _refuse_other_greys(image, head, path)
-        if image.mode in EIGHT_BITS:
-            refuse_deep(image, head, path)
-        spread = _spread(image, head)
-        stored = np.array(load(image, path))
-    if spread != 1:
-        stored = np.rint(stored / spread).astype(stored.dtype)
-    return image.mode, stored
+        _refuse_ambiguous_grey(image, head, path)
+        if image.mode in EIGHT_BIT_MODES:
+            refuse_high_bit_depth(image, head, path)
+        scale = _grey_scale(image, head)
+        values = np.array(decode_pixels(image, path))
+    if scale != 1:
+        values = np.rint(values / scale).astype(values.dtype)
+    return image.mode, values
 
 
 def _refuse_lossy(image: Image.Image, path: Path) -> None:
-    """Values near the edges of a label would silently be those of other classes."""
+    """Refuse lossy compression, which changes classes near the borders of objects."""
     for kind in (image.format, image.info.get("compression")):
         if kind in _LOSSY:
-            expected = "a format that keeps each value, as PNG"
-            remedy = "write labels anew from what this was made of"
+            expected = "a lossless format, such as PNG"
+            remedy = "export the labels again from their source"
             raise DataError(f"label {path}", f"in {kind.upper()}", expected, remedy)
 
 
-def _refuse_other_greys(image: Any, head: bytes, path: Path) -> None:
-    """Pillow turns white that is 0 round, and takes each number of a small BMP for 8 bits."""
-    found = None
-    if image.format == "TIFF" and image.tag_v2.get(_TIFF_KIND) == 0:
-        found = "grey with white as 0"
+def _refuse_ambiguous_grey(image: Any, head: bytes, path: Path) -> None:
+    """Refuse grey that Pillow misreads: TIFF with white as 0, and BMP of less than 8 bits."""
+    problem = None
+    if image.format == "TIFF" and image.tag_v2.get(_TIFF_PHOTOMETRIC) == 0:
+        problem = "grey with white as 0"
     if image.format == "BMP" and image.mode == "L" and head[_BMP_BITS] != 8:
-        found = f"grey of {head[_BMP_BITS]} bits in BMP"
-    if found is not None:
-        expected, remedy = "grey with black as 0, as in PNG", "write labels anew in that format"
-        raise DataError(f"label {path}", found, expected, remedy)
+        problem = f"grey of {head[_BMP_BITS]} bits in BMP"
+    if problem is not None:
+        expected, remedy = "grey with black as 0, as in PNG", "export the labels again in PNG"
+        raise DataError(f"label {path}", problem, expected, remedy)
 
 
-def _spread(image: Any, head: bytes) -> float:
-    """What Pillow multiplies the numbers of a grey file by, so that the largest fills its mode."""
+def _grey_scale(image: Any, head: bytes) -> float:
+    """The factor by which Pillow multiplies the grey values of the file."""
     if image.mode not in {"L", "I"}:
         return 1.0
+    largest = 255 if image.mode == "L" else 65535
     if image.format == "PPM":
-        _, _, _, how = image.tile[0]
-        return 1.0 if isinstance(how, str) else (255 if image.mode == "L" else 65535) / int(how[1])
-    return 255 / (2 ** (bits_of(image, head) or 8) - 1) if image.mode == "L" else 1.0
+        _, _, _, decoder = image.tile[0]
+        return 1.0 if isinstance(decoder, str) else largest / int(decoder[1])
+    return 255 / (2 ** (bit_depth(image, head) or 8) - 1) if image.mode == "L" else 1.0

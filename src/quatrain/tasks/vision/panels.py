@@ -1,123 +1,103 @@
-"""Pictures of a run: panels beside each other, with captions, written whole.
+"""Pictures of captioned image panels with boxes and a legend, rendered by matplotlib.
 
-    image, scale = fit(to_image(pixels))
-    write_picture(folder / "found-7.png", arrange([Panel("truth", image), Panel("found", other)]))
+    picture = draw_panels([Panel("ground truth", image, boxes), Panel("detections", image)])
+    write_picture(folder / "detection-7.png", picture)
 
-Everything here is Pillow's RGB, rows from the top, and the same for the same input.
+Pictures are Pillow's RGB images, and equal for equal input.
+
+Shapes: an image is h high and w wide.
 """
 
 import io
-from collections.abc import Sequence
-from functools import cache
+import textwrap
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from torch import Tensor
 
 from quatrain.results import write_atomically
 
-SIDE = 400
-"""Pixels of the longer side of a panel: large enough to see, small enough for a page of many."""
-INK, PAPER = (31, 35, 40), (255, 255, 255)
-GAP = 8
-"""Pixels between panels, and around all of them."""
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-_TEXT = 13
-_LINE = 18
-TAG_HEIGHT = _LINE - 2
-"""Pixels from the top of a tag to its bottom."""
+Color = tuple[int, int, int]
+"""Red, green and blue, 0...255."""
+
+# In inches: the longer side of a panel, the space between panels, a line and a letter of text.
+_SIDE, _GAP, _LINE, _LETTER = 4.0, 0.1, 0.17, 0.07
+_DPI = 100
+_FONT_SIZE = 9
+
+
+class Box(NamedTuple):
+    """A box x0 y0 x1 y1 in pixels of its image, with a label."""
+
+    corners: tuple[float, float, float, float]
+    color: Color
+    label: str = ""
 
 
 class Panel(NamedTuple):
-    """An image, and the line that stands above it."""
+    """An image with boxes, below a caption."""
 
     caption: str
-    image: Image.Image
+    image: UInt8[np.ndarray, "h w 3"]
+    boxes: Sequence[Box] = ()
+    interpolation: str = "auto"
+    """Matplotlib's interpolation: "auto" averages when an image is reduced, "nearest" never."""
 
 
-class Swatch(NamedTuple):
-    """A colour, red green blue, and what it stands for."""
-
-    color: tuple[int, int, int]
-    name: str
+def to_array(image: UInt8[Tensor, "3 h w"]) -> UInt8[np.ndarray, "h w 3"]:
+    """The pixels with their channels last, on the CPU."""
+    return np.ascontiguousarray(image.cpu().permute(1, 2, 0).numpy())
 
 
-def to_image(pixels: UInt8[Tensor, "3 h w"]) -> Image.Image:
-    """The pixels as an image of Pillow's."""
-    return Image.fromarray(np.ascontiguousarray(pixels.cpu().permute(1, 2, 0).numpy()))
-
-
-def fit(image: Image.Image) -> tuple[Image.Image, tuple[float, float]]:
-    """The image in the size of a panel, and by how much it grew along x and y.
-
-    A small image grows by a whole number, each pixel a square; a large one shrinks to `SIDE`.
-    """
-    size = fitted(image.size)
-    grows = size[0] >= image.width
-    how = Image.Resampling.NEAREST if grows else Image.Resampling.LANCZOS
-    return image.resize(size, how), (size[0] / image.width, size[1] / image.height)
-
-
-def fitted(size: tuple[int, int]) -> tuple[int, int]:
-    """Width and height in a panel of an image of that width and height."""
-    longer = max(size)
-    factor = SIDE // longer if longer <= SIDE else SIDE / longer
-    return max(round(size[0] * factor), 1), max(round(size[1] * factor), 1)
-
-
-def arrange(
+def draw_panels(
     panels: Sequence[Panel],
     *,
     title: str = "",
-    legend: Sequence[Swatch] = (),
+    legend: Mapping[str, Color] | None = None,
     columns: int | None = None,
 ) -> Image.Image:
-    """Panels in rows of `columns` (default: one row), below a title and above a legend.
+    """Panels of equally large images in rows of `columns` (default: one row).
 
-    All panels get the room of the largest, and as much more as the longest caption needs.
+    Args:
+        panels: At least one; small images are enlarged, large ones reduced.
+        title: A line above the panels.
+        legend: The colour of each name, shown below the panels.
+        columns: The panels of a row.
     """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
     columns = min(columns or len(panels), len(panels))
-    width = max(max(panel.image.width, text_width(panel.caption)) for panel in panels)
-    height = max(panel.image.height for panel in panels) + _LINE
     rows = -(-len(panels) // columns)
-    across = max(columns * (width + GAP) + GAP, text_width(title) + 2 * GAP)
-    top = GAP + (_LINE if title else 0)
-    entries = _entries(legend, across)
-    down = top + rows * (height + GAP) + (entries[-1][1] + _LINE + GAP if entries else 0)
-    whole = Image.new("RGB", (across, down), PAPER)
-    draw = ImageDraw.Draw(whole)
-    _write(draw, (GAP, GAP // 2), title)
-    for number, panel in enumerate(panels):
-        row, column = divmod(number, columns)
-        x, y = GAP + column * (width + GAP), top + row * (height + GAP)
-        _write(draw, (x, y), panel.caption)
-        whole.paste(panel.image, (x, y + _LINE))
-    for (x, y), swatch in zip(entries, legend, strict=True):
-        _draw_swatch(draw, (x, y + top + rows * (height + GAP)), swatch)
-    return whole
-
-
-def text_width(text: str) -> int:
-    """Pixels that a line of text needs."""
-    return int(np.ceil(_font().getlength(_one_line(text))))
-
-
-def tag(draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, color: tuple[int, ...]) -> None:
-    """A line of text on a ground of `color`, moved into the picture where it would leave it."""
-    width, height = text_width(text) + 4, TAG_HEIGHT
-    whole = draw.im.size
-    x = max(min(at[0], whole[0] - width), 0)
-    y = max(min(at[1], whole[1] - height), 0)
-    draw.rectangle((x, y, x + width - 1, y + height - 1), fill=color)
-    bright = 299 * color[0] + 587 * color[1] + 114 * color[2] > 128_000
-    _write(draw, (x + 2, y), text, INK if bright else PAPER)
+    size = np.array(panels[0].image.shape[:2])
+    height, width = _SIDE * size / size.max()
+    captions = [textwrap.fill(_one_line(each.caption), round(_SIDE / _LETTER)) for each in panels]
+    pitch = height + _GAP + _LINE * max(caption.count("\n") + 1 for caption in captions)
+    across, down = columns * (_SIDE + _GAP), rows * pitch
+    with mpl.rc_context({"text.parse_math": False}):
+        figure = Figure(figsize=(across, down), dpi=_DPI)
+        for index, (panel, caption) in enumerate(zip(panels, captions, strict=True)):
+            row, column = divmod(index, columns)
+            left, bottom = column * (_SIDE + _GAP), down - row * pitch - pitch
+            axes = figure.add_axes((left / across, bottom / down, width / across, height / down))
+            axes.set_title(caption, loc="left", fontsize=_FONT_SIZE, pad=3)
+            _draw_panel(axes, panel)
+        figure.text(0, 1, _one_line(title), fontsize=_FONT_SIZE, va="bottom")
+        _draw_legend(figure, {_one_line(name): color for name, color in (legend or {}).items()})
+        return _render(figure)
 
 
 def write_picture(path: Path, picture: Image.Image) -> str:
-    """Write a PNG, whole or not at all, and return its name, for the record.
+    """Write a PNG atomically and return its name, for the record.
 
     Raises:
         StudyError: if the folder cannot be written.
@@ -128,34 +108,62 @@ def write_picture(path: Path, picture: Image.Image) -> str:
     return path.name
 
 
-def _entries(legend: Sequence[Swatch], across: int) -> list[tuple[int, int]]:
-    """Where each entry of a legend begins, line after line."""
-    places, x, y = [], GAP, 0
-    for swatch in legend:
-        width = _LINE + text_width(swatch.name) + 2 * GAP
-        if x > GAP and x + width > across:
-            x, y = GAP, y + _LINE
-        places.append((x, y))
-        x += width
-    return places
+def _draw_panel(axes: "Axes", panel: Panel) -> None:
+    from matplotlib.patches import Rectangle
+
+    height, width = panel.image.shape[:2]
+    axes.imshow(panel.image, extent=(0, width, height, 0), interpolation=panel.interpolation)
+    axes.set_axis_off()
+    for (x0, y0, x1, y1), color, label in panel.boxes:
+        axes.add_patch(
+            Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec=_unit(color), linewidth=1.5)
+        )
+        if not label:
+            continue
+        at_right, at_top = x0 > 0.75 * width, y0 < 0.06 * height
+        axes.text(
+            min(x1, width) if at_right else max(x0, 0),
+            max(y0, 0),
+            _one_line(label),
+            ha="right" if at_right else "left",
+            va="top" if at_top else "bottom",
+            fontsize=_FONT_SIZE - 1,
+            color="black" if np.dot(color, (0.299, 0.587, 0.114)) > 128 else "white",
+            bbox={"facecolor": _unit(color), "edgecolor": "none", "pad": 1},
+            clip_on=True,
+        )
 
 
-def _draw_swatch(draw: ImageDraw.ImageDraw, at: tuple[int, int], swatch: Swatch) -> None:
-    x, y = at
-    draw.rectangle((x, y + 2, x + 12, y + 14), fill=swatch.color, outline=INK)
-    _write(draw, (x + _LINE, y), swatch.name)
+def _draw_legend(figure: "Figure", legend: Mapping[str, Color]) -> None:
+    from matplotlib.patches import Patch
+
+    if not legend:
+        return
+    entry = 0.5 + _LETTER * max(map(len, legend))
+    figure.legend(
+        [Patch(fc=_unit(color), ec="black") for color in legend.values()],
+        list(legend),
+        loc="upper left",
+        bbox_to_anchor=(0, 0),
+        ncols=max(int(figure.get_figwidth() / entry), 1),
+        fontsize=_FONT_SIZE,
+        frameon=False,
+        handlelength=1,
+        borderaxespad=0.2,
+    )
 
 
-def _write(
-    draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, color: tuple[int, ...] = INK
-) -> None:
-    draw.text(at, _one_line(text), color, _font())
+def _render(figure: "Figure") -> Image.Image:
+    encoded = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the font lacks some scripts
+        figure.savefig(encoded, format="png", bbox_inches="tight", pad_inches=_GAP)
+    return Image.open(encoded).convert("RGB")
+
+
+def _unit(color: Color) -> tuple[float, ...]:
+    return tuple(channel / 255 for channel in color)
 
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
-
-
-@cache
-def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(_TEXT)

@@ -1,10 +1,10 @@
-"""How the small vision networks are trained, which begin with nothing learnt."""
+"""The training recipe of the small vision networks, which start without pretrained weights."""
 
 from quatrain.training import Polynomial, Recipe
 
 
-def from_scratch(steps: int, *, longest_warmup: int, monitor_every: int) -> Recipe:
-    """Adam, a tenth of the steps as warm-up but no more than asked, then falling to zero."""
+def small_recipe(steps: int, *, longest_warmup: int, monitor_every: int) -> Recipe:
+    """Adam with decay to zero; a tenth of the steps warms up, `longest_warmup` at most."""
     return Recipe(
         steps=steps,
         learning_rate=1e-3,

@@ -1,10 +1,10 @@
-"""Detections of one image in the types that a score is computed in, or an error.
+"""The detections of one image, checked and converted to the types of the metric.
 
-    checked(Found(boxes, scores, labels), "image 7 (a.jpg)", categories=80)
+    check_detections(Detections(boxes, scores, labels), "image 7 (a.jpg)", categories=80)
         ->  float64 boxes and scores, int64 labels
 
-Detectors and libraries disagree about types: labels come as uint8, int32 or float32, boxes as
-integers or float16. What a type can hold exactly is converted, and nothing is cut off.
+Detectors return various types: labels as uint8, int32 or float32, boxes as integers or float16.
+Conversion is exact; a value that would change is refused.
 """
 
 import operator
@@ -16,8 +16,8 @@ from jaxtyping import Float64, Int64
 from quatrain.specs import InputError
 
 
-class Found(NamedTuple):
-    """What was found in one image."""
+class Detections(NamedTuple):
+    """Boxes x0 y0 x1 y1 in pixels, scores and labels 1...C of one image."""
 
     boxes: Float64[np.ndarray, "n 4"]
     scores: Float64[np.ndarray, " n"]
@@ -25,7 +25,7 @@ class Found(NamedTuple):
 
 
 def image_index(image_id: object) -> int:
-    """An image id as an int; a float may be that of another image, since it rounds beyond 2^53.
+    """An image id as an int; floats are refused, since they round integers beyond 2^53.
 
     Raises:
         InputError: if it is no integer.
@@ -33,39 +33,43 @@ def image_index(image_id: object) -> int:
     try:
         return operator.index(image_id)  # pyright: ignore[reportArgumentType]
     except TypeError:
-        raise InputError("image_id", image_id, "an integer", "give the id of the truth") from None
+        raise InputError(
+            "image_id", image_id, "an integer", "pass the id of the ground truth"
+        ) from None
 
 
-def checked(found: Found, name: str, categories: int) -> Found:
-    """The detections of the image called `name`, converted.
+def check_detections(detections: Detections, name: str, categories: int) -> Detections:
+    """The detections of the image called `name` as float64 and int64.
 
     Raises:
         InputError: if shapes differ, a number is not finite or not real, a box ends before it
             begins or a label is not one of 1...C.
     """
-    boxes = _real(found.boxes, f"the boxes of {name}")
-    scores = _real(found.scores, f"the scores of {name}")
-    labels = np.asarray(found.labels)
-    number = len(scores) if scores.ndim else 0
+    boxes = _real(detections.boxes, f"the boxes of {name}")
+    scores = _real(detections.scores, f"the scores of {name}")
+    labels = np.asarray(detections.labels)
+    count = len(scores) if scores.ndim else 0
     shapes = (boxes.shape, scores.shape, labels.shape)
-    if shapes != ((number, 4), (number,), (number,)):
+    if shapes != ((count, 4), (count,), (count,)):
         raise InputError(
             f"the shapes of boxes, scores and labels of {name}",
             ", ".join(map(str, shapes)),
             "(n, 4), (n,), (n,)",
-            "give one row a detection",
+            "pass one row for each detection",
         )
     if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
         raise InputError(
-            f"the detections of {name}", "not finite", "finite numbers", "find the cause"
+            f"the detections of {name}", "not finite", "finite numbers", "check the model's output"
         )
     if (boxes[:, 2:] < boxes[:, :2]).any():
-        raise InputError(f"a box of {name}", "ending before it begins", "x0 y0 x1 y1", "reorder it")
-    return Found(boxes, scores, check_labels(labels, name, categories))
+        raise InputError(
+            f"a box of {name}", "ending before it begins", "x0 y0 x1 y1", "reorder its values"
+        )
+    return Detections(boxes, scores, check_labels(labels, name, categories))
 
 
 def check_labels(labels: np.ndarray, name: str, categories: int) -> Int64[np.ndarray, " n"]:
-    """Labels as int64: integers, or floats that are whole.
+    """Labels as int64, from integers or integer-valued floats.
 
     Raises:
         InputError: if one is not among 1...C.
@@ -74,13 +78,13 @@ def check_labels(labels: np.ndarray, name: str, categories: int) -> Int64[np.nda
     numbers = _real(labels, field)
     if not np.array_equal(numbers, np.rint(numbers)):
         odd = numbers[numbers != np.rint(numbers)][0]
-        raise InputError(field, float(odd), "whole numbers", "give the index of each category")
+        raise InputError(field, float(odd), "whole numbers", "pass category indices")
     if numbers.size and not 1 <= numbers.min() <= numbers.max() <= categories:
         raise InputError(
             field,
             f"{numbers.min():g} to {numbers.max():g}",
             f"1 to {categories}",
-            "leave the background out",
+            "exclude the background",
         )
     return numbers.astype(np.int64)
 

@@ -1,6 +1,6 @@
-"""How a trained segmenter is shown a whole image: at once, or tile by tile.
+"""Inference on images of any size: the whole image at once, or overlapping tiles.
 
-Shapes: n images, i channels of an image, h w their size, c classes.
+Shapes: n images of i channels and size h w, c classes.
 """
 
 from typing import Annotated, Literal
@@ -14,23 +14,23 @@ from quatrain.specs import Spec
 
 
 class WholeImageSpec(Spec):
-    """All of an image at once, whatever its size."""
+    """The whole image at once."""
 
     kind: Literal["whole image"] = "whole image"
 
     def logits(
         self, network: Network, images: UInt8[Tensor, "n i h w"]
     ) -> Float[Tensor, "n c h w"]:
-        """What the network gives for the images."""
+        """The network's output."""
         return network(images)
 
-    def seen(self, size: tuple[int, int]) -> tuple[int, int]:
-        """The height and width that the network sees at once of an image of `size`."""
+    def input_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The (height, width) of the network's input for an image of `size`."""
         return size
 
 
 class TilesSpec(Spec):
-    """Overlapping tiles of the size of the training crops, their outputs averaged.
+    """Overlapping tiles of the size of the training crops, with averaged outputs.
 
     Source: Huang et al. 2019, https://arxiv.org/abs/1811.11721, whose released evaluation slides
         tiles of 769 pixels that overlap by a third.
@@ -38,18 +38,18 @@ class TilesSpec(Spec):
 
     kind: Literal["tiles"] = "tiles"
     tile: int = Field(default=769, ge=1)
-    """Height and width in pixels; along a shorter axis, all of it."""
+    """Height and width of a tile in pixels, at most those of the image."""
     overlap: float = Field(default=1 / 3, ge=0, lt=1)
-    """What neighbours share at least, as a part of a tile."""
+    """The smallest overlap of neighbouring tiles, as a fraction of a tile."""
 
     def logits(
         self, network: Network, images: UInt8[Tensor, "n i h w"]
     ) -> Float[Tensor, "n c h w"]:
-        """The mean over all tiles that hold a pixel."""
+        """The mean over all tiles that contain a pixel."""
         return tiled_inference(network, images, (self.tile, self.tile), self.overlap)
 
-    def seen(self, size: tuple[int, int]) -> tuple[int, int]:
-        """The height and width that the network sees at once of an image of `size`."""
+    def input_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The (height, width) of the network's input for an image of `size`."""
         height, width = size
         return min(height, self.tile), min(width, self.tile)
 

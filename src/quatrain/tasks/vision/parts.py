@@ -1,0 +1,46 @@
+"""Reading the three parts of a data set, with the hashes of their files and their data warnings."""
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+PartT = TypeVar("PartT")
+
+
+@dataclass(frozen=True)
+class CheckedPart(Generic[PartT]):
+    """A part, SHA-256 of its files by name, and counts of its data warnings by kind."""
+
+    part: PartT
+    hashes: dict[str, str]
+    data_notes: dict[str, int]
+
+
+def read_parts(
+    names: tuple[Hashable, Hashable, Hashable],
+    read: Callable[[Any, bool], CheckedPart[Any]],
+    shared_hashes: dict[str, str] | None = None,
+) -> dict[str, Any]:
+    """The fields of a corpus that do not depend on the task.
+
+    Args:
+        names: The names of the training, validation and test part; if the last two are equal, the
+            part is read once.
+        read: Reads the part of a name; its second argument says whether the part is for training.
+        shared_hashes: SHA-256 of files that all parts share, by name.
+    """
+    shared = shared_hashes or {}
+    train, valid = read(names[0], True), read(names[1], False)
+    test = valid if names[2] == names[1] else read(names[2], False)
+    hashes, data_notes = dict(shared), {}
+    for each in (train, valid, test):
+        hashes |= each.hashes
+        data_notes |= each.data_notes
+    return {
+        "train": train.part,
+        "valid": valid.part,
+        "test": test.part,
+        "hashes": hashes,
+        "data_notes": data_notes,
+        "test_hashes": shared | test.hashes,
+    }
