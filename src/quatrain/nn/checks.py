@@ -5,9 +5,9 @@ Source: our own; the bounds are far above any trained network, and low enough to
 
 import itertools
 import math
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from quatrain.specs import SpecError
@@ -25,7 +25,7 @@ def _refuse_bool(value: object) -> object:
     return value
 
 
-def _check_odd(value: int, info: ValidationInfo) -> int:
+def _check_odd(value: int, info: Any) -> int:  # info: pydantic.ValidationInfo
     if value % 2 == 0:
         remedy = f"use {value - 1} or {value + 1}"
         raise SpecError(str(info.field_name), value, "an odd number", remedy)
