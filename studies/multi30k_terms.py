@@ -2,26 +2,26 @@
 
     quatrain study run studies/multi30k_terms.py --data DIR --out OUT
 
-DIR holds train, valid and test in .en and .de. The parts can be run apart:
+DIR contains train, valid and test in .en and .de. The groups can be run separately:
 
-    --cells "one hour/*"  one 1111 model, trained as long as an hour on 2 cores allows
+    --cells "one hour/*"  one 1111 model, trained for about an hour on 2 cores
                           (--jobs 1 --threads 2, on an otherwise idle machine).
-    --cells "self/*"      self-attention varies in encoder and decoder, encoder-decoder
-                          attention stays 1111: all 16 term sets, and w/o; 9 to 65 minutes of
-                          one core a run, 20 in the middle.
-    --cells "cross/*"     encoder-decoder attention varies, self-attention stays 1111: all 16
-                          term sets (without the module a translator cannot read its source).
-    --cells "deformable/*"  self-attention: a deformable convolution beside, or in place of, E2.
-    --cells "dynamic/*"     self-attention: dynamic convolution beside E2 within the same window.
+    --cells "self/*"      self-attention varies in encoder and decoder, encoder-decoder attention
+                          is 1111: all 16 term sets, and w/o; 9 to 65 minutes of one core per run,
+                          median 20.
+    --cells "cross/*"     encoder-decoder attention varies, self-attention is 1111: all 16 term
+                          sets (without the module a translator cannot read its source).
+    --cells "deformable/*"  self-attention: deformable convolution with, or instead of, E2.
+    --cells "dynamic/*"     self-attention: dynamic convolution and E2 within the same window.
 
-The hour is 36 passes over the training pairs, a run of the grid 5.5. The grid has 41 different
-cells of 3 seeds. 31 differences are taken against the 1111 of the same seed, six more between pairs
-of the last two parts.
+The hour is 36 epochs, a run of the other groups 5.5. These have 41 different cells of 3 seeds. 31
+comparisons are with 1111 of the same seed, six between pairs of the last two groups.
 
-Beside each difference stands what the paper found on WMT14, where it did (arXiv 1904.05873, figure
-3 c and d, read off the figure, and table 2): in self-attention 0110 is within 0.1 BLEU of 1111 and
-w/o loses 6.8; in encoder-decoder attention 1000 equals 1111, and without E1 the best lose 0.75;
-deformable convolution is on par with E2, and so is dynamic convolution within a window of 13 to 31.
+Reports show the paper's difference on WMT14 for each comparison that it has (arXiv 1904.05873,
+figure 3 c and d, read off the figure, and table 2): in self-attention 0110 is within 0.1 BLEU of
+1111 and w/o loses 6.8; in encoder-decoder attention 1000 equals 1111, and without E1 the best lose
+0.75; deformable convolution is on par with E2, and so is dynamic convolution with windows of 13 to
+31.
 """
 
 from collections.abc import Iterable, Mapping
@@ -65,7 +65,7 @@ def translation(self_attention: str, cross: str, recipe: Recipe) -> TranslationS
 
 
 def recipe(steps: int, warmup: int, monitor_every: int) -> Recipe:
-    """Adam with a warm-up, then a rate that falls to zero in a straight line."""
+    """Adam with a linear warm-up and a linear decay to zero."""
     return Recipe(
         steps=steps,
         learning_rate=4e-3,
@@ -80,7 +80,7 @@ def recipe(steps: int, warmup: int, monitor_every: int) -> Recipe:
 
 
 def differences(group: str, table: str, pairs: Iterable[tuple[str, str]]) -> list[Comparison]:
-    """What the left of each pair gains over the right, and what it gained in the paper."""
+    """A comparison of each (left, right) pair, with the paper's difference."""
     return [
         Comparison(
             left=left,
@@ -93,12 +93,12 @@ def differences(group: str, table: str, pairs: Iterable[tuple[str, str]]) -> lis
 
 
 def against_1111(cells: Iterable[str]) -> list[tuple[str, str]]:
-    """1111 beside each of the others."""
+    """Pairs of 1111 and each of the others."""
     return [("1111", terms) for terms in cells if terms != "1111"]
 
 
 def both_sides(pairs: Mapping[str, str]) -> list[str]:
-    """Every mixer of the pairs, each once."""
+    """The distinct mixers of the pairs."""
     return list(dict.fromkeys([*pairs, *pairs.values()]))
 
 

@@ -67,7 +67,7 @@ def translation(self_attention: str, cross: str) -> TranslationSpec:
 
 
 def whole(group: str, terms: str) -> Cell:
-    """A cell of a whole design."""
+    """A cell of a complete design."""
     spec = translation(terms, "1111") if group == "all self" else translation("1111", terms)
     return Cell(name=terms, group=group, spec=spec, seeds=range(10))
 

@@ -1,19 +1,18 @@
-"""Does the tool tell factors apart? Five questions with a known answer, asked of each mechanism.
+"""Does the study tool distinguish the factors of attention? Five tasks with known answers.
 
     quatrain study run studies/probes.py --out OUT
 
-Fourteen mechanisms, five probes (`quatrain.tasks.probes`), two seeds: 140 runs of 2 to
-30 seconds of one core, 23 minutes together. Nothing is read from outside.
+Fourteen mechanisms, five probes (`quatrain.tasks.probes`), two seeds: 140 runs of 2 to 30 seconds
+of one core, 23 minutes in total. The data are generated.
 
-What to expect is written down below, cell by cell and with its reason: at least 95 % right where
-the mechanism can answer, at most 25 % where it cannot. A blind guess is right in 3 %; who can only
-count names the commonest value of the sequence and is right in 10 to 14 %; who cannot follow a
-pointer names the commonest of the eight values that it may mean, and is right in 21 %. Which cells
-can answer follows from what the mechanisms compute; the two bounds were set with trials of
-the probes in hand (docs/decisions/0006-probes.md).
+The expected accuracy of each cell is below, with its reason: at least 95 % if the mechanism can
+answer, at most 25 % if it cannot. A random guess is correct in 3 %; the most common value of the
+sequence in 10 to 14 %; the most common of the eight values that a pointer may refer to in 21 %.
+Which mechanisms can answer follows from their formulas; the two bounds were set after trials
+(docs/decisions/0006-probes.md).
 
-Each network is an embedding, the mechanism with one head, and a linear read-out: no residual, no
-hidden layer, no absolute position. All cells are trained alike.
+Each network is an embedding, the mechanism with one head, and a linear readout, without residual
+connection, hidden layer or absolute position. All cells have the same recipe.
 """
 
 from quatrain.nn import parse_mixer
@@ -107,7 +106,7 @@ EXPECTED = {
 
 
 def expectations(probe: str) -> dict[str, Expectation]:
-    """What is expected of each mechanism."""
+    """The expectation of each mechanism."""
     return {
         mechanism: Expectation(**bounds, because=reason)
         for mechanisms, bounds, reason in EXPECTED[probe]
@@ -116,7 +115,7 @@ def expectations(probe: str) -> dict[str, Expectation]:
 
 
 def cells(probe: Probe) -> list[Cell]:
-    """One question, asked of each mechanism."""
+    """The cells of one probe."""
     expected = expectations(probe.kind)
     return [
         Cell(
