@@ -10,7 +10,7 @@ from quatrain.cli.output import (
     print_json,
     print_line,
     print_rows,
-    print_whole,
+    print_table,
     width_of,
 )
 
@@ -69,7 +69,7 @@ def wide_table():
 
 def test_a_table_that_is_wider_than_the_console_is_not_cut():
     console = Console(file=io.StringIO(), width=40)
-    print_whole(console, wide_table())
+    print_table(console, wide_table())
     assert all(f"value {number}" in console.file.getvalue() for number in range(30))
     assert "…" not in console.file.getvalue()
 

@@ -27,7 +27,7 @@ def out(tmp_path):
     return tmp_path / "out"
 
 
-def test_a_run_ends_with_the_table_and_the_path_of_the_page(call, write_study, out):
+def test_a_run_ends_with_the_tables_and_the_path_of_the_page(call, write_study, out):
     path = write_study(
         "[cell('a'), cell('b', weight=2)]",
         comparisons="[Comparison(left='b', right='a', group='one')]",
@@ -40,23 +40,23 @@ def test_a_run_ends_with_the_table_and_the_path_of_the_page(call, write_study, o
     assert "0 done now, 4 before, 0 failed." in call("run", path, "--out", out).output
 
 
-def test_a_failed_run_makes_the_exit_status_1_of_run_and_status(call, write_study, out):
+def test_after_a_failed_run_the_exit_status_is_1(call, write_study, out):
     path = write_study("[cell('bad', trouble='error'), cell('good')]", "(0,)")
     done = call("run", path, "--out", out)
     assert done.exit_code == 1
     assert "1 done now, 0 before, 1 failed." in done.output
-    assert "the loss went for a walk" in done.output
+    assert "the loss has no value" in done.output
     status = call("status", out)
     assert status.exit_code == 1
     assert "1 failed, 1 done" in status.output
 
 
-def test_missing_data_is_one_sentence_and_exit_status_2(call, write_study, out):
+def test_after_an_external_failure_the_exit_status_is_2(call, write_study, out):
     path = write_study("[cell('a', trouble='data'), cell('b')]", "(0,)")
-    refused = call("run", path, "--out", out, "--jobs", "1")
-    assert refused.exit_code == 2
-    assert "Error: data is" in refused.output
-    assert "Differences" not in refused.output
+    failed = call("run", path, "--out", out, "--jobs", "1")
+    assert failed.exit_code == 2
+    assert "Error: data is" in failed.output
+    assert "Differences" not in failed.output
 
 
 def test_the_command_line_selects_cells_and_seeds(call, write_study, out):
@@ -67,12 +67,13 @@ def test_the_command_line_selects_cells_and_seeds(call, write_study, out):
     assert done == [("b", 4)]
 
 
-def test_retry_knows_one_word(call, write_study, out):
-    with pytest.raises(StudyError, match="write --retry failed"):
+def test_retry_accepts_one_word(call, write_study, out):
+    with pytest.raises(StudyError) as error:
         call("run", write_study("[cell('a')]"), "--out", out, "--retry", "all")
+    assert (error.value.field, error.value.value) == ("--retry", "all")
 
 
-def test_a_retry_runs_failed_runs_again(call, write_study, out):
+def test_a_retry_repeats_failed_runs(call, write_study, out):
     path = write_study("[cell('bad', trouble='error')]", "(0,)")
     call("run", path, "--out", out)
     call("run", path, "--out", out, "--retry", "failed")
@@ -81,36 +82,37 @@ def test_a_retry_runs_failed_runs_again(call, write_study, out):
     assert len(diary.read_text().splitlines()) == 2
 
 
-def test_an_interrupted_run_says_how_to_go_on(call, write_study, out, monkeypatch):
+def test_an_interrupted_run_prints_how_to_resume(call, write_study, out, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "run_study", interrupted)
     done = call("run", write_study("[cell('a')]"), "--out", out)
     assert done.exit_code == 130
-    assert "give the same command again to resume" in done.output
+    assert "run the same command again to resume" in done.output
 
 
-def test_a_typo_in_the_study_file_is_the_sentence_of_the_spec(call, write_study, out):
-    with pytest.raises(SpecError, match=r"FakeSpec\.stepz"):
+def test_an_error_of_the_study_file_is_raised_before_any_file_is_written(call, write_study, out):
+    with pytest.raises(SpecError):
         call("run", write_study("[cell('a', stepz=1)]"), "--out", out)
     assert not out.exists()
 
 
-def test_a_damaged_record_is_named_and_the_others_stay(call, write_study, out):
+def test_a_damaged_record_is_reported_and_the_others_are_kept(call, write_study, out):
     path = write_study("[cell('a'), cell('b', weight=2)]", "(0,)")
     call("run", path, "--out", out)
     first, second = sorted(out.glob("runs/*/record.json"))
     intact = second.read_text()
     first.write_text("{")
-    with pytest.raises(StoredFileError, match="delete this file and run the study again"):
+    with pytest.raises(StoredFileError) as error:
         call("run", path, "--out", out)
+    assert error.value.field == str(first)
     assert second.read_text() == intact
     first.unlink()
     assert "1 done now, 1 before" in call("run", path, "--out", out).output
 
 
-def test_the_plan_tells_what_is_done_and_what_is_left(call, write_study, out):
+def test_the_plan_has_the_state_of_each_run(call, write_study, out):
     path = write_study("[cell('a')]")
     call("run", path, "--out", out, "--seeds", "0")
     assert "1 run to do, about 0.0 min with" in call("plan", path, "--out", out).output
@@ -120,15 +122,13 @@ def test_the_plan_tells_what_is_done_and_what_is_left(call, write_study, out):
     ]  # fmt: skip
 
 
-def test_gpu_hours_are_told_where_they_are_many(call, write_study, out):
+@pytest.mark.parametrize(("hours", "is_printed"), [(30.0, True), (1e-9, False)])
+def test_many_gpu_hours_are_printed(call, write_study, out, hours, is_printed):
     path = write_study("[cell('a')]", "(0, 1)")
-    plain = path.read_text()
-    for hours, told in ((30.0, True), (1e-9, False)):
-        priced = f"    def gpu_hours(self):\n        return {hours}\n\n    def open("
-        path.write_text(plain.replace("    def open(", priced))
-        shown = call("plan", path, "--out", out).output
-        assert ("60 GPU hours in all, not measured: arithmetic at 50 tera" in shown) is told
-        path.write_text(plain)
+    method = f"    def gpu_hours(self):\n        return {hours}\n\n    def open("
+    path.write_text(path.read_text().replace("    def open(", method))
+    output = call("plan", path, "--out", out).output
+    assert ("60 GPU hours" in output) is is_printed
 
 
 def test_a_plan_writes_nothing(call, write_study, out):
@@ -136,13 +136,13 @@ def test_a_plan_writes_nothing(call, write_study, out):
     assert not out.exists()
 
 
-def test_nothing_is_measured_before_a_run_is_done(call, write_study, out):
+def test_without_a_finished_run_nothing_is_measured(call, write_study, out):
     path = write_study("[cell('a')]")
     done = call("measure", path, "--out", out, "--busy")
     assert (done.exit_code, done.output) == (0, "No cell has a finished run yet.\n")
 
 
-def test_results_go_by_default_to_a_folder_named_after_the_study(
+def test_the_default_folder_of_results_has_the_name_of_the_study(
     call, write_study, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
@@ -158,38 +158,33 @@ def test_seeds_are_numbers_and_ranges(text, seeds):
 
 
 @pytest.mark.parametrize("text", ["", "a", "1-", "-1", "1..3", "5-2", "٣", "１-２", "9" * 5000])
-def test_other_seeds_are_refused(text):
-    with pytest.raises(StudyError, match='write "0,1,2" or "0-4"'):
+def test_other_seeds_are_an_error(text):
+    with pytest.raises(StudyError) as error:
         parse_seeds(text)
+    assert error.value.field == "--seeds"
 
 
 @pytest.mark.parametrize(
     ("text", "number"), [("0-20000000", "20,000,001"), ("0-9999,10000", "10,001")]
 )
-def test_more_seeds_than_anybody_means_are_refused_at_once(text, number):
-    with pytest.raises(StudyError, match=f'the number of seeds is "{number}", expected at most 10'):
+def test_too_many_seeds_are_an_error_at_once(text, number):
+    with pytest.raises(StudyError) as error:
         parse_seeds(text)
-
-
-@pytest.mark.parametrize("seeds", ["18446744073709551616", "0,0"])
-def test_seeds_that_no_run_can_have_are_refused_before_anything_is_done(
-    call, write_study, out, seeds
-):
-    with pytest.raises(StudyError, match=r"a whole number from 0 to 18\d+|each seed once"):
-        call("run", write_study("[cell('a')]"), "--out", out, "--seeds", seeds)
-    assert not out.exists()
+    assert (error.value.field, error.value.value) == ("the number of seeds", number)
 
 
 @pytest.mark.parametrize("option", ["--out", "--data"])
-@pytest.mark.parametrize("words", [("plan",), ("run",), ("measure", "--busy")])
-def test_a_path_that_the_system_does_not_take_is_one_sentence(call, write_study, option, words):
-    command, *options = words
-    with pytest.raises(StudyError, match=f"{option} is .*expected a path") as caught:
-        call(command, write_study("[cell('a')]"), option, "a" * 5000, *options)
-    assert len(str(caught.value)) < 300
+@pytest.mark.parametrize("command", [("plan",), ("run",), ("measure", "--busy")])
+def test_an_invalid_path_is_a_short_error(call, write_study, option, command):
+    with pytest.raises(StudyError) as error:
+        call(*command, write_study("[cell('a')]"), option, "a" * 5000)
+    assert error.value.field == option
+    assert len(str(error.value)) < 300
 
 
-def test_paths_mean_what_they_meant_when_they_were_typed(call, write_study, tmp_path, monkeypatch):
+def test_relative_paths_hold_if_the_study_file_changes_the_folder(
+    call, write_study, tmp_path, monkeypatch
+):
     (tmp_path / "elsewhere").mkdir()
     path = write_study("[cell('a')]", "(0,)")
     path.write_text(f"import os\nos.chdir({str(tmp_path / 'elsewhere')!r})\n" + path.read_text())
@@ -201,21 +196,13 @@ def test_paths_mean_what_they_meant_when_they_were_typed(call, write_study, tmp_
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
-def test_a_plan_notes_what_was_run_with_other_code_and_a_run_refuses_it(call, write_study, out):
+def test_a_plan_notes_changed_code_and_a_run_refuses_it(call, write_study, out):
     path = write_study("[cell('a')]", "(0,)")
     call("run", path, "--out", out)
     path.write_text(path.read_text().replace("float(objective)", "float(objective) + 1"))
-    noted = "Note: a_study.py changed after 1 run finished (one/a)"
-    assert noted in call("plan", path, "--out", out).stderr
-    with pytest.raises(StudyError, match="raise the `revision` of FakeSpec"):
+    assert "Note: a_study.py changed" in call("plan", path, "--out", out).stderr
+    with pytest.raises(StudyError):
         call("run", path, "--out", out)
-
-
-def test_another_study_in_the_folder_is_noted(call, write_study, out):
-    path = write_study("[cell('a')]", "(0,)")
-    call("run", path, "--out", out)
-    path.write_text(path.read_text().replace("'A study'", "'Another'"))
-    assert "the title was 'A study'" in call("run", path, "--out", out).stderr
 
 
 @pytest.mark.parametrize(
@@ -230,7 +217,7 @@ def test_another_study_in_the_folder_is_noted(call, write_study, out):
         ),
     ],
 )
-def test_the_summary_of_a_plan_says_what_is_known(hours, text):
+def test_the_summary_of_a_plan_has_the_known_hours(hours, text):
     assert plan_summary(hours, 2) == text
 
 

@@ -14,30 +14,30 @@ from quatrain.study.worker import main
 
 
 class NonFiniteLoss(Exception):  # noqa: N818
-    """Named as the one of the real training loop."""
+    """Has the name of the error of the training loop."""
 
 
 class PanicException(BaseException):
-    """Named, and derived, as what libraries in Rust raise."""
+    """Has the name and the base class of the panics of libraries in Rust."""
 
 
 class MuteError(Exception):
-    """Its text cannot be made."""
+    """An error without a text."""
 
     def __str__(self):
-        raise RuntimeError("no words")
+        raise RuntimeError("no text")
 
 
 def train(task, folder, *, seed, device, notify):
-    """Count as a training loop would: with a checkpoint after each step."""
+    """Count, with a checkpoint after each step, as a training loop."""
     checkpoint, diary = folder / "checkpoint.safetensors", folder / "diary.txt"
     step, total = json.loads(checkpoint.read_text()) if checkpoint.exists() else (0, 0)
     with diary.open("a") as lines:
         lines.write(f"from {step} in {os.getpid()}\n")
-    print("a task may print what it likes: é 漢 \udce9")  # noqa: T201
+    print("output of a task: é 漢 \udce9")  # noqa: T201
     print("in", Path.cwd())  # noqa: T201
     while step < task.spec.steps:
-        trouble(task.spec.trouble, step, folder)
+        cause_trouble(task.spec.trouble, step, folder)
         step, total = step + 1, total + task.spec.weight * (seed + 1)
         checkpoint.with_suffix(".tmp").write_text(json.dumps([step, total]))
         checkpoint.with_suffix(".tmp").replace(checkpoint)
@@ -56,7 +56,7 @@ def train(task, folder, *, seed, device, notify):
 
 
 ERRORS = {
-    "error": ValueError("the loss went for a walk"),
+    "error": ValueError("the loss has no value"),
     "nan": NonFiniteLoss("loss is nan"),
     "memory": MemoryError(),
     "exit": SystemExit(0),
@@ -67,7 +67,7 @@ ERRORS = {
 }
 
 
-def trouble(kind, step, folder):
+def cause_trouble(kind, step, folder):
     if kind == "slow":
         time.sleep(0.1)
     if kind == "damaged":
@@ -77,16 +77,16 @@ def trouble(kind, step, folder):
     if kind in ERRORS:
         raise ERRORS[kind]
     if kind == "child":
-        have_a_child()
+        start_a_child()
     if kind == "folder":
         os.chdir("/")
-    marker = folder / "struck"
+    marker = folder / "ended"
     if kind.endswith(" once") and not marker.exists():
         marker.touch()
-        strike(kind)
+        end_the_process(kind)
 
 
-def have_a_child():
+def start_a_child():
     child = multiprocessing.get_context("fork").Process(target=print)
     child.start()
     child.join(timeout=20)
@@ -95,7 +95,7 @@ def have_a_child():
         raise RuntimeError("the child did not end")
 
 
-def strike(kind):
+def end_the_process(kind):
     if kind == "interrupted once":
         raise KeyboardInterrupt
     if kind == "orphaned once" and os.fork() == 0:

@@ -40,17 +40,17 @@ FIELDS = {
     st.dictionaries(st.text(), st.floats(-1e100, 1e100)),
     st.integers(min_value=0, max_value=2**63 - 1),
 )
-def test_a_record_survives_json(metrics, seed):
+def test_a_record_is_read_back_from_json(metrics, seed):
     record = Record(**{**FIELDS, "metrics": metrics, "seed": seed})
     assert Record.model_validate_json(record.to_json()) == record
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e308, -1.1e100])
 @pytest.mark.parametrize("field", ["metrics", "cost"])
-def test_a_number_that_is_not_finite_is_no_result(field, value):
-    with pytest.raises(StudyError, match="expected a finite number") as caught:
+def test_a_number_that_is_not_finite_is_an_error(field, value):
+    with pytest.raises(StudyError) as error:
         Record(**{**FIELDS, field: {"bleu": value}})
-    assert caught.value.field == f"Record.{field}.bleu"
+    assert error.value.field == f"Record.{field}.bleu"
 
 
 @pytest.mark.parametrize(
@@ -68,18 +68,20 @@ def test_a_number_that_is_not_finite_is_no_result(field, value):
     ],
     ids=lambda changes: next(iter(changes)),
 )
-def test_numbers_that_nothing_can_be_computed_from_are_refused(changes):
-    with pytest.raises(StudyError, match=rf"^Record\.{next(iter(changes))}.* is .*, expected"):
+def test_numbers_out_of_range_are_an_error(changes):
+    with pytest.raises(StudyError) as error:
         Record(**{**FIELDS, **changes})
+    assert error.value.field.startswith(f"Record.{next(iter(changes))}")
 
 
-def test_a_number_of_400_digits_in_json_is_refused_in_a_sentence():
+def test_a_number_of_400_digits_in_json_is_an_error():
     text = Record(**FIELDS).to_json().replace('"steps": 100', f'"steps": {10**400}')
-    with pytest.raises(StudyError, match=r"^Record\.steps is \"?100000.*: delete it\.$"):
+    with pytest.raises(StudyError) as error:
         Record.from_json(text, "delete it")
+    assert (error.value.field, error.value.remedy) == ("Record.steps", "delete it")
 
 
-def test_a_field_that_only_a_newer_version_knows_is_kept_when_read():
+def test_a_field_of_a_newer_version_is_kept():
     content = json.loads(Record(**FIELDS).to_json())
     content["energy_joules"] = 12.5
     content["earlier"] = [
@@ -92,7 +94,7 @@ def test_a_field_that_only_a_newer_version_knows_is_kept_when_read():
     assert Record(**FIELDS).unknown == ()
 
 
-def test_a_newer_cell_of_a_manifest_is_read_too():
+def test_a_cell_of_a_newer_version_is_read_too():
     manifest = Manifest(title="t", question="q", metric="m", cells=(cell("a"),))
     text = manifest.to_json().replace('"name": "a"', '"name": "a", "colour": "red"')
     assert Manifest.from_json(text, "delete it").unknown == ("colour",)
@@ -101,19 +103,21 @@ def test_a_newer_cell_of_a_manifest_is_read_too():
 @pytest.mark.parametrize(
     "at", ['{\n  "format": 1', '"cells": [\n    {\n      "format": 1'], ids=["whole", "cell"]
 )
-def test_a_newer_format_is_said_to_be_newer_and_never_to_be_deleted(at):
+def test_the_remedy_for_a_newer_format_is_the_newer_version(at):
     text = Manifest(title="t", question="q", metric="m", cells=(cell("a"),)).to_json()
     assert at in text
     newer = text.replace(at, at.replace("1", "2")).replace('"group"', '"team"')
-    with pytest.raises(StudyError, match="use the newer quatrain that wrote it") as caught:
+    with pytest.raises(StudyError) as error:
         Manifest.from_json(newer, "delete this file")
-    assert "delete" not in str(caught.value)
+    assert error.value.remedy == "use the newer quatrain that wrote it"
 
 
 def test_damage_beside_an_unknown_field_may_be_a_newer_version():
     text = Record(**FIELDS).to_json().replace('"seed": 3', '"seeds": [3]')
-    with pytest.raises(StudyError, match=r"newer quatrain .*, or, if none did, delete it\.$"):
+    with pytest.raises(StudyError) as error:
         Record.from_json(text, "delete it")
+    assert "newer quatrain" in error.value.remedy
+    assert error.value.remedy.endswith("delete it")
 
 
 @given(st.text(st.characters(codec=None)))
@@ -124,40 +128,44 @@ def test_any_text_of_an_exception_can_be_stored(text):
     failure.to_json().encode()
 
 
-def test_a_byte_of_a_file_name_that_is_no_utf_8_is_stored_as_its_escape():
+def test_a_file_name_that_is_no_utf_8_is_stored_with_escapes():
     failure = Failure(reason="error", message="caf\udce9.txt", traceback="", step=0)
     assert json.loads(failure.to_json())["message"] == "caf\\udce9.txt"
     named = Record(**{**FIELDS, "cell": "\udce9", "metrics": {"of \udce9": 1.0}})
     assert Record.from_json(named.to_json(), "delete it").metrics == {"of \\udce9": 1.0}
 
 
-def test_an_unknown_and_a_missing_field_are_refused():
-    with pytest.raises(StudyError, match=r"Record\.colour"):
+def test_an_unknown_or_missing_field_is_an_error():
+    with pytest.raises(StudyError) as error:
         Record(**FIELDS, colour="red")
-    with pytest.raises(StudyError, match=r'Record\.device is "missing"'):
+    assert error.value.field == "Record.colour"
+    with pytest.raises(StudyError) as error:
         Record(**{name: value for name, value in FIELDS.items() if name != "device"})
+    assert (error.value.field, error.value.value) == ("Record.device", "missing")
 
 
-def test_an_identity_that_could_leave_the_folder_is_refused():
-    with pytest.raises(StudyError, match=r"Record\.identity"):
+def test_an_identity_that_is_no_name_of_a_folder_is_an_error():
+    with pytest.raises(StudyError) as error:
         Record(**{**FIELDS, "identity": "../../etc/passwd"})
+    assert error.value.field == "Record.identity"
 
 
 def test_a_record_cannot_be_changed():
-    with pytest.raises(ValidationError, match="frozen"):
+    with pytest.raises(ValidationError):
         Record(**FIELDS).seed = 4
 
 
-def test_a_reason_of_failure_is_one_of_four():
-    with pytest.raises(StudyError, match="out of memory"):
+def test_the_reason_of_a_failure_is_one_of_four():
+    with pytest.raises(StudyError) as error:
         Failure(reason="bad luck", message="", traceback="", step=0)
+    assert error.value.field == "Failure.reason"
 
 
 def cell(name: str, group: str = "self") -> ManifestCell:
     return ManifestCell(name=name, group=group, spec_name="S", identities={0: "0" * 64})
 
 
-def test_a_manifest_survives_json_with_its_seeds_as_numbers():
+def test_a_manifest_is_read_back_from_json_with_integer_seeds():
     manifest = Manifest(
         title="t",
         question="q",
@@ -170,13 +178,13 @@ def test_a_manifest_survives_json_with_its_seeds_as_numbers():
     assert list(again.cells[0].identities) == [0]
 
 
-def test_a_cell_named_twice_in_a_group_is_refused():
-    with pytest.raises(StudyError, match='a name used once in group "self"'):
+def test_two_cells_of_one_name_in_a_group_are_an_error():
+    with pytest.raises(StudyError):
         Manifest(title="t", question="q", metric="m", cells=(cell("a"), cell("a")))
 
 
-def test_a_comparison_of_an_unknown_cell_is_refused_and_names_the_known_ones():
-    with pytest.raises(StudyError, match=r'a cell of group "self" \(a, b\)'):
+def test_a_comparison_of_an_unknown_cell_names_the_known_ones():
+    with pytest.raises(StudyError) as error:
         Manifest(
             title="t",
             question="q",
@@ -184,6 +192,7 @@ def test_a_comparison_of_an_unknown_cell_is_refused_and_names_the_known_ones():
             cells=(cell("a"), cell("b"), cell("c", "cross")),
             comparisons=(ManifestComparison(left="a", right="c", group="self"),),
         )
+    assert "(a, b)" in error.value.expected
 
 
 @pytest.mark.parametrize(
@@ -194,30 +203,31 @@ def test_a_comparison_of_an_unknown_cell_is_refused_and_names_the_known_ones():
         (10.5, 20, "10.5 to 20", [10.5, 20], [10.4, 20.1]),
     ],
 )
-def test_an_expectation_holds_its_bounds(low, high, bounds, within, outside):
-    expected = Expectation(low=low, high=high, because="so it must")
+def test_an_expectation_is_met_within_its_bounds(low, high, bounds, within, outside):
+    expected = Expectation(low=low, high=high, because="a reason")
     assert expected.bounds == bounds
     assert all(expected.met_by(value) for value in within)
     assert not any(expected.met_by(value) for value in outside)
 
 
 @pytest.mark.parametrize(
-    ("fields", "sentence"),
+    ("fields", "field"),
     [
-        ({"because": "x"}, "Expectation is .*without bounds.*expected low, high or both"),
-        ({"low": 3, "high": 2, "because": "x"}, r"Expectation\.low is 3\.0, expected at most high"),
-        ({"low": 3, "because": " "}, r"Expectation\.because .* expected a reason"),
-        ({"low": 3}, r"Expectation\.because is .*missing"),
-        ({"low": math.nan, "because": "x"}, "a finite number"),
-        ({"least": 3, "because": "x"}, r"Expectation\.least"),
+        ({"because": "x"}, "Expectation"),
+        ({"low": 3, "high": 2, "because": "x"}, "Expectation.low"),
+        ({"low": 3, "because": " "}, "Expectation.because"),
+        ({"low": 3}, "Expectation.because"),
+        ({"low": math.nan, "because": "x"}, "Expectation.low"),
+        ({"least": 3, "because": "x"}, "Expectation.least"),
     ],
 )
-def test_an_expectation_that_says_nothing_is_refused(fields, sentence):
-    with pytest.raises(StudyError, match=sentence):
+def test_an_expectation_without_bounds_or_a_reason_is_an_error(fields, field):
+    with pytest.raises(StudyError) as error:
         Expectation(**fields)
+    assert error.value.field == field
 
 
-def test_an_expectation_survives_in_the_manifest():
+def test_an_expectation_is_read_back_with_the_manifest():
     cell = ManifestCell(
         name="0010",
         group="saliency",
