@@ -23,13 +23,15 @@ from torch.nn.functional import cross_entropy
 from quatrain.cost import count_multiply_adds, model_cost
 from quatrain.nn import AttentionSpec, Mixer
 from quatrain.specs import Spec
-from quatrain.tasks.probes.locality import LocalitySpec
+from quatrain.tasks.probes.base import IGNORE_INDEX, Samples, most_common, validate
 from quatrain.tasks.probes.network import ProbeNetwork
-from quatrain.tasks.probes.offset import OffsetSpec
-from quatrain.tasks.probes.pointer import PointerSpec
-from quatrain.tasks.probes.question import IGNORE_INDEX, Samples, most_common, validate
-from quatrain.tasks.probes.recall import RecallSpec
-from quatrain.tasks.probes.saliency import SaliencySpec
+from quatrain.tasks.probes.questions import (
+    LocalitySpec,
+    OffsetSpec,
+    PointerSpec,
+    RecallSpec,
+    SaliencySpec,
+)
 from quatrain.training import Evaluation, Loss, Polynomial, Recipe
 
 Probe = Annotated[

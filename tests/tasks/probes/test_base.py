@@ -7,7 +7,7 @@ import torch
 
 from quatrain.specs import InputError, SpecError
 from quatrain.tasks.probes import IGNORE_INDEX, Probe
-from quatrain.tasks.probes.question import Samples, check_far, most_common, validate
+from quatrain.tasks.probes.base import Samples, check_far, most_common, validate
 
 EVERY_PROBE = pytest.mark.parametrize(
     "probe", [kind() for kind in typing.get_args(typing.get_args(Probe)[0])], ids=lambda p: p.kind
