@@ -13,5 +13,5 @@ def test_each_channel_is_normalized_by_its_own_statistics():
 
 
 def test_it_computes_on_the_device_of_the_images():
-    found = normalize_images(torch.empty(1, 3, 4, 5, dtype=torch.uint8, device="meta"))
-    assert (found.device.type, found.shape) == ("meta", (1, 3, 4, 5))
+    normalized = normalize_images(torch.empty(1, 3, 4, 5, dtype=torch.uint8, device="meta"))
+    assert (normalized.device.type, normalized.shape) == ("meta", (1, 3, 4, 5))

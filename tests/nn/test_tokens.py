@@ -55,6 +55,6 @@ def test_a_mask_of_another_shape_is_returned_as_it_is():
 )
 def test_another_layout_batch_size_or_number_of_channels_is_refused(shape, ndim):
     with pytest.raises(InputError) as caught:
-        check_layout(torch.zeros(shape), "key", 2, 3, ndim)
+        check_layout(torch.zeros(shape), "key", 3, ndim, batch=2)
     assert (caught.value.field, caught.value.value) == ("key", shape)
-    check_layout(torch.zeros(SHAPES[ndim]), "key", 2, 3, ndim)
+    check_layout(torch.zeros(SHAPES[ndim]), "key", 3, ndim)

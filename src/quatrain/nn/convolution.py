@@ -15,6 +15,7 @@ from torch.nn.functional import pad
 
 from quatrain.nn.checks import Count, KernelWidth
 from quatrain.nn.mixer_module import MixerModule
+from quatrain.nn.tokens import check_layout
 from quatrain.nn.tracing import record_call
 from quatrain.specs import InputError, Spec
 
@@ -134,11 +135,9 @@ def check_input(x: Tensor, channels: int, ndim: int, *, causal: bool) -> None:
     Raises:
         InputError: if the input does not fit, or `causal` is set for a map.
     """
-    axis = 2 if ndim == 1 else 1
-    if x.ndim != ndim + 2 or x.shape[axis] != channels or 0 in x.shape[1:]:
-        layout = f"(B, T, {channels})" if ndim == 1 else f"(N, {channels}, H, W)"
-        remedy = f"this module was built with channels={channels}, ndim={ndim}"
-        raise InputError("input", tuple(x.shape), f"a non-empty {layout}", remedy)
+    check_layout(x, "input", channels, ndim)
+    if 0 in x.shape[1:]:
+        raise InputError("input", tuple(x.shape), "at least one position", "pass a longer input")
     if causal and ndim == 2:
         raise InputError("causal", True, "False on a map", "use it on sequences (ndim=1) only")
 

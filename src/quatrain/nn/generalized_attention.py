@@ -286,8 +286,8 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
         attend_mask: Bool[Tensor, "..."] | None,
     ) -> tuple[Operands, Grid, Support]:
         key = query if key is None else key
-        check_layout(query, "query", query.shape[0], self.channels, self.ndim)
-        check_layout(key, "key", query.shape[0], self.key_channels, self.ndim)
+        check_layout(query, "query", self.channels, self.ndim)
+        check_layout(key, "key", self.key_channels, self.ndim, batch=query.shape[0])
         stride = self.spec.key_stride
         if stride > 1:
             sizes = spatial_sizes(key, self.ndim)

@@ -95,7 +95,7 @@ class MixerModule(nn.Module):
 
     spec_class: ClassVar[type[Spec]]
     takes_keys: ClassVar[bool] = False
-    """Whether it reads keys of channels of their own."""
+    """Whether keys may have other channels than queries."""
     __signature__ = _ConstructorSignature()
     __prepare_scriptable__ = refuse_scripting
 
@@ -122,7 +122,9 @@ class MixerModule(nn.Module):
         self.channels, self.ndim = channels, ndim
         self.key_channels = channels if key_channels is None else key_channels
         self._check_key_channels()
-        with nullcontext() if device is None else torch.device(_drawing_device(device)):
+        on_meta = device is not None and torch.device(device).type == "meta"
+        drawn_on = torch.device("meta" if on_meta else "cpu")
+        with nullcontext() if device is None else drawn_on:
             self._create_parameters()
         if device is not None or dtype is not None:
             self.to(device=device, dtype=dtype)
@@ -158,7 +160,3 @@ class MixerModule(nn.Module):
             if name != "kind" and value is not None and not isinstance(value, Spec)
         )
         return f"{self.channels}, ndim={self.ndim}{keys}{''.join(fields)}"
-
-
-def _drawing_device(device: torch.device | str | int) -> str:
-    return "meta" if torch.device(device).type == "meta" else "cpu"

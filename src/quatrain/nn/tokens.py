@@ -13,21 +13,19 @@ from torch import Tensor
 from quatrain.specs import InputError
 
 
-def check_layout(x: Tensor, name: str, batch: int, channels: int, ndim: int) -> None:
-    """Check that an argument is a sequence or map with this batch size and these channels.
+def check_layout(x: Tensor, name: str, channels: int, ndim: int, batch: int | None = None) -> None:
+    """Check that an argument is a sequence or map of these channels, and of this batch size.
 
     Raises:
         InputError: if it is not.
     """
     axis = -1 if ndim == 1 else 1
-    if x.ndim == ndim + 2 and (x.shape[0], x.shape[axis]) == (batch, channels):
+    if x.ndim == ndim + 2 and x.shape[axis] == channels and batch in (None, x.shape[0]):
         return
-    raise InputError(
-        name,
-        tuple(x.shape),
-        f"({batch}, T, {channels})" if ndim == 1 else f"({batch}, {channels}, H, W)",
-        f"this module was built with {channels} {name} channels and ndim={ndim}",
-    )
+    size = "N" if batch is None else batch
+    expected = f"({size}, T, {channels})" if ndim == 1 else f"({size}, {channels}, H, W)"
+    remedy = f"this module was built with {channels} {name} channels and ndim={ndim}"
+    raise InputError(name, tuple(x.shape), expected, remedy)
 
 
 def spatial_sizes(x: Float[Tensor, "*shape"], ndim: int) -> tuple[int, ...]:
