@@ -105,7 +105,7 @@ def multiply_adds(mixer: str, size: str) -> tuple[int, int]:
 
 
 def _record(added: list[int], mixer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    added.append(counting.mixer(mixer, tuple(inputs[0].shape[2:])))
+    added.append(counting.count_mixer(mixer, tuple(inputs[0].shape[2:])))
 
 
 def forward_cases(mixers: str, size: str, device: str) -> list[Case]:

@@ -27,7 +27,7 @@ def memory_svg(rows: Sequence[Row]) -> str:
 def _plot_against_size(rows: Sequence[Row], unit: str, ratio: str, label: str) -> str:
     squares = [row for row in rows if "/" not in str(row["map"])]
     with open_figure(label, (7.0, 3.2)) as figure:
-        panels = figure.subplots(1, 2, sharey=True, gridspec_kw={"wspace": 0.06})
+        panels = figure.subplots(1, 2, sharey=True, gridspec_kw={"wspace": 0.12})
         for axes, part in zip(panels, ("forward", "training"), strict=True):
             shown = [row for row in squares if row["pass"] == part]
             for number, terms in enumerate(DRAWN):

@@ -20,7 +20,7 @@ from quatrain.ops import counts
 from quatrain.ops.attention import plan
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import FULL_SUPPORT, Structure
-from quatrain.paper.counting import linears_multiply_adds
+from quatrain.paper.counting import count_linears
 
 
 def mixer_multiply_adds(module, *, batch, sizes, causal=False):
@@ -59,7 +59,7 @@ def layer_multiply_adds(layer, *, batch, source, target):
     """One layer of a translator for `batch` sentence pairs."""
     decodes = isinstance(layer, DecoderLayer)
     length = target if decodes else source
-    total = linears_multiply_adds(layer.feed_forward, batch * length)
+    total = count_linears(layer.feed_forward, batch * length)
     if layer.self_attention is not None:
         mixer = layer.self_attention.mixer
         total += mixer_multiply_adds(mixer, batch=batch, sizes=(length,), causal=decodes)
@@ -123,7 +123,7 @@ def _convolution(module, rows):
 
 def _dynamic_convolution(module: nn.Module, batch, sizes):
     rows, window = batch * math.prod(sizes), (module.spec.kernel,) * module.ndim
-    total = linears_multiply_adds(module, rows)
+    total = count_linears(module, rows)
     if isinstance(module, LightweightConv):
         return total + counts.convolution(rows, math.prod(window), 1, module.channels)
     return total + counts.dynamic_conv(rows // sizes[-1], sizes[-1], window, module.channels)

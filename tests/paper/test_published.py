@@ -6,7 +6,7 @@ from quatrain.specs import ALL_TERM_SETS
 TASKS = ("detection", "segmentation", "translation")
 
 
-def test_a_gain_is_the_difference_of_two_published_accuracies():
+def test_gain_is_the_difference_of_two_published_accuracies():
     assert gain("1111", "w/o", ("figure-3a",), "detection") == 2.4
     assert gain("w/o", "1111", ("table-2", "figure-3b"), "segmentation") == -4.8
     assert gain("dynamic@13", "0100", ("table-3",), "detection") == -1.1
@@ -14,7 +14,7 @@ def test_a_gain_is_the_difference_of_two_published_accuracies():
 
 
 @pytest.mark.parametrize("letter", "abcd")
-def test_every_figure_holds_fifteen_term_sets_once(letter):
+def test_each_figure_has_fifteen_term_sets_once(letter):
     configs = [point.config for point in points(f"figure-3{letter}")]
     terms = {str(terms) for terms in ALL_TERM_SETS} - {"0000"}
     others = set() if letter == "d" else {"w/o", "0010+deformable"}
@@ -24,13 +24,13 @@ def test_every_figure_holds_fifteen_term_sets_once(letter):
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize(("table", "rows"), [("table-2", 9), ("table-3", 4)])
-def test_every_table_has_its_rows_for_every_task(table, rows, task):
+def test_each_table_has_its_rows_for_each_task(table, rows, task):
     assert len(pairs(table, task)) == rows
 
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("table", ["table-2", "table-3"])
-def test_the_published_change_in_cost_agrees_with_the_published_costs(table, task):
+def test_published_change_in_cost_agrees_with_the_published_costs(table, task):
     half_digit = 0.05
     for pair in pairs(table, task):
         left, right = pair.giga_multiply_adds
@@ -39,7 +39,7 @@ def test_the_published_change_in_cost_agrees_with_the_published_costs(table, tas
         assert low - half_digit <= pair.percent <= high + half_digit, pair
 
 
-def test_figure_and_table_agree_on_the_vision_configurations_they_share():
+def test_figure_and_table_agree_on_shared_vision_configurations():
     for letter, task in (("a", "detection"), ("b", "segmentation")):
         figure = {point.config: point for point in points(f"figure-3{letter}")}
         for pair in pairs("table-2", task):
@@ -50,7 +50,7 @@ def test_figure_and_table_agree_on_the_vision_configurations_they_share():
             )
 
 
-def test_the_odd_entries_of_the_translation_columns_carry_a_note():
+def test_odd_entries_of_the_translation_columns_have_a_note():
     odd = {
         (point.table, point.config)
         for table in ("figure-3c", "figure-3d")

@@ -1,1 +1,1 @@
-"""The paper: its published numbers, and its way of counting what our modules do."""
+"""The paper: its published numbers and its counting convention, applied to our modules."""

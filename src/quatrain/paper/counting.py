@@ -1,8 +1,8 @@
-"""The paper's way of counting multiply-adds, applied to our modules.
+"""The paper's counting convention for multiply-adds, applied to our modules.
 
-It is one convention among others, recovered from the paper's published costs: what a plain
-implementation would execute, with separable position logits on maps, and with whatever does not
-depend on the query left out. What our methods really execute is counted in `quatrain.cost`.
+The convention is recovered from the published costs: the operations of a plain implementation with
+separable position logits on maps, without the terms that do not depend on the query. What our
+methods execute is counted by `quatrain.cost`.
 """
 
 import math
@@ -20,8 +20,8 @@ from quatrain.specs import Term
 Sizes = tuple[int, ...]
 
 
-def mixer(module: nn.Module, sizes: Sizes) -> int:
-    """A mixer within one image or sentence; sizes are (T,) or (H, W).
+def count_mixer(module: nn.Module, sizes: Sizes) -> int:
+    """Multiply-adds of a mixer for one image or sentence; sizes are (T,) or (H, W).
 
     A deformable convolution counts as the regular one: the branch that predicts its offsets and
     the interpolation are left out.
@@ -29,51 +29,50 @@ def mixer(module: nn.Module, sizes: Sizes) -> int:
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, table 1 and equations 3 to 7.
 
     Raises:
-        TypeError: if the paper counts no such module.
+        TypeError: if the convention does not cover the module.
     """
     positions = math.prod(sizes)
     match module:
         case GeneralizedAttention():
-            return attention(module, sizes, sizes)
+            return count_attention(module, sizes, sizes)
         case RegularConv() | DeformableConv():
             taps, width = module.spec.kernel**module.ndim, module.weight.shape[1]
             return counts.convolution(positions, taps, width, module.channels)
         case DynamicConv():
             taps = module.spec.kernel**module.ndim
-            mixed = counts.convolution(positions, taps, 1, module.channels)
-            return linears_multiply_adds(module, positions) + mixed
+            convolution = counts.convolution(positions, taps, 1, module.channels)
+            return count_linears(module, positions) + convolution
         case Attended():
-            return mixer(module.convolution, sizes) + mixer(module.attention, sizes)
+            return count_mixer(module.convolution, sizes) + count_mixer(module.attention, sizes)
         case _:
-            raise TypeError(f"the paper has no {type(module).__name__}")
+            raise TypeError(f"the paper does not count {type(module).__name__}")
 
 
-def attention(module: GeneralizedAttention, queries: Sizes, keys: Sizes) -> int:
-    """An attention module for one image or sentence; sizes are (T,) or (H, W).
+def count_attention(module: GeneralizedAttention, queries: Sizes, keys: Sizes) -> int:
+    """Multiply-adds of attention for one image or sentence; sizes are (T,) or (H, W).
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, table 1, figure 3, tables 2 and 3:
-        the paper states orders of growth; the constants are those that give its numbers.
-    Differs: widths are those of our layers; the convention charges a full projection of the
-        offsets of each axis of a map, where ours projects half of the channels for each.
+        the paper states orders of growth; the constants are those that reproduce its numbers.
+    Differs: widths are those of our layers; the convention counts a full projection of the
+        offsets for each axis of a map, where ours projects half of the channels for each.
     """
     terms = module.spec.terms
-    asked, answering = math.prod(queries), math.prod(keys)
-    total = linears_multiply_adds(module.output, asked) + linears_multiply_adds(
-        module.value, answering
-    )
+    query_count, key_count = math.prod(queries), math.prod(keys)
+    total = count_linears(module.output, query_count) + count_linears(module.value, key_count)
     if module.query is not None:
-        total += linears_multiply_adds(module.query, asked)
+        total += count_linears(module.query, query_count)
     if module.key is not None:
-        total += linears_multiply_adds(module.key, answering)
+        total += count_linears(module.key, key_count)
     for axis, layer in enumerate(module.position or ()):
-        total += module.ndim * linears_multiply_adds(layer, _offsets(module, queries, keys, axis))
-    if terms == Term.KEY or not terms:  # one row of logits and one mean, for all queries
-        return total + answering * module.channels * (1 + bool(terms))
-    return total + asked * module.channels * (_logits(module, keys) + _region(module, keys))
+        total += module.ndim * count_linears(layer, _offsets(module, queries, keys, axis))
+    if terms == Term.KEY or not terms:  # all queries share one row of logits and one mean
+        return total + key_count * module.channels * (1 + bool(terms))
+    products = _logit_products(module, keys) + _keys_per_query(module, keys)
+    return total + query_count * module.channels * products
 
 
-def linears_multiply_adds(module: nn.Module, rows: int) -> int:
-    """All linear layers in a module, each applied to `rows` vectors."""
+def count_linears(module: nn.Module, rows: int) -> int:
+    """Multiply-adds of all linear layers in a module, each applied to `rows` vectors."""
     layers = (part for part in module.modules() if isinstance(part, nn.Linear))
     return sum(counts.linear(rows, layer.in_features, layer.out_features) for layer in layers)
 
@@ -83,16 +82,15 @@ def _offsets(module: GeneralizedAttention, queries: Sizes, keys: Sizes, axis: in
     return queries[axis] + keys[axis] - 1 if window is None else window
 
 
-def _region(module: GeneralizedAttention, keys: Sizes) -> int:
-    """Keys that one query reaches."""
+def _keys_per_query(module: GeneralizedAttention, keys: Sizes) -> int:
     window = module.spec.window
     return math.prod(keys) if window is None else window**module.ndim
 
 
-def _logits(module: GeneralizedAttention, keys: Sizes) -> int:
-    """Keys, or coordinates of keys, that one query is multiplied with."""
+def _logit_products(module: GeneralizedAttention, keys: Sizes) -> int:
+    """Dot products of one query, with keys or with coordinates of keys."""
     if module.spec.terms.has(Term.QUERY_KEY):
-        return _region(module, keys)
+        return _keys_per_query(module, keys)
     if module.spec.terms.has(Term.QUERY_POSITION):
         return sum(keys) if module.spec.window is None else module.spec.window * module.ndim
     return 0

@@ -1,8 +1,8 @@
-"""The paper's published numbers, from the data file `published.json` beside this module.
+"""The paper's published numbers, read from `published.json` beside this module.
 
-A point is one configuration of a figure (or a lone entry of a table); a pair is one row of a
-table that compares two configurations. "0100@31" is a window of 31, "+deformable" a deformable
-convolution beside the attention, "w/o" a network without the attention module.
+A point is one configuration of a figure (or a single entry of a table); a pair is one row of a
+table that compares two configurations. "0100@31" has a window of 31, "+deformable" a deformable
+convolution beside the attention, and "w/o" no attention module.
 """
 
 import functools
@@ -14,7 +14,7 @@ from importlib import resources
 
 @dataclass(frozen=True)
 class Point:
-    """Accuracy (mAP, mIoU or BLEU) and cost of one configuration; `note` says what is odd."""
+    """Accuracy (mAP, mIoU or BLEU) and cost of one configuration; `note` comments on the cost."""
 
     table: str
     task: str
@@ -26,9 +26,9 @@ class Point:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two configurations side by side, left then right; `percent` is the change in cost.
+    """Two configurations, left and right; `percent` is the change in cost.
 
-    `note` says what is odd about the cost on the right.
+    `note` comments on the cost of the right one.
     """
 
     table: str
@@ -42,7 +42,7 @@ class Pair:
 
 
 def points(table: str) -> tuple[Point, ...]:
-    """The points of one table, in the paper's order, such as those of "figure-3c"."""
+    """The points of one table, for example "figure-3c", in the paper's order."""
     return tuple(Point(**entry) for entry in _document()["points"] if entry["table"] == table)
 
 
@@ -65,25 +65,25 @@ def pairs(table: str, task: str) -> tuple[Pair, ...]:
 
 
 def configurations(table: str, task: str) -> tuple[Point, ...]:
-    """Every configuration of a table once: its lone points, then both sides of its pairs."""
-    found = {point.config: point for point in points(table) if point.task == task}
+    """Every configuration of a table once: its points, then both sides of its pairs."""
+    known = {point.config: point for point in points(table) if point.task == task}
     for pair in pairs(table, task):
         names, notes = (pair.left, pair.right), ("", pair.note)
         sides = zip(names, pair.accuracy, pair.giga_multiply_adds, notes, strict=True)
         for config, accuracy, cost, note in sides:
-            found.setdefault(config, Point(table, task, config, accuracy, cost, note))
-    return tuple(found.values())
+            known.setdefault(config, Point(table, task, config, accuracy, cost, note))
+    return tuple(known.values())
 
 
 def gain(left: str, right: str, tables: Sequence[str], task: str) -> float | None:
-    """What `left` gained over `right`; None where the tables do not have both.
+    """The accuracy of `left` minus that of `right`; None if the tables lack one of them.
 
-    Where two tables have a configuration, the last one counts.
+    If several tables have a configuration, the last one is used.
     """
-    found = {point.config: point for table in tables for point in configurations(table, task)}
-    if not {left, right} <= found.keys():
+    known = {point.config: point for table in tables for point in configurations(table, task)}
+    if not {left, right} <= known.keys():
         return None
-    return round(found[left].accuracy - found[right].accuracy, 2)
+    return round(known[left].accuracy - known[right].accuracy, 2)
 
 
 @functools.cache

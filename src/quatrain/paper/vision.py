@@ -1,50 +1,62 @@
-"""The cost of detection and segmentation: what attention adds to the network, from real modules.
+"""The cost of detection and segmentation in figure 3 and tables 2 and 3, from our modules.
 
-The base network of the paper's count cannot be recovered exactly, so `computed` is the published
-cost without attention plus what our modules add in the paper's convention; our own base network
-stands beside it, and `executed` is that and what our methods add. The modules are built and
-counted on the meta device, at the sizes of the paper's residual blocks.
+The base network of the paper's count cannot be recovered exactly. `computed` is therefore the
+published cost without attention plus the cost of our modules in the paper's convention. `executed`
+is our own base network plus what our methods execute. Modules are built and counted on the meta
+device, at the sizes of the paper's residual blocks.
 """
 
 import functools
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
-from torch import nn
 
 from quatrain.cost import count_multiply_adds
+from quatrain.cost.meta import build_on_meta, meta_image
+from quatrain.models.detector import DetectorLayers, DetectorSpec
+from quatrain.models.segmenter import SegmenterSpec
 from quatrain.nn.deformable_conv import DeformableConvSpec
 from quatrain.nn.mixers import Mixer, parse_mixer, split_mixer
 from quatrain.nn.regular_conv import RegularConvSpec
-from quatrain.paper import base_network, counting
-from quatrain.paper.base_network import VisionTask
+from quatrain.paper import counting
 from quatrain.paper.published import Point, configurations
+
+VisionTask = Literal["detection", "segmentation"]
+
+IMAGE_SIZES: dict[VisionTask, tuple[int, int]] = {
+    "detection": (800, 1344),
+    "segmentation": (768, 768),
+}
+"""Height and width in pixels. The detector pads the paper's 800 x 1333 to 800 x 1344; 768 x 768
+gives the maps of 96 x 96 of the paper's count."""
+_CLASSES: dict[VisionTask, int] = {"detection": 80, "segmentation": 19}
 
 
 @dataclass(frozen=True)
-class Place:
-    """So many blocks of one stage: the channels and the map that a module there sees."""
+class Stage:
+    """A number of blocks with the same channels and map size (height, width)."""
 
-    stage: int
+    number: int
     blocks: int
     channels: int
     sizes: tuple[int, int]
 
 
-ATTENTION: dict[VisionTask, tuple[Place, ...]] = {
-    "detection": (Place(4, 6, 256, (50, 84)), Place(5, 3, 512, (25, 42))),
+ATTENTION: dict[VisionTask, tuple[Stage, ...]] = {
+    "detection": (Stage(4, 6, 256, (50, 84)), Stage(5, 3, 512, (25, 42))),
     "segmentation": (
-        Place(4, 6, 256, (96, 96)),
-        Place(5, 3, 512, (96, 96)),
-        Place(6, 1, 512, (96, 96)),
+        Stage(4, 6, 256, (96, 96)),
+        Stage(5, 3, 512, (96, 96)),
+        Stage(6, 1, 512, (96, 96)),
     ),
 }
-"""Where attention or dynamic convolution sits; stage 6 is the module after the backbone."""
-DEFORMABLE: dict[VisionTask, tuple[Place, ...]] = {
-    "detection": (Place(3, 4, 128, (100, 168)), *ATTENTION["detection"]),
-    "segmentation": (Place(3, 4, 128, (96, 96)), *ATTENTION["segmentation"][:2]),
+"""Stages with attention or dynamic convolution; stage 6 is the module after the backbone."""
+DEFORMABLE: dict[VisionTask, tuple[Stage, ...]] = {
+    "detection": (Stage(3, 4, 128, (100, 168)), *ATTENTION["detection"]),
+    "segmentation": (Stage(3, 4, 128, (96, 96)), *ATTENTION["segmentation"][:2]),
 }
-"""Where a deformable convolution takes the place of the 3 x 3."""
+"""Stages in which a deformable convolution replaces the 3 x 3 convolution."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +69,10 @@ class Overhead:
 
 @dataclass(frozen=True)
 class VisionCost:
-    """Giga multiply-adds of one configuration, the base network's published cost included.
+    """Giga multiply-adds of one configuration, base network included.
 
-    `base_computed` is our own base network, which need not be the paper's; `executed` is that and
-    `overhead_executed`, which our methods really do above it.
+    `base_computed` is our own base network, which may differ from the paper's; `executed` is
+    `base_computed` + `overhead_executed`.
     """
 
     table: str
@@ -74,7 +86,7 @@ class VisionCost:
 
 
 def cost_rows(task: VisionTask) -> list[VisionCost]:
-    """A row for every configuration of the task's part of figure 3 and of tables 2 and 3.
+    """A row for every configuration of the task in figure 3 and tables 2 and 3.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, figure 3 (a, b), tables 2 and 3.
     """
@@ -86,7 +98,7 @@ def cost_rows(task: VisionTask) -> list[VisionCost]:
 
 def _row(task: VisionTask, base: float, point: Point) -> VisionCost:
     added = overhead(task, point.config)
-    own = base_network.multiply_adds(task)
+    own = base_multiply_adds(task)
     return VisionCost(
         table=point.table,
         config=point.config,
@@ -100,32 +112,52 @@ def _row(task: VisionTask, base: float, point: Point) -> VisionCost:
 
 
 @functools.cache
-def overhead(task: VisionTask, config: str) -> Overhead:
-    """What a configuration adds to the base network.
+def base_multiply_adds(task: VisionTask) -> int:
+    """Multiply-adds of our network without attention for one image.
 
-    A deformable convolution adds what it costs beyond the regular one whose place it takes:
+    Detection: ResNet-50, feature pyramid, proposals and box heads. Segmentation: ResNet-50 of
+    output stride 8 and the head of CCNet without its attention.
+
+    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, section 4.1.
+    Differs: the paper does not say what its base network contains, and its count differs from
+        ours. The auxiliary head of segmentation, used in training only, is left out.
+    """
+    if task == "segmentation":
+        network = build_on_meta(SegmenterSpec(), _CLASSES[task])
+    else:
+        spec = DetectorSpec()
+        network = DetectorLayers(build_on_meta(spec, _CLASSES[task]), spec.test_proposals)
+    return count_multiply_adds(network, meta_image(IMAGE_SIZES[task]))
+
+
+def overhead(task: VisionTask, config: str) -> Overhead:
+    """The cost that a configuration adds to the base network.
+
+    A deformable convolution adds the difference to the regular convolution that it replaces:
     nothing in the paper's convention, the branch that predicts offsets as executed.
     """
     convolution, attention = split_mixer(parse_mixer(config))
     computed = executed = 0
     if attention is not None:
-        for place in ATTENTION[task]:
-            module = _on_meta(attention, place)
-            computed += place.blocks * counting.mixer(module, place.sizes)
-            executed += place.blocks * _executed(module, place)
+        for stage in ATTENTION[task]:
+            count = _count(attention, stage)
+            computed += stage.blocks * count.computed
+            executed += stage.blocks * count.executed
     if isinstance(convolution, DeformableConvSpec):
-        for place in DEFORMABLE[task]:
-            deformable, regular = (
-                _executed(_on_meta(spec, place), place) for spec in (convolution, RegularConvSpec())
-            )
-            executed += place.blocks * (deformable - regular)
+        for stage in DEFORMABLE[task]:
+            regular = _count(RegularConvSpec(), stage)
+            executed += stage.blocks * (_count(convolution, stage).executed - regular.executed)
     return Overhead(computed, executed)
 
 
-def _on_meta(spec: Mixer, place: Place) -> nn.Module:
+def _count(mixer: Mixer, stage: Stage) -> Overhead:
+    """The cost of one module."""
+    # Frozen specs are hashable, which the type checker does not see.
+    return _count_module(mixer, stage.channels, stage.sizes)  # pyright: ignore[reportArgumentType]
+
+
+@functools.cache
+def _count_module(mixer: Mixer, channels: int, sizes: tuple[int, int]) -> Overhead:
     with torch.device("meta"):
-        return spec.build(place.channels, ndim=2)
-
-
-def _executed(module: nn.Module, place: Place) -> int:
-    return count_multiply_adds(module, torch.empty(1, place.channels, *place.sizes, device="meta"))
+        module, x = mixer.build(channels, ndim=2), torch.empty(1, channels, *sizes)
+    return Overhead(counting.count_mixer(module, sizes), count_multiply_adds(module, x))
