@@ -11,7 +11,7 @@ NUMBERS = st.floats(-1e3, 1e3)
 BY_SEED = st.dictionaries(st.integers(0, 9), NUMBERS, min_size=1)
 
 
-def test_the_interval_is_that_of_scipy():
+def test_interval_equals_scipy():
     sample = [30.0, 31.0, 32.5, 29.0]
     low, high = stats.t.interval(0.95, 3, loc=np.mean(sample), scale=stats.sem(sample))
     summary = summarize(sample)
@@ -24,11 +24,11 @@ def test_one_seed_has_a_mean_and_no_interval():
     assert not summarize([31.5]).significant
 
 
-def test_no_value_and_no_common_seed_are_refused():
-    with pytest.raises(StudyError, match="at least one finished run"):
-        summarize([])
-    with pytest.raises(StudyError, match="at least one finished run"):
-        paired_difference({0: 1.0}, {1: 1.0})
+def test_no_value_and_no_common_seed_are_rejected():
+    for call in (lambda: summarize([]), lambda: paired_difference({0: 1.0}, {1: 1.0})):
+        with pytest.raises(StudyError) as info:
+            call()
+        assert info.value.field == "seeds"
 
 
 @given(st.lists(NUMBERS, min_size=2, max_size=8), NUMBERS)
@@ -41,7 +41,7 @@ def test_shifting_the_values_shifts_the_interval(values, shift):
 
 
 @given(BY_SEED, BY_SEED)
-def test_swapping_the_sides_turns_the_difference_around(left, right):
+def test_swapping_the_sides_negates_the_difference(left, right):
     assume(left.keys() & right.keys())
     one, other = paired_difference(left, right), paired_difference(right, left)
     assert one.mean == -other.mean
@@ -55,24 +55,24 @@ def test_only_seeds_that_both_have_are_paired():
     assert (summary.mean, summary.n) == (1.5, 2)
 
 
-def test_pairing_removes_the_luck_of_the_seed():
-    luck = {0: 0.0, 1: 5.0, 2: -7.0}
-    left = {seed: 30 + value for seed, value in luck.items()}
+def test_pairing_removes_the_effect_of_the_seed():
+    effect = {0: 0.0, 1: 5.0, 2: -7.0}
+    left = {seed: 30 + value for seed, value in effect.items()}
     left[0] += 0.01
-    right = {seed: 29 + value for seed, value in luck.items()}
+    right = {seed: 29 + value for seed, value in effect.items()}
     assert paired_difference(left, right).significant
     assert summarize(left.values()).high - summarize(left.values()).low > 10
 
 
 @pytest.mark.parametrize("count", [2, 3, 10])
-def test_the_interval_holds_the_truth_in_95_of_100_samples(count):
+def test_interval_covers_the_true_mean_in_95_of_100_samples(count):
     samples = np.random.default_rng(5).normal(2.0, 3.0, (2000, count))
     summaries = [summarize(sample) for sample in samples]
-    held = np.mean([summary.low <= 2.0 <= summary.high for summary in summaries])
-    assert held == pytest.approx(0.95, abs=0.015)
+    coverage = np.mean([summary.low <= 2.0 <= summary.high for summary in summaries])
+    assert coverage == pytest.approx(0.95, abs=0.015)
 
 
-def test_the_p_value_is_that_of_scipy():
+def test_p_value_equals_scipy():
     sample = [1.0, 2.0, 2.5, -0.5]
     assert summarize(sample).p == pytest.approx(stats.ttest_1samp(sample, 0.0).pvalue)
     assert summarize([1.0]).p is None
@@ -81,8 +81,8 @@ def test_the_p_value_is_that_of_scipy():
 @pytest.mark.parametrize("count", [2, 3, 10])
 @pytest.mark.parametrize("kind", [float, np.float32])
 @pytest.mark.parametrize("difference", [0.0, 0.4, -17.2])
-def test_equal_differences_have_a_mean_and_decide_nothing(count, kind, difference):
-    """Accuracies come in steps, so two seeds tie by chance; steps are rounded, in float32 too."""
+def test_equal_differences_have_a_mean_and_are_not_significant(count, kind, difference):
+    """Accuracies of few examples are often tied, and they may be rounded to float32."""
     left = {seed: float(kind(95.2 - 0.4 * seed + difference)) for seed in range(count)}
     right = {seed: float(kind(95.2 - 0.4 * seed)) for seed in range(count)}
     summary = paired_difference(left, right)
@@ -99,29 +99,29 @@ def test_equal_values_have_no_interval(value):
     assert not summarize([value + 1, value + 1.001 + abs(value) * 1e-3]).zero_variance
 
 
-def test_small_differences_with_a_spread_of_their_own_are_still_decided():
+def test_small_differences_can_be_significant():
     left = {0: 1e-3, 1: 1.2e-3, 2: 1.1e-3}
     assert paired_difference(left, dict.fromkeys(left, 0.0)).significant
 
 
 @given(st.lists(NUMBERS, min_size=2, max_size=8))
-def test_the_p_value_is_below_five_percent_where_the_interval_leaves_zero_out(values):
+def test_p_value_is_below_five_percent_if_the_interval_excludes_zero(values):
     summary = summarize(values)
     assume(not summary.zero_variance)
     assume(min(abs(summary.low), abs(summary.high)) > 1e-9)
     assert summary.significant == (summary.p < 0.05)
 
 
-def test_holm_corrects_step_by_step():
+def test_holm_adjusts_step_by_step():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.6, 0.7]) == [1.0, 1.0]
     assert holm([]) == []
 
 
 @given(st.lists(st.floats(0, 1), max_size=8))
-def test_corrected_values_keep_the_order_and_lie_between_one_fold_and_all_fold(p_values):
+def test_adjusted_p_values_keep_their_order_and_bounds(p_values):
     adjusted_p = holm(p_values)
-    for chance, value in zip(p_values, adjusted_p, strict=True):
-        assert min(1.0, chance) <= value <= min(1.0, len(p_values) * chance) + 1e-12
+    for p, value in zip(p_values, adjusted_p, strict=True):
+        assert min(1.0, p) <= value <= min(1.0, len(p_values) * p) + 1e-12
     ranked = [value for _, value in sorted(zip(p_values, adjusted_p, strict=True))]
     assert ranked == sorted(ranked)

@@ -4,13 +4,13 @@
     paired_difference({0: 31, 1: 33}, {0: 30, 1: 31})  the mean of +1 and +2, n 2
     holm([0.01, 0.04, 0.03])                           0.03, 0.06, 0.06
 
-A seed fixes the order of the data and the first value of each parameter by its name, so two cells
-under one seed share that luck; subtracting seed by seed cancels what both make of it alike. Where
-they make little of it alike, as two translators trained for long, pairing costs degrees of
-freedom and gains nothing: the interval is then wider than that of unpaired means, not wrong.
+A seed determines the order of the data and the initialization of each parameter, so the results of
+two cells are correlated under one seed, and paired differences vary less. If the correlation is
+weak, as for long trainings, pairing only costs degrees of freedom: intervals become wider, but
+remain valid.
 
-Values that are all equal, up to the rounding of what they were computed from, have no spread to
-estimate: two accuracies of 250 examples tie often. They have a mean, no interval, and p = 1.
+Values that are equal up to rounding have zero variance, from which no interval can be estimated:
+accuracies of 250 examples are often tied. They have a mean, no interval, and p = 1.
 
     paired_difference({0: 95.2, 1: 94.8}, {0: 94.8, 1: 94.4})   mean 0.4, no interval, n 2, p 1
 """
@@ -25,29 +25,29 @@ from quatrain.specs import StudyError
 
 CONFIDENCE = 0.95
 _ROUNDING = 2.0**-21
-"""A spread of this share of the values or less is rounding: metrics may come in float32."""
+"""Relative standard deviation up to which values are equal: metrics may be rounded to float32."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A mean over `n` seeds and its interval, which neither one seed nor equal values can give."""
+    """A mean over `n` seeds and its interval; no interval for one seed or for equal values."""
 
     mean: float
     low: float | None
     high: float | None
     n: int
     p: float | None = None
-    """Two-sided p-value of the same t-test against a mean of zero; 1 where all values are equal,
-    and None for one seed."""
+    """Two-sided p-value of a one-sample t-test against zero; 1 for equal values, None for one
+    seed."""
 
     @property
     def zero_variance(self) -> bool:
-        """Whether there are several seeds and their values are all equal."""
+        """Whether there are several seeds and all values are equal."""
         return self.n > 1 and self.low is None
 
     @property
     def significant(self) -> bool:
-        """Whether there is an interval and it leaves zero out."""
+        """Whether there is an interval that excludes zero."""
         return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
 
@@ -61,19 +61,19 @@ def summarize(values: Iterable[float]) -> Summary:
     return _summarize(sample, max(map(abs, sample), default=0.0))
 
 
-def _summarize(sample: list[float], size: float) -> Summary:
-    """The summary of a sample that was computed from values of `size` at most."""
+def _summarize(sample: list[float], magnitude: float) -> Summary:
+    """The summary of values with the rounding errors of numbers of at most `magnitude`."""
     if not sample:
         raise StudyError("seeds", "none", "at least one finished run", "run the study")
     mean, count = statistics.fmean(sample), len(sample)
     if count == 1:
         return Summary(mean, None, None, 1)
-    spread = statistics.stdev(sample)
-    if spread <= _ROUNDING * size:
+    deviation = statistics.stdev(sample)
+    if deviation <= _ROUNDING * magnitude:
         return Summary(mean, None, None, count, 1.0)
-    half = _quantile(count - 1) * spread / math.sqrt(count)
-    chance = _two_sided(count - 1, mean, spread / math.sqrt(count))
-    return Summary(mean, mean - half, mean + half, count, chance)
+    half = _quantile(count - 1) * deviation / math.sqrt(count)
+    p = _two_sided_p(count - 1, mean, deviation / math.sqrt(count))
+    return Summary(mean, mean - half, mean + half, count, p)
 
 
 def paired_difference(left: Mapping[int, float], right: Mapping[int, float]) -> Summary:
@@ -83,15 +83,12 @@ def paired_difference(left: Mapping[int, float], right: Mapping[int, float]) -> 
         StudyError: if they have no seed in common.
     """
     seeds = sorted(left.keys() & right.keys())
-    size = max((abs(side[seed]) for side in (left, right) for seed in seeds), default=0.0)
-    return _summarize([float(left[seed] - right[seed]) for seed in seeds], size)
+    magnitude = max((abs(side[seed]) for side in (left, right) for seed in seeds), default=0.0)
+    return _summarize([float(left[seed] - right[seed]) for seed in seeds], magnitude)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Each p-value as it stands among all of them: below 0.05 where it holds in the family.
-
-    The chance that any of the true zeros is called decided is then at most 5 %, whatever hangs
-    together.
+    """Adjusted p-values, which control the family-wise error rate under any dependence.
 
     Source: Holm 1979, A simple sequentially rejective multiple test procedure,
         https://www.jstor.org/stable/4615733.
@@ -103,7 +100,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _two_sided(degrees_of_freedom: int, mean: float, error: float) -> float:
+def _two_sided_p(degrees_of_freedom: int, mean: float, error: float) -> float:
     from scipy import special  # pyright: ignore[reportMissingTypeStubs]
 
     functions: Any = special
