@@ -1,8 +1,8 @@
-"""What several rooms' tests of attention share: random cases, and what "the same" means."""
+"""Random attention cases, and comparisons of attention methods, for several test folders."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jaxtyping
 import torch
@@ -14,18 +14,20 @@ from quatrain.ops.attention.reference import masked_softmax
 from quatrain.ops.positions import Grid, expand_queries
 from quatrain.ops.support import Support
 from quatrain.ops.terms import Operands, logits
-from quatrain.specs import ALL_TERM_SETS, SpecError
+from quatrain.specs import ALL_TERM_SETS, SpecError, Term
 
 term_sets = st.sampled_from(ALL_TERM_SETS)
+METHOD_TERMS = [Term.parse(digits) for digits in ("0010", "0011", "0110", "1000", "1111")]
+"""One term set per method: pooled, separable, factored, fused by SDPA, fused with positions."""
 windows = st.none() | st.sampled_from([1, 3, 5, 31])
 
 
 @contextmanager
 def unchecked() -> Iterator[None]:
-    """Leave out the run-time checks of types and shapes, where the tests run with them.
+    """Disable the run-time checks of types and shapes, where the tests run with them.
 
-    Wrong arguments then reach the library's own errors. Strategies build their objects so, since
-    the checker looks at random items, which hypothesis forbids inside of a strategy.
+    Wrong arguments then reach the library's own errors. Strategies need it too, since the checker
+    inspects random items, which hypothesis forbids inside of a strategy.
     """
     before = jaxtyping.config.jaxtyping_disable
     jaxtyping.config.update("jaxtyping_disable", True)
@@ -37,7 +39,7 @@ def unchecked() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Case:
-    """The arguments of an attention, with every tensor that wants a gradient as a leaf."""
+    """The arguments of an attention; every tensor with a gradient is a leaf."""
 
     operands: Operands
     grid: Grid
@@ -45,27 +47,28 @@ class Case:
 
     @property
     def leaves(self):
-        made = self.operands
-        named = (made.value, made.query, made.key, made.key_bias, made.position_bias)
-        return [leaf for leaf in (*named, *made.relative) if leaf is not None]
+        x = self.operands
+        single = (x.value, x.query, x.key, x.key_bias, x.position_bias)
+        return [leaf for leaf in (*single, *x.relative) if leaf is not None]
 
 
-def naive_attention(terms, made, grid, support):
-    """The formula as anyone would write it, in the type of the operands or of an autocast."""
-    scores = logits(terms, made, grid).expand(-1, made.value.shape[1], -1, made.value.shape[2])
-    weights = masked_softmax(scores, support.mask(grid, made.value)).to(made.value.dtype)
-    return expand_queries(weights @ made.value, grid)
+def naive_attention(terms, operands, grid, support):
+    """The formula without care for precision, in the type of the operands or of an autocast."""
+    value = operands.value
+    scores = logits(terms, operands, grid).expand(-1, value.shape[1], -1, value.shape[2])
+    weights = masked_softmax(scores, support.mask(grid, value)).to(value.dtype)
+    return expand_queries(weights @ value, grid)
 
 
 def operands(terms, grid, batch=2, heads=2, seed=0, spread=1.0, widths=(3, 2)):
-    """Random float64 operands, of those that `terms` need; `widths` are of keys and values."""
+    """Random float64 operands that `terms` need; `widths` are of keys and values."""
     width, value_width = widths
     generator = torch.Generator().manual_seed(seed)
     queries, keys = (torch.Size(sizes).numel() for sizes in (grid.queries, grid.keys))
 
     def leaf(*shape, scale=1.0):
-        made = torch.randn(*shape, generator=generator, dtype=torch.float64) * scale
-        return made.requires_grad_()
+        x = torch.randn(*shape, generator=generator, dtype=torch.float64) * scale
+        return x.requires_grad_()
 
     axes = range(grid.ndim) if terms.use_position else ()
     lengths = [len(grid.offset_range(axis)) for axis in axes]
@@ -80,19 +83,26 @@ def operands(terms, grid, batch=2, heads=2, seed=0, spread=1.0, widths=(3, 2)):
     )
 
 
-def fitting_methods(terms, grid, structure):
-    """The names of all methods but the reference that serve this."""
-    fitting = []
+def convert_operands(operands, convert):
+    """The operands with `convert` applied to every tensor."""
+    tensors = {name: convert(x) for name, x in vars(operands).items() if torch.is_tensor(x)}
+    relative = tuple(map(convert, operands.relative))
+    return replace(operands, **tensors, relative=relative)
+
+
+def serving_methods(terms, grid, structure):
+    """The names of all methods but the reference that serve these arguments."""
+    methods = []
     for method in ("pooled", "separable", "factored", "fused"):
         with suppress(SpecError):
-            fitting.append(plan(terms, grid, structure, method).method)
-    return fitting
+            methods.append(plan(terms, grid, structure, method).method)
+    return methods
 
 
 @st.composite
 @unchecked()
 def grids(draw, longest=4, ndims=(1, 2)):
-    """Sequences and maps, their keys elsewhere or strided."""
+    """Sequences and maps, with keys of other sizes or strided."""
     sizes = st.integers(1, longest)
     queries = tuple(draw(sizes) for _ in range(draw(st.sampled_from(ndims))))
     if draw(st.booleans()):
@@ -106,7 +116,7 @@ def grids(draw, longest=4, ndims=(1, 2)):
 @st.composite
 @unchecked()
 def supports(draw, grid, batch, heads, generator, leave_out=()):
-    """Any mixture of structure and masks, rows without any key included."""
+    """Any mixture of causality, window and masks, also rows without any key."""
     queries, keys = (torch.Size(sizes).numel() for sizes in (grid.queries, grid.keys))
 
     def chance(*shape):
@@ -114,32 +124,32 @@ def supports(draw, grid, batch, heads, generator, leave_out=()):
 
     shapes = [(queries, keys), (batch, queries, keys), (batch, heads, queries, keys)]
     attend = draw(st.none() | st.sampled_from(shapes))
-    made = {
+    fields = {
         "causal": grid.ndim == 1 and draw(st.booleans()),
         "window": draw(windows),
         "key_padding_mask": ~chance(batch, keys) if draw(st.booleans()) else None,
         "attend_mask": None if attend is None else chance(*attend),
     }
-    return Support(**{name: made[name] for name in made if name not in leave_out})
+    return Support(**{name: fields[name] for name in fields if name not in leave_out})
 
 
 @st.composite
 @unchecked()
 def cases(draw, terms=term_sets, longest=4, widths=(3, 2), ndims=(1, 2), leave_out=()):
-    """Everything an attention can be asked, but for the fields of its support to `leave_out`."""
+    """Terms and random arguments of an attention, without the support fields to `leave_out`."""
     grid, chosen = draw(grids(longest, ndims)), draw(terms)
     batch, heads = draw(st.integers(1, 2)), draw(st.integers(1, 2))
     seed = draw(st.integers(0, 2**16))
     support = draw(supports(grid, batch, heads, torch.Generator().manual_seed(seed), leave_out))
-    made = operands(chosen, grid, batch, heads, seed, widths=widths)
-    return chosen, Case(made, grid, support)
+    tensors = operands(chosen, grid, batch, heads, seed, widths=widths)
+    return chosen, Case(tensors, grid, support)
 
 
 @contextmanager
-def repeating(asked: bool = True) -> Iterator[None]:
-    """Within, gradients must repeat bit for bit, or need not."""
+def deterministic(enabled: bool = True) -> Iterator[None]:
+    """Within, torch uses deterministic algorithms, or need not."""
     before = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(asked)
+    torch.use_deterministic_algorithms(enabled)
     try:
         yield
     finally:
@@ -147,8 +157,8 @@ def repeating(asked: bool = True) -> Iterator[None]:
 
 
 def assert_same_attention(first, second, terms, case):
-    """Two methods agree in value, and in the gradient of a random projection of the output."""
-    outputs = [how(terms, case.operands, case.grid, case.support) for how in (first, second)]
+    """Two methods agree in value, and in the gradient of a projection of the output."""
+    outputs = [f(terms, case.operands, case.grid, case.support) for f in (first, second)]
     assert_close(outputs[0], outputs[1], rtol=1e-10, atol=1e-10)
     weights = torch.linspace(-1, 1, outputs[0].numel(), dtype=torch.float64)
     gradients = [

@@ -1,4 +1,4 @@
-"""Every method of attention in float32 and bfloat16, beside the formula in float64."""
+"""Every attention method in float32 and bfloat16, compared with the formula in float64."""
 
 from dataclasses import replace
 from functools import partial
@@ -6,14 +6,18 @@ from functools import partial
 import pytest
 import torch
 
-from laws import Case, fitting_methods, naive_attention, operands
-from quatrain.ops.attention import attend, reference
+from laws import METHOD_TERMS, Case, naive_attention, operands, serving_methods
+from quatrain.ops.attention import attend
+from quatrain.ops.attention.reference import reference_attention
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
 from quatrain.ops.terms import logits
 from quatrain.specs import ALL_TERM_SETS, Term
 
-every_term_set = pytest.mark.parametrize("terms", ALL_TERM_SETS, ids=str)
+OTHERS = [terms for terms in ALL_TERM_SETS if terms not in METHOD_TERMS]
+every_term_set = pytest.mark.parametrize(
+    "terms", [*METHOD_TERMS, *(pytest.param(t, marks=pytest.mark.slow) for t in OTHERS)], ids=str
+)
 SQUARE, LINE = Grid((9, 13), (9, 13)), Grid((150,), (150,))
 CALLS = {
     "a map with strided keys": (Grid((9, 13), (5, 7), key_stride=2), Support()),
@@ -26,8 +30,8 @@ every_call = pytest.mark.parametrize(("grid", "support"), CALLS.values(), ids=CA
 EPSILON = torch.finfo(torch.float32).eps
 
 
-def converted(made, dtype, biases=None):
-    """The operands rounded to `dtype`, the biases to a type of their own if one is given."""
+def converted(operands, dtype, biases=None):
+    """The operands rounded to `dtype`, and the biases to `biases`, if given."""
 
     def one(name, x):
         if isinstance(x, tuple):
@@ -36,41 +40,41 @@ def converted(made, dtype, biases=None):
             return x
         return x.detach().to(biases if biases and name.endswith("bias") else dtype)
 
-    return type(made)(**{name: one(name, x) for name, x in vars(made).items()})
+    return type(operands)(**{name: one(name, x) for name, x in vars(operands).items()})
 
 
-def scaled(terms, made, grid, highest):
-    """Values within 1, and logits whose largest is `highest` in size."""
-    largest = logits(terms, made, grid).abs().max().item() or 1.0
-    value = made.value / made.value.abs().max()
-    return replace(made, value=value, scale=made.scale * highest / largest)
+def scaled(terms, x, grid, highest):
+    """Scale values to at most 1, and logits to at most `highest` in size."""
+    largest = logits(terms, x, grid).abs().max().item() or 1.0
+    value = x.value / x.value.abs().max()
+    return replace(x, value=value, scale=x.scale * highest / largest)
 
 
-def formula(terms, made, grid, support):
-    return attend(terms, converted(made, torch.float64), grid, support, "reference")
+def formula(terms, x, grid, support):
+    return attend(terms, converted(x, torch.float64), grid, support, "reference")
 
 
 @every_term_set
 @every_call
-@pytest.mark.parametrize("highest", [0.5, 60.0, 200.0])
+@pytest.mark.parametrize(
+    "highest", [60.0, *(pytest.param(n, marks=pytest.mark.slow) for n in (0.5, 200.0))]
+)
 @pytest.mark.parametrize("widths", [(8, 8), (8, 6)], ids=["equal widths", "other widths"])
-def test_float32_is_as_far_off_as_its_logits_are_and_no_further(
-    terms, grid, support, highest, widths
-):
-    made = scaled(terms, operands(terms, grid, widths=widths), grid, highest)
-    made = converted(made, torch.float32)
-    scores = logits(terms, converted(made, torch.float64), grid)
+def test_float32_errors_are_those_of_its_logits(terms, grid, support, highest, widths):
+    x = scaled(terms, operands(terms, grid, widths=widths), grid, highest)
+    x = converted(x, torch.float32)
+    scores = logits(terms, converted(x, torch.float64), grid)
     allowed = 1e-5 + 4 * EPSILON * (scores.max() - scores.min())
-    exact = formula(terms, made, grid, support)
-    for method in ("reference", *fitting_methods(terms, grid, support.structure)):
-        output = attend(terms, made, grid, support, method)
+    exact = formula(terms, x, grid, support)
+    for method in ("reference", *serving_methods(terms, grid, support.structure)):
+        output = attend(terms, x, grid, support, method)
         assert output.dtype == torch.float32
         assert (output - exact).abs().max() <= allowed, method
 
 
-def outcome(method, terms, made, grid, support, *, lowered):
-    """The output, and the gradients of all operands, as float64."""
-    case = Case(converted(made, torch.bfloat16, biases=torch.float32), grid, support)
+def output_and_grads(method, terms, x, grid, support, *, lowered):
+    """The output and the gradients of all operands, as float64."""
+    case = Case(converted(x, torch.bfloat16, biases=torch.float32), grid, support)
     if not lowered:
         case = replace(case, operands=converted(case.operands, torch.float64))
     for leaf in case.leaves:
@@ -87,29 +91,29 @@ def outcome(method, terms, made, grid, support, *, lowered):
 
 @every_term_set
 @every_call
-@pytest.mark.parametrize("highest", [4.0, 20.0])
-def test_under_autocast_no_method_is_further_off_than_the_formula_written_plainly(
+@pytest.mark.parametrize("highest", [pytest.param(4.0, marks=pytest.mark.slow), 20.0])
+def test_under_autocast_no_method_is_less_precise_than_the_naive_formula(
     terms, grid, support, highest
 ):
-    """Nor are its gradients, but for what the rounding of the output alone brings about."""
-    made = scaled(terms, operands(terms, grid, widths=(8, 8)), grid, highest)
-    call = terms, made, grid, support
-    exact = outcome(reference.attend, *call, lowered=False)
-    plain = outcome(naive_attention, *call, lowered=True)
-    for method in ("auto", "reference", *fitting_methods(terms, grid, support.structure)):
-        found = outcome(partial(attend, method=method), *call, lowered=True)
-        for mine, theirs, right in zip(found, plain, exact, strict=True):
-            allowed = 1.1 * (theirs - right).norm() + 2**-8 * right.norm()
-            assert (mine - right).norm() <= allowed, method
+    """Nor its gradients, beyond the effect of rounding the output."""
+    x = scaled(terms, operands(terms, grid, widths=(8, 8)), grid, highest)
+    call = terms, x, grid, support
+    exact = output_and_grads(reference_attention, *call, lowered=False)
+    naive = output_and_grads(naive_attention, *call, lowered=True)
+    for method in ("auto", "reference", *serving_methods(terms, grid, support.structure)):
+        ours = output_and_grads(partial(attend, method=method), *call, lowered=True)
+        for our, other, right in zip(ours, naive, exact, strict=True):
+            allowed = 1.1 * (other - right).norm() + 2**-8 * right.norm()
+            assert (our - right).norm() <= allowed, method
 
 
 @pytest.mark.parametrize("grid", [Grid((9, 13), (9, 13)), Grid((1,), (300,), first_query=299)])
 @pytest.mark.parametrize("terms", ["0110", "1111"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_few_pairs_in_half_precision_have_logits_in_float32(terms, grid, dtype):
-    """So that next to nothing is lost but by the rounding of the output."""
+def test_the_reference_computes_half_precision_logits_in_float32(terms, grid, dtype):
+    """So that the error is that of rounding the output."""
     terms, support = Term.parse(terms), Support()
-    made = converted(scaled(terms, operands(terms, grid, widths=(32, 32)), grid, 60.0), dtype)
-    exact = formula(terms, made, grid, support)
-    output = attend(terms, made, grid, support)
+    x = converted(scaled(terms, operands(terms, grid, widths=(32, 32)), grid, 60.0), dtype)
+    exact = formula(terms, x, grid, support)
+    output = attend(terms, x, grid, support)
     assert (output - exact).norm() <= 0.51 * torch.finfo(dtype).eps * exact.norm()

@@ -3,9 +3,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(path for room in ("src", "tests", "studies") for path in (ROOT / room).rglob("*.py"))
-LONGEST_FILE = 400
-LONGEST_IN_FOLDER = {"src/quatrain/ops/attention/triton": 700}
-"""Folders of kernels: an algorithm that is read as a whole stays in one file."""
+LONGEST_FILE, LONGEST_FUNCTION = 400, 60
+KERNELS = "src/quatrain/ops/attention/triton"
+"""In this folder an algorithm that is read as a whole stays in one file, and a kernel has many
+arguments, one per line: files may have 700 lines, and functions 80."""
 
 NESTS = (ast.For, ast.While, ast.If, ast.With, ast.Try, ast.AsyncFor, ast.AsyncWith, ast.Match)
 
@@ -36,22 +37,25 @@ def place(path, node):
     return f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
 
 
-def longest_allowed(path):
-    return LONGEST_IN_FOLDER.get(path.parent.relative_to(ROOT).as_posix(), LONGEST_FILE)
+def is_kernel(path):
+    return path.parent.relative_to(ROOT).as_posix() == KERNELS
 
 
 def test_no_file_is_too_long():
     lengths = {path: len(path.read_text().splitlines()) for path in FILES}
-    assert {path: n for path, n in lengths.items() if n > longest_allowed(path)} == {}
+    assert {
+        path: n for path, n in lengths.items() if n > (700 if is_kernel(path) else LONGEST_FILE)
+    } == {}
 
 
-def test_no_function_has_more_than_60_lines():
+def test_no_function_is_too_long():
     lengths = {
         place(path, node): node.end_lineno - node.lineno + 1
         for path in FILES
         for node in functions(path)
+        if node.end_lineno - node.lineno >= (80 if is_kernel(path) else LONGEST_FUNCTION)
     }
-    assert {name: length for name, length in lengths.items() if length > 60} == {}
+    assert lengths == {}
 
 
 def test_no_statement_is_nested_more_than_three_blocks_deep():

@@ -1,7 +1,7 @@
 """Attention as the paper writes it: one number at a time, in plain Python loops.
 
-Slow and dense on purpose: nothing here is shared with the library but the containers of its
-arguments, so that agreement means something. Autograd runs through the loops.
+Slow on purpose: it shares only the containers of arguments with the library, so that agreement
+means something. Autograd runs through the loops.
 
 Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equations 1, 2 and 8.
 """
@@ -17,12 +17,12 @@ from quatrain.specs import Term
 def attend(terms, operands, grid, support):
     """y_q of every batch element, head and query: (b, h, q, e)."""
     batch, heads, _, width = operands.value.shape
-    queries, keys = _places(grid.queries), _places(grid.keys)
+    queries, keys = _coordinates(grid.queries), _coordinates(grid.keys)
     rows = []
     for b, m, q in itertools.product(range(batch), range(heads), range(len(queries))):
         region = [k for k in range(len(keys)) if allowed(support, grid, b, m, q, k)]
         scores = [logit(terms, operands, grid, b, m, q, k) for k in region]
-        rows.append(_mix(scores, [operands.value[b, m, k] for k in region], width))
+        rows.append(_weighted_mean(scores, [operands.value[b, m, k] for k in region], width))
     return torch.stack(rows).reshape(batch, heads, len(queries), width)
 
 
@@ -41,11 +41,11 @@ def logit(terms, operands, grid, b, m, q, k):
 
 
 def offsets(grid, q, k):
-    """How far key number k lies from query number q, along each axis."""
-    query, key = _places(grid.queries)[q], _places(grid.keys)[k]
+    """The offset of key number k to query number q, per axis."""
+    query, key = _coordinates(grid.queries)[q], _coordinates(grid.keys)[k]
     return tuple(
-        there * grid.key_stride - (here + grid.first_query)
-        for here, there in zip(query, key, strict=True)
+        key_at * grid.key_stride - (query_at + grid.first_query)
+        for query_at, key_at in zip(query, key, strict=True)
     )
 
 
@@ -66,14 +66,15 @@ def _encoding(operands, grid, m, q, k):
 
 
 def allowed(support, grid, b, m, q, k):
-    apart = offsets(grid, q, k)
-    if support.causal and apart[0] > 0:
+    """Whether query q may attend to key k."""
+    distances = offsets(grid, q, k)
+    if support.causal and distances[0] > 0:
         return False
-    if support.window is not None and support.causal and apart[0] <= -support.window:
+    if support.window is not None and support.causal and distances[0] <= -support.window:
         return False
     if support.window is not None and not support.causal:
         reach = (support.window - 1) // 2
-        if any(abs(offset) > reach for offset in apart):
+        if any(abs(offset) > reach for offset in distances):
             return False
     if support.key_padding_mask is not None and support.key_padding_mask[b, k]:
         return False
@@ -84,16 +85,16 @@ def allowed(support, grid, b, m, q, k):
     return bool(by_rank[mask.ndim]())
 
 
-def _mix(scores, values, width):
+def _weighted_mean(scores, values, width):
     if not scores:
         return torch.zeros(width, dtype=torch.float64, requires_grad=True)
     highest = max(score.item() for score in scores)
-    shares = [torch.exp(score - highest) for score in scores]
-    total = sum(shares)
-    return sum(share / total * value for share, value in zip(shares, values, strict=True))
+    weights = [torch.exp(score - highest) for score in scores]
+    total = sum(weights)
+    return sum(weight / total * value for weight, value in zip(weights, values, strict=True))
 
 
-def _places(sizes):
+def _coordinates(sizes):
     return list(itertools.product(*(range(size) for size in sizes)))
 
 

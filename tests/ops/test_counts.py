@@ -12,9 +12,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from laws import Case, grids, operands
 from quatrain.ops import counts
 from quatrain.ops.attention import ConcreteMethod, attend, plan
-from quatrain.ops.attention.blockwise import loop as blocked
-from quatrain.ops.attention.blockwise import operator as opaque
-from quatrain.ops.attention.blockwise.query_block import LONGEST
+from quatrain.ops.attention.blockwise import loop
+from quatrain.ops.attention.blockwise.operator import blockwise_inputs
+from quatrain.ops.attention.blockwise.query_block import MAX_QUERIES
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Structure, Support
 from quatrain.specs import ALL_TERM_SETS, SpecError, Term
@@ -50,18 +50,18 @@ def test_all_terms_on_a_sequence_by_hand():
     assert counted == sum(by_hand.values())
 
 
-def test_key_alone_weights_the_values_once_for_all_queries():
+def test_0010_weights_the_values_once_for_all_queries():
     size = counts.AttentionSize(batch=1, grid=Grid((10,), (10,)), channels=8)
     assert counts.attend(Term.KEY, "reference", size) == 10 * 8 + 10 * 8
 
 
-def test_a_mask_that_differs_from_query_to_query_makes_key_alone_weight_for_each_query():
+def test_a_mask_that_depends_on_the_query_makes_0010_weight_per_query():
     size = counts.AttentionSize(1, Grid((10,), (10,)), 8, structure=Structure(causal=True))
     assert counts.attend(Term.KEY, "reference", size) == 10 * 8 + 10 * 10 * 8
 
 
 @given(term_sets, sizes)
-def test_the_cost_is_proportional_to_the_batch_but_for_the_offsets(terms, size):
+def test_the_cost_without_encodings_is_proportional_to_the_batch(terms, size):
     def cost(batch):
         larger = counts.AttentionSize(**{**size, "batch": batch})
         return counts.attention(terms, "reference", larger)
@@ -70,14 +70,14 @@ def test_the_cost_is_proportional_to_the_batch_but_for_the_offsets(terms, size):
 
 
 @given(term_sets, term_sets, sizes)
-def test_switching_a_term_on_never_costs_less(terms, more, size):
+def test_one_more_term_never_costs_less(terms, more, size):
     size = counts.AttentionSize(**size)
     alone = counts.attention(terms, "reference", size)
     assert counts.attention(terms | more, "reference", size) >= alone
 
 
 @given(term_sets, sizes)
-def test_the_fused_method_executes_as_much_as_the_reference_on_every_pair_it_reaches(terms, size):
+def test_fused_computes_every_pair(terms, size):
     size = counts.AttentionSize(**{**size, "structure": Structure()})
     pairs = size.batch * size.queries * size.keys * size.channels
     fused = counts.attend(terms, "fused", size)
@@ -87,13 +87,13 @@ def test_the_fused_method_executes_as_much_as_the_reference_on_every_pair_it_rea
 
 
 def case_of(terms, grid, causal):
-    """Operands whose values are as wide as their keys, as the closed forms have it."""
-    made = operands(terms, grid)
-    value = torch.randn(2, 2, made.value.shape[2], 3, dtype=torch.float64, requires_grad=True)
-    return Case(replace(made, value=value), grid, Support(causal=causal))
+    """Operands whose values are as wide as their keys, as in the closed forms."""
+    x = operands(terms, grid)
+    value = torch.randn(2, 2, x.value.shape[2], 3, dtype=torch.float64, requires_grad=True)
+    return Case(replace(x, value=value), grid, Support(causal=causal))
 
 
-def served(grid, causal):
+def plans(grid, causal):
     for terms, method in itertools.product(ALL_TERM_SETS, get_args(ConcreteMethod)):
         with contextlib.suppress(SpecError):
             yield terms, plan(terms, grid, Structure(causal), method)
@@ -101,13 +101,13 @@ def served(grid, causal):
 
 def run_with_gradients(terms, planned, case):
     grid, structure = case.grid, case.support.structure
-    if planned.method == "factored" or planned.kernel == "blockwise":  # one opaque operator
-        factors = opaque.factors_of(terms, case.operands, grid, case.support)
-        product = planned.method == "factored"
+    if planned.method == "factored" or planned.kernel == "blockwise":  # a custom operator
+        inputs = blockwise_inputs(terms, case.operands, grid, case.support)
+        factored = planned.method == "factored"
         with torch.no_grad():
-            mixed = blocked.mix(factors, grid, structure, product=product)
-            blocked.gradients(factors, grid, structure, mixed, mixed, product=product)
-        output = factors.key_logits
+            output = loop.blockwise_forward(inputs, grid, structure, factored=factored)
+            loop.blockwise_backward(inputs, grid, structure, output, output, factored=factored)
+        output = inputs.key_logits
     else:
         output = attend(terms, case.operands, grid, case.support, planned.method)
     if output is not None and output.requires_grad:
@@ -117,10 +117,10 @@ def run_with_gradients(terms, planned, case):
 @pytest.mark.parametrize(
     ("grid", "causal"), [(Grid((5, 70), (3, 35), 2), False), (Grid((70,), (70,)), True)]
 )
-def test_the_products_that_run_with_gradients_are_those_of_the_closed_form(grid, causal):
-    for terms, planned in served(grid, causal):
+def test_executed_products_with_gradients_match_the_closed_form(grid, causal):
+    for terms, planned in plans(grid, causal):
         if planned.kernel == "sdpa":
-            continue  # its inside is torch's
+            continue  # torch's kernel is opaque
         with FlopCounterMode(display=False) as counter:
             run_with_gradients(terms, planned, case_of(terms, grid, causal))
         size = counts.AttentionSize(2, grid, 6, structure=Structure(causal), heads=2)
@@ -132,7 +132,7 @@ def test_the_products_that_run_with_gradients_are_those_of_the_closed_form(grid,
 def test_only_the_reference_holds_a_weight_for_every_pair():
     grid = Grid((60, 70), (60, 70))
     size = counts.AttentionSize(1, grid, 64, heads=8)
-    for terms, planned in served(grid, causal=False):
+    for terms, planned in plans(grid, causal=False):
         held = counts.weights_held(terms, planned.method, size)
         if planned.method != "reference":
             assert held < 8 * (60 * 70) ** 2 / 30
@@ -140,22 +140,22 @@ def test_only_the_reference_holds_a_weight_for_every_pair():
             assert held == 8 * (60 * 70) ** 2
 
 
-def test_separable_holds_the_weights_of_few_heads_where_nothing_learns_on_a_cpu():
+def test_without_gradients_on_a_cpu_separable_holds_the_weights_of_few_heads():
     size = counts.AttentionSize(1, Grid((64, 64), (64, 64)), 256, heads=8)
-    asked = Term.parse("0011"), "separable", size
-    held = counts.weights_held(*asked)
+    arguments = Term.parse("0011"), "separable", size
+    held = counts.weights_held(*arguments)
     assert held == 2 * 64**3
-    assert counts.weights_held(*asked, training=True) == 8 * held
-    assert counts.weights_held(*asked, device="cuda") == 8 * held
+    assert counts.weights_held(*arguments, training=True) == 8 * held
+    assert counts.weights_held(*arguments, device="cuda") == 8 * held
 
 
-def test_a_window_leaves_only_its_band_to_blocks():
+def test_blocks_of_a_window_reach_only_its_band():
     size = counts.AttentionSize(1, Grid((1000,), (1000,)), 8, structure=Structure(window=5))
     totals = counts.block_totals(size.grid, size.structure)
-    assert 1000 * 5 <= totals.pairs <= 1000 * (5 + LONGEST)
+    assert 1000 * 5 <= totals.pairs <= 1000 * (5 + MAX_QUERIES)
 
 
-def test_a_running_softmax_grows_with_its_length_and_not_with_its_square():
+def test_the_running_softmax_is_linear_in_its_length():
     costs = [
         counts.attend(Term.KEY, "pooled", counts.AttentionSize(1, Grid((n,), (n,)), 8, None, order))
         for n in (2**12, 2**13)
@@ -164,7 +164,7 @@ def test_a_running_softmax_grows_with_its_length_and_not_with_its_square():
     assert costs[1] < 2.01 * costs[0]
 
 
-def test_separable_contracts_one_axis_after_the_other():
+def test_separable_sums_one_axis_after_the_other():
     size = counts.AttentionSize(2, Grid((3, 4), (5, 6)), 8)
-    contracted = 5 * 4 * 6 + 3 * 4 * 5
-    assert counts.attend(Term.parse("0000"), "separable", size) == 2 * contracted * 8
+    summed = 5 * 4 * 6 + 3 * 4 * 5
+    assert counts.attend(Term.parse("0000"), "separable", size) == 2 * summed * 8

@@ -33,10 +33,10 @@ def assert_same(ours, theirs, leaves):
     st.booleans(),
     st.sampled_from([0.0, 0.7, 5.0]),
 )
-def test_on_maps_both_methods_equal_torchvisions_operator(
+def test_on_maps_both_methods_agree_with_torchvision(
     sizes, kernel, stride, dilation, groups, modulated, spread
 ):
-    """Zero offsets too, where every tap lies on the grid and derivatives have a side."""
+    """Zero offsets too, where taps lie on the grid and derivatives are one-sided."""
     own, share = groups
     padding = dilation * (max(kernel) - 1)
     reached = [
@@ -47,7 +47,7 @@ def test_on_maps_both_methods_equal_torchvisions_operator(
     x, weight = leaf(2, 4, *sizes), leaf(4, 4 // own, *kernel)
     offset = leaf(2, 2 * share * taps, *reached, spread=spread)
     modulation = leaf(2, share * taps, *reached) if modulated else None
-    leaves = [given for given in (x, weight, offset, modulation) if given is not None]
+    leaves = [leaf for leaf in (x, weight, offset, modulation) if leaf is not None]
     shape = {"stride": stride, "padding": padding, "dilation": dilation}
     for method in ("gather", "torchvision"):
         expected = torchvision_deform_conv2d(x, offset, weight, **shape, mask=modulation)
@@ -59,7 +59,7 @@ def test_on_maps_both_methods_equal_torchvisions_operator(
 def test_a_sequence_is_a_map_of_one_column(modulated):
     x, weight, offset = leaf(2, 6, 4), leaf(4, 2, 3), leaf(2, 6, 6)
     modulation = leaf(2, 6, 6) if modulated else None
-    leaves = [given for given in (x, weight, offset, modulation) if given is not None]
+    leaves = [leaf for leaf in (x, weight, offset, modulation) if leaf is not None]
     both = torch.stack((offset, torch.zeros_like(offset)), dim=-1).flatten(2)  # y, then x
     as_map = torchvision_deform_conv2d(
         x.transpose(1, 2)[..., None],
@@ -74,7 +74,7 @@ def test_a_sequence_is_a_map_of_one_column(modulated):
 
 @pytest.mark.parametrize("kernel", [1, 2, 3])
 @pytest.mark.parametrize("dilation", [1, 2])
-def test_causal_without_displacement_is_the_causal_convolution(kernel, dilation):
+def test_causal_without_offsets_is_the_causal_convolution(kernel, dilation):
     x, weight = leaf(2, 6, 4), leaf(4, 4, kernel)
     offset = torch.zeros(2, 6, kernel, dtype=torch.float64)
     wide = torch.nn.functional.pad(x, (0, 0, (kernel - 1) * dilation, 0)).transpose(1, 2)
@@ -85,7 +85,7 @@ def test_causal_without_displacement_is_the_causal_convolution(kernel, dilation)
 
 @settings(max_examples=30)
 @given(st.integers(1, 7), st.integers(0, 6), st.sampled_from([1.0, 10.0, 1e9]))
-def test_causal_never_sees_the_future_whatever_the_offsets(length, changed, spread):
+def test_causal_outputs_do_not_depend_on_the_future(length, changed, spread):
     x, weight, offset = leaf(1, length, 2), leaf(2, 2, 3), leaf(1, length, 3, spread=spread)
     changed = min(changed, length - 1)
     other = x.detach().clone()
@@ -105,7 +105,7 @@ def test_offsets_of_the_last_positions_give_the_last_outputs():
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -float("inf"), 1e30])
 @pytest.mark.parametrize("method", ["gather", "torchvision"])
-def test_an_offset_that_leads_nowhere_reads_zero_and_keeps_gradients_finite(wrong, method):
+def test_invalid_offsets_sample_zero_with_finite_gradients(wrong, method):
     x, weight = leaf(1, 2, 4, 5), leaf(2, 2, 1, 1)
     offset = torch.zeros(1, 2, 4, 5, dtype=torch.float64)
     offset[0, 1, 2, 3] = wrong
@@ -116,7 +116,7 @@ def test_an_offset_that_leads_nowhere_reads_zero_and_keeps_gradients_finite(wron
 
 
 @pytest.mark.parametrize("causal", [False, True])
-def test_it_can_be_differentiated_twice(causal):
+def test_it_has_second_derivatives(causal):
     x, weight, offset, modulation = leaf(1, 4, 2), leaf(2, 1, 3), leaf(1, 4, 6), leaf(1, 4, 6)
 
     def call(x, offset, weight, modulation):
@@ -134,35 +134,38 @@ def test_it_can_be_differentiated_twice(causal):
 def test_half_precision_is_close_and_keeps_its_type(method, dtype):
     x, weight, offset = leaf(1, 4, 5, 6), leaf(4, 4, 3, 3), leaf(1, 18, 5, 6)
     exact = deform_conv2d(x, offset, weight, padding=1)
-    halved = [given.detach().to(dtype) for given in (x, offset, weight)]
-    found = deform_conv2d(*halved, padding=1, method=method)
+    half = [x.detach().to(dtype) for x in (x, offset, weight)]
+    found = deform_conv2d(*half, padding=1, method=method)
     assert found.dtype == dtype
     assert (found.double() - exact).norm() < 0.03 * exact.norm()
 
 
 @pytest.mark.parametrize(
-    ("shapes", "sentence"),
+    ("shapes", "field"),
     [
-        (((1, 4, 5, 6), (1, 17, 5, 6), (4, 4, 3, 3)), "offset is .*expected"),
-        (((1, 4, 5, 6), (1, 18, 4, 6), (4, 4, 3, 3)), "offset is .*expected"),
-        (((1, 4, 5, 6), (1, 54, 5, 6), (4, 4, 3, 3)), "offset is .*divides the 4 channels"),
-        (((1, 4, 5, 6), (1, 18, 5, 6), (4, 3, 3, 3)), "weight is .*expected"),
-        (((1, 4, 5, 6), (1, 18, 5, 6), (3, 2, 3, 3)), "weight is .*expected"),
+        (((1, 4, 5, 6), (1, 17, 5, 6), (4, 4, 3, 3)), "offset"),
+        (((1, 4, 5, 6), (1, 18, 4, 6), (4, 4, 3, 3)), "offset"),
+        (((1, 4, 5, 6), (1, 54, 5, 6), (4, 4, 3, 3)), "offset"),
+        (((1, 4, 5, 6), (1, 18, 5, 6), (4, 3, 3, 3)), "weight"),
+        (((1, 4, 5, 6), (1, 18, 5, 6), (3, 2, 3, 3)), "weight"),
     ],
 )
-def test_shapes_that_do_not_fit_are_refused_in_a_sentence(shapes, sentence):
-    with unchecked(), pytest.raises(InputError, match=sentence):
+def test_other_shapes_are_refused(shapes, field):
+    with unchecked(), pytest.raises(InputError) as caught:
         deform_conv2d(*(torch.zeros(shape) for shape in shapes), padding=1)
+    assert caught.value.field == field
 
 
-def test_a_modulation_of_another_shape_is_refused_in_a_sentence():
+def test_a_modulation_of_another_shape_is_refused():
     arguments = [torch.zeros(shape) for shape in ((1, 4, 5, 6), (1, 18, 5, 6), (4, 4, 3, 3))]
-    with unchecked(), pytest.raises(InputError, match=r"modulation is .*expected"):
+    with unchecked(), pytest.raises(InputError) as caught:
         deform_conv2d(*arguments, padding=1, modulation=torch.zeros(1, 8, 5, 6))
+    assert caught.value.field == "modulation"
 
 
-def test_the_plan_says_which_method_and_why():
+def test_the_plan_names_a_method():
     assert isinstance(plan(ndim=1), Plan)
     assert plan("torchvision", ndim=2).method == "torchvision"
-    with pytest.raises(SpecError, match="torchvision has maps only"):
+    with pytest.raises(SpecError) as caught:
         plan("torchvision", ndim=1)
+    assert caught.value.field == "method"

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from quatrain.ops.dynamic import blocks, dynamic_conv1d, dynamic_conv2d
+from quatrain.ops.dynamic import band_blocks, dynamic_conv1d, dynamic_conv2d
 
 
-def by_the_formula(x, weights, before):
-    """Equation 5: one number at a time, over positions of x (b, c, *axes)."""
+def formula(x, weights, before):
+    """Equation 5, one number at a time; x is (b, c, *axes)."""
     axes, taps = x.shape[2:], weights.shape[2 + len(x.shape[2:]) :]
     per_group = x.shape[1] // weights.shape[1 + len(axes)]
     y = torch.zeros_like(x)
@@ -18,7 +18,7 @@ def by_the_formula(x, weights, before):
     for (b, c, *q), j in itertools.product(
         itertools.product(*places), itertools.product(*map(range, taps))
     ):
-        k = [here + step - back for here, step, back in zip(q, j, before, strict=True)]
+        k = [at + step - start for at, step, start in zip(q, j, before, strict=True)]
         if all(0 <= at < size for at, size in zip(k, axes, strict=True)):
             weight = weights[(b, *q, c // per_group, *j)]
             y[(b, c, *q)] = y[(b, c, *q)] + weight * x[(b, c, *k)]
@@ -47,19 +47,19 @@ def test_sequences_have_second_derivatives(length, window, causal):
     )
 
 
-def test_maps_have_second_derivatives_and_third_ones():
+def test_maps_have_second_and_third_derivatives():
     x, weights = leaf(1, 2, 3, 4), leaf(1, 3, 4, 2, 3, 3)
     assert torch.autograd.gradgradcheck(dynamic_conv2d, (x, weights), fast_mode=True)
 
-    def slopes(x, weights):
-        made = dynamic_conv2d(x, weights).pow(3).sum()
-        return torch.autograd.grad(made, (x, weights), create_graph=True)
+    def grads(x, weights):
+        loss = dynamic_conv2d(x, weights).pow(3).sum()
+        return torch.autograd.grad(loss, (x, weights), create_graph=True)
 
-    assert torch.autograd.gradgradcheck(slopes, (x, weights), fast_mode=True)
+    assert torch.autograd.gradgradcheck(grads, (x, weights), fast_mode=True)
 
 
 @pytest.mark.parametrize("batch", [0, 2])
-def test_a_batch_of_none_has_gradients_of_none(batch):
+def test_gradients_have_the_shapes_of_inputs_also_of_an_empty_batch(batch):
     x, weights = leaf(batch, 9, 4), leaf(batch, 9, 2, 3)
     dynamic_conv1d(x, weights).sum().backward()
     assert (x.grad.shape, weights.grad.shape) == (x.shape, weights.shape)
@@ -75,34 +75,34 @@ def test_a_batch_of_none_has_gradients_of_none(batch):
     st.sampled_from([1, 2, 4]),
     st.booleans(),
 )
-def test_on_sequences_it_is_the_formula(length, window, groups, causal):
+def test_on_sequences_it_agrees_with_the_formula(length, window, groups, causal):
     x, weights = leaf(2, length, 4), leaf(2, length, groups, window)
     before = window - 1 if causal else window // 2
-    expected = by_the_formula(x.transpose(1, 2), weights, (before,)).transpose(1, 2)
+    expected = formula(x.transpose(1, 2), weights, (before,)).transpose(1, 2)
     assert_same(dynamic_conv1d(x, weights, causal=causal), expected, (x, weights))
 
 
 @settings(max_examples=15)
 @given(st.integers(1, 5), st.integers(1, 6), st.sampled_from([1, 3, 5]), st.sampled_from([1, 2]))
-def test_on_maps_it_is_the_formula_whatever_their_shape(height, width, window, groups):
+def test_on_maps_it_agrees_with_the_formula(height, width, window, groups):
     x, weights = leaf(1, 2, height, width), leaf(1, height, width, groups, window, window)
-    expected = by_the_formula(x, weights, (window // 2,) * 2)
+    expected = formula(x, weights, (window // 2,) * 2)
     assert_same(dynamic_conv2d(x, weights), expected, (x, weights))
 
 
-def test_a_map_wider_than_a_block_is_the_formula_too():
+def test_maps_wider_than_a_block_agree_with_the_formula():
     x, weights = leaf(1, 2, 2, 37), leaf(1, 2, 37, 2, 3, 3)
-    assert_same(dynamic_conv2d(x, weights), by_the_formula(x, weights, (1, 1)), (x, weights))
+    assert_same(dynamic_conv2d(x, weights), formula(x, weights, (1, 1)), (x, weights))
 
 
 @pytest.mark.parametrize("width", [1, 15, 16, 17, 200])
 @pytest.mark.parametrize("window", [1, 3, 31, 101])
 def test_blocks_cover_every_position_once(width, window):
-    parts = list(blocks(width, window))
+    parts = list(band_blocks(width, window))
     covered = [place for part in parts for place in range(width)[part]]
     assert covered == list(range(width))
 
 
-def test_it_can_be_checked_by_finite_differences():
+def test_gradients_agree_with_finite_differences():
     leaves = (leaf(1, 5, 2), leaf(1, 5, 1, 3))
     assert torch.autograd.gradcheck(dynamic_conv1d, leaves)

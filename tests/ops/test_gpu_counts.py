@@ -5,10 +5,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from laws import operands
 from quatrain.ops import gpu_counts
-from quatrain.ops.attention import augmented
-from quatrain.ops.attention.triton import attention as mix_by_tiles
-from quatrain.ops.attention.triton import forward_backward as tiled
-from quatrain.ops.attention.triton import position_bias as tables
+from quatrain.ops.attention.augmented import augmented_attention
+from quatrain.ops.attention.triton import attention, forward_backward, position_bias
 from quatrain.ops.counts import AttentionSize
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
@@ -20,37 +18,37 @@ SIZE = AttentionSize(BATCH, GRID, CHANNELS, heads=HEADS)
 
 
 @pytest.mark.parametrize("terms", ALL_TERM_SETS, ids=str)
-def test_the_products_with_positions_as_channels_are_those_of_the_closed_form(terms):
-    made = operands(terms, GRID, batch=BATCH, heads=HEADS, widths=(3, 3))
-    padded = Support(key_padding_mask=torch.zeros(BATCH, 12, dtype=torch.bool))
+def test_executed_products_of_augmented_attention_match_the_closed_form(terms):
+    x = operands(terms, GRID, batch=BATCH, heads=HEADS, widths=(3, 3))
+    support = Support(key_padding_mask=torch.zeros(BATCH, 12, dtype=torch.bool))
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        augmented.attend(terms, made, GRID, padded)
+        augmented_attention(terms, x, GRID, support)
     assert counter.get_total_flops() == 2 * gpu_counts.augmented(terms, SIZE)
 
 
 @pytest.mark.parametrize("terms", ["1111", "1001", "0110", "0011", "0001"])
-def test_tables_of_tiles_and_their_gradients_are_those_of_the_closed_form(terms, monkeypatch):
+def test_position_biases_and_their_gradients_match_the_closed_form(terms, monkeypatch):
     terms = Term.parse(terms)
-    lines = not terms.use_query
-    made = operands(terms, GRID, batch=BATCH, heads=HEADS, widths=(3, 3))
-    call = tables.Call(terms, made, GRID, axial=lines)
-    there = tiled.like(call, padded=False)
-    held = there.rows.numel() + there.columns.numel()
-    assert held == gpu_counts.position_bias_held(terms, SIZE, axial=lines)
+    axial = not terms.use_query
+    x = operands(terms, GRID, batch=BATCH, heads=HEADS, widths=(3, 3))
+    call = position_bias.AttentionCall(terms, x, GRID, axial=axial)
+    result = forward_backward.empty_output(call, padded=False)
+    held = result.row_bias.numel() + result.column_bias.numel()
+    assert held == gpu_counts.position_bias_held(terms, SIZE, axial=axial)
 
-    at_once = []
+    grad_sizes = []
 
-    def note(task, factors, entering, written, **flags):
-        del entering, flags
-        assert task == "both"
-        _, to_rows, to_columns, *_ = written
-        there = (x for x in (to_rows, to_columns) if x is not factors.value)
-        at_once.append(sum(x.numel() for x in there))
+    def record_sizes(task, inputs, incoming, outputs, **flags):
+        del incoming, flags
+        assert task == "all_grads"
+        _, grad_rows, grad_columns, *_ = outputs
+        grads = (x for x in (grad_rows, grad_columns) if x is not inputs.value)
+        grad_sizes.append(sum(x.numel() for x in grads))
 
-    monkeypatch.setattr(mix_by_tiles, "_launch", note)
-    monkeypatch.setattr(tables, "_launch", lambda *_, **__: None)
-    monkeypatch.setattr(tiled, "gradients_of_key_logits", lambda *_: (None, None))
-    tiled.gradients_of(call, there, torch.zeros_like(there.mixed))
-    assert len(at_once) == 1 + lines
-    learning = gpu_counts.position_bias_held(terms, SIZE, axial=lines, training=True)
-    assert learning == held + max(at_once)
+    monkeypatch.setattr(attention, "_launch", record_sizes)
+    monkeypatch.setattr(position_bias, "_launch", lambda *_, **__: None)
+    monkeypatch.setattr(forward_backward, "masked_key_logits_backward", lambda *_: (None, None))
+    forward_backward.backward(call, result, torch.zeros_like(result.output))
+    assert len(grad_sizes) == 1 + axial
+    training = gpu_counts.position_bias_held(terms, SIZE, axial=axial, training=True)
+    assert training == held + max(grad_sizes)

@@ -22,7 +22,7 @@ def dense(hidden, weight, target, smoothing):
 
 
 def assert_equals_dense(hidden, weight, target, smoothing):
-    ours, theirs = (how(hidden, weight, target, smoothing) for how in (linear_cross_entropy, dense))
+    ours, theirs = (f(hidden, weight, target, smoothing) for f in (linear_cross_entropy, dense))
     assert_close(ours, theirs)
     gradients = [torch.autograd.grad(3 * loss, (hidden, weight)) for loss in (ours, theirs)]
     assert_close(*gradients)
@@ -53,7 +53,7 @@ def test_it_has_the_second_derivatives_of_the_dense_loss(rows, smoothing):
     assert_close(*found)
 
 
-def test_a_fixed_weight_and_fixed_inputs_leave_the_second_derivatives_of_the_other():
+def test_second_derivatives_with_a_fixed_operand():
     hidden, weight, target = case(4)
     for fixed in ([hidden.detach(), weight], [hidden, weight.detach()]):
         assert torch.autograd.gradgradcheck(
@@ -64,17 +64,17 @@ def test_a_fixed_weight_and_fixed_inputs_leave_the_second_derivatives_of_the_oth
         )
 
 
-def test_logits_far_apart_do_not_overflow():
+def test_widely_spread_logits_do_not_overflow():
     hidden, weight, target = case(20, spread=1e4)
     assert_equals_dense(hidden, weight, target, 0.1)
 
 
-def test_hidden_rows_that_are_not_contiguous_are_served():
+def test_strided_inputs_agree():
     hidden, weight, target = case(6)
     assert_equals_dense(hidden[::2], weight, target[::2], 0.1)
 
 
-def test_a_weight_that_is_fixed_leaves_the_gradient_of_the_inputs():
+def test_a_fixed_weight_leaves_the_gradient_of_the_inputs():
     hidden, weight, target = case(5)
     (gradient,) = torch.autograd.grad(
         linear_cross_entropy(hidden, weight.detach(), target, 0.1), hidden
@@ -117,7 +117,7 @@ def test_a_loss_scale_beyond_the_range_of_float16_leaves_finite_gradients():
 
 
 @pytest.mark.parametrize("wrong", [7, -1, -100])
-def test_a_target_outside_of_the_vocabulary_is_an_error_and_not_a_number(wrong):
+def test_a_target_outside_of_the_vocabulary_is_an_error(wrong):
     hidden, weight, target = case(3)
     target[1] = wrong
     with pytest.raises(RuntimeError, match="out of bounds"):

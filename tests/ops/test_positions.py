@@ -6,23 +6,23 @@ from torch.testing import assert_close
 
 from laws import grids
 from ops import loops
-from quatrain.ops.positions import Grid, align, expand_queries, sinusoid
+from quatrain.ops.positions import Grid, align_to_keys, expand_queries, sinusoid
 from quatrain.specs import InputError
 
 
-def test_the_picture_of_the_module():
+def test_the_relative_shift_of_the_modules_picture():
     scores = torch.arange(15.0).reshape(1, 1, 3, 5)
-    aligned = align(scores, Grid((3,), (3,)), axis=0)
+    aligned = align_to_keys(scores, Grid((3,), (3,)), axis=0)
     assert aligned[0, 0].tolist() == [[2, 3, 4], [6, 7, 8], [10, 11, 12]]
 
 
 @given(grids(longest=6))
-def test_each_score_is_laid_out_at_the_key_of_its_offset(grid):
+def test_each_score_moves_to_the_key_of_its_offset(grid):
     queries, keys = (torch.Size(sizes).numel() for sizes in (grid.queries, grid.keys))
     for axis in range(grid.ndim):
         occurring = list(grid.offset_range(axis))
         scores = torch.tensor(occurring).expand(2, 3, queries, -1)
-        aligned = align(scores.double(), grid, axis)
+        aligned = align_to_keys(scores.double(), grid, axis)
         across = torch.Size(grid.keys[axis + 1 :]).numel()
         for q in range(queries):
             for k in range(keys):
@@ -31,7 +31,7 @@ def test_each_score_is_laid_out_at_the_key_of_its_offset(grid):
 
 
 @given(grids(longest=6))
-def test_exactly_the_offsets_between_the_corners_occur(grid):
+def test_offset_range_spans_the_offsets_of_all_pairs(grid):
     for axis in range(grid.ndim):
         offsets = grid.offsets(axis, torch.device("cpu"))
         occurring = grid.offset_range(axis)
@@ -40,7 +40,7 @@ def test_exactly_the_offsets_between_the_corners_occur(grid):
 
 
 @given(st.integers(1, 8).map(lambda n: 2 * n), st.floats(2, 1e5))
-def test_the_encoding_is_that_of_the_formula(channels, wavelength):
+def test_the_encoding_agrees_with_the_formula(channels, wavelength):
     offsets = torch.arange(-50, 51)
     encoding = sinusoid(offsets, channels, wavelength, torch.float64)
     expected = [loops.sinusoid(offset, channels, wavelength) for offset in offsets.tolist()]
@@ -57,20 +57,22 @@ def test_distant_offsets_are_encoded_in_float32_at_least(dtype):
 
 
 def test_queries_and_keys_of_different_rank_are_refused():
-    with pytest.raises(InputError, match="expected as many axes as the queries"):
+    with pytest.raises(InputError) as caught:
         Grid((3,), (3, 3))
+    assert caught.value.field == "keys"
 
 
 @pytest.mark.parametrize(("queries", "keys"), [((0,), (3,)), ((3, 2), (3, 0))])
 def test_an_empty_axis_is_refused(queries, keys):
-    with pytest.raises(InputError, match="expected at least one position on each axis"):
+    with pytest.raises(InputError) as caught:
         Grid(queries, keys)
+    assert 0 in caught.value.value
 
 
-def test_what_is_one_for_all_queries_is_repeated_and_what_is_not_stays():
+def test_an_axis_of_size_one_is_expanded_to_the_queries():
     grid, x = Grid((3, 4), (2, 2), 2), torch.randn(2, 1, 1, 5)
-    repeated = expand_queries(x, grid)
-    assert repeated.shape == (2, 1, 12, 5)
-    assert repeated.data_ptr() == x.data_ptr()
+    expanded = expand_queries(x, grid)
+    assert expanded.shape == (2, 1, 12, 5)
+    assert expanded.data_ptr() == x.data_ptr()
     beam = torch.randn(2, 1, 3, 5)
     assert expand_queries(beam, Grid((1,), (4,))) is beam

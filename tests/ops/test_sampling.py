@@ -6,11 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from quatrain.ops.sampling import corners, gather, match, scatter
+from quatrain.ops.sampling import (
+    cell_corners,
+    corner_products,
+    weighted_gather,
+    weighted_scatter,
+)
 
 
-def read(x, position):
-    """Equation 4 of the paper as it stands: every grid position, weighed by G."""
+def formula(x, position):
+    """Equation 4 of the paper: the sum over all grid positions, weighted by G."""
     total = torch.zeros((), dtype=x.dtype)
     for place in itertools.product(*map(range, x.shape)):
         near = torch.ones((), dtype=x.dtype)
@@ -21,8 +26,8 @@ def read(x, position):
 
 
 def sample(x, positions, **how):
-    at, near = corners(positions, tuple(x.shape), **how)
-    return gather(x.reshape(-1, 1), at, near)[:, 0]
+    at, near = cell_corners(positions, tuple(x.shape), **how)
+    return weighted_gather(x.reshape(-1, 1), at, near)[:, 0]
 
 
 coordinates = st.floats(-4, 9, allow_nan=False) | st.integers(-2, 8).map(float)
@@ -34,27 +39,27 @@ coordinates = st.floats(-4, 9, allow_nan=False) | st.integers(-2, 8).map(float)
     st.lists(st.tuples(coordinates, coordinates), min_size=1, max_size=4),
     st.booleans(),
 )
-def test_it_reads_what_the_papers_kernel_reads_and_zero_outside(sizes, places, causal):
+def test_it_agrees_with_the_papers_formula_and_is_zero_outside(sizes, places, causal):
     x = torch.randn(sizes, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     positions = torch.tensor(places, dtype=torch.float64)[:, : len(sizes)]
-    expected = torch.stack([read(x, position) for position in positions])
+    expected = torch.stack([formula(x, position) for position in positions])
     assert_close(sample(x, positions, causal=causal), expected)
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -float("inf"), 1e30, -1e30])
-def test_what_is_no_position_reads_zero_and_asks_for_nothing(wrong):
+def test_invalid_positions_give_zero_with_zero_gradients(wrong):
     x = torch.ones(3, 4, dtype=torch.float64, requires_grad=True)
     positions = torch.tensor([[1.5, wrong], [wrong, 1.0], [1.0, 1.0]], dtype=torch.float64)
     positions.requires_grad_()
     y = sample(x, positions)
     assert y.tolist() == [0.0, 0.0, 1.0]
-    to_x, to_positions = torch.autograd.grad(y.sum(), (x, positions))
-    assert to_x.sum() == 1
-    assert to_positions[:2].eq(0).all()
-    assert to_positions.isfinite().all()
+    grad_x, grad_positions = torch.autograd.grad(y.sum(), (x, positions))
+    assert grad_x.sum() == 1
+    assert grad_positions[:2].eq(0).all()
+    assert grad_positions.isfinite().all()
 
 
-def test_on_the_grid_the_derivative_looks_forward_or_backward_if_causal():
+def test_on_the_grid_the_derivative_is_the_forward_one_or_backward_if_causal():
     x = torch.tensor([1.0, 10.0, 100.0], dtype=torch.float64)
     for causal, expected in ((False, 90.0), (True, 9.0)):
         position = torch.tensor([[1.0]], dtype=torch.float64, requires_grad=True)
@@ -72,23 +77,23 @@ def operands():
     return rows, y, torch.randint(6, (5, 4), generator=generator), near
 
 
-def test_the_three_sums_are_what_they_say():
+def test_the_three_sums_agree_with_their_formulas():
     rows, y, at, near = operands()
-    assert_close(gather(rows, at, near), (near[..., None] * rows[at]).sum(1))
-    assert_close(match(y, rows, at), (y[:, None] * rows[at]).sum(-1))
+    assert_close(weighted_gather(rows, at, near), (near[..., None] * rows[at]).sum(1))
+    assert_close(corner_products(y, rows, at), (y[:, None] * rows[at]).sum(-1))
     spread = torch.zeros(6, 3, dtype=torch.float64)
     for p, k in itertools.product(range(5), range(4)):
         spread[at[p, k]] += near[p, k] * y[p]
-    assert_close(scatter(y, at, near, 6), spread)
+    assert_close(weighted_scatter(y, at, near, 6), spread)
 
 
 @pytest.mark.parametrize("name", ["gather", "scatter", "match"])
-def test_each_can_be_differentiated_twice(name):
+def test_each_has_second_derivatives(name):
     rows, y, at, near = operands()
     call, leaves = {
-        "gather": (lambda rows, near: gather(rows, at, near), (rows, near)),
-        "scatter": (lambda y, near: scatter(y, at, near, 6), (y, near)),
-        "match": (lambda y, rows: match(y, rows, at), (y, rows)),
+        "gather": (lambda rows, near: weighted_gather(rows, at, near), (rows, near)),
+        "scatter": (lambda y, near: weighted_scatter(y, at, near, 6), (y, near)),
+        "match": (lambda y, rows: corner_products(y, rows, at), (y, rows)),
     }[name]
     assert torch.autograd.gradcheck(call, leaves)
     assert torch.autograd.gradgradcheck(call, leaves)

@@ -17,7 +17,7 @@ def mask_of(support, grid):
 
 
 @given(st.data())
-def test_a_mask_is_true_exactly_where_every_part_allows_the_key(data):
+def test_the_mask_is_true_where_all_restrictions_allow_the_key(data):
     grid = data.draw(grids())
     generator = torch.Generator().manual_seed(data.draw(st.integers(0, 999)))
     support = data.draw(supports(grid, 2, 3, generator))
@@ -29,11 +29,11 @@ def test_a_mask_is_true_exactly_where_every_part_allows_the_key(data):
         assert whole[b, h, q, k] == loops.allowed(support, grid, b, h, q, k)
 
 
-def test_without_any_restriction_there_is_no_mask_at_all():
+def test_without_restrictions_there_is_no_mask():
     assert mask_of(Support(), Grid((3,), (3,))) is None
 
 
-def test_a_causal_window_holds_as_many_keys_as_a_centred_one():
+def test_a_causal_window_has_as_many_keys_as_a_centred_one():
     grid = Grid((9,), (9,))
     causal = mask_of(Support(causal=True, window=3), grid)[0, 0]
     centred = mask_of(Support(window=3), grid)[0, 0]
@@ -41,9 +41,10 @@ def test_a_causal_window_holds_as_many_keys_as_a_centred_one():
     assert centred[5].nonzero()[:, 0].tolist() == [4, 5, 6]
 
 
-def test_order_exists_on_sequences_only():
-    with pytest.raises(InputError, match="causal is True, expected False on a map"):
+def test_a_causal_map_is_refused():
+    with pytest.raises(InputError) as caught:
         mask_of(Support(causal=True), Grid((2, 2), (2, 2)))
+    assert caught.value.field == "causal"
 
 
 @unchecked()
@@ -60,9 +61,10 @@ def test_order_exists_on_sequences_only():
     ],
     ids=lambda mask: f"{mask.dtype} {tuple(mask.shape)}",
 )
-def test_a_padding_mask_that_does_not_fit_is_refused_in_a_sentence(mask):
-    with pytest.raises(InputError, match=r"key_padding_mask is .*expected booleans of .*\(2, 4\)"):
+def test_a_padding_mask_of_another_shape_or_type_is_refused(mask):
+    with pytest.raises(InputError) as caught:
         mask_of(Support(key_padding_mask=mask), Grid((3,), (4,)))
+    assert caught.value.field == "key_padding_mask"
 
 
 @unchecked()
@@ -77,19 +79,21 @@ def test_a_padding_mask_that_does_not_fit_is_refused_in_a_sentence(mask):
     ],
     ids=lambda mask: f"{mask.dtype} {tuple(mask.shape)}",
 )
-def test_an_attend_mask_that_does_not_fit_is_refused_in_a_sentence(mask):
-    with pytest.raises(InputError, match=r"attend_mask is .*expected \(3, 4\) or \(2, 3, 4\) or"):
+def test_an_attend_mask_of_another_shape_or_type_is_refused(mask):
+    with pytest.raises(InputError) as caught:
         mask_of(Support(attend_mask=mask), Grid((3,), (4,)))
+    assert caught.value.field == "attend_mask"
 
 
 @pytest.mark.parametrize("shape", [(1, 4), (1, 1, 4), (1, 3, 4), (2, 1, 3, 4), (1, 3, 1, 4)])
-def test_an_attend_mask_may_leave_an_axis_at_one(shape):
+def test_an_attend_mask_may_have_axes_of_size_one(shape):
     mask = mask_of(Support(attend_mask=torch.ones(shape, dtype=torch.bool)), Grid((3,), (4,)))
     assert mask.expand(2, 3, 3, 4).all()
 
 
 @pytest.mark.parametrize("window", [4, 0, -1])
 @pytest.mark.parametrize("causal", [True, False])
-def test_a_window_without_a_middle_is_refused(window, causal):
-    with pytest.raises(InputError, match="window is"):
+def test_an_even_window_is_refused(window, causal):
+    with pytest.raises(InputError) as caught:
         Support(causal=causal, window=window).structure.check(Grid((9,), (9,)))
+    assert caught.value.field == "window"

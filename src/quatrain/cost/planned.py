@@ -10,7 +10,7 @@ from quatrain.nn.checks import shorten
 from quatrain.nn.generalized_attention import AttentionSpec
 from quatrain.ops import counts, gpu_counts
 from quatrain.ops.attention import ConcreteMethod, Method, plan
-from quatrain.ops.attention.augmented import WIDTHS
+from quatrain.ops.attention.augmented import WIDTH_MULTIPLE
 from quatrain.ops.attention.plan import is_gpu
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import FULL_SUPPORT, Structure
@@ -74,7 +74,7 @@ def planned_cost(
     width = channels // heads
     chosen = plan(terms, grid, structure, method, device=device, widths=(width, width))
     if chosen.kernel == "sdpa" and is_gpu(device):  # which takes heads of such widths only
-        channels += heads * (-width % WIDTHS)
+        channels += heads * (-width % WIDTH_MULTIPLE)
     size = counts.AttentionSize(batch, grid, channels, structure=structure, heads=heads)
     holds = "weights held at once"
     if chosen.kernel == "augmented":

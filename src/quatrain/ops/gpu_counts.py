@@ -1,13 +1,13 @@
-"""Closed forms of what a GPU executes and holds where its kernels differ from those of a CPU.
+"""Closed forms of multiply-adds and memory of the GPU kernels that a CPU does not have.
 
-They say of `quatrain.ops.attention.augmented` and `quatrain.ops.attention.triton.operator` what
-`quatrain.ops.counts` says of the methods.
+They are to `augmented` and `triton` in `quatrain.ops.attention` as `quatrain.ops.counts` is to the
+methods.
 
 Source: our own; Zhu et al. 2019, https://arxiv.org/abs/1904.05873, table 1, for orders of growth.
 """
 
 from quatrain.ops import counts
-from quatrain.ops.attention.augmented import WIDTHS
+from quatrain.ops.attention.augmented import WIDTH_MULTIPLE
 from quatrain.ops.counts import AttentionSize
 from quatrain.specs import Term
 
@@ -15,8 +15,8 @@ from quatrain.specs import Term
 def augmented(terms: Term, size: AttentionSize, *, training: bool = False) -> int:
     """Multiply-adds of logits and weighted sum where positions are channels.
 
-    Each head is as wide as its content, its rows and its columns of keys together. With gradients,
-    the kernel makes its weights again.
+    Each head is as wide as its content, and the rows and columns of keys together. With gradients,
+    the kernel computes its weights again.
     """
     heads = size.heads
     width, logits = 0, counts.position_logits(terms, size)
@@ -26,69 +26,72 @@ def augmented(terms: Term, size: AttentionSize, *, training: bool = False) -> in
         width, logits = width + 1, logits + counts.content_logits(terms, size)
     if terms.use_position:
         width += sum(size.grid.keys)
-    width += -width % WIDTHS if width else WIDTHS
+    width += -width % WIDTH_MULTIPLE if width else WIDTH_MULTIPLE
     pairs = size.batch * size.queries * size.keys * heads
-    per_head = size.channels // heads
-    asked, mixed = pairs * width, pairs * (per_head + -per_head % WIDTHS)
-    return 3 * logits + 4 * asked + 3 * mixed if training else logits + asked + mixed
+    head_width = size.channels // heads
+    dots, sums = pairs * width, pairs * (head_width + -head_width % WIDTH_MULTIPLE)
+    return 3 * logits + 4 * dots + 3 * sums if training else logits + dots + sums
 
 
 def triton(terms: Term, size: AttentionSize, *, axial: bool = False, training: bool = False) -> int:
-    """Multiply-adds by tiles, but for what these reach beyond a row or a window.
+    """Multiply-adds of the Triton kernels, without the parts of tiles beyond a row or a window.
 
-    What adds up the logits of keys in 16 bits, 16 products a pair and head, is not counted either.
-    `axial` tells that rows of keys are taken one by one, and then columns of queries.
+    The sum of the parts of 16-bit key logits, 16 products per pair and head, is not counted either.
+    `axial` means the softmax of rows of keys and then of columns.
 
-    Weights are made again once for all gradients; where those must repeat bit for bit, once more.
-    Tables are made for each query, or by axial for each place of one along an axis, also where all
-    ask the same of positions.
+    Weights are computed again once for all gradients, or twice where gradients must be
+    deterministic. Position biases are computed per query or, axial, per coordinate of a query,
+    also where they are the same for all queries.
     """
-    tables = sum(
-        asked * offsets * size.channels
-        for asked, offsets in zip(_asked(terms, size, axial=axial), size.offsets, strict=True)
+    position_bias = sum(
+        queries * offsets * size.channels
+        for queries, offsets in zip(_queries(terms, size, axial=axial), size.offsets, strict=True)
     )
     pairs = size.batch * _pairs(size, axial=axial) * size.channels
-    at_once, again = 2, 7
+    forward, training_step = 2, 7
     if not terms.has(Term.QUERY_KEY):
-        tables, at_once, again = tables + counts.content_logits(terms, size), 1, 3
-    return 3 * tables + again * pairs if training else tables + at_once * pairs
+        position_bias += counts.content_logits(terms, size)
+        forward, training_step = 1, 3
+    if training:
+        return 3 * position_bias + training_step * pairs
+    return position_bias + forward * pairs
 
 
 def position_bias_held(
     terms: Term, size: AttentionSize, *, axial: bool = False, training: bool = False
 ) -> int:
-    """The numbers of the position tables of tiles, and with `training` of their gradients.
+    """The numbers of the Triton kernels' position biases and, if `training`, of their gradients.
 
-    Tables are made whole, and shared by the batch where no query's content is asked; gradients are
-    made for each batch element and, by axial, for each row of keys, and then for each column of
-    queries, before they are added up.
+    Biases are computed whole, and shared by the batch without E2; their gradients exist per batch
+    element and, axial, per row of keys and then per column of queries, before they are summed.
     """
-    (above, along), keys = size.grid.queries, size.grid.keys
-    of_rows, of_columns = (
-        asked * count for asked, count in zip(_asked(terms, size, axial=axial), keys, strict=True)
+    (height, width), keys = size.grid.queries, size.grid.keys
+    row_bias, column_bias = (
+        queries * count
+        for queries, count in zip(_queries(terms, size, axial=axial), keys, strict=True)
     )
-    held = size.heads * (of_rows + of_columns)
+    held = size.heads * (row_bias + column_bias)
     if not training:
         return held
     if axial:
-        return held + size.batch * size.heads * max(along * of_rows, keys[0] * of_columns)
-    return held + size.batch * size.heads * above * along * sum(keys)
+        return held + size.batch * size.heads * max(width * row_bias, keys[0] * column_bias)
+    return held + size.batch * size.heads * height * width * sum(keys)
 
 
-def _asked(terms: Term, size: AttentionSize, *, axial: bool) -> tuple[int, int]:
-    """How many vectors ask of rows, and how many of columns."""
+def _queries(terms: Term, size: AttentionSize, *, axial: bool) -> tuple[int, int]:
+    """How many queries the row bias has, and the column bias."""
     if axial:
-        above, along = size.grid.queries
-        return above, along
+        height, width = size.grid.queries
+        return height, width
     batch = size.batch if terms.has(Term.QUERY_POSITION) else 1
     return batch * size.queries, batch * size.queries
 
 
 def _pairs(size: AttentionSize, *, axial: bool) -> int:
-    """Of a query and a key of one of its attentions."""
-    (above, along), (rows, columns) = size.grid.queries, size.grid.keys
+    """Query-key pairs of one batch element and head."""
+    (height, width), (rows, columns) = size.grid.queries, size.grid.keys
     if axial:
-        return along * rows * (columns + above)
+        return width * rows * (columns + height)
     structure = size.structure
-    reached = sum(len(structure.key_range(size.grid, 0, row, row)) for row in range(above))
-    return reached * along * columns
+    rows_reached = sum(len(structure.key_range(size.grid, 0, row, row)) for row in range(height))
+    return rows_reached * width * columns

@@ -1,9 +1,9 @@
 """Cross entropy of a linear layer's logits, without holding the logits of all tokens.
 
-The logits of a block of tokens are computed, turned into their own gradient in place, and spent
-on the gradients of the inputs, before the next block begins: memory for one block instead of
-several copies of tokens x vocabulary, and each number is touched while it is still in the cache.
-Gradients that are to be differentiated again (`create_graph=True`) hold the logits of all tokens.
+The logits of a block of tokens are computed, turned into their own gradient in place, and used for
+the gradients of the inputs, before the next block begins: memory for one block instead of several
+copies of tokens x vocabulary, and numbers stay in the cache. Second derivatives
+(`create_graph=True`) hold the logits of all tokens.
 
 Shapes: n tokens, c channels, v vocabulary.
 """
@@ -19,59 +19,59 @@ _BLOCK = 256
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, hidden, weight, target, smoothing):  # noqa: ANN001, ANN205
-        wants = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
+        needs_grad = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
         total = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
-        to_hidden = torch.empty_like(hidden) if wants else None
-        to_weight = torch.zeros_like(weight) if wants else None
+        grad_hidden = torch.empty_like(hidden) if needs_grad else None
+        grad_weight = torch.zeros_like(weight) if needs_grad else None
         for start in range(0, hidden.shape[0], _BLOCK):
             rows = slice(start, start + _BLOCK)
             logits = (hidden[rows] @ weight.to(hidden.dtype).T).to(total.dtype)
-            picked = logits.gather(-1, target[rows, None])
-            spread = logits.mean(-1, keepdim=True) if smoothing else 0.0
+            target_logits = logits.gather(-1, target[rows, None])
+            mean_logits = logits.mean(-1, keepdim=True) if smoothing else 0.0
             highest = logits.amax(-1, keepdim=True)
             exponentials = logits.sub_(highest).exp_()
             sums = exponentials.sum(-1, keepdim=True)
-            normalizer = sums.log() + highest
-            total += (normalizer - (1 - smoothing) * picked - smoothing * spread).sum()
-            if to_hidden is None or to_weight is None:
+            lse = sums.log() + highest
+            total += (lse - (1 - smoothing) * target_logits - smoothing * mean_logits).sum()
+            if grad_hidden is None or grad_weight is None:
                 continue
-            gradient = exponentials.div_(sums)
+            grad_logits = exponentials.div_(sums)
             if smoothing:
-                gradient.sub_(smoothing / weight.shape[0])
-            ours = picked.new_full(picked.shape, smoothing - 1)
-            gradient.scatter_add_(-1, target[rows, None], ours)
-            gradient = gradient.to(hidden.dtype)
-            torch.mm(gradient, weight.to(hidden.dtype), out=to_hidden[rows])
-            to_weight.addmm_(gradient.to(weight.dtype).T, hidden[rows].to(weight.dtype))
-        if wants:
-            ctx.save_for_backward(to_hidden, to_weight, hidden, weight, target)
+                grad_logits.sub_(smoothing / weight.shape[0])
+            update = target_logits.new_full(target_logits.shape, smoothing - 1)
+            grad_logits.scatter_add_(-1, target[rows, None], update)
+            grad_logits = grad_logits.to(hidden.dtype)
+            torch.mm(grad_logits, weight.to(hidden.dtype), out=grad_hidden[rows])
+            grad_weight.addmm_(grad_logits.to(weight.dtype).T, hidden[rows].to(weight.dtype))
+        if needs_grad:
+            ctx.save_for_backward(grad_hidden, grad_weight, hidden, weight, target)
             ctx.smoothing = smoothing
         return total
 
     @staticmethod
-    def backward(ctx, gradient):  # noqa: ANN001, ANN205 - autograd's signature
-        to_hidden, to_weight, hidden, weight, target = ctx.saved_tensors
-        if torch.is_grad_enabled():  # the gradients are to be differentiated, which blocks are not
-            found = _gradients_at_once(hidden, weight, target, ctx.smoothing, gradient)
-            return *found, None, None
-        # In float16 the gradient is the loss scale, which that type may not hold; the product fits.
-        scaled = (to_hidden.to(gradient.dtype) * gradient).to(to_hidden.dtype)
-        return scaled, to_weight * gradient, None, None
+    def backward(ctx, grad_output):  # noqa: ANN001, ANN205 - autograd's signature
+        grad_hidden, grad_weight, hidden, weight, target = ctx.saved_tensors
+        if torch.is_grad_enabled():  # second derivatives, which the blocks do not have
+            grads = _differentiable_grads(hidden, weight, target, ctx.smoothing, grad_output)
+            return *grads, None, None
+        # With float16, grad_output is the loss scale, which may exceed that type; the product fits.
+        scaled = (grad_hidden.to(grad_output.dtype) * grad_output).to(grad_hidden.dtype)
+        return scaled, grad_weight * grad_output, None, None
 
 
-def _gradients_at_once(
+def _differentiable_grads(
     hidden: Float[Tensor, "n c"],
     weight: Float[Tensor, "v c"],
     target: Int[Tensor, " n"],
     smoothing: float,
-    gradient: Float[Tensor, ""],
+    grad_output: Float[Tensor, ""],
 ) -> list[Tensor | None]:
-    """Those of hidden and weight, by the formula: they can be differentiated again."""
-    logits = (hidden @ weight.to(hidden.dtype).T).to(gradient.dtype)
+    """Gradients of hidden and weight by the formula, with a graph of their own."""
+    logits = (hidden @ weight.to(hidden.dtype).T).to(grad_output.dtype)
     total = cross_entropy(logits, target, label_smoothing=smoothing, reduction="sum")
-    wanted = [x for x in (hidden, weight) if x.requires_grad]
-    found = iter(torch.autograd.grad(total, wanted, gradient, create_graph=True))
-    return [next(found) if x.requires_grad else None for x in (hidden, weight)]
+    inputs = [x for x in (hidden, weight) if x.requires_grad]
+    grads = iter(torch.autograd.grad(total, inputs, grad_output, create_graph=True))
+    return [next(grads) if x.requires_grad else None for x in (hidden, weight)]
 
 
 def linear_cross_entropy(

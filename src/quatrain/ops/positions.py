@@ -1,10 +1,10 @@
-"""Relative positions on a line or a map: which offsets occur, their encoding, their alignment.
+"""Relative positions on a sequence or a map: offsets, their encoding, and the relative shift.
 
-A query at coordinate q and a key at coordinate k meet at the offset k - q, per axis. Along an axis
-of Q queries and K keys only Q + K - 1 offsets occur, so everything about positions is computed
-once for each offset that occurs, and `align` then lays the scores out by query and key:
+A query at coordinate q and a key at coordinate k have the offset k - q, per axis. Along an axis of
+Q queries and K keys only Q + K - 1 offsets occur, so everything about positions is computed once
+per offset that occurs. The relative shift then lays scores by offset out by key:
 
-    3 queries, 3 keys        scores by offset         aligned by key
+    3 queries, 3 keys        scores by offset         scores by key
                              -2 -1  0  1  2            0  1  2
                        q=0 [  .  .  a  b  c ]        [ a  b  c ]
                        q=1 [  .  d  e  f  . ]   ->   [ d  e  f ]
@@ -26,11 +26,11 @@ from quatrain.specs import InputError
 
 @dataclass(frozen=True)
 class Grid:
-    """Where queries and keys lie: sizes per axis, (T,) for a sequence or (H, W) for a map.
+    """Coordinates of queries and keys: sizes per axis, (T,) for a sequence or (H, W) for a map.
 
-    Key number i lies at coordinate i * `key_stride` of the query's grid; the first query lies at
-    `first_query` on a sequence (a decoder that asks for position t alone has `first_query` = t).
-    Queries that all stand at one place of a sequence, as those of a beam do, count as one.
+    Key number i has the coordinate i * `key_stride` on the grid of queries. On a sequence the
+    first query has the coordinate `first_query`: a decoder at position t has one query, and
+    `first_query` = t. Queries that share one coordinate, as those of a beam do, count as one.
     """
 
     queries: tuple[int, ...]
@@ -39,18 +39,18 @@ class Grid:
     first_query: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse empty axes, and queries and keys of different dimensionality."""
+        """Refuse empty axes, and queries and keys with different numbers of axes."""
         if len(self.queries) != len(self.keys):
             raise InputError(
                 "keys",
                 self.keys,
                 f"as many axes as the queries {self.queries}",
-                "give both as (T,) or both as (H, W)",
+                "pass both as (T,) or both as (H, W)",
             )
         for name, sizes in (("queries", self.queries), ("keys", self.keys)):
             if 0 in sizes:
                 raise InputError(
-                    name, sizes, "at least one position on each axis", "leave empty inputs out"
+                    name, sizes, "at least one position per axis", "leave out empty inputs"
                 )
 
     @property
@@ -59,11 +59,11 @@ class Grid:
         return len(self.queries)
 
     def offset_range(self, axis: int) -> range:
-        """The offsets k - q that occur along `axis`, in order."""
+        """The offsets k - q that occur along `axis`, in ascending order."""
         return range(*self._offset_bounds(axis))
 
     def offset_tensor(self, axis: int, device: torch.device) -> Int[Tensor, " l"]:
-        """The same as a tensor; its length may stay a symbol in an exported graph."""
+        """`offset_range` as a tensor, whose length may be a symbol in an exported graph."""
         return torch.arange(*self._offset_bounds(axis), device=device)
 
     def offsets(self, axis: int, device: torch.device) -> Int[Tensor, "q_axis k_axis"]:
@@ -79,20 +79,16 @@ class Grid:
 
 
 def is_symbolic(*sizes: int) -> bool:
-    """Whether a size is a symbol of an exported graph, which no choice may hang on.
+    """Whether a size is a symbol of an exported graph, so that no choice may depend on it.
 
-    In a compiled graph none is: what was chosen by a size is compiled again for one that would
-    have chosen otherwise.
+    Compiled graphs have none: a choice by size is guarded, and other sizes recompile.
     """
     return any(isinstance(size, torch.SymInt) for size in sizes)
 
 
 def expand_queries(x: Float[Tensor, "b h #q n"], grid: Grid) -> Float[Tensor, "b h q n"]:
-    """`x`, and where it is one for all queries, repeated for those of the grid, as a view."""
-    queries = 1
-    for size in grid.queries:
-        queries *= size
-    return x if x.shape[2] > 1 else x.expand(-1, -1, queries, -1)
+    """Expand an axis of size 1 to the queries of the grid, as a view; other sizes stay."""
+    return x if x.shape[2] > 1 else x.expand(-1, -1, math.prod(grid.queries), -1)
 
 
 def sinusoid(
@@ -100,8 +96,8 @@ def sinusoid(
 ) -> Float[Tensor, "l c"]:
     """Encode each offset as sines, then cosines, of geometrically spaced wavelengths.
 
-    Computed in float64 for float64 and in float32 for every other `dtype`: half precision cannot
-    hold the phase of a distant offset.
+    It is computed in float64 for float64, else in float32: half precision cannot represent the
+    phase of a distant offset.
 
     Source: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.5.
     Differs: the encoding is of the offset, not of the absolute position, and sines and cosines
@@ -115,26 +111,31 @@ def sinusoid(
     return torch.cat((angle.sin(), angle.cos()), dim=-1)
 
 
-def align(scores: Float[Tensor, "b h q l"], grid: Grid, axis: int) -> Float[Tensor, "b h q k"]:
-    """Lay scores by offset out as scores by key along `axis`; see the module's picture.
-
-    Query number i wants the columns from (Q - 1 - i) on. In the flattened rows that is a step of
-    l - 1 instead of l from row to row: a change of stride, so nothing is gathered.
-    """
-    batch, heads, queries, width = scores.shape
-    rows, reach = grid.queries[axis], (grid.keys[axis] - 1) * grid.key_stride + 1
-    if rows == 1 and grid.ndim == 1:
+def align_to_keys(
+    scores: Float[Tensor, "b h q l"], grid: Grid, axis: int
+) -> Float[Tensor, "b h q k"]:
+    """Lay out scores by offset as scores by key along `axis`."""
+    batch, heads, queries, offsets = scores.shape
+    if grid.ndim == 1 and grid.queries[0] == 1:  # also where a beam has several queries
         return scores[..., :: grid.key_stride]
-    across = axis == 0 and grid.ndim == 2
-    by_axis = scores.reshape(batch, heads, *grid.queries, width)
-    by_axis = by_axis.transpose(2, 3) if across else by_axis
-    lead = by_axis.shape[:-2]
-    if rows == 1:
-        sheared = by_axis
-    else:
-        flat = by_axis.reshape(*lead, rows * width)
-        sheared = flat[..., rows - 1 : rows - 1 + rows * (width - 1)]
-        sheared = sheared.reshape(*lead, rows, width - 1)
-    sheared = sheared[..., : reach : grid.key_stride]
-    sheared = sheared.transpose(2, 3) if across else sheared
-    return sheared.reshape(batch, heads, queries, grid.keys[axis])
+    vertical = axis == 0 and grid.ndim == 2
+    on_grid = scores.reshape(batch, heads, *grid.queries, offsets)
+    on_grid = on_grid.transpose(2, 3) if vertical else on_grid
+    shifted = relative_shift(on_grid, grid.keys[axis], grid.key_stride)
+    shifted = shifted.transpose(2, 3) if vertical else shifted
+    return shifted.reshape(batch, heads, queries, grid.keys[axis])
+
+
+def relative_shift(
+    scores: Float[Tensor, "*lead q l"], keys: int, stride: int
+) -> Float[Tensor, "*lead q k"]:
+    """View scores by offset as scores by key; the module's docstring has a picture.
+
+    Query number i starts at column Q - 1 - i. In the flattened rows that is a step of l - 1 from
+    row to row instead of l: a change of stride, so contiguous scores give a view.
+    """
+    queries, offsets = scores.shape[-2:]
+    if queries > 1:
+        flat = scores.flatten(-2)[..., queries - 1 : queries - 1 + queries * (offsets - 1)]
+        scores = flat.unflatten(-1, (queries, offsets - 1))
+    return scores[..., : (keys - 1) * stride + 1 : stride]

@@ -1,12 +1,12 @@
-"""Reading a sequence or a map between its positions: linear interpolation, and zero outside.
+"""Sample a sequence or a map at real positions: linear interpolation, and zero outside.
 
-A real position on a grid of n axes lies in a cell with 2**n corners. `corners` gives where they
-are and how near; three sums over them follow, each the derivative of the other two, so all of
-them can be differentiated any number of times, and none holds more than one corner's content:
+A real position on a grid of n axes lies in a cell with 2**n corners. `cell_corners` gives their
+indices and weights; three sums over corners follow. Each is the derivative of the other two, so
+all can be differentiated any number of times, and none holds more than one corner's content:
 
-    gather(rows, at, near)          y[p]     = sum over c of near[p, c] * rows[at[p, c]]
-    scatter(y, at, near, length)    rows[i]  = sum over p, c with at[p, c] = i of near[p, c] * y[p]
-    match(y, rows, at)              near[p, c] = y[p] . rows[at[p, c]]
+    weighted_gather     y[p]          = sum over c of weights[p, c] * rows[at[p, c]]
+    weighted_scatter    rows[i]       = sum over p, c with at[p, c] = i of weights[p, c] * y[p]
+    corner_products     weights[p, c] = y[p] . rows[at[p, c]]
 
 Shapes: p positions, n axes, k corners, l rows, e channels.
 """
@@ -19,66 +19,66 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 
-def corners(
+def cell_corners(
     positions: Float[Tensor, "*p n"], sizes: tuple[int, ...], *, causal: bool = False
 ) -> tuple[Int[Tensor, "*p k"], Float[Tensor, "*p k"]]:
     """The flat index and the weight of every corner of the cell around each position.
 
-    A corner outside of the grid has weight 0 (and the index of some position inside), and so has
-    every corner of a position that is not a number. Where a position lies on the grid, its
-    derivative is the one towards the next position, or the previous one if `causal`.
+    A corner outside of the grid has weight 0 (and some index inside), and so has every corner of a
+    NaN position. Where a position lies on the grid, its derivative is the one towards the next
+    position, or towards the previous one if `causal`.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 4 (the kernel G).
     """
     edges = positions.new_tensor(sizes)
     inside = ((positions >= -1) & (positions <= edges)).all(-1, keepdim=True)
-    within = torch.where(inside, positions, 0.0)
-    low = within.detach().ceil() - 1 if causal else within.detach().floor()
-    beyond = within - low
+    positions = torch.where(inside, positions, 0.0)
+    low = positions.detach().ceil() - 1 if causal else positions.detach().floor()
+    fraction = positions - low
     first = low.long()
-    places: list[Tensor] = []
+    indices: list[Tensor] = []
     weights: list[Tensor] = []
     for corner in itertools.product((0, 1), repeat=len(sizes)):
-        place = torch.zeros_like(first[..., 0])
+        index = torch.zeros_like(first[..., 0])
         weight = inside[..., 0].to(positions.dtype)
         for axis, (step, size) in enumerate(zip(corner, sizes, strict=True)):
             at = first[..., axis] + step
-            near = beyond[..., axis] if step else 1 - beyond[..., axis]
+            near = fraction[..., axis] if step else 1 - fraction[..., axis]
             weight = weight * torch.where((at >= 0) & (at < size), near, 0.0)
-            place = place * size + at.clamp(0, size - 1)
-        places.append(place)
+            index = index * size + at.clamp(0, size - 1)
+        indices.append(index)
         weights.append(weight)
-    return torch.stack(places, -1), torch.stack(weights, -1)
+    return torch.stack(indices, -1), torch.stack(weights, -1)
 
 
-def gather(
-    rows: Float[Tensor, "l e"], at: Int[Tensor, "p k"], near: Float[Tensor, "p k"]
+def weighted_gather(
+    rows: Float[Tensor, "l e"], at: Int[Tensor, "p k"], weights: Float[Tensor, "p k"]
 ) -> Float[Tensor, "p e"]:
     """The weighted sum of the rows at each position's corners.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 4.
     """
-    return _Gather.apply(rows, at, near)
+    return _Gather.apply(rows, at, weights)
 
 
-def scatter(
-    y: Float[Tensor, "p e"], at: Int[Tensor, "p k"], near: Float[Tensor, "p k"], length: int
+def weighted_scatter(
+    y: Float[Tensor, "p e"], at: Int[Tensor, "p k"], weights: Float[Tensor, "p k"], length: int
 ) -> Float[Tensor, "l e"]:
-    """Each position's content, spread over its corners: `gather`, transposed."""
-    return _Scatter.apply(y, at, near, length)
+    """`weighted_gather` transposed: add each position's content to the rows of its corners."""
+    return _Scatter.apply(y, at, weights, length)
 
 
-def match(
+def corner_products(
     y: Float[Tensor, "p e"], rows: Float[Tensor, "l e"], at: Int[Tensor, "p k"]
 ) -> Float[Tensor, "p k"]:
     """The dot product of each position's content with the row at each of its corners."""
-    return _Match.apply(y, rows, at)
+    return _Products.apply(y, rows, at)
 
 
 class _Gather(torch.autograd.Function):
     @staticmethod
-    def forward(rows, at, near):  # noqa: ANN001, ANN205 - autograd's signature
-        return embedding_bag(at, rows, per_sample_weights=near, mode="sum")
+    def forward(rows, at, weights):  # noqa: ANN001, ANN205 - autograd's signature
+        return embedding_bag(at, rows, per_sample_weights=weights, mode="sum")
 
     @staticmethod
     def setup_context(ctx, inputs, output):  # noqa: ANN001, ANN205
@@ -86,19 +86,20 @@ class _Gather(torch.autograd.Function):
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    def backward(ctx, gradient):  # noqa: ANN001, ANN205
-        rows, at, near = ctx.saved_tensors
-        to_rows = scatter(gradient, at, near, rows.shape[0]) if ctx.needs_input_grad[0] else None
-        to_near = match(gradient, rows, at) if ctx.needs_input_grad[2] else None
-        return to_rows, None, to_near
+    def backward(ctx, grad_y):  # noqa: ANN001, ANN205
+        rows, at, weights = ctx.saved_tensors
+        needs_rows, _, needs_weights = ctx.needs_input_grad
+        grad_rows = weighted_scatter(grad_y, at, weights, rows.shape[0]) if needs_rows else None
+        grad_weights = corner_products(grad_y, rows, at) if needs_weights else None
+        return grad_rows, None, grad_weights
 
 
 class _Scatter(torch.autograd.Function):
     @staticmethod
-    def forward(y, at, near, length):  # noqa: ANN001, ANN205
+    def forward(y, at, weights, length):  # noqa: ANN001, ANN205
         total = y.new_zeros(length, y.shape[1])
         for corner in range(at.shape[1]):
-            total.index_add_(0, at[:, corner], y * near[:, corner, None])
+            total.index_add_(0, at[:, corner], y * weights[:, corner, None])
         return total
 
     @staticmethod
@@ -107,18 +108,18 @@ class _Scatter(torch.autograd.Function):
         ctx.save_for_backward(*inputs[:3])
 
     @staticmethod
-    def backward(ctx, gradient):  # noqa: ANN001, ANN205
-        y, at, near = ctx.saved_tensors
-        to_y = gather(gradient, at, near) if ctx.needs_input_grad[0] else None
-        to_near = match(y, gradient, at) if ctx.needs_input_grad[2] else None
-        return to_y, None, to_near, None
+    def backward(ctx, grad_rows):  # noqa: ANN001, ANN205
+        y, at, weights = ctx.saved_tensors
+        grad_y = weighted_gather(grad_rows, at, weights) if ctx.needs_input_grad[0] else None
+        grad_weights = corner_products(y, grad_rows, at) if ctx.needs_input_grad[2] else None
+        return grad_y, None, grad_weights, None
 
 
-class _Match(torch.autograd.Function):
+class _Products(torch.autograd.Function):
     @staticmethod
     def forward(y, rows, at):  # noqa: ANN001, ANN205
-        found = [torch.linalg.vecdot(y, rows[at[:, corner]]) for corner in range(at.shape[1])]
-        return torch.stack(found, -1)
+        products = [torch.linalg.vecdot(y, rows[at[:, corner]]) for corner in range(at.shape[1])]
+        return torch.stack(products, -1)
 
     @staticmethod
     def setup_context(ctx, inputs, output):  # noqa: ANN001, ANN205
@@ -126,8 +127,9 @@ class _Match(torch.autograd.Function):
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    def backward(ctx, gradient):  # noqa: ANN001, ANN205
+    def backward(ctx, grad_products):  # noqa: ANN001, ANN205
         y, rows, at = ctx.saved_tensors
-        to_y = gather(rows, at, gradient) if ctx.needs_input_grad[0] else None
-        to_rows = scatter(y, at, gradient, rows.shape[0]) if ctx.needs_input_grad[1] else None
-        return to_y, to_rows, None
+        needs_y, needs_rows, _ = ctx.needs_input_grad
+        grad_y = weighted_gather(rows, at, grad_products) if needs_y else None
+        grad_rows = weighted_scatter(y, at, grad_products, rows.shape[0]) if needs_rows else None
+        return grad_y, grad_rows, None

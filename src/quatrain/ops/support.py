@@ -1,8 +1,9 @@
-"""The supporting key region of each query: structure (causal, window) and data (masks).
+"""The support of each query, the keys that it may attend to: structure and masks.
 
-Shapes: b batch, h heads, q queries, k keys. Masks are broadcast over every axis of size 1.
+Shapes: b batch, h heads, q queries, k keys. Axes of size 1 are broadcast.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +16,7 @@ from quatrain.specs import InputError
 
 @dataclass(frozen=True)
 class Structure:
-    """What is known of a support before any mask is looked at; methods are chosen by it.
+    """A support without the contents of its masks; methods are chosen by it.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 1.
     """
@@ -23,39 +24,35 @@ class Structure:
     causal: bool = False
     window: int | None = None
     has_key_padding: bool = False
-    """Whether there is a key padding mask."""
     has_attn_mask: bool = False
-    """Whether there is an attend mask."""
 
     @property
     def depends_on_query(self) -> bool:
-        """Whether the region may differ from query to query."""
+        """Whether the support may differ from query to query."""
         return self.causal or self.window is not None or self.has_attn_mask
 
     def check(self, grid: Grid) -> None:
-        """Refuse causality on a map, and a window without a middle.
+        """Check causality and window against the grid.
 
         Raises:
-            InputError: there.
+            InputError: if a map is causal, or a window is even or below 1.
         """
         if self.window is not None and (self.window < 1 or self.window % 2 == 0):
-            raise InputError("window", self.window, "an odd number from 1 up", "choose another")
+            raise InputError("window", self.window, "an odd number, at least 1", "use 3, 5, 7, ...")
         if self.causal and grid.ndim != 1:
-            raise InputError(
-                "causal", True, "False on a map", "order exists on sequences (ndim=1) only"
-            )
+            raise InputError("causal", True, "False on a map", "use it on sequences (ndim=1) only")
 
     def allows(self, offsets: Int[Tensor, "..."]) -> Bool[Tensor, "..."]:
         """True at the offsets k - q along an axis that causality and window allow."""
         if self.causal:
-            kept = offsets <= 0
-            return kept if self.window is None else kept & (offsets > -self.window)
+            past = offsets <= 0
+            return past if self.window is None else past & (offsets > -self.window)
         if self.window is None:
             return torch.ones_like(offsets, dtype=torch.bool)
         return offsets.abs() <= self.window // 2
 
     def key_range(self, grid: Grid, axis: int, first: int, last: int) -> range:
-        """The numbers of the keys along `axis` that queries number `first` to `last` may reach."""
+        """The indices of the keys along `axis` that queries `first` to `last` may attend to."""
         stride, keys = grid.key_stride, grid.keys[axis]
         lowest, highest = first + grid.first_query, last + grid.first_query
         before = after = None
@@ -69,12 +66,12 @@ class Structure:
 
 
 FULL_SUPPORT = Structure()
-"""Nothing is excluded."""
+"""Every query may attend to every key."""
 
 
 @dataclass(frozen=True)
 class Support:
-    """Which keys each query may attend to; the default is all of them.
+    """The keys that each query may attend to; by default all of them.
 
     `causal`: only keys at or before the query (sequences).
     `window`: only keys within a centred window of this odd width per axis; together with `causal`,
@@ -84,7 +81,7 @@ class Support:
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 1 (the region is named
         Omega_q) and section 4.2 (range-limited terms).
-    Differs: the paper does not say how a window meets causality; ours holds as many keys as the
+    Differs: the paper does not say how a window meets causality; ours has as many keys as the
         centred one, so that it compares with a causal convolution of that width.
     """
 
@@ -95,33 +92,37 @@ class Support:
 
     @property
     def structure(self) -> Structure:
-        """This support without its masks' contents."""
-        padded, picked = self.key_padding_mask is not None, self.attend_mask is not None
-        return Structure(self.causal, self.window, padded, picked)
+        """This support without the contents of its masks."""
+        return Structure(
+            self.causal,
+            self.window,
+            has_key_padding=self.key_padding_mask is not None,
+            has_attn_mask=self.attend_mask is not None,
+        )
 
     def mask(
         self, grid: Grid, value: Float[Tensor, "b h k e"]
     ) -> Bool[Tensor, "#b #h #q k"] | None:
-        """One mask, True where a query may attend to a key; None where nothing is excluded.
+        """All restrictions as one mask, True where a query may attend; None without any.
 
         Raises:
             InputError: if a mask fits neither the grid nor the batch and heads of `value`.
         """
         batch, heads = value.shape[:2]
         parts = [
-            self._structure(grid, value.device),
+            self._structure_mask(grid, value.device),
             self.key_mask(grid, batch),
             self.pair_mask(grid, batch, heads),
         ]
-        given = [part for part in parts if part is not None]
-        if not given:
+        masks = [part for part in parts if part is not None]
+        if not masks:
             return None
-        combined = given[0]
-        for part in given[1:]:
-            combined = combined & part
+        combined = masks[0]
+        for mask in masks[1:]:
+            combined = combined & mask
         return combined
 
-    def _structure(self, grid: Grid, device: torch.device) -> Bool[Tensor, "1 1 q k"] | None:
+    def _structure_mask(self, grid: Grid, device: torch.device) -> Bool[Tensor, "1 1 q k"] | None:
         self.structure.check(grid)
         if not self.causal and self.window is None:
             return None
@@ -139,43 +140,43 @@ class Support:
         return self.structure.allows(grid.offsets(axis, device))
 
     def padding(self, grid: Grid, batch: int) -> Bool[Tensor, "#b k"] | None:
-        """True at keys that are padding; None without a padding mask.
+        """True at padding; None without a padding mask.
 
         Raises:
-            InputError: if the mask does not fit.
+            InputError: if the mask has another type or shape.
         """
         mask = self.key_padding_mask
         if mask is None:
             return None
-        keys = _count(grid.keys)
+        keys = math.prod(grid.keys)
         if mask.dtype != torch.bool or mask.ndim != 2 or not _fits(mask.shape, (batch, keys)):
             raise InputError(
                 "key_padding_mask",
                 f"{mask.dtype} of shape {tuple(mask.shape)}",
-                f"booleans of shape ({batch}, {keys}), one for each key",
+                f"booleans of shape ({batch}, {keys}), one per key",
                 "pass True at padding",
             )
         return mask
 
     def key_mask(self, grid: Grid, batch: int) -> Bool[Tensor, "#b 1 1 k"] | None:
-        """True at keys that are no padding; None without a padding mask.
+        """True at keys that are not padding; None without a padding mask.
 
         Raises:
-            InputError: if the mask does not fit.
+            InputError: if the mask has another type or shape.
         """
         mask = self.padding(grid, batch)
         return None if mask is None else ~mask[:, None, None, :]
 
     def pair_mask(self, grid: Grid, batch: int, heads: int) -> Bool[Tensor, "#b #h #q k"] | None:
-        """True where the attend mask lets a query attend to a key; None without such a mask.
+        """The attend mask with axes for batch and heads; None without such a mask.
 
         Raises:
-            InputError: if the mask does not fit.
+            InputError: if the mask has another type or shape.
         """
         mask = self.attend_mask
         if mask is None:
             return None
-        queries, keys = _count(grid.queries), _count(grid.keys)
+        queries, keys = math.prod(grid.queries), math.prod(grid.keys)
         by_rank = {2: (queries, keys), 3: (batch, queries, keys), 4: (batch, heads, queries, keys)}
         expected = by_rank.get(mask.ndim)
         if mask.dtype != torch.bool or expected is None or not _fits(mask.shape, expected):
@@ -189,13 +190,6 @@ class Support:
 
 
 def _fits(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
-    """Whether a mask has the keys, and on every other axis the size or 1."""
+    """Whether a mask has the number of keys, and on every other axis the expected size or 1."""
     lead = zip(shape[:-1], expected[:-1], strict=True)
-    return shape[-1] == expected[-1] and all(size in (1, wanted) for size, wanted in lead)
-
-
-def _count(sizes: tuple[int, ...]) -> int:
-    total = 1
-    for size in sizes:
-        total *= size
-    return total
+    return shape[-1] == expected[-1] and all(size in (1, other) for size, other in lead)

@@ -3,8 +3,14 @@ import torch
 from hypothesis import given, settings
 from torch.testing import assert_close
 
-from laws import Case, assert_same_attention, cases, operands
-from quatrain.ops.attention import augmented, reference
+from laws import Case, assert_same_attention, cases, convert_operands, operands
+from quatrain.ops.attention.augmented import (
+    WIDTH_MULTIPLE,
+    augmented_attention,
+    augmented_query_key,
+    pad_for_sdpa,
+)
+from quatrain.ops.attention.reference import reference_attention
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
 from quatrain.specs import ALL_TERM_SETS, Term
@@ -14,58 +20,58 @@ every_term_set = pytest.mark.parametrize("terms", ALL_TERM_SETS, ids=str)
 
 @settings(max_examples=80, deadline=None)
 @given(cases(longest=5, ndims=(2,), leave_out=("window", "attend_mask")))
-def test_it_agrees_with_the_reference_in_value_and_gradient(case):
-    terms, asked = case
-    assert_same_attention(augmented.attend, reference.attend, terms, asked)
+def test_it_agrees_with_the_reference(terms_and_case):
+    assert_same_attention(augmented_attention, reference_attention, *terms_and_case)
 
 
 @every_term_set
-def test_it_agrees_on_logits_far_apart(terms):
+def test_it_agrees_on_widely_spread_logits(terms):
     grid = Grid((6, 5), (3, 5))
     case = Case(operands(terms, grid, spread=40.0), grid, Support())
-    assert_same_attention(augmented.attend, reference.attend, terms, case)
+    assert_same_attention(augmented_attention, reference_attention, terms, case)
 
 
 @every_term_set
-def test_queries_and_keys_are_as_wide_as_kernels_want_them(terms):
-    query, key = augmented._augmented(
+def test_widths_of_queries_and_keys_suit_torchs_kernels(terms):
+    query, key = augmented_query_key(
         terms, operands(terms, Grid((3, 4), (3, 4))), Grid((3, 4), (3, 4))
     )
     assert query.shape[-1] == key.shape[-1] > 0
-    assert query.shape[-1] % augmented.WIDTHS == 0
+    assert query.shape[-1] % WIDTH_MULTIPLE == 0
 
 
 @pytest.mark.parametrize("width", [8, 5])
-@pytest.mark.parametrize("wide", [True, False])
-def test_kernels_get_contiguous_axes_of_widths_that_they_take(width, wide):
+@pytest.mark.parametrize("pad_width", [True, False])
+def test_padding_makes_the_last_axis_contiguous_and_wide_enough(width, pad_width):
     x = torch.randn(2, 3, width, 7).mT
-    taken = augmented.as_kernels_take(x, wide=wide)
-    assert taken.stride(-1) == 1
-    assert taken.shape[-1] == (8 if wide else width)
-    assert torch.equal(taken[..., :width], x)
-    assert not taken[..., width:].any()
+    padded = pad_for_sdpa(x, pad_width=pad_width)
+    assert padded.stride(-1) == 1
+    assert padded.shape[-1] == (8 if pad_width else width)
+    assert torch.equal(padded[..., :width], x)
+    assert not padded[..., width:].any()
 
 
-@pytest.mark.parametrize(("width", "side"), [(256, 16), (512, 32)])
+@pytest.mark.parametrize(
+    ("width", "side"), [(256, 16), pytest.param(512, 32, marks=pytest.mark.slow)]
+)
 def test_wide_heads_agree_with_the_formula(width, side):
     terms, grid = Term.parse("1111"), Grid((side, side), (side, side))
-    made = operands(terms, grid, batch=1, heads=1, spread=width**-0.5, widths=(width, width))
-    assert augmented._augmented(terms, made, grid)[0].shape[-1] == width + 2 * side
-    case = Case(made, grid, Support())
-    assert_same_attention(augmented.attend, reference.attend, terms, case)
+    x = operands(terms, grid, batch=1, heads=1, spread=width**-0.5, widths=(width, width))
+    assert augmented_query_key(terms, x, grid)[0].shape[-1] == width + 2 * side
+    case = Case(x, grid, Support())
+    assert_same_attention(augmented_attention, reference_attention, terms, case)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_close_and_rows_without_any_key_are_zero(dtype):
+def test_half_precision_is_close_and_fully_masked_rows_are_zero(dtype):
     terms, grid = Term.parse("1111"), Grid((7, 6), (7, 6))
-    made = operands(terms, grid)
-    lower = {n: x.to(dtype) for n, x in vars(made).items() if isinstance(x, torch.Tensor)}
-    lower = type(made)(**lower, relative=tuple(x.to(dtype) for x in made.relative), scale=0.7)
+    x = operands(terms, grid)
+    lower = convert_operands(x, lambda x: x.detach().to(dtype))
     padding = torch.zeros(2, 42, dtype=torch.bool)
     padding[1] = True
     support = Support(key_padding_mask=padding)
-    output = augmented.attend(terms, lower, grid, support)
+    output = augmented_attention(terms, lower, grid, support)
     assert output.dtype == dtype
     assert not output[1].any()
-    expected = reference.attend(terms, made, grid, support)
+    expected = reference_attention(terms, x, grid, support)
     assert_close(output.double(), expected, rtol=0.05, atol=0.1)

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -9,87 +10,84 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from laws import Case, assert_same_attention, cases, operands
+from laws import Case, assert_same_attention, cases, convert_operands, operands
 from quatrain.nn import AttentionSpec
-from quatrain.ops.attention import augmented, fused, plan, reference
+from quatrain.ops.attention import attend, fused, plan
+from quatrain.ops.attention.augmented import augmented_attention, sdpa_backends
+from quatrain.ops.attention.reference import reference_attention
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Structure, Support
-from quatrain.ops.terms import Operands
 from quatrain.specs import Term
 
+fused_attention = partial(attend, method="fused")
 SERVED = [Term.parse("1000"), Term.parse("1010")]
 every_term_set = pytest.mark.parametrize("terms", SERVED, ids=str)
 FLASH = "aten::_scaled_dot_product_flash_attention_for_cpu"
 FALLBACK = {"aten::_softmax", "aten::_safe_softmax"}
 WIDTHS = {"blockwise": (3, 2), "sdpa": (3, 3)}
-"""Of keys and values, by the kernel that serves them."""
+"""Head widths of keys and values, by the kernel that serves them."""
 either_kernel = pytest.mark.parametrize("widths", WIDTHS.values(), ids=WIDTHS.keys())
 every_type = pytest.mark.parametrize(
     "dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64]
 )
 
 
-class Watch(TorchDispatchMode):
-    """Remembers which operators ran, and how many numbers they gave at most."""
+class OperatorLog(TorchDispatchMode):
+    """Records which operators ran, and the size of their largest output."""
 
     def __init__(self):
         super().__init__()
         self.largest = {}
 
     @property
-    def seen(self):
+    def names(self):
         return set(self.largest)
 
     def __torch_dispatch__(self, operator, types, arguments=(), named=None):
-        made = operator(*arguments, **(named or {}))
-        name, size = operator.name().split(".")[0], getattr(made, "numel", lambda: 0)()
+        output = operator(*arguments, **(named or {}))
+        name, size = operator.name().split(".")[0], getattr(output, "numel", lambda: 0)()
         self.largest[name] = max(size, self.largest.get(name, 0))
-        return made
+        return output
 
 
 @every_term_set
-def test_an_autocast_does_not_lower_operands_that_are_exact(terms):
+def test_an_autocast_does_not_lower_float32_operands(terms):
     grid = Grid((24, 25), (24, 25))
-    made = operands(terms, grid, widths=(8, 8))
-    exact = Operands(**{name: lowered(x) for name, x in vars(made).items()})
-    for attend in (fused.attend, augmented.attend):
-        expected = attend(terms, exact, grid, Support())
+    x = convert_operands(operands(terms, grid, widths=(8, 8)), lambda x: x.detach().float())
+    for method in (fused_attention, augmented_attention):
+        expected = method(terms, x, grid, Support())
         with torch.autocast("cpu", torch.bfloat16):
-            assert_close(attend(terms, exact, grid, Support()), expected, rtol=0, atol=0)
+            assert_close(method(terms, x, grid, Support()), expected, rtol=0, atol=0)
 
 
-def lowered(x):
-    return x.detach().float() if isinstance(x, torch.Tensor) else x
-
-
-def test_cudnn_is_not_asked_for_what_a_mask_leaves_out():
+def test_with_a_mask_cudnn_is_excluded():
     before = torch.backends.cuda.cudnn_sdp_enabled()
-    with augmented.kernels_for(torch.ones(1, 1, 1, 4, dtype=torch.bool)):
+    with sdpa_backends(torch.ones(1, 1, 1, 4, dtype=torch.bool)):
         assert not torch.backends.cuda.cudnn_sdp_enabled()
         assert torch.backends.cuda.mem_efficient_sdp_enabled()
-    with sdpa_kernel(SDPBackend.MATH), augmented.kernels_for(torch.ones(1, 1, 1, 4).bool()):
+    with sdpa_kernel(SDPBackend.MATH), sdpa_backends(torch.ones(1, 1, 1, 4).bool()):
         assert torch.backends.cuda.math_sdp_enabled()
         assert not torch.backends.cuda.mem_efficient_sdp_enabled()
-    with augmented.kernels_for(None):
+    with sdpa_backends(None):
         assert torch.backends.cuda.cudnn_sdp_enabled() == before
 
 
 @settings(max_examples=60)
 @given(st.sampled_from(list(WIDTHS.items())), st.data())
-def test_it_agrees_with_the_reference_in_value_and_gradient_by_either_kernel(chosen, data):
-    kernel, widths = chosen
-    terms, asked = data.draw(cases(st.sampled_from(SERVED), longest=7, widths=widths))
-    structure = asked.support.structure
-    assert plan(terms, asked.grid, structure, "fused", widths=widths).kernel == kernel
-    assert_same_attention(fused.attend, reference.attend, terms, asked)
+def test_it_agrees_with_the_reference_by_either_kernel(kernel_and_widths, data):
+    kernel, widths = kernel_and_widths
+    terms, case = data.draw(cases(st.sampled_from(SERVED), longest=7, widths=widths))
+    structure = case.support.structure
+    assert plan(terms, case.grid, structure, "fused", widths=widths).kernel == kernel
+    assert_same_attention(fused_attention, reference_attention, terms, case)
 
 
 @every_term_set
 @either_kernel
-def test_it_agrees_on_logits_far_apart(terms, widths):
+def test_it_agrees_on_widely_spread_logits(terms, widths):
     grid = Grid((6,), (5,))
     case = Case(operands(terms, grid, spread=40.0, widths=widths), grid, Support())
-    assert_same_attention(fused.attend, reference.attend, terms, case)
+    assert_same_attention(fused_attention, reference_attention, terms, case)
 
 
 @every_term_set
@@ -102,27 +100,23 @@ def test_rows_without_any_key_are_zero_with_finite_gradients(terms, dtype, width
         "attend_mask": Support(attend_mask=torch.tensor([[True] * 4, [False] * 4, [True] * 4])),
         "key_padding_mask": Support(key_padding_mask=torch.tensor([[True] * 4, [False] * 4])),
     }[mask]
-    made = operands(terms, grid, widths=widths)
-    lower = {
-        name: value.detach().to(dtype).requires_grad_()
-        for name, value in vars(made).items()
-        if isinstance(value, torch.Tensor)
-    }
-    output = fused.attend(terms, type(made)(**lower), grid, support)
+    x = operands(terms, grid, widths=widths)
+    case = Case(convert_operands(x, lambda x: x.detach().to(dtype).requires_grad_()), grid, support)
+    output = fused_attention(terms, case.operands, grid, support)
     empty, filled = (output[:, :, 1], output[:, :, 2]) if mask == "attend_mask" else output
     assert output.dtype == dtype
     assert not empty.any()
     assert filled.any()
-    for gradient in torch.autograd.grad(output.sum(), lower.values()):
+    for gradient in torch.autograd.grad(output.sum(), case.leaves):
         assert gradient.isfinite().all()
 
 
-def test_torchs_kernel_needs_values_as_wide_as_keys_or_holds_all_weights():
+def test_torchs_kernel_falls_back_where_values_and_keys_differ_in_width():
     query, value = torch.randn(1, 2, 5, 4), torch.randn(1, 2, 5, 3)
-    with Watch() as watch:
+    with OperatorLog() as log:
         scaled_dot_product_attention(query, query, value)
-    assert FLASH not in watch.seen
-    assert FALLBACK & watch.seen
+    assert FLASH not in log.names
+    assert FALLBACK & log.names
 
 
 CALLS = {
@@ -141,53 +135,44 @@ CALLS = {
 @every_term_set
 @pytest.mark.parametrize(("ndim", "structure", "named"), CALLS.values(), ids=CALLS.keys())
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
-def test_where_the_plan_says_so_torchs_kernel_runs_and_no_fallback(
-    terms, ndim, structure, named, dtype
-):
+def test_planned_sdpa_runs_without_the_fallback(terms, ndim, structure, named, dtype):
     module = AttentionSpec(terms=terms, heads=2).build(8, ndim).to(dtype)
     x = torch.randn((2, 8, 15, 20) if ndim == 2 else (2, 300, 8), dtype=dtype)
     named = {name: y.to(dtype) if name == "key" else y for name, y in named.items()}
     sizes = (15, 20) if ndim == 2 else (300,)
     keys = (270,) if "key" in named else sizes
     assert plan(terms, Grid(sizes, keys), structure).kernel == "sdpa"
-    with torch.no_grad(), Watch() as watch:
+    with torch.no_grad(), OperatorLog() as log:
         module(x, **named)
-    assert FLASH in watch.seen
-    with Watch() as learning:
+    assert FLASH in log.names
+    with OperatorLog() as training_log:
         module(x.requires_grad_(), **named).square().sum().backward()
-    assert {FLASH, f"{FLASH}_backward"} <= learning.seen
-    assert not FALLBACK & (watch.seen | learning.seen)
+    assert {FLASH, f"{FLASH}_backward"} <= training_log.names
+    assert not FALLBACK & (log.names | training_log.names)
 
 
 @every_term_set
-def test_operands_whose_last_axis_is_not_contiguous_do_not_make_torchs_kernel_give_way(terms):
+def test_strided_operands_do_not_cause_the_fallback(terms):
     grid = Grid((300,), (300,))
-    made = operands(terms, grid, widths=(4, 4))
-    turned = replace(made, query=made.query.mT.contiguous().mT, value=made.value.mT.contiguous().mT)
-    with Watch() as watch:
-        output = fused.attend(terms, turned, grid, Support())
-    assert FLASH in watch.seen
-    assert not FALLBACK & watch.seen
-    torch.testing.assert_close(output, fused.attend(terms, made, grid, Support()))
+    x = operands(terms, grid, widths=(4, 4))
+    strided = replace(x, query=x.query.mT.contiguous().mT, value=x.value.mT.contiguous().mT)
+    with OperatorLog() as log:
+        output = fused_attention(terms, strided, grid, Support())
+    assert FLASH in log.names
+    assert not FALLBACK & log.names
+    assert_close(output, fused_attention(terms, x, grid, Support()))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("grid", [Grid((5, 6), (5, 6)), Grid((70,), (50,)), Grid((9,), (9,))])
-def test_without_gradients_many_biased_queries_are_made_for_one_head_at_a_time(
-    grid, dtype, monkeypatch
-):
-    monkeypatch.setattr(fused, "LARGE", 1)
+def test_without_gradients_biased_queries_exist_for_one_head_at_a_time(grid, dtype, monkeypatch):
+    monkeypatch.setattr(fused, "MAX_BIASED_NUMBERS", 1)
     terms = Term.parse("1010")
-    made = operands(terms, grid, heads=3, spread=4.0, widths=WIDTHS["sdpa"])
-    lower = {
-        name: value.detach().to(dtype)
-        for name, value in vars(made).items()
-        if isinstance(value, torch.Tensor)
-    }
-    asked = type(made)(**lower, scale=made.scale)
+    x = operands(terms, grid, heads=3, spread=4.0, widths=WIDTHS["sdpa"])
+    x = convert_operands(x, lambda x: x.detach().to(dtype))
     support = Support(causal=grid.queries == (9,))
-    with torch.no_grad(), Watch() as watch:
-        found = fused.attend(terms, asked, grid, support)
-    assert FLASH in watch.seen
-    assert watch.largest["aten::add"] == found.numel() // 3
-    torch.testing.assert_close(found, reference.attend(terms, asked, grid, support))
+    with torch.no_grad(), OperatorLog() as log:
+        output = fused_attention(terms, x, grid, support)
+    assert FLASH in log.names
+    assert log.largest["aten::add"] == output.numel() // 3
+    assert_close(output, reference_attention(terms, x, grid, support))

@@ -8,7 +8,11 @@ from torch.testing import assert_close
 
 from laws import Case, assert_same_attention, cases, operands
 from ops import loops
-from quatrain.ops.attention import reference
+from quatrain.ops.attention.reference import (
+    attention_weights,
+    masked_softmax,
+    reference_attention,
+)
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
 from quatrain.specs import ALL_TERM_SETS, Term
@@ -34,21 +38,21 @@ GRIDS = {
 
 def check(terms, grid, support=None, spread=1.0):
     case = Case(operands(terms, grid, spread=spread), grid, support or Support())
-    assert_same_attention(reference.attend, loops.attend, terms, case)
+    assert_same_attention(reference_attention, loops.attend, terms, case)
 
 
 @every_term_set
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())
-def test_it_is_the_formula_of_the_paper_in_value_and_gradient(terms, grid):
+def test_it_agrees_with_the_papers_formula(terms, grid):
     check(terms, grid)
 
 
 @pytest.mark.parametrize("terms", ["0100", "0110", "1100", "1110"])
 @pytest.mark.parametrize("sizes", [(3, 3), (2, 3), (3, 2)], ids=["square", "wide", "tall"])
-def test_query_position_without_position_keeps_rows_and_columns_apart(terms, sizes):
-    """A released implementation computes these four sets from the transposed query.
+def test_query_position_without_position_distinguishes_rows_and_columns(terms, sizes):
+    """A published implementation computes these four sets from the transposed query.
 
-    It fails on other maps, but on square ones only the values tell.
+    On other maps it fails, but on square ones only the values show it.
     """
     check(Term.parse(terms), Grid(sizes, sizes))
 
@@ -56,25 +60,24 @@ def test_query_position_without_position_keeps_rows_and_columns_apart(terms, siz
 @every_term_set
 @pytest.mark.parametrize("window", [1, 3, 99])
 @pytest.mark.parametrize("sizes", [(4,), (2, 3)], ids=["sequence", "map"])
-def test_a_window_of_any_size_is_centred_on_the_query(terms, window, sizes):
+def test_a_window_is_centred_on_the_query(terms, window, sizes):
     check(terms, Grid(sizes, sizes), Support(window=window))
 
 
 @every_term_set
 @pytest.mark.parametrize("window", [None, 1, 3])
-def test_causal_attention_sees_no_later_key(terms, window):
+def test_causal_attention_agrees_with_the_formula(terms, window):
     check(terms, Grid((4,), (4,)), Support(causal=True, window=window))
 
 
 @settings(max_examples=60)
 @given(cases())
-def test_it_is_the_formula_of_the_paper_whatever_is_asked(case):
-    terms, asked = case
-    assert_same_attention(reference.attend, loops.attend, terms, asked)
+def test_it_agrees_with_the_papers_formula_for_random_arguments(terms_and_case):
+    assert_same_attention(reference_attention, loops.attend, *terms_and_case)
 
 
 @every_term_set
-def test_logits_far_apart_neither_overflow_nor_lose_the_gradient(terms):
+def test_widely_spread_logits_do_not_overflow(terms):
     check(terms, Grid((3,), (4,)), spread=40.0)
 
 
@@ -87,7 +90,7 @@ def test_rows_without_any_key_are_zero_with_finite_gradients(terms, mask):
         "attend_mask": Support(attend_mask=torch.eye(4, dtype=torch.bool) & (torch.arange(4) > 0)),
     }[mask]
     case = Case(operands(terms, grid), grid, support)
-    output = reference.attend(terms, case.operands, grid, support)
+    output = reference_attention(terms, case.operands, grid, support)
     empty = output[0] if mask == "key_padding_mask" else output[:, :, 0]
     assert_close(empty, torch.zeros_like(empty))
     assert output[1, :, 1].abs().min() > 0
@@ -100,46 +103,46 @@ def test_rows_without_any_key_are_zero_with_finite_gradients(terms, mask):
 @every_term_set
 def test_the_weights_of_a_query_sum_to_one_over_its_support(terms):
     grid, support = Grid((4,), (4,)), Support(causal=True)
-    weights = reference.attention_weights(terms, operands(terms, grid), grid, support)
+    weights = attention_weights(terms, operands(terms, grid), grid, support)
     assert_close(weights.sum(-1), torch.ones_like(weights[..., 0]))
     assert weights.expand(2, 2, 4, 4).triu(1).abs().max() == 0
 
 
-def test_no_term_at_all_is_the_mean_over_the_support():
+def test_without_terms_the_output_is_the_mean_over_the_support():
     grid = Grid((3,), (3,))
-    made = operands(Term(0), grid)
-    output = reference.attend(Term(0), made, grid, Support(causal=True))
-    means = made.value.cumsum(2) / torch.arange(1, 4)[:, None]
+    x = operands(Term(0), grid)
+    output = reference_attention(Term(0), x, grid, Support(causal=True))
+    means = x.value.cumsum(2) / torch.arange(1, 4)[:, None]
     assert_close(output, means)
 
 
-def test_turning_a_map_and_its_offsets_around_turns_the_output_around():
+def test_it_is_equivariant_to_rotating_a_map_by_half_a_turn():
     grid, terms = Grid((2, 3), (2, 3)), Term.parse("1111")
-    made = operands(terms, grid)
-    flipped = {name: getattr(made, name).flip(2) for name in ("value", "query", "key")} | {
-        "relative": tuple(axis.flip(1) for axis in made.relative)
+    x = operands(terms, grid)
+    flipped = {name: getattr(x, name).flip(2) for name in ("value", "query", "key")} | {
+        "relative": tuple(axis.flip(1) for axis in x.relative)
     }
-    mirrored = type(made)(**{**vars(made), **flipped})
-    straight = reference.attend(terms, made, grid, Support())
-    assert_close(reference.attend(terms, mirrored, grid, Support()).flip(2), straight)
+    mirrored = type(x)(**{**vars(x), **flipped})
+    straight = reference_attention(terms, x, grid, Support())
+    assert_close(reference_attention(terms, mirrored, grid, Support()).flip(2), straight)
 
 
-def test_the_softmax_over_a_mask_equals_the_softmax_of_what_is_left():
+def test_the_masked_softmax_is_the_softmax_of_unmasked_logits():
     scores = torch.randn(1, 1, 1, 5, dtype=torch.float64)
     for bits in itertools.product([False, True], repeat=5):
-        kept = torch.tensor(bits)
-        weights = reference.masked_softmax(scores, kept[None, None, None])[0, 0, 0]
-        assert_close(weights[kept], scores[0, 0, 0, kept].softmax(-1))
-        assert not weights[~kept].any()
+        mask = torch.tensor(bits)
+        weights = masked_softmax(scores, mask[None, None, None])[0, 0, 0]
+        assert_close(weights[mask], scores[0, 0, 0, mask].softmax(-1))
+        assert not weights[~mask].any()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_operands_may_differ_in_type_and_the_output_has_that_of_the_values(dtype):
+def test_operands_may_differ_in_type_and_the_output_has_the_type_of_the_values(dtype):
     grid = Grid((4,), (4,))
-    made = operands(Term.parse("1111"), grid)
-    output = reference.attend(
-        Term.parse("1111"), replace(made, value=made.value.to(dtype)), grid, Support()
+    x = operands(Term.parse("1111"), grid)
+    output = reference_attention(
+        Term.parse("1111"), replace(x, value=x.value.to(dtype)), grid, Support()
     )
     assert output.dtype == dtype
-    exact = reference.attend(Term.parse("1111"), made, grid, Support())
+    exact = reference_attention(Term.parse("1111"), x, grid, Support())
     assert (output - exact).abs().max() < 4 * torch.finfo(dtype).eps

@@ -1,8 +1,10 @@
 """Attention by the formula: all logits, a softmax over the support, a weighted sum.
 
 This is the specification that every other method agrees with. It serves every term set, support
-and shape, and holds logits for every query, head and key that they depend on. It computes in
+and shape, and holds one logit per query, head and key that the logits depend on. It computes in
 float32, or float64, whatever the type of the operands.
+
+Shapes: b batch, h heads, q queries, k keys, e width of a value.
 """
 
 import torch
@@ -16,7 +18,7 @@ from quatrain.ops.terms import Operands, logits, upcast_operands
 from quatrain.specs import Term
 
 
-def attend(
+def reference_attention(
     terms: Term, operands: Operands, grid: Grid, support: Support
 ) -> Float[Tensor, "b h q e"]:
     """The weighted sum of values of each query; zeros where its support is empty.
@@ -33,7 +35,7 @@ def attend(
 def attention_weights(
     terms: Term, operands: Operands, grid: Grid, support: Support
 ) -> Float[Tensor, "#b h #q k"]:
-    """The weights of each query over the keys: they sum to 1, or to 0 on an empty support."""
+    """The weights of each query over the keys; they sum to 1, or to 0 if the support is empty."""
     _, heads, keys, _ = operands.value.shape
     with autocast_disabled(operands.value):
         scores = logits(terms, upcast_operands(operands), grid).expand(-1, heads, -1, keys)
@@ -41,17 +43,15 @@ def attention_weights(
 
 
 def masked_softmax(
-    scores: Float[Tensor, "*given k"], mask: Bool[Tensor, "*kept k"] | None
-) -> Float[Tensor, "*whole k"]:
+    logits: Float[Tensor, "*logits k"], mask: Bool[Tensor, "*mask k"] | None
+) -> Float[Tensor, "*broadcast k"]:
     """Softmax over the keys where `mask` is True; rows without any such key are zero.
 
-    The two are broadcast to each other.
-
-    The lowest finite number stands in for minus infinity, so that the gradient of an empty row
-    is zero and not NaN.
+    Masked logits become the lowest finite number instead of minus infinity, so that the gradient
+    of an empty row is zero and not NaN.
     """
     if mask is None:
-        return scores.softmax(-1)
-    lowest = torch.finfo(scores.dtype).min
-    weights = torch.where(mask, scores, lowest).softmax(-1)
+        return logits.softmax(-1)
+    lowest = torch.finfo(logits.dtype).min
+    weights = torch.where(mask, logits, lowest).softmax(-1)
     return torch.where(mask, weights, 0.0)

@@ -1,61 +1,61 @@
-"""Attention on a map whose logits are a sum over keys, rows and columns: one axis after the other.
+"""Attention on a map whose logits are a sum over keys, rows and columns: one axis, then the other.
 
 It serves 0001 and 0011, and 0000 and 0010 in a window. The logit of a query at (qy, qx) and a key
-at (ky, kx) is E3[ky, kx] + ex[qx, kx] + ey[qy, ky]. Summing over kx first leaves, for every row of
-keys and column of queries, a mean of values and a total
+at (ky, kx) is E3[ky, kx] + bx[qx, kx] + by[qy, ky]. Summing over kx first leaves, for every row of
+keys and column of queries, a mean of values and a logsumexp
 
-    m[ky, qx] = log sum_kx exp(E3[ky, kx] + ex[qx, kx])
+    lse[ky, qx] = log sum_kx exp(E3[ky, kx] + bx[qx, kx])
 
-and a softmax over ky of m + ey finishes. No pair of query and key is ever held, and every
-exponential is of a difference to its maximum. On a CPU few heads are done at a time, so that a
-cache holds what they make, and their gradients make. On a GPU a kernel takes either sum.
+and a softmax over ky of lse + by finishes. No number per query-key pair is ever held, and every
+exponential is of a difference to its maximum. On a CPU only as many heads are computed at once as
+the cache has room for. On a GPU a Triton kernel computes either sum.
 
 Shapes: b batch, h heads, y v rows of queries and of keys, x u columns of queries and of keys,
-q queries, k keys, d e widths.
+q queries, k keys, d width of a key, e width of a value.
 """
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from quatrain.ops.attention.plan import plan_for_operands
+from quatrain.ops.attention.plan import Kernel
 from quatrain.ops.attention.reference import masked_softmax
 from quatrain.ops.attention.softmax_lse import softmax_and_lse
 from quatrain.ops.attention.triton.operator import triton_attention
-from quatrain.ops.positions import Grid, align, is_symbolic
+from quatrain.ops.positions import Grid, align_to_keys, is_symbolic
 from quatrain.ops.precision import autocast_disabled
 from quatrain.ops.support import Support
 from quatrain.ops.terms import Operands, head_groups, key_logits, position_query, upcast_operands
 from quatrain.specs import Term
 
-CELLS = 2**19
-"""Weights over rows and columns that are made at once, as far as one head allows: a cache holds
-them."""
+MAX_WEIGHTS = 2**19
+"""Weights over rows and columns that are held at once, as far as one head allows: the cache holds
+as many."""
 
 
-def attend(
-    terms: Term, operands: Operands, grid: Grid, support: Support
+def separable_attention(
+    terms: Term, operands: Operands, grid: Grid, support: Support, kernel: Kernel | None = None
 ) -> Float[Tensor, "b h q e"]:
     """The weighted sum of values of each query; zeros where its support is empty.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equations 2 and 8.
     """
     value = operands.value
-    if plan_for_operands(terms, operands, grid, support, "separable").kernel == "triton":
+    if kernel == "triton":
         return triton_attention(terms, operands, grid, support, axial=True)
     with autocast_disabled(value):
-        mixed = [
-            _by_axis(terms, part, grid, support)
-            for part in head_groups(upcast_operands(operands), _heads_in_turn(grid, value))
+        outputs = [
+            _axial_attention(terms, group, grid, support)
+            for group in head_groups(upcast_operands(operands), _heads_in_turn(grid, value))
         ]
-        return (mixed[0] if len(mixed) == 1 else torch.cat(mixed, dim=1)).to(value.dtype)
+        return (outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)).to(value.dtype)
 
 
 def heads_at_once(grid: Grid, batch: int, heads: int) -> int:
-    """How many heads have weights over rows and columns of about `CELLS` together."""
-    (above, along), (rows, columns) = grid.queries, grid.keys
-    cells = batch * along * rows * (columns + above)
-    return max(1, min(heads, CELLS // max(cells, 1)))
+    """How many heads have about `MAX_WEIGHTS` weights over rows and columns together."""
+    (height, width), (rows, columns) = grid.queries, grid.keys
+    weights = batch * width * rows * (columns + height)
+    return max(1, min(heads, MAX_WEIGHTS // max(weights, 1)))
 
 
 def _heads_in_turn(grid: Grid, value: Float[Tensor, "b h k e"]) -> int:
@@ -65,49 +65,49 @@ def _heads_in_turn(grid: Grid, value: Float[Tensor, "b h k e"]) -> int:
     return heads_at_once(grid, batch, heads)
 
 
-def _by_axis(
+def _axial_attention(
     terms: Term, operands: Operands, grid: Grid, support: Support
 ) -> Float[Tensor, "b h q e"]:
     value = operands.value.unflatten(2, grid.keys)
-    by_row, by_column = (_table(terms, operands, grid, axis) for axis in (0, 1))
-    rows, columns = (_kept_along(grid, support, axis, value) for axis in (0, 1))
-    kept = support.key_mask(grid, value.shape[0])
-    if kept is not None:
-        kept = kept.unflatten(3, grid.keys).transpose(2, 3)  # (b, 1, v, 1, u)
-        columns = kept if columns is None else kept & columns
-    scores = by_column
+    row_bias, column_bias = (_axis_bias(terms, operands, grid, axis) for axis in (0, 1))
+    row_mask, column_mask = (_window_mask(grid, support, axis, value) for axis in (0, 1))
+    key_mask = support.key_mask(grid, value.shape[0])
+    if key_mask is not None:
+        key_mask = key_mask.unflatten(3, grid.keys).transpose(2, 3)  # (b, 1, v, 1, u)
+        column_mask = key_mask if column_mask is None else key_mask & column_mask
+    logits = column_bias
     if terms.has(Term.KEY):
-        scores = scores + key_logits(terms, operands).unflatten(2, grid.keys)[..., None, :]
-    weights, totals = softmax_and_lse(scores, columns)
-    mixed = weights @ value  # (b, h, v, x, e)
-    scores = by_row
-    if totals.shape[2] > 1:  # rows of keys differ in more than their place
-        totals = totals.mT.contiguous()[..., None, :]
-        scores = by_row + totals
-        if columns is not None:  # else no row of keys is empty
-            filled = totals > -torch.inf
-            rows = filled if rows is None else rows & filled
-    weights = masked_softmax(scores, rows)
-    return (weights @ mixed.transpose(2, 3)).transpose(2, 3).flatten(2, 3)
+        logits = logits + key_logits(terms, operands).unflatten(2, grid.keys)[..., None, :]
+    weights, lse = softmax_and_lse(logits, column_mask)
+    means = weights @ value  # (b, h, v, x, e)
+    logits = row_bias
+    if lse.shape[2] > 1:  # rows of keys differ in more than their place
+        lse = lse.mT.contiguous()[..., None, :]
+        logits = row_bias + lse
+        if column_mask is not None:  # else no row of keys is empty
+            filled = lse > -torch.inf
+            row_mask = filled if row_mask is None else row_mask & filled
+    weights = masked_softmax(logits, row_mask)
+    return (weights @ means.transpose(2, 3)).transpose(2, 3).flatten(2, 3)
 
 
-def _table(
+def _axis_bias(
     terms: Term, operands: Operands, grid: Grid, axis: int
 ) -> Float[Tensor, "1 #h 1 q_axis k_axis"]:
-    """Position logits along one axis."""
-    asks = position_query(terms, operands)
+    """Position logits along one axis; zeros without position terms."""
+    query = position_query(terms, operands)
     queries, keys = grid.queries[axis], grid.keys[axis]
-    if asks is None:
+    if query is None:
         return operands.value.new_zeros(1, 1, 1, queries, keys)
-    scores = torch.einsum("bhqd,hld->bhql", asks, operands.relative[axis])
+    scores = torch.einsum("bhqd,hld->bhql", query, operands.relative[axis])
     line = Grid((queries,), (keys,), grid.key_stride)
-    return align(scores.expand(-1, -1, queries, -1), line, 0)[:, :, None]
+    return align_to_keys(scores.expand(-1, -1, queries, -1), line, 0)[:, :, None]
 
 
-def _kept_along(
+def _window_mask(
     grid: Grid, support: Support, axis: int, value: Float[Tensor, "b h v u e"]
 ) -> Bool[Tensor, "1 1 1 q_axis k_axis"] | None:
-    """What a window keeps along one axis; None where there is no window."""
+    """The mask of a window along one axis; None without a window."""
     if support.window is None:
         return None
     return support.axis_mask(grid, axis, value.device)[None, None, None]

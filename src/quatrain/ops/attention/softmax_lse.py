@@ -1,8 +1,8 @@
-"""A softmax that tells its normalizer, so that a softmax over groups can be made of two.
+"""A softmax with its logsumexp, from which softmaxes over groups combine.
 
-With totals T_g = log sum_{k in g} exp(s_k), the weights over all keys are the weights within a
-group times the softmax of the totals over the groups. Nothing is ever exponentiated but a
-difference to a maximum, so that no spread of the logits overflows or underflows.
+With lse_g = log sum_{k in g} exp(s_k), the weights over all keys are the weights within a group
+times the softmax of lse over groups. Only differences to a maximum are exponentiated, so no spread
+of the logits overflows or underflows.
 
 Source: Milakov and Gimelshein 2018, https://arxiv.org/abs/1805.02867, section 3.
 
@@ -17,14 +17,14 @@ from quatrain.ops.attention.reference import masked_softmax
 
 
 def softmax_and_lse(
-    scores: Float[Tensor, "*given k"], mask: Bool[Tensor, "*kept k"] | None = None
-) -> tuple[Float[Tensor, "*whole k"], Float[Tensor, "*whole"]]:
-    """The softmax over the keys where `mask` is True, and the logarithm of its denominator.
+    logits: Float[Tensor, "*logits k"], mask: Bool[Tensor, "*mask k"] | None = None
+) -> tuple[Float[Tensor, "*broadcast k"], Float[Tensor, "*broadcast"]]:
+    """The softmax over the keys where `mask` is True, and the logsumexp over the same keys.
 
-    Where there is no such key, weights are 0 and the total is minus infinity, with gradient 0.
+    Rows without any such key have weights 0 and lse minus infinity, both with gradient 0.
     """
     if mask is None:
-        return scores.softmax(-1), scores.logsumexp(-1)
-    lowest = torch.finfo(scores.dtype).min
-    totals = torch.where(mask, scores, lowest).logsumexp(-1)
-    return masked_softmax(scores, mask), torch.where(mask.any(-1), totals, -torch.inf)
+        return logits.softmax(-1), logits.logsumexp(-1)
+    lowest = torch.finfo(logits.dtype).min
+    lse = torch.where(mask, logits, lowest).logsumexp(-1)
+    return masked_softmax(logits, mask), torch.where(mask.any(-1), lse, -torch.inf)

@@ -4,23 +4,29 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from quatrain.ops.attention.blockwise.inputs import Factors, add, add_product, excluded, is_excluded
+from quatrain.ops.attention.blockwise.inputs import (
+    BlockwiseInputs,
+    accumulate,
+    accumulate_product,
+    is_masked,
+    mask_value,
+)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_what_stands_for_no_weight_is_a_power_of_two_whose_sums_are_finite(dtype):
-    lowest = excluded(dtype)
+def test_the_mask_value_is_a_power_of_two_whose_sums_are_finite(dtype):
+    lowest = mask_value(dtype)
     assert math.frexp(-lowest)[0] == 0.5
     assert torch.isfinite(torch.tensor(lowest, dtype=dtype) * 4)
     assert torch.tensor(lowest, dtype=dtype).item() == lowest
     logits = torch.tensor([lowest, lowest * 0.75, 0.0], dtype=dtype)
-    assert is_excluded(logits).tolist() == [True, True, False]
+    assert is_masked(logits).tolist() == [True, True, False]
 
 
-def factors():
-    return Factors(
+def random_inputs():
+    return BlockwiseInputs(
         value=torch.randn(2, 3, 5, 4),
-        asks=torch.randn(2, 3, 6, 2),
+        query=torch.randn(2, 3, 6, 2),
         key=torch.randn(2, 3, 5, 2),
         key_logits=torch.randn(1, 3, 5),
         position_query=None,
@@ -29,37 +35,37 @@ def factors():
     )
 
 
-def test_a_part_is_a_view_and_keeps_what_is_one_for_all():
-    made = factors()
-    part = made.part(slice(1, 2), slice(0, 2))
+def test_select_gives_views_and_keeps_axes_of_size_one():
+    inputs = random_inputs()
+    part = inputs.select(slice(1, 2), slice(0, 2))
     assert part.value.shape == (1, 2, 5, 4)
     assert part.key_logits.shape == (1, 2, 5)
     assert part.attend_mask.shape == (1, 1, 6, 5)
     assert part.position_query is None
     part.value.zero_()
     part.relative[0].zero_()
-    assert made.value[1, :2].abs().sum() == made.relative[0][:2].abs().sum() == 0
+    assert inputs.value[1, :2].abs().sum() == inputs.relative[0][:2].abs().sum() == 0
 
 
-def test_zeros_have_the_shapes_of_what_has_gradients_and_keys_turned_in_memory():
-    made = factors()
-    zeros = made.zeros()
-    for name in ("value", "asks", "key", "key_logits"):
-        assert_close(getattr(zeros, name), torch.zeros_like(getattr(made, name)))
-    assert zeros.attend_mask is zeros.position_query is None
-    assert zeros.value.mT.is_contiguous()
-    assert zeros.key.mT.is_contiguous()
+def test_zero_grads_have_the_shapes_of_inputs_and_transposed_memory_of_keys():
+    inputs = random_inputs()
+    grads = inputs.zero_grads()
+    for name in ("value", "query", "key", "key_logits"):
+        assert_close(getattr(grads, name), torch.zeros_like(getattr(inputs, name)))
+    assert grads.attend_mask is grads.position_query is None
+    assert grads.value.mT.is_contiguous()
+    assert grads.key.mT.is_contiguous()
 
 
-def test_adding_sums_over_what_is_one_for_all():
-    total, part = torch.ones(1, 3, 4), torch.randn(2, 3, 4)
-    add(total, part)
-    assert_close(total, 1 + part.sum(0, keepdim=True))
+def test_accumulate_sums_over_axes_of_size_one():
+    total, update = torch.ones(1, 3, 4), torch.randn(2, 3, 4)
+    accumulate(total, update)
+    assert_close(total, 1 + update.sum(0, keepdim=True))
 
 
-def test_a_product_is_added_in_place_into_a_view():
+def test_a_product_is_accumulated_in_place_into_a_view():
     memory = torch.randn(2, 3, 4, 6)
     before, left, right = memory.clone(), torch.randn(2, 1, 4, 5), torch.randn(2, 1, 5, 6)
-    add_product(memory[:, 1], left, right)
+    accumulate_product(memory[:, 1], left, right)
     before[:, 1] += (left @ right)[:, 0]
     assert_close(memory, before)

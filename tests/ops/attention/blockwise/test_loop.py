@@ -3,39 +3,33 @@ import torch
 from hypothesis import given, settings
 from torch.utils.flop_counter import FlopCounterMode
 
-from laws import assert_same_attention, cases, operands
-from quatrain.ops.attention import reference
-from quatrain.ops.attention.blockwise import loop as blocked
-from quatrain.ops.attention.blockwise import operator as opaque
-from quatrain.ops.attention.blockwise import query_block as blocks
+from laws import METHOD_TERMS, assert_same_attention, cases, operands
+from quatrain.ops.attention.blockwise import loop, query_block
+from quatrain.ops.attention.blockwise.operator import blockwise_attention, blockwise_inputs
+from quatrain.ops.attention.reference import reference_attention
 from quatrain.ops.counts import block_totals
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Structure, Support
-from quatrain.specs import ALL_TERM_SETS, Term
+from quatrain.specs import Term
 
 
-def softmax(terms, made, grid, support):
-    return opaque.blockwise_attention(terms, made, grid, support, product=False)
-
-
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(cases(longest=7))
-def test_blocks_of_few_queries_and_heads_agree_with_the_reference(case):
-    terms, asked = case
+def test_blocks_of_few_queries_and_heads_agree_with_the_reference(terms_and_case):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(blocks, "LONGEST", 3)
-        patch.setattr(blocked, "CELLS", 50)
-        assert_same_attention(softmax, reference.attend, terms, asked)
+        patch.setattr(query_block, "MAX_QUERIES", 3)
+        patch.setattr(loop, "MAX_NUMBERS", 50)
+        assert_same_attention(blockwise_attention, reference_attention, *terms_and_case)
 
 
-@pytest.mark.parametrize("terms", ALL_TERM_SETS, ids=str)
+@pytest.mark.parametrize("terms", METHOD_TERMS, ids=str)
 @pytest.mark.parametrize("window", [None, 5])
-def test_the_products_that_run_are_those_of_the_closed_form(terms, window):
+def test_executed_products_match_the_closed_form(terms, window):
     grid, structure = Grid((3, 70), (2, 35), 2), Structure(window=window)
     with torch.no_grad():
-        factors = opaque.factors_of(terms, operands(terms, grid), grid, Support(window=window))
+        inputs = blockwise_inputs(terms, operands(terms, grid), grid, Support(window=window))
         with FlopCounterMode(display=False) as counter:
-            blocked.mix(factors, grid, structure, product=False)
+            loop.blockwise_forward(inputs, grid, structure, factored=False)
     totals = block_totals(grid, structure)
     products = totals.pairs * (2 + 3 * (Term.QUERY_KEY in terms))
     if terms.use_position:
@@ -45,7 +39,7 @@ def test_the_products_that_run_are_those_of_the_closed_form(terms, window):
 
 
 @pytest.mark.parametrize("grid", [Grid((1, 64), (1, 8192)), Grid((2, 512), (2, 512))])
-def test_heads_are_not_taken_together_where_rows_are_few_but_long(grid):
-    batch, heads = blocked.group_size(grid, batch=32, heads=8, width=32, product=True)
-    block = next(iter(blocks.blocks(grid, Structure())))
-    assert batch * heads * block.count * grid.keys[1] <= blocked.CELLS
+def test_heads_are_not_grouped_where_rows_are_few_but_long(grid):
+    batch, heads = loop.group_size(grid, batch=32, heads=8, width=32, factored=True)
+    block = next(iter(query_block.query_blocks(grid, Structure())))
+    assert batch * heads * block.count * grid.keys[1] <= loop.MAX_NUMBERS

@@ -4,9 +4,14 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from quatrain.ops.attention.blockwise import softmax as softmaxed
-from quatrain.ops.attention.blockwise.inputs import Factors
-from quatrain.ops.attention.blockwise.query_block import blocks
+from quatrain.ops.attention.blockwise.inputs import BlockwiseInputs, mask_value
+from quatrain.ops.attention.blockwise.query_block import query_blocks
+from quatrain.ops.attention.blockwise.softmax import (
+    TransposedInputs,
+    softmax_backward,
+    softmax_weights,
+    weighted_sum,
+)
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Structure
 
@@ -18,92 +23,91 @@ CALLS = {
 }
 
 
-def factors(grid, width=2):
+def random_inputs(grid, width=2):
     torch.manual_seed(0)
     queries = keys = 12 if grid.ndim == 2 else 70
 
-    def leaf(*shape):
+    def random(*shape):
         return torch.randn(*shape, dtype=torch.float64)
 
-    return Factors(
-        value=leaf(1, 2, keys, 3),
-        asks=leaf(1, 2, queries, width),
-        key=leaf(1, 2, keys, width),
-        key_logits=leaf(1, 2, keys),
+    return BlockwiseInputs(
+        value=random(1, 2, keys, 3),
+        query=random(1, 2, queries, width),
+        key=random(1, 2, keys, width),
+        key_logits=random(1, 2, keys),
         position_query=None,
         attend_mask=None,
         relative=(),
     )
 
 
-def formula(made, block):
-    """Weights of a block without tables, and what they mix, as they are written."""
-    logits = made.asks[:, :, block.queries] @ made.key.mT + made.key_logits[:, :, None]
-    value = block.reached(made.value, 2).flatten(2, -2)
-    weights = block.reached(logits, 3).flatten(3).softmax(-1)
+def formula(inputs, block):
+    """Weights of a block without position bias, and its output."""
+    logits = inputs.query[:, :, block.queries] @ inputs.key.mT + inputs.key_logits[:, :, None]
+    value = block.narrow(inputs.value, 2).flatten(2, -2)
+    weights = block.narrow(logits, 3).flatten(3).softmax(-1)
     return weights, weights @ value
 
 
 @pytest.mark.parametrize(("grid", "structure"), CALLS.values(), ids=CALLS.keys())
-def test_a_block_mixes_the_values_that_it_reaches_by_the_formula(grid, structure):
-    made = factors(grid)
-    turned = softmaxed.Turned(made)
-    for block in blocks(grid, structure):
-        weights, mixed = formula(made, block)
-        found = softmaxed.weights(turned, block, [], Structure())
-        assert_close(found, weights)
-        assert_close(softmaxed.mix(found, turned, block), mixed)
+def test_weights_and_outputs_of_a_block_agree_with_the_formula(grid, structure):
+    inputs = random_inputs(grid)
+    transposed = TransposedInputs(inputs)
+    for block in query_blocks(grid, structure):
+        expected, output = formula(inputs, block)
+        weights = softmax_weights(transposed, block, [], Structure())
+        assert_close(weights, expected)
+        assert_close(weighted_sum(weights, transposed, block), output)
 
 
 @pytest.mark.parametrize(("grid", "structure"), CALLS.values(), ids=CALLS.keys())
-def test_gradients_are_added_to_the_keys_that_a_block_reaches(grid, structure):
-    made = factors(grid)
-    leaves = [made.value, made.asks, made.key, made.key_logits]
-    turned, found, total = softmaxed.Turned(made), made.zeros(), 0.0
+def test_gradients_accumulate_over_blocks(grid, structure):
+    inputs = random_inputs(grid)
+    leaves = [inputs.value, inputs.query, inputs.key, inputs.key_logits]
+    transposed, grads, total = TransposedInputs(inputs), inputs.zero_grads(), 0.0
     for leaf in leaves:
         leaf.requires_grad_()
-    for block in blocks(grid, structure):
-        _, mixed = formula(made, block)
-        total = total + mixed.square().sum()
+    for block in query_blocks(grid, structure):
+        _, output = formula(inputs, block)
+        total = total + output.square().sum()
         with torch.no_grad():
-            weights = softmaxed.weights(turned, block, [], Structure())
-            softmaxed.gradients(weights, turned, found, block, mixed, 2 * mixed)
+            weights = softmax_weights(transposed, block, [], Structure())
+            softmax_backward(weights, transposed, grads, block, output, 2 * output)
     expected = torch.autograd.grad(total, leaves)
-    assert_close([found.value, found.asks, found.key, found.key_logits], list(expected))
+    assert_close([grads.value, grads.query, grads.key, grads.key_logits], list(expected))
 
 
-def test_tables_are_laid_out_and_their_gradients_are_sums():
-    made, block = factors(MAP), next(iter(blocks(MAP, Structure())))
-    made = replace(made, position_query=torch.zeros(1, 2, 12, 2, dtype=torch.float64))
+def test_position_bias_is_added_and_its_gradients_are_sums():
+    inputs, block = random_inputs(MAP), next(iter(query_blocks(MAP, Structure())))
+    inputs = replace(inputs, position_query=torch.zeros(1, 2, 12, 2, dtype=torch.float64))
     rows, columns = (
         torch.randn(1, 2, 4, size, dtype=torch.float64, requires_grad=True) for size in (3, 4)
     )
-    logits = made.asks[:, :, :4] @ made.key.mT + made.key_logits[:, :, None]
-    by_place = logits.unflatten(3, (3, 4)) + rows[..., :, None] + columns[..., None, :]
-    expected = by_place.flatten(3).softmax(-1)
-    mixed = expected @ made.value
-    slopes = torch.autograd.grad(mixed.square().sum(), (rows, columns))
+    logits = inputs.query[:, :, :4] @ inputs.key.mT + inputs.key_logits[:, :, None]
+    on_map = logits.unflatten(3, (3, 4)) + rows[..., :, None] + columns[..., None, :]
+    expected = on_map.flatten(3).softmax(-1)
+    output = expected @ inputs.value
+    expected_grads = torch.autograd.grad(output.square().sum(), (rows, columns))
     with torch.no_grad():
-        turned = softmaxed.Turned(made)
-        weights = softmaxed.weights(turned, block, [rows, columns], Structure())
+        transposed = TransposedInputs(inputs)
+        weights = softmax_weights(transposed, block, [rows, columns], Structure())
         assert_close(weights, expected)
-        found = softmaxed.gradients(weights, turned, made.zeros(), block, mixed, 2 * mixed)
-    assert_close(found, slopes)
+        grads = inputs.zero_grads()
+        bias_grads = softmax_backward(weights, transposed, grads, block, output, 2 * output)
+    assert_close(bias_grads, expected_grads)
 
 
 def test_a_query_without_keys_has_no_weights():
-    made = factors(MAP)
-    made.key_logits.fill_(softmaxed.excluded(torch.float64))
-    block = next(iter(blocks(MAP, Structure())))
-    assert not softmaxed.weights(
-        softmaxed.Turned(made), block, [], Structure(has_key_padding=True)
-    ).any()
+    inputs = random_inputs(MAP)
+    inputs.key_logits.fill_(mask_value(torch.float64))
+    block, structure = next(iter(query_blocks(MAP, Structure()))), Structure(has_key_padding=True)
+    assert not softmax_weights(TransposedInputs(inputs), block, [], structure).any()
 
 
-def test_the_weights_of_the_next_block_replace_those_of_the_last():
-    made = factors(MAP)
-    turned = softmaxed.Turned(made)
-    found = [
-        softmaxed.weights(turned, block, [], Structure()) for block in blocks(MAP, Structure())
+def test_the_weights_of_the_next_block_overwrite_those_of_the_last():
+    transposed = TransposedInputs(random_inputs(MAP))
+    weights = [
+        softmax_weights(transposed, block, [], Structure())
+        for block in query_blocks(MAP, Structure())
     ]
-    assert len({weights.data_ptr() for weights in found}) == 1 < len(found)
+    assert len({x.data_ptr() for x in weights}) == 1 < len(weights)

@@ -1,49 +1,59 @@
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
+"""The bounds of a band, as the kernels compute them."""
 
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-SCRIPT = Path(__file__).with_name("compile_kernels.py")
-ASKED = [
-    "80-bfloat16-32-168-1111",
-    "80-float32-128-1-1111",
-    "86-float16-128-84-1111",
-    "86-bfloat16-64-168-1111",
-    "86-float32-128-84-1111",
-    "90-float32-32-84-0110",
-    "90-bfloat16-32-84-0110",
-    "90-bfloat16-32-168-0011",
-    "90-bfloat16-64-168-1111",
-    "100-bfloat16-32-168-1111",
-]
-SHARED = {80: 163 * 1024, 86: 99 * 1024, 90: 227 * 1024, 100: 227 * 1024}
-"""Bytes of shared memory that a block may have, by compute capability: CUDA C++ Programming Guide,
-technical specifications. On 8.9 and 12.x it is what it is on 8.6."""
-SPILLED = 1024
-"""Bytes of a thread that kernels of tables may have in memory instead of in registers."""
-OF_TABLES = ("tabulate", "gradients_of_asks", "gradients_of_relative")
+from quatrain.ops.attention.blockwise.inputs import mask_value
+
+triton = pytest.importorskip("triton", reason="Triton is not installed")
+tl = pytest.importorskip("triton.language")
+kernels = pytest.importorskip("quatrain.ops.attention.triton.attention_kernels")
 
 
-@pytest.mark.compile
-@pytest.mark.parametrize("asked", ASKED)
-def test_the_kernels_compile_as_they_are_called_for_gpus_and_fit_their_shared_memory(asked):
-    pytest.importorskip("triton", reason="Triton is not installed")
-    plain = {name: text for name, text in os.environ.items() if name != "TRITON_INTERPRET"}
-    ran = subprocess.run(
-        [sys.executable, SCRIPT, asked], env=plain, text=True, capture_output=True, check=False
-    )
-    assert ran.returncode == 0, ran.stderr
-    found = [json.loads(line) for line in ran.stdout.splitlines()]
-    names = {each["name"] for each in found}
-    assert names >= {"mix", "gradients_of_queries", "gradients_of_keys", *OF_TABLES}
-    if asked.endswith("0011"):
-        assert names >= {"weigh", "gradients_of_weighed", "split"}
-    for name in OF_TABLES:  # they are not compiled anew for a map of other sizes
-        assert len({each["hash"] for each in found if each["name"] == name}) == 1
-    for each in found:
-        assert asked.split("-")[0] == str(each["capability"])
-        assert each["shared"] <= SHARED[each["capability"]], each
-        assert each.get("spilled", 0) <= SPILLED, each
+@triton.jit
+def _bounds(bounds, sizes, first, last, row):
+    start, stop = kernels.reached_rows(sizes, first, last, True)
+    tl.store(bounds, start)
+    tl.store(bounds + 1, stop)
+    start, stop = kernels.reaching_queries(sizes, row, True)
+    tl.store(bounds + 2, start)
+    tl.store(bounds + 3, stop)
+
+
+@settings(max_examples=50)
+@given(
+    across=st.integers(1, 5),
+    height=st.integers(1, 9),
+    stride=st.integers(1, 3),
+    reach=st.integers(0, 4),
+    draw=st.data(),
+)
+def test_bounds_are_the_first_and_the_last_within_reach(across, height, stride, reach, draw):
+    """Of rows of keys for a tile of queries, and of queries for a row of keys."""
+    rows, queries = -(-height // stride), height * across
+    first = draw.draw(st.integers(0, queries - 1))
+    last = draw.draw(st.integers(first, queries + 15))
+    row = draw.draw(st.integers(0, rows - 1))
+    bounds = torch.zeros(4, dtype=torch.int64)
+    sizes = (queries, rows, 1, 1, 1, 1, 1, 1, across, stride, reach)
+    _bounds[(1,)](bounds, sizes, first, last, row)
+    start, stop, first_query, stop_query = bounds.tolist()
+
+    def within_reach(key, query):
+        return abs(key * stride - query // across) <= reach
+
+    reached = [key for key in range(rows) for q in range(first, last + 1) if within_reach(key, q)]
+    if reached:
+        assert (start, stop) == (min(reached), max(reached) + 1)
+    else:
+        assert 0 <= start < stop <= rows
+    reaching = [query for query in range(queries) if within_reach(row, query)]
+    assert (first_query, stop_query) == (min(reaching), max(reaching) + 1)
+
+
+def test_bfloat16_represents_the_mask_value_exactly():
+    lowest = torch.tensor(mask_value(torch.float32))
+    assert lowest.bfloat16().float() == lowest
+    assert (4 * lowest).isfinite()

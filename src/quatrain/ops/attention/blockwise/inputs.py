@@ -1,6 +1,6 @@
-"""What the logits and sums of attention by blocks are made of, whichever way a block goes.
+"""The inputs of blockwise attention: queries, keys, values and masks, ready for the block loop.
 
-Shapes: b batch, h heads, q queries, k keys, d e widths.
+Shapes: b batch, h heads, q queries, k keys, d width of a key, e width of a value.
 """
 
 import math
@@ -12,8 +12,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 
-def excluded(dtype: torch.dtype) -> float:
-    """The logit that stands for no weight: any sum of a few of them is still finite.
+def mask_value(dtype: torch.dtype) -> float:
+    """The logit of a masked pair: finite, and so are sums of a few of them.
 
     It is a power of two, which types of fewer bits and the same range hold exactly.
     """
@@ -21,76 +21,80 @@ def excluded(dtype: torch.dtype) -> float:
     return -math.ldexp(1.0, exponent - 3)
 
 
-def is_excluded(logits: Float[Tensor, "..."]) -> Bool[Tensor, "..."]:
-    """Whether they stand for no weight, whatever was added to them."""
-    return logits < excluded(logits.dtype) / 2
+def is_masked(logits: Float[Tensor, "..."]) -> Bool[Tensor, "..."]:
+    """Whether logits are masked, also after other logits were added to the mask value."""
+    return logits < mask_value(logits.dtype) / 2
 
 
 @dataclass(frozen=True)
-class Factors:
-    """What logits and output are made of, in float32 or float64; a size of 1 is for all.
+class BlockwiseInputs:
+    """Everything that logits and outputs depend on, in float32 or float64.
 
-    `asks` meet `key`, `position_query` meet `relative`; `key_logits` are added for each key, and
-    are `excluded` at padding.
+    `query` (scaled, with its bias) meets `key`, and `position_query` meets `relative`.
+    `key_logits` are added per key, and hold `mask_value` at padding. A size of 1 is broadcast.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2.
     """
 
     value: Float[Tensor, "b h k e"]
-    asks: Float[Tensor, "b h q d"] | None
+    query: Float[Tensor, "b h q d"] | None
     key: Float[Tensor, "b h k d"] | None
     key_logits: Float[Tensor, "#b #h k"] | None
     position_query: Float[Tensor, "#b h #q d"] | None
     attend_mask: Bool[Tensor, "#b #h #q k"] | None
     relative: tuple[Float[Tensor, "h _ d"], ...]
 
-    def part(self, batch: slice, heads: slice) -> "Factors":
-        """Those of some batch elements and heads, as views."""
-        chosen: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        relative = tuple(axis[heads] for axis in chosen.pop("relative"))
-        views: dict[str, Any] = {n: _part_of(x, batch, heads) for n, x in chosen.items()}
-        return Factors(**views, relative=relative)
+    def select(self, batch: slice, heads: slice) -> "BlockwiseInputs":
+        """The inputs of some batch elements and heads, as views."""
+        tensors: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        relative = tuple(axis[heads] for axis in tensors.pop("relative"))
+        views: dict[str, Any] = {name: _select(x, batch, heads) for name, x in tensors.items()}
+        return BlockwiseInputs(**views, relative=relative)
 
-    def zeros(self) -> "Factors":
-        """Where gradients are summed; those of keys lie in memory as products make them."""
+    def zero_grads(self) -> "BlockwiseInputs":
+        """Zeros in which gradients are summed.
 
-        def alike(x: Tensor | None) -> Tensor | None:
+        Those of keys and values have the memory layout of the products that are added to them:
+        channels in rows.
+        """
+
+        def zeros(x: Tensor | None) -> Tensor | None:
             return None if x is None else torch.zeros_like(x)
 
-        def turned(x: Tensor | None) -> Tensor | None:
+        def transposed(x: Tensor | None) -> Tensor | None:
             return None if x is None else x.new_zeros(x.mT.shape).mT
 
-        return Factors(
+        return BlockwiseInputs(
             value=self.value.new_zeros(self.value.mT.shape).mT,
-            asks=alike(self.asks),
-            key=turned(self.key),
-            key_logits=alike(self.key_logits),
-            position_query=alike(self.position_query),
+            query=zeros(self.query),
+            key=transposed(self.key),
+            key_logits=zeros(self.key_logits),
+            position_query=zeros(self.position_query),
             attend_mask=None,
             relative=tuple(torch.zeros_like(axis) for axis in self.relative),
         )
 
 
-def _part_of(x: Tensor | None, batch: slice, heads: slice) -> Tensor | None:
-    """The view of some batch elements and heads, where `x` differs between them."""
+def _select(x: Tensor | None, batch: slice, heads: slice) -> Tensor | None:
+    """The view of some batch elements and heads; axes of size 1 stay."""
     if x is None:
         return None
     x = x if x.shape[0] == 1 else x[batch]
     return x if x.shape[1] == 1 else x[:, heads]
 
 
-def add(total: Tensor, part: Tensor) -> None:
-    """Add in place, summing over batch elements and heads where the total is one for all."""
-    wanted = [
-        1 if size == 1 else given
-        for size, given in zip(total.shape[:2], part.shape[:2], strict=True)
+def accumulate(total: Tensor, update: Tensor) -> None:
+    """Add in place, summing over batch elements and heads where `total` has size 1."""
+    sizes = [
+        1 if size == 1 else other
+        for size, other in zip(total.shape[:2], update.shape[:2], strict=True)
     ]
-    part = part.sum_to_size(*wanted, *part.shape[2:])
-    total += part.reshape(total.shape)
+    update = update.sum_to_size(*sizes, *update.shape[2:])
+    total += update.reshape(total.shape)
 
 
-def add_product(
+def accumulate_product(
     total: Float[Tensor, "bh m n"], left: Float[Tensor, "b h m j"], right: Float[Tensor, "b h j n"]
 ) -> None:
-    """Add a matrix product in place, in one pass over the total."""
+    """Add a matrix product in place, in one pass over `total`."""
     torch.baddbmm(total, left.flatten(0, 1), right.flatten(0, 1), out=total)

@@ -1,6 +1,6 @@
-"""Attention by blocks as one operator, which torch.compile and torch.export do not look into.
+"""Blockwise attention as one custom operator, opaque to torch.compile and torch.export.
 
-Traced, its loops would be unrolled, and a length that may vary would stop them.
+Traced, its loop would be unrolled, and a symbolic length would stop it.
 
 Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2, for what it computes.
 
@@ -16,31 +16,56 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from quatrain.ops.attention.blockwise import loop as blocked
-from quatrain.ops.attention.blockwise.inputs import Factors, excluded
-from quatrain.ops.derivatives import REFERENCE, refuse_second_derivatives, refuse_transforms
+from quatrain.ops.attention.blockwise import loop
+from quatrain.ops.attention.blockwise.inputs import BlockwiseInputs, mask_value
+from quatrain.ops.derivatives import USE_REFERENCE, refuse_second_derivatives, refuse_transforms
 from quatrain.ops.positions import Grid
 from quatrain.ops.precision import autocast_disabled, upcast
 from quatrain.ops.support import Structure, Support
-from quatrain.ops.terms import Operands, biased_query, key_logits, position_query, upcast_operands
+from quatrain.ops.terms import (
+    Operands,
+    biased_query,
+    key_logits,
+    position_query,
+    upcast_operands,
+)
 from quatrain.specs import Term
 
 
+def factored_attention(
+    terms: Term, operands: Operands, grid: Grid, support: Support
+) -> Float[Tensor, "b h q e"]:
+    """Attention on a map without the term E1, whose weights are a product over rows and columns.
+
+    It serves 0100, 0101, 0110 and 0111. No exponential is taken per query-key pair, and no weight
+    is held (`factored_softmax`).
+
+    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2, on a map.
+    """
+    return blockwise_attention(terms, operands, grid, support, factored=True)
+
+
 def blockwise_attention(
-    terms: Term, operands: Operands, grid: Grid, support: Support, *, product: bool
+    terms: Term, operands: Operands, grid: Grid, support: Support, *, factored: bool = False
 ) -> Float[Tensor, "b h q e"]:
     """The weighted sum of values of each query; zeros where its support is empty.
 
     Logits and weights are float32, or float64, whatever the type of the operands.
     """
     with autocast_disabled(operands.value):
-        made = factors_of(terms, operands, grid, support)
-        single = (made.value, made.asks, made.key, made.key_logits, made.position_query)
-        refuse_transforms((*single, *made.relative), REFERENCE)
-        mixed = _mix(
+        inputs = blockwise_inputs(terms, operands, grid, support)
+        single = (
+            inputs.value,
+            inputs.query,
+            inputs.key,
+            inputs.key_logits,
+            inputs.position_query,
+        )
+        refuse_transforms((*single, *inputs.relative), USE_REFERENCE)
+        output = _blockwise_attention(
             *single,
-            made.attend_mask,
-            list(made.relative),
+            inputs.attend_mask,
+            list(inputs.relative),
             list(grid.queries),
             list(grid.keys),
             grid.key_stride,
@@ -48,25 +73,27 @@ def blockwise_attention(
             support.causal,
             support.window,
             support.key_padding_mask is not None,
-            product,
+            factored,
         )
-        return mixed.to(operands.value.dtype)
+        return output.to(operands.value.dtype)
 
 
-def factors_of(terms: Term, operands: Operands, grid: Grid, support: Support) -> Factors:
-    """What the logits of these terms are made of, in float32 at least; padding is excluded.
+def blockwise_inputs(
+    terms: Term, operands: Operands, grid: Grid, support: Support
+) -> BlockwiseInputs:
+    """The inputs of these terms, in float32 at least; padding is masked in the key logits.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2.
     """
-    logits = _logits_within(terms, operands, grid, support)
+    logits = _masked_key_logits(terms, operands, grid, support)
     operands = upcast_operands(operands)
     batch, heads = operands.value.shape[:2]
-    asks = biased_query(terms, operands) if terms.has(Term.QUERY_KEY) else None
+    query = biased_query(terms, operands) if terms.has(Term.QUERY_KEY) else None
     position = position_query(terms, operands)
-    return Factors(
+    return BlockwiseInputs(
         value=operands.value,
-        asks=asks,
-        key=None if asks is None else operands.key,
+        query=query,
+        key=None if query is None else operands.key,
         key_logits=logits,
         position_query=None if position is None else position.expand(batch, -1, -1, -1),
         attend_mask=support.pair_mask(grid, batch, heads),
@@ -74,10 +101,10 @@ def factors_of(terms: Term, operands: Operands, grid: Grid, support: Support) ->
     )
 
 
-def _logits_within(
+def _masked_key_logits(
     terms: Term, operands: Operands, grid: Grid, support: Support
 ) -> Float[Tensor, "#b #h k"] | None:
-    """What each key has for all queries alike, in float32 at least: E3 without E1, and padding.
+    """E3 where E1 is off, and padding, in float32 at least; None where neither exists.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2.
     """
@@ -85,45 +112,45 @@ def _logits_within(
     if terms.has(Term.KEY) and not terms.has(Term.QUERY_KEY):
         key, bias = (upcast(cast(Tensor, x)) for x in (operands.key, operands.key_bias))
         logits = key_logits(terms, replace(operands, key=key, key_bias=bias))
-    kept = support.key_mask(grid, operands.value.shape[0])
-    if kept is None:
+    mask = support.key_mask(grid, operands.value.shape[0])
+    if mask is None:
         return logits
     if logits is None:
-        logits = upcast(operands.value.new_zeros(1, 1, kept.shape[-1]))
-    return torch.where(kept[:, :, 0], logits, excluded(logits.dtype))
+        logits = upcast(operands.value.new_zeros(1, 1, mask.shape[-1]))
+    return torch.where(mask[:, :, 0], logits, mask_value(logits.dtype))
 
 
 _ARGUMENTS = """
-    Tensor value, Tensor? asks, Tensor? key, Tensor? key_logits, Tensor? position_query,
+    Tensor value, Tensor? query, Tensor? key, Tensor? key_logits, Tensor? position_query,
     Tensor? attend_mask, Tensor[] relative, SymInt[] queries, SymInt[] keys, SymInt key_stride,
-    SymInt first_query, bool causal, SymInt? window, bool padded, bool product
+    SymInt first_query, bool causal, SymInt? window, bool has_key_padding, bool factored
 """
-_WAITS = (torch.Tag.cudagraph_unsafe,)
-"""A block looks at its numbers, for which a GPU is waited for: a CUDA graph cannot hold that."""
+_TAGS = (torch.Tag.cudagraph_unsafe,)
+"""The loop reads numbers back from the GPU, which a CUDA graph cannot record."""
 _SINGLE = 6
-"""The first of them: tensors, or None. Of these the mask, which is the last, has no gradient."""
+"""The first arguments are this many tensors, or None; the last, the mask, has no gradient."""
 
 
 @dataclass(frozen=True)
 class _Call:
-    """The arguments of the operators, as what they are."""
+    """The arguments of the operators, parsed."""
 
-    factors: Factors
+    inputs: BlockwiseInputs
     grid: Grid
     structure: Structure
-    product: bool
+    factored: bool
 
     @classmethod
-    def read(cls, arguments: Sequence[Any]) -> "_Call":
+    def parse(cls, arguments: Sequence[Any]) -> "_Call":
         """From the order of `_ARGUMENTS`; all tensors become contiguous."""
         single, (relative, *rest) = arguments[:_SINGLE], arguments[_SINGLE:]
-        queries, keys, key_stride, first_query, causal, window, padded, product = rest
-        made: list[Any] = [None if x is None else x.contiguous() for x in single]
+        queries, keys, key_stride, first_query, causal, window, padding, factored = rest
+        tensors: list[Any] = [None if x is None else x.contiguous() for x in single]
         return cls(
-            Factors(*made, relative=tuple(axis.contiguous() for axis in relative)),
+            BlockwiseInputs(*tensors, relative=tuple(axis.contiguous() for axis in relative)),
             Grid(tuple(queries), tuple(keys), key_stride, first_query),
-            Structure(causal, window, padded, has_attn_mask=made[-1] is not None),
-            product,
+            Structure(causal, window, padding, has_attn_mask=tensors[-1] is not None),
+            factored,
         )
 
 
@@ -131,15 +158,17 @@ class _Call:
     "quatrain::blockwise_attention",
     mutates_args=(),
     schema=f"({_ARGUMENTS}) -> Tensor",
-    tags=_WAITS,
+    tags=_TAGS,
 )
-def _mix(*arguments: Any) -> Tensor:
-    call = _Call.read(arguments)
-    with autocast_disabled(call.factors.value):
-        return blocked.mix(call.factors, call.grid, call.structure, product=call.product)
+def _blockwise_attention(*arguments: Any) -> Tensor:
+    call = _Call.parse(arguments)
+    with autocast_disabled(call.inputs.value):
+        return loop.blockwise_forward(
+            call.inputs, call.grid, call.structure, factored=call.factored
+        )
 
 
-@_mix.register_fake
+@_blockwise_attention.register_fake
 def _(*arguments: Any) -> Tensor:
     value, queries = arguments[0], arguments[_SINGLE + 1]
     return value.new_empty(*value.shape[:2], math.prod(queries), value.shape[-1])
@@ -148,44 +177,48 @@ def _(*arguments: Any) -> Tensor:
 @torch.library.custom_op(
     "quatrain::blockwise_attention_backward",
     mutates_args=(),
-    schema=f"(Tensor mixed, Tensor given, {_ARGUMENTS}) -> Tensor[]",
-    tags=_WAITS,
+    schema=f"(Tensor output, Tensor grad_output, {_ARGUMENTS}) -> Tensor[]",
+    tags=_TAGS,
 )
-def _gradients(mixed: Tensor, given: Tensor, *arguments: Any) -> list[Tensor]:
-    call = _Call.read(arguments)
-    with autocast_disabled(mixed):
-        found = blocked.gradients(
-            call.factors, call.grid, call.structure, mixed, given, product=call.product
+def _blockwise_attention_backward(
+    output: Tensor, grad_output: Tensor, *arguments: Any
+) -> list[Tensor]:
+    call = _Call.parse(arguments)
+    with autocast_disabled(output):
+        grads = loop.blockwise_backward(
+            call.inputs, call.grid, call.structure, output, grad_output, factored=call.factored
         )
-    return [x.contiguous() for x in _differentiable((*vars(found).values(),))]
+    return [x.contiguous() for x in _differentiable((*vars(grads).values(),))]
 
 
-@_gradients.register_fake
-def _(mixed: Tensor, given: Tensor, *arguments: Any) -> list[Tensor]:
-    del mixed, given
+@_blockwise_attention_backward.register_fake
+def _(output: Tensor, grad_output: Tensor, *arguments: Any) -> list[Tensor]:
+    del output, grad_output
     return [x.new_empty(x.shape) for x in _differentiable(arguments)]
 
 
 def _differentiable(arguments: Sequence[Any]) -> list[Tensor]:
-    """Those of the leading arguments that are there and have a gradient."""
+    """The tensors among the arguments that have a gradient."""
     single, relative = arguments[: _SINGLE - 1], arguments[_SINGLE]
     return [x for x in (*single, *relative) if x is not None]
 
 
-def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.save_for_backward(output, *inputs[:_SINGLE], *inputs[_SINGLE])
     ctx.rest = inputs[_SINGLE + 1 :]
 
 
-def _backward(ctx: Any, given: Tensor) -> tuple[Any, ...]:
-    output, *factors = ctx.saved_tensors
-    single, relative = factors[:_SINGLE], factors[_SINGLE:]
-    gradients = _gradients(output, given.contiguous(), *single, relative, *ctx.rest)
-    refuse_second_derivatives(gradients, REFERENCE)
-    found = iter(gradients)
-    to_single = [None if x is None else next(found) for x in single[: _SINGLE - 1]]
-    to_relative = [next(found) for _ in relative]
-    return (*to_single, None, to_relative, *(None for _ in ctx.rest))
+def _backward(ctx: Any, grad_output: Tensor) -> tuple[Any, ...]:
+    output, *tensors = ctx.saved_tensors
+    single, relative = tensors[:_SINGLE], tensors[_SINGLE:]
+    grads = _blockwise_attention_backward(
+        output, grad_output.contiguous(), *single, relative, *ctx.rest
+    )
+    refuse_second_derivatives(grads, USE_REFERENCE)
+    remaining = iter(grads)
+    grad_single = [None if x is None else next(remaining) for x in single[: _SINGLE - 1]]
+    grad_relative = [next(remaining) for _ in relative]
+    return (*grad_single, None, grad_relative, *(None for _ in ctx.rest))
 
 
-_mix.register_autograd(_backward, setup_context=_remember)
+_blockwise_attention.register_autograd(_backward, setup_context=_setup_context)

@@ -1,9 +1,9 @@
-"""A block of queries: which keys it can reach, and its logits by relative position.
+"""A block of neighbouring queries: the keys that it can reach, and its position bias.
 
-Blocks are neighbouring queries in one row of a map, or of a sequence, which is a map of one row.
-Along the other axis all of them have the same coordinate, so that only along their own row does
-the offset of a key differ from query to query. Position logits are two small tables by query and
-key coordinate (one on a sequence), made for one block at a time.
+The queries of a block lie in one row of a map, or on a sequence, which is a map of one row. So
+along the vertical axis all of them have the same coordinate, and only along their own row does
+the offset of a key differ from query to query. The position bias of a block is one small matrix
+per axis, by query and key coordinate.
 
 Shapes: b batch, h heads, n queries of the block, q all queries, k keys that the block reaches along
 one axis, l offsets that occur between them, d width of a head.
@@ -17,16 +17,16 @@ import torch
 from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
-from quatrain.ops.positions import Grid
+from quatrain.ops.positions import Grid, relative_shift
 from quatrain.ops.support import Structure
 
-LONGEST = 64
-"""Most queries of a block: enough for the matrix products to run at speed."""
+MAX_QUERIES = 64
+"""The most queries of a block: enough for matrix products to run at full speed."""
 
 
 @dataclass(frozen=True)
-class Block:
-    """`count` queries of a row, from number `first` along each axis, and the keys they reach."""
+class QueryBlock:
+    """`count` queries of a row, from index `first` on each axis, and the keys that they reach."""
 
     grid: Grid
     first: tuple[int, ...]
@@ -35,34 +35,34 @@ class Block:
 
     @property
     def queries(self) -> slice:
-        """The numbers of these queries among all of the map."""
+        """The flat indices of these queries."""
         *row, column = self.first
         start = column + (row[0] * self.grid.queries[-1] if row else 0)
         return slice(start, start + self.count)
 
     @property
     def last(self) -> tuple[int, ...]:
-        """The number of the last query along each axis."""
+        """The index of the last query on each axis."""
         *row, column = self.first
         return (*row, column + self.count - 1)
-
-    def reached(self, x: Shaped[Tensor, "..."], dim: int) -> Shaped[Tensor, "..."]:
-        """The part of `x` that the block reaches, as a view with an axis of the grid for `dim`."""
-        x = x.unflatten(dim, self.grid.keys)
-        for axis, keys in enumerate(self.keys):
-            x = x.narrow(dim + axis, keys.start, len(keys))
-        return x
 
     @property
     def reaches_all(self) -> bool:
         """Whether these queries reach every key."""
         return self.keys == tuple(map(range, self.grid.keys))
 
-    def in_a_row(self, x: Shaped[Tensor, "..."], dim: int) -> Shaped[Tensor, "..."]:
-        """The part of `x` that the block reaches, with the keys still along `dim` alone."""
+    def narrow(self, x: Shaped[Tensor, "..."], dim: int) -> Shaped[Tensor, "..."]:
+        """The view of the keys that the block reaches, with one axis per axis of the grid."""
+        x = x.unflatten(dim, self.grid.keys)
+        for axis, keys in enumerate(self.keys):
+            x = x.narrow(dim + axis, keys.start, len(keys))
+        return x
+
+    def narrow_flat(self, x: Shaped[Tensor, "..."], dim: int) -> Shaped[Tensor, "..."]:
+        """The keys that the block reaches, still along `dim` alone."""
         if self.reaches_all:
             return x
-        return self.reached(x, dim).flatten(dim, dim + self.grid.ndim - 1)
+        return self.narrow(x, dim).flatten(dim, dim + self.grid.ndim - 1)
 
     def offsets(self, axis: int, device: torch.device) -> Int[Tensor, "n k"]:
         """The offset of each key to each query along `axis`."""
@@ -71,72 +71,67 @@ class Block:
         keys = torch.arange(keys.start, keys.stop, device=device) * self.grid.key_stride
         return keys[None, :] - queries[:, None]
 
-    def occurring(self, axis: int) -> slice:
-        """The numbers of the offsets that occur along `axis`, among those of the whole grid."""
+    def offset_slice(self, axis: int) -> slice:
+        """The offsets that occur in the block along `axis`, as indices into those of the grid."""
         keys, stride = self.keys[axis], self.grid.key_stride
         start = self.grid.queries[axis] - 1 + keys.start * stride - self.last[axis]
-        reach = (len(keys) - 1) * stride + self.last[axis] - self.first[axis] + 1
-        return slice(start, start + reach)
+        length = (len(keys) - 1) * stride + self.last[axis] - self.first[axis] + 1
+        return slice(start, start + length)
 
 
-def blocks(grid: Grid, structure: Structure) -> Iterator[Block]:
-    """All queries, in blocks of nearly the same length.
+def query_blocks(grid: Grid, structure: Structure) -> Iterator[QueryBlock]:
+    """All queries, in blocks of nearly equal length.
 
     Source: Dao et al. 2022, https://arxiv.org/abs/2205.14135, algorithm 1.
     Differs: blocks of queries only, whose rows of logits are whole, so that the softmax needs no
-        running maximum; bands of a window shorten them.
+        running maximum; a window shortens the rows.
     """
-    *above, width = grid.queries
-    parts = -(-width // LONGEST)
+    *height, width = grid.queries
+    parts = -(-width // MAX_QUERIES)
     bounds = [width * part // parts for part in range(parts + 1)]
-    for row in range(above[0] if above else 1):
+    for row in range(height[0] if height else 1):
         for start, stop in itertools.pairwise(bounds):
-            first, last = ((row, start), (row, stop - 1)) if above else ((start,), (stop - 1,))
+            first, last = ((row, start), (row, stop - 1)) if height else ((start,), (stop - 1,))
             keys = tuple(
                 structure.key_range(grid, axis, first[axis], last[axis])
                 for axis in range(grid.ndim)
             )
-            yield Block(grid, first, stop - start, keys)
+            yield QueryBlock(grid, first, stop - start, keys)
 
 
-def table(
-    asks: Float[Tensor, "#b h #n d"], relative: Float[Tensor, "h _ d"], block: Block, axis: int
+def block_position_bias(
+    query: Float[Tensor, "#b h #n d"],
+    relative: Float[Tensor, "h _ d"],
+    block: QueryBlock,
+    axis: int,
 ) -> Float[Tensor, "#b h #n k"]:
-    """Position logits of the block along one axis; `asks` are those of its queries."""
-    scores = asks @ relative[:, block.occurring(axis)].mT
+    """Position logits of the block along one axis; `query` are those of the block."""
+    scores = query @ relative[:, block.offset_slice(axis)].mT
     if axis < block.grid.ndim - 1:
         return scores[..., :: block.grid.key_stride]
-    return _sheared(scores.expand(-1, -1, block.count, -1).contiguous(), block)
+    return _by_key(scores.expand(-1, -1, block.count, -1).contiguous(), block)
 
 
-def table_gradients(
-    given: Float[Tensor, "b h n k"],
-    asks: Float[Tensor, "#b h #n d"],
+def block_position_bias_backward(
+    grad_bias: Float[Tensor, "b h n k"],
+    query: Float[Tensor, "#b h #n d"],
     relative: Float[Tensor, "h l d"],
-    block: Block,
+    block: QueryBlock,
     axis: int,
 ) -> tuple[Float[Tensor, "b h #n d"], Float[Tensor, "h occurring d"]]:
-    """From the gradient of `table` to that of its asks, and of the encodings that occur."""
-    occurring = block.occurring(axis)
-    lead = (*given.shape[:2], block.count)
-    scores = given.new_zeros(*lead, occurring.stop - occurring.start)
+    """Gradients of the queries, and of the encodings of the offsets that occur in the block."""
+    offsets = block.offset_slice(axis)
+    lead = (*grad_bias.shape[:2], block.count)
+    scores = grad_bias.new_zeros(*lead, offsets.stop - offsets.start)
     if axis < block.grid.ndim - 1:
-        scores[..., :: block.grid.key_stride] = given
+        scores[..., :: block.grid.key_stride] = grad_bias
     else:
-        _sheared(scores, block).copy_(given)
-    if asks.shape[2] == 1:
+        _by_key(scores, block).copy_(grad_bias)
+    if query.shape[2] == 1:
         scores = scores.sum(2, keepdim=True)
-    return scores @ relative[:, occurring], (scores.mT @ asks).sum(0)
+    return scores @ relative[:, offsets], (scores.mT @ query).sum(0)
 
 
-def _sheared(scores: Float[Tensor, "b h n l"], block: Block) -> Float[Tensor, "b h n k"]:
-    """Scores by offset, seen by key: query number i wants the columns from n - 1 - i on.
-
-    In the flattened rows that is a step of l - 1 from row to row instead of l.
-    """
-    batch, heads, count, width = scores.shape
-    return scores.as_strided(
-        (batch, heads, count, len(block.keys[-1])),
-        (heads * count * width, count * width, width - 1, block.grid.key_stride),
-        scores.storage_offset() + count - 1,
-    )
+def _by_key(scores: Float[Tensor, "b h n l"], block: QueryBlock) -> Float[Tensor, "b h n k"]:
+    """Contiguous scores by offset, viewed by key."""
+    return relative_shift(scores, len(block.keys[-1]), block.grid.key_stride)

@@ -1,10 +1,10 @@
-"""Attention of a block of queries by the softmax of its logits, which serves everything.
+"""The softmax over a query block, which serves every term set, mask and window.
 
-The weights of the block are all that is ever held of the pairs of queries and keys; for the
-gradients they are made again.
+The weights of one block are all that is ever held of the query-key pairs; the backward pass
+computes them again.
 
-Shapes: b batch, h heads, q queries, n queries of a block, k keys that it reaches, d e widths,
-c channels: those of a value, and 1.
+Shapes: b batch, h heads, q queries, n queries of a block, k keys that it reaches, d width of a key,
+e width of a value, c e + 1 channels: those of a value, and 1.
 """
 
 import math
@@ -16,138 +16,152 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from quatrain.ops.attention.blockwise.inputs import Factors, add, add_product, excluded, is_excluded
-from quatrain.ops.attention.blockwise.query_block import Block
-from quatrain.ops.attention.blockwise.workspace import Room
+from quatrain.ops.attention.blockwise.inputs import (
+    BlockwiseInputs,
+    accumulate,
+    accumulate_product,
+    is_masked,
+    mask_value,
+)
+from quatrain.ops.attention.blockwise.query_block import QueryBlock
+from quatrain.ops.attention.blockwise.workspace import Workspace
 from quatrain.ops.support import Structure
 
 
 @dataclass(frozen=True)
-class Turned:
-    """Keys and values with their channels in rows, which matrix products read much faster.
+class TransposedInputs:
+    """Inputs with keys and values transposed, which matrix products read much faster.
 
-    Beside them lies the memory for the pairs of a block, and for the slopes of their weights.
+    It holds the scratch memory for the weights of a block and for their gradients, too.
 
     Source: our own; on one core of 2 GHz a product of 64 queries with 4,096 keys of width 32 takes
     0.32 ms so and 0.56 ms with keys in rows.
     """
 
-    factors: Factors
-    pairs: Room = field(default_factory=Room)
-    slopes: Room = field(default_factory=Room)
+    inputs: BlockwiseInputs
+    weights: Workspace = field(default_factory=Workspace)
+    grad_weights: Workspace = field(default_factory=Workspace)
 
-    def shape(self, block: Block) -> tuple[int, int, int, int]:
+    def weights_shape(self, block: QueryBlock) -> tuple[int, int, int, int]:
         """Sizes b, h, n and k of the weights of a block."""
-        batch, heads = self.factors.value.shape[:2]
+        batch, heads = self.inputs.value.shape[:2]
         return batch, heads, block.count, math.prod(map(len, block.keys))
 
     @cached_property
     def key(self) -> Float[Tensor, "b h d k"]:
-        """Keys of all queries."""
-        return cast(Tensor, self.factors.key).mT.contiguous()
+        """All keys."""
+        return cast(Tensor, self.inputs.key).mT.contiguous()
 
     @cached_property
-    def values(self) -> Float[Tensor, "b h c k"]:
-        """Values, and 1."""
-        value = self.factors.value.mT
+    def value_and_one(self) -> Float[Tensor, "b h c k"]:
+        """All values, and 1."""
+        value = self.inputs.value.mT
         return torch.cat((value, torch.ones_like(value[:, :, :1])), dim=2)
 
 
-def weights(
-    turned: Turned, block: Block, tables: list[Tensor], structure: Structure
+def softmax_weights(
+    transposed: TransposedInputs, block: QueryBlock, biases: list[Tensor], structure: Structure
 ) -> Float[Tensor, "b h n k"]:
-    """The weights of a block, from its position tables and the rest; the next block's replace them.
+    """The weights of a block, given its position bias per axis; the next block overwrites them.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2.
     """
-    factors = turned.factors
-    scores = _logits(turned, block, tables)
-    if factors.attend_mask is not None:
-        mask = factors.attend_mask
+    inputs = transposed.inputs
+    logits = _logits(transposed, block, biases)
+    if inputs.attend_mask is not None:
+        mask = inputs.attend_mask
         mask = mask if mask.shape[2] == 1 else mask[:, :, block.queries]
-        scores.masked_fill_(~block.in_a_row(mask, 3), excluded(scores.dtype))
-    if structure.window is None and not structure.has_key_padding and not structure.has_attn_mask:
-        return torch.softmax(scores, -1, out=scores)
-    empty = is_excluded(scores.amax(-1, keepdim=True))
-    made = torch.softmax(scores, -1, out=scores)
-    if made.device.type != "cpu" or bool(empty.any()):  # to ask, a GPU would be waited for
-        made.masked_fill_(empty, 0.0)
-    return made
+        logits.masked_fill_(~block.narrow_flat(mask, 3), mask_value(logits.dtype))
+    rows_may_be_empty = structure.has_key_padding or structure.has_attn_mask
+    if structure.window is None and not rows_may_be_empty:
+        return torch.softmax(logits, -1, out=logits)
+    empty = is_masked(logits.amax(-1, keepdim=True))
+    weights = torch.softmax(logits, -1, out=logits)
+    if weights.device.type != "cpu" or bool(empty.any()):  # on a GPU, asking would synchronize
+        weights.masked_fill_(empty, 0.0)
+    return weights
 
 
-def mix(weights: Float[Tensor, "b h n k"], turned: Turned, block: Block) -> Tensor:
+def weighted_sum(
+    weights: Float[Tensor, "b h n k"], transposed: TransposedInputs, block: QueryBlock
+) -> Tensor:
     """The weighted sums of values, (b, h, n, e)."""
-    return weights @ block.in_a_row(turned.factors.value, 2)
+    return weights @ block.narrow_flat(transposed.inputs.value, 2)
 
 
-def gradients(
+def softmax_backward(
     weights: Float[Tensor, "b h n k"],
-    turned: Turned,
-    found: Factors,
-    block: Block,
-    mixed: Float[Tensor, "b h n e"],
-    given: Float[Tensor, "b h n e"],
+    transposed: TransposedInputs,
+    grads: BlockwiseInputs,
+    block: QueryBlock,
+    output: Float[Tensor, "b h n e"],
+    grad_output: Float[Tensor, "b h n e"],
 ) -> tuple[Tensor, ...]:
-    """Those of the position tables, if there are any; the rest is added to what was `found`.
+    """Gradients of the block's position biases, if it has any; others are added to `grads`.
 
-    The weights become the gradient of the logits.
+    The weights are overwritten with the gradient of the logits.
     """
-    factors = turned.factors
-    _give_to_keys(found.value, given.mT, weights, block)
-    # The mean of what enters is subtracted by the product itself, as one more channel.
-    mean = (given * mixed).sum(-1, keepdim=True)
-    values = block.in_a_row(turned.values, 3)
-    entering, slopes = torch.cat((given, -mean), dim=-1), turned.slopes.of(weights.shape, weights)
-    torch.bmm(entering.flatten(0, 1), values.flatten(0, 1), out=slopes.flatten(0, 1))
-    of_logits = weights.mul_(slopes)
-    if found.key_logits is not None:
-        add(block.reached(found.key_logits, 2), of_logits.sum(2))
-    if found.asks is not None and factors.asks is not None:
-        key = block.in_a_row(cast(Tensor, factors.key), 2)
-        found.asks[:, :, block.queries] += of_logits @ key
-        asks = factors.asks[:, :, block.queries]
-        _give_to_keys(cast(Tensor, found.key), asks.mT, of_logits, block)
-    if factors.position_query is None:
+    inputs = transposed.inputs
+    _accumulate_by_key(grads.value, grad_output.mT, weights, block)
+    # One more channel lets the product itself subtract the mean, grad_output . output.
+    mean = (grad_output * output).sum(-1, keepdim=True)
+    values = block.narrow_flat(transposed.value_and_one, 3)
+    grad_weights = transposed.grad_weights.buffer(weights.shape, weights)
+    left = torch.cat((grad_output, -mean), dim=-1)
+    torch.bmm(left.flatten(0, 1), values.flatten(0, 1), out=grad_weights.flatten(0, 1))
+    grad_logits = weights.mul_(grad_weights)
+    if grads.key_logits is not None:
+        accumulate(block.narrow(grads.key_logits, 2), grad_logits.sum(2))
+    if grads.query is not None and inputs.query is not None:
+        key = block.narrow_flat(cast(Tensor, inputs.key), 2)
+        grads.query[:, :, block.queries] += grad_logits @ key
+        query = inputs.query[:, :, block.queries]
+        _accumulate_by_key(cast(Tensor, grads.key), query.mT, grad_logits, block)
+    if inputs.position_query is None:
         return ()
     if block.grid.ndim == 1:
-        return (of_logits,)
-    by_place = of_logits.unflatten(3, tuple(map(len, block.keys)))
-    return by_place.sum(4), by_place.sum(3)
+        return (grad_logits,)
+    on_map = grad_logits.unflatten(3, tuple(map(len, block.keys)))
+    return on_map.sum(4), on_map.sum(3)
 
 
-def _logits(turned: Turned, block: Block, tables: list[Tensor]) -> Float[Tensor, "b h n k"]:
-    """All logits of a block; the product adds to what is there already."""
-    factors = turned.factors
-    logits = turned.pairs.of(turned.shape(block), factors.value)
-    _lay_out(tables, logits, tuple(map(len, block.keys)))
-    if factors.key_logits is not None:
-        logits += block.in_a_row(factors.key_logits, 2)[:, :, None]
-    if factors.asks is not None:
-        asks, key = factors.asks[:, :, block.queries], block.in_a_row(turned.key, 3)
-        add_product(logits.flatten(0, 1), asks, key)
+def _logits(
+    transposed: TransposedInputs, block: QueryBlock, biases: list[Tensor]
+) -> Float[Tensor, "b h n k"]:
+    """All logits of a block: content is added to the position bias by its matrix product."""
+    inputs = transposed.inputs
+    logits = transposed.weights.buffer(transposed.weights_shape(block), inputs.value)
+    _write_position_bias(biases, logits, tuple(map(len, block.keys)))
+    if inputs.key_logits is not None:
+        logits += block.narrow_flat(inputs.key_logits, 2)[:, :, None]
+    if inputs.query is not None:
+        query, key = inputs.query[:, :, block.queries], block.narrow_flat(transposed.key, 3)
+        accumulate_product(logits.flatten(0, 1), query, key)
     return logits
 
 
-def _lay_out(tables: list[Tensor], logits: Float[Tensor, "b h n k"], keys: tuple[int, ...]) -> None:
-    """The position logits of each pair."""
-    if not tables:
+def _write_position_bias(
+    biases: list[Tensor], logits: Float[Tensor, "b h n k"], keys: tuple[int, ...]
+) -> None:
+    """Overwrite logits with the sum of the position biases of all axes; zeros without any."""
+    if not biases:
         logits.zero_()
-    elif len(tables) == 1:
-        logits.copy_(tables[0])
+    elif len(biases) == 1:
+        logits.copy_(biases[0])
     else:
-        by_place = logits.unflatten(3, keys)
-        rows, columns = tables[0][..., :, None], tables[1][..., None, :]
-        torch.add(rows.expand_as(by_place), columns.expand_as(by_place), out=by_place)
+        on_map = logits.unflatten(3, keys)
+        rows, columns = biases[0][..., :, None], biases[1][..., None, :]
+        torch.add(rows.expand_as(on_map), columns.expand_as(on_map), out=on_map)
 
 
-def _give_to_keys(
+def _accumulate_by_key(
     total: Float[Tensor, "b h all_k c"],
     left: Float[Tensor, "b h c n"],
     right: Float[Tensor, "b h n k"],
-    block: Block,
+    block: QueryBlock,
 ) -> None:
-    """Add the product to the keys of a total that lies in memory with its channels in rows."""
+    """Add a product to the block's keys in `total`, whose memory has channels in rows."""
     if block.reaches_all:
-        add_product(total.mT.view(-1, *total.mT.shape[2:]), left, right)
+        accumulate_product(total.mT.view(-1, *total.mT.shape[2:]), left, right)
     else:
-        add(block.reached(total, 2), (left @ right).mT)
+        accumulate(block.narrow(total, 2), (left @ right).mT)

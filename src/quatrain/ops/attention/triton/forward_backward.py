@@ -1,12 +1,12 @@
-"""Attention with positions on a map by kernels of a GPU: from operands to outputs, and back.
+"""Attention with relative positions on a map by Triton kernels: forward and backward.
 
-Tables come first (`tables`), with what each key has for all (`key_logits`); sums read them
-(`mix_by_tiles`), which hold no number for a pair of a query and a key. By lines, logits are sums
-over keys, rows and columns: every row of keys is an attention, then every column of queries, and
-nothing is copied between the two (`separable` has the formula).
+Position biases come first (`position_bias`), with the logits of each key (`key_bias`); the
+attention kernels read them (`attention`), and hold no number per query-key pair. In the axial
+case logits are sums over keys, rows and columns: each row of keys is one attention, then each
+column of queries, and nothing is copied between the two (`separable` has the formula).
 
-Shapes: b batch, h heads, q queries, k keys, e width of a value; t is b, or 1 where no query's
-content is asked; r rows of keys times columns of queries, p parts of a logit.
+Shapes: b batch, h heads, q queries, k keys, e width of a value; t is b, or 1 where no term depends
+on the query's content; r rows of keys times columns of queries, p parts of a logit.
 """
 
 from dataclasses import dataclass
@@ -15,145 +15,176 @@ from typing import cast
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from quatrain.ops.attention.triton.attention import EVERYWHERE, Band, Factors, gradients, mix
-from quatrain.ops.attention.triton.key_bias import (
-    gradients_of_key_logits,
-    key_logits,
-    like_key_logits,
-    parts_of,
+from quatrain.ops.attention.triton.attention import (
+    UNLIMITED,
+    Band,
+    KernelInputs,
+    attention_backward,
+    attention_forward,
 )
-from quatrain.ops.attention.triton.position_bias import Call, Tables, gradients_of_tables, tables_of
+from quatrain.ops.attention.triton.key_bias import (
+    empty_key_logits,
+    masked_key_logits,
+    masked_key_logits_backward,
+    split_into_parts,
+)
+from quatrain.ops.attention.triton.position_bias import (
+    AttentionCall,
+    PositionBias,
+    position_bias,
+    position_bias_backward,
+)
 from quatrain.ops.terms import Operands
 
 
 @dataclass(frozen=True)
-class Made:
-    """The output, and what gradients are made of.
+class AttentionOutput:
+    """The output, and the intermediate results that its gradients need.
 
-    `totals` are logarithms of what weights are divided by; `each_row` has the mean of values in a
-    row of keys for a column of queries, by lines, and `row_totals` what weighs it.
+    `lse` is the logsumexp of each query's logits. In the axial case `row_output` and `row_lse` are
+    those of each row of keys, per column of queries.
     """
 
-    mixed: Float[Tensor, "b h q e"]
-    totals: Float[Tensor, "b h q"]
-    rows: Float[Tensor, "t h _ _"]
-    columns: Float[Tensor, "t h _ _"]
-    asks: Float[Tensor, "b h q _"] | None = None
+    output: Float[Tensor, "b h q e"]
+    lse: Float[Tensor, "b h q"]
+    row_bias: Float[Tensor, "t h _ _"]
+    column_bias: Float[Tensor, "t h _ _"]
+    query: Float[Tensor, "b h q _"] | None = None
     key_logits: Float[Tensor, "b h k *p"] | None = None
-    each_row: Float[Tensor, "b h r e"] | None = None
-    row_totals: Float[Tensor, "b h r"] | None = None
+    row_output: Float[Tensor, "b h r e"] | None = None
+    row_lse: Float[Tensor, "b h r"] | None = None
 
 
-def attend(call: Call, padding: Bool[Tensor, "#b k"] | None) -> Made:
+def forward(call: AttentionCall, padding: Bool[Tensor, "#b k"] | None) -> AttentionOutput:
     """The weighted sum of values of each query; zeros where its support is empty.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2, on a map.
     """
-    tables = tables_of(call)
+    bias = position_bias(call)
     logits = _key_logits(call, padding)
     if not call.axial:
-        mixed, totals = mix(_of_pairs(call, tables, logits))
-        return Made(mixed, totals, tables.rows, tables.columns, tables.asks, logits)
-    each_row, row_totals = mix(_of_lines(call, tables, logits))
-    mixed, totals = mix(_of_columns(call, tables, each_row, row_totals))
-    return Made(
-        mixed,
-        totals,
-        tables.rows,
-        tables.columns,
+        output, lse = attention_forward(_all_pairs(call, bias, logits))
+        return AttentionOutput(output, lse, bias.rows, bias.columns, bias.query, logits)
+    row_output, row_lse = attention_forward(_rows_of_keys(call, bias, logits))
+    output, lse = attention_forward(_columns_of_queries(call, bias, row_output, row_lse))
+    return AttentionOutput(
+        output,
+        lse,
+        bias.rows,
+        bias.columns,
         key_logits=logits,
-        each_row=each_row,
-        row_totals=row_totals,
+        row_output=row_output,
+        row_lse=row_lse,
     )
 
 
-def like(call: Call, *, padded: bool) -> Made:
-    """The shapes and types of what `attend` makes, of numbers that nobody wrote."""
+def empty_output(call: AttentionCall, *, padded: bool) -> AttentionOutput:
+    """Uninitialized tensors with the shapes and types of the result of `forward`."""
     value, query = call.operands.value, call.operands.query
     batch, heads = value.shape[:2]
-    rows, columns = (value.new_empty(shape, dtype=call.exact) for shape in call.shapes)
+    row_bias, column_bias = (value.new_empty(shape, dtype=call.exact) for shape in call.shapes)
     queries = call.grid.queries[0] * call.grid.queries[1]
-    asks = logits = each_row = row_totals = None
+    biased = logits = row_output = row_lse = None
     if call.flags["QUERY_KEY"] and query is not None:
-        asks = value.new_empty(query.shape)
-    if padded or _weighed(call) is not None:
-        logits = like_key_logits(value)
+        biased = value.new_empty(query.shape)
+    if padded or _key_and_bias(call) is not None:
+        logits = empty_key_logits(value)
     if call.axial:
         between = call.grid.keys[0] * call.grid.queries[1]
-        each_row = value.new_empty(batch, heads, between, value.shape[-1])
-        row_totals = rows.new_empty(batch, heads, between)
-    mixed = value.new_empty(batch, heads, queries, value.shape[-1])
-    totals = rows.new_empty(batch, heads, queries)
-    return Made(mixed, totals, rows, columns, asks, logits, each_row, row_totals)
+        row_output = value.new_empty(batch, heads, between, value.shape[-1])
+        row_lse = row_bias.new_empty(batch, heads, between)
+    output = value.new_empty(batch, heads, queries, value.shape[-1])
+    lse = row_bias.new_empty(batch, heads, queries)
+    return AttentionOutput(output, lse, row_bias, column_bias, biased, logits, row_output, row_lse)
 
 
-def gradients_of(call: Call, made: Made, given: Float[Tensor, "b h q e"]) -> Operands:
-    """The gradient of each operand, in its type; None where there is none."""
-    tables = Tables(made.rows, made.columns, made.asks)
-    if made.each_row is None or made.row_totals is None:
-        found = gradients(_of_pairs(call, tables, made.key_logits), made.mixed, made.totals, given)
-        to_rows = cast(Tensor, found.rows)
+def backward(
+    call: AttentionCall, result: AttentionOutput, grad_output: Float[Tensor, "b h q e"]
+) -> Operands:
+    """The gradient of each operand, in its type; None where there is no operand."""
+    bias = PositionBias(result.row_bias, result.column_bias, result.query)
+    if result.row_output is None or result.row_lse is None:
+        inputs = _all_pairs(call, bias, result.key_logits)
+        grads = attention_backward(inputs, result.output, result.lse, grad_output)
+        grad_row_bias = cast(Tensor, grads.row_bias)
     else:
-        last = _of_columns(call, tables, made.each_row, made.row_totals)
-        after = gradients(last, made.mixed, made.totals, given)
-        first = _of_lines(call, tables, made.key_logits)
-        found = gradients(first, made.each_row, made.row_totals, after.value, after.key_logits)
-        to_rows = after.columns
-    back = gradients_of_tables(call, to_rows, found.columns, found.asks)
-    operands, to_key, to_key_bias = call.operands, found.key, back.key_bias
-    weighed = _weighed(call)
-    if weighed is not None and found.key_logits is not None:
-        to_key, to_key_bias = gradients_of_key_logits(found.key_logits, *weighed, operands.scale)
-    if to_key is not None:
-        to_key = to_key.to(cast(Tensor, operands.key).dtype)
-    return Operands(found.value, back.query, to_key, to_key_bias, back.position_bias, back.relative)
+        second = _columns_of_queries(call, bias, result.row_output, result.row_lse)
+        of_rows = attention_backward(second, result.output, result.lse, grad_output)
+        first = _rows_of_keys(call, bias, result.key_logits)
+        grads = attention_backward(
+            first, result.row_output, result.row_lse, of_rows.value, of_rows.key_logits
+        )
+        grad_row_bias = of_rows.column_bias
+    bias_grads = position_bias_backward(call, grad_row_bias, grads.column_bias, grads.query)
+    operands, grad_key, grad_key_bias = call.operands, grads.key, bias_grads.key_bias
+    key_and_bias = _key_and_bias(call)
+    if key_and_bias is not None and grads.key_logits is not None:
+        grad_key, grad_key_bias = masked_key_logits_backward(
+            grads.key_logits, *key_and_bias, operands.scale
+        )
+    if grad_key is not None:
+        grad_key = grad_key.to(cast(Tensor, operands.key).dtype)
+    return Operands(
+        grads.value,
+        bias_grads.query,
+        grad_key,
+        grad_key_bias,
+        bias_grads.position_bias,
+        bias_grads.relative,
+    )
 
 
 def _key_logits(
-    call: Call, padding: Bool[Tensor, "#b k"] | None
+    call: AttentionCall, padding: Bool[Tensor, "#b k"] | None
 ) -> Float[Tensor, "b h k *p"] | None:
-    """E3 without E1, and padding; None where every key has the same for all queries."""
+    """E3 where E1 is off, and padding; None without either."""
     operands = call.operands
-    key, bias = _weighed(call) or (None, None)
+    key, bias = _key_and_bias(call) or (None, None)
     if padding is None and bias is None:
         return None
-    return key_logits(operands.value, key, bias, padding, operands.scale)
+    return masked_key_logits(operands.value, key, bias, padding, operands.scale)
 
 
-def _weighed(call: Call) -> tuple[Float[Tensor, "b h k d"], Float[Tensor, "h d"]] | None:
-    """Keys and the bias that asks for them, where no query does."""
+def _key_and_bias(
+    call: AttentionCall,
+) -> tuple[Float[Tensor, "b h k d"], Float[Tensor, "h d"]] | None:
+    """Key and key bias, where E3 is on and E1 is off."""
     key, bias = call.operands.key, call.operands.key_bias
     if call.flags["QUERY_KEY"] or key is None or bias is None:
         return None
     return key, bias
 
 
-def _of_pairs(call: Call, tables: Tables, logits: Float[Tensor, "b h k *p"] | None) -> Factors:
-    """All queries and keys at once."""
+def _all_pairs(
+    call: AttentionCall, bias: PositionBias, logits: Float[Tensor, "b h k *p"] | None
+) -> KernelInputs:
+    """One attention from all queries to all keys."""
     value, key = call.operands.value, call.operands.key
-    key = None if tables.asks is None or key is None else key.to(value.dtype)
-    band = EVERYWHERE
+    key = None if bias.query is None or key is None else key.to(value.dtype)
+    band = UNLIMITED
     if call.window is not None:
         band = Band(call.grid.queries[1], call.grid.key_stride, call.window // 2)
-    return Factors(value, tables.columns, tables.rows, tables.asks, key, logits, band=band)
+    return KernelInputs(value, bias.columns, bias.rows, bias.query, key, logits, band=band)
 
 
-def _of_lines(call: Call, tables: Tables, logits: Float[Tensor, "b h k *p"] | None) -> Factors:
-    """Each row of keys, for the columns of queries."""
-    band = EVERYWHERE if call.window is None else Band(call.grid.queries[1], reach=0)
-    outer = call.grid.keys[0]
-    return Factors(call.operands.value, tables.columns, key_logits=logits, outer=outer, band=band)
+def _rows_of_keys(
+    call: AttentionCall, bias: PositionBias, logits: Float[Tensor, "b h k *p"] | None
+) -> KernelInputs:
+    """One attention per row of keys, from the columns of queries."""
+    band = UNLIMITED if call.window is None else Band(call.grid.queries[1], reach=0)
+    rows = call.grid.keys[0]
+    return KernelInputs(call.operands.value, bias.columns, key_logits=logits, outer=rows, band=band)
 
 
-def _of_columns(
-    call: Call,
-    tables: Tables,
-    each_row: Float[Tensor, "b h r e"],
-    row_totals: Float[Tensor, "b h r"],
-) -> Factors:
-    """Each column of queries, for the rows of keys, which have become one key each."""
-    above, along = call.grid.queries
-    band = EVERYWHERE if call.window is None else Band(above, reach=0)
-    half = each_row.dtype.itemsize == 2
-    logits = parts_of(row_totals) if half else row_totals
-    return Factors(each_row, tables.rows, key_logits=logits, inner=along, band=band)
+def _columns_of_queries(
+    call: AttentionCall,
+    bias: PositionBias,
+    row_output: Float[Tensor, "b h r e"],
+    row_lse: Float[Tensor, "b h r"],
+) -> KernelInputs:
+    """One attention per column of queries, to the rows of keys, each reduced to one key."""
+    height, width = call.grid.queries
+    band = UNLIMITED if call.window is None else Band(height, reach=0)
+    half = row_output.dtype.itemsize == 2
+    logits = split_into_parts(row_lse) if half else row_lse
+    return KernelInputs(row_output, bias.rows, key_logits=logits, inner=width, band=band)

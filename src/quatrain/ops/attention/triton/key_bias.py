@@ -1,4 +1,4 @@
-"""What each key has for all queries alike, by kernels of a GPU: E3 without E1, and padding.
+"""The logits of each key that are the same for all queries, by Triton kernels: E3, and padding.
 
 Shapes: b batch, h heads, k keys, d width of a key, p parts of a logit; #b is 1 where all batch
 elements share their padding.
@@ -10,65 +10,65 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from quatrain.ops.attention.triton.position_bias import LOWEST
+from quatrain.ops.attention.triton.position_bias import MASK_VALUE
 
-PARTS, OF_PARTS = 16, torch.bfloat16
-"""How many numbers a key's logit becomes a sum of, where operands have 16 bits, and their type,
+PARTS, PARTS_DTYPE = 16, torch.bfloat16
+"""Where operands have 16 bits, a key's logit becomes a sum of this many numbers, of this type,
 which has the range of float32."""
 
-KEYS = 64
-"""How many keys a program takes at once."""
+TILE = 64
+"""Keys per program."""
 
-SPLIT_AT_ONCE = 256
-"""How many numbers a program splits."""
+SPLIT_TILE = 256
+"""Numbers that a program splits into parts."""
 
 
-def key_logits(
+def masked_key_logits(
     value: Float[Tensor, "b h k e"],
     key: Float[Tensor, "b h k d"] | None,
     bias: Float[Tensor, "h d"] | None,
     padding: Bool[Tensor, "#b k"] | None,
     scale: float,
 ) -> Float[Tensor, "b h k *p"]:
-    """Logits of keys in float32 at least, or where values have 16 bits the parts they are sums of.
+    """Logits of keys, masked at padding; in 16 bits, the parts that they are sums of.
 
-    Without a key and its bias they are zeros. At padding there is what stands for no weight.
+    Without a key and its bias they are zeros.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2, the term E3.
     """
-    from quatrain.ops.attention.triton import key_bias_kernels as key_kernels
+    from quatrain.ops.attention.triton import key_bias_kernels as kernels
 
     batch, heads, keys, _ = value.shape
     width = 1 if key is None else key.shape[-1]
-    made = like_key_logits(value)
-    if made.numel():
-        weigh: Any = key_kernels.weigh
-        weigh[(-(-keys // KEYS) * batch * heads,)](
+    logits = empty_key_logits(value)
+    if logits.numel():
+        kernel: Any = kernels.key_logits_kernel
+        kernel[(-(-keys // TILE) * batch * heads,)](
             value if key is None else key,
             value if bias is None else bias,
             value if padding is None else padding,
-            made,
+            logits,
             (keys, width, heads, 1 if padding is None else padding.shape[0]),
-            KEYS=KEYS,
+            KEYS=TILE,
             WIDTH=1 << (width - 1).bit_length(),
             SCALE=scale,
-            BIAS=bias is not None,
-            PADDED=padding is not None,
-            PARTS=PARTS if made.ndim == 4 else 1,
-            LOWEST=LOWEST,
+            HAS_BIAS=bias is not None,
+            HAS_PADDING=padding is not None,
+            PARTS=PARTS if logits.ndim == 4 else 1,
+            MASK_VALUE=MASK_VALUE,
         )
-    return made
+    return logits
 
 
-def like_key_logits(value: Float[Tensor, "b h k e"]) -> Float[Tensor, "b h k *p"]:
-    """The shape and type of the logits of keys, of numbers that nobody wrote."""
+def empty_key_logits(value: Float[Tensor, "b h k e"]) -> Float[Tensor, "b h k *p"]:
+    """An uninitialized tensor with the shape and type of the logits of keys."""
     if value.dtype.itemsize == 2:
-        return value.new_empty(*value.shape[:3], PARTS, dtype=OF_PARTS)
+        return value.new_empty(*value.shape[:3], PARTS, dtype=PARTS_DTYPE)
     return value.new_empty(value.shape[:3])
 
 
-def gradients_of_key_logits(
-    given: Float[Tensor, "b h k"],
+def masked_key_logits_backward(
+    grad_logits: Float[Tensor, "b h k"],
     key: Float[Tensor, "b h k d"],
     bias: Float[Tensor, "h d"],
     scale: float,
@@ -77,34 +77,34 @@ def gradients_of_key_logits(
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2, the term E3.
     """
-    from quatrain.ops.attention.triton import key_bias_kernels as key_kernels
+    from quatrain.ops.attention.triton import key_bias_kernels as kernels
 
     batch, heads, keys, width = key.shape
-    tiles = -(-keys // KEYS)
-    to_key = torch.empty_like(key)
-    to_bias = given.new_empty(tiles, batch, heads, width)
+    tiles = -(-keys // TILE)
+    grad_key = torch.empty_like(key)
+    grad_bias = grad_logits.new_empty(tiles, batch, heads, width)
     if key.numel():
-        kernel: Any = key_kernels.gradients_of_weighed
+        kernel: Any = kernels.key_logits_grads_kernel
         kernel[(tiles * batch * heads,)](
-            given,
+            grad_logits,
             key,
             bias,
-            to_key,
-            to_bias,
+            grad_key,
+            grad_bias,
             (keys, width, heads, 1),
-            KEYS=KEYS,
+            KEYS=TILE,
             WIDTH=1 << (width - 1).bit_length(),
             SCALE=scale,
         )
-    return to_key, to_bias.sum((0, 1)).to(bias.dtype)
+    return grad_key, grad_bias.sum((0, 1)).to(bias.dtype)
 
 
-def parts_of(x: Float[Tensor, "b h k"]) -> Float[Tensor, "b h k p"]:
-    """Each number as a sum of three of 8 bits, and of zeros."""
-    from quatrain.ops.attention.triton import key_bias_kernels as key_kernels
+def split_into_parts(x: Float[Tensor, "b h k"]) -> Float[Tensor, "b h k p"]:
+    """Three parts of 8 bits each that add up to a number, and zeros."""
+    from quatrain.ops.attention.triton import key_bias_kernels as kernels
 
-    parts = x.new_empty(*x.shape, PARTS, dtype=OF_PARTS)
-    split: Any = key_kernels.split
+    parts = x.new_empty(*x.shape, PARTS, dtype=PARTS_DTYPE)
+    kernel: Any = kernels.split_kernel
     if x.numel():
-        split[(-(-x.numel() // SPLIT_AT_ONCE),)](x, parts, x.numel(), SPLIT_AT_ONCE, PARTS)
+        kernel[(-(-x.numel() // SPLIT_TILE),)](x, parts, x.numel(), SPLIT_TILE, PARTS)
     return parts

@@ -1,9 +1,9 @@
-"""Position tables of a map by kernels of a GPU, made from operands in place, and their gradients.
+"""Row and column bias of a map by Triton kernels, computed from the operands, and their gradients.
 
-What is asked of the content of keys, queries with another bias, is made along with them.
+The biased query of key content is computed along with them.
 
 Shapes: b batch, h heads, q queries, y rows and x columns of keys, k keys along an axis, l offsets
-that occur along it, d width of a head; t is b, or 1 where no query's content is asked.
+that occur along it, d width of a head; t is b, or 1 where no term depends on the query's content.
 """
 
 from dataclasses import dataclass
@@ -14,38 +14,37 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from quatrain.ops.attention.blockwise.inputs import excluded
+from quatrain.ops.attention.blockwise.inputs import mask_value
 from quatrain.ops.positions import Grid
 from quatrain.ops.terms import Operands
 from quatrain.specs import Term
 
-LOWEST = excluded(torch.float32)
-"""The logit that stands for no weight, also in float64."""
+MASK_VALUE = mask_value(torch.float32)
+"""The logit of a masked pair, also in float64."""
 
-NO_WEIGHT = LOWEST / 2
-"""A sum of logits, or a total of their exponentials, up to which there is no weight."""
+MASK_THRESHOLD = MASK_VALUE / 2
+"""Sums of logits, and logsumexps, are masked up to here."""
 
-SIZE = 64
-"""How many queries a program takes at once, and how many offsets, where encodings have 16 bits."""
+TILE = 64
+"""Queries per program, and offsets per program where encodings have 16 bits."""
 
-EXACT_SIZE = 32
-"""How many offsets a program takes at once where they have more: of 64, registers do not hold what
-is in flight, and spill."""
+FLOAT32_TILE = 32
+"""Offsets per program where encodings have more bits: with 64, registers spill."""
 
-BEYOND = 2**30
-"""An offset that no map has."""
+UNLIMITED_REACH = 2**30
+"""An offset that exceeds every map."""
 
 CHUNKS = 32
-"""Parts of the queries that give to the gradients of encodings side by side."""
+"""Parts into which queries are divided for the gradients of encodings."""
 
 
 @dataclass(frozen=True)
-class Call:
-    """What is asked of whom; all operands are contiguous.
+class AttentionCall:
+    """The arguments of one attention on a map; all operands are contiguous.
 
-    `axial` means that no query's content is asked, and that tables are wanted for the places along
-    an axis alone, of encodings that are not rounded to 16 bits. Kernels are compiled for the scale
-    of the operands: as an argument it would be rounded to float32.
+    `axial`: no term depends on the query's content, biases are per coordinate of a query along
+    each axis, and encodings are not rounded to 16 bits. Kernels are compiled for the scale of the
+    operands: as an argument it would be rounded to float32.
     """
 
     terms: Term
@@ -56,11 +55,11 @@ class Call:
 
     @cached_property
     def exact(self) -> torch.dtype:
-        """The type of tables: float32 at least, whatever that of the values."""
+        """The type of the biases: at least float32, whatever that of the values."""
         return torch.promote_types(self.operands.value.dtype, torch.float32)
 
     @cached_property
-    def kind(self) -> torch.dtype:
+    def encoding_dtype(self) -> torch.dtype:
         """The type in which encodings are multiplied."""
         return self.exact if self.axial else self.operands.value.dtype
 
@@ -70,40 +69,40 @@ class Call:
         return {term.name or "": self.terms.has(term) for term in Term}
 
     @cached_property
-    def tables(self) -> int:
-        """How many batch elements have tables of their own."""
+    def batch(self) -> int:
+        """How many batch elements have biases of their own."""
         return self.operands.value.shape[0] if self.flags["QUERY_POSITION"] else 1
 
     @cached_property
     def queries(self) -> tuple[int, int]:
-        """How many have a vector in the table of rows, and in that of columns."""
-        above, along = self.grid.queries
-        return (above, along) if self.axial else (above * along, above * along)
+        """How many queries the row bias has, and the column bias."""
+        height, width = self.grid.queries
+        return (height, width) if self.axial else (height * width, height * width)
 
     @cached_property
     def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Those of the table of rows and of the table of columns."""
-        lead = (self.tables, self.operands.value.shape[1])
+        """Shapes of the row bias and of the column bias."""
+        lead = (self.batch, self.operands.value.shape[1])
         queries, keys = self.queries, self.grid.keys
         rows = (queries[0], keys[0]) if self.axial else (keys[0], queries[0])
         return (*lead, *rows), (*lead, queries[1], keys[1])
 
 
 @dataclass(frozen=True)
-class Tables:
-    """Position logits of rows and of columns, and what is asked of the content of keys, if any.
+class PositionBias:
+    """Position logits by row and by column, and the biased query of key content, if any.
 
-    Where a window does not reach, there is what stands for no weight.
+    Offsets beyond a window hold `MASK_VALUE`.
     """
 
     rows: Float[Tensor, "t h _ _"]
     columns: Float[Tensor, "t h q x"]
-    asks: Float[Tensor, "b h q d"] | None
+    query: Float[Tensor, "b h q d"] | None
 
 
 @dataclass(frozen=True)
-class Gradients:
-    """Those of the operands that tables are made of; None where there is no such operand."""
+class PositionBiasGrads:
+    """Gradients of the operands of position bias; None where there is no such operand."""
 
     query: Float[Tensor, "b h q d"] | None
     key_bias: Float[Tensor, "h d"] | None
@@ -111,138 +110,142 @@ class Gradients:
     relative: tuple[Float[Tensor, "h _ d"], Float[Tensor, "h _ d"]]
 
 
-def tables_of(call: Call) -> Tables:
-    """The tables of a map, in float32 at least.
+def position_bias(call: AttentionCall) -> PositionBias:
+    """Row and column bias of a map, in float32 at least.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2.
     """
-    from quatrain.ops.attention.triton import position_bias_kernels as table_kernels
+    from quatrain.ops.attention.triton import position_bias_kernels as kernels
 
     value, query = call.operands.value, call.operands.query
-    asks = None
+    biased = None
     if call.flags["QUERY_KEY"] and query is not None:
-        asks = torch.empty_like(query, dtype=value.dtype)
+        biased = torch.empty_like(query, dtype=value.dtype)
     rows, columns = (value.new_empty(shape, dtype=call.exact) for shape in call.shapes)
-    programs = (_tiles(call) * _heads(call), 2)
-    given = (_factors(call), value if asks is None else asks, (rows, columns))
-    _launch(table_kernels.tabulate, programs, call, *given, **call.flags, LOWEST=LOWEST)
-    return Tables(rows, columns, asks)
+    programs = (_query_tiles(call) * _heads(call), 2)
+    arguments = (_kernel_operands(call), value if biased is None else biased, (rows, columns))
+    flags = {**call.flags, "MASK_VALUE": MASK_VALUE}
+    _launch(kernels.position_bias_kernel, programs, call, *arguments, **flags)
+    return PositionBias(rows, columns, biased)
 
 
-def gradients_of_tables(
-    call: Call,
-    to_rows: Float[Tensor, "t h _ _"],
-    to_columns: Float[Tensor, "t h q x"],
-    to_asks: Float[Tensor, "b h q d"] | None,
-) -> Gradients:
-    """What the gradients of tables, and of what is asked of keys, come to for the operands.
+def position_bias_backward(
+    call: AttentionCall,
+    grad_rows: Float[Tensor, "t h _ _"],
+    grad_columns: Float[Tensor, "t h q x"],
+    grad_biased_query: Float[Tensor, "b h q d"] | None,
+) -> PositionBiasGrads:
+    """Gradients of the operands, from those of both biases and of the biased query.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2.
     """
-    from quatrain.ops.attention.triton import position_bias_kernels as table_kernels
+    from quatrain.ops.attention.triton import position_bias_kernels as kernels
 
     flags, operands = call.flags, call.operands
     value, query = operands.value, operands.query
-    given, factors = (to_rows, to_columns), _factors(call)
-    tiles, heads = _tiles(call), _heads(call)
-    of_biases = (tiles, heads // value.shape[1], value.shape[1], operands.relative[0].shape[-1])
-    to_query = None if query is None else torch.empty_like(query)
-    to_key_bias, to_position_bias = (
-        to_rows.new_empty(of_biases) if wanted else None
-        for wanted in (to_asks is not None and flags["KEY"], flags["POSITION"])
+    grad_biases, kernel_operands = (grad_rows, grad_columns), _kernel_operands(call)
+    tiles, heads = _query_tiles(call), _heads(call)
+    parts = (tiles, heads // value.shape[1], value.shape[1], operands.relative[0].shape[-1])
+    grad_query = None if query is None else torch.empty_like(query)
+    grad_key_bias, grad_position_bias = (
+        grad_rows.new_empty(parts) if needed else None
+        for needed in (grad_biased_query is not None and flags["KEY"], flags["POSITION"])
     )
-    written = filled((to_query, to_key_bias, to_position_bias), value)
+    outputs = fill_missing((grad_query, grad_key_bias, grad_position_bias), value)
     _launch(
-        table_kernels.gradients_of_asks,
+        kernels.position_query_grads_kernel,
         (tiles * heads,),
         call,
-        given,
-        factors,
-        value if to_asks is None else to_asks,
-        written,
+        grad_biases,
+        kernel_operands,
+        value if grad_biased_query is None else grad_biased_query,
+        outputs,
         **call.flags,
     )
-    return Gradients(
-        to_query,
-        _bias(to_key_bias, operands.key_bias),
-        _bias(to_position_bias, operands.position_bias),
-        _to_relative(call, given, factors),
+    return PositionBiasGrads(
+        grad_query,
+        _sum_parts(grad_key_bias, operands.key_bias),
+        _sum_parts(grad_position_bias, operands.position_bias),
+        _encoding_grads(call, grad_biases, kernel_operands),
     )
 
 
-def _to_relative(
-    call: Call, given: tuple[Tensor, Tensor], factors: tuple[Tensor, ...]
+def _encoding_grads(
+    call: AttentionCall, grad_biases: tuple[Tensor, Tensor], kernel_operands: tuple[Tensor, ...]
 ) -> tuple[Float[Tensor, "h _ d"], Float[Tensor, "h _ d"]]:
-    """The sums of what chunks of the queries give, in an order that is always the same."""
-    from quatrain.ops.attention.triton import position_bias_kernels as table_kernels
+    """Gradients of both encodings, as sums over chunks of queries in a fixed order."""
+    from quatrain.ops.attention.triton import position_bias_kernels as kernels
 
     most, (rows, columns) = max(call.queries), call.operands.relative
-    chunk = -(-most // (CHUNKS * SIZE)) * SIZE
-    lead = (call.tables, call.operands.value.shape[1])
-    of_rows, of_columns = (
-        given[0].new_empty(-(-count // chunk), *lead, *axis.shape[1:])
-        for count, axis in zip(call.queries, (rows, columns), strict=True)
+    chunk = -(-most // (CHUNKS * TILE)) * TILE
+    lead = (call.batch, call.operands.value.shape[1])
+    grad_rows, grad_columns = (
+        grad_biases[0].new_empty(-(-count // chunk), *lead, *encoding.shape[1:])
+        for count, encoding in zip(call.queries, (rows, columns), strict=True)
     )
-    tiles = -(-max(rows.shape[1], columns.shape[1]) // _offsets(call))
+    tiles = -(-max(rows.shape[1], columns.shape[1]) // _offset_tile(call))
     programs = (lead[0] * lead[1], -(-most // chunk) * tiles, 2)
-    asked = {name: call.flags[name] for name in ("QUERY_POSITION", "POSITION")}
-    written = (given, factors, (of_rows, of_columns), chunk)
-    _launch(table_kernels.gradients_of_relative, programs, call, *written, **asked)
-    return of_rows.sum((0, 1)).to(rows.dtype), of_columns.sum((0, 1)).to(columns.dtype)
+    flags = {name: call.flags[name] for name in ("QUERY_POSITION", "POSITION")}
+    arguments = (grad_biases, kernel_operands, (grad_rows, grad_columns), chunk)
+    _launch(kernels.encoding_grads_kernel, programs, call, *arguments, **flags)
+    return grad_rows.sum((0, 1)).to(rows.dtype), grad_columns.sum((0, 1)).to(columns.dtype)
 
 
-def _bias(
+def _sum_parts(
     parts: Float[Tensor, "c b h d"] | None, bias: Float[Tensor, "h d"] | None
 ) -> Float[Tensor, "h d"] | None:
     return None if parts is None or bias is None else parts.sum((0, 1)).to(bias.dtype)
 
 
-def _factors(call: Call) -> tuple[Tensor, ...]:
-    """Queries, both biases, and the encodings of both axes, as they are multiplied."""
+def _kernel_operands(call: AttentionCall) -> tuple[Tensor, ...]:
+    """Query, both biases, and both encodings in the type in which they are multiplied."""
     operands = call.operands
-    sums = (operands.query, operands.key_bias, operands.position_bias)
-    return (*filled(sums, operands.value), *(axis.to(call.kind) for axis in operands.relative))
+    single = (operands.query, operands.key_bias, operands.position_bias)
+    encodings = (axis.to(call.encoding_dtype) for axis in operands.relative)
+    return (*fill_missing(single, operands.value), *encodings)
 
 
-def filled(given: tuple[Tensor | None, ...], standing: Tensor) -> tuple[Tensor, ...]:
-    """The same with a tensor standing in for each that is not there."""
-    return tuple(standing if x is None else x for x in given)
+def fill_missing(tensors: tuple[Tensor | None, ...], filler: Tensor) -> tuple[Tensor, ...]:
+    """Replace each None by `filler`: kernels need a pointer, which they then never read."""
+    return tuple(filler if x is None else x for x in tensors)
 
 
-def _tiles(call: Call) -> int:
-    return -(-max(call.queries) // SIZE)
+def _query_tiles(call: AttentionCall) -> int:
+    return -(-max(call.queries) // TILE)
 
 
-def _offsets(call: Call) -> int:
-    return SIZE if call.kind.itemsize == 2 else EXACT_SIZE
+def _offset_tile(call: AttentionCall) -> int:
+    return TILE if call.encoding_dtype.itemsize == 2 else FLOAT32_TILE
 
 
-def _heads(call: Call) -> int:
-    """Of how many batch elements and heads queries ask."""
+def _heads(call: AttentionCall) -> int:
+    """How many batch elements and heads have queries of their own."""
     batch, heads = call.operands.value.shape[:2]
     return heads if call.operands.query is None else batch * heads
 
 
-def _launch(kernel: Any, programs: tuple[int, ...], call: Call, *given: Any, **more: Any) -> None:
+def _launch(
+    kernel: Any, programs: tuple[int, ...], call: AttentionCall, *arguments: Any, **flags: Any
+) -> None:
     if 0 in programs:
         return
     operands, grid = call.operands, call.grid
     heads, width = operands.value.shape[1], operands.relative[0].shape[-1]
-    offsets = _offsets(call)
+    offsets = _offset_tile(call)
     kernel[programs](
-        *given,
+        *arguments,
         (width, heads),
-        call.tables * heads,
+        call.batch * heads,
         *grid.queries,
         *grid.keys,
         grid.key_stride,
-        BEYOND if call.window is None else call.window // 2,
-        QUERIES=SIZE,
+        UNLIMITED_REACH if call.window is None else call.window // 2,
+        QUERIES=TILE,
         OFFSETS=offsets,
         WIDTH=max(16, 1 << (width - 1).bit_length()),
         SCALE=operands.scale,
-        LINES=call.axial,
-        **more,
-        num_warps=4 if offsets == SIZE else 8,
-        num_stages=2 if offsets == SIZE else 1,
+        AXIAL=call.axial,
+        **flags,
+        num_warps=4 if offsets == TILE else 8,
+        num_stages=2 if offsets == TILE else 1,
     )

@@ -1,22 +1,22 @@
-"""Position tables of a map, in Triton: what one program of a GPU does.
+"""Triton kernels of row and column bias, and of their gradients.
 
-The logit of a query at c and a key at k on an axis is asks . relative[k * stride - c + last], where
-`last` is the last coordinate of a query, and LOWEST, which stands for no weight, at offsets beyond
-`reach`. What a query asks is its content with QUERY_POSITION, and a bias with POSITION. A tile of
-queries meets all offsets, and each product is written where its key is: nothing is made by offset
-first and laid out by key then. On the way, what is asked of the content of keys is written too,
-which is the same query with another bias.
+The logit of a query at c and a key at k on an axis is query . relative[k * stride - c + last],
+where `last` is the last coordinate of a query, and MASK_VALUE at offsets beyond `reach`. The query
+is its content with QUERY_POSITION, plus a bias with POSITION. A tile of queries meets all offsets,
+and each product is written where its key is: nothing is stored by offset first. The biased query of
+key content, the same query with another bias, is written along with them.
 
-With LINES, tables are for the places along an axis, not for the queries of a map, and that of rows
-lies as that of columns does. Kernels are not compiled anew for maps whose sizes are 1 or multiples
-of 16, as Triton would: numbers are read and written one by one, whatever these sizes are.
+With AXIAL, biases are per coordinate along an axis, not per query of a map, and the row bias has
+the layout of the column bias. Kernels are not recompiled for maps whose sizes are 1 or multiples of
+16, as Triton would: numbers are read and written one by one, whatever these sizes are.
 
-Shapes: bh batch and heads together, t those that have tables of their own, h heads; q queries, y x
+Shapes: bh batch and heads together, t those with biases of their own, h heads; q queries, y x
 rows and columns of keys, l offsets that occur along an axis, d width of queries and encodings, c
-parts.
+parts. An `axis` is a tuple: counts of queries, keys and offsets, then queries per row, last
+coordinate of a query, stride of keys, reach. `sizes` are those of d and h.
 
-Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2, for the logits; laying them
-out so is our own.
+Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2, for the logits; this layout
+is our own.
 """
 
 from typing import no_type_check
@@ -24,28 +24,28 @@ from typing import no_type_check
 import triton
 import triton.language as tl
 
-from quatrain.ops.attention.triton.position_bias_parts import (
-    axes_of,
-    give_to_bias,
-    give_to_relative,
-    given_back_along,
-    tabulate_along,
+from quatrain.ops.attention.triton.primitives import (
+    biased_queries,
+    dot,
+    load_vectors,
+    program_tile,
+    start_of,
+    store_vectors,
 )
-from quatrain.ops.attention.triton.primitives import begin, keep, of_program, sum_of_biased, vectors
 
-_NUMBERS = ["many", "above", "along", "rows", "columns", "reach"]
+_SIZES = ["many", "height", "width", "rows", "columns", "reach"]
 
 
-@triton.jit(do_not_specialize=_NUMBERS)
+@triton.jit(do_not_specialize=_SIZES)
 @no_type_check
-def tabulate(
-    factors,  # queries (bh, q, d), biases for content and positions (h, d), two encodings (h, l, d)
-    asks,  # (bh, q, d), written with QUERY_KEY
-    tables,  # of rows (t, y, q), with LINES (t, q, y), and of columns (t, q, x), written
-    sizes,  # of d and h
+def position_bias_kernel(
+    operands,  # queries (bh, q, d), biases of content and position (h, d), two encodings (h, l, d)
+    biased_query,  # (bh, q, d), written with QUERY_KEY
+    biases,  # of rows (t, y, q), with AXIAL (t, q, y), and of columns (t, q, x), written
+    sizes,
     many,  # t
-    above,  # rows and columns of queries
-    along,
+    height,  # rows and columns of queries
+    width,
     rows,  # rows and columns of keys
     columns,
     stride,  # of keys
@@ -58,46 +58,49 @@ def tabulate(
     QUERY_POSITION: tl.constexpr,
     KEY: tl.constexpr,
     POSITION: tl.constexpr,
-    LINES: tl.constexpr,
-    LOWEST: tl.constexpr,
+    AXIAL: tl.constexpr,
+    MASK_VALUE: tl.constexpr,
 ):
-    """One tile of queries of one head: the table of rows, or that of columns."""
-    query, key_bias, position_bias, of_rows, of_columns = factors
-    to_rows, to_columns = tables
-    width, heads = sizes
-    by_row, by_column = axes_of(above, along, rows, columns, stride, reach, LINES)
-    exact = to_columns.dtype.element_ty
-    head, number, asked = of_program(tl.maximum(by_row[0], by_column[0]), QUERIES)
-    query = begin(query, head, above * along, width, 1)
-    at = (number, asked, head % heads)
+    """One tile of queries of one head: its row bias, or its column bias."""
+    query, key_bias, position_bias, row_encoding, column_encoding = operands
+    row_bias, column_bias = biases
+    head_width, heads = sizes
+    row_axis, column_axis = make_axes(height, width, rows, columns, stride, reach, AXIAL)
+    exact = column_bias.dtype.element_ty
+    head, index, valid = program_tile(tl.maximum(row_axis[0], column_axis[0]), QUERIES)
+    query = start_of(query, head, height * width, head_width, 1)
+    at = (index, valid, head % heads)
     if QUERY_KEY and tl.program_id(1) == 0:
-        made = sum_of_biased(query, key_bias, at, width, exact, WIDTH, SCALE, True, KEY)
-        keep(begin(asks, head, above * along, width, 1), made, number, asked, width, 1, WIDTH)
+        biased = biased_queries(query, key_bias, at, head_width, exact, WIDTH, SCALE, True, KEY)
+        biased_query = start_of(biased_query, head, height * width, head_width, 1)
+        store_vectors(biased_query, biased, index, valid, head_width, 1, WIDTH)
     if head < many:
-        ours = sum_of_biased(
-            query, position_bias, at, width, exact, WIDTH, SCALE, QUERY_POSITION, POSITION
-        ).to(of_rows.dtype.element_ty)
+        biased = biased_queries(
+            query, position_bias, at, head_width, exact, WIDTH, SCALE, QUERY_POSITION, POSITION
+        ).to(row_encoding.dtype.element_ty)
         if tl.program_id(1) == 0:
-            tabulate_along(
-                ours, of_rows, to_rows, head, number, sizes, by_row, OFFSETS, LINES, LOWEST
-            )
+            write_axis_bias(
+                biased, row_encoding, row_bias, head, index, sizes, row_axis,
+                OFFSETS, AXIAL, MASK_VALUE,
+            )  # fmt: skip
         else:
-            tabulate_along(
-                ours, of_columns, to_columns, head, number, sizes, by_column, OFFSETS, True, LOWEST
-            )
+            write_axis_bias(
+                biased, column_encoding, column_bias, head, index, sizes, column_axis,
+                OFFSETS, True, MASK_VALUE,
+            )  # fmt: skip
 
 
-@triton.jit(do_not_specialize=_NUMBERS)
+@triton.jit(do_not_specialize=_SIZES)
 @no_type_check
-def gradients_of_asks(
-    given,  # as tables: their gradients
-    factors,
-    to_asks,  # as `asks`: their gradients
-    written,  # gradients of queries, and parts of those of both biases (c, bh, d), for tiles
+def position_query_grads_kernel(
+    grad_biases,  # as biases
+    operands,
+    grad_biased_query,  # as biased_query
+    outputs,  # gradients of queries, and parts of those of both biases (c, bh, d), one per tile
     sizes,
     many,
-    above,
-    along,
+    height,
+    width,
     rows,
     columns,
     stride,
@@ -110,52 +113,53 @@ def gradients_of_asks(
     QUERY_POSITION: tl.constexpr,
     KEY: tl.constexpr,
     POSITION: tl.constexpr,
-    LINES: tl.constexpr,
+    AXIAL: tl.constexpr,
 ):
-    """Gradients of one tile of queries of one head, and what it gives to those of biases."""
-    from_rows, from_columns = given
-    _, _, _, of_rows, of_columns = factors
-    to_query, to_key_bias, to_position_bias = written
-    width, _ = sizes
-    by_row, by_column = axes_of(above, along, rows, columns, stride, reach, LINES)
-    most = tl.maximum(by_row[0], by_column[0])
-    head, number, asked = of_program(most, QUERIES)
+    """Gradients of one tile of queries of one head, and its part of those of both biases."""
+    grad_row_bias, grad_column_bias = grad_biases
+    _, _, _, row_encoding, column_encoding = operands
+    grad_query, grad_key_bias, grad_position_bias = outputs
+    head_width, _ = sizes
+    row_axis, column_axis = make_axes(height, width, rows, columns, stride, reach, AXIAL)
+    most = tl.maximum(row_axis[0], column_axis[0])
+    head, index, valid = program_tile(most, QUERIES)
     tiles = tl.cdiv(most, QUERIES)
     part = tl.program_id(0) % tiles * (tl.num_programs(0) // tiles) + head
-    there = head < many
-    by_place = given_back_along(
-        from_rows, of_rows, head, there, number, sizes, by_row, OFFSETS, WIDTH, LINES
+    has_bias = head < many
+    grad_position_query = axis_query_grads(
+        grad_row_bias, row_encoding, head, has_bias, index, sizes, row_axis, OFFSETS, WIDTH, AXIAL
     )
-    by_place += given_back_along(
-        from_columns, of_columns, head, there, number, sizes, by_column, OFFSETS, WIDTH, True
-    )
-    total = tl.zeros_like(by_place)
+    grad_position_query += axis_query_grads(
+        grad_column_bias, column_encoding, head, has_bias, index, sizes, column_axis,
+        OFFSETS, WIDTH, True,
+    )  # fmt: skip
+    total = tl.zeros_like(grad_position_query)
     if POSITION:
-        give_to_bias(to_position_bias, by_place, part, width, WIDTH, SCALE)
+        store_bias_grad(grad_position_bias, grad_position_query, part, head_width, WIDTH, SCALE)
     if QUERY_POSITION:
-        total += by_place
+        total += grad_position_query
     if QUERY_KEY:
-        to_asks = begin(to_asks, head, above * along, width, 1)
-        by_content = vectors(to_asks, number, asked, width, 1, WIDTH).to(total.dtype)
+        start = start_of(grad_biased_query, head, height * width, head_width, 1)
+        grad_content = load_vectors(start, index, valid, head_width, 1, WIDTH).to(total.dtype)
         if KEY:
-            give_to_bias(to_key_bias, by_content, part, width, WIDTH, SCALE)
-        total += by_content
+            store_bias_grad(grad_key_bias, grad_content, part, head_width, WIDTH, SCALE)
+        total += grad_content
     if QUERY_KEY or QUERY_POSITION:
-        to_query = begin(to_query, head, above * along, width, 1)
-        keep(to_query, total * SCALE, number, asked, width, 1, WIDTH)
+        grad_query = start_of(grad_query, head, height * width, head_width, 1)
+        store_vectors(grad_query, total * SCALE, index, valid, head_width, 1, WIDTH)
 
 
-@triton.jit(do_not_specialize=_NUMBERS)
+@triton.jit(do_not_specialize=_SIZES)
 @no_type_check
-def gradients_of_relative(
-    given,
-    factors,
-    written,  # parts of the gradients of both encodings (c, t, l, d), for chunks of queries
-    chunk,  # how many queries it has
+def encoding_grads_kernel(
+    grad_biases,
+    operands,
+    outputs,  # parts of the gradients of both encodings (c, t, l, d), one per chunk of queries
+    chunk,  # queries of a chunk
     sizes,
     many,
-    above,
-    along,
+    height,
+    width,
     rows,
     columns,
     stride,
@@ -166,17 +170,165 @@ def gradients_of_relative(
     SCALE: tl.constexpr,
     QUERY_POSITION: tl.constexpr,
     POSITION: tl.constexpr,
-    LINES: tl.constexpr,
+    AXIAL: tl.constexpr,
 ):
-    """What one chunk of the queries of one head gives to gradients of a tile of encodings."""
-    by_row, by_column = axes_of(above, along, rows, columns, stride, reach, LINES)
+    """The part of one chunk of queries of one head in the gradients of a tile of encodings."""
+    query, _, position_bias, row_encoding, _ = operands
+    row_axis, column_axis = make_axes(height, width, rows, columns, stride, reach, AXIAL)
     if tl.program_id(2) == 0:
-        give_to_relative(
-            given[0], factors, written[0], chunk, sizes, many, by_row,
-            QUERIES, OFFSETS, WIDTH, SCALE, QUERY_POSITION, POSITION, LINES,
+        write_axis_encoding_grads(
+            grad_biases[0], (query, position_bias, row_encoding), outputs[0], chunk, sizes, many,
+            row_axis, QUERIES, OFFSETS, WIDTH, SCALE, QUERY_POSITION, POSITION, AXIAL,
         )  # fmt: skip
     else:
-        give_to_relative(
-            given[1], factors, written[1], chunk, sizes, many, by_column,
-            QUERIES, OFFSETS, WIDTH, SCALE, QUERY_POSITION, POSITION, True,
+        write_axis_encoding_grads(
+            grad_biases[1], (query, position_bias, row_encoding), outputs[1], chunk, sizes, many,
+            column_axis, QUERIES, OFFSETS, WIDTH, SCALE, QUERY_POSITION, POSITION, True,
         )  # fmt: skip
+
+
+@triton.jit
+@no_type_check
+def make_axes(height, width, rows, columns, stride, reach, AXIAL: tl.constexpr):
+    """The axis of rows and that of columns."""
+    row_queries, column_queries, across = height * width, height * width, width
+    if AXIAL:
+        row_queries, column_queries, across = height, width, height
+    row_offsets, column_offsets = (rows - 1) * stride + height, (columns - 1) * stride + width
+    row_axis = (row_queries, rows, row_offsets, across, height - 1, stride, reach)
+    column_axis = (column_queries, columns, column_offsets, width, width - 1, stride, reach)
+    return row_axis, column_axis
+
+
+@triton.jit
+@no_type_check
+def write_axis_bias(
+    query,
+    encoding,
+    bias,
+    head,
+    index,
+    sizes,
+    axis,
+    OFFSETS: tl.constexpr,
+    KEYS_LAST: tl.constexpr,
+    MASK_VALUE: tl.constexpr,
+):
+    """The position bias of a tile of queries along one axis."""
+    width, heads = sizes
+    queries, keys, offsets, _, last, _, reach = axis
+    encoding = start_of(encoding, head % heads, offsets, width, 1)
+    bias = start_of(bias, head, queries, keys, 1)
+    for first in range(0, offsets, OFFSETS):
+        offset = first + tl.arange(0, OFFSETS)
+        encodings = load_vectors(encoding, offset, offset < offsets, width, 1, query.shape[1])
+        logits = dot(query, tl.trans(encodings), bias.dtype.element_ty)
+        logits = tl.where((tl.abs(offset - last) > reach)[None, :], MASK_VALUE, logits)
+        at, valid = bias_indices(index, offset, axis, KEYS_LAST)
+        tl.store(bias + at, logits, mask=valid)
+
+
+@triton.jit
+@no_type_check
+def axis_query_grads(
+    grad_bias,
+    encoding,
+    head,
+    has_bias,
+    index,
+    sizes,
+    axis,
+    OFFSETS: tl.constexpr,
+    WIDTH: tl.constexpr,
+    KEYS_LAST: tl.constexpr,
+):
+    """Gradients of position queries along one axis; zeros where the head has no bias."""
+    width, heads = sizes
+    queries, keys, offsets, _, _, _, _ = axis
+    exact = grad_bias.dtype.element_ty
+    grad_bias = start_of(grad_bias, head, queries, keys, 1)
+    encoding = start_of(encoding, head % heads, offsets, width, 1)
+    total = tl.zeros((index.shape[0], WIDTH), exact)
+    for first in range(0, tl.where(has_bias, offsets, 0), OFFSETS):
+        offset = first + tl.arange(0, OFFSETS)
+        encodings = load_vectors(encoding, offset, offset < offsets, width, 1, WIDTH)
+        at, valid = bias_indices(index, offset, axis, KEYS_LAST)
+        grad_logits = tl.load(grad_bias + at, mask=valid, other=0.0)
+        total += dot(grad_logits.to(encodings.dtype), encodings, exact)
+    return total
+
+
+@triton.jit
+@no_type_check
+def store_bias_grad(x, grad_query, part, width, WIDTH: tl.constexpr, SCALE: tl.constexpr):
+    """Write a part of the gradient of a bias: the sum over a tile of queries."""
+    channel = tl.arange(0, WIDTH)
+    tl.store(x + part * width + channel, tl.sum(grad_query, 0) * SCALE, mask=channel < width)
+
+
+@triton.jit
+@no_type_check
+def write_axis_encoding_grads(
+    grad_bias,
+    operands,  # queries, position bias, any encoding
+    grad_encoding,
+    chunk,
+    sizes,
+    many,
+    axis,
+    QUERIES: tl.constexpr,
+    OFFSETS: tl.constexpr,
+    WIDTH: tl.constexpr,
+    SCALE: tl.constexpr,
+    QUERY_POSITION: tl.constexpr,
+    POSITION: tl.constexpr,
+    KEYS_LAST: tl.constexpr,
+):
+    """The part of a chunk of queries in the gradients of a tile of encodings along one axis."""
+    query, position_bias, encoding = operands
+    width, heads = sizes
+    queries, keys, offsets, _, _, _, _ = axis
+    exact = grad_bias.dtype.element_ty
+    dtype = encoding.dtype.element_ty
+    tiles = tl.cdiv(offsets, OFFSETS)
+    head = tl.program_id(0).to(tl.int64)
+    part, tile = tl.program_id(1) // tiles, tl.program_id(1) % tiles
+    grad_bias = start_of(grad_bias, head, queries, keys, 1)
+    query = start_of(query, head, queries, width, 1)
+    offset = tile * OFFSETS + tl.arange(0, OFFSETS)
+    total = tl.zeros((OFFSETS, WIDTH), exact)
+    for first in range(part * chunk, tl.minimum((part + 1) * chunk, queries), QUERIES):
+        index = first + tl.arange(0, QUERIES)
+        at = (index, index < queries, head % heads)
+        biased = biased_queries(
+            query, position_bias, at, width, exact, WIDTH, SCALE, QUERY_POSITION, POSITION
+        ).to(dtype)
+        place, valid = bias_indices(index, offset, axis, KEYS_LAST)
+        grad_logits = tl.load(grad_bias + place, mask=valid, other=0.0)
+        total += dot(tl.trans(grad_logits.to(dtype)), biased, exact)
+    grad_encoding = start_of(grad_encoding, part * many + head, offsets, width, 1)
+    valid = (offset < offsets) & (part * chunk < queries)  # the other axis may have more parts
+    store_vectors(grad_encoding, total, offset, valid, width, 1, WIDTH)
+
+
+@triton.jit
+@no_type_check
+def bias_indices(index, offset, axis, KEYS_LAST: tl.constexpr):
+    """Where a bias has these queries and offsets, (QUERIES, OFFSETS), and whether it has them.
+
+    With KEYS_LAST a bias is (queries, keys), as that of columns; else (keys, queries).
+    """
+    queries, keys, _, across, last, stride, _ = axis
+    if KEYS_LAST:
+        coordinate = index % across
+    else:
+        coordinate = index // across
+    position = offset[None, :] - last + coordinate[:, None]
+    key = position // stride
+    on_key = (position >= 0) & (key * stride == position) & (key < keys)
+    valid = (index < queries)[:, None] & on_key
+    if KEYS_LAST:
+        at = index[:, None] * keys + key
+    else:
+        at = key * queries + index[:, None]
+    return at, valid

@@ -1,7 +1,8 @@
-"""Vectors in memory, and products and powers of them, for the kernels of a GPU, in Triton.
+"""Loads, stores, products and exponentials that the Triton kernels share.
 
-An attention is of one batch element and head; where one has several, `inner` of them lie vector by
-vector in turn, so that the next vector of one of them is that many further on.
+An attention belongs to one batch element and head. Where one has several attentions, `inner` of
+them are interleaved vector by vector, so that the next vector of the same attention is `inner`
+vectors further on.
 
 Source: Dao 2023, https://arxiv.org/abs/2307.08691, section 3.1.
 """
@@ -12,146 +13,146 @@ from typing import no_type_check
 import triton
 import triton.language as tl
 
-_TO_POWERS_OF_TWO = tl.constexpr(math.log2(math.e))
+_LOG2_E = tl.constexpr(math.log2(math.e))
 
 
 @triton.jit
 @no_type_check
-def of_program(queries, QUERIES: tl.constexpr):
-    """The attention and the queries of a program that has a tile of them, and which are there."""
-    tiles = tl.cdiv(queries, QUERIES)
+def program_tile(count, TILE: tl.constexpr):
+    """The attention and the indices of a program's tile of vectors, and whether they are valid."""
+    tiles = tl.cdiv(count, TILE)
     head = (tl.program_id(0) // tiles).to(tl.int64)
-    query = tl.program_id(0) % tiles * QUERIES + tl.arange(0, QUERIES)
-    return head, query, query < queries
+    index = tl.program_id(0) % tiles * TILE + tl.arange(0, TILE)
+    return head, index, index < count
 
 
 @triton.jit
 @no_type_check
-def begin(x, head, count, width, inner):
-    """Where the first of an attention's `count` vectors is; from there, 32 bits tell the way."""
+def start_of(x, head, count, width, inner):
+    """Pointer to the first of an attention's `count` vectors; 32-bit offsets suffice from there."""
     return x + (head // inner * (count * inner) + head % inner) * width
 
 
 @triton.jit
 @no_type_check
-def _places(number, there, width, inner, WIDTH: tl.constexpr):
-    """Where vectors of these numbers are, (numbers, WIDTH), and what of them is inside."""
+def _offsets(index, valid, width, inner, WIDTH: tl.constexpr):
+    """Offsets of the numbers of vectors, (vectors, WIDTH), and their mask."""
     channel = tl.arange(0, WIDTH)
-    at = number[:, None] * (inner * width) + channel[None, :]
-    return at, there[:, None] & (channel < width)[None, :]
+    at = index[:, None] * (inner * width) + channel[None, :]
+    return at, valid[:, None] & (channel < width)[None, :]
 
 
 @triton.jit
 @no_type_check
-def vectors(x, number, there, width, inner, WIDTH: tl.constexpr):
-    """The vectors of these numbers, with zeros up to the width of a tile and where none is."""
-    at, inside = _places(number, there, width, inner, WIDTH)
-    return tl.load(x + at, mask=inside, other=0.0)
+def load_vectors(x, index, valid, width, inner, WIDTH: tl.constexpr):
+    """Load vectors; zeros where invalid, and beyond the width."""
+    at, mask = _offsets(index, valid, width, inner, WIDTH)
+    return tl.load(x + at, mask=mask, other=0.0)
 
 
 @triton.jit
 @no_type_check
-def vectors_if(x, number, there, width, inner, WIDTH: tl.constexpr, THERE_ARE: tl.constexpr):
-    """The same where there are any; else their numbers, which nothing reads."""
-    found = number
-    if THERE_ARE:
-        found = vectors(x, number, there, width, inner, WIDTH)
-    return found
+def load_vectors_if(x, index, valid, width, inner, WIDTH: tl.constexpr, EXISTS: tl.constexpr):
+    """Load vectors if they exist; else return the indices, which nothing reads."""
+    vectors = index
+    if EXISTS:
+        vectors = load_vectors(x, index, valid, width, inner, WIDTH)
+    return vectors
 
 
 @triton.jit
 @no_type_check
-def keep(x, made, number, there, width, inner, WIDTH: tl.constexpr):
-    """Write vectors."""
-    at, inside = _places(number, there, width, inner, WIDTH)
-    tl.store(x + at, made.to(x.dtype.element_ty), mask=inside)
+def store_vectors(x, vectors, index, valid, width, inner, WIDTH: tl.constexpr):
+    """Store vectors."""
+    at, mask = _offsets(index, valid, width, inner, WIDTH)
+    tl.store(x + at, vectors.to(x.dtype.element_ty), mask=mask)
 
 
 @triton.jit
 @no_type_check
-def keep_tile(x, made, query, asked, column, along):
-    """Write a part of a table."""
-    inside = asked[:, None] & (column < along)[None, :]
-    tl.store(x + query[:, None] * along + column[None, :], made, mask=inside)
+def store_tile(x, tile, row, valid, column, columns):
+    """Store a tile of a matrix."""
+    mask = valid[:, None] & (column < columns)[None, :]
+    tl.store(x + row[:, None] * columns + column[None, :], tile, mask=mask)
 
 
 @triton.jit
 @no_type_check
-def add(x, made, number, there, width, inner, WIDTH: tl.constexpr):
+def atomic_add_vectors(x, vectors, index, valid, width, inner, WIDTH: tl.constexpr):
     """Add to vectors that other programs add to as well."""
-    at, inside = _places(number, there, width, inner, WIDTH)
-    tl.atomic_add(x + at, made, mask=inside, sem="relaxed")
+    at, mask = _offsets(index, valid, width, inner, WIDTH)
+    tl.atomic_add(x + at, vectors, mask=mask, sem="relaxed")
 
 
 @triton.jit
 @no_type_check
-def add_up(x, more, asked, begun):
-    """Add to numbers of this program's own, which are not there before it has begun."""
-    before = tl.load(x, mask=asked & begun, other=0.0)
-    tl.store(x, before + more, mask=asked)
+def accumulate(x, numbers, valid, initialized):
+    """Add to this program's own numbers, which count as zero until initialized."""
+    before = tl.load(x, mask=valid & initialized, other=0.0)
+    tl.store(x, before + numbers, mask=valid)
 
 
 @triton.jit
 @no_type_check
-def product(ours, theirs, exact: tl.constexpr):
-    """A matrix product, summed in the exact type, of which nothing is rounded to TF32."""
-    return tl.dot(ours, theirs, input_precision="ieee", out_dtype=exact)
+def dot(left, right, exact: tl.constexpr):
+    """A matrix product, summed in the exact type, without rounding to TF32."""
+    return tl.dot(left, right, input_precision="ieee", out_dtype=exact)
 
 
 @triton.jit
 @no_type_check
-def exp_of_difference(higher, lower, FAR: tl.constexpr):
-    """The exponential as a power of two: one multiplication and addition for each number.
+def exp_difference(higher, lower, HAS_MASK: tl.constexpr):
+    """exp(higher - lower) as a power of two: one multiplication and one addition per number.
 
-    With FAR, numbers may be so large that the difference is to be taken first.
+    With HAS_MASK, numbers may be so large that the difference must be taken first.
     """
-    if FAR:
-        difference = (higher - lower) * _TO_POWERS_OF_TWO
+    if HAS_MASK:
+        difference = (higher - lower) * _LOG2_E
     else:
-        difference = higher * _TO_POWERS_OF_TWO - lower * _TO_POWERS_OF_TWO
+        difference = higher * _LOG2_E - lower * _LOG2_E
     return tl.exp2(difference)
 
 
 @triton.jit
 @no_type_check
-def parts_of(rest, kind: tl.constexpr, PARTS: tl.constexpr):
-    """Three numbers of 8 bits each whose sum a number is, and zeros up to the width of a tile."""
+def split(numbers, dtype: tl.constexpr, PARTS: tl.constexpr):
+    """Three parts of 8 bits each that add up to a number, and zeros up to PARTS."""
     channel = tl.arange(0, PARTS)[None, :]
-    made = tl.zeros((rest.shape[0], PARTS), kind)
+    parts = tl.zeros((numbers.shape[0], PARTS), dtype)
     for place in tl.static_range(3):
-        part = rest.to(kind)
-        made = tl.where(channel == place, part[:, None], made)
-        rest -= part.to(tl.float32)
-    return made
+        part = numbers.to(dtype)
+        parts = tl.where(channel == place, part[:, None], parts)
+        numbers -= part.to(tl.float32)
+    return parts
 
 
 @triton.jit
 @no_type_check
-def bias_of(bias, head, width, exact: tl.constexpr, WIDTH: tl.constexpr, SCALE: tl.constexpr):
-    """That of a head, (WIDTH,), times the scale of logits; zeros up to the width of a tile."""
+def scaled_bias(bias, head, width, exact: tl.constexpr, WIDTH: tl.constexpr, SCALE: tl.constexpr):
+    """The bias of a head times the scale of logits, (WIDTH,); zeros beyond the width."""
     channel = tl.arange(0, WIDTH)
-    found = tl.load(bias + head * width + channel, mask=channel < width, other=0.0)
-    return found.to(exact) * SCALE
+    numbers = tl.load(bias + head * width + channel, mask=channel < width, other=0.0)
+    return numbers.to(exact) * SCALE
 
 
 @triton.jit
 @no_type_check
-def sum_of_biased(
+def biased_queries(
     query,
     bias,
-    at,  # of queries: their numbers, whether they are there, and the number of their head
+    at,  # indices of queries, whether they are valid, and their head
     width,
     exact: tl.constexpr,
     WIDTH: tl.constexpr,
     SCALE: tl.constexpr,
-    QUERY: tl.constexpr,
-    BIAS: tl.constexpr,
+    HAS_QUERY: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
 ):
-    """What queries ask, (queries, WIDTH): with QUERY by their content, with BIAS whoever asks."""
-    number, there, head = at
-    asked = tl.zeros((number.shape[0], WIDTH), exact)
-    if QUERY:
-        asked += vectors(query, number, there, width, 1, WIDTH).to(exact) * SCALE
-    if BIAS:
-        asked += bias_of(bias, head, width, exact, WIDTH, SCALE)[None, :]
-    return asked
+    """Scaled queries plus scaled bias, as far as they exist, (queries, WIDTH)."""
+    index, valid, head = at
+    total = tl.zeros((index.shape[0], WIDTH), exact)
+    if HAS_QUERY:
+        total += load_vectors(query, index, valid, width, 1, WIDTH).to(exact) * SCALE
+    if HAS_BIAS:
+        total += scaled_bias(bias, head, width, exact, WIDTH, SCALE)[None, :]
+    return total
