@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import settings
@@ -49,6 +50,33 @@ def write_study(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def finish(tmp_path: Path):
+    """Execute runs of a study file in this process, without workers and training."""
+    from quatrain.results import ResultStore
+    from quatrain.study import load_study
+    from quatrain.study.execute import Environment, execute_run
+    from quatrain.study.manifest import maintained_manifest
+
+    def train(task, folder, *, seed, device, notify):
+        objective = task.spec.steps * task.spec.weight * (seed + 1)
+        return SimpleNamespace(objective=objective, steps=task.spec.steps, seconds=0.5)
+
+    def execute(path, cells=None, seeds=None):
+        store = ResultStore(tmp_path / "out")
+        environment = Environment(
+            store=store, data=None, device="cpu", threads=1, commit=None, train=train
+        )
+        study = load_study(path)
+        runs = study.select(cells, seeds)
+        with maintained_manifest(store, study, runs):
+            for run in runs:
+                execute_run(run, environment, retry=False, notify=lambda _: None)
+        return store
+
+    return execute
 
 
 @pytest.fixture

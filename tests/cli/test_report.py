@@ -14,15 +14,14 @@ from quatrain.report.matrix import MATRIX_LEGEND
 from quatrain.report.render import to_terminal
 from quatrain.results import ResultStore
 from quatrain.specs import StudyError
-from quatrain.study import Selection, load_study, run_study
+from quatrain.study import load_study
 
 COMPARISON = "[Comparison(left='b', right='a', group='one')]"
 
 
 @pytest.fixture
-def folder(write_study, command, tmp_path):
-    path = write_study("[cell('a'), cell('b', weight=2)]", comparisons=COMPARISON)
-    run_study(path, tmp_path / "out", command=command)
+def folder(write_study, finish, tmp_path):
+    finish(write_study("[cell('a'), cell('b', weight=2)]", comparisons=COMPARISON))
     return tmp_path / "out"
 
 
@@ -40,9 +39,9 @@ def test_the_report_is_a_table_the_differences_and_the_path_of_the_page(folder):
 
 
 def test_json_has_cells_and_differences(folder):
-    found = json.loads(call(folder, "--json").output)
-    assert [row["score"] for row in found["cells"]] == [6, 12]
-    assert found["differences"][0]["mean"] == 6
+    content = json.loads(call(folder, "--json").output)
+    assert [row["score"] for row in content["cells"]] == [6, 12]
+    assert content["differences"][0]["mean"] == 6
 
 
 def test_markdown_and_csv_are_printed_and_nothing_is_written(folder):
@@ -51,7 +50,7 @@ def test_markdown_and_csv_are_printed_and_nothing_is_written(folder):
     assert not (folder / "report").exists()
 
 
-def test_two_formats_at_once_are_refused(folder):
+def test_two_formats_at_once_are_an_error(folder):
     with pytest.raises(StudyError):
         call(folder, "--csv", "--json")
 
@@ -62,27 +61,22 @@ def test_a_study_that_has_not_begun_is_reported_too(write_study, tmp_path):
     assert call(store.root).exit_code == 0
 
 
-def test_programs_get_the_groups_that_were_not_begun_and_people_a_note(
-    write_study, command, tmp_path
-):
+def test_groups_that_have_not_started_are_a_note_in_the_tables(write_study, finish):
     cells = "[cell('a'), cell('b', 'two', weight=2), cell('c', 'two', weight=3)]"
     comparisons = "[Comparison(left='b', right='c', group='two')]"
-    path, folder = write_study(cells, comparisons=comparisons), tmp_path / "out"
-    run_study(path, folder, select=Selection(cells=["one/*"]), command=command)
+    folder = finish(write_study(cells, comparisons=comparisons), cells=["one/*"]).root
     note = "groups not started, not shown: two (2 cells)"
     assert note in call(folder).output
     assert note in call(folder, "--markdown").output
-    printed = json.loads(call(folder, "--json").output)
+    content = json.loads(call(folder, "--json").output)
     names = [["one", "a"], ["two", "b"], ["two", "c"]]
-    assert [[row["group"], row["cell"]] for row in printed["cells"]] == names
-    assert [row["left"] for row in printed["differences"]] == ["b"]
+    assert [[row["group"], row["cell"]] for row in content["cells"]] == names
+    assert [row["left"] for row in content["differences"]] == ["b"]
     for text in (call(folder, "--csv").output, (folder / "report" / "report.csv").read_text()):
         assert [line.split(",")[:2] for line in text.splitlines()[1:]] == names
 
 
-def test_a_narrow_terminal_shows_the_primary_metric_and_leaves_the_others_to_the_page(
-    make_console, folder
-):
+def test_a_narrow_terminal_shows_the_primary_metric_only(make_console, folder):
     store = ResultStore(folder)
     for record in store.all_records():
         metrics = {"score": record.metrics["score"], "another_metric": 0.5 + record.seed}
@@ -98,7 +92,7 @@ def test_a_narrow_terminal_shows_the_primary_metric_and_leaves_the_others_to_the
 
 
 @pytest.mark.timeout(60)
-def test_a_thousand_metrics_are_left_to_the_csv_file_but_for_those_that_fit(make_console, folder):
+def test_a_terminal_shows_the_metrics_that_fit(make_console, folder):
     store = ResultStore(folder)
     for record in store.all_records():
         metrics = {"score": 1.0 + record.seed, **{f"metric{n}": float(n) for n in range(1000)}}
@@ -128,11 +122,9 @@ def make_console():
     return lambda width: Console(file=io.StringIO(), width=width)
 
 
-def test_a_study_whose_groups_have_the_same_cells_shows_their_matrix(
-    write_study, command, tmp_path
-):
+def test_a_study_whose_groups_have_the_same_cells_has_a_matrix(write_study, finish, tmp_path):
     cells = "[cell(n, group=g, weight=w) for g, w in (('x', 1), ('y', 2)) for n in ('a', 'b')]"
-    run_study(write_study(cells), tmp_path / "out", command=command)
+    finish(write_study(cells))
     output = call(tmp_path / "out").output
     assert MATRIX_LEGEND in " ".join(output.split())
     assert (tmp_path / "out" / "report" / "matrix.svg").exists()

@@ -1,4 +1,4 @@
-"""A study runs whatever surrounds it: the user's files, site, environment and start method."""
+"""Studies run in any environment: files of the user, site, variables and start method."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ STUDY = (
     "cells=[Cell(name='a', group='g', spec=TinySpec())])\n"
 )
 # A shell's background jobs ignore it.
-HEAR = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+INTERRUPTIBLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
 START = "from quatrain.cli.start import main; main()"
 QUATRAIN = (sys.executable, "-P", "-c", START)
 
@@ -43,22 +43,22 @@ def run(tmp_path):
     return run_in
 
 
-BROKEN = "raise RuntimeError('not the module that was meant')"
+BROKEN = "raise RuntimeError('wrong module')"
 LIKE_MODULES = ("queue", "random", "numpy", "typing_extensions", "quatrain")
 
 
-def test_files_of_the_user_stand_for_no_modules_and_a_study_may_be_named_like_one(run):
+def test_files_of_the_user_replace_no_modules(run):
     run("torch.py", files={f"{name}.py": BROKEN for name in LIKE_MODULES})
 
 
 def test_a_study_may_import_modules_beside_it(run):
-    run(start="import grid_of_mine", files={"grid_of_mine.py": "sizes = (1, 2)"})
+    run(start="import own_grid", files={"own_grid.py": "sizes = (1, 2)"})
 
 
 BANNER = "import os\nos.write(1, b'Welcome to the cluster! \\xe9\\n')\nprint('{')\n"
 
 
-def test_a_site_may_print_in_each_process(run, tmp_path):
+def test_sitecustomize_may_print_in_each_process(run, tmp_path):
     path = f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     run(files={"sitecustomize.py": BANNER}, PYTHONPATH=path)
     assert b"Welcome to the cluster! \xe9" in (tmp_path / "out" / "worker-1.log").read_bytes()
@@ -68,27 +68,27 @@ def test_a_run_does_not_depend_on_encodings_warnings_and_colours(run, tmp_path):
     done = run(PYTHONIOENCODING="latin-1", PYTHONWARNINGS="error", FORCE_COLOR="1")
     log = (tmp_path / "out" / "worker-1.log").read_text(encoding="utf-8")
     assert log.endswith("evaluating é 漢\n")
-    assert b"\x1b[?25l" not in done.stdout  # no bars where there is no terminal
+    assert b"\x1b[?25l" not in done.stdout  # no bars without a terminal
 
 
-def test_readers_know_the_classes_of_the_study_file_whatever_the_start_method(run):
+def test_worker_processes_know_the_classes_of_the_study_file_with_any_start_method(run):
     start = "import multiprocessing\nmultiprocessing.set_start_method('forkserver', force=True)"
     run(start=start, options=("--num-workers", "1"))
 
 
-def test_an_interrupt_while_the_study_file_is_read_is_one_sentence(tmp_path):
-    swallowed = "import time\nfor _ in range(9):\n    try:\n        print('reading', flush=True)\n"
-    swallowed += "        time.sleep(5)\n    except BaseException:\n        pass\n"
-    (tmp_path / "study.py").write_text(swallowed)
+def test_an_interrupt_while_the_study_file_is_loaded_is_one_sentence(tmp_path):
+    stubborn = "import time\nfor _ in range(9):\n    try:\n        print('reading', flush=True)\n"
+    stubborn += "        time.sleep(5)\n    except BaseException:\n        pass\n"
+    (tmp_path / "study.py").write_text(stubborn)
     program = subprocess.Popen(
-        [sys.executable, "-c", HEAR + START, "study", "plan", "study.py"],
+        [sys.executable, "-c", INTERRUPTIBLE + START, "study", "plan", "study.py"],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    program.stderr.readline()  # what a study file prints goes there
+    program.stderr.readline()  # the output of the study file
     before = time.monotonic()
     program.send_signal(signal.SIGINT)
-    _, said = program.communicate()
-    assert (program.returncode, said) == (130, b"Stopped.\n")
+    _, error = program.communicate()
+    assert (program.returncode, error) == (130, b"Stopped.\n")
     assert time.monotonic() - before < 4

@@ -14,11 +14,10 @@ CELLS = "[cell('a'), cell('b', weight=2)]"
 
 
 @pytest.fixture
-def done(write_study, finish, tmp_path):
+def done(write_study, finish):
     """A study file whose two cells and two seeds are done, and the store."""
-    path, store = write_study(CELLS), ResultStore(tmp_path / "out")
-    finish(path, store)
-    return path, store
+    path = write_study(CELLS)
+    return path, finish(path)
 
 
 def edit(path, old, new):

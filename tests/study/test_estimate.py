@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 
 from quatrain.results import ResultStore
-from quatrain.study import Selection, load_study, run_study
+from quatrain.study import load_study
 from quatrain.study.estimate import Probe, plan_study
 
 
@@ -22,9 +22,9 @@ def test_without_a_record_the_hours_are_unknown(write_study, store):
     assert (row.state, row.hours, row.source) == ("absent", None, "unknown")
 
 
-def test_a_finished_seed_tells_the_hours_of_the_other_seeds(write_study, store, command):
+def test_the_hours_of_a_finished_seed_are_those_of_the_other_seeds(write_study, store, finish):
     path = write_study("[cell('a'), cell('b', steps=6)]", "(0, 1)")
-    run_study(path, store.root, select=Selection(cells=["a"], seeds=(0,)), command=command)
+    finish(path, ["a"], (0,))
     rows = rows_of(path, store)
     assert [(row.cells[0], row.seed, row.state, row.source) for row in rows] == [
         ("one/a", 0, "done", "record"),
@@ -35,18 +35,16 @@ def test_a_finished_seed_tells_the_hours_of_the_other_seeds(write_study, store, 
     assert (rows[2].steps, rows[2].hours) == (4, 0.5 / 3600)
 
 
-def test_seeds_beyond_the_study_tell_hours_too(write_study, store, command):
+def test_seeds_beyond_the_study_have_known_hours_too(write_study, store, finish):
     path = write_study("[cell('a')]", "(0, 1)")
-    run_study(path, store.root, select=Selection(seeds=(7,)), command=command)
+    finish(path, seeds=(7,))
     assert [row.source for row in rows_of(path, store)] == ["records of seeds 7"] * 2
 
 
-def test_seeds_of_one_cell_tell_the_hours_of_a_cell_of_equal_spec_with_more(
-    write_study, store, command
-):
+def test_cells_with_equal_specs_share_their_hours(write_study, store, finish):
     cells = "[cell('a', 'few'), Cell(name='a', group='many', spec=FakeSpec(), seeds=range(3))]"
     path = write_study(cells, "(0,)")
-    run_study(path, store.root, select=Selection(cells=["few/a"]), command=command)
+    finish(path, ["few/a"])
     rows = rows_of(path, store)
     assert [(row.cells, row.source) for row in rows] == [
         (("few/a", "many/a"), "record"),
@@ -55,7 +53,7 @@ def test_seeds_of_one_cell_tell_the_hours_of_a_cell_of_equal_spec_with_more(
     ]
 
 
-def test_a_plan_of_many_runs_looks_at_each_once(write_study, store, monkeypatch):
+def test_a_plan_of_many_runs_reads_each_record_once(write_study, store, monkeypatch):
     study = load_study(
         write_study("[cell(str(n), weight=n + 1) for n in range(100)]", "tuple(range(20))")
     )
@@ -75,7 +73,7 @@ def test_a_plan_of_many_runs_looks_at_each_once(write_study, store, monkeypatch)
 
 
 def pace(seconds_a_step, stop_at):
-    """A training that reports against a clock which we move."""
+    """A training that advances a clock."""
     trained = []
 
     def train(task, folder, *, seed, device, notify):
@@ -89,7 +87,7 @@ def pace(seconds_a_step, stop_at):
     return train, clock, trained
 
 
-def test_a_probe_extends_the_pace_it_saw_and_probes_each_cell_once(write_study, store, monkeypatch):
+def test_a_probe_extrapolates_its_pace_and_probes_each_cell_once(write_study, store, monkeypatch):
     train, clock, trained = pace(2.0, 100)
     monkeypatch.setattr("quatrain.study.estimate.time.monotonic", lambda: clock.now)
     probe = Probe(data=None, device="cpu", train=train, seconds=10.0)
@@ -98,7 +96,7 @@ def test_a_probe_extends_the_pace_it_saw_and_probes_each_cell_once(write_study, 
     assert (len(trained), clock.now) == (1, 12.0)
 
 
-def test_a_cell_that_ends_within_the_probe_is_measured_whole(write_study, store, monkeypatch):
+def test_a_cell_that_ends_within_the_probe_is_measured_completely(write_study, store, monkeypatch):
     train, clock, _ = pace(2.0, 3)
     monkeypatch.setattr("quatrain.study.estimate.time.monotonic", lambda: clock.now)
     probe = Probe(data=None, device="cpu", train=train, seconds=10.0)
@@ -106,7 +104,7 @@ def test_a_cell_that_ends_within_the_probe_is_measured_whole(write_study, store,
     assert (row.steps, row.hours) == (3, 6 / 3600)
 
 
-def test_a_spec_may_price_itself_in_gpu_hours(write_study, store):
+def test_a_spec_may_estimate_its_gpu_hours(write_study, store):
     path = write_study("[cell('a')]", "(0,)")
     source = path.read_text()
     path.write_text(

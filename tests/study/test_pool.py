@@ -27,18 +27,18 @@ for line in sys.stdin:
 
 @pytest.fixture
 def pool(tmp_path):
-    made = Pool(1, (sys.executable, "-c", ECHO), tmp_path)
-    yield made
-    made.stop()
+    pool = Pool(1, (sys.executable, "-c", ECHO), tmp_path)
+    yield pool
+    pool.stop()
 
 
-def test_a_worker_answers_and_stays_for_the_next_order(pool):
+def test_a_worker_executes_several_orders(pool):
     for identity in ("aa", "bb"):
         pool.send(1, Order(identity, 0))
         assert pool.next_event() == (1, Event(kind="done", identity=identity))
 
 
-def test_a_worker_that_ends_says_so_and_is_replaced(pool):
+def test_the_exit_of_a_worker_is_an_event_and_the_worker_is_replaced(pool):
     pool.send(1, Order("aa", 0, retry=True))
     worker, end = pool.next_event()
     assert (worker, end.status) == (1, 3)
@@ -47,11 +47,11 @@ def test_a_worker_that_ends_says_so_and_is_replaced(pool):
 
 
 @pytest.mark.parametrize(("status", "words"), [(-9, "killed by signal 9"), (3, "exit status 3")])
-def test_an_end_is_told_in_words(status, words):
+def test_the_reason_of_an_exit_is_a_sentence(status, words):
     assert words in WorkerExit(1, status).reason
 
 
-def test_closing_lets_idle_workers_end(tmp_path):
+def test_closing_ends_idle_workers(tmp_path):
     pool = Pool(1, (sys.executable, "-c", ECHO), tmp_path)
     pool.send(1, Order("aa", 0))
     pool.next_event()
@@ -60,7 +60,7 @@ def test_closing_lets_idle_workers_end(tmp_path):
     assert end.status == 0
 
 
-# The beginning of a worker that only reads a line and then does what the test says.
+# The start of a worker that reads a line and then executes the script of a test.
 SCRIPT = """
 import os, signal, subprocess, sys, time
 events = int(sys.argv[sys.argv.index("--events") + 1])
@@ -75,17 +75,17 @@ STARTED = b'{"kind": "started", "identity": "aa"}\n'
 
 @pytest.fixture
 def start(tmp_path, monkeypatch):
-    """Start a worker that does this on its first order."""
+    """Start a worker that executes this script after its first order."""
     monkeypatch.setattr(pools, "_EXIT_SECONDS", 0.5)
-    made = []
+    pools_of_test = []
 
-    def begin(script):
-        made.append(Pool(1, (sys.executable, "-c", SCRIPT + script), tmp_path))
-        made[0].send(1, Order("aa", 0))
-        return made[0]
+    def start(script):
+        pools_of_test.append(Pool(1, (sys.executable, "-c", SCRIPT + script), tmp_path))
+        pools_of_test[0].send(1, Order("aa", 0))
+        return pools_of_test[0]
 
-    yield begin
-    for pool in made:
+    yield start
+    for pool in pools_of_test:
         pool.stop()
 
 
@@ -96,7 +96,7 @@ NOISE = {
     "NUL": b"\0\0\n",
     "a list": b"[1, 2]\n",
     "an object": b'{"identity": "aa"}\n',
-    "another kind": b'{"kind": "sung", "identity": "aa"}\n',
+    "another kind": b'{"kind": "unknown", "identity": "aa"}\n',
     "another type": b'{"kind": "done", "identity": 3}\n',
     "deep JSON": b"[" * 100_000 + b"\n",
     "a long number": b"9" * 5_000 + b"\n",
@@ -106,7 +106,7 @@ NOISE = {
 
 
 @pytest.mark.parametrize("noise", NOISE.values(), ids=NOISE)
-def test_lines_that_are_no_events_are_logged_and_the_events_still_come(start, noise, tmp_path):
+def test_lines_that_are_no_events_are_logged_and_skipped(start, noise, tmp_path):
     path = tmp_path / "noise"
     path.write_bytes(noise)
     read = f"noise = open({str(path)!r}, 'rb').read()\n"
@@ -119,7 +119,7 @@ def test_lines_that_are_no_events_are_logged_and_the_events_still_come(start, no
     assert len(log) < 5_000
 
 
-def test_what_a_worker_prints_is_no_event_whatever_it_says(start, tmp_path):
+def test_the_output_of_a_worker_is_logged_and_no_event(start, tmp_path):
     pool = start(
         f"print('banner'); os.write(1, b'caf\\xe9\\n'); os.write(2, {DONE!r})\n"
         f"os.system('echo from a shell')\nsend({STARTED!r})\nprint('the end')"
@@ -131,18 +131,20 @@ def test_what_a_worker_prints_is_no_event_whatever_it_says(start, tmp_path):
         assert printed in log
 
 
-def test_half_a_line_before_death_is_no_event(start):
+def test_an_incomplete_line_of_a_killed_worker_is_no_event(start):
     pool = start(f"send({STARTED!r} + {DONE[:20]!r})\nos.kill(os.getpid(), 9)")
     assert pool.next_event()[1].kind == "started"
     assert pool.next_event()[1].reason == "the worker process was killed by signal 9"
 
 
-@pytest.mark.parametrize(("first", "spoke"), [(b"", False), (b"noise\n", False), (STARTED, True)])
-def test_an_end_says_whether_any_event_came_before_it(start, first, spoke):
+@pytest.mark.parametrize(
+    ("first", "sent_events"), [(b"", False), (b"noise\n", False), (STARTED, True)]
+)
+def test_an_exit_knows_whether_events_were_sent(start, first, sent):
     pool = start(f"send({first!r})\nsys.exit(3)")
-    news = pool.next_event()[1]
-    end = pool.next_event()[1] if spoke else news
-    assert (end.status, end.sent_events) == (3, spoke)
+    event = pool.next_event()[1]
+    end = pool.next_event()[1] if sent else event
+    assert (end.status, end.sent_events) == (3, sent)
 
 
 def test_a_worker_that_closes_its_events_is_ended(start):
@@ -161,7 +163,7 @@ send(b'{"kind": "note", "identity": "aa", "message": "%d"}\\n' % child)
 
 
 @pytest.mark.parametrize(("death", "status"), [("os.kill(os.getpid(), 9)", -9), ("os._exit(3)", 3)])
-def test_children_of_a_dead_worker_do_not_keep_its_end_from_being_noticed(start, death, status):
+def test_child_processes_of_an_ended_worker_are_killed(start, death, status):
     pool = start(ORPHAN + death)
     child = int(pool.next_event()[1].message)
     before = time.monotonic()
@@ -171,17 +173,17 @@ def test_children_of_a_dead_worker_do_not_keep_its_end_from_being_noticed(start,
 
 
 def wait_for_end(process):
-    """A process that has nobody to wait for it may stay as a zombie."""
+    """Wait until the process has ended; it may stay as a zombie."""
     for _ in range(200):
         with suppress(FileNotFoundError), Path(f"/proc/{process}/stat").open() as stat:
             if stat.read().split()[2] != "Z":
                 time.sleep(0.02)
                 continue
         return
-    pytest.fail("the child lives on")
+    pytest.fail("the child process has not ended")
 
 
-def test_an_idle_worker_ends_although_a_child_of_it_stays(start):
+def test_an_idle_worker_ends_although_its_child_process_does_not(start):
     pool = start(ORPHAN + "sys.stdin.read()\nos._exit(0)")
     child = int(pool.next_event()[1].message)
     pool.close()
@@ -198,7 +200,7 @@ def test_an_idle_worker_ends_although_a_child_of_it_stays(start):
         "os.fork(); os.kill(os.getpid(), signal.SIGSTOP)",
     ],
 )
-def test_a_worker_is_stopped_at_once_whatever_its_state(start, state):
+def test_a_worker_is_stopped_at_once_in_any_state(start, state):
     pool = start(f"send({STARTED!r})\n{state}\ntime.sleep(60)")
     pool.next_event()
     time.sleep(0.2)
@@ -209,27 +211,29 @@ def test_a_worker_is_stopped_at_once_whatever_its_state(start, state):
 
 
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
-def test_a_log_that_cannot_be_written_is_one_sentence(tmp_path, make):
+def test_a_log_that_cannot_be_written_is_an_error(tmp_path, make):
     make(tmp_path / "worker-1.log")
     pool = Pool(1, (sys.executable, "-c", ECHO), tmp_path)
-    with pytest.raises(StudyError, match=r"^worker log is .*worker-1\.log.*move it away"):
+    with pytest.raises(StudyError) as error:
         pool.send(1, Order("aa", 0))
+    assert (error.value.field, error.value.value) == ("worker log", str(pool.log(1)))
     pool.stop()
 
 
-def test_a_worker_that_cannot_be_started_is_one_sentence(tmp_path):
+def test_a_worker_that_cannot_be_started_is_an_error(tmp_path):
     pool = Pool(1, (str(tmp_path / "no such program"),), tmp_path)
-    with pytest.raises(StudyError, match=r"a program that starts.*No such file"):
+    with pytest.raises(StudyError) as error:
         pool.send(1, Order("aa", 0))
+    assert error.value.field == "worker"
     pool.stop()
 
 
 def test_workers_do_not_look_for_modules_in_the_current_folder(tmp_path, monkeypatch):
-    (tmp_path / "queue.py").write_text("raise RuntimeError('not the queue that was meant')")
+    (tmp_path / "queue.py").write_text("raise RuntimeError('wrong module')")
     monkeypatch.chdir(tmp_path)
-    seen = "import json, os, sys; os.write(int(sys.argv[-1]), json.dumps(dict(kind='note', "
-    seen += "identity='aa', message=json.dumps(sys.path))).encode() + b'\\n')"
-    pool = Pool(1, (*WORKER[:-2], "-c", seen), tmp_path)
+    script = "import json, os, sys; os.write(int(sys.argv[-1]), json.dumps(dict(kind='note', "
+    script += "identity='aa', message=json.dumps(sys.path))).encode() + b'\\n')"
+    pool = Pool(1, (*WORKER[:-2], "-c", script), tmp_path)
     pool.send(1, Order("aa", 0))
     path = json.loads(pool.next_event()[1].message)
     assert not {"", ".", str(tmp_path)} & {*path}

@@ -14,7 +14,7 @@ from quatrain.study.resources import (
 
 
 @pytest.mark.parametrize(
-    ("runs", "given", "expected"),
+    ("runs", "options", "expected"),
     [
         (9, {}, Resources(2, 1)),
         (1, {}, Resources(1, 2)),
@@ -24,32 +24,34 @@ from quatrain.study.resources import (
         (1, {"threads": 1}, Resources(1, 1)),
     ],
 )
-def test_two_cores_are_filled(runs, given, expected):
-    assert allocate(runs, "cpu", cores=2, **given) == expected
+def test_two_cores_are_filled(runs, options, expected):
+    assert allocate(runs, "cpu", cores=2, **options) == expected
 
 
-def test_a_gpu_has_one_worker_unless_more_are_asked_for():
+def test_a_gpu_has_one_job_by_default():
     assert allocate(9, "cuda", cores=8) == Resources(1, 8)
     assert allocate(9, "cuda", jobs=2, cores=8) == Resources(2, 4)
 
 
 @pytest.mark.parametrize("field", ["jobs", "threads"])
-def test_fewer_than_one_is_refused(field):
-    with pytest.raises(StudyError, match=f"change --{field}"):
+def test_fewer_than_one_is_an_error(field):
+    with pytest.raises(StudyError) as error:
         allocate(3, "cpu", **{field: 0})
+    assert error.value.field == field
 
 
-def test_a_study_is_one_process_and_says_how_several_share_it(monkeypatch):
+def test_a_study_is_one_process(monkeypatch):
     check_alone()
     monkeypatch.setenv("WORLD_SIZE", "2")
     check_alone()  # some schedulers set it, and start one process
     monkeypatch.setenv("RANK", "0")
-    with pytest.raises(StudyError, match=r"processes is \"2\".*--device cuda:0, cuda:1"):
+    with pytest.raises(StudyError) as error:
         check_alone()
+    assert "--device cuda:0, cuda:1" in error.value.remedy
 
 
 @given(st.integers(1, 100), st.integers(1, 128))
-def test_the_default_never_asks_for_more_than_the_cores(runs, cores):
+def test_the_default_uses_at_most_all_cores(runs, cores):
     resources = allocate(runs, "cpu", cores=cores)
     assert 1 <= resources.jobs * resources.threads <= cores
 
@@ -58,16 +60,19 @@ def test_this_machine_has_a_core():
     assert available_cores() >= 1
 
 
-def test_a_device_that_this_machine_lacks_is_refused():
+@pytest.mark.slow
+def test_a_device_that_this_machine_lacks_is_an_error():
     check_device("cpu")
-    with pytest.raises(StudyError) as raised:
+    with pytest.raises(StudyError) as error:
         check_device("no such device")
-    assert raised.value.value == "no such device"
+    assert error.value.value == "no such device"
 
 
-def test_readers_are_refused_where_processes_cannot_be_forked(monkeypatch):
+@pytest.mark.slow
+def test_worker_processes_need_a_fork(monkeypatch):
     check_num_workers(2)
     monkeypatch.setattr("multiprocessing.get_all_start_methods", lambda: ["spawn"])
     check_num_workers(0)
-    with pytest.raises(StudyError, match="num_workers is 2"):
+    with pytest.raises(StudyError) as error:
         check_num_workers(2)
+    assert error.value.field == "num_workers"

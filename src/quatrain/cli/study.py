@@ -95,7 +95,6 @@ def plan(
 
     Example: quatrain study plan studies/numerals_terms.py --probe
     """
-    from quatrain.cost.gpu_hours import ASSUMED
     from quatrain.results import ResultStore
     from quatrain.study.estimate import Probe, plan_study
 
@@ -124,6 +123,8 @@ def plan(
         jobs = allocate(len(runs), device).jobs
         print(plan_summary([row.hours for row in rows if row.state != "done"], jobs))
         if gpu_hours >= 1:
+            from quatrain.cost.gpu_hours import ASSUMED
+
             print(f"{gpu_hours:,.0f} GPU hours in all, not measured: arithmetic at {ASSUMED}.")
 
 
