@@ -137,9 +137,7 @@ def test_an_incomplete_line_of_a_killed_worker_is_no_event(start):
     assert pool.next_event()[1].reason == "the worker process was killed by signal 9"
 
 
-@pytest.mark.parametrize(
-    ("first", "sent_events"), [(b"", False), (b"noise\n", False), (STARTED, True)]
-)
+@pytest.mark.parametrize(("first", "sent"), [(b"", False), (b"noise\n", False), (STARTED, True)])
 def test_an_exit_knows_whether_events_were_sent(start, first, sent):
     pool = start(f"send({first!r})\nsys.exit(3)")
     event = pool.next_event()[1]
