@@ -26,8 +26,8 @@ def test_people_get_a_sentence():
     result = run("--terms", "1000", "--queries", "4096", "--causal")
     assert result.stdout.startswith("fused (by sdpa): ")
     assert "G multiply-adds" in result.stdout
-    assert "MiB of weights held at once" in result.stdout
-    assert "sums by row" in run("--terms", "0110", "--queries", "64x64").stdout
+    assert "MiB of attention weights" in result.stdout
+    assert "sums over rows" in run("--terms", "0110", "--queries", "64x64").stdout
 
 
 def test_a_window_an_order_and_masks_change_the_plan():

@@ -28,7 +28,7 @@ class PlannedCost:
 
     In training `multiply_adds` include the gradients of all operands. `bytes` are those of the
     largest temporary tensors in float32, which `holds` names: attention weights, sums over each row
-    of keys (factored), or position tables and in training their gradients (GPU kernels).
+    of keys (factored), or the position bias and in training its gradients (GPU kernels).
     """
 
     method: ConcreteMethod
@@ -73,23 +73,23 @@ def planned_cost(
     grid = Grid(queries, keys, _stride(queries, keys))
     width = channels // heads
     chosen = plan(terms, grid, structure, method, device=device, widths=(width, width))
-    if chosen.kernel == "sdpa" and is_gpu(device):  # which takes heads of such widths only
+    if chosen.kernel == "sdpa" and is_gpu(device):  # whose kernels need such head widths
         channels += heads * (-width % WIDTH_MULTIPLE)
     size = counts.AttentionSize(batch, grid, channels, structure=structure, heads=heads)
-    holds = "weights held at once"
+    holds = "attention weights"
     if chosen.kernel == "augmented":
         products, held = gpu_counts.augmented(terms, size, training=training), 0
     elif chosen.kernel == "triton":
         axial = chosen.method == "separable"
         products = gpu_counts.triton(terms, size, axial=axial, training=training)
         held = gpu_counts.position_bias_held(terms, size, axial=axial, training=training)
-        holds = "position tables"
+        holds = "position bias"
     else:
         products = counts.attend(terms, chosen.method, size)
         products += counts.attend_backward(terms, chosen.method, size) if training else 0
         held = counts.weights_held(terms, chosen.method, size, training=training, device=device)
         if chosen.method == "factored":
-            holds = "sums by row held at once"
+            holds = "sums over rows of keys"
     return PlannedCost(
         chosen.method, chosen.kernel, products, _FLOAT32 * held, holds, chosen.reason
     )
@@ -99,7 +99,7 @@ def _stride(queries: tuple[int, ...], keys: tuple[int, ...]) -> int:
     """The smallest key stride that leaves exactly these keys; 1 where none does."""
     if len(queries) != len(keys) or 0 in keys:
         return 1
-    stride = max(-(-size // kept) for size, kept in zip(queries, keys, strict=True))
+    stride = max(-(-size // key_size) for size, key_size in zip(queries, keys, strict=True))
     return stride if tuple(-(-size // stride) for size in queries) == keys else 1
 
 

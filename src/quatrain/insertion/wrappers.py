@@ -139,24 +139,25 @@ class Wrapper(nn.Module):
 
     def _apply_block(self, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         """The output of the block for `x` in a call of the place with these arguments."""
-        reads = self.arguments
-        arguments = reads.signature.bind(args, kwargs)
+        arguments = self.arguments
+        bound = arguments.signature.bind(args, kwargs)
         rejected = {
             name: value
-            for name, value in list(arguments.items())[1:]
-            if self._rejects(name, value) and not reads.signature.is_unset(name, value)
+            for name, value in list(bound.items())[1:]
+            if self._rejects(name, value) and not arguments.signature.is_unset(name, value)
         }
         x = _refuse_arguments(x, rejected) if rejected else x
-        causal = reads.causal
-        if reads.causal_flag is not None:
-            causal = causal or bool(arguments.get(reads.causal_flag))
+        causal = arguments.causal
+        if arguments.causal_flag is not None:
+            causal = causal or bool(bound.get(arguments.causal_flag))
         padding = None
-        if reads.padding is not None:
-            mask = self._mask_of_model() if reads.padding_of_model else arguments.get(reads.padding)
-            padding = to_padding_mask(reads.padding, mask)
+        if arguments.padding is not None:
+            of_model = arguments.padding_of_model
+            mask = self._mask_of_model() if of_model else bound.get(arguments.padding)
+            padding = to_padding_mask(arguments.padding, mask)
         sizes = None
-        if reads.sizes:
-            sizes = height_and_width(tuple(arguments[name] for name in reads.sizes))
+        if arguments.sizes:
+            sizes = height_and_width(tuple(bound[name] for name in arguments.sizes))
         layout = self.activation_shape.layout
         y = self.block(_permute_input(x, layout, sizes), causal=causal, key_padding_mask=padding)
         return _permute_output(y, layout, sizes)
