@@ -82,7 +82,7 @@ TARGETS = (
         "on this processor of 2017 matrix products take most of the time, and ours has seven of "
         "them in a training step, since it recomputes its weights, where dense, which stores "
         "them, has six; another machine reached 0.295 and 0.756 with an earlier version "
-        "([log](decisions/0007-a-method-for-each-structure.md))",
+        "([log](log/0007-attention-methods.md))",
     ),
     Target("attention", {**_MAP, "terms": _WITH_E1, "pass": "forward"}, "time / SDPA", 2.2),
     *_on_map(_WITH_E1, "memory / dense", 1 / 8, 1 / 8),
@@ -91,7 +91,7 @@ TARGETS = (
         1.5,
         "as CUDA graphs, without the time to launch kernels, it is within the bound; 1.498 on an "
         "H200; measured before position tables and sums became one operator, which has not been "
-        "timed on a GPU ([log](decisions/0007-a-method-for-each-structure.md))",
+        "timed on a GPU ([log](log/0007-attention-methods.md))",
     ),
     _on_gpu(
         ("0001", "0011"),
@@ -99,7 +99,7 @@ TARGETS = (
         "the time to launch the many short kernels dominates; the column "
         '"as graphs / SDPA" excludes it and is above 0.1 too; measured when a step started 38 '
         "and 55 kernels, where it starts 26 and 31 now "
-        "([log](decisions/0007-a-method-for-each-structure.md))",
+        "([log](log/0007-attention-methods.md))",
     ),
     Target(
         "sequences",
