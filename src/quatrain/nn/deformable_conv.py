@@ -83,34 +83,17 @@ class DeformableConv(KernelConvolution, spec=DeformableConvSpec):
     ) -> Float[Tensor, "*strided"]:
         warn_of_tracing(self)
         x, spec = zero_padding(x, key_padding_mask), self.spec
+        taps = {"stride": spec.stride, "padding": spec.padding, "dilation": spec.dilation}
         if self.ndim == 2:
-            predicted = conv2d(
-                x, self.offset.weight, self.offset.bias, spec.stride, spec.padding, spec.dilation
-            )
+            predicted = conv2d(x, self.offset.weight, self.offset.bias, **taps)
             offset, modulation = self._split(predicted, axis=1)
             y = deform_conv2d(
-                x,
-                offset,
-                self.weight,
-                stride=spec.stride,
-                padding=spec.padding,
-                dilation=spec.dilation,
-                modulation=modulation,
-                method=self.method,
+                x, offset, self.weight, **taps, modulation=modulation, method=self.method
             )
             return y if self.bias is None else y + self.bias[:, None, None]
         padded = pad_sequence(x, 2 * spec.padding, causal=causal)
         offset, modulation = self._predict_offsets(padded, spec.stride)
-        y = deform_conv1d(
-            x,
-            offset,
-            self.weight,
-            stride=spec.stride,
-            padding=spec.padding,
-            dilation=spec.dilation,
-            modulation=modulation,
-            causal=causal,
-        )
+        y = deform_conv1d(x, offset, self.weight, **taps, modulation=modulation, causal=causal)
         return y if self.bias is None else y + self.bias
 
     def step(

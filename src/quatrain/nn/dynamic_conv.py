@@ -13,7 +13,6 @@ group, m taps over all axes.
 from typing import ClassVar, Literal
 
 import torch
-from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import conv1d, conv2d, glu
@@ -72,14 +71,13 @@ class _DepthwiseConv(Convolution):
         *,
         causal: bool,
     ) -> Float[Tensor, "*shape"]:
-        if self.ndim == 2:
-            x = rearrange(x, "b c h w -> b h w c")
-            gated = rearrange(glu(self.gate(x)), "b h w c -> b c h w")
-            convolved = self._convolve_map(zero_padding(gated, key_padding_mask))
-            output = self.output(rearrange(convolved, "b c h w -> b h w c"))
-            return rearrange(output, "b h w c -> b c h w")
-        gated = zero_padding(glu(self.gate(x)), key_padding_mask)
-        return self.output(self._convolve_sequence(gated, causal=causal))
+        x = x if self.ndim == 1 else x.movedim(1, -1)
+        gated = glu(self.gate(x))
+        gated = gated if self.ndim == 1 else gated.movedim(-1, 1)
+        convolved = self._convolve_channels(zero_padding(gated, key_padding_mask), causal=causal)
+        if self.ndim == 1:
+            return self.output(convolved)
+        return self.output(convolved.movedim(1, -1)).movedim(-1, 1)
 
     def step(
         self, x: Float[Tensor, "b 1 c"], state: InputState | None
@@ -89,19 +87,16 @@ class _DepthwiseConv(Convolution):
         gated = glu(self.gate(x))
         past = self.spec.kernel - 1
         state = (InputState.empty(gated, past) if state is None else state).append(gated)
-        inputs = rearrange(state.inputs, "b m (g d) -> b m g d", g=self.spec.groups)
+        inputs = state.inputs.unflatten(-1, (self.spec.groups, -1))
         convolved = torch.einsum("bmgd,bgm->bgd", inputs, self._kernels(gated)[:, 0])
         return self.output(convolved.flatten(1)[:, None]), state.last(past)
 
     def _kernels(self, x: Float[Tensor, "*b c"]) -> Float[Tensor, "*b g m"]:
         raise NotImplementedError
 
-    def _convolve_sequence(
-        self, x: Float[Tensor, "b t c"], *, causal: bool
-    ) -> Float[Tensor, "b t c"]:
-        raise NotImplementedError
-
-    def _convolve_map(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+    def _convolve_channels(
+        self, x: Float[Tensor, "*shape"], *, causal: bool
+    ) -> Float[Tensor, "*shape"]:
         raise NotImplementedError
 
 
@@ -123,15 +118,13 @@ class DynamicConv(_DepthwiseConv, spec=DynamicConvSpec):
     def _kernels(self, x: Float[Tensor, "*b c"]) -> Float[Tensor, "*b g m"]:
         return self.kernel(x).unflatten(-1, (self.spec.groups, -1)).softmax(-1)
 
-    def _convolve_sequence(
-        self, x: Float[Tensor, "b t c"], *, causal: bool
-    ) -> Float[Tensor, "b t c"]:
+    def _convolve_channels(
+        self, x: Float[Tensor, "*shape"], *, causal: bool
+    ) -> Float[Tensor, "*shape"]:
         warn_of_tracing(self)
-        return dynamic_conv1d(x, self._kernels(x), causal=causal)
-
-    def _convolve_map(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        warn_of_tracing(self)
-        kernels = self._kernels(rearrange(x, "b c h w -> b h w c"))
+        if self.ndim == 1:
+            return dynamic_conv1d(x, self._kernels(x), causal=causal)
+        kernels = self._kernels(x.movedim(1, -1))
         return dynamic_conv2d(x, kernels.unflatten(-1, (self.spec.kernel, self.spec.kernel)))
 
 
@@ -155,16 +148,13 @@ class LightweightConv(_DepthwiseConv, spec=LightweightConvSpec):
     def _kernels(self, x: Float[Tensor, "*b c"]) -> Float[Tensor, "*b g m"]:
         return self.kernel.softmax(-1).expand(*x.shape[:-1], -1, -1)
 
-    def _convolve_sequence(
-        self, x: Float[Tensor, "b t c"], *, causal: bool
-    ) -> Float[Tensor, "b t c"]:
-        padded = pad_sequence(x, self.spec.kernel - 1, causal=causal).transpose(1, 2)
-        return conv1d(padded, self._depthwise_weight(), groups=self.channels).transpose(1, 2)
-
-    def _convolve_map(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        padding = self.spec.kernel // 2
-        return conv2d(x, self._depthwise_weight(), padding=padding, groups=self.channels)
-
-    def _depthwise_weight(self) -> Float[Tensor, "c 1 *kernel"]:
-        weights = self.kernel.softmax(-1).repeat_interleave(self.channels // self.spec.groups, 0)
-        return weights.reshape(self.channels, 1, *[self.spec.kernel] * self.ndim)
+    def _convolve_channels(
+        self, x: Float[Tensor, "*shape"], *, causal: bool
+    ) -> Float[Tensor, "*shape"]:
+        width, copies = self.spec.kernel, self.channels // self.spec.groups
+        weight = self.kernel.softmax(-1).repeat_interleave(copies, 0)
+        weight = weight.reshape(self.channels, 1, *[width] * self.ndim)
+        if self.ndim == 2:
+            return conv2d(x, weight, padding=width // 2, groups=self.channels)
+        padded = pad_sequence(x, width - 1, causal=causal).transpose(1, 2)
+        return conv1d(padded, weight, groups=self.channels).transpose(1, 2)
