@@ -40,7 +40,7 @@ def prepare(terms: str, length: int, causal: bool) -> Callable[[], object]:
     def leaf(*shape: int) -> Tensor:
         return (torch.randn(*shape) * WIDTH**-0.5).requires_grad_()
 
-    made = Operands(
+    inputs = Operands(
         value=leaf(1, HEADS, length, WIDTH),
         query=leaf(1, HEADS, length, WIDTH) if chosen.use_query else None,
         key=leaf(1, HEADS, length, WIDTH) if chosen.use_content else None,
@@ -48,10 +48,10 @@ def prepare(terms: str, length: int, causal: bool) -> Callable[[], object]:
         position_bias=leaf(HEADS, WIDTH) if Term.POSITION in chosen else None,
         relative=(leaf(HEADS, 2 * length - 1, WIDTH),) if chosen.use_position else (),
     )
-    leaves = [x for x in (*vars(made).values(), *made.relative) if isinstance(x, Tensor)]
+    leaves = [x for x in (*vars(inputs).values(), *inputs.relative) if isinstance(x, Tensor)]
 
     def call() -> None:
-        output = attend(chosen, made, grid, Support(causal=causal))
+        output = attend(chosen, inputs, grid, Support(causal=causal))
         torch.autograd.grad(output, leaves, torch.ones_like(output))
 
     return call

@@ -87,9 +87,9 @@ def test_mixers_benchmark_compares_with_the_other_implementation(monkeypatch):
 @pytest.mark.parametrize("name", ["4x6", "5x4/3x2"])
 def test_dense_attention_of_the_benchmark_equals_the_reference(terms, name):
     grid, chosen = attention.grid_of(name), Term.parse(terms)
-    made = attention.operands(chosen, grid, heads=2, device="cpu", dtype="float32")
-    expected = attend(chosen, made, grid, Support(), "reference")
-    torch.testing.assert_close(attention.dense(chosen, made, grid), expected)
+    operands = attention.operands(chosen, grid, heads=2, device="cpu", dtype="float32")
+    expected = attend(chosen, operands, grid, Support(), "reference")
+    torch.testing.assert_close(attention.dense(chosen, operands, grid), expected)
 
 
 def test_attention_benchmark_compares_with_dense_and_sdpa(monkeypatch):

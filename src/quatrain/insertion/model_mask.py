@@ -38,10 +38,9 @@ def pass_padding_mask(model: nn.Module, argument: str) -> None:
 def remove_unused_hooks(model: nn.Module) -> None:
     """Remove the hooks of the model, and of models in it, that no wrapper needs any more."""
     for part in list(model.modules()):
-        for hooks in _mask_hooks(part):
-            if not any(_readers(part, hooks.argument)):
-                for handle in hooks.handles:
-                    handle.remove()
+        unread = [hooks for hooks in _mask_hooks(part) if not any(_readers(part, hooks.argument))]
+        for handle in (handle for hooks in unread for handle in hooks.handles):
+            handle.remove()
 
 
 def _mask_hooks(model: nn.Module) -> list[_MaskHooks]:

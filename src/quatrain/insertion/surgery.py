@@ -97,10 +97,9 @@ def insert(
 ) -> Surgery:
     """Add x + gamma * mixer(x) after, or before, every module whose name matches.
 
-    gamma is zero initially, so that the outputs of the model are the same bit for bit, unless the
-    mixer overflows, as it may in float16. In the paper's residual blocks, "after the second
-    convolution, its normalization and ReLU" is `before="layer3.*.conv3"`. The mixer has no cache of
-    keys: generate without one.
+    gamma is zero initially, so the outputs of the model are the same bit for bit, unless the mixer
+    overflows, as it may in float16. In the paper's residual blocks, "after the second convolution,
+    its normalization and ReLU" is `before="layer3.*.conv3"`. The mixer caches no keys.
 
     Args:
         model: any module; it is changed in place.
@@ -186,18 +185,18 @@ def replace(
     places = _places(model, at)
     _refuse_nested(places)
     others = {name: each for name, each in places.items() if not converts(mixer, each)}
-    found: dict[str, tuple[ActivationShape, MixerArguments]] = {}
+    by_place: dict[str, tuple[ActivationShape, MixerArguments]] = {}
     if others:
         if example is None:
             raise InputError("example", None, "an input of the model", "pass an example")
         _check_stride(mixer)
         options = MaskOptions(causal, key_padding_mask)
-        found = _replacement_shapes(model, others, example, layout, options)
+        by_place = _replacement_shapes(model, others, example, layout, options)
     seed = _seed(seed)
 
     def wrap(name: str, module: nn.Module) -> ReplacementWrapper:
-        if name in found:
-            shape, arguments = found[name]
+        if name in by_place:
+            shape, arguments = by_place[name]
             block = _build_block(model, name, mixer, shape, seed)
             return ReplacementWrapper(module, block, shape, arguments=arguments)
         shape, spec = converted_spec(name, module, mixer)
