@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from quatrain.paper.translation import CostRow
     from quatrain.paper.vision import VisionCost
 
-app = typer.Typer(no_args_is_help=True, help="Count multiply-adds.")
+app: typer.Typer = typer.Typer(no_args_is_help=True, help="Count multiply-adds.")
 
 
 class PaperTask(enum.StrEnum):

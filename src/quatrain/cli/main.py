@@ -37,7 +37,7 @@ class _Program(TyperGroup):
             raise typer.Exit(STATUS) from None
 
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     cls=_Program,
     no_args_is_help=True,
     add_completion=False,

@@ -9,12 +9,16 @@ replace(model, DeformableConvSpec(), at="layer4.*.conv2")
 remove(model)
 """
 
+from typing import TypeAlias
+
 from quatrain.insertion.find import find
 from quatrain.insertion.shapes import Layout
 from quatrain.insertion.surgery import Surgery, insert, remove, replace
 from quatrain.insertion.wrappers import InsertionWrapper, ReplacementWrapper
 
-Change, Inserted, Replaced = Surgery, InsertionWrapper, ReplacementWrapper  # names before 0.2
+Change: TypeAlias = Surgery  # the names before 0.2
+Inserted: TypeAlias = InsertionWrapper
+Replaced: TypeAlias = ReplacementWrapper
 
 __all__ = [
     "InsertionWrapper",

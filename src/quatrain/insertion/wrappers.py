@@ -37,7 +37,9 @@ for _name in ("_permute_input", "_permute_output", "to_padding_mask", "_refuse_a
 class Wrapper(nn.Module):
     """A block at a place of a model, and the module that stood there before."""
 
+    block: nn.Module
     activation_shape: ActivationShape
+    training: bool
     arguments: MixerArguments
 
     def __init__(

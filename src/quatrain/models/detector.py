@@ -110,6 +110,9 @@ class Detector(nn.Module):
         an object is positive at any IoU, not from 0.3 on.
     """
 
+    spec: DetectorSpec
+    classes: int
+
     def __init__(self, spec: DetectorSpec, classes: int) -> None:
         super().__init__()
         self.spec, self.classes = spec, classes
@@ -119,7 +122,7 @@ class Detector(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             pyramid = _Pyramid(backbone, spec)
-            self.network = _faster_rcnn(pyramid, spec, classes)
+            self.network: Any = _faster_rcnn(pyramid, spec, classes)
 
     def forward(self, images: Sequence[UInt8[Tensor, "3 _ _"]]) -> list[Detections]:
         """The detections of each image, in evaluation mode."""
@@ -151,6 +154,9 @@ class DetectorLayers(nn.Module):
     Source: Ren et al. 2015, https://arxiv.org/abs/1506.01497, section 3.
     Differs: the heads get a fixed number of empty regions instead of proposals.
     """
+
+    detector: Detector
+    proposals: int
 
     def __init__(self, detector: Detector, proposals: int) -> None:
         super().__init__()

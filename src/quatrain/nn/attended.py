@@ -13,14 +13,14 @@ from typing import Annotated, Literal
 
 from jaxtyping import Bool, Float, Int
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from quatrain.nn.attention_state import KeyValueState, RunningState
 from quatrain.nn.convolution import InputState
-from quatrain.nn.deformable_conv import DeformableConvSpec
-from quatrain.nn.generalized_attention import AttentionSpec
+from quatrain.nn.deformable_conv import DeformableConv, DeformableConvSpec
+from quatrain.nn.generalized_attention import AttentionSpec, GeneralizedAttention
 from quatrain.nn.mixer_module import MixerModule, MixerSpec
-from quatrain.nn.regular_conv import RegularConvSpec
+from quatrain.nn.regular_conv import RegularConv, RegularConvSpec
 from quatrain.nn.residual import add_branch, zero_gamma
 from quatrain.specs import Spec
 
@@ -67,10 +67,12 @@ class Attended(MixerModule, spec=AttendedSpec):
 
     def _create_parameters(self) -> None:
         spec = self.spec
-        self.convolution = spec.convolution.build(self.channels, self.ndim)
-        self.attention = spec.attention.build(self.channels, self.ndim)
+        self.convolution: DeformableConv | RegularConv = spec.convolution.build(
+            self.channels, self.ndim
+        )
+        self.attention: GeneralizedAttention = spec.attention.build(self.channels, self.ndim)
         gated = self.ndim == 2 if spec.gated is None else spec.gated
-        self.gamma = zero_gamma() if gated else None
+        self.gamma: nn.Parameter | None = zero_gamma() if gated else None
 
     def forward(
         self,

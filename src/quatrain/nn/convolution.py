@@ -119,8 +119,10 @@ class KernelConvolution(Convolution):
     def _create_parameters(self) -> None:
         spec, channels = self.spec, self.channels
         kernel = [spec.kernel] * self.ndim
-        self.weight = nn.Parameter(torch.empty(channels, channels // spec.groups, *kernel))
-        self.bias = nn.Parameter(torch.empty(channels)) if spec.bias else None
+        self.weight: nn.Parameter = nn.Parameter(
+            torch.empty(channels, channels // spec.groups, *kernel)
+        )
+        self.bias: nn.Parameter | None = nn.Parameter(torch.empty(channels)) if spec.bias else None
 
     def reset_parameters(self) -> None:
         """Draw weights of variance 1 / inputs; set biases to zero."""

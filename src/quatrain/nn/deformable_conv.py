@@ -55,16 +55,16 @@ class DeformableConv(KernelConvolution, spec=DeformableConvSpec):
         the released code.
     """
 
-    lr_scales: ClassVar = {"offset": 0.1}
+    lr_scales: ClassVar[dict[str, float]] = {"offset": 0.1}
     spec: DeformableConvSpec
 
     def _create_parameters(self) -> None:
         super()._create_parameters()
         self.method: Method = "auto"
-        self.taps = self.spec.kernel**self.ndim
+        self.taps: int = self.spec.kernel**self.ndim
         predicted = self.spec.offset_groups * self.taps * (self.ndim + self.spec.modulated)
         layer = nn.Conv1d if self.ndim == 1 else nn.Conv2d
-        self.offset = layer(self.channels, predicted, self.spec.kernel)
+        self.offset: nn.Conv1d | nn.Conv2d = layer(self.channels, predicted, self.spec.kernel)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

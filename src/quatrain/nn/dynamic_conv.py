@@ -61,8 +61,8 @@ class _DepthwiseConv(Convolution):
     spec: DynamicConvSpec | LightweightConvSpec
 
     def _create_parameters(self) -> None:
-        self.gate = Projection(self.channels, 2 * self.channels)
-        self.output = Projection(self.channels, self.channels)
+        self.gate: Projection = Projection(self.channels, 2 * self.channels)
+        self.output: Projection = Projection(self.channels, self.channels)
 
     def _convolve(
         self,
@@ -113,7 +113,7 @@ class DynamicConv(_DepthwiseConv, spec=DynamicConvSpec):
     def _create_parameters(self) -> None:
         super()._create_parameters()
         taps = self.spec.kernel**self.ndim
-        self.kernel = Projection(self.channels, self.spec.groups * taps, bias=False)
+        self.kernel: Projection = Projection(self.channels, self.spec.groups * taps, bias=False)
 
     def _kernels(self, x: Float[Tensor, "*b c"]) -> Float[Tensor, "*b g m"]:
         return self.kernel(x).unflatten(-1, (self.spec.groups, -1)).softmax(-1)
@@ -138,7 +138,9 @@ class LightweightConv(_DepthwiseConv, spec=LightweightConvSpec):
 
     def _create_parameters(self) -> None:
         super()._create_parameters()
-        self.kernel = nn.Parameter(torch.empty(self.spec.groups, self.spec.kernel**self.ndim))
+        self.kernel: nn.Parameter = nn.Parameter(
+            torch.empty(self.spec.groups, self.spec.kernel**self.ndim)
+        )
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

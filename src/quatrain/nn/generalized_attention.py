@@ -114,7 +114,7 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
         self.method: Method = "auto"
         width = channels // spec.heads
         scaled = ndim == 1 if spec.scaled is None else spec.scaled
-        self.scale = width**-0.5 if scaled else 1.0
+        self.scale: float = width**-0.5 if scaled else 1.0
         default = self.sequence_wavelength if ndim == 1 else self.map_wavelength
 
         def projection(inputs: int) -> Projection:
@@ -123,17 +123,17 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
         def bias() -> nn.Parameter:
             return nn.Parameter(torch.empty(spec.heads, width))
 
-        self.query = projection(channels) if terms.use_query else None
-        self.key = projection(self.key_channels) if terms.use_content else None
-        self.value = projection(self.key_channels)
-        self.position = (
+        self.query: Projection | None = projection(channels) if terms.use_query else None
+        self.key: Projection | None = projection(self.key_channels) if terms.use_content else None
+        self.value: Projection = projection(self.key_channels)
+        self.position: RelativePosition | None = (
             RelativePosition(channels, spec.heads, ndim, spec.wavelength or default)
             if terms.use_position
             else None
         )
-        self.key_bias = bias() if terms.has(Term.KEY) else None
-        self.position_bias = bias() if terms.has(Term.POSITION) else None
-        self.output = Projection(channels, channels)
+        self.key_bias: nn.Parameter | None = bias() if terms.has(Term.KEY) else None
+        self.position_bias: nn.Parameter | None = bias() if terms.has(Term.POSITION) else None
+        self.output: Projection = Projection(channels, channels)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -93,10 +93,12 @@ class MixerModule(nn.Module):
     Source: our own.
     """
 
+    channels: int
+    ndim: int
     spec_class: ClassVar[type[Spec]]
     takes_keys: ClassVar[bool] = False
     """Whether keys may have other channels than queries."""
-    __signature__ = _ConstructorSignature()
+    __signature__: ClassVar[_ConstructorSignature] = _ConstructorSignature()
     __prepare_scriptable__ = refuse_scripting
 
     def __init_subclass__(cls, spec: type[MixerSpec[Any]] | None = None, **arguments: Any) -> None:
@@ -120,7 +122,7 @@ class MixerModule(nn.Module):
         self.spec: Any = self._read_spec(spec, hyperparameters)
         self.spec.check_channels(channels, ndim)
         self.channels, self.ndim = channels, ndim
-        self.key_channels = channels if key_channels is None else key_channels
+        self.key_channels: int = channels if key_channels is None else key_channels
         self._check_key_channels()
         on_meta = device is not None and torch.device(device).type == "meta"
         drawn_on = torch.device("meta" if on_meta else "cpu")

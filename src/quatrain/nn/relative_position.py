@@ -22,6 +22,9 @@ class RelativePosition(nn.ModuleList):
         concatenation.
     """
 
+    heads: int
+    wavelength: float
+
     def __init__(self, channels: int, heads: int, ndim: int, wavelength: float) -> None:
         super().__init__(Projection(channels // ndim, channels, bias=False) for _ in range(ndim))
         self.heads, self.wavelength = heads, wavelength

@@ -33,7 +33,7 @@ class GatedResidual(nn.Module):
     def __init__(self, mixer: nn.Module) -> None:
         super().__init__()
         self.mixer = mixer
-        self.gamma = zero_gamma()
+        self.gamma: nn.Parameter = zero_gamma()
 
     def forward(
         self,

@@ -6,14 +6,14 @@ Shapes: b batch, s source tokens, t target tokens, c width.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from quatrain.nn.attention_state import KeyValueState
 from quatrain.nn.dropout import Dropout
-from quatrain.nn.generalized_attention import AttentionSpec
+from quatrain.nn.generalized_attention import AttentionSpec, GeneralizedAttention
 from quatrain.nn.mixers import Mixer, MixerState
 
 Norm = Literal["pre", "post"]
@@ -51,9 +51,11 @@ class Residual(nn.Module):
 
     def __init__(self, width: int, dropout: float, norm: Norm, *, reads: bool = True) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width) if reads or norm == "post" else nn.Identity()
-        self.dropout = Dropout(dropout)
-        self.pre_norm = norm == "pre"
+        self.norm: nn.LayerNorm | nn.Identity = (
+            nn.LayerNorm(width) if reads or norm == "post" else nn.Identity()
+        )
+        self.dropout: Dropout = Dropout(dropout)
+        self.pre_norm: bool = norm == "pre"
 
     def prepare(self, x: Float[Tensor, "b t c"]) -> Float[Tensor, "b t c"]:
         """The input of the sub-layer."""
@@ -73,10 +75,10 @@ class FeedForward(nn.Module):
 
     def __init__(self, width: int, hidden: int, dropout: float, norm: Norm) -> None:
         super().__init__()
-        self.residual = Residual(width, dropout, norm)
-        self.expand = nn.Linear(width, hidden)
-        self.dropout = Dropout(dropout)
-        self.contract = nn.Linear(hidden, width)
+        self.residual: Residual = Residual(width, dropout, norm)
+        self.expand: nn.Linear = nn.Linear(width, hidden)
+        self.dropout: Dropout = Dropout(dropout)
+        self.contract: nn.Linear = nn.Linear(hidden, width)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -99,8 +101,8 @@ class MixerSublayer(nn.Module):
 
     def __init__(self, width: int, dropout: float, norm: Norm, mixer: Mixer) -> None:
         super().__init__()
-        self.mixer = mixer.build(width, ndim=1)
-        self.residual = Residual(width, dropout, norm)
+        self.mixer: Any = mixer.build(width, ndim=1)
+        self.residual: Residual = Residual(width, dropout, norm)
 
     def forward(
         self,
@@ -117,9 +119,8 @@ class MixerSublayer(nn.Module):
         self, x: Float[Tensor, "b 1 c"], state: MixerState | None
     ) -> tuple[Float[Tensor, "b 1 c"], MixerState]:
         """Decode the next token."""
-        own = cast("Any", state)  # each mixer of the union has its own type of state
-        y, state = self.mixer.step(self.residual.prepare(x), own)
-        return self.residual.add(x, y), state
+        y, next_state = self.mixer.step(self.residual.prepare(x), state)
+        return self.residual.add(x, y), next_state
 
 
 class CrossAttentionSublayer(nn.Module):
@@ -130,8 +131,8 @@ class CrossAttentionSublayer(nn.Module):
 
     def __init__(self, width: int, dropout: float, norm: Norm, mixer: AttentionSpec) -> None:
         super().__init__()
-        self.mixer = mixer.build(width, ndim=1)
-        self.residual = Residual(width, dropout, norm, reads=mixer.terms.use_query)
+        self.mixer: GeneralizedAttention = mixer.build(width, ndim=1)
+        self.residual: Residual = Residual(width, dropout, norm, reads=mixer.terms.use_query)
 
     def forward(
         self,
@@ -165,8 +166,10 @@ class EncoderLayer(nn.Module):
         self, width: int, hidden: int, dropout: float, norm: Norm, mixer: Mixer | None
     ) -> None:
         super().__init__()
-        self.self_attention = None if mixer is None else MixerSublayer(width, dropout, norm, mixer)
-        self.feed_forward = FeedForward(width, hidden, dropout, norm)
+        self.self_attention: MixerSublayer | None = (
+            None if mixer is None else MixerSublayer(width, dropout, norm, mixer)
+        )
+        self.feed_forward: FeedForward = FeedForward(width, hidden, dropout, norm)
 
     def forward(
         self, x: Float[Tensor, "b s c"], padding: Bool[Tensor, "b s"] | None
@@ -193,9 +196,13 @@ class DecoderLayer(nn.Module):
         cross: AttentionSpec,
     ) -> None:
         super().__init__()
-        self.self_attention = None if mixer is None else MixerSublayer(width, dropout, norm, mixer)
-        self.cross_attention = CrossAttentionSublayer(width, dropout, norm, cross)
-        self.feed_forward = FeedForward(width, hidden, dropout, norm)
+        self.self_attention: MixerSublayer | None = (
+            None if mixer is None else MixerSublayer(width, dropout, norm, mixer)
+        )
+        self.cross_attention: CrossAttentionSublayer = CrossAttentionSublayer(
+            width, dropout, norm, cross
+        )
+        self.feed_forward: FeedForward = FeedForward(width, hidden, dropout, norm)
 
     def forward(
         self,

@@ -51,7 +51,7 @@ class StudyCode:
         self._name, self._folder = name, path.parent
         self._statements = {name: statements_of(path.read_bytes())}
         hashed = (each for each in self._statements[name] if "study" not in each.binds)
-        self.files = {path.name: _digest(hashed)}
+        self.files: dict[str, str] = {path.name: _digest(hashed)}
         """The hash of each file, by its path from the folder of the study file."""
         self._imports: dict[str, set[str]] = {}
         waiting = _imports(self._statements[name])

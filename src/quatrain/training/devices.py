@@ -49,13 +49,15 @@ class Devices:
         with name_missing_extra():
             from accelerate import Accelerator
         self._accelerator = Accelerator(cpu=requested.type == "cpu", device_placement=False)
-        self.process = self._accelerator.process_index
-        self.processes = self._accelerator.num_processes
-        self.is_main = self._accelerator.is_main_process
+        self.process: int = self._accelerator.process_index
+        self.processes: int = self._accelerator.num_processes
+        self.is_main: bool = self._accelerator.is_main_process
         # Under torchrun, accelerate assigns a device to each process.
-        self.device = requested if self.processes == 1 else self._accelerator.device
+        self.device: torch.device = requested if self.processes == 1 else self._accelerator.device
         self._autocast = _AUTOCAST[precision]
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "float16")
+        self.scaler: torch.amp.GradScaler = torch.amp.GradScaler(
+            self.device.type, enabled=precision == "float16"
+        )
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """Wrap a module so that its backward pass averages gradients over processes."""

@@ -57,7 +57,9 @@ Schedule = Annotated[InverseSqrt | Steps | Polynomial, Field(discriminator="kind
 class Recipe(Spec):
     """Hyper-parameters of a training; the defaults are those of the paper's translator."""
 
-    outside_identity: ClassVar = frozenset({"report_every", "monitor_every", "checkpoint_every"})
+    outside_identity: ClassVar[frozenset[str]] = frozenset(
+        {"report_every", "monitor_every", "checkpoint_every"}
+    )
 
     steps: int = Field(default=100_000, ge=1)
     """Optimizer steps."""

@@ -50,7 +50,7 @@ class SegmentationPart:
         names: list[str],
         load: Callable[[int], tuple[UInt8[Tensor, "3 h w"], Int64[Tensor, "h w"]]],
     ) -> None:
-        self.names = tuple(names)
+        self.names: tuple[str, ...] = tuple(names)
         self._load = load
 
     def __len__(self) -> int:

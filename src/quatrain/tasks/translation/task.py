@@ -134,6 +134,10 @@ class TranslationObjective(nn.Module):
 class TranslationTask:
     """Data, objective and metrics of one run."""
 
+    spec: TranslationSpec
+    corpus: Corpus
+    vocabulary: Vocabulary
+    seed: int
     rate_unit = "target tokens"
 
     def __init__(
@@ -141,10 +145,10 @@ class TranslationTask:
     ) -> None:
         self.spec, self.corpus, self.vocabulary, self.seed = spec, corpus, vocabulary, seed
         references = _references(corpus.valid) + _references(corpus.test)
-        self.tokenizer = choose_tokenizer(spec.bleu_tokenizer, corpus.languages[1], references)
-        self.train = EncodedPairs.encode(corpus.train, vocabulary, "training")
-        self.valid = EncodedPairs.encode(corpus.valid, vocabulary, "validation")
-        self.test = EncodedPairs.encode(corpus.test, vocabulary, "test")
+        self.tokenizer: str = choose_tokenizer(spec.bleu_tokenizer, corpus.languages[1], references)
+        self.train: EncodedPairs = EncodedPairs.encode(corpus.train, vocabulary, "training")
+        self.valid: EncodedPairs = EncodedPairs.encode(corpus.valid, vocabulary, "validation")
+        self.test: EncodedPairs = EncodedPairs.encode(corpus.test, vocabulary, "test")
         self.train.check_lengths(spec.batch_tokens, corpus.location)
 
     @property

@@ -60,6 +60,8 @@ CorpusT = TypeVar("CorpusT", bound=ImageCorpus)
 class ImageTask(ABC, Generic[SpecT, CorpusT]):
     """The spec, data and seed of one run; a batch is planned as the indices of its images."""
 
+    seed: int
+
     def __init__(self, spec: SpecT, corpus: CorpusT, seed: int) -> None:
         self.spec, self.corpus, self.seed = spec, corpus, seed
 
