@@ -1,5 +1,6 @@
 import ast
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,21 @@ def test_import_quatrain_imports_none_of_its_dependencies():
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(child.stdout.split())
     assert not loaded & {"torch", "numpy", "pydantic", "quatrain.specs"}
+
+
+@pytest.mark.slow
+def test_type_checkers_know_the_types_of_all_public_names():
+    scripts = Path(sys.executable).parent
+    path = f"{scripts}{os.pathsep}{os.environ['PATH']}"  # pyright asks the first Python for torch
+    child = subprocess.run(
+        [scripts / "pyright", "--outputjson", "--ignoreexternal", "--verifytypes", "quatrain"],
+        env=os.environ | {"PATH": path, "PYTHONPATH": str(SOURCE.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    report = json.loads(child.stdout)["typeCompleteness"]
+    assert report["completenessScore"] >= 0.98
 
 
 if __name__ == "__main__":
