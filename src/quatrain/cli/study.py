@@ -27,7 +27,7 @@ from quatrain.study.templates import TEMPLATES, write_template
 if TYPE_CHECKING:
     from quatrain.results import ResultStore
 
-app = typer.Typer(no_args_is_help=True, help="Write, plan, run and measure a study.")
+app: typer.Typer = typer.Typer(no_args_is_help=True, help="Write, plan, run and measure a study.")
 
 StudyFile = Annotated[Path, typer.Argument(help="The study file, a Python file.", metavar="STUDY")]
 Out = Annotated[

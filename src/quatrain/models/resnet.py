@@ -135,13 +135,15 @@ class ResNet(nn.Module):
         if spec.weights is not None:
             load_pretrained(body, spec.depth, spec.weights, spec.weights_file)
         body.fc = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
-        self.body = body
+        self.body: Any = body
         for stage in STAGES:
             if 2**stage > spec.output_stride:
                 _dilate(self._stage(stage), 2**stage // spec.output_stride)
         _add_mixers(body, spec)
         width = spec.width * _BLOCKS[spec.depth][0].expansion
-        self.channels = {f"conv{stage}": width * 2 ** (stage - 2) for stage in STAGES}
+        self.channels: dict[str, int] = {
+            f"conv{stage}": width * 2 ** (stage - 2) for stage in STAGES
+        }
         for part in self._frozen_parts():
             part.requires_grad_(requires_grad=False)
 

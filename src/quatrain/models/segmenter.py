@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from quatrain.models.normalize import normalize_images
-from quatrain.models.resnet import ResNetSpec, norm_layer
+from quatrain.models.resnet import ResNet, ResNetSpec, norm_layer
 from quatrain.nn.dropout import Dropout
 from quatrain.nn.initialization import initialize_by_name
 from quatrain.nn.mixers import split_mixer
@@ -70,14 +70,17 @@ class Segmenter(nn.Module):
         load; CCNet has three 3 x 3 convolutions.
     """
 
+    spec: SegmenterSpec
+    classes: int
+
     def __init__(self, spec: SegmenterSpec, classes: int) -> None:
         super().__init__()
         # Drawn before the backbone, whose mixers draw different amounts of random numbers.
         seed = int(torch.randint(2**62, (), device="cpu"))
         self.spec, self.classes = spec, classes
-        self.backbone = spec.backbone.build()
-        self.head = _Head(spec, self.backbone.channels["conv5"], classes)
-        self.auxiliary = nn.Sequential(
+        self.backbone: ResNet = spec.backbone.build()
+        self.head: _Head = _Head(spec, self.backbone.channels["conv5"], classes)
+        self.auxiliary: nn.Sequential = nn.Sequential(
             _layer(self.backbone.channels["conv4"], spec.channels, spec.norm),
             Dropout(spec.dropout),
             nn.Conv2d(spec.channels, classes, 1),
@@ -113,16 +116,16 @@ class _Head(nn.Module):
     def __init__(self, spec: SegmenterSpec, channels: int, classes: int) -> None:
         super().__init__()
         _, attention = split_mixer(spec.backbone.mixer)
-        self.enter = _layer(channels, spec.channels, spec.norm)
-        self.extra = (
+        self.enter: nn.Sequential = _layer(channels, spec.channels, spec.norm)
+        self.extra: GatedResidual | None = (
             None
             if attention is None or not spec.extra
             else GatedResidual(attention.build(spec.channels, ndim=2))
         )
-        self.leave = _layer(spec.channels, spec.channels, spec.norm)
-        self.join = _layer(channels + spec.channels, spec.channels, spec.norm)
-        self.dropout = Dropout(spec.dropout)
-        self.classify = nn.Conv2d(spec.channels, classes, 1)
+        self.leave: nn.Sequential = _layer(spec.channels, spec.channels, spec.norm)
+        self.join: nn.Sequential = _layer(channels + spec.channels, spec.channels, spec.norm)
+        self.dropout: Dropout = Dropout(spec.dropout)
+        self.classify: nn.Conv2d = nn.Conv2d(spec.channels, classes, 1)
 
     def forward(self, conv5: Float[Tensor, "n k y x"]) -> Float[Tensor, "n c y x"]:
         """Scores of the classes."""

@@ -117,22 +117,29 @@ class Translator(nn.Module):
         Press and Wolf 2017, https://arxiv.org/abs/1608.05859.
     """
 
+    spec: TranslatorSpec
+    vocabulary: int
+
     def __init__(self, spec: TranslatorSpec, vocabulary: int) -> None:
         super().__init__()
         seed = int(torch.randint(2**62, (), device="cpu"))
         self.spec, self.vocabulary = spec, vocabulary
         shape = (spec.width, spec.feed_forward, spec.dropout, spec.norm)
-        self.embedding = nn.Embedding(vocabulary, spec.width, padding_idx=PADDING)
-        self.dropout = Dropout(spec.dropout)
-        self.encoder = nn.ModuleList(
+        self.embedding: nn.Embedding = nn.Embedding(vocabulary, spec.width, padding_idx=PADDING)
+        self.dropout: Dropout = Dropout(spec.dropout)
+        self.encoder: nn.ModuleList = nn.ModuleList(
             EncoderLayer(*shape, spec.encoder_self) for _ in range(spec.layers)
         )
-        self.decoder = nn.ModuleList(
+        self.decoder: nn.ModuleList = nn.ModuleList(
             DecoderLayer(*shape, spec.decoder_self, spec.cross) for _ in range(spec.layers)
         )
         final_norm = spec.norm == "pre"
-        self.encoder_norm = nn.LayerNorm(spec.width) if final_norm else nn.Identity()
-        self.decoder_norm = nn.LayerNorm(spec.width) if final_norm else nn.Identity()
+        self.encoder_norm: nn.LayerNorm | nn.Identity = (
+            nn.LayerNorm(spec.width) if final_norm else nn.Identity()
+        )
+        self.decoder_norm: nn.LayerNorm | nn.Identity = (
+            nn.LayerNorm(spec.width) if final_norm else nn.Identity()
+        )
         initialize_by_name(self, seed)
 
     def reset_parameters(self) -> None:

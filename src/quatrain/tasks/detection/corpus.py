@@ -73,7 +73,7 @@ class DetectionPart:
     def __init__(
         self, ground_truths: Sequence[GroundTruth], load: Callable[[int], UInt8[Tensor, "3 h w"]]
     ) -> None:
-        self.ground_truths = tuple(ground_truths)
+        self.ground_truths: tuple[GroundTruth, ...] = tuple(ground_truths)
         self._load = load
 
     def __len__(self) -> int:

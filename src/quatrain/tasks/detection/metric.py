@@ -75,10 +75,12 @@ class DetectionMetric:
     """
 
     def __init__(self, categories: Sequence[str], ground_truths: Sequence[GroundTruth]) -> None:
-        self.categories = tuple(categories)
+        self.categories: tuple[str, ...] = tuple(categories)
         for truth in ground_truths:
             check_labels(truth.labels, truth.name, len(self.categories))
-        self.ground_truths = {image_index(truth.image_id): truth for truth in ground_truths}
+        self.ground_truths: dict[int, GroundTruth] = {
+            image_index(truth.image_id): truth for truth in ground_truths
+        }
         if len(self.ground_truths) != len(ground_truths):
             raise DataError(
                 "image ids",

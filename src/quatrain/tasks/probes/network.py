@@ -10,6 +10,7 @@ Shapes: b sequences, t tokens, f features, c channels, v values.
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
@@ -31,13 +32,13 @@ class ProbeNetwork(nn.Module):
     ) -> None:
         super().__init__()
         seed = int(torch.randint(2**62, (), device="cpu"))
-        self.embedding = nn.Embedding(sum(features), channels)
-        self.constant = nn.Parameter(torch.empty(channels))
+        self.embedding: nn.Embedding = nn.Embedding(sum(features), channels)
+        self.constant: nn.Parameter = nn.Parameter(torch.empty(channels))
         offsets = [0, *itertools.accumulate(features[:-1])]
         self.offsets: Tensor
         self.register_buffer("offsets", torch.tensor(offsets), persistent=False)
-        self.mixer = None if mixer is None else mixer.build(channels, ndim=1)
-        self.readout = Projection(channels, values)
+        self.mixer: Any = None if mixer is None else mixer.build(channels, ndim=1)
+        self.readout: Projection = Projection(channels, values)
         initialize_by_name(self, seed)
 
     def reset_parameters(self) -> None:

@@ -87,12 +87,14 @@ class ProbeObjective(nn.Module):
 class ProbeTask:
     """A probe with one seed."""
 
+    spec: ProbeSpec
+    seed: int
     rate_unit = "answers"
 
     def __init__(self, spec: ProbeSpec, seed: int) -> None:
         self.spec, self.seed = spec, seed
         samples = spec.probe.draw(np.random.default_rng([_HELD_OUT]), spec.held_out)
-        self.held_out = validate(samples, spec.probe.values)
+        self.held_out: Samples = validate(samples, spec.probe.values)
 
     @property
     def recipe(self) -> Recipe:

@@ -57,7 +57,7 @@ class ConfusionMatrix:
     def __init__(self, classes: int) -> None:
         if not 1 <= classes <= IGNORE:
             raise InputError("classes", classes, f"1 to {IGNORE}", f"{IGNORE} means ignored")
-        self.counts = torch.zeros(classes, classes, dtype=torch.int64)
+        self.counts: Tensor = torch.zeros(classes, classes, dtype=torch.int64)
         self.images: frozenset[int] = frozenset()
 
     def add(
