@@ -336,6 +336,7 @@ def test_a_spec_keeps_its_identity_in_json():
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_real_images_are_read(shared_data):
     with pytest.warns(DataWarning, match="1 image without boxes"):
         corpus = CocoSpec().read(shared_data / "aquarium")

@@ -132,6 +132,7 @@ def test_more_than_a_hundred_detections_are_limited_as_by_pycocotools():
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_the_scores_of_a_real_file_equal_those_of_pycocotools(shared_data):
     folder = shared_data / "mini" / "detection"
     corpus = CocoSpec(test="val").read(folder)
@@ -320,10 +321,10 @@ def test_results_with_the_ids_of_the_file_score_the_same_by_pycocotools(coco_fol
 
 
 def test_signatures_of_many_absent_categories_are_short_and_unique():
-    categories, signatures = [f"category {n}" for n in range(1203)], set()
-    for label in (1203, 1202):
+    categories, signatures = [f"category {n}" for n in range(203)], set()
+    for label in (203, 202):
         found = {1: (torch.tensor([[10.0, 10, 60, 60]]), torch.tensor([0.9]), torch.tensor([1]))}
         ground_truths = [make_truth(1, [[10, 10, 50, 50]], [label])]
         signatures.add(measured(categories, ground_truths, found).signature)
     assert len(signatures) == 2
-    assert all("and 1,194 more" in each and len(each) < 400 for each in signatures)
+    assert all("and 194 more" in each and len(each) < 400 for each in signatures)

@@ -97,6 +97,7 @@ def test_a_spec_keeps_its_identity_in_json():
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_real_folders_are_read(shared_data):
     mini = FoldersSpec(test="val").read(shared_data / "mini" / "segmentation")
     assert [len(mini.train), len(mini.valid)] == [32, 16]
