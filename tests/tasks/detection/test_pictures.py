@@ -3,6 +3,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from quatrain.specs import InputError
 from quatrain.tasks.detection import pictures
@@ -43,8 +44,10 @@ def draw(monkeypatch):
     """Call `detection_picture` and return the boxes of both panels, and the legend."""
 
     def drawn(sample, detections, **options):
-        calls = []
-        monkeypatch.setattr(pictures, "draw_panels", lambda panels, **o: calls.append((panels, o)))
+        calls, picture = [], Image.new("RGB", (1, 1))
+        monkeypatch.setattr(
+            pictures, "draw_panels", lambda panels, **o: calls.append((panels, o)) or picture
+        )
         detection_picture(sample, detections, CATEGORIES, **options)
         ((truth, predicted), arguments) = calls[0]
         return truth.boxes, predicted.boxes, arguments["legend"]

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from quatrain.specs import DataError, InputError
 from quatrain.tasks.segmentation import pictures
@@ -31,8 +32,10 @@ def draw(monkeypatch):
     """Call `segmentation_picture` and return its panels and its legend."""
 
     def drawn(label, prediction):
-        calls = []
-        monkeypatch.setattr(pictures, "draw_panels", lambda panels, **o: calls.append((panels, o)))
+        calls, picture = [], Image.new("RGB", (1, 1))
+        monkeypatch.setattr(
+            pictures, "draw_panels", lambda panels, **o: calls.append((panels, o)) or picture
+        )
         segmentation_picture(make_sample(label), prediction, CLASSES)
         panels, options = calls[0]
         return panels, options["legend"]

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from quatrain.models.resnet import ResNetSpec
@@ -50,11 +51,11 @@ def draw(monkeypatch):
     """Call `attention_picture` and return the arguments of `draw_panels`: panels and options."""
 
     def drawn(*arguments, **options):
-        calls = []
+        calls, picture = [], Image.new("RGB", (1, 1))
         monkeypatch.setattr(
-            attention_maps, "draw_panels", lambda panels, **o: calls.append((panels, o)) or "drawn"
+            attention_maps, "draw_panels", lambda panels, **o: calls.append((panels, o)) or picture
         )
-        assert attention_picture(*arguments, **options) == "drawn"
+        assert attention_picture(*arguments, **options) is picture
         return calls[0]
 
     return drawn

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from quatrain.specs import Spec
 from quatrain.tasks.vision import read_cached
 from quatrain.tasks.vision.image_task import ImageTask
+from quatrain.tasks.vision.parts import Corpus
 
 
 class Lines(Spec):
@@ -32,7 +33,8 @@ def test_hashes_and_data_notes_are_those_of_the_corpus():
             raise NotImplementedError
 
     notes, test_hashes = {"train: boxes without area": 2}, {"test": "c"}
-    corpus = SimpleNamespace(train=(), hashes={"a": "b"}, data_notes=notes, test_hashes=test_hashes)
+    parts = {"train": (), "valid": (), "test": ()}
+    corpus = Corpus(**parts, hashes={"a": "b"}, data_notes=notes, test_hashes=test_hashes)
     task = Task(SimpleNamespace(recipe=None, batch=1), corpus, seed=0)
     assert (task.data_hashes, task.data_notes) == (corpus.hashes, notes)
     assert task.test_hashes == test_hashes

@@ -7,7 +7,7 @@ Shapes: an image is h high and w wide and has n boxes.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 from torch import Tensor
 
 from quatrain.specs import DataError
+from quatrain.tasks.vision.parts import Corpus
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,23 +98,13 @@ class DetectionPart:
         return truth.sample(image)
 
 
-@dataclass(frozen=True, eq=False)
-class DetectionCorpus:
-    """Three parts, the names of the categories 1...C, and hashes of the files.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DetectionCorpus(Corpus[DetectionPart]):
+    """Detection data, with the names of the categories 1...C."""
 
-    `hashes` maps each file or group of files to its SHA-256; `data_notes` counts the data warnings
-    by part and kind. `category_ids` are those of the annotation files, if they have any.
-    """
-
-    train: DetectionPart
-    valid: DetectionPart
-    test: DetectionPart
     categories: tuple[str, ...]
-    hashes: dict[str, str]
-    data_notes: dict[str, int] = field(default_factory=dict)
-    test_hashes: dict[str, str] | None = None
-    """SHA-256 of the files of the test part."""
     category_ids: tuple[int, ...] | None = None
+    """The ids of the categories in the annotation files, if they have any."""
 
 
 def corners(xywh: Float64[np.ndarray, "n 4"]) -> Float64[np.ndarray, "n 4"]:

@@ -14,16 +14,12 @@ from quatrain.tasks.digit_scenes import DIGITS, DigitScenesSpec, Scene
 @lru_cache(maxsize=2)
 def digit_boxes(spec: DigitScenesSpec) -> DetectionCorpus:
     """The scenes of `spec` with boxes and labels 1...10; an object's area is its mask's."""
-    scenes = spec.make()
-    train, valid, test = (
-        DetectionPart(
-            [_ground_truth(scene, index) for index, scene in enumerate(part)], partial(_load, part)
-        )
-        for part in (scenes.train, scenes.valid, scenes.test)
-    )
-    return DetectionCorpus(
-        train, valid, test, DIGITS, scenes.hashes, test_hashes=scenes.test_hashes
-    )
+    return DetectionCorpus(**spec.make().converted(_part), categories=DIGITS)
+
+
+def _part(scenes: tuple[Scene, ...]) -> DetectionPart:
+    truths = [_ground_truth(scene, index) for index, scene in enumerate(scenes)]
+    return DetectionPart(truths, partial(_load, scenes))
 
 
 def _load(scenes: tuple[Scene, ...], index: int) -> UInt8[Tensor, "3 h w"]:

@@ -10,7 +10,7 @@ Source: the digits are scikit-learn's `load_digits`, from Alpaydin and Kaynak 19
 Recognition of Handwritten Digits, https://doi.org/10.24432/C50P49.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any, Literal
@@ -24,6 +24,7 @@ from torch import Tensor
 from quatrain.specs import Spec, SpecError, name_missing_extra
 from quatrain.tasks.digit_scenes.canvas import RandomIntegers, blend, draw_line, enlarge
 from quatrain.tasks.vision.files import sha256
+from quatrain.tasks.vision.parts import Corpus
 
 DIGITS = tuple("0123456789")
 
@@ -49,15 +50,19 @@ class Scene:
         return self.instances == numbers[:, None, None]
 
 
-@dataclass(frozen=True)
-class Scenes:
-    """The three parts, and the SHA-256 of their pixels and digits."""
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Scenes(Corpus[tuple[Scene, ...]]):
+    """The scenes of the three parts, and the SHA-256 of their pixels and digits."""
 
-    train: tuple[Scene, ...]
-    valid: tuple[Scene, ...]
-    test: tuple[Scene, ...]
-    hashes: dict[str, str]
-    test_hashes: dict[str, str]
+    def converted(self, part: Callable[[tuple[Scene, ...]], Any]) -> dict[str, Any]:
+        """The fields of a corpus of other parts; `part` converts each."""
+        return {
+            "train": part(self.train),
+            "valid": part(self.valid),
+            "test": part(self.test),
+            "hashes": self.hashes,
+            "test_hashes": self.test_hashes,
+        }
 
 
 class DigitScenesSpec(Spec):
@@ -113,8 +118,13 @@ def _make(spec: DigitScenesSpec) -> Scenes:
         tuple(draw_scene(spec, part, index) for index in range(count))
         for part, count in zip(_RANGES, counts, strict=True)
     )
-    hashes = {"digit scenes": _fingerprint((train, valid, test))}
-    return Scenes(train, valid, test, hashes, {"test": _fingerprint((test,))})
+    return Scenes(
+        train=train,
+        valid=valid,
+        test=test,
+        hashes={"digit scenes": _fingerprint((train, valid, test))},
+        test_hashes={"test": _fingerprint((test,))},
+    )
 
 
 def draw_scene(spec: DigitScenesSpec, part: str, index: int) -> Scene:

@@ -7,12 +7,13 @@ Shapes: an image is h high and w wide.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from quatrain.specs import DataError
+from quatrain.tasks.vision.parts import Corpus
 
 IGNORE = 255
 """The label of pixels that are excluded from the loss and the scores."""
@@ -76,19 +77,8 @@ class SegmentationPart:
         return SegmentationSample(image, label, index)
 
 
-@dataclass(frozen=True, eq=False)
-class SegmentationCorpus:
-    """Three parts, the classes 0...C-1, and hashes of the files.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SegmentationCorpus(Corpus[SegmentationPart]):
+    """Segmentation data, with the classes 0...C-1."""
 
-    `hashes` maps each file or group of files to its SHA-256; `data_notes` counts the data warnings
-    by part and kind.
-    """
-
-    train: SegmentationPart
-    valid: SegmentationPart
-    test: SegmentationPart
     classes: tuple[SegmentationClass, ...]
-    hashes: dict[str, str]
-    data_notes: dict[str, int] = field(default_factory=dict)
-    test_hashes: dict[str, str] | None = None
-    """SHA-256 of the files of the test part."""

@@ -29,14 +29,11 @@ DIGIT_CLASSES = (
 @lru_cache(maxsize=2)
 def digit_masks(spec: DigitScenesSpec) -> SegmentationCorpus:
     """The scenes of `spec`; a pixel is 0 on the background and d + 1 on the digit d."""
-    scenes = spec.make()
-    train, valid, test = (
-        SegmentationPart([f"scene {index}" for index in range(len(part))], partial(_load, part))
-        for part in (scenes.train, scenes.valid, scenes.test)
-    )
-    return SegmentationCorpus(
-        train, valid, test, DIGIT_CLASSES, scenes.hashes, test_hashes=scenes.test_hashes
-    )
+    return SegmentationCorpus(**spec.make().converted(_part), classes=DIGIT_CLASSES)
+
+
+def _part(scenes: tuple[Scene, ...]) -> SegmentationPart:
+    return SegmentationPart([f"scene {i}" for i in range(len(scenes))], partial(_load, scenes))
 
 
 def _load(

@@ -1,7 +1,7 @@
 """The base class of the detection and segmentation tasks, and the cache of their data."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sized
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
@@ -9,6 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 from torch import Tensor
 
 from quatrain.tasks.stamps import Stamps, file_stamps
+from quatrain.tasks.vision.parts import Corpus
 from quatrain.tasks.vision.sampler import BatchIndices, image_batches
 from quatrain.training import Recipe
 
@@ -28,33 +29,8 @@ class ImageSpec(Protocol):
         ...
 
 
-@runtime_checkable
-class ImageCorpus(Protocol):
-    """The data of a task."""
-
-    @property
-    def train(self) -> Sized:
-        """The training images."""
-        ...
-
-    @property
-    def hashes(self) -> dict[str, str]:
-        """SHA-256 of the files of all parts, by name."""
-        ...
-
-    @property
-    def test_hashes(self) -> dict[str, str] | None:
-        """SHA-256 of the files of the test part, by name."""
-        ...
-
-    @property
-    def data_notes(self) -> dict[str, int]:
-        """Counts of the data warnings, by part and kind."""
-        ...
-
-
 SpecT = TypeVar("SpecT", bound=ImageSpec)
-CorpusT = TypeVar("CorpusT", bound=ImageCorpus)
+CorpusT = TypeVar("CorpusT", bound=Corpus[Any])
 
 
 class ImageTask(ABC, Generic[SpecT, CorpusT]):

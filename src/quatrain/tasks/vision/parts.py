@@ -1,10 +1,23 @@
-"""Reading the three parts of a data set, with the hashes of their files and their data warnings."""
+"""The three parts of a data set, with the hashes of their files and their data warnings."""
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 PartT = TypeVar("PartT")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Corpus(Generic[PartT]):
+    """Three parts, SHA-256 of their files by name, and counts of data warnings by part and kind."""
+
+    train: PartT
+    valid: PartT
+    test: PartT
+    hashes: dict[str, str]
+    data_notes: dict[str, int] = field(default_factory=dict)
+    test_hashes: dict[str, str] | None = None
+    """SHA-256 of the files of the test part."""
 
 
 @dataclass(frozen=True)
