@@ -1,10 +1,15 @@
 import pytest
 
-from quatrain.report.column import Column, format_fixed, text_column
+from quatrain.report.column import Column, format_fixed, number_column, text_column
 
 
 def test_text_column_is_sorted_by_its_text():
     assert text_column("cell", ["b", "a"]) == Column("cell", ("b", "a"), ("b", "a"), numeric=False)
+
+
+def test_number_column_has_a_dash_for_none():
+    column = number_column("n", [1.5, None], str)
+    assert column == Column("n", ("1.5", "–"), (1.5, None), numeric=True)
 
 
 @pytest.mark.parametrize(

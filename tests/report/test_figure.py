@@ -1,6 +1,8 @@
+import io
 import os
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from xml.etree import ElementTree
 
 import matplotlib as mpl
@@ -30,33 +32,50 @@ no such key: 1
 NOT_TEXT = b"font.family: caf\xe9"
 
 
-def draw(**environment):
+def run(code, cwd=None, **environment):
+    """The output of a Python process with these environment variables."""
     done = subprocess.run(
-        [sys.executable, "-c", DRAW],
+        [sys.executable, "-c", code],
         capture_output=True,
         text=True,
         check=False,
         env={**os.environ, **environment},
-        cwd=environment.get("cwd"),
+        cwd=cwd,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory):
-    return draw(MPLCONFIGDIR=str(tmp_path_factory.mktemp("empty")))
+def plain():
+    with redirect_stdout(io.StringIO()) as output:
+        exec(DRAW, {})
+    return output.getvalue()
 
 
-@pytest.mark.parametrize("settings", [ORDINARY, NOT_TEXT])
+@pytest.mark.parametrize("settings", [ORDINARY, NOT_TEXT], ids=["ordinary", "not text"])
 def test_matplotlibrc_changes_no_byte(settings, plain, tmp_path):
-    (tmp_path / "matplotlibrc").write_bytes(settings)
-    assert draw(MPLCONFIGDIR=str(tmp_path)) == plain
+    path = tmp_path / "matplotlibrc"
+    path.write_bytes(settings)
+    assert run(DRAW, MATPLOTLIBRC=str(path)) == plain
 
 
 def test_backend_and_settings_in_the_working_folder_change_no_byte(plain, tmp_path):
     (tmp_path / "matplotlibrc").write_bytes(NOT_TEXT)
-    assert draw(cwd=str(tmp_path), MPLBACKEND="nonsense") == plain
+    assert run(DRAW, cwd=tmp_path, MPLBACKEND="nonsense") == plain
+
+
+def test_missing_matplotlib_names_the_extra():
+    code = """
+import sys
+from quatrain.specs import MissingPackageError
+sys.modules["matplotlib"] = None
+try:
+    import quatrain.report.figure
+except MissingPackageError as error:
+    print(error.field)
+"""
+    assert run(code) == "matplotlib\n"
 
 
 def test_figure_keeps_the_settings_of_the_process():

@@ -86,8 +86,8 @@ def test_each_cell_shows_the_pictures_of_its_lowest_seed(drawn):
     store = drawn({("g", "w/o", "w/o"): {1: two, 0: {}, 2: two}, ("g", "x", "x"): {3: two}})
     result = gallery_of(store)
     assert [(each.cells, each.seed) for each in result.exhibits] == [
-        (("g, w/o",), 1),
-        (("g, x",), 3),
+        (["g, w/o"], 1),
+        (["g, x"], 3),
     ]
     first = result.exhibits[0].pictures
     assert [(each.name, each.width, each.height) for each in first] == [
@@ -102,7 +102,7 @@ def test_run_of_two_cells_is_shown_once(drawn):
     files = {0: {"a.png": png()}}
     store = drawn({("one", "c", "shared"): files, ("two", "d", "shared"): files})
     (only,) = gallery_of(store).exhibits
-    assert only.cells == ("one, c", "two, d")
+    assert only.cells == ["one, c", "two, d"]
 
 
 def test_page_embeds_pictures_and_escapes_names(drawn):

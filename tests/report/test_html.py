@@ -1,11 +1,14 @@
+import importlib
 import os
 import re
+import sys
 from html.parser import HTMLParser
 
 import pytest
 
 from quatrain.report.build import load_report
 from quatrain.report.html import html_page
+from quatrain.specs import MissingPackageError
 
 FIGURES = {"accuracy_cost.svg": "<svg></svg>"}
 
@@ -33,6 +36,14 @@ def page(files):
 @pytest.fixture(scope="module")
 def parsed(page):
     return Page(page)
+
+
+def test_missing_jinja_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    monkeypatch.delitem(sys.modules, "quatrain.report.html")
+    with pytest.raises(MissingPackageError) as info:
+        importlib.import_module("quatrain.report.html")
+    assert info.value.field == "jinja2"
 
 
 def test_page_fetches_nothing(page, parsed):

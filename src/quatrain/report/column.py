@@ -1,6 +1,6 @@
 """A column of a table: its text, and the values by which it is sorted."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 Value = str | float | None
@@ -22,6 +22,14 @@ class Column:
 def text_column(header: str, texts: Sequence[str]) -> Column:
     """A column of text, sorted alphabetically."""
     return Column(header, tuple(texts), tuple(texts), numeric=False)
+
+
+def number_column(
+    header: str, values: Sequence[float | None], write: Callable[[float], str]
+) -> Column:
+    """A column of numbers as text; None is a dash."""
+    texts = tuple(ABSENT if value is None else write(value) for value in values)
+    return Column(header, texts, tuple(values), numeric=True)
 
 
 def format_fixed(value: float, places: int, sign: str = "") -> str:

@@ -8,7 +8,7 @@ Each cell shows the pictures of its finished run with the lowest seed. Omitted p
 
 import base64
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from quatrain.report.runs import Run, StudyRuns
@@ -33,32 +33,26 @@ class Picture:
     size: int
 
 
-@dataclass(frozen=True)
+@dataclass
 class Exhibit:
-    """The pictures of one run."""
+    """A run with pictures."""
 
-    cells: tuple[str, ...]
-    """"group, cell" of all cells that the run belongs to."""
     seed: int
-    pictures: tuple[Picture, ...]
+    folder: Path
+    names: list[str]
+    """Names of its pictures, according to its record."""
+    cells: list[str] = field(default_factory=list)
+    """"group, cell" of all cells that the run belongs to."""
+    pictures: list[Picture] = field(default_factory=list)
+    """The pictures that are shown."""
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """All exhibits in the order of the cells, and a sentence per reason for omitted pictures."""
+    """The exhibits with pictures, and a sentence per reason for omitted pictures."""
 
     exhibits: tuple[Exhibit, ...]
     left_out: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class _Source:
-    """A run and the names of its pictures."""
-
-    cells: list[str]
-    seed: int
-    folder: Path
-    names: list[str]
 
 
 def build_gallery(study: StudyRuns) -> Gallery:
@@ -67,42 +61,35 @@ def build_gallery(study: StudyRuns) -> Gallery:
     The first picture of each run is read before the second of any, so that cells remain comparable
     where a page cannot hold all.
     """
-    sources = _sources(study)
-    order = sorted(
-        (rank, run) for run, each in enumerate(sources) for rank in range(len(each.names))
-    )
-    shown: list[list[Picture]] = [[] for _ in sources]
+    exhibits = _exhibits(study)
     left_out: dict[str, list[str]] = {}
     free = MAX_PAGE_BYTES
-    for rank, run in order:
-        source = sources[run]
-        picture = _read(source.folder, source.names[rank], free)
-        if isinstance(picture, Picture):
-            shown[run].append(picture)
-            free -= picture.size
-        else:
-            left_out.setdefault(picture, []).append(f"{source.names[rank]} of {source.cells[0]}")
-    return Gallery(
-        tuple(
-            Exhibit(tuple(source.cells), source.seed, tuple(pictures))
-            for source, pictures in zip(sources, shown, strict=True)
-            if pictures
-        ),
-        tuple(f"{len(names)} {why} (the first: {names[0]})" for why, names in left_out.items()),
-    )
+    for rank in range(max((len(exhibit.names) for exhibit in exhibits), default=0)):
+        for exhibit in exhibits:
+            if rank >= len(exhibit.names):
+                continue
+            name = exhibit.names[rank]
+            picture = _read(exhibit.folder, name, free)
+            if isinstance(picture, Picture):
+                exhibit.pictures.append(picture)
+                free -= picture.size
+            else:
+                left_out.setdefault(picture, []).append(f"{name} of {exhibit.cells[0]}")
+    reasons = [f"{len(names)} {why} (the first: {names[0]})" for why, names in left_out.items()]
+    return Gallery(tuple(each for each in exhibits if each.pictures), tuple(reasons))
 
 
-def _sources(study: StudyRuns) -> list[_Source]:
+def _exhibits(study: StudyRuns) -> list[Exhibit]:
     """For each cell the run with the lowest seed that has pictures; shared runs once."""
-    sources: dict[str, _Source] = {}
+    exhibits: dict[str, Exhibit] = {}
     for cell in study.manifest.cells:
         for seed, run in study.runs_of(cell).items():
             if names := _picture_names(run):
-                new = _Source([], seed, run.folder, names)
-                source = sources.setdefault(cell.identities[seed], new)
-                source.cells.append(f"{cell.group}, {cell.name}")
+                new = Exhibit(seed, run.folder, names)
+                exhibit = exhibits.setdefault(cell.identities[seed], new)
+                exhibit.cells.append(f"{cell.group}, {cell.name}")
                 break
-    return list(sources.values())
+    return list(exhibits.values())
 
 
 def _picture_names(run: Run) -> list[str]:

@@ -9,8 +9,15 @@ import io
 from collections.abc import Sequence
 
 from quatrain.report.build import Report
-from quatrain.report.column import ABSENT, Column, Value, format_fixed, text_column
-from quatrain.report.differences import DifferenceRow, DifferenceTable
+from quatrain.report.column import (
+    ABSENT,
+    Column,
+    Value,
+    format_fixed,
+    number_column,
+    text_column,
+)
+from quatrain.report.differences import DifferenceTable
 from quatrain.report.escape import for_markdown, for_spreadsheet, visible
 from quatrain.report.expectations import expectation_columns, expected_as_json, reason_columns
 from quatrain.report.matrix import MATRIX_LEGEND, matrix_columns
@@ -77,20 +84,20 @@ def difference_columns(table: DifferenceTable) -> list[Column]:
     places = _decimals([bound for triple in bounds for bound in triple], metric=True)
     texts = tuple(_signed(summary, places) for summary in summaries)
     means = tuple(summary.mean if summary else None for summary in summaries)
-    counts = [summary.n if summary else 0 for summary in summaries]
+    seeds = [summary.n if summary else 0 for summary in summaries]
+    published = [row.published for row in rows]
     return [
         text_column("group", [row.group for row in rows]),
         text_column("difference", [f"{row.left} − {row.right}" for row in rows]),
         Column(f"{title_of(table.metric)} [95 %]", texts, means, numeric=True),
-        Column("seeds", tuple(map(str, counts)), tuple(counts), numeric=True),
-        Column(
-            "adjusted p",
-            tuple(map(_format_p, rows)),
-            tuple(r.adjusted_p for r in rows),
-            numeric=True,
-        ),
+        number_column("seeds", seeds, str),
+        number_column("adjusted p", [row.adjusted_p for row in rows], _format_p),
         text_column("verdict", [row.verdict for row in rows]),
-        *([_published(rows)] if table.has_published else []),
+        *(
+            [number_column("published", published, lambda value: format_fixed(value, 2, "+"))]
+            if table.has_published
+            else []
+        ),
     ]
 
 
@@ -173,9 +180,7 @@ def differences_as_json(table: DifferenceTable) -> list[dict[str, Value]]:
             "left": row.left,
             "right": row.right,
             "metric": table.metric,
-            "mean": row.summary.mean if row.summary else None,
-            "low": row.summary.low if row.summary else None,
-            "high": row.summary.high if row.summary else None,
+            **{name: getattr(row.summary, name, None) for name in ("mean", "low", "high")},
             "seeds": row.summary.n if row.summary else 0,
             "p": row.summary.p if row.summary else None,
             "adjusted_p": row.adjusted_p,
@@ -214,10 +219,8 @@ def scale_of(values: Sequence[float | None], units: Units) -> tuple[float, str]:
 def _flat(row: ReportRow, names: Sequence[str]) -> dict[str, Value]:
     metrics: dict[str, Value] = {}
     for name in names:
-        summary = row.metrics.get(name)
-        metrics[name] = summary.mean if summary else None
-        metrics[f"{name}_low"] = summary.low if summary else None
-        metrics[f"{name}_high"] = summary.high if summary else None
+        for part, suffix in (("mean", ""), ("low", "_low"), ("high", "_high")):
+            metrics[name + suffix] = getattr(row.metrics.get(name), part, None)
     return {
         "group": row.group,
         "cell": row.cell,
@@ -230,16 +233,8 @@ def _flat(row: ReportRow, names: Sequence[str]) -> dict[str, Value]:
     }
 
 
-def _format_p(row: DifferenceRow) -> str:
-    if row.adjusted_p is None:
-        return ABSENT
-    return "< 0.001" if row.adjusted_p < 0.001 else f"{row.adjusted_p:.3f}"
-
-
-def _published(rows: Sequence[DifferenceRow]) -> Column:
-    values = tuple(row.published for row in rows)
-    texts = tuple(ABSENT if value is None else format_fixed(value, 2, "+") for value in values)
-    return Column("published", texts, values, numeric=True)
+def _format_p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _metric_column(rows: Sequence[ReportRow], name: str) -> Column:
@@ -252,10 +247,8 @@ def _metric_column(rows: Sequence[ReportRow], name: str) -> Column:
 
 def _scaled(values: Sequence[float | None], units: Units) -> Column:
     size, header = scale_of(values, units)
-    scaled = [None if value is None else value / size for value in values]
-    places = _decimals([value for value in scaled if value is not None], metric=False)
-    texts = tuple(ABSENT if value is None else format_quantity(value, places) for value in scaled)
-    return Column(header, texts, tuple(values), numeric=True)
+    places = _decimals([value / size for value in values if value is not None], metric=False)
+    return number_column(header, values, lambda value: format_quantity(value / size, places))
 
 
 def format_quantity(value: float, places: int) -> str:

@@ -6,7 +6,7 @@
 
 from collections.abc import Sequence
 
-from quatrain.report.column import ABSENT, Column, format_fixed, text_column
+from quatrain.report.column import Column, format_fixed, number_column, text_column
 from quatrain.report.curves import Curve, validation_names
 from quatrain.report.metric_names import title_of
 
@@ -23,18 +23,16 @@ def validation_columns(curves: Sequence[Curve], metric: str) -> list[Column]:
     rows = [(curve, place) for curve in chosen for place in _spread(len(curve.steps))]
     if not rows:
         return []
-    steps = tuple(curve.steps[place] for curve, place in rows)
-    values = tuple(curve.values[place] for curve, place in rows)
-    minutes = tuple(curve.seconds[place] / 60 if curve.seconds else None for curve, place in rows)
+    steps = [curve.steps[place] for curve, place in rows]
+    values = [curve.values[place] for curve, place in rows]
+    minutes = [curve.seconds[place] / 60 if curve.seconds else None for curve, place in rows]
     places = 2 if max(map(abs, values)) >= 1 else 4
-    times = tuple(ABSENT if each is None else format_fixed(each, 1) for each in minutes)
-    means = tuple(format_fixed(value, places) for value in values)
     return [
         text_column("group", [curve.group for curve, _ in rows]),
         text_column("cell", [curve.cell for curve, _ in rows]),
-        Column("step", tuple(f"{each:,}" for each in steps), steps, numeric=True),
-        Column("training, min", times, minutes, numeric=True),
-        Column(title_of(chosen[0].name), means, values, numeric=True),
+        number_column("step", steps, lambda step: f"{step:,}"),
+        number_column("training, min", minutes, lambda value: format_fixed(value, 1)),
+        number_column(title_of(chosen[0].name), values, lambda value: format_fixed(value, places)),
     ]
 
 
