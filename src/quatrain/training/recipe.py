@@ -85,7 +85,8 @@ class Recipe(Spec):
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """The type of autocast; parameters and optimizer state stay in float32."""
     average: Fraction = 0.0
-    """Decay of the exponential moving average (EMA) of the weights to evaluate; 0 for no EMA."""
+    """Decay of the exponential moving average (EMA) of the weights to evaluate, held by a deep copy
+    of the objective; 0 for none."""
     report_every: int = Field(default=50, ge=1)
     """Steps between lines of metrics.jsonl."""
     monitor_every: int = Field(default=0, ge=0)
