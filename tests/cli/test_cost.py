@@ -43,13 +43,13 @@ def test_the_table_shows_every_row_and_each_note_once():
     assert result.stdout.count("plotted low") == 1
 
 
-def test_the_vision_tasks_tell_what_is_added(monkeypatch):
+def test_the_vision_tasks_have_the_overhead(monkeypatch):
     row = VisionCost("figure-3a", "0010", 221.1, 221.13, 215.94, 223.39, 7.45, note="")
     monkeypatch.setattr(
         "quatrain.paper.vision.cost_rows", lambda task: [row] * (task == "detection")
     )
-    found = CliRunner().invoke(app, ["paper", "--task", "detection", "--json"])
-    assert json.loads(found.stdout) == [
+    result = CliRunner().invoke(app, ["paper", "--task", "detection", "--json"])
+    assert json.loads(result.stdout) == [
         {
             "table": "figure-3a",
             "config": "0010",
@@ -67,7 +67,7 @@ def test_the_vision_tasks_tell_what_is_added(monkeypatch):
     assert "221.130" in table
 
 
-def test_a_task_that_is_not_in_the_paper_is_refused():
+def test_a_task_that_is_not_in_the_paper_is_a_usage_error():
     result = CliRunner().invoke(app, ["paper", "--task", "chess"])
     assert result.exit_code == 2
     assert "chess" in result.output

@@ -13,7 +13,7 @@ def event(kind="progress", **fields):
     return Event(kind=kind, identity="ab", label="self/w/o seed 0", worker=1, **fields)
 
 
-def shown(events, *, terminal):
+def output_of(events, *, terminal):
     console = Console(file=io.StringIO(), force_terminal=terminal, width=120)
     with Display(console, runs=2) as display:
         for each in events:
@@ -21,30 +21,33 @@ def shown(events, *, terminal):
     return console.file.getvalue()
 
 
-def test_without_a_terminal_there_is_a_line_at_first_and_one_for_each_run_that_ends():
+def test_without_a_terminal_each_run_has_a_first_and_a_last_line():
     events = [event("started"), event(step=1, steps=9), event(step=2, steps=9), event("done")]
-    assert shown(events, terminal=False).splitlines() == [
+    assert output_of(events, terminal=False).splitlines() == [
         "self/w/o seed 0: starting",
         "1/2 done: self/w/o seed 0",
     ]
 
 
-def test_a_failure_is_told_with_its_reason_and_brackets_are_no_markup():
-    lines = shown([event("failed", reason="error", message="no [red] wine")], terminal=False)
+def test_a_failure_is_printed_with_its_reason_and_without_markup():
+    lines = output_of([event("failed", reason="error", message="no [red] wine")], terminal=False)
     assert lines == "1/2 failed: self/w/o seed 0 (error: no [red] wine)\n"
 
 
-def test_what_concerns_the_data_of_all_runs_is_told_once():
+def test_a_note_is_printed_once():
     notes = [event("note", message=text) for text in ("2 [odd]", "3 even", "2 [odd]")]
-    assert shown(notes, terminal=False) == "note: 2 [odd]\nnote: 3 even\n"
+    assert output_of(notes, terminal=False) == "note: 2 [odd]\nnote: 3 even\n"
 
 
-def test_runs_that_were_done_before_count_in_silence():
-    assert shown([event("skipped"), event("done")], terminal=False) == "2/2 done: self/w/o seed 0\n"
+def test_skipped_runs_count_and_are_not_printed():
+    assert (
+        output_of([event("skipped"), event("done")], terminal=False)
+        == "2/2 done: self/w/o seed 0\n"
+    )
 
 
 def test_on_a_terminal_there_is_a_bar_for_the_worker_and_one_for_all():
-    text = shown(
+    text = output_of(
         [event(step=40, steps=100, loss=2.5, rate=1234.0, rate_unit="tokens/s")], terminal=True
     )
     assert "all runs" in text
@@ -82,7 +85,7 @@ def test_no_label_message_or_text_of_a_run_commands_the_terminal(terminal):
         Event(kind="note", message=HOSTILE, **fields),
         Event(kind="failed", reason="error", message=HOSTILE, **fields),
     ]
-    output = shown(events, terminal=terminal)
+    output = output_of(events, terminal=terminal)
     assert "\x1b]0;" not in output
     assert "\x1b[2J" not in output
     assert "\\x1b[2J" in output

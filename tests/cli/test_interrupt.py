@@ -4,7 +4,7 @@ import threading
 from quatrain.cli.interrupt import leave_on_interrupt
 
 
-def test_the_handler_is_there_in_the_block_only():
+def test_the_handler_is_installed_in_the_block_only():
     before = signal.getsignal(signal.SIGINT)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -15,7 +15,7 @@ def test_the_handler_is_there_in_the_block_only():
         signal.signal(signal.SIGINT, before)
 
 
-def test_a_program_that_ignores_interrupts_goes_on_doing_so():
+def test_a_program_that_ignores_interrupts_continues_to_do_so():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with leave_on_interrupt():
@@ -24,7 +24,7 @@ def test_a_program_that_ignores_interrupts_goes_on_doing_so():
         signal.signal(signal.SIGINT, before)
 
 
-def test_threads_have_no_handlers_and_may_ask_for_them():
+def test_in_a_thread_no_handler_is_installed():
     reached = []
 
     def read():

@@ -38,24 +38,24 @@ def test_json_has_every_field(capsys):
     assert json.loads(capsys.readouterr().out) == [{"name": "x", "hours": 0.5, "cells": ["a", "b"]}]
 
 
-def test_json_keeps_letters_of_all_languages(capsys):
+def test_json_has_letters_of_all_languages(capsys):
     print_json({"ä": 1})
     assert '"ä": 1' in capsys.readouterr().out
 
 
-def test_json_has_no_letter_that_a_terminal_obeys_or_that_cannot_be_printed(capsys):
+def test_json_with_control_characters_is_ascii(capsys):
     print_json({"a": "\x9b31m \udce9 ä"})
     output = capsys.readouterr().out
     assert output.isascii()
     assert json.loads(output) == {"a": "\x9b31m \udce9 ä"}
 
 
-def test_rows_hold_no_commands_to_the_terminal(capsys):
+def test_control_characters_in_rows_are_escaped(capsys):
     print_rows([Row("\x1b[2Jx", None)], ["name"], as_json=False)
     assert "\\x1b[2Jx" in capsys.readouterr().out
 
 
-def test_words_of_others_are_no_markup_and_no_commands():
+def test_lines_have_no_markup_and_no_control_characters():
     console = Console(file=io.StringIO(), width=40, force_terminal=True)
     print_line(console, "[red]a[/] \x1b[31mb")
     assert console.file.getvalue() == "[red]a[/] \\x1b[31mb\n"
@@ -78,11 +78,11 @@ def test_the_width_of_a_table_does_not_depend_on_the_terminal():
     assert width_of(wide_table()) > 200
 
 
-def test_a_file_has_room_for_every_column(capsys):
+def test_a_file_is_160_columns_wide(capsys):
     assert open_console().width == 160
 
 
-def test_colours_in_a_file_make_no_terminal_of_it(capsys, monkeypatch):
+def test_colours_in_a_file_do_not_make_it_a_terminal(capsys, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     console = open_console()
     assert (console.is_interactive, console.width) == (False, 160)

@@ -25,7 +25,7 @@ def test_an_interrupt_while_modules_are_imported_is_one_sentence(module):
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "Stopped.\n")
 
 
-def test_the_start_imports_nothing_that_takes_time():
+def test_the_start_imports_no_dependencies():
     code = (
         "import sys, quatrain.cli.start; print('typer' in sys.modules, 'pydantic' in sys.modules)"
     )

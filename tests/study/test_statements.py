@@ -180,5 +180,11 @@ def test_the_statement_that_defines_the_study_is_not_selected():
     )
 
 
+def test_a_statement_that_defines_more_than_the_study_is_selected_by_its_other_names():
+    assert selected("def Mine(): return x\nstudy, x = 1, 2", "Mine") == texts(
+        "def Mine(): return x\nstudy, x = 1, 2"
+    )
+
+
 def test_all_statements_are_selected_if_none_binds_the_class():
     assert selected("a = 1\nb = 2\nstudy = 3", "Mine") == texts("a = 1\nb = 2")

@@ -50,7 +50,7 @@ class StudyCode:
         path = _resolved(path)
         self._name, self._folder = name, path.parent
         self._statements = {name: statements_of(path.read_bytes())}
-        hashed = (each for each in self._statements[name] if "study" not in each.binds)
+        hashed = (each for each in self._statements[name] if not each.is_study)
         self.files: dict[str, str] = {path.name: _digest(hashed)}
         """The hash of each file, by its path from the folder of the study file."""
         self._imports: dict[str, set[str]] = {}

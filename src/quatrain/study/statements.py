@@ -33,6 +33,11 @@ class Statement:
     calls: bool = True
     """Whether importing the module calls something here: a function, a decorator, a base class."""
 
+    @property
+    def is_study(self) -> bool:
+        """Whether it defines `study` and nothing else."""
+        return self.binds == {"study"}
+
 
 def statements_of(source: bytes, package: str = "") -> tuple[Statement, ...]:
     """The statements of a source; a single one for a source that cannot be parsed.
@@ -56,7 +61,7 @@ def select(statements: Sequence[Statement], roots: set[str]) -> list[Statement]:
     `@register class Net`) always counts, since the call may change any value. The statement that
     defines `study` never counts. All others count if no statement binds one of the roots.
     """
-    others = [each for each in statements if "study" not in each.binds]
+    others = [each for each in statements if not each.is_study]
     if not roots <= {name for each in others for name in each.binds}:
         return others
     of_study = _closure(statements, {"study"})
