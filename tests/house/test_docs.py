@@ -9,6 +9,7 @@ import typer.main
 from quatrain.cli.main import app
 
 ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "quatrain"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("C*.md"))]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -92,3 +93,10 @@ def test_links_between_pages_lead_somewhere():
         if not (page.parent / target).exists()
     ]
     assert broken == []
+
+
+def test_the_architecture_page_names_files_that_exist():
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    named = set(re.findall(r"`([\w/]+\.py)`", page))
+    assert len(named) > 40
+    assert [name for name in named if not (SOURCE / name).exists() | (ROOT / name).exists()] == []
