@@ -78,8 +78,8 @@ def test_cross_attention_is_exported_for_queries_and_keys_of_different_lengths(t
     example = content(300), content(300)
     exported = torch.export.export(attention, example, dynamic_shapes=(length, length)).module()
     for queries, keys in ((300, 300), (7, 320), (310, 5)):
-        given = content(queries), content(keys)
-        assert_close(exported(*given), attention(*given))
+        inputs = content(queries), content(keys)
+        assert_close(exported(*inputs), attention(*inputs))
 
 
 @pytest.mark.slow

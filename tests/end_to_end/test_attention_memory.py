@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 from laws import METHOD_TERMS, Case, convert_operands, operands, serving_methods
 from quatrain.ops.attention import attend
-from quatrain.ops.attention.blockwise import loop
+from quatrain.ops.attention.blockwise.loop import BlockLoop
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
 from quatrain.specs import ALL_TERM_SETS, Term
@@ -56,8 +56,8 @@ def largest_tensor(monkeypatch):
         return call
 
     with monkeypatch.context() as patch, mode:
-        patch.setattr(loop, "blockwise_forward", within(loop.blockwise_forward))
-        patch.setattr(loop, "blockwise_backward", within(loop.blockwise_backward))
+        patch.setattr(BlockLoop, "forward", within(BlockLoop.forward))
+        patch.setattr(BlockLoop, "backward", within(BlockLoop.backward))
         yield mode
 
 

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from laws import Case, grids, operands
 from quatrain.ops import counts
 from quatrain.ops.attention import ConcreteMethod, attend, plan
-from quatrain.ops.attention.blockwise import loop
+from quatrain.ops.attention.blockwise.loop import BlockLoop
 from quatrain.ops.attention.blockwise.operator import blockwise_inputs
 from quatrain.ops.attention.blockwise.query_block import MAX_QUERIES
 from quatrain.ops.positions import Grid
@@ -105,8 +105,9 @@ def run_with_gradients(terms, planned, case):
         inputs = blockwise_inputs(terms, case.operands, grid, case.support)
         factored = planned.method == "factored"
         with torch.no_grad():
-            output = loop.blockwise_forward(inputs, grid, structure, factored=factored)
-            loop.blockwise_backward(inputs, grid, structure, output, output, factored=factored)
+            loop = BlockLoop(inputs, grid, structure, factored)
+            output = loop.forward()
+            loop.backward(output, output)
         output = inputs.key_logits
     else:
         output = attend(terms, case.operands, grid, case.support, planned.method)

@@ -12,14 +12,16 @@ from quatrain.specs import InputError, SpecError
 
 def leaf(*shape, spread=1.0):
     generator = torch.Generator().manual_seed(sum(shape))
-    made = torch.randn(shape, dtype=torch.float64, generator=generator) * spread
-    return made.requires_grad_()
+    x = torch.randn(shape, dtype=torch.float64, generator=generator) * spread
+    return x.requires_grad_()
 
 
-def assert_same(ours, theirs, leaves):
-    assert_close(ours, theirs)
-    weights = torch.randn(ours.shape, dtype=ours.dtype, generator=torch.Generator().manual_seed(1))
-    gradients = [torch.autograd.grad((weights * y).sum(), leaves) for y in (ours, theirs)]
+def assert_same(actual, expected, leaves):
+    assert_close(actual, expected)
+    weights = torch.randn(
+        actual.shape, dtype=actual.dtype, generator=torch.Generator().manual_seed(1)
+    )
+    gradients = [torch.autograd.grad((weights * y).sum(), leaves) for y in (actual, expected)]
     assert_close(*gradients)
 
 
@@ -51,8 +53,8 @@ def test_on_maps_both_methods_agree_with_torchvision(
     shape = {"stride": stride, "padding": padding, "dilation": dilation}
     for method in ("gather", "torchvision"):
         expected = torchvision_deform_conv2d(x, offset, weight, **shape, mask=modulation)
-        found = deform_conv2d(x, offset, weight, **shape, modulation=modulation, method=method)
-        assert_same(found, expected, leaves)
+        output = deform_conv2d(x, offset, weight, **shape, modulation=modulation, method=method)
+        assert_same(output, expected, leaves)
 
 
 @pytest.mark.parametrize("modulated", [False, True])
@@ -68,8 +70,8 @@ def test_a_sequence_is_a_map_of_one_column(modulated):
         padding=(1, 0),
         mask=None if modulation is None else modulation.transpose(1, 2)[..., None],
     )
-    found = deform_conv1d(x, offset, weight, padding=1, modulation=modulation)
-    assert_same(found, as_map[..., 0].transpose(1, 2), leaves)
+    output = deform_conv1d(x, offset, weight, padding=1, modulation=modulation)
+    assert_same(output, as_map[..., 0].transpose(1, 2), leaves)
 
 
 @pytest.mark.parametrize("kernel", [1, 2, 3])
@@ -79,8 +81,8 @@ def test_causal_without_offsets_is_the_causal_convolution(kernel, dilation):
     offset = torch.zeros(2, 6, kernel, dtype=torch.float64)
     wide = torch.nn.functional.pad(x, (0, 0, (kernel - 1) * dilation, 0)).transpose(1, 2)
     expected = torch.nn.functional.conv1d(wide, weight, dilation=dilation).transpose(1, 2)
-    found = deform_conv1d(x, offset, weight, dilation=dilation, causal=True)
-    assert_same(found, expected, (x, weight))
+    output = deform_conv1d(x, offset, weight, dilation=dilation, causal=True)
+    assert_same(output, expected, (x, weight))
 
 
 @settings(max_examples=30)
@@ -92,9 +94,9 @@ def test_causal_outputs_do_not_depend_on_the_future(length, changed, spread):
     other[:, changed:] += 100.0
     before = deform_conv1d(x, offset, weight, causal=True)[:, :changed]
     assert torch.equal(before, deform_conv1d(other, offset, weight, causal=True)[:, :changed])
-    (to_offset,) = torch.autograd.grad(before.sum(), offset, allow_unused=True)
-    seen = deform_conv1d(other, offset, weight, causal=True)[:, :changed]
-    assert torch.equal(to_offset, torch.autograd.grad(seen.sum(), offset)[0])
+    (grad_offset,) = torch.autograd.grad(before.sum(), offset, allow_unused=True)
+    after = deform_conv1d(other, offset, weight, causal=True)[:, :changed]
+    assert torch.equal(grad_offset, torch.autograd.grad(after.sum(), offset)[0])
 
 
 def test_offsets_of_the_last_positions_give_the_last_outputs():
@@ -135,9 +137,9 @@ def test_half_precision_is_close_and_keeps_its_type(method, dtype):
     x, weight, offset = leaf(1, 4, 5, 6), leaf(4, 4, 3, 3), leaf(1, 18, 5, 6)
     exact = deform_conv2d(x, offset, weight, padding=1)
     half = [x.detach().to(dtype) for x in (x, offset, weight)]
-    found = deform_conv2d(*half, padding=1, method=method)
-    assert found.dtype == dtype
-    assert (found.double() - exact).norm() < 0.03 * exact.norm()
+    output = deform_conv2d(*half, padding=1, method=method)
+    assert output.dtype == dtype
+    assert (output.double() - exact).norm() < 0.03 * exact.norm()
 
 
 @pytest.mark.parametrize(

@@ -49,8 +49,10 @@ def test_forward_mode_is_refused_where_it_has_no_rule(terms, shape, trains):
         torch.func.jvp(attention, (x,), (tangent,))
     with pytest.raises(InputError), forward_ad.dual_level():
         attention(forward_ad.make_dual(x, tangent))
-    output, found = torch.func.jvp(lambda x: attention(x, method="reference"), (x,), (tangent,))
-    assert_close(found, finite_difference(attention, x, tangent), rtol=1e-5, atol=1e-6)
+    output, derivative = torch.func.jvp(
+        lambda x: attention(x, method="reference"), (x,), (tangent,)
+    )
+    assert_close(derivative, finite_difference(attention, x, tangent), rtol=1e-5, atol=1e-6)
     assert_close(output, attention(x))
 
 
@@ -99,22 +101,22 @@ def test_the_reference_has_second_derivatives(terms, shape):
     attention, x = attention_on(terms, shape)
     attention.method = "reference"
     direction = torch.randn_like(x)
-    (found,) = torch.autograd.grad(grads(attention, x), x, direction)
+    (second,) = torch.autograd.grad(grads(attention, x), x, direction)
     expected = finite_difference(
         lambda x: grads(attention, x), x.detach().requires_grad_(), direction
     )
-    assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    assert_close(second, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("terms", "shape"), [("0010", (1, 70, 8)), ("0011", (1, 8, 5, 6))])
 def test_pooled_and_separable_have_second_derivatives(terms, shape):
     attention, x = attention_on(terms, shape)
     direction = torch.randn_like(x)
-    (found,) = torch.autograd.grad(grads(attention, x), x, direction)
+    (second,) = torch.autograd.grad(grads(attention, x), x, direction)
     expected = finite_difference(
         lambda x: grads(attention, x), x.detach().requires_grad_(), direction
     )
-    assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    assert_close(second, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(("terms", "shape"), BY_KERNELS[:2])

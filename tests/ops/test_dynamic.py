@@ -30,10 +30,12 @@ def leaf(*shape):
     return torch.randn(shape, dtype=torch.float64, generator=generator).requires_grad_()
 
 
-def assert_same(ours, theirs, leaves):
-    assert_close(ours, theirs)
-    weights = torch.randn(ours.shape, dtype=ours.dtype, generator=torch.Generator().manual_seed(1))
-    gradients = [torch.autograd.grad((weights * y).sum(), leaves) for y in (ours, theirs)]
+def assert_same(actual, expected, leaves):
+    assert_close(actual, expected)
+    weights = torch.randn(
+        actual.shape, dtype=actual.dtype, generator=torch.Generator().manual_seed(1)
+    )
+    gradients = [torch.autograd.grad((weights * y).sum(), leaves) for y in (actual, expected)]
     assert_close(*gradients)
 
 

@@ -22,9 +22,9 @@ def dense(hidden, weight, target, smoothing):
 
 
 def assert_equals_dense(hidden, weight, target, smoothing):
-    ours, theirs = (f(hidden, weight, target, smoothing) for f in (linear_cross_entropy, dense))
-    assert_close(ours, theirs)
-    gradients = [torch.autograd.grad(3 * loss, (hidden, weight)) for loss in (ours, theirs)]
+    actual, expected = (f(hidden, weight, target, smoothing) for f in (linear_cross_entropy, dense))
+    assert_close(actual, expected)
+    gradients = [torch.autograd.grad(3 * loss, (hidden, weight)) for loss in (actual, expected)]
     assert_close(*gradients)
 
 
@@ -44,13 +44,13 @@ def test_it_equals_the_dense_loss_at_every_size(rows, channels, vocabulary, smoo
 @pytest.mark.parametrize("rows", [0, 3, 300])
 def test_it_has_the_second_derivatives_of_the_dense_loss(rows, smoothing):
     hidden, weight, target = case(rows)
-    found = []
-    for how in (linear_cross_entropy, dense):
-        loss = how(hidden, weight, target, smoothing)
-        slopes = torch.autograd.grad(loss, (hidden, weight), create_graph=True)
-        squares = sum(slope.square().sum() for slope in slopes)
-        found.append(torch.autograd.grad(squares, (hidden, weight)))
-    assert_close(*found)
+    second = []
+    for f in (linear_cross_entropy, dense):
+        loss = f(hidden, weight, target, smoothing)
+        grads = torch.autograd.grad(loss, (hidden, weight), create_graph=True)
+        squares = sum(grad.square().sum() for grad in grads)
+        second.append(torch.autograd.grad(squares, (hidden, weight)))
+    assert_close(*second)
 
 
 def test_second_derivatives_with_a_fixed_operand():
@@ -101,8 +101,8 @@ def test_under_autocast_it_stays_close_and_sums_in_float32():
     gradients = torch.autograd.grad(loss, (hidden, weight))
     expected = torch.autograd.grad(exact, (hidden, weight))
     assert [gradient.dtype for gradient in gradients] == [torch.float32] * 2
-    for ours, theirs in zip(gradients, expected, strict=True):
-        assert (ours - theirs).norm() < 0.02 * theirs.norm()
+    for actual, right in zip(gradients, expected, strict=True):
+        assert (actual - right).norm() < 0.02 * right.norm()
 
 
 def test_a_loss_scale_beyond_the_range_of_float16_leaves_finite_gradients():
@@ -112,8 +112,8 @@ def test_a_loss_scale_beyond_the_range_of_float16_leaves_finite_gradients():
     with torch.autocast("cpu", torch.float16):
         loss = linear_cross_entropy(hidden, small, target, 0.1)
     scaled = torch.autograd.grad(loss * 2.0**16, (hidden, small))
-    for ours, theirs in zip(scaled, expected, strict=True):
-        assert (ours / 2**16 - theirs).norm() < 0.01 * theirs.norm()
+    for actual, right in zip(scaled, expected, strict=True):
+        assert (actual / 2**16 - right).norm() < 0.01 * right.norm()
 
 
 @pytest.mark.parametrize("wrong", [7, -1, -100])

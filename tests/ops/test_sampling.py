@@ -18,16 +18,16 @@ def formula(x, position):
     """Equation 4 of the paper: the sum over all grid positions, weighted by G."""
     total = torch.zeros((), dtype=x.dtype)
     for place in itertools.product(*map(range, x.shape)):
-        near = torch.ones((), dtype=x.dtype)
+        weights = torch.ones((), dtype=x.dtype)
         for a, b in zip(position, place, strict=True):
-            near = near * (1 - (a - b).abs()).clamp(min=0)
-        total = total + near * x[place]
+            weights = weights * (1 - (a - b).abs()).clamp(min=0)
+        total = total + weights * x[place]
     return total
 
 
-def sample(x, positions, **how):
-    at, near = cell_corners(positions, tuple(x.shape), **how)
-    return weighted_gather(x.reshape(-1, 1), at, near)[:, 0]
+def sample(x, positions, causal=False):
+    at, weights = cell_corners(positions, tuple(x.shape), causal=causal)
+    return weighted_gather(x.reshape(-1, 1), at, weights)[:, 0]
 
 
 coordinates = st.floats(-4, 9, allow_nan=False) | st.integers(-2, 8).map(float)
@@ -63,8 +63,8 @@ def test_on_the_grid_the_derivative_is_the_forward_one_or_backward_if_causal():
     x = torch.tensor([1.0, 10.0, 100.0], dtype=torch.float64)
     for causal, expected in ((False, 90.0), (True, 9.0)):
         position = torch.tensor([[1.0]], dtype=torch.float64, requires_grad=True)
-        (found,) = torch.autograd.grad(sample(x, position, causal=causal).sum(), position)
-        assert found.item() == expected
+        (grad_position,) = torch.autograd.grad(sample(x, position, causal=causal).sum(), position)
+        assert grad_position.item() == expected
 
 
 def operands():
@@ -73,26 +73,26 @@ def operands():
         torch.randn(count, 3, dtype=torch.float64, generator=generator).requires_grad_()
         for count in (6, 5)
     )
-    near = torch.randn(5, 4, dtype=torch.float64, generator=generator).requires_grad_()
-    return rows, y, torch.randint(6, (5, 4), generator=generator), near
+    weights = torch.randn(5, 4, dtype=torch.float64, generator=generator).requires_grad_()
+    return rows, y, torch.randint(6, (5, 4), generator=generator), weights
 
 
 def test_the_three_sums_agree_with_their_formulas():
-    rows, y, at, near = operands()
-    assert_close(weighted_gather(rows, at, near), (near[..., None] * rows[at]).sum(1))
+    rows, y, at, weights = operands()
+    assert_close(weighted_gather(rows, at, weights), (weights[..., None] * rows[at]).sum(1))
     assert_close(corner_products(y, rows, at), (y[:, None] * rows[at]).sum(-1))
     spread = torch.zeros(6, 3, dtype=torch.float64)
     for p, k in itertools.product(range(5), range(4)):
-        spread[at[p, k]] += near[p, k] * y[p]
-    assert_close(weighted_scatter(y, at, near, 6), spread)
+        spread[at[p, k]] += weights[p, k] * y[p]
+    assert_close(weighted_scatter(y, at, weights, 6), spread)
 
 
 @pytest.mark.parametrize("name", ["gather", "scatter", "match"])
 def test_each_has_second_derivatives(name):
-    rows, y, at, near = operands()
+    rows, y, at, weights = operands()
     call, leaves = {
-        "gather": (lambda rows, near: weighted_gather(rows, at, near), (rows, near)),
-        "scatter": (lambda y, near: weighted_scatter(y, at, near, 6), (y, near)),
+        "gather": (lambda rows, weights: weighted_gather(rows, at, weights), (rows, weights)),
+        "scatter": (lambda y, weights: weighted_scatter(y, at, weights, 6), (y, weights)),
         "match": (lambda y, rows: corner_products(y, rows, at), (y, rows)),
     }[name]
     assert torch.autograd.gradcheck(call, leaves)

@@ -30,12 +30,7 @@ from quatrain.ops.derivatives import (
     refuse_vmap,
 )
 from quatrain.ops.precision import autocast_disabled, upcast
-from quatrain.ops.sampling import (
-    cell_corners,
-    corner_products,
-    weighted_gather,
-    weighted_scatter,
-)
+from quatrain.ops.sampling import cell_corners, corner_products, weighted_gather, weighted_scatter
 from quatrain.specs import InputError, SpecError, name_missing_extra
 
 Method = Literal["auto", "gather", "torchvision"]

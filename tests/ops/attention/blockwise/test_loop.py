@@ -29,7 +29,7 @@ def test_executed_products_match_the_closed_form(terms, window):
     with torch.no_grad():
         inputs = blockwise_inputs(terms, operands(terms, grid), grid, Support(window=window))
         with FlopCounterMode(display=False) as counter:
-            loop.blockwise_forward(inputs, grid, structure, factored=False)
+            loop.BlockLoop(inputs, grid, structure).forward()
     totals = block_totals(grid, structure)
     products = totals.pairs * (2 + 3 * (Term.QUERY_KEY in terms))
     if terms.use_position:

@@ -38,9 +38,7 @@ class WeightedValues:
 
     @classmethod
     def of(
-        cls,
-        value: Float[Tensor, "b h v u e"],
-        logits: Float[Tensor, "#b #h v u"] | None,
+        cls, value: Float[Tensor, "b h v u e"], logits: Float[Tensor, "#b #h v u"] | None
     ) -> "WeightedValues":
         """From the values and logits of a rectangle of keys; without logits, weights are 1."""
         values, key_weights = torch.cat((value, torch.ones_like(value[..., :1])), dim=-1), None

@@ -12,12 +12,14 @@ e width of a value.
 import itertools
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from operator import attrgetter
 
 from jaxtyping import Float
 from torch import Tensor
 
 from quatrain.ops.attention.blockwise import factored_softmax, softmax
+from quatrain.ops.attention.blockwise.factored_softmax import AxisWeights, WeightedValues
 from quatrain.ops.attention.blockwise.inputs import BlockwiseInputs, accumulate, mask_value
 from quatrain.ops.attention.blockwise.query_block import (
     QueryBlock,
@@ -60,153 +62,128 @@ def group_size(
     return max(1, min(batch, elements)), -(-heads // groups)
 
 
-def blockwise_forward(
-    inputs: BlockwiseInputs, grid: Grid, structure: Structure, *, factored: bool
-) -> Float[Tensor, "b h q e"]:
-    """The weighted sum of values of each query, block by block.
+@dataclass(frozen=True)
+class BlockLoop:
+    """One blockwise attention; `factored` tries the factored softmax first.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2.
     """
-    batch, heads, _, width = inputs.value.shape
-    output = inputs.value.new_zeros(batch, heads, math.prod(grid.queries), width)
-    for group in _groups(inputs, grid, factored=factored):
-        _forward_group(output[group], inputs.select(*group), grid, structure, factored=factored)
-    return output
 
+    inputs: BlockwiseInputs
+    grid: Grid
+    structure: Structure
+    factored: bool = False
 
-def blockwise_backward(
-    inputs: BlockwiseInputs,
-    grid: Grid,
-    structure: Structure,
-    output: Float[Tensor, "b h q e"],
-    grad_output: Float[Tensor, "b h q e"],
-    *,
-    factored: bool,
-) -> BlockwiseInputs:
-    """Gradients of all inputs, from the output of `blockwise_forward` and its gradient."""
-    grads = inputs.zero_grads()
-    for group in _groups(inputs, grid, factored=factored):
-        _backward_group(
-            inputs.select(*group),
-            grads.select(*group),
-            grid,
-            structure,
-            output[group],
-            grad_output[group],
-            factored=factored,
-        )
-    return grads
+    def forward(self) -> Float[Tensor, "b h q e"]:
+        """The weighted sum of values of each query, block by block."""
+        batch, heads, _, width = self.inputs.value.shape
+        output = self.inputs.value.new_zeros(batch, heads, math.prod(self.grid.queries), width)
+        for group in self._groups():
+            self._forward_group(output[group], self.inputs.select(*group))
+        return output
 
+    def backward(
+        self, output: Float[Tensor, "b h q e"], grad_output: Float[Tensor, "b h q e"]
+    ) -> BlockwiseInputs:
+        """Gradients of all inputs, from the output of `forward` and its gradient."""
+        grads = self.inputs.zero_grads()
+        for group in self._groups():
+            inputs, group_grads = self.inputs.select(*group), grads.select(*group)
+            self._backward_group(inputs, group_grads, output[group], grad_output[group])
+        return grads
 
-def _groups(
-    inputs: BlockwiseInputs, grid: Grid, *, factored: bool
-) -> Iterator[tuple[slice, slice]]:
-    """Slices of batch elements and heads that are computed at once."""
-    batch, heads, _, width = inputs.value.shape
-    elements, group_heads = group_size(grid, batch, heads, width, factored=factored)
-    for element in range(0, batch, elements):
-        for head in range(0, heads, group_heads):
-            yield slice(element, element + elements), slice(head, head + group_heads)
+    def _groups(self) -> Iterator[tuple[slice, slice]]:
+        """Slices of batch elements and heads that are computed at once."""
+        batch, heads, _, width = self.inputs.value.shape
+        elements, group_heads = group_size(self.grid, batch, heads, width, factored=self.factored)
+        for element in range(0, batch, elements):
+            for head in range(0, heads, group_heads):
+                yield slice(element, element + elements), slice(head, head + group_heads)
 
-
-def _forward_group(
-    output: Float[Tensor, "b h q e"],
-    inputs: BlockwiseInputs,
-    grid: Grid,
-    structure: Structure,
-    *,
-    factored: bool,
-) -> None:
-    """Write the outputs of a group of batch elements and heads."""
-    transposed = softmax.TransposedInputs(inputs)
-    for blocks, keys in _blocks_by_keys(inputs, grid, structure, factored=factored):
-        for block in blocks:
-            biases = _position_biases(inputs, block, structure)
-            sums = None
-            if keys is not None:
-                axis_weights = factored_softmax.AxisWeights.of(biases)
-                sums = factored_softmax.factored_sums(axis_weights, keys)
-            if sums is None:
-                weights = softmax.softmax_weights(transposed, block, biases, structure)
+    def _forward_group(self, output: Float[Tensor, "b h q e"], inputs: BlockwiseInputs) -> None:
+        """Write the outputs of a group of batch elements and heads."""
+        transposed = softmax.TransposedInputs(inputs)
+        for blocks, keys in self._blocks_by_keys(inputs):
+            for block in blocks:
+                biases = self._position_biases(inputs, block)
+                sums = None
+                if keys is not None:
+                    sums = factored_softmax.factored_sums(AxisWeights.of(biases), keys)
+                if sums is not None:
+                    output[:, :, block.queries] = sums.output
+                    continue
+                weights = softmax.softmax_weights(transposed, block, biases, self.structure)
                 output[:, :, block.queries] = softmax.weighted_sum(weights, transposed, block)
-            else:
-                output[:, :, block.queries] = sums.output
 
-
-def _backward_group(
-    inputs: BlockwiseInputs,
-    grads: BlockwiseInputs,
-    grid: Grid,
-    structure: Structure,
-    output: Float[Tensor, "b h q e"],
-    grad_output: Float[Tensor, "b h q e"],
-    *,
-    factored: bool,
-) -> None:
-    """Add the gradients of all blocks to those of a group of batch elements and heads."""
-    transposed = softmax.TransposedInputs(inputs)
-    for blocks, keys in _blocks_by_keys(inputs, grid, structure, factored=factored):
-        for block in blocks:
-            biases = _position_biases(inputs, block, structure)
-            outputs = output[:, :, block.queries], grad_output[:, :, block.queries]
-            grad_biases = None
+    def _backward_group(
+        self,
+        inputs: BlockwiseInputs,
+        grads: BlockwiseInputs,
+        output: Float[Tensor, "b h q e"],
+        grad_output: Float[Tensor, "b h q e"],
+    ) -> None:
+        """Add the gradients of all blocks to those of a group of batch elements and heads."""
+        transposed = softmax.TransposedInputs(inputs)
+        for blocks, keys in self._blocks_by_keys(inputs):
+            for block in blocks:
+                biases = self._position_biases(inputs, block)
+                outputs = output[:, :, block.queries], grad_output[:, :, block.queries]
+                bias_grads = None
+                if keys is not None:
+                    axis_weights = AxisWeights.of(biases)
+                    bias_grads = factored_softmax.factored_backward(axis_weights, keys, *outputs)
+                if bias_grads is None:
+                    weights = softmax.softmax_weights(transposed, block, biases, self.structure)
+                    bias_grads = softmax.softmax_backward(
+                        weights, transposed, grads, block, *outputs
+                    )
+                _accumulate_position_grads(bias_grads, inputs, grads, block)
             if keys is not None:
-                axis_weights = factored_softmax.AxisWeights.of(biases)
-                grad_biases = factored_softmax.factored_backward(axis_weights, keys, *outputs)
-            if grad_biases is None:
-                weights = softmax.softmax_weights(transposed, block, biases, structure)
-                grad_biases = softmax.softmax_backward(weights, transposed, grads, block, *outputs)
-            _accumulate_position_grads(grad_biases, inputs, grads, block)
-        if keys is not None:
-            grad_value, grad_logits = keys.gradients()
-            accumulate(blocks[0].narrow(grads.value, 2), grad_value)
-            if grads.key_logits is not None:
-                accumulate(blocks[0].narrow(grads.key_logits, 2), grad_logits)
+                grad_value, grad_logits = keys.gradients()
+                accumulate(blocks[0].narrow(grads.value, 2), grad_value)
+                if grads.key_logits is not None:
+                    accumulate(blocks[0].narrow(grads.key_logits, 2), grad_logits)
 
+    def _blocks_by_keys(
+        self, inputs: BlockwiseInputs
+    ) -> Iterator[tuple[list[QueryBlock], WeightedValues | None]]:
+        """Runs of blocks that reach the same keys, if any, with these keys where factored."""
+        every = query_blocks(self.grid, self.structure)
+        for keys, run in itertools.groupby(every, key=attrgetter("keys")):
+            if not all(keys):
+                continue
+            blocks, weighted = list(run), None
+            if self.factored:
+                narrow, logits = blocks[0].narrow, inputs.key_logits
+                weighted = WeightedValues.of(
+                    narrow(inputs.value, 2), None if logits is None else narrow(logits, 2)
+                )
+            yield blocks, weighted
 
-def _blocks_by_keys(
-    inputs: BlockwiseInputs, grid: Grid, structure: Structure, *, factored: bool
-) -> Iterator[tuple[list[QueryBlock], factored_softmax.WeightedValues | None]]:
-    """Runs of blocks that reach the same keys, if any, with these keys where factored."""
-    for keys, run in itertools.groupby(query_blocks(grid, structure), key=attrgetter("keys")):
-        if all(keys):
-            blocks = list(run)
-            yield blocks, _weighted_values(inputs, blocks[0]) if factored else None
-
-
-def _weighted_values(inputs: BlockwiseInputs, block: QueryBlock) -> factored_softmax.WeightedValues:
-    logits = inputs.key_logits
-    return factored_softmax.WeightedValues.of(
-        block.narrow(inputs.value, 2), None if logits is None else block.narrow(logits, 2)
-    )
-
-
-def _position_biases(
-    inputs: BlockwiseInputs, block: QueryBlock, structure: Structure
-) -> list[Tensor]:
-    """The position bias of each axis, masked where causality or window exclude a key."""
-    biases = []
-    if inputs.position_query is not None:
-        query = inputs.position_query
-        query = query if query.shape[2] == 1 else query[:, :, block.queries]
-        biases = [
-            block_position_bias(query, encoding, block, axis)
-            for axis, encoding in enumerate(inputs.relative)
-        ]
-    if not structure.causal and structure.window is None:
+    def _position_biases(self, inputs: BlockwiseInputs, block: QueryBlock) -> list[Tensor]:
+        """The position bias of each axis, masked where causality or window exclude a key."""
+        biases = []
+        if inputs.position_query is not None:
+            query = inputs.position_query
+            query = query if query.shape[2] == 1 else query[:, :, block.queries]
+            biases = [
+                block_position_bias(query, encoding, block, axis)
+                for axis, encoding in enumerate(inputs.relative)
+            ]
+        if not self.structure.causal and self.structure.window is None:
+            return biases
+        last = block.grid.ndim - 1
+        outside = ~self.structure.allows(block.offsets(last, inputs.value.device))
+        if not biases:
+            zero = inputs.value.new_zeros(())
+            biases = [zero.expand(1, 1, 1, len(block.keys[0]))] * last
+            biases.append(zero.expand(1, 1, block.count, len(block.keys[-1])))
+        biases[last] = biases[last].masked_fill(outside, mask_value(inputs.value.dtype))
         return biases
-    last = block.grid.ndim - 1
-    outside = ~structure.allows(block.offsets(last, inputs.value.device))
-    if not biases:
-        zero = inputs.value.new_zeros(())
-        biases = [zero.expand(1, 1, 1, len(block.keys[0]))] * last
-        biases.append(zero.expand(1, 1, block.count, len(block.keys[-1])))
-    biases[last] = biases[last].masked_fill(outside, mask_value(inputs.value.dtype))
-    return biases
 
 
 def _accumulate_position_grads(
-    grad_biases: tuple[Tensor, ...],
+    bias_grads: tuple[Tensor, ...],
     inputs: BlockwiseInputs,
     grads: BlockwiseInputs,
     block: QueryBlock,
@@ -216,7 +193,7 @@ def _accumulate_position_grads(
         return
     queries = slice(None) if inputs.position_query.shape[2] == 1 else block.queries
     query = inputs.position_query[:, :, queries]
-    for axis, grad_bias in enumerate(grad_biases):
+    for axis, grad_bias in enumerate(bias_grads):
         encoding = inputs.relative[axis]
         grad_query, grad_encoding = block_position_bias_backward(
             grad_bias, query, encoding, block, axis

@@ -9,26 +9,20 @@ Shapes: b batch, h heads, q queries, k keys, e width of a value.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from quatrain.ops.attention.blockwise import loop
 from quatrain.ops.attention.blockwise.inputs import BlockwiseInputs, mask_value
+from quatrain.ops.attention.blockwise.loop import BlockLoop
 from quatrain.ops.derivatives import USE_REFERENCE, refuse_second_derivatives, refuse_transforms
 from quatrain.ops.positions import Grid
 from quatrain.ops.precision import autocast_disabled, upcast
 from quatrain.ops.support import Structure, Support
-from quatrain.ops.terms import (
-    Operands,
-    biased_query,
-    key_logits,
-    position_query,
-    upcast_operands,
-)
+from quatrain.ops.terms import Operands, biased_query, key_logits, position_query, upcast_operands
 from quatrain.specs import Term
 
 
@@ -54,13 +48,7 @@ def blockwise_attention(
     """
     with autocast_disabled(operands.value):
         inputs = blockwise_inputs(terms, operands, grid, support)
-        single = (
-            inputs.value,
-            inputs.query,
-            inputs.key,
-            inputs.key_logits,
-            inputs.position_query,
-        )
+        single = (inputs.value, inputs.query, inputs.key, inputs.key_logits, inputs.position_query)
         refuse_transforms((*single, *inputs.relative), USE_REFERENCE)
         output = _blockwise_attention(
             *single,
@@ -131,41 +119,24 @@ _SINGLE = 6
 """The first arguments are this many tensors, or None; the last, the mask, has no gradient."""
 
 
-@dataclass(frozen=True)
-class _Call:
-    """The arguments of the operators, parsed."""
-
-    inputs: BlockwiseInputs
-    grid: Grid
-    structure: Structure
-    factored: bool
-
-    @classmethod
-    def parse(cls, arguments: Sequence[Any]) -> "_Call":
-        """From the order of `_ARGUMENTS`; all tensors become contiguous."""
-        single, (relative, *rest) = arguments[:_SINGLE], arguments[_SINGLE:]
-        queries, keys, key_stride, first_query, causal, window, padding, factored = rest
-        tensors: list[Any] = [None if x is None else x.contiguous() for x in single]
-        return cls(
-            BlockwiseInputs(*tensors, relative=tuple(axis.contiguous() for axis in relative)),
-            Grid(tuple(queries), tuple(keys), key_stride, first_query),
-            Structure(causal, window, padding, has_attn_mask=tensors[-1] is not None),
-            factored,
-        )
+def _parse(arguments: Sequence[Any]) -> BlockLoop:
+    """The loop, from the order of `_ARGUMENTS`; all tensors become contiguous."""
+    single, (relative, *rest) = arguments[:_SINGLE], arguments[_SINGLE:]
+    queries, keys, key_stride, first_query, causal, window, padding, factored = rest
+    tensors: list[Any] = [None if x is None else x.contiguous() for x in single]
+    inputs = BlockwiseInputs(*tensors, relative=tuple(axis.contiguous() for axis in relative))
+    grid = Grid(tuple(queries), tuple(keys), key_stride, first_query)
+    structure = Structure(causal, window, padding, has_attn_mask=tensors[-1] is not None)
+    return BlockLoop(inputs, grid, structure, factored)
 
 
 @torch.library.custom_op(
-    "quatrain::blockwise_attention",
-    mutates_args=(),
-    schema=f"({_ARGUMENTS}) -> Tensor",
-    tags=_TAGS,
+    "quatrain::blockwise_attention", mutates_args=(), schema=f"({_ARGUMENTS}) -> Tensor", tags=_TAGS
 )
 def _blockwise_attention(*arguments: Any) -> Tensor:
-    call = _Call.parse(arguments)
-    with autocast_disabled(call.inputs.value):
-        return loop.blockwise_forward(
-            call.inputs, call.grid, call.structure, factored=call.factored
-        )
+    loop = _parse(arguments)
+    with autocast_disabled(loop.inputs.value):
+        return loop.forward()
 
 
 @_blockwise_attention.register_fake
@@ -183,11 +154,9 @@ def _(*arguments: Any) -> Tensor:
 def _blockwise_attention_backward(
     output: Tensor, grad_output: Tensor, *arguments: Any
 ) -> list[Tensor]:
-    call = _Call.parse(arguments)
+    loop = _parse(arguments)
     with autocast_disabled(output):
-        grads = loop.blockwise_backward(
-            call.inputs, call.grid, call.structure, output, grad_output, factored=call.factored
-        )
+        grads = loop.backward(output, grad_output)
     return [x.contiguous() for x in _differentiable((*vars(grads).values(),))]
 
 
