@@ -137,15 +137,15 @@ def test_two_probes_are_judged_from_the_command_line_to_the_picture(tmp_path, mo
     placed = ["--jobs", "1", "--threads", "1"]
     ran = CliRunner().invoke(app, [*command, *chosen, *placed])
     assert ran.exit_code == 0, ran.output
-    assert "1 of 2 cells are as expected" in ran.output
-    assert "against expectation: saliency, 0001" in " ".join(ran.output.split())
+    assert "1 of 2 expectations met" in ran.output
+    assert "expectation not met: saliency, 0001" in " ".join(ran.output.split())
     records = ResultStore(tmp_path / "out").all_records()
     reached = {record.cell: record.metrics["accuracy"] for record in records}
     assert reached["saliency/0010"] > 95
     assert reached["saliency/0001"] < 25
     page = (tmp_path / "out" / "report" / "report.md").read_text()
-    assert "against expectation: saliency, 0001" in page
-    assert "groups not begun, and not shown: offset" in page
+    assert "expectation not met: saliency, 0001" in page
+    assert "groups not started, not shown: offset" in page
 
 
 @pytest.mark.slow
