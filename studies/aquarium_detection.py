@@ -2,26 +2,25 @@
 
     quatrain study run studies/aquarium_detection.py --data DIR --out OUT
 
-DIR holds Aquarium's images of fish, jellyfish, penguins, puffins, sharks, starfish and stingrays in
-COCO's layout: 447 with boxes to learn from, and 127, those of "val", that are scored at the end;
-nothing is chosen by them, and the 63 of "test" are not used. Images are 320 pixels long, and
-everything learns from scratch. The parts can be run apart:
+DIR contains Aquarium's images of fish, jellyfish, penguins, puffins, sharks, starfish and stingrays
+in COCO's layout: 447 with boxes for training, and 127 ("val") for the final scores, which choose
+nothing; the 63 of "test" are not used. Images are 320 pixels long, and networks train from scratch.
+The groups can be run separately:
 
-    --cells "plain/*"  the network without attention, trained as long as 90 minutes on 2 cores allow
+    --cells "plain/*"  the network without attention, trained for about 90 minutes on 2 cores
                        (--seeds 0 --jobs 1 --threads 2, on an otherwise idle machine).
-    --cells "grid/*"   attention in conv4 and conv5, deformable convolution in conv3 to conv5, at
+    --cells "grid/*"   attention in conv4 and conv5, deformable convolution in conv3 to conv5, with
                        equal steps; two at a time, on a core each, in 32 to 58 minutes.
 
-The plain network sees each training image 81 times, a run of the grid 18 times. Twelve differences
-are taken against the same w/o of their seeds, seven more between pairs, and their intervals are not
-corrected for that number.
+The plain network trains for 81 epochs, a run of the grid for 18. Twelve comparisons are with w/o
+of the same seed, seven between pairs; their intervals are not adjusted for that number.
 
-Cells are told in AP50, of boxes that overlap by half; differences in AP, the mean over overlaps
-from 0.5 to 0.95, as the paper's are. Beside each stands what it found on COCO, where it did (arXiv
-1904.05873, figure 3 a, read off the figure, and table 2): w/o reaches 36.4 and loses 1.7 to 0010
-and 2.4 to 1111; 0110 equals 1111; deformable convolution beats E2, 39.9 to 38.6, and 0010 beside
-it, 40.8, is nearly 1111 beside it, 41.0. Of a window of 7 it says nothing: within 13, dynamic
-convolution loses 1.0 to E2 (table 3).
+The primary metric is AP50, of boxes that overlap by half; differences are in AP, the mean over
+overlaps from 0.5 to 0.95, like the paper's. Reports show the paper's difference on COCO for each
+comparison that it has (arXiv 1904.05873, figure 3 a, read off the figure, and table 2): w/o reaches
+36.4, 0010 gains 1.7 and 1111 2.4; 0110 equals 1111; deformable convolution is ahead of E2, 39.9 to
+38.6; with 0010 it reaches 40.8, with 1111 41.0. The paper has no dynamic convolution with a window
+of 7: with 13 it loses 1.0 to E2 (table 3).
 """
 
 from quatrain.nn.mixers import parse_mixer

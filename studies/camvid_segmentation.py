@@ -2,24 +2,24 @@
 
     quatrain study run studies/camvid_segmentation.py --data DIR --out OUT
 
-DIR holds CamVid's 701 street scenes of 480 x 360 in SegNet's layout: train, val and test, their
-labels in trainannot, valannot and testannot, and classes.json. Everything learns from scratch, at
-half of the size. The parts can be run apart:
+DIR contains CamVid's 701 street scenes of 480 x 360 in SegNet's layout: train, val and test, their
+label maps in trainannot, valannot and testannot, and classes.json. Networks train from scratch at
+half of the image size. The groups can be run separately:
 
-    --cells "plain/*"  the network without attention, trained as long as 90 minutes on 2 cores allow
+    --cells "plain/*"  the network without attention, trained for about 90 minutes on 2 cores
                        (--seeds 0 --jobs 1 --threads 2, on an otherwise idle machine).
     --cells "grid/*"   attention in conv4 and conv5 and after the backbone, deformable convolution
-                       in conv3 to conv5, at equal steps; on one H100, ten at a time, in half a
+                       in conv3 to conv5, with equal steps; on one H100, ten at a time, in half a
                        minute to two and a half.
 
-The plain network sees each training image 109 times, a run of the grid 11 times: seeds tell more
-about a difference than steps do. Twelve differences are taken against the same w/o of their seeds,
-five more between pairs, and their intervals are not corrected for that number.
+The plain network trains for 109 epochs, a run of the grid for 11: more seeds instead of more steps.
+Twelve comparisons are with w/o of the same seed, five between pairs; their intervals are not
+adjusted for that number.
 
-Beside each difference stands what the paper found on Cityscapes, where it did (arXiv 1904.05873,
-figure 3 b, read off the figure, and table 2): w/o reaches 71.9 mIoU and loses 3.9 to 0010 and 4.8
-to 1111; 0110 is within 0.1 of 1111; deformable convolution beats E2, 77.2 to 76.3. Of dynamic
-convolution within a window of 7 it says nothing: within 13 it loses 2.5 to E2 (table 3).
+Reports show the paper's difference on Cityscapes for each comparison that it has (arXiv 1904.05873,
+figure 3 b, read off the figure, and table 2): w/o reaches 71.9 mIoU, 0010 gains 3.9 and 1111 4.8;
+0110 is within 0.1 of 1111; deformable convolution is ahead of E2, 77.2 to 76.3. The paper has no
+dynamic convolution with a window of 7: with 13 it loses 2.5 to E2 (table 3).
 """
 
 from quatrain.nn.mixers import parse_mixer

@@ -3,17 +3,17 @@
     quatrain study plan studies/paper_cityscapes.py --data CITYSCAPES --out OUT
     quatrain study run  studies/paper_cityscapes.py --data CITYSCAPES --out OUT --device cuda
 
-CITYSCAPES holds leftImg8bit and gtFine as they are unpacked; the ImageNet weights of the backbone
-are torchvision's, fetched once.
+CITYSCAPES contains leftImg8bit and gtFine as unpacked. The ImageNet weights of the backbone are
+torchvision's, downloaded once.
 
 Settings: arXiv 1904.05873, section 4.1: ResNet-50 of output stride 8, the mixer in its last two
-stages and once more, of 512 channels, after it; scales of 0.7 to 2.0, crops of 769 x 769, flips; 8
-images a step for 60,000 steps, SGD with momentum 0.9 and weight decay 1e-4, rate 0.005 falling with
-the power 0.9. A deformable convolution stands in conv3 to conv5, as in the released settings. What
-the paper leaves open (auxiliary loss 0.4, dropout 0.1, testing by tiles of 769 that overlap by a
-third) is from CCNet, arXiv 1811.11721; training is in bfloat16.
-Expected, in mIoU of the validation part: `quatrain cost paper --task segmentation` names the
-points; from 71.9 (w/o) to 77.8 (1111+deformable).
+stages and one more, of 512 channels, after it; scales of 0.7 to 2.0, crops of 769 x 769, flips; 8
+images per step for 60,000 steps, SGD with momentum 0.9 and weight decay 1e-4, learning rate 0.005
+with polynomial decay of power 0.9. Deformable convolution is in conv3 to conv5, as in the released
+settings. Settings that the paper does not give (auxiliary loss 0.4, dropout 0.1, inference on tiles
+of 769 that overlap by a third) are CCNet's, arXiv 1811.11721; training is in bfloat16.
+Expected, in mIoU of the validation part: from 71.9 (w/o) to 77.8 (1111+deformable);
+`quatrain cost paper --task segmentation` lists all points.
 """
 
 from quatrain.models.resnet import ResNetSpec

@@ -3,19 +3,19 @@
     quatrain study plan studies/paper_coco.py --data COCO --out OUT
     quatrain study run  studies/paper_coco.py --data COCO --out OUT --device cuda --num-workers 8
 
-COCO holds annotations, train2017 and val2017 as they are unpacked; the ImageNet weights of the
-backbone are torchvision's, fetched once.
+COCO contains annotations, train2017 and val2017 as unpacked. The ImageNet weights of the backbone
+are torchvision's, downloaded once.
 
-Settings: arXiv 1904.05873, section 4.1, and what it shares with mmdetection: Faster R-CNN with a
-feature pyramid on ResNet-50, its first stage frozen and all batch statistics, whose factors and
-shifts learn, the attention in the last two stages and a deformable convolution in conv3 to conv5;
-images of 800 x 1333, flips; 16 images a step, 12 epochs, SGD with momentum 0.9 and weight decay
-1e-4, rate 0.02 falling tenfold at epochs 8 and 11, 500 steps of warm-up, gradients clipped at 35. A
-step is taken in eight batches of 2 images by one GPU; where there are several, the same command
-with --device cuda:0, cuda:1 and so on shares the runs among them. Training is in bfloat16, but for
-coordinates.
-Expected, in mAP of val2017: `quatrain cost paper --task detection` names the points; from 36.4
-(w/o) to 41.0 (1111+deformable).
+Settings: arXiv 1904.05873, section 4.1, and those that it shares with mmdetection: Faster R-CNN
+with a feature pyramid on ResNet-50, the first stage and all batch statistics frozen, with trainable
+factors and shifts; attention in the last two stages, deformable convolution in conv3 to conv5;
+images of 800 x 1333, flips; 16 images per step, 12 epochs, SGD with momentum 0.9 and weight decay
+1e-4, learning rate 0.02 divided by ten at epochs 8 and 11, 500 steps of warm-up, gradients clipped
+at 35. One GPU accumulates a step over eight batches of 2 images. With several GPUs, repeat the
+command with --device cuda:0, cuda:1 and so on: they share the runs. Training is in bfloat16, except
+for coordinates.
+Expected, in mAP of val2017: from 36.4 (w/o) to 41.0 (1111+deformable);
+`quatrain cost paper --task detection` lists all points.
 """
 
 from quatrain.models.detector import DetectorSpec

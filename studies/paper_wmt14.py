@@ -3,18 +3,18 @@
     quatrain study plan studies/paper_wmt14.py --data WMT14 --out OUT
     quatrain study run  studies/paper_wmt14.py --data WMT14 --out OUT --device cuda
 
-WMT14 contains the files of the 2014 shared task by their published names: europarl-v7.de-en,
+WMT14 contains the files of the 2014 shared task under their standard names: europarl-v7.de-en,
 commoncrawl.de-en, news-commentary-v9.de-en, newstest2013 and newstest2014, in .en and .de.
 
-Settings: arXiv 1904.05873, section 4.1: Transformer base with relative positions, joint
-vocabulary of 37,000, 100,000 steps of about 30,000 tokens a side, Adam(0.9, 0.98, 1e-9), rate from
-1e-7 to 1e-3 in 4,000 steps, then with the inverse square root, label smoothing 0.1, no weight
-decay. What the paper leaves open (dropout 0.1, beam 4, length penalty 0.6) is from Vaswani et al.
-2017, arXiv 1706.03762, section 6.1; weights are an exponential moving average instead of the mean
-of five checkpoints.
-Expected, in BLEU of the paper's tokenisation: self-attention from 20.9 (w/o) to 27.7 (1111),
-encoder-decoder from 19.7 (0010) to 27.7 (1000); `quatrain cost paper --task translation` lists
-the points of the figure.
+Settings: arXiv 1904.05873, section 4.1: Transformer base with relative positions, joint vocabulary
+of 37,000, 100,000 steps of about 30,000 tokens per side, Adam(0.9, 0.98, 1e-9), learning rate from
+1e-7 to 1e-3 in 4,000 steps, then decaying with the inverse square root, label smoothing 0.1, no
+weight decay. Settings that the paper does not give (dropout 0.1, beam 4, length penalty 0.6) are
+those of Vaswani et al. 2017, arXiv 1706.03762, section 6.1; the weights are an exponential moving
+average instead of the mean of five checkpoints.
+Expected, in BLEU of the paper's tokenization: self-attention from 20.9 (w/o) to 27.7 (1111),
+encoder-decoder attention from 19.7 (0010) to 27.7 (1000); `quatrain cost paper --task translation`
+lists all points.
 """
 
 from quatrain.models.decoding import DecodingSpec
