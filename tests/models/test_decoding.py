@@ -70,14 +70,14 @@ def slow_search(model, source, spec):
             return best[1]
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(st.integers(0, 50), term_sets, sentences, specs)
 def test_it_equals_a_search_without_cache(seed, terms, source, spec):
     model = built(seed, terms)
     assert decode(model, padded([source]), spec, BEGIN, END) == [slow_search(model, source, spec)]
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(st.integers(0, 50), term_sets, st.lists(sentences, min_size=2, max_size=5), specs)
 def test_sentences_of_a_batch_are_independent(seed, terms, sources, spec):
     model = built(seed, terms)
@@ -86,7 +86,7 @@ def test_sentences_of_a_batch_are_independent(seed, terms, sources, spec):
     assert together == alone
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(st.integers(0, 50), term_sets, sentences)
 def test_a_beam_of_one_is_greedy(seed, terms, source):
     model, tokens = built(seed, terms), [BEGIN]
@@ -101,7 +101,7 @@ def test_a_beam_of_one_is_greedy(seed, terms, source):
 
 
 @given(st.integers(0, 20), sentences, st.integers(1, 4))
-@settings(max_examples=20)
+@settings(max_examples=10)
 def test_hypotheses_are_no_longer_than_the_limit_and_without_padding_and_end(seed, source, longest):
     spec = DecodingSpec(beam=3, longest=longest, length_penalty=2.0)
     (hypothesis,) = decode(built(seed), padded([source]), spec, BEGIN, END)
@@ -114,7 +114,7 @@ def test_a_larger_length_penalty_gives_longer_hypotheses():
     lengths = []
     for penalty in (0.0, 4.0):
         spec = DecodingSpec(beam=4, longest=6, length_penalty=penalty)
-        batches = [decode(built(seed), sources, spec, BEGIN, END) for seed in range(12)]
+        batches = [decode(built(seed), sources, spec, BEGIN, END) for seed in range(5)]
         lengths.append(sum(len(hypothesis) for batch in batches for hypothesis in batch))
     assert lengths[0] < lengths[1]
 

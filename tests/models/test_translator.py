@@ -40,7 +40,7 @@ def test_without_self_attention_its_sub_layers_are_absent(norm):
     assert without(SOURCE, TARGET).shape == (2, 4, 20)
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(mixers, mixers, st.sampled_from(["pre", "post"]))
 def test_padding_of_the_source_is_ignored(own, cross, norm):
     model = built(encoder_self=own, norm=norm, cross=cross or AttentionSpec(heads=2))
@@ -48,7 +48,7 @@ def test_padding_of_the_source_is_ignored(own, cross, norm):
     assert_close(model(SOURCE, TARGET)[:1], alone)
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(mixers, st.integers(0, 2))
 def test_logits_depend_on_no_later_token(own, position):
     model, changed = built(decoder_self=own), TARGET.clone()
@@ -58,7 +58,7 @@ def test_logits_depend_on_no_later_token(own, position):
     assert not torch.allclose(before[:, position + 1 :], after[:, position + 1 :])
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(mixers, mixers, st.sampled_from(["pre", "post"]))
 def test_decoding_step_by_step_equals_the_full_pass(own, cross, norm):
     model = built(decoder_self=own, cross=cross or AttentionSpec(heads=2), norm=norm)
