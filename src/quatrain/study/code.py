@@ -53,7 +53,7 @@ class StudyCode:
         hashed = (each for each in self._statements[name] if not each.is_study)
         self.files: dict[str, str] = {path.name: _digest(hashed)}
         """The hash of each file, by its path from the folder of the study file."""
-        self._imports: dict[str, set[str]] = {}
+        self._spec_codes: dict[frozenset[tuple[str, str]], str] = {}
         waiting = _imports(self._statements[name])
         while waiting:
             module = waiting.pop()
@@ -70,9 +70,13 @@ class StudyCode:
         classes = {
             (each.__module__, each.__qualname__.partition(".")[0]) for each in _classes(spec)
         }
-        own = {each for each in classes if each[0] in self._statements}
-        if not own:
-            return RunCode(self.files, None)
+        own = frozenset(each for each in classes if each[0] in self._statements)
+        if own and own not in self._spec_codes:
+            self._spec_codes[own] = self._hash(own)
+        return RunCode(self.files, self._spec_codes.get(own))
+
+    def _hash(self, own: Iterable[tuple[str, str]]) -> str:
+        """The hash of the code of classes, each with its module and name."""
         roots = {name for module, name in own if module == self._name}
         reached = select(self._statements[self._name], roots) if roots else []
         waiting = _imports(reached) | {module for module, _ in own} - {self._name}
@@ -83,7 +87,7 @@ class StudyCode:
                 modules.add(module)
                 waiting |= _imports(self._statements[module])
         whole = (each for module in modules for each in self._statements[module])
-        return RunCode(self.files, _digest(sorted({*reached, *whole}, key=lambda each: each.text)))
+        return _digest(sorted({*reached, *whole}, key=lambda each: each.text))
 
     def _file_beside(self, module: str) -> Path | None:
         """The file of a module that lies in the folder of the study; nothing is imported for it."""
