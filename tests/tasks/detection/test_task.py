@@ -190,8 +190,8 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path):
     with pytest.raises(Stop):
         train(open_task(tmp_path, mixer), tmp_path / "broken", seed=5, notify=interrupt)
     resumed = train(open_task(tmp_path, mixer), tmp_path / "broken", seed=5, num_workers=1)
-    expected, found = whole.objective.state_dict(), resumed.objective.state_dict()
-    assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
+    expected, actual = whole.objective.state_dict(), resumed.objective.state_dict()
+    assert [name for name in expected if not torch.equal(expected[name], actual[name])] == []
     assert '"valid_ap50"' in (tmp_path / "whole" / "metrics.jsonl").read_text()
 
 

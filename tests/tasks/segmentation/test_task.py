@@ -165,10 +165,10 @@ def test_evaluation_writes_pictures_of_predictions_and_attention(tmp_path):
 
 def test_a_perfect_segmenter_scores_100(tmp_path, monkeypatch):
     task = open_task(tmp_path, scale=0.5)
-    answers = itertools.cycle(task.corpus.test[index].label for index in range(3))
+    labels = itertools.cycle(task.corpus.test[index].label for index in range(3))
 
     def perfect(_, image):
-        return torch.nn.functional.one_hot(next(answers), 11).movedim(-1, 0)[None].float()
+        return torch.nn.functional.one_hot(next(labels), 11).movedim(-1, 0)[None].float()
 
     monkeypatch.setattr(task, "logits", perfect)
     evaluation = task.evaluate(task.build().eval(), tmp_path)
@@ -212,8 +212,8 @@ def test_a_resumed_training_equals_an_uninterrupted_one(tmp_path):
     with pytest.raises(Stop):
         train(open_task(tmp_path, mixer), tmp_path / "broken", seed=5, notify=interrupt)
     resumed = train(open_task(tmp_path, mixer), tmp_path / "broken", seed=5)
-    expected, found = whole.objective.state_dict(), resumed.objective.state_dict()
-    assert [name for name in expected if not torch.equal(expected[name], found[name])] == []
+    expected, actual = whole.objective.state_dict(), resumed.objective.state_dict()
+    assert [name for name in expected if not torch.equal(expected[name], actual[name])] == []
     assert '"valid_miou"' in (tmp_path / "whole" / "metrics.jsonl").read_text()
 
 
