@@ -72,7 +72,7 @@ def test_with_a_mask_cudnn_is_excluded():
         assert torch.backends.cuda.cudnn_sdp_enabled() == before
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.sampled_from(list(WIDTHS.items())), st.data())
 def test_it_agrees_with_the_reference_by_either_kernel(kernel_and_widths, data):
     kernel, widths = kernel_and_widths
