@@ -39,7 +39,7 @@ def finite_difference(function, x, direction, step=1e-6):
 @pytest.mark.parametrize(
     ("terms", "shape"), [("1111", (2, 2, 300, 8)), ("0110", (2, 1, 8, 24, 24))]
 )
-@pytest.mark.parametrize("trains", [True, False])
+@pytest.mark.parametrize("trains", [pytest.param(True, marks=pytest.mark.slow), False])
 @pytest.mark.filterwarnings("ignore:.*jit.script:FutureWarning")  # torch's own, for this mode
 def test_forward_mode_is_refused_where_it_has_no_rule(terms, shape, trains):
     attention, x = attention_on(terms, shape[1:])

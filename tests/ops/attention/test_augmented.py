@@ -18,7 +18,7 @@ from quatrain.specs import ALL_TERM_SETS, Term
 every_term_set = pytest.mark.parametrize("terms", ALL_TERM_SETS, ids=str)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(cases(longest=5, ndims=(2,), leave_out=("window", "attend_mask")))
 def test_it_agrees_with_the_reference(terms_and_case):
     assert_same_attention(augmented_attention, reference_attention, *terms_and_case)

@@ -19,7 +19,7 @@ axial_attention = partial(triton_attention, axial=True)
 SERVED = [Term.parse(digits) for digits in ("0000", "0010", "0001", "0011")]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(cases(st.sampled_from(SERVED), longest=5, ndims=(2,), leave_out=("attend_mask",)))
 def test_it_agrees_with_the_reference(terms_and_case):
     assert_same_attention(separable_attention, reference_attention, *terms_and_case)
@@ -47,7 +47,7 @@ def test_it_agrees_on_widely_spread_logits(terms):
 class TestTriton:
     """The Triton kernels of a GPU, interpreted."""
 
-    @settings(max_examples=4, deadline=None)
+    @settings(max_examples=3, deadline=None)
     @given(cases(st.sampled_from(SERVED[2:]), longest=5, ndims=(2,), leave_out=("attend_mask",)))
     def test_it_agrees_with_the_reference(self, terms_and_case):
         assert_same_attention(axial_attention, reference_attention, *terms_and_case)
@@ -59,9 +59,8 @@ class TestTriton:
         case = Case(operands(terms, grid, spread=40.0, widths=(5, 18)), grid, Support())
         assert_same_attention(axial_attention, reference_attention, terms, case)
 
-    @pytest.mark.parametrize("terms", SERVED[2:], ids=str)
-    def test_rows_of_keys_that_are_all_padding_have_no_weight(self, terms):
-        grid = Grid((4, 5), (4, 5))
-        padding = torch.arange(20) >= torch.tensor([[7], [20]])
+    def test_rows_of_keys_that_are_all_padding_have_no_weight(self):
+        terms, grid = Term.parse("0011"), Grid((2, 3), (3, 4))
+        padding = torch.arange(12) >= torch.tensor([[5], [12]])
         case = Case(operands(terms, grid), grid, Support(key_padding_mask=padding))
         assert_same_attention(axial_attention, reference_attention, terms, case)

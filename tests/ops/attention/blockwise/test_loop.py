@@ -13,7 +13,7 @@ from quatrain.ops.support import Structure, Support
 from quatrain.specs import Term
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(cases(longest=7))
 def test_blocks_of_few_queries_and_heads_agree_with_the_reference(terms_and_case):
     with pytest.MonkeyPatch.context() as patch:

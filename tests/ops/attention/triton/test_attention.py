@@ -26,7 +26,7 @@ def formula(value, key_logits, column_bias):
 
 
 @pytest.mark.parametrize("layout", ["outer", "inner"])
-@pytest.mark.parametrize("repeatable", [True, False])
+@pytest.mark.parametrize("repeatable", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_several_attentions_share_their_biases(layout, repeatable):
     torch.manual_seed(0)
     batch, heads, attentions, queries, keys, width = 2, 1, 3, 5, 4, 4

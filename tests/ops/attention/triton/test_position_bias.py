@@ -52,7 +52,7 @@ def assert_agrees(terms, operands, call, expected):
     assert_close([*single, *grads.relative], list(expected_grads))
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(st.sampled_from(SERVED), st.tuples(sizes, sizes), st.integers(1, 3))
 def test_biases_and_their_gradients_agree_with_the_formula(terms, queries, stride):
     keys = tuple(-(-size // stride) for size in queries)
@@ -72,7 +72,11 @@ def test_they_agree_over_several_tiles_of_queries_and_offsets(grid, terms):
     assert_agrees(terms, x, call, formula(terms, x, grid))
 
 
-@pytest.mark.parametrize("grid", [Grid((5, 7), (3, 4), 2), Grid((3, 70), (3, 70))], ids=str)
+@pytest.mark.parametrize(
+    "grid",
+    [Grid((5, 7), (3, 4), 2), pytest.param(Grid((3, 70), (3, 70)), marks=pytest.mark.slow)],
+    ids=str,
+)
 def test_axial_biases_are_per_coordinate(grid):
     terms = Term.POSITION
     x = operands(terms, grid)
@@ -95,7 +99,16 @@ def test_offsets_beyond_a_window_are_masked():
     assert_close(windowed.columns, whole.columns.where(inside, MASK_VALUE))
 
 
-@pytest.mark.parametrize("queries", [(1, 1), (1, TILE), (TILE + 1, 1), (3, TILE - 1)])
+@pytest.mark.parametrize(
+    "queries",
+    [
+        (1, 1),
+        *(
+            pytest.param(n, marks=pytest.mark.slow)
+            for n in ((1, TILE), (TILE + 1, 1), (3, TILE - 1))
+        ),
+    ],
+)
 def test_every_number_is_written(queries, monkeypatch):
     grid = Grid(queries, queries)
     encodings = tuple(torch.ones(2, len(grid.offset_range(axis)), 3) for axis in (0, 1))
