@@ -1,4 +1,4 @@
-"""What several rooms' tests share."""
+"""Fixtures and settings that tests of several packages share."""
 
 import os
 import sys
@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import settings
 
-# Kernels of a GPU are interpreted where there is none: Triton asks as torch is imported.
+# Without a GPU, Triton interprets kernels; it reads the variable when torch is imported.
 if not any(Path(each).exists() for each in ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")):
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
-# How long an example takes says what else the machine is doing, and no more.
+# Examples have no deadline: the machine may be busy.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
@@ -32,13 +32,13 @@ FAKE = Path(__file__).parent / "fake"
 
 @pytest.fixture
 def command() -> tuple[str, ...]:
-    """What starts a worker that trains without torch."""
+    """The command of a worker process that does not import torch."""
     return (sys.executable, str(FAKE / "worker.py"))
 
 
 @pytest.fixture
 def write_study(tmp_path: Path) -> Callable[..., Path]:
-    """Write a study file with these cells, given as the source of a list."""
+    """A function that writes a study file, with the source of its list of cells."""
 
     def write(cells: str, seeds: str = "(0, 1)", comparisons: str = "()") -> Path:
         path = tmp_path / "a_study.py"
@@ -81,7 +81,7 @@ def finish(tmp_path: Path):
 
 @pytest.fixture
 def one_thread():
-    """Numbers are equal bit for bit at one number of threads; small products are fastest at one."""
+    """One thread: results are bit for bit reproducible, and small products fastest."""
     import torch
 
     before = torch.get_num_threads()

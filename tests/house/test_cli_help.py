@@ -18,7 +18,7 @@ def commands(command, path=("quatrain",)):
 COMMANDS = dict(commands(typer.main.get_command(app)))
 
 
-def test_the_commands_are_the_ones_we_know():
+def test_the_list_of_commands():
     assert sorted(COMMANDS) == [
         "quatrain cost paper",
         "quatrain plan",
@@ -32,7 +32,7 @@ def test_the_commands_are_the_ones_we_know():
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_each_command_has_help_with_an_example_of_itself(name):
+def test_the_help_of_each_command_has_an_example(name):
     assert f"Example: {name} " in COMMANDS[name].help
 
 
@@ -47,7 +47,7 @@ def test_each_option_has_help(name):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_no_help_holds_what_its_rendering_would_swallow(name):
+def test_no_help_has_angle_brackets(name):
     """Help is read as Markdown, where `<name>` is a tag and is not shown."""
     texts = [COMMANDS[name].help, *(getattr(each, "help", "") for each in COMMANDS[name].params)]
     assert [text for text in texts if text and "<" in text] == []
@@ -56,6 +56,6 @@ def test_no_help_holds_what_its_rendering_would_swallow(name):
 @pytest.mark.parametrize(
     "name", sorted(COMMANDS.keys() - {"quatrain study run", "quatrain study new"})
 )
-def test_what_prints_a_table_prints_json_too(name):
+def test_commands_that_print_a_table_can_print_json(name):
     options = {option for each in COMMANDS[name].params for option in each.opts}
     assert "--json" in options

@@ -53,7 +53,7 @@ def parsed(words):
 
 
 @pytest.mark.parametrize("line", command_lines())
-def test_each_command_in_the_docs_exists_and_takes_these_options(line):
+def test_commands_and_options_in_the_docs_exist(line):
     words = shlex.split(line)
     if words[0] == "make":
         assert {word for word in words[1:] if "=" not in word} <= targets()
@@ -61,7 +61,7 @@ def test_each_command_in_the_docs_exists_and_takes_these_options(line):
         assert parsed(words[1:]).name
 
 
-def test_the_readme_names_the_two_commands_of_the_front_door():
+def test_the_readme_has_make_study_and_make_test():
     lines = command_lines()
     assert "make study" in lines
     assert "make test" in lines
@@ -85,7 +85,7 @@ def test_each_decimal_number_of_the_readme_is_in_a_report_or_a_table_of_measurem
     assert sorted(stated - measured) == []
 
 
-def test_links_between_pages_lead_somewhere():
+def test_links_between_pages_exist():
     broken = [
         f"{page.name}: {target}"
         for page in PAGES

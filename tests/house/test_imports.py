@@ -33,19 +33,19 @@ def test_imports_point_down(capsys, monkeypatch):
     assert status == 0, capsys.readouterr().out
 
 
-def test_the_contracts_are_read():
+def test_the_import_contracts_are_configured():
     contracts = api.read_configuration(str(ROOT / "pyproject.toml"))["contracts_options"]
     assert {contract["type"] for contract in contracts} == {"layers", "forbidden"}
 
 
 @pytest.mark.parametrize("room", ["specs", "results", "report.write", "study", "cli.main"])
-def test_these_rooms_leave_torch_out(room):
+def test_these_modules_do_not_import_torch(room):
     loaded = modules_after(f"import quatrain.{room}")
     assert f"quatrain.{room}" in loaded
     assert "torch" not in loaded
 
 
-def test_attention_leaves_torchvision_out():
+def test_attention_does_not_import_torchvision():
     """It takes two seconds to import, and brings half of torch's compiler with it."""
     loaded = modules_after("import quatrain.nn, quatrain.cost, quatrain.insertion")
     assert "quatrain.nn.deformable_conv" in loaded
@@ -62,13 +62,13 @@ def test_attention_leaves_torchvision_out():
     ],
     ids=" ".join,
 )
-def test_help_leaves_torch_out(argv):
+def test_help_does_not_import_torch(argv):
     loaded = modules_after(MAIN.format(argv=argv))
     assert "quatrain.cli.main" in loaded
     assert "torch" not in loaded
 
 
-def test_status_and_report_of_a_study_leave_torch_out(tmp_path):
+def test_status_and_report_do_not_import_torch(tmp_path):
     manifest = {
         "title": "t",
         "question": "q",

@@ -30,9 +30,9 @@ def offenders(pattern):
     return found
 
 
-def test_no_tracked_file_names_a_path_of_somebodys_machine():
+def test_no_tracked_file_has_a_path_of_a_machine():
     assert offenders(HERE) == []
 
 
-def test_no_tracked_file_names_a_package_index():
+def test_no_tracked_file_has_a_package_index():
     assert offenders(INDEX) == []

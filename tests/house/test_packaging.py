@@ -24,6 +24,10 @@ README = (ROOT / "README.md").read_text()
 DATA = {".png", ".jpg", ".npz", ".svg", ".csv", ".safetensors"}
 
 
+pytestmark = pytest.mark.timeout(900)
+"""The first import of torch in a new environment takes minutes on a busy machine."""
+
+
 def run(*command, cwd):
     """Run a program without the import paths of the tests."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}

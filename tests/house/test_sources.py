@@ -22,11 +22,11 @@ def docstrings(path):
 
 
 @pytest.mark.parametrize("path", SCIENCE, ids=lambda path: str(path.relative_to(SOURCE)))
-def test_each_module_of_the_mathematics_says_where_it_comes_from(path):
+def test_each_module_of_ops_and_nn_cites_its_source(path):
     assert any("Source:" in text for text in docstrings(path))
 
 
-def test_no_source_or_difference_is_left_empty():
+def test_no_source_or_difference_is_empty():
     empty = [
         f"{path.relative_to(ROOT)}: {kind}"
         for path in SOURCE.rglob("*.py")
