@@ -1,8 +1,10 @@
+import sys
+
 import pytest
 import torch
 from torch import nn
 
-from quatrain.specs import StudyError
+from quatrain.specs import MissingPackageError, StudyError
 from quatrain.training.devices import Devices, check_device
 
 
@@ -15,6 +17,13 @@ def test_a_device_that_this_machine_lacks_is_refused(device):
 
 def test_a_device_that_exists_is_returned():
     assert check_device("cpu") == torch.device("cpu")
+
+
+def test_training_needs_the_extra_that_installs_accelerate(monkeypatch):
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    with pytest.raises(MissingPackageError) as raised:
+        Devices("cpu", "float32")
+    assert "quatrain[study]" in raised.value.remedy
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
