@@ -6,14 +6,52 @@ import torch
 from closed_forms import layer_multiply_adds
 from quatrain.cost import count_multiply_adds
 from quatrain.models.translator import TranslatorSpec
-from quatrain.paper.published import configurations, pairs, points
-from quatrain.paper.translation import TABLES, TOKENS, cost_rows, translator_spec
+from quatrain.paper.published import configurations, pairs
+from quatrain.paper.translation import TABLES, TOKENS, cost_row, cost_rows, translator_spec
 
-COUNTED = ("w/o", "0011", "1111", "0010+deformable", "dynamic@31")
+POINTS = {(t, p.config): p for t in TABLES for p in configurations(t, "translation")}
+SOME = [
+    ("figure-3c", "w/o"),
+    ("figure-3c", "1111"),
+    ("figure-3d", "0011"),
+    ("table-2", "0010+deformable"),
+    ("table-3", "dynamic@31"),
+]
 ODD = {("figure-3c", "0110"), ("figure-3c", "0111"), ("figure-3c", "0010+deformable")}
-
+TOLERANCE = {"figure-3c": 0.02, "figure-3d": 0.02, "table-2": 0.06, "table-3": 0.07}
+"""Of the figures, which were measured, and of tables with one decimal place."""
 
 pytestmark = pytest.mark.xdist_group("paper's translation")  # the tests share cached counts
+
+
+def is_close(row):
+    return abs(row.computed - row.published) <= TOLERANCE[row.table]
+
+
+@pytest.mark.parametrize(("table", "config"), SOME)
+def test_computed_cost_is_the_published_one_and_executed_cost_the_closed_form(table, config):
+    point = POINTS[table, config]
+    row, spec = cost_row(point), translator_spec(point)
+    assert is_close(row)
+    assert {type(value) for value in dataclasses.astuple(row)} == {str, float}
+    with torch.device("meta"):
+        translator = spec.model_copy(update={"layers": 1}).build(vocabulary=2)
+    layers = (*translator.encoder, *translator.decoder) * spec.layers
+    sizes = {"batch": 1, "source": TOKENS, "target": TOKENS}
+    assert row.executed == sum(layer_multiply_adds(layer, **sizes) for layer in layers) / 1e9
+
+
+def test_network_without_self_attention_costs_what_the_convention_predicts():
+    assert cost_row(POINTS["figure-3c", "w/o"]).computed == pytest.approx(1.744, abs=0.0005)
+
+
+def test_network_costs_one_layer_times_their_number():
+    with torch.device("meta"):
+        translator = TranslatorSpec().build(vocabulary=2)
+        tokens = torch.zeros(1, TOKENS, dtype=torch.long)
+    whole = count_multiply_adds(translator, tokens, tokens)
+    of_vocabulary = TOKENS * translator.spec.width * 2
+    assert (whole - of_vocabulary) / 1e9 == cost_row(POINTS["figure-3c", "1111"]).executed
 
 
 @pytest.fixture(scope="module")
@@ -21,65 +59,24 @@ def rows():
     return cost_rows()
 
 
+@pytest.mark.slow
 def test_each_configuration_has_one_row(rows):
-    compared = [(row.table, row.config) for row in rows]
-    assert len(compared) == len(set(compared))
-    assert {table for table, _ in compared} == set(TABLES)
-    assert {point.config for point in points("figure-3c")} <= {config for _, config in compared}
-    assert {("table-2", "0010+deformable"), ("table-3", "dynamic@31")} <= set(compared)
+    assert [(row.table, row.config) for row in rows] == list(POINTS)
 
 
-def test_computed_costs_are_within_a_fiftieth_of_the_figures(rows):
-    figures = [row for row in rows if row.table.startswith("figure")]
-    far = {(row.table, row.config) for row in figures if abs(row.computed - row.published) > 0.02}
-    assert far <= ODD
+@pytest.mark.slow
+def test_computed_costs_agree_with_the_published_ones_except_for_odd_entries(rows):
+    assert {(row.table, row.config) for row in rows if not is_close(row)} <= ODD
     assert all(row.note for row in rows if (row.table, row.config) in ODD)
 
 
-@pytest.mark.parametrize(("table", "tolerance"), [("table-2", 0.06), ("table-3", 0.07)])
-def test_computed_costs_agree_with_the_rounded_tables(rows, table, tolerance):
-    known = [row for row in rows if row.table == table]
-    assert [row for row in known if abs(row.computed - row.published) > tolerance] == []
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize("table", ["table-2", "table-3"])
 def test_published_percentages_agree_with_our_counts(rows, table):
     computed = {row.config: row.computed for row in rows if row.table == table}
     for pair in pairs(table, "translation"):
         before, after = pair.giga_multiply_adds
         if pair.percent == pytest.approx(100 * (after / before - 1), abs=0.05):
-            continue  # the paper took this one from its rounded numbers
+            continue  # the paper computed this one from its rounded numbers
         percent = 100 * (computed[pair.right] / computed[pair.left] - 1)
         assert percent == pytest.approx(pair.percent, abs=1.2), pair
-
-
-def test_network_without_self_attention_costs_what_the_convention_predicts(rows):
-    base = next(row for row in rows if row.config == "w/o")
-    assert base.computed == pytest.approx(1.744, abs=0.0005)
-
-
-def test_executed_cost_is_the_sum_of_the_closed_forms(rows):
-    sizes = {"batch": 1, "source": TOKENS, "target": TOKENS}
-    executed = {(row.table, row.config): row.executed for row in rows}
-    points = [p for t in TABLES for p in configurations(t, "translation") if p.config in COUNTED]
-    for point in points:
-        spec = translator_spec(point)
-        with torch.device("meta"):
-            translator = spec.model_copy(update={"layers": 1}).build(vocabulary=2)
-        layers = (*translator.encoder, *translator.decoder) * spec.layers
-        closed = sum(layer_multiply_adds(layer, **sizes) for layer in layers)
-        assert executed[point.table, point.config] == closed / 1e9, point
-
-
-def test_network_costs_one_layer_times_their_number(rows):
-    with torch.device("meta"):
-        translator = TranslatorSpec().build(vocabulary=2)
-        tokens = torch.zeros(1, TOKENS, dtype=torch.long)
-    whole = count_multiply_adds(translator, tokens, tokens)
-    of_vocabulary = TOKENS * translator.spec.width * 2
-    executed = next(row.executed for row in rows if row.config == "1111")
-    assert (whole - of_vocabulary) / 1e9 == executed
-
-
-def test_rows_are_plain_values(rows):
-    assert {type(value) for row in rows for value in dataclasses.astuple(row)} == {str, float}

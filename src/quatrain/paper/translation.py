@@ -43,10 +43,11 @@ def cost_rows() -> list[CostRow]:
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, figure 3 (c) and (d), tables 2, 3.
     """
-    return [_row(point) for table in TABLES for point in configurations(table, "translation")]
+    return [cost_row(point) for table in TABLES for point in configurations(table, "translation")]
 
 
-def _row(point: Point) -> CostRow:
+def cost_row(point: Point) -> CostRow:
+    """The costs of one configuration."""
     # Frozen specs are hashable, which the type checker does not see.
     computed, executed = _costs(translator_spec(point))  # pyright: ignore[reportArgumentType]
     return CostRow(
