@@ -95,24 +95,37 @@ def attention_picture(
     row, column = (height // 2, width // 2) if at is None else at
     if not (0 <= row < height and 0 <= column < width):
         raise InputError("at", at, f"row and column within {height} x {width}", "count from 0")
-    size = (pixels.shape[2], pixels.shape[3])
-    covered = size if covered is None else covered
-    if not (0 < covered[0] <= size[0] and 0 < covered[1] <= size[1]):
-        raise InputError("covered", covered, f"at most {size}, as pixels", "exclude the padding")
-    shares = (covered[0] / size[0], covered[1] / size[1])
+    shares = _image_shares((pixels.shape[2], pixels.shape[3]), covered)
     point = ((row + 0.5) / height * shares[0], (column + 0.5) / width * shares[1])
     query = _explain(network, pixels, name, attentions[name], point)
-    array = to_array(image)
-    box = _cell_box(query, (height, width), shares)
-    panels = [
-        Panel(f"query: row {row}, column {column}", array, [box]),
+    panels = _panels(query, to_array(image), (row, column), shares)
+    title = _title(network, name, attentions[name])
+    return draw_panels(panels, title=title, columns=max(-(-len(panels) // 2), 2))
+
+
+def _panels(
+    query: _Query,
+    image: UInt8[np.ndarray, "h w 3"],
+    at: tuple[int, int],
+    shares: tuple[float, float],
+) -> list[Panel]:
+    """The panel of the query and those of the weights, each with the box of the query's cell."""
+    box = _cell_box(query, (image.shape[0], image.shape[1]), shares)
+    return [
+        Panel(f"query: row {at[0]}, column {at[1]}", image, [box]),
         *(
-            Panel(*_heat_map(caption, weights, query, array, shares), [box])
+            Panel(*_heat_map(caption, weights, query, image, shares), [box])
             for caption, weights in _weights(query.explanation).items()
         ),
     ]
-    title = _title(network, name, attentions[name])
-    return draw_panels(panels, title=title, columns=max(-(-len(panels) // 2), 2))
+
+
+def _image_shares(size: tuple[int, int], covered: tuple[int, int] | None) -> tuple[float, float]:
+    """The fractions of the height and width of the input that are image and not padding."""
+    covered = size if covered is None else covered
+    if not (0 < covered[0] <= size[0] and 0 < covered[1] <= size[1]):
+        raise InputError("covered", covered, f"at most {size}, as pixels", "exclude the padding")
+    return covered[0] / size[0], covered[1] / size[1]
 
 
 def _explain(
