@@ -62,7 +62,7 @@ class TinyTask:
 
 
 class Plan:
-    """A class of the study file itself, which readers have to know."""
+    """A class of the study file, which worker processes must know."""
 
     def __init__(self, first):
         self.first = first
