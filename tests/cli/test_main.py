@@ -102,6 +102,6 @@ def test_an_interrupted_command_ends_in_a_sentence_and_exit_status_130(monkeypat
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("quatrain.results.ResultStore", interrupted)
+    monkeypatch.setattr("quatrain.cli.study.ResultStore", interrupted)
     done = CliRunner().invoke(main.app, ["study", "status", "runs"])
     assert (done.exit_code, done.stderr) == (130, "Stopped.\n")

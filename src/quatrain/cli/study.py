@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import chdir, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, overload
+from typing import Annotated, overload
 
 import typer
 from rich.console import Console
@@ -18,14 +18,11 @@ from quatrain.cli.display import Display
 from quatrain.cli.interrupt import load_study
 from quatrain.cli.options import RenamedOptions
 from quatrain.cli.output import open_console, print_json, print_line, print_rows
-from quatrain.results import pluralize
+from quatrain.results import ResultStore, pluralize
 from quatrain.specs import StudyError
 from quatrain.study import Run, RunSummary, Selection, Study, allocate, run_study
 from quatrain.study.names import LARGEST_SEED, MOST_SEEDS, too_many_seeds
 from quatrain.study.templates import TEMPLATES, write_template
-
-if TYPE_CHECKING:
-    from quatrain.results import ResultStore
 
 app: typer.Typer = typer.Typer(no_args_is_help=True, help="Write, plan, run and measure a study.")
 
@@ -69,8 +66,8 @@ def new(
     console = open_console()
     for line in (
         f"Wrote {file}. Next:",
-        f"  quatrain study plan {file}{data}    # its runs, and how long they take with --probe",
-        f"  quatrain study run {file}{data}     # train, evaluate and report; safe to interrupt",
+        f"  quatrain study plan {file}{data}    # list the runs; with --probe, estimate the time",
+        f"  quatrain study run {file}{data}     # train, evaluate and report; can be interrupted",
     ):
         print_line(console, line)
 
@@ -95,7 +92,6 @@ def plan(
 
     Example: quatrain study plan studies/numerals_terms.py --probe
     """
-    from quatrain.results import ResultStore
     from quatrain.study.estimate import Probe, plan_study
 
     folder = results_folder(study, out)
@@ -150,8 +146,6 @@ def run(
 
     Example: quatrain study run studies/numerals_terms.py --cells "encoder-decoder/*"
     """
-    from quatrain.results import ResultStore
-
     if retry not in {None, "failed"}:
         raise StudyError("--retry", retry, '"failed"', "write --retry failed")
     selection = Selection(
@@ -194,7 +188,6 @@ def status(
 
     Example: quatrain study status runs/numerals_terms
     """
-    from quatrain.results import ResultStore
     from quatrain.study.status import study_status
 
     rows = study_status(ResultStore(absolute("folder", folder)))
@@ -227,7 +220,6 @@ def measure(
     """
     from quatrain.report.escape import visible
     from quatrain.report.render import format_quantity
-    from quatrain.results import ResultStore
     from quatrain.study.measure import MeasurementSetup, check_idle, measurable, measure_run
 
     if not busy:
@@ -319,7 +311,7 @@ def plan_summary(hours: list[float | None], jobs: int) -> str:
     return f"{text}, {about}{rest}."
 
 
-def print_notes(study: Study, store: "ResultStore", runs: Sequence[Run]) -> None:
+def print_notes(study: Study, store: ResultStore, runs: Sequence[Run]) -> None:
     """Print the notes on `runs` to stderr."""
     from quatrain.study.changes import notes_on
 
@@ -333,7 +325,6 @@ def _conclude(console: Console, folder: Path, summary: RunSummary) -> None:
     from quatrain.cli.report import print_report
     from quatrain.report.build import load_report
     from quatrain.report.write import write_report
-    from quatrain.results import ResultStore
 
     if summary.external_failure is not None:
         print_line(Console(stderr=True), f"Error: {summary.external_failure.message}")
