@@ -15,7 +15,7 @@ from torch import nn
 from quatrain.insertion import insert
 from quatrain.nn import parse_mixer
 from quatrain.specs import DataError, StoredFileError, StudyError
-from quatrain.training import Recipe, checkpoint, load_model, save_model
+from quatrain.training import Recipe, checkpoint, load_model, save_model, train
 from quatrain.training.checkpoint import MODEL, NAME, TrainingObjects
 from quatrain.training.state import TrainingState
 from quatrain.training.tensor_file import read_tensors, write_tensors
@@ -366,3 +366,17 @@ def test_a_missing_or_damaged_model_and_one_of_another_network_are_refused(tmp_p
     check_refused()
     (tmp_path / MODEL).write_bytes(b"no")
     check_refused()
+
+
+def test_a_checkpoint_after_the_last_step_of_the_recipe_is_refused(tiny, tmp_path):
+    train(tiny.Task(), tmp_path, seed=7)
+    with pytest.raises(StoredFileError):
+        train(tiny.Task(steps=8), tmp_path, seed=7)
+    train(tiny.Task(steps=16), tmp_path, seed=7)
+
+
+def test_a_training_of_other_data_than_the_checkpoint_is_refused(tiny, tmp_path):
+    train(tiny.Task(), tmp_path, seed=7)
+    with pytest.raises(DataError) as raised:
+        train(tiny.Task(data={"rows": "1"}), tmp_path, seed=7)
+    assert (raised.value.field, raised.value.value) == ("data", "rows")

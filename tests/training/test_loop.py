@@ -295,13 +295,6 @@ def test_weights_that_are_not_finite_are_not_saved(tiny, tmp_path):
     assert not list(tmp_path.glob("*.safetensors"))
 
 
-def test_a_checkpoint_after_the_last_step_of_the_recipe_is_refused(tiny, tmp_path):
-    run(tiny, tmp_path)
-    with pytest.raises(StoredFileError):
-        run(tiny, tmp_path, steps=8)
-    run(tiny, tmp_path, steps=16)
-
-
 def test_temporary_files_of_a_killed_training_are_removed(tiny, tmp_path):
     own = [
         tmp_path / f".{name}.0123abcd.tmp"
@@ -345,13 +338,6 @@ def test_a_training_stopped_by_a_full_disk_resumes_to_the_same_result(
     monkeypatch.undo()
     result = run(tiny, tmp_path, **VARIANTS["plain"])
     check_equal(tiny, uninterrupted(tiny, "plain"), result, tmp_path)
-
-
-def test_a_checkpoint_of_other_data_is_refused(tiny, tmp_path):
-    run(tiny, tmp_path)
-    with pytest.raises(DataError) as raised:
-        run(tiny, tmp_path, data={"rows": "1"})
-    assert (raised.value.field, raised.value.value) == ("data", "rows")
 
 
 def test_a_task_without_batches_is_refused(tiny, tmp_path):
