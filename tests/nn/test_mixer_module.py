@@ -68,6 +68,33 @@ def test_the_signature_lists_the_fields_of_the_spec_with_their_defaults(kind, fi
     assert inspect.signature(kind(16, **fields)) == inspect.signature(torch.nn.ReLU())
 
 
+class ContentOnly(GeneralizedAttention):
+    def __init__(self, channels, name="", **fields):
+        super().__init__(channels, terms="1010", **fields)
+        self.name = name
+
+
+def test_a_subclass_has_the_signature_of_its_own_constructor():
+    assert list(inspect.signature(ContentOnly).parameters) == ["channels", "name", "fields"]
+    assert ContentOnly(16, heads=4).spec == AttentionSpec(terms="1010", heads=4)
+
+
+def test_a_spec_builds_one_class():
+    with pytest.raises(TypeError, match="AttentionSpec builds GeneralizedAttention"):
+
+        class Second(GeneralizedAttention, spec=AttentionSpec):
+            pass
+
+    class OwnSpec(AttentionSpec):
+        pass
+
+    class Own(GeneralizedAttention, spec=OwnSpec):
+        pass
+
+    assert type(OwnSpec().build(16)) is Own
+    assert type(AttentionSpec().build(16)) is GeneralizedAttention
+
+
 @every_module
 def test_a_pickled_module_keeps_its_spec(kind, fields):
     module = kind(16, **fields)

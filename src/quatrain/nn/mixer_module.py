@@ -64,11 +64,16 @@ class MixerSpec(Generic[M]):
 
 
 class _ConstructorSignature:
-    """Descriptor: the signature of a mixer's class, with the fields of its spec as keywords."""
+    """Descriptor: the signature of a mixer's class, with the fields of its spec as keywords.
+
+    A module has the signature of its call instead, and a subclass with an `__init__` of its own has
+    that of its `__init__`.
+    """
 
     def __get__(self, module: "MixerModule | None", owner: "type[MixerModule]") -> Any:
         spec_class = getattr(owner, "spec_class", None)
-        if module is not None or spec_class is None:  # a module's own signature is of its call
+        inherited = owner.__init__ is MixerModule.__init__
+        if module is not None or spec_class is None or not inherited:
             raise AttributeError("__signature__")
         own = list(inspect.signature(owner.__init__).parameters.values())[1:-1]
         types = get_type_hints(spec_class)
@@ -103,9 +108,13 @@ class MixerModule(nn.Module):
 
     def __init_subclass__(cls, spec: type[MixerSpec[Any]] | None = None, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
-        if spec is not None:
-            cls.spec_class = cast("type[Spec]", spec)
-            spec.module_class = cls
+        if spec is None:
+            return
+        other = vars(spec).get("module_class", cls)
+        if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise TypeError(f"{spec.__name__} builds {other.__name__}: use a subclass of the spec")
+        cls.spec_class = cast("type[Spec]", spec)
+        spec.module_class = cls
 
     def __init__(
         self,
