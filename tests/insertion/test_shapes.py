@@ -83,7 +83,7 @@ def test_place_without_one_sequence_or_map_raises(place):
 
 
 def test_unknown_layout_and_layout_of_other_axes_raise():
-    for layout, error in (("NCHW", SpecError), ("time_first", InputError)):
+    for layout, error in (("NCHW", SpecError), (2, SpecError), ("time_first", InputError)):
         with pytest.raises(error) as caught:
             shape_at(Model(), "stem", "after", torch.randn(2, 3, 7, 9), layout)
         assert caught.value.field == "layout"

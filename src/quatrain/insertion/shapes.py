@@ -90,7 +90,7 @@ def activation_shapes(
             differs between calls, or its layout is ambiguous.
     """
     if layout is not None:
-        layout = cast("Layout", layout.replace("-", "_"))  # as before 0.2
+        layout = cast("Layout", str(layout).replace("-", "_"))  # as before 0.2
         if layout not in LAYOUTS[3]:
             expected = f"one of {', '.join(LAYOUTS[3])}"
             raise SpecError("layout", layout, expected, "choose one of them")
