@@ -29,7 +29,7 @@ def formula(value, key_logits, column_bias):
 @pytest.mark.parametrize("repeatable", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_several_attentions_share_their_biases(layout, repeatable):
     torch.manual_seed(0)
-    batch, heads, attentions, queries, keys, width = 2, 1, 3, 5, 4, 4
+    batch, heads, attentions, queries, keys, width = 2, 2, 3, 5, 4, 4
     column_bias = leaf(1, heads, queries, keys)
     shape = (attentions, keys) if layout == "outer" else (keys, attentions)
     axis = shape.index(attentions) + 2

@@ -82,10 +82,14 @@ def test_masked_logits_do_not_overflow_in_16_bits(monkeypatch):
 
 
 @some_term_sets
-def test_deterministic_gradients_agree(terms):
-    padding = torch.arange(12) >= torch.tensor([[5], [12]])
+@pytest.mark.parametrize(
+    ("grid", "heads"), [(SMALL, 1), pytest.param(TILED, 2, marks=pytest.mark.slow)], ids=str
+)
+def test_deterministic_gradients_agree(terms, grid, heads):
+    keys = grid.keys[0] * grid.keys[1]
+    padding = torch.arange(keys) >= torch.tensor([[5], [keys]])
     support = Support(key_padding_mask=padding)
-    case = Case(operands(terms, SMALL, heads=1, widths=(5, 18)), SMALL, support)
+    case = Case(operands(terms, grid, heads=heads, widths=(5, 18)), grid, support)
     with deterministic():
         assert_same_attention(triton_attention, reference_attention, terms, case)
 
