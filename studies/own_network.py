@@ -127,7 +127,7 @@ class ClassifierTask:
         }
 
     def probe_batch(self) -> dict[str, Tensor]:
-        """The batch with which `study measure` times a training step."""
+        """The batch of which `study measure` times a forward pass, without gradients."""
         return self.collate(list(range(BATCH)))
 
     @torch.no_grad()

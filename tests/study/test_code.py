@@ -100,6 +100,7 @@ def test_code_of_the_grid_is_in_the_hash_of_the_file_alone(code_of):
         edited("    return 1", "    return helper.x"),
         edited("    return 1", "    from helper import x\n    return x"),
         edited("LIMIT = 3", "@helper.register\nclass Net: ...\n\nLIMIT = 3"),
+        edited("import helper", "from helper import *").replace("    return 1", "    return x"),
     ],
 )
 def test_a_module_beside_it_counts_as_a_whole_for_a_spec_that_uses_it(code_of, study):

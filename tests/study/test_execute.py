@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from quatrain.results import CHECKPOINT, Failure, ResultStore, RunState
-from quatrain.specs import DataError, StoredFileError, StudyError
+from quatrain.specs import DataError, MissingPackageError, StoredFileError, StudyError
 from quatrain.study import load_study
 from quatrain.study.code import RunCode
 from quatrain.study.execute import (
@@ -185,6 +185,7 @@ def test_a_metric_that_is_not_finite_is_a_failure(run, store):
     "error",
     [
         DataError("file", "x", "lines", "add some"),
+        MissingPackageError("sklearn", "not installed", "a package", "install it"),
         StoredFileError("checkpoint", "x", "a whole file", "delete it"),
         OSError(28, "No space left on device"),
     ],

@@ -3,6 +3,7 @@ import subprocess
 from importlib import metadata
 
 from quatrain import __version__
+from quatrain.study import provenance
 from quatrain.study.provenance import commit_of, device_name, versions
 
 
@@ -18,6 +19,19 @@ def test_the_version_of_quatrain_has_a_hash_of_its_sources():
     assert version == __version__
     assert re.fullmatch("[0-9a-f]{12}", sources)
     assert versions()["quatrain"].endswith(sources)
+
+
+def test_templates_of_a_wheel_are_not_in_the_hash_of_the_sources(tmp_path, monkeypatch):
+    (tmp_path / "study" / "templates").mkdir(parents=True)
+    (tmp_path / "study" / "provenance.py").touch()
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "study" / "provenance.py"))
+    monkeypatch.setattr(provenance, "TEMPLATE_FOLDER", tmp_path / "study" / "templates")
+    hash_of_sources = provenance._hash_of_sources.__wrapped__
+    before = hash_of_sources()
+    (tmp_path / "study" / "templates" / "probes.py").write_text("x = 1")
+    assert hash_of_sources() == before
+    (tmp_path / "study" / "grid.py").write_text("x = 1")
+    assert hash_of_sources() != before
 
 
 def test_a_missing_package_has_no_version(monkeypatch):

@@ -63,4 +63,6 @@ def test_a_killed_run_resumes_and_a_failed_one_stays_failed(write_study, tmp_pat
     assert earlier_failure(run, store) is None
     store.write_failure(run.identity, Failure(reason=reason, message="no", traceback="", step=3))
     event = earlier_failure(run, store)
-    assert resumes if event is None else (event.kind, event.step) == ("failed", 3)
+    assert (event is None) == resumes
+    if event is not None:
+        assert (event.kind, event.step) == ("failed", 3)

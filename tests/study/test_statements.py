@@ -147,6 +147,8 @@ STUDY = "study = Study(cells=[Mine(y)])\n"
         "X = Registry()\n@X.put\nclass A: v = 50\n",
         "X = {}\nclass B:\n    def __init_subclass__(cls): X[cls.__name__] = cls\n"
         "class A(B): v = 50\n",
+        "X = {}\nclass A(metaclass=Registry): v = 50\n",
+        "from module_50 import *\n",
     ],
 )
 def test_statements_that_a_class_depends_on_are_selected(source):

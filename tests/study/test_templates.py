@@ -30,7 +30,12 @@ def test_an_existing_file_is_not_overwritten(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "path", "field"),
-    [("imagenet", "x.py", "template"), ("coco", "missing/x.py", "study file")],
+    [
+        ("imagenet", "x.py", "template"),
+        ("coco", "missing/x.py", "study file"),
+        ("coco", "new_folder", "study file"),
+        ("coco", f"{'x' * 300}.py", "study file"),
+    ],
 )
 def test_unusable_arguments_are_errors(name, path, field, tmp_path):
     with pytest.raises(StudyError) as info:

@@ -239,7 +239,7 @@ def _frame_late(axes: "Axes", curves: Sequence[Curve]) -> None:
 
 
 def _fill_cells(axes: "Axes", rows: list[list[ReportRow]], metric: str) -> None:
-    """Fill each cell by the rank of its metric between the lowest and the highest."""
+    """Fill each cell the more, the nearer its metric is to the highest of all."""
     from matplotlib.colors import LinearSegmentedColormap, to_rgb
 
     summaries = [[row.metrics.get(metric) for row in line] for line in rows]

@@ -4,8 +4,8 @@
                                                           (then the checkpoint is removed)
 
 An error of the run becomes failure.json and a `failed` event; the worker continues. An error that
-is external to the run (missing data, a full disk, a damaged checkpoint) is reported and not stored:
-the next `study run` tries again.
+is external to the run (missing data or packages, a full disk, a damaged checkpoint) is reported and
+not stored: the next `study run` tries again.
 """
 
 import traceback
@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Literal, Protocol, cast
 from quatrain.results import Failure, Record, ResultStore, RunState, Session, write_atomically
 from quatrain.results.reading import read_text
 from quatrain.results.text import storable
-from quatrain.specs import DataError, SpecError, StoredFileError, StudyError, identity
+from quatrain.specs import (
+    DataError,
+    MissingPackageError,
+    SpecError,
+    StoredFileError,
+    StudyError,
+    identity,
+)
 from quatrain.study.changes import refuse_half_trained
 from quatrain.study.grid import Run, TaskSpec
 from quatrain.study.protocol import TEXT_LIMIT, Event
@@ -178,13 +185,14 @@ def text_of(error: BaseException) -> str:
 
 
 def is_external(error: BaseException) -> bool:
-    """Whether the data or the disk caused the error, so that other runs would fail too.
+    """Whether data, the disk or a missing package caused the error: other runs would fail too.
 
     A damaged file in the folder of a run concerns this run only.
     """
     if isinstance(error, StoredFileError):
         return False
-    return isinstance(error, DataError | OSError) or isinstance(error.__cause__, OSError)
+    external = DataError | MissingPackageError | OSError
+    return isinstance(error, external) or isinstance(error.__cause__, OSError)
 
 
 def reason_of(error: BaseException) -> Reason:

@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 from quatrain import __version__
+from quatrain.study.templates import TEMPLATE_FOLDER
 
 _PACKAGES = (
     "torch",
@@ -39,10 +40,15 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def _hash_of_sources() -> str:
-    """Twelve digits of the SHA-256 of the package's modules, their names and contents."""
+    """Twelve digits of the SHA-256 of the package's modules, their names and contents.
+
+    The copies of the studies, which a wheel has and an editable installation lacks, do not count.
+    """
     package = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
+        if path.parent == TEMPLATE_FOLDER:
+            continue
         content = path.read_bytes()
         digest.update(f"{path.relative_to(package).as_posix()} {len(content)}\n".encode())
         digest.update(content)

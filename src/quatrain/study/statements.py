@@ -31,7 +31,8 @@ class Statement:
     imports: frozenset[str] = frozenset()
     """Absolute names of modules that it may import."""
     calls: bool = True
-    """Whether importing the module calls something here: a function, a decorator, a base class."""
+    """Whether importing the module calls something here: a function, a decorator, a base class, a
+    metaclass. True for a star import too, whose names are unknown."""
 
     @property
     def is_study(self) -> bool:
@@ -58,8 +59,9 @@ def select(statements: Sequence[Statement], roots: set[str]) -> list[Statement]:
 
     These are the statements that bind a root, or a name that such a statement uses, and so on.
     A statement that calls something and binds nothing that `study` is built from (`setup(3)`,
-    `@register class Net`) always counts, since the call may change any value. The statement that
-    defines `study` never counts. All others count if no statement binds one of the roots.
+    `@register class Net`) always counts, since the call may change any value; so does a star
+    import, which may bind any name. The statement that defines `study` never counts. All others
+    count if no statement binds one of the roots.
     """
     others = [each for each in statements if not each.is_study]
     if not roots <= {name for each in others for name in each.binds}:
@@ -111,9 +113,10 @@ def _statement(node: ast.stmt, package: str) -> Statement:
     stores = (_names(each, _GLOBAL_STORES) for each in nested)
     changes = set[str]()
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        calls = bool(node.decorator_list or getattr(node, "bases", ()))
+        base_classes = [*getattr(node, "bases", ()), *getattr(node, "keywords", ())]
+        calls = bool(node.decorator_list or base_classes)
     else:
-        calls = any(isinstance(each, ast.Call) for each in ast.walk(node))
+        calls = any(_is_call_or_star(each) for each in ast.walk(node))
         changes = {name for each in ast.walk(node) for name in _changed_name(each)}
     return Statement(
         text_of_node(node),
@@ -122,6 +125,10 @@ def _statement(node: ast.stmt, package: str) -> Statement:
         frozenset(_imports(node, package)),
         calls,
     )
+
+
+def _is_call_or_star(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) or (isinstance(node, ast.alias) and node.name == "*")
 
 
 def text_of_node(node: object) -> str:

@@ -27,7 +27,9 @@ TEMPLATES = {
     "parallel-text": Template("parallel_text.py", needs_data=True),
 }
 
-_INSTALLED = Path(__file__).parent / "templates"
+TEMPLATE_FOLDER = Path(__file__).parent / "templates"
+"""The copies of the studies in a wheel."""
+
 _REPOSITORY = Path(__file__).parents[3] / "studies"
 """The folder of an editable installation, which has no copies of the studies."""
 
@@ -37,18 +39,23 @@ def write_template(name: str, path: Path | None = None) -> Path:
 
     Args:
         name: a key of `TEMPLATES`.
-        path: a file or a folder; by default the current folder.
+        path: a file with the ending .py or a folder; by default the current folder.
 
     Raises:
-        StudyError: if there is no such template, the file exists or cannot be written.
+        StudyError: if there is no such template, or the file exists, has another ending or cannot
+            be written.
     """
     if name not in TEMPLATES:
         raise StudyError("template", name, f"one of {', '.join(TEMPLATES)}", "choose one of them")
     file = TEMPLATES[name].file
-    path = Path(file) if path is None else path / file if path.is_dir() else path
-    folder = _INSTALLED if _INSTALLED.is_dir() else _REPOSITORY
-    text = (folder / file).read_text(encoding="utf-8").replace(f"studies/{file}", str(path))
+    folder = TEMPLATE_FOLDER if TEMPLATE_FOLDER.is_dir() else _REPOSITORY
+    text = (folder / file).read_text(encoding="utf-8")
+    path = Path(file) if path is None else path
     try:
+        path = path / file if path.is_dir() else path
+        if path.suffix != ".py":
+            raise StudyError("study file", str(path), "a Python file", "give it the ending .py")
+        text = text.replace(f"studies/{file}", str(path))
         with path.open("x", encoding="utf-8") as opened:
             opened.write(text)
     except FileExistsError as error:

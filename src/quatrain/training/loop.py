@@ -265,6 +265,9 @@ class _Trainer:
 def _batches_per_process(accumulate: int, processes: int) -> int:
     """The number of a step's batches that each process takes.
 
+    Random numbers within a step, such as dropout or the sampled anchors of a detector, depend on
+    the number of processes.
+
     Raises:
         SpecError: if `accumulate` is not divisible by the number of processes.
     """
