@@ -12,9 +12,11 @@ BIN := $(VENV)/bin
 STUDIES := numerals_terms own_network digits_detection digits_segmentation
 PYTEST := $(BIN)/pytest -n 2 --dist loadgroup
 
-# Shapes in signatures are checked at run time in these tests.
+# Shapes in signatures are checked at run time: those of operators, modules and models in their own
+# tests only, for the sake of time; those of tasks in all other tests.
 UNITS := tests/ops tests/nn tests/models
 SHAPES := --jaxtyping-packages=quatrain.ops,quatrain.nn,quatrain.models,beartype.beartype
+TASK_SHAPES := --jaxtyping-packages=quatrain.tasks,beartype.beartype
 
 .PHONY: study studies $(STUDIES) test test-all check lint compiled matrix clean
 
@@ -51,7 +53,7 @@ test: SELECTED := and not slow
 test test-all: $(BIN)/.installed
 	$(MAKE) --no-print-directory -j 2 SIDE_BY_SIDE=1 SELECTED="$(SELECTED)" lint compiled
 	$(PYTEST) -m "not compile $(SELECTED)" $(UNITS) $(SHAPES)
-	$(PYTEST) -m "not compile $(SELECTED)" tests $(UNITS:%=--ignore=%)
+	$(PYTEST) -m "not compile $(SELECTED)" tests $(UNITS:%=--ignore=%) $(TASK_SHAPES)
 
 compiled: $(BIN)/.installed
 	$(BIN)/pytest -m "compile $(SELECTED)"

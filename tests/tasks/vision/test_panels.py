@@ -1,11 +1,13 @@
 import io
+import sys
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from quatrain.specs import StudyError
+from quatrain.specs import MissingPackageError, StudyError
 from quatrain.tasks.vision.panels import Box, Panel, draw_panels, to_array, write_picture
 
 RED, BLUE = (200, 0, 0), (0, 0, 200)
@@ -95,6 +97,20 @@ def test_a_png_is_written_whole_and_reproducibly(tmp_path):
     assert np.array_equal(np.asarray(read), np.asarray(picture))
     write_picture(tmp_path / "b.png", draw_panels([panel], legend={"b": BLUE}))
     assert (tmp_path / "b.png").read_bytes() == content
+
+
+def test_settings_of_the_user_do_not_change_a_picture():
+    panel = Panel("a", uniform(30, 20), [Box((1, 1, 5, 5), BLUE, "b")])
+    expected = np.asarray(draw_panels([panel], title="a title"))
+    with mpl.rc_context({"font.family": "monospace", "figure.facecolor": "black"}):
+        assert np.array_equal(np.asarray(draw_panels([panel], title="a title")), expected)
+
+
+def test_pictures_need_the_extra_that_installs_matplotlib(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MissingPackageError) as raised:
+        draw_panels([Panel("", uniform(3, 3))])
+    assert "quatrain[study]" in raised.value.remedy
 
 
 def test_a_path_that_is_no_folder_is_refused(tmp_path):

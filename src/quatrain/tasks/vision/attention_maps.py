@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from quatrain.nn import Explanation, GeneralizedAttention, capture
 from quatrain.nn.modes import evaluation_mode
-from quatrain.specs import InputError, Term
+from quatrain.specs import InputError, Term, name_missing_extra
 from quatrain.tasks.vision.panels import Box, Panel, draw_panels, to_array
 
 QUERY_COLOR = (0, 229, 255)
@@ -200,7 +200,8 @@ def _heat_map(
 
 def _colormap(values: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w 3"]:
     """Matplotlib's "inferno", which is brighter for greater values from 0 to 1."""
-    import matplotlib as mpl
+    with name_missing_extra():
+        import matplotlib as mpl
 
     return mpl.colormaps["inferno"](values)[..., :3]
 

@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from quatrain.results import write_atomically
+from quatrain.specs import name_missing_extra
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,8 +74,9 @@ def draw_panels(
         legend: The colour of each name, shown below the panels.
         columns: The panels of a row.
     """
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
+    with name_missing_extra():
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
 
     columns = min(columns or len(panels), len(panels))
     rows = -(-len(panels) // columns)
@@ -83,7 +85,9 @@ def draw_panels(
     captions = [textwrap.fill(_one_line(each.caption), round(_SIDE / _LETTER)) for each in panels]
     pitch = height + _GAP + _LINE * max(caption.count("\n") + 1 for caption in captions)
     across, down = columns * (_SIDE + _GAP), rows * pitch
-    with mpl.rc_context({"text.parse_math": False}):
+    # The user's settings, such as a style or LaTeX, do not change pictures.
+    settings = {name: value for name, value in mpl.rcParamsDefault.items() if name != "backend"}
+    with mpl.rc_context({**settings, "text.parse_math": False}):
         figure = Figure(figsize=(across, down), dpi=_DPI)
         for index, (panel, caption) in enumerate(zip(panels, captions, strict=True)):
             row, column = divmod(index, columns)
