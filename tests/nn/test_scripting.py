@@ -16,8 +16,9 @@ MIXERS = ["1111", "0010", "regular", "deformable", "dynamic", "lightweight", "00
 def test_scripting_is_refused(name):
     module = Dropout(0.1) if name == "dropout" else parse_mixer(name, heads=2).build(16)
     for scripted in (module, nn.Sequential(nn.Identity(), nn.Sequential(module))):
-        with pytest.raises(InputError):
+        with pytest.raises(InputError) as caught:
             torch.jit.script(scripted)
+        assert caught.value.field == "module"
     with pytest.raises(InputError):
         refuse_scripting(module)
 
@@ -40,8 +41,9 @@ def test_tracing_warns_that_it_serves_one_size(name, ndim):
 @pytest.mark.filterwarnings("ignore:a trace of")
 def test_custom_operators_cannot_be_traced_but_the_reference_can():
     module, x = parse_mixer("1111", heads=2).build(16).eval(), torch.randn(1, 16, 24, 24)
-    with pytest.raises(InputError):
+    with pytest.raises(InputError) as caught:
         torch.jit.trace(module, x)
+    assert caught.value.field == "method"
     module.method = "reference"
     torch.testing.assert_close(torch.jit.trace(module, x)(x), module(x))
 

@@ -41,7 +41,8 @@ def test_a_mixer_itself_cannot_be_traced_and_tensors_are_not_recorded():
     tracer.root, tracer.submodule_paths = mixer, {mixer: ""}
     tracer.graph = torch.fx.Graph()
     proxy = torch.fx.Proxy(tracer.graph.placeholder("x"), tracer)
-    with unchecked(), pytest.raises(InputError):
+    with unchecked(), pytest.raises(InputError) as caught:
         mixer(proxy)
+    assert caught.value.field == "root"
     with pytest.raises(TypeError, match="Tensor"):
         record_call(mixer, torch.zeros(1))
