@@ -9,18 +9,14 @@ MPLBACKEND. Text stays text, so that it can be searched. The colours of lines an
 constants, which the HTML page replaces for dark mode.
 """
 
-import importlib
 import io
-import os
-import sys
-import tempfile
 import warnings
 from collections.abc import Generator
-from contextlib import chdir, contextmanager
-from types import ModuleType
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from quatrain.report.escape import visible
+from quatrain.results.drawing import default_settings, load_matplotlib
 from quatrain.specs.extras import name_missing_extra
 
 with name_missing_extra():
@@ -60,28 +56,7 @@ _STYLE: dict[str, Any] = {
 }
 
 
-def _import_matplotlib() -> ModuleType:
-    """Import matplotlib, without the user's settings if it cannot be imported with them."""
-    try:
-        return importlib.import_module("matplotlib")
-    except Exception:  # raised by validators, decoders and locales, of any type
-        names = ("MPLBACKEND", "MATPLOTLIBRC")
-        environment = {name: os.environ.pop(name) for name in names if name in os.environ}
-    for name, module in list(sys.modules.items()):
-        # Compiled modules cannot be loaded twice; the others need their package's attributes.
-        if name.startswith("matplotlib.") and (module.__file__ or "").endswith(".py"):
-            del sys.modules[name]
-    try:
-        os.environ["MATPLOTLIBRC"] = os.devnull
-        with tempfile.TemporaryDirectory() as empty, chdir(empty):
-            return importlib.import_module("matplotlib")
-    finally:
-        del os.environ["MATPLOTLIBRC"]
-        os.environ.update(environment)
-
-
-with name_missing_extra():
-    _matplotlib: Any = _import_matplotlib()
+_matplotlib: Any = load_matplotlib()
 
 
 @contextmanager
@@ -94,8 +69,7 @@ def open_figure(salt: str, size: tuple[float, float]) -> "Generator[Figure]":
     """
     from matplotlib.figure import Figure
 
-    defaults = {name: v for name, v in _matplotlib.rcParamsDefault.items() if name != "backend"}
-    settings = {**defaults, **_STYLE, "svg.hashsalt": salt}
+    settings = {**default_settings(), **_STYLE, "svg.hashsalt": salt}
     with _matplotlib.rc_context(settings), warnings.catch_warnings():
         # Letters that the measuring font lacks are text in the SVG all the same.
         warnings.filterwarnings("ignore", r"Glyph .* missing from", UserWarning)

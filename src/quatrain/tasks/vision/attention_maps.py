@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from quatrain.nn import Explanation, GeneralizedAttention, capture
 from quatrain.nn.modes import evaluation_mode
-from quatrain.specs import InputError, Term, name_missing_extra
+from quatrain.results.drawing import load_matplotlib
+from quatrain.specs import InputError, Term
 from quatrain.tasks.vision.panels import Box, Panel, draw_panels, to_array
 
 QUERY_COLOR = (0, 229, 255)
@@ -200,10 +201,7 @@ def _heat_map(
 
 def _colormap(values: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w 3"]:
     """Matplotlib's "inferno", which is brighter for greater values from 0 to 1."""
-    with name_missing_extra():
-        import matplotlib as mpl
-
-    return mpl.colormaps["inferno"](values)[..., :3]
+    return load_matplotlib().colormaps["inferno"](values)[..., :3]
 
 
 def _cell_box(query: _Query, size: tuple[int, int], shares: tuple[float, float]) -> Box:

@@ -3,7 +3,7 @@
     picture = draw_panels([Panel("ground truth", image, boxes), Panel("detections", image)])
     write_picture(folder / "detection-7.png", picture)
 
-Pictures are Pillow's RGB images, and equal for equal input.
+Pictures are Pillow's RGB images, and equal for equal input, with any settings of the user.
 
 Shapes: an image is h high and w wide.
 """
@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from quatrain.results import write_atomically
-from quatrain.specs import name_missing_extra
+from quatrain.results.drawing import default_settings, load_matplotlib
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,9 +74,8 @@ def draw_panels(
         legend: The colour of each name, shown below the panels.
         columns: The panels of a row.
     """
-    with name_missing_extra():
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
+    mpl = load_matplotlib()
+    from matplotlib.figure import Figure
 
     columns = min(columns or len(panels), len(panels))
     rows = -(-len(panels) // columns)
@@ -85,9 +84,7 @@ def draw_panels(
     captions = [textwrap.fill(_one_line(each.caption), round(_SIDE / _LETTER)) for each in panels]
     pitch = height + _GAP + _LINE * max(caption.count("\n") + 1 for caption in captions)
     across, down = columns * (_SIDE + _GAP), rows * pitch
-    # The user's settings, such as a style or LaTeX, do not change pictures.
-    settings = {name: value for name, value in mpl.rcParamsDefault.items() if name != "backend"}
-    with mpl.rc_context({**settings, "text.parse_math": False}):
+    with mpl.rc_context({**default_settings(), "text.parse_math": False}):
         figure = Figure(figsize=(across, down), dpi=_DPI)
         for index, (panel, caption) in enumerate(zip(panels, captions, strict=True)):
             row, column = divmod(index, columns)
