@@ -110,8 +110,7 @@ def insert(
         example: an input of the model; one forward pass gives channels and layout.
         layout: the axes at the places: "channels_first" is (B, C, T) or (N, C, H, W),
             "channels_last" (B, T, C) or (N, H, W, C), "time_first" (T, B, C); None to infer it.
-        causal: whether the mixer sees only positions at or before its own (sequences); required
-            in a causal model.
+        causal: whether the mixer sees no later positions (sequences); required in a causal model.
         key_padding_mask: the argument that marks padding, which the mixer leaves out; False to
             attend to it. Required where the example has a mask, unless `causal` explains it.
         seed: the seed of the initial weights, which depend on it and the name of the place alone;
