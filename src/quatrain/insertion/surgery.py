@@ -99,8 +99,7 @@ def insert(
 
     gamma is zero initially, so the outputs of the model are the same bit for bit, unless the mixer
     overflows, as it may in float16. In the paper's residual blocks, "after the second convolution,
-    its normalization and ReLU" is `before="layer3.*.conv3"`. The mixer caches no keys, so generate
-    text without a cache.
+    its normalization and ReLU" is `before="layer3.*.conv3"`. Generate text without a key cache.
 
     Args:
         model: any module; it is changed in place.
