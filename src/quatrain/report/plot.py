@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MARKERS = "osD^v"
 STYLES = ("-", "--", ":", "-.")
 MOST_CURVES = len(COLORS) * len(STYLES)
-"""Curves of a panel that can be told apart; with more of them there is no legend."""
+"""Curves of a panel that can be distinguished; with more of them there is no legend."""
 _LEGEND_ROWS = 12
 _LABEL_SIZE = 9.5
 _LABEL_GAP = 5.0

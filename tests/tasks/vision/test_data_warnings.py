@@ -11,17 +11,20 @@ def test_each_kind_gives_one_warning_with_its_count_and_first_case():
     problems.add("boxes left out", "annotation 96", count=2)
     problems.add("images left out", "a.jpg")
     problems.add("pixels ignored", count=1200)
+    problems.add("videos left out")
     with pytest.warns(DataWarning) as caught:
         counts = problems.warn("train")
     assert [str(each.message) for each in caught] == [
         "train: 3 boxes left out (the first is annotation 17)",
         "train: 1 image left out (the first is a.jpg)",
         "train: 1,200 pixels ignored",
+        "train: 1 videos left out",
     ]
     assert counts == {
         "train: boxes left out": 3,
         "train: images left out": 1,
         "train: pixels ignored": 1200,
+        "train: videos left out": 1,
     }
 
 

@@ -36,7 +36,7 @@ class DataWarnings:
         self._cases: dict[str, tuple[int, str | None]] = {}
 
     def add(self, kind: str, case: str | None = None, count: int = 1) -> None:
-        """Add `count` cases of a kind, which begins with a plural noun of `_SINGULAR`."""
+        """Add `count` cases of a kind, which begins with a noun in the plural."""
         if count:
             previous, first = self._cases.get(kind, (0, case))
             self._cases[kind] = (previous + count, first)
@@ -45,7 +45,7 @@ class DataWarnings:
         """Issue one warning for each kind, and return the counts by "part: kind"."""
         for kind, (count, first) in self._cases.items():
             noun, _, problem = kind.partition(" ")
-            noun = _SINGULAR[noun] if count == 1 else noun
+            noun = _SINGULAR.get(noun, noun) if count == 1 else noun
             example = "" if first is None else f" (the first is {first})"
             message = f"{part}: {count:,} {noun} {problem}{example}"
             warnings.warn(message, DataWarning, stacklevel=2)

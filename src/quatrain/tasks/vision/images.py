@@ -169,8 +169,7 @@ def decode_pixels(image: Image.Image, path: Path) -> Image.Image:
 def _decoding(path: Path) -> Iterator[None]:
     """Turn any error of a decoder, other than a lack of memory, into one about the file.
 
-    Pillow raises many types: some formats are incomplete (DDS), some parsers raise whatever they
-    meet.
+    Pillow raises many types: some formats are incomplete (DDS), and some parsers raise any error.
     """
     try:
         # Pillow warns of odd metadata, which is not read, and of very large images.
