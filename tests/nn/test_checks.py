@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from laws import unchecked
@@ -24,12 +25,16 @@ def test_channels_are_checked_before_parameters_are_created(name):
         assert caught.value.field == "channels"
 
 
-@pytest.mark.parametrize("channels", [0, -16, True, MOST_CHANNELS + 16, LONG])
+@unchecked()
+@pytest.mark.parametrize(
+    "channels", [0, -16, True, MOST_CHANNELS + 16, LONG, "16", 16.0, None, AttentionSpec()]
+)
 def test_channels_are_a_positive_bounded_whole_number(channels):
     with pytest.raises(SpecError) as caught:
         check_channels("key_channels", channels)
     assert caught.value.field == "key_channels"
     check_channels("channels", MOST_CHANNELS)
+    check_channels("channels", np.int64(16))
 
 
 @pytest.mark.parametrize(

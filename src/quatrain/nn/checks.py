@@ -5,6 +5,7 @@ Source: our own; the bounds are far above any trained network, and low enough to
 
 import itertools
 import math
+from numbers import Integral
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -60,9 +61,11 @@ def check_channels(name: str, channels: int) -> None:
     Raises:
         SpecError: if it is not a whole number from 1 to `MOST_CHANNELS`.
     """
-    if isinstance(channels, bool) or not 1 <= channels <= MOST_CHANNELS:
+    whole = isinstance(channels, Integral) and not isinstance(channels, bool)
+    if not whole or not 1 <= channels <= MOST_CHANNELS:
+        value = shorten(channels) if isinstance(channels, int) else channels
         expected = f"a whole number from 1 to {MOST_CHANNELS}"
-        raise SpecError(name, shorten(channels), expected, "use another number of channels")
+        raise SpecError(name, value, expected, "use another number of channels")
 
 
 def check_divides(name: str, number: int, channels: int) -> None:
