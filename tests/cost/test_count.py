@@ -322,7 +322,16 @@ def test_translator_layer_counts_its_closed_form(self_attention):
     assert layer_multiply_adds(decoder, **sizes) == counted
 
 
-@pytest.mark.parametrize("mixer", ["w/o", "0111", "dynamic@5", "regular", "0010+deformable"])
+@pytest.mark.parametrize(
+    "mixer",
+    [
+        "0010+deformable",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("w/o", "0111", "dynamic@5", "regular")
+        ),
+    ],
+)
 def test_network_counts_the_closed_forms_of_its_mixers(mixer):
     images = torch.empty(2, 3, 65, 97, device="meta")
     with torch.device("meta"):

@@ -48,12 +48,10 @@ def test_peak_is_above_the_inputs_and_ignores_files_in_the_working_folder(
     assert peak < 112 * MEBIBYTE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [
-        ("measured:broken", "ValueError"),
-        pytest.param("math:nothing", "AttributeError", marks=pytest.mark.slow),
-    ],
+    [("measured:broken", "ValueError"), ("math:nothing", "AttributeError")],
 )
 def test_failure_of_the_child_is_reported_with_its_reason(name, reason, measured):
     with pytest.raises(InputError) as caught:

@@ -144,6 +144,7 @@ def test_unfold_formulation_equals_dynamic_convolution(sizes):
     torch.testing.assert_close(*outputs)
 
 
+@pytest.mark.slow
 def test_networks_benchmark_compares_with_the_plain_network(monkeypatch):
     monkeypatch.setattr(
         networks, "peak_memory", lambda _, arguments, **__: 2 + len(arguments["mixer"])
