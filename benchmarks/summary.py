@@ -24,36 +24,36 @@ class Column:
     setting: tuple[str, str] = ("cpu", "float32")
 
     def cell(self, terms: str, results: Sequence[Result]) -> str:
-        """The number to three digits; a dash if it was not measured."""
+        """The ratio as text; a dash if it was not measured."""
         selector = {name: value.format(terms) for name, value in self.row.items()}
         numbers = [
-            row[self.number]
+            float(row[self.number])
             for result in results
             if (result.benchmark, result.setting) == (self.benchmark, self.setting)
             for row in result.rows
             if selector.items() <= row.items()
         ]
-        return f"{numbers[0]:.3g}" if numbers else "-"
+        return _format(numbers[0]) if numbers else "-"
 
 
 _ATTENTION = {"terms": "{}", "map": "64x64", "pass": "forward"}
 COLUMNS = (
-    Column("attention alone, CPU, / dense", "attention", _ATTENTION, "time / dense"),
-    Column("/ SDPA", "attention", _ATTENTION, "time / SDPA"),
+    Column("attention, CPU: ours / dense", "attention", _ATTENTION, "time / dense"),
+    Column("attention, CPU: ours / SDPA", "attention", _ATTENTION, "time / SDPA"),
     Column(
-        "ResNet-50, CPU, / plain",
+        "ResNet-50, CPU: ours / plain",
         "networks",
         {"network": "ResNet-50 {}", "pass": "forward"},
         "time ratio",
     ),
     Column(
-        "small detector trained, CPU, / plain",
+        "small detector, training, CPU: ours / plain",
         "networks",
         {"network": "detector {}", "pass": "training"},
         "time ratio",
     ),
     Column(
-        "attention alone trained, GPU, / SDPA",
+        "attention, training, GPU: ours / SDPA",
         "attention",
         {"terms": "{}", "map": "100x168", "pass": "training"},
         "time / SDPA",
@@ -67,6 +67,11 @@ def table(results: Sequence[Result]) -> str:
     rows = [[terms, *(column.cell(terms, results) for column in COLUMNS)] for terms in _TERMS]
     if all(cell == "-" for row in rows for cell in row[1:]):
         return ""
-    head = ["time of", *(column.title for column in COLUMNS)]
+    head = ["time with", *(column.title for column in COLUMNS)]
     rule = ["---", *("---:" for _ in COLUMNS)]
     return "".join(f"| {' | '.join(row)} |\n" for row in [head, rule, *rows])
+
+
+def _format(ratio: float) -> str:
+    """Two decimals; "1/536" below 0.1."""
+    return f"1/{1 / ratio:.0f}" if ratio < 0.1 else f"{ratio:.2f}"
