@@ -1,3 +1,4 @@
+import json
 import re
 import shlex
 from pathlib import Path
@@ -78,11 +79,39 @@ def test_each_python_block_of_the_docs_runs(text, tmp_path, monkeypatch):
 def test_each_decimal_number_of_the_readme_is_in_a_report_or_a_table_of_measurements():
     readme = re.sub(r"\]\(.*?\)|arxiv\S+", "", (ROOT / "README.md").read_text())
     sources = [ROOT / "docs" / "performance.md", *ROOT.glob("docs/results/*/report/report.md")]
-    number = r"(?<![\w.])\d+\.\d+(?![\d.])"
+    number = r"(?<![\w.])\d+\.\d+(?!\w|\.\d)"  # without factors such as 3.1x
     measured = {each for path in sources for each in re.findall(number, path.read_text())}
     stated = set(re.findall(number, readme)) - {"3.11", "2.15"}  # of Python and torch
     assert len(stated) > 5
     assert sorted(stated - measured) == []
+
+
+def measured_ratios(name, select, column):
+    """The ratios of one table of measurements, by term set."""
+    table = json.loads((ROOT / "docs" / "results" / "benchmarks" / f"{name}.json").read_text())
+    rows = [row for row in table["rows"] if select.items() <= row.items()]
+    return {row["terms"]: row[column] for row in rows}
+
+
+def test_each_factor_of_the_readme_is_a_ratio_of_a_table_of_measurements():
+    """Factors are written as "3.1x (0110)" and "1/27 (1111)"."""
+    forward = {"map": "64x64", "pass": "forward"}
+    training = {"map": "64x64", "pass": "training"}
+    on_gpu = {"map": "100x168", "pass": "training"}
+    faster = measured_ratios("attention_64x64", forward, "time / dense")
+    smaller = measured_ratios("attention_64x64", training, "memory / dense")
+    gpu = measured_ratios("attention_gpu", on_gpu, "time / SDPA")
+    lines = (ROOT / "README.md").read_text().splitlines()
+    checked = []
+    for line in lines:
+        for text, terms in re.findall(r"([\d.]+)x \((\d{4})\)", line):
+            factor = 1 / faster[terms] if "faster than dense" in line else gpu[terms]
+            checked.append((text, f"{factor:.{len(text.partition('.')[2])}f}"))
+        for text, terms in re.findall(r"1/(\d+) \((\d{4})\)", line):
+            checked.append((text, f"{1 / smaller[terms]:.0f}"))
+    assert len(checked) == 7
+    assert [text for text, _ in checked] == [factor for _, factor in checked]
+    assert len(re.findall(r"\d[\d.]*x(?!\w)|\b1/\d", "\n".join(lines))) == len(checked)
 
 
 def test_links_between_pages_exist():
