@@ -48,15 +48,17 @@ lint: $(BIN)/.installed
 # Two processes with a thread each: with more they wait for one another's threads.
 test test-all check: export OMP_NUM_THREADS = 1
 
-# Compiled graphs go apart: they cannot hold checks of shapes, and share what one process loads.
+# Compiled graphs go apart: they cannot hold checks of shapes. The few of `make test` run in one
+# process beside the lint.
 test: SELECTED := and not slow
+test-all: PROCESSES := -n 2
 test test-all: $(BIN)/.installed
-	$(MAKE) --no-print-directory -j 2 SIDE_BY_SIDE=1 SELECTED="$(SELECTED)" lint compiled
+	$(MAKE) --no-print-directory -j 2 SIDE_BY_SIDE=1 SELECTED="$(SELECTED)" PROCESSES="$(PROCESSES)" lint compiled
 	$(PYTEST) -m "not compile $(SELECTED)" $(UNITS) $(SHAPES)
 	$(PYTEST) -m "not compile $(SELECTED)" tests $(UNITS:%=--ignore=%) $(TASK_SHAPES)
 
 compiled: $(BIN)/.installed
-	$(BIN)/pytest -m "compile $(SELECTED)"
+	$(BIN)/pytest $(PROCESSES) -m "compile $(SELECTED)"
 
 check: lint
 	$(PYTEST) -m "not compile and not slow"
