@@ -92,7 +92,7 @@ class Task(Protocol):
         ...
 
     def cost(self, objective: nn.Module) -> dict[str, float]:
-        """Parameters and multiply-adds, counted and in closed form."""
+        """Parameters and multiply-adds, as `quatrain.cost.model_cost` gives them."""
         ...
 
     def probe_batch(self) -> Mapping[str, Tensor]:
