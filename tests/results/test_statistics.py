@@ -125,3 +125,8 @@ def test_adjusted_p_values_keep_their_order_and_bounds(p_values):
         assert min(1.0, p) <= value <= min(1.0, len(p_values) * p) + 1e-12
     ranked = [value for _, value in sorted(zip(p_values, adjusted_p, strict=True))]
     assert ranked == sorted(ranked)
+
+
+def test_decided_is_the_old_name_of_significant():
+    assert summarize([1.0, 1.1, 0.9]).decided
+    assert not summarize([1.0, -1.0]).decided

@@ -29,6 +29,7 @@ def test_a_part_reads_pixels_with_their_annotations():
     assert len(part) == 1
     assert part[0].boxes.tolist() == [[1.5, 2, 4.5, 3]]
     assert len(list(part)) == 1
+    assert part.truths is part.ground_truths
 
 
 def test_an_image_of_changed_size_is_refused():

@@ -77,6 +77,8 @@ class DetectionPart:
         self.ground_truths: tuple[GroundTruth, ...] = tuple(ground_truths)
         self._load = load
 
+    truths = property(lambda self: self.ground_truths)  # the name of 0.1
+
     def __len__(self) -> int:
         return len(self.ground_truths)
 

@@ -19,6 +19,8 @@ class Corpus(Generic[PartT]):
     test_hashes: dict[str, str] | None = None
     """SHA-256 of the files of the test part."""
 
+    skipped = property(lambda self: self.data_notes)  # the name of 0.1
+
 
 @dataclass(frozen=True)
 class CheckedPart(Generic[PartT]):
