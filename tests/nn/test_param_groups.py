@@ -1,7 +1,9 @@
+import pytest
 import torch
 from torch import nn
 
 from quatrain.nn import DeformableConvSpec, param_groups
+from quatrain.specs import SpecError
 
 
 class Scaled(nn.Module):
@@ -46,3 +48,11 @@ def test_offsets_of_a_deformable_convolution_learn_at_a_tenth_of_the_rate():
     offsets = {id(parameter) for parameter in module.offset.parameters()}
     assert {scales[name] for name in offsets} == {0.1}
     assert {scale for name, scale in scales.items() if name not in offsets} == {1.0}
+
+
+def test_scales_under_the_name_of_an_older_version_are_refused():
+    module = nn.Linear(2, 2)
+    module.rate_factors = {"weight": 0.1}
+    with pytest.raises(SpecError) as error:
+        param_groups(nn.Sequential(module), lr=1.0)
+    assert error.value.field == "Linear.rate_factors"

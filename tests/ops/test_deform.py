@@ -172,3 +172,9 @@ def test_the_plan_names_a_method():
     with pytest.raises(SpecError) as caught:
         plan("torchvision", ndim=1)
     assert caught.value.field == "method"
+
+
+def test_an_unknown_method_is_refused():
+    with pytest.raises(SpecError) as error, unchecked():
+        plan("kernel", ndim=2)
+    assert (error.value.field, error.value.value) == ("method", "kernel")

@@ -2,6 +2,8 @@
 
 from torch import nn
 
+from quatrain.specs import SpecError
+
 ParamGroups = list[dict[str, list[nn.Parameter] | float]]
 
 
@@ -25,7 +27,14 @@ def param_groups(module: nn.Module, lr: float, weight_decay: float | None = None
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, section 3.1 (offsets of a
         deformable convolution learn at a tenth of the rate).
+
+    Raises:
+        SpecError: if a module declares `rate_factors`, the name of `lr_scales` in 0.1.
     """
+    for part in module.modules():
+        if hasattr(part, "rate_factors"):
+            name = f"{type(part).__name__}.rate_factors"
+            raise SpecError(name, part.rate_factors, "the name lr_scales", "rename the attribute")
     scales = {
         parameter: scale
         for part in module.modules()

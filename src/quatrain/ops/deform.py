@@ -14,7 +14,7 @@ offsets), g groups of the convolution, i and j channels of one, e channels of an
 import itertools
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from einops import rearrange
@@ -34,6 +34,7 @@ from quatrain.ops.sampling import cell_corners, corner_products, weighted_gather
 from quatrain.specs import InputError, SpecError, name_missing_extra
 
 Method = Literal["auto", "gather", "torchvision"]
+_METHODS = get_args(Method)
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,11 @@ def plan(method: Method = "auto", *, ndim: int) -> Plan:
     """Choose the method of a deformable convolution, or check a forced one.
 
     Raises:
-        SpecError: if torchvision's kernel is forced on a sequence.
+        SpecError: if the method is unknown, or torchvision's kernel is forced on a sequence.
     """
+    if method not in _METHODS:
+        known = ", ".join(f'"{name}"' for name in _METHODS)
+        raise SpecError("method", method, f"one of {known}", 'use "auto"')
     if method == "torchvision" and ndim == 1:
         raise SpecError("method", method, '"gather" on a sequence', "torchvision serves maps only")
     if method == "torchvision":
