@@ -1,6 +1,6 @@
 """Exceptions of the library.
 
-    QuatrainError            base class; has `field`, `value`, `expected` and `remedy`
+    QuatrainError            base class; has the name of the `field`
      ├─ SpecError            invalid hyper-parameter
      ├─ InputError           invalid argument: the shape of a tensor, a mask, an option
      ├─ DataError            unusable file or folder of input data
@@ -8,31 +8,46 @@
      ├─ StoredFileError      damaged file that quatrain wrote: record, checkpoint
      └─ MissingPackageError  missing package of an optional extra
 
-Each message is one sentence; the command line prints it without a traceback.
+A message is one sentence of what is wrong and what to do; the command line prints it without a
+traceback.
 """
+
+_LONGEST_VALUE = 80
 
 
 class QuatrainError(Exception):
-    """Base class: an error that states a field, its value, the expected value and a remedy.
+    """Base class: one sentence, and the name of the field that it is about.
 
     Example:
-        >>> print(SpecError("heads", 3, "a divisor of channels=8", "use 1, 2, 4, 8"))
-        heads is 3, expected a divisor of channels=8: use 1, 2, 4, 8.
+        >>> error = SpecError("heads=3 does not divide channels=8; use 1, 2, 4, 8", "heads")
+        >>> print(error)
+        heads=3 does not divide channels=8; use 1, 2, 4, 8
+        >>> error.field
+        'heads'
     """
 
-    def __init__(self, field: str, value: object, expected: str, remedy: str) -> None:
-        super().__init__(field, value, expected, remedy)
-        self.field = field
-        self.value = value
-        self.expected = expected
-        self.remedy = remedy
+    def __init__(
+        self, message: str, field: object, expected: str | None = None, remedy: str = ""
+    ) -> None:
+        super().__init__(message, field, expected, remedy)
+        # TRANSITION: the four-argument form (field, value, expected, remedy) goes away.
+        self.message, self.field = message, str(field)
+        if expected is not None:
+            self.message = f"{message} is {shorten(field)}, expected {expected}: {remedy}."
+            self.field, self.value = message, field
+            self.expected, self.remedy = expected, remedy
 
     def __str__(self) -> str:
-        try:
-            shown = str(self.value) if not isinstance(self.value, str) else f'"{self.value}"'
-        except ValueError:
-            shown = "a number with too many digits to print"
-        return f"{self.field} is {shown}, expected {self.expected}: {self.remedy}."
+        return self.message
+
+
+def shorten(value: object) -> str:
+    """The repr of a value for an error message, at most 80 characters of it."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more than 4,300 digits
+        return f"a very large {type(value).__name__}"
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
 
 
 class SpecError(QuatrainError):
