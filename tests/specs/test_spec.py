@@ -161,22 +161,23 @@ def test_a_spec_is_frozen():
 
 
 @pytest.mark.parametrize(
-    ("name", "remedy"), [("haeds", "the closest name is heads"), ("x", "correct the name")]
+    ("name", "message"),
+    [
+        ("haeds", "Part has no field 'haeds'; did you mean heads? its fields are terms, heads"),
+        ("x", "Part has no field 'x'; its fields are terms, heads"),
+    ],
 )
-def test_an_unknown_field_is_refused_with_the_known_fields_and_the_closest(name, remedy):
+def test_an_unknown_field_is_refused_with_the_known_fields_and_the_closest(name, message):
     with pytest.raises(SpecError) as caught:
         Part(**{name: 4})
-    error = caught.value
-    assert (error.field, error.value) == (f"Part.{name}", 4)
-    assert (error.expected, error.remedy) == ("one of the fields terms, heads", remedy)
+    assert (str(caught.value), caught.value.field) == (message, f"Part.{name}")
 
 
 def test_a_field_inside_a_nested_spec_is_named_with_the_class_that_holds_it():
     with pytest.raises(SpecError) as caught:
         Whole.from_json('{"part": {"heads": 0}}')
-    error = caught.value
-    assert (error.field, error.value) == ("Part.heads", 0)
-    assert error.expected == "greater than or equal to 1"
+    assert caught.value.field == "Part.heads"
+    assert str(caught.value) == "Part.heads=0 should be greater than or equal to 1"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"rate": NaN}', '{"rate": 1e999}'])
@@ -361,7 +362,7 @@ def test_a_container_that_holds_itself_is_refused():
     recursive.append(recursive)
     with pytest.raises(SpecError) as caught:
         Holder(value=recursive)
-    assert (caught.value.field, caught.value.value) == ("Holder", "nested too deep")
+    assert caught.value.field == "Holder"
 
 
 def test_true_and_one_differ_also_where_one_is_the_default():

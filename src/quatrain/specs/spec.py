@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from quatrain.specs.errors import SpecError
+from quatrain.specs.errors import SpecError, shorten
 
 _RESERVED_NAMES = frozenset({"spec", "seed"})
 _TEXT_TYPES = (
@@ -66,8 +66,8 @@ class Spec(BaseModel):
         try:
             canonical(self)
         except RecursionError:
-            name, expected = type(self).__name__, "values nested a few levels deep"
-            raise SpecError(name, "nested too deep", expected, "flatten them") from None
+            name = type(self).__name__
+            raise SpecError(f"{name} is nested too deep; flatten its values", name) from None
         return self
 
     if not TYPE_CHECKING:  # type checkers synthesize a signature for each subclass
@@ -76,7 +76,7 @@ class Spec(BaseModel):
             try:
                 super().__init__(**fields)
             except ValidationError as error:
-                raise _spec_error(type(self), error) from None
+                raise SpecError(*first_problem(type(self), error)) from None
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -88,7 +88,7 @@ class Spec(BaseModel):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            raise _spec_error(cls, error) from None
+            raise SpecError(*first_problem(cls, error)) from None
 
     def to_json(self) -> str:
         """All fields, defaults included, as indented JSON."""
@@ -208,19 +208,31 @@ def _canonical_leaf(value: object, field: str) -> Any:
 
 def _no_json(field: str, value: object, remedy: str) -> SpecError:
     kinds = "finite numbers, strings, enums, paths, dates, specs, and containers of these"
-    return SpecError(field, value, f"a value with a canonical JSON form ({kinds})", remedy)
+    message = f"{field}={shorten(value)} has no canonical JSON form, as {kinds} have; {remedy}"
+    return SpecError(message, field)
 
 
-def _spec_error(owner: type[Spec], error: ValidationError) -> SpecError:
-    """The first problem of a pydantic error, as an error that names the class and the field."""
-    problem = error.errors()[0]
+def first_problem(owner: type[BaseModel], error: ValidationError) -> tuple[str, str]:
+    """The message and the field of the first problem of a pydantic error, for our errors."""
+    problem = error.errors(include_url=False)[0]
     path = [str(part) for part in problem["loc"]]
-    field = ".".join([owner.__name__, *path])
+    field, value = ".".join([owner.__name__, *path]), shorten(problem["input"])
     if problem["type"] == "extra_forbidden":
-        names = list(owner.model_fields)
-        similar = difflib.get_close_matches(path[-1], names, n=1)
-        remedy = f"the closest name is {similar[0]}" if similar else "correct the name"
-        return SpecError(field, problem["input"], f"one of the fields {', '.join(names)}", remedy)
-    expected = problem["msg"].removeprefix("Input should be ")
-    expected = expected[:1].lower() + expected[1:]
-    return SpecError(field, problem["input"], expected, "change this value")
+        return unknown_field(owner, path[-1])
+    if problem["type"] == "missing":
+        return f"{field} is missing", field
+    if problem["type"] == "json_invalid":
+        return f"the text is not the complete JSON of a {owner.__name__}", field
+    message = problem["msg"].removeprefix("Value error, ")
+    if message.startswith("Input should"):
+        return f"{field}={value} {message.removeprefix('Input ')}", field
+    return f"{field}={value}: {message[:1].lower()}{message[1:]}", field
+
+
+def unknown_field(owner: type[BaseModel], name: str) -> tuple[str, str]:
+    """The message and the field of an error for a field that a model does not have."""
+    names = list(owner.model_fields)
+    similar = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {similar[0]}? " if similar else ""
+    message = f"{owner.__name__} has no field {shorten(name)}; {hint}its fields are "
+    return message + ", ".join(names), f"{owner.__name__}.{name}"
