@@ -126,7 +126,7 @@ class ClassifierTask:
             "multiply_adds": count_multiply_adds(network, example),
         }
 
-    def probe_batch(self) -> dict[str, Tensor]:
+    def example_batch(self) -> dict[str, Tensor]:
         """The batch of which `study measure` times a forward pass, without gradients."""
         return self.collate(list(range(BATCH)))
 

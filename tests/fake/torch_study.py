@@ -57,7 +57,7 @@ class TinyTask:
     def cost(self, objective):
         return {"parameters": 3.0, "multiply_adds": 2.0}
 
-    def probe_batch(self):
+    def example_batch(self):
         return self.collate(Plan(0))
 
 

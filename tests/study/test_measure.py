@@ -20,13 +20,13 @@ def build(self):
     return Objective()
 
 
-def probe_batch(self):
+def example_batch(self):
     import torch
 
     return {"x": torch.ones(512, 512)}
 
 
-Task.build, Task.probe_batch = build, probe_batch
+Task.build, Task.example_batch = build, example_batch
 """
 
 

@@ -108,7 +108,7 @@ def _forward_of(run: Run, data: Path | None, device: str, threads: int) -> Calla
     with TemporaryDirectory() as folder:
         task = cast("TaskSpec", run.spec).open(data, Path(folder), run.seed)
         objective = task.build().to(device).eval()
-        batch = {name: value.to(device) for name, value in task.probe_batch().items()}
+        batch = {name: value.to(device) for name, value in task.example_batch().items()}
 
     def call() -> object:
         with torch.inference_mode():

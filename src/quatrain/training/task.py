@@ -48,31 +48,20 @@ class Task(Protocol):
     """Data, objective and metric of one run.
 
     All random numbers are pure functions of the seed given to `open` and of the arguments here, so
-    that a run can be resumed at any step.
+    that a run can be resumed at any step. An objective is a module that contains the model and
+    maps a batch to its `Loss`.
     """
 
-    @property
-    def recipe(self) -> Recipe:
-        """The training recipe."""
-        ...
-
-    @property
-    def rate_unit(self) -> str:
-        """The unit of a loss's weight, in the plural, such as "target tokens"."""
-        ...
-
-    @property
-    def data_hashes(self) -> dict[str, str]:
-        """SHA-256 of each data file, by name."""
-        ...
-
-    @property
-    def data_notes(self) -> dict[str, int]:
-        """The number of items of the data that were left out or changed, by description."""
-        ...
+    recipe: Recipe
+    rate_unit: str
+    """The unit of a loss's weight, in the plural, such as "target tokens"."""
+    data_hashes: dict[str, str]
+    """SHA-256 of each data file, by name."""
+    data_notes: dict[str, int]
+    """The number of items of the data that were left out or changed, by description."""
 
     def build(self) -> nn.Module:
-        """A new objective: a module that contains the model and maps a batch to its `Loss`."""
+        """A new objective."""
         ...
 
     def batches(self, epoch: int) -> Sequence[Any]:
@@ -83,18 +72,18 @@ class Task(Protocol):
         """The batch of a plan on the CPU: the keyword arguments of the objective."""
         ...
 
-    def monitor(self, objective: nn.Module) -> dict[str, float]:
+    def monitor(self, objective: Any) -> dict[str, float]:
         """Validation metrics, for the log during training."""
         ...
 
-    def evaluate(self, objective: nn.Module, folder: Path) -> Evaluation:
+    def evaluate(self, objective: Any, folder: Path) -> Evaluation:
         """Final metrics; writes artifacts into `folder`."""
         ...
 
-    def cost(self, objective: nn.Module) -> dict[str, float]:
+    def cost(self, objective: Any) -> dict[str, float]:
         """Parameters and multiply-adds, as `quatrain.cost.model_cost` gives them."""
         ...
 
-    def probe_batch(self) -> Mapping[str, Tensor]:
+    def example_batch(self) -> Mapping[str, Tensor]:
         """A batch of typical size, to measure latency and memory."""
         ...

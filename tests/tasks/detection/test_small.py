@@ -14,7 +14,7 @@ def test_the_network_is_small_and_not_frozen(tmp_path):
     assert sum(parameter.numel() for parameter in objective.parameters()) < 6e6
     assert not any("running_mean" in name for name in objective.state_dict())
     torch.manual_seed(0)
-    assert objective.train()(**task.probe_batch()).total.item() > 0
+    assert objective.train()(**task.example_batch()).total.item() > 0
 
 
 def test_the_warmup_is_short():

@@ -164,9 +164,9 @@ def test_the_validation_loss_is_deterministic_and_keeps_the_random_state(tmp_pat
     assert task._loss(objective, task.corpus.valid) == first
 
 
-def test_the_probe_batch_is_a_training_batch(tmp_path):
+def test_the_example_batch_is_a_training_batch(tmp_path):
     task = open_task(tmp_path)
-    loss = task.build().eval()(**task.probe_batch())
+    loss = task.build().eval()(**task.example_batch())
     assert (loss.total.item() > 0, loss.weight.item()) == (True, 3)
 
 

@@ -87,11 +87,11 @@ def test_saliency_is_learned_by_e3_and_not_by_e4(tmp_path, mixer, low, high):
     assert '"accuracy"' in (tmp_path / "metrics.jsonl").read_text()
 
 
-def test_the_probe_batch_is_a_training_batch(tmp_path):
+def test_the_example_batch_is_a_training_batch(tmp_path):
     task = open_task(tmp_path, batch=7)
-    assert task.probe_batch()["tokens"].shape == (7, 32, 2)
-    loss = task.build()(**task.probe_batch())
-    assert float(loss.weight) == float((task.probe_batch()["answers"] >= 0).sum())
+    assert task.example_batch()["tokens"].shape == (7, 32, 2)
+    loss = task.build()(**task.example_batch())
+    assert float(loss.weight) == float((task.example_batch()["answers"] >= 0).sum())
 
 
 def test_counting_accuracy_needs_a_signed_type(tmp_path):

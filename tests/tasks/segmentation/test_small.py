@@ -29,4 +29,4 @@ def test_a_street_scene_needs_few_multiply_adds(tmp_path):
     assert cost["multiply_adds"] < 3e9
     assert cost["parameters"] < 5e6
     assert task.collate(task.batches(0)[0])["images"].shape == (1, 3, 192, 192)
-    assert task.build().eval()(**task.probe_batch()).total.isfinite()
+    assert task.build().eval()(**task.example_batch()).total.isfinite()

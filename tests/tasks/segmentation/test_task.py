@@ -248,10 +248,10 @@ def test_the_corpus_is_shared_until_a_file_changes(camvid_folder, tmp_path):
     assert later.data_hashes != first.data_hashes
 
 
-def test_the_probe_batch_is_a_training_batch(tmp_path):
+def test_the_example_batch_is_a_training_batch(tmp_path):
     task = open_task(tmp_path)
-    assert task.probe_batch()["images"].shape == (3, 3, 40, 40)
-    assert task.build().eval()(**task.probe_batch()).total.item() > 0
+    assert task.example_batch()["images"].shape == (3, 3, 40, 40)
+    assert task.build().eval()(**task.example_batch()).total.item() > 0
 
 
 @pytest.mark.slow

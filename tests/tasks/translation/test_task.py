@@ -186,10 +186,10 @@ def test_a_test_pair_longer_than_a_batch_is_scored(folder, tiny_spec, tmp_path):
     assert task.evaluate(task.build().eval(), tmp_path).metrics["test_loss"] > 0
 
 
-def test_the_probe_batch_is_full_of_pairs_of_mean_length(text_folder, tiny_spec, tmp_path):
+def test_the_example_batch_is_full_of_pairs_of_mean_length(text_folder, tiny_spec, tmp_path):
     task = tiny_spec().open(text_folder, tmp_path, 0)
     mean = sum(map(len, task.test.sources)) / 8
-    rows, width = task.probe_batch()["source"].shape
+    rows, width = task.example_batch()["source"].shape
     assert width == round(mean)
-    longer = max(width, task.probe_batch()["target"].shape[1])
+    longer = max(width, task.example_batch()["target"].shape[1])
     assert rows * longer <= task.spec.batch_tokens < (rows + 1) * longer

@@ -5,12 +5,12 @@ from typing import Annotated
 
 from pydantic import Field
 
+from quatrain.tasks.cache import read_cached
 from quatrain.tasks.detection.coco import CocoSpec
 from quatrain.tasks.detection.corpus import DetectionCorpus
 from quatrain.tasks.detection.digits import digit_boxes
 from quatrain.tasks.detection.voc import VocSpec
 from quatrain.tasks.digit_scenes import DigitScenesSpec
-from quatrain.tasks.vision import read_cached
 
 DetectionData = Annotated[DigitScenesSpec | CocoSpec | VocSpec, Field(discriminator="kind")]
 
@@ -24,4 +24,4 @@ def read_detection(data: DetectionData, folder: Path | None) -> DetectionCorpus:
     if isinstance(data, DigitScenesSpec):
         # Frozen specs are hashable, which the checker does not see.
         return digit_boxes(data)  # pyright: ignore[reportArgumentType]
-    return read_cached(data, folder)
+    return read_cached(type(data).read, folder, data)

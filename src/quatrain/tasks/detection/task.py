@@ -10,11 +10,11 @@ import json
 import operator
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from quatrain.cost import count_multiply_adds, model_cost, training_hours
 from quatrain.cost.meta import build_on_meta, meta_image
@@ -94,9 +94,11 @@ class DetectionSpec(Spec):
         return training_hours(forward * images)
 
 
-class DetectionTask(ImageTask[DetectionSpec, DetectionCorpus]):
+class DetectionTask(ImageTask):
     """The data, objective and metrics of one run."""
 
+    spec: DetectionSpec
+    corpus: DetectionCorpus
     rate_unit = "images"
 
     def build(self) -> DetectionObjective:
@@ -113,18 +115,18 @@ class DetectionTask(ImageTask[DetectionSpec, DetectionCorpus]):
             ]
         )
 
-    def monitor(self, objective: nn.Module) -> dict[str, float]:
+    def monitor(self, objective: DetectionObjective) -> dict[str, float]:
         """COCO's metrics in percent and the mean loss of the validation part."""
-        metric = self.detect(_detector(objective), self.corpus.valid)
+        metric = self.detect(objective.detector, self.corpus.valid)
         scores = {f"valid_{name}": value for name, value in metric.scores().metrics.items()}
         return {"valid_loss": self._loss(objective, self.corpus.valid), **scores}
 
-    def evaluate(self, objective: nn.Module, folder: Path) -> Evaluation:
+    def evaluate(self, objective: DetectionObjective, folder: Path) -> Evaluation:
         """COCO's metrics and the AP of each category on the test part, in percent.
 
         Writes the detections in COCO's format of results, and pictures of the first images.
         """
-        detector = _detector(objective)
+        detector = objective.detector
         metric = self.detect(detector, self.corpus.test)
         scores = metric.scores()
         results = metric.results(self.corpus.category_ids)
@@ -151,7 +153,7 @@ class DetectionTask(ImageTask[DetectionSpec, DetectionCorpus]):
         return metric
 
     @torch.no_grad()
-    def _loss(self, objective: nn.Module, part: DetectionPart) -> float:
+    def _loss(self, objective: DetectionObjective, part: DetectionPart) -> float:
         """The mean loss of an image; the sampling of anchors and regions is seeded by its index."""
         device = next(objective.parameters()).device
         losses: dict[int, float] = {}
@@ -165,14 +167,14 @@ class DetectionTask(ImageTask[DetectionSpec, DetectionCorpus]):
         # Summed in the order of the images, for any number of processes.
         return sum(losses[index] for index in range(len(part))) / len(part)
 
-    def cost(self, objective: nn.Module) -> dict[str, float]:
+    def cost(self, objective: DetectionObjective) -> dict[str, float]:
         """Parameters, and multiply-adds of the first test image with all its proposals."""
         first = self.corpus.test.ground_truths[0]
         size = self.spec.augmentation.resized(first.height, first.width)
         spec = self.spec.model
         detector = build_on_meta(spec, len(self.corpus.categories))
         layers = DetectorLayers(detector, spec.test_proposals)
-        return model_cost(_detector(objective), count_multiply_adds(layers, meta_image(size)))
+        return model_cost(objective.detector, count_multiply_adds(layers, meta_image(size)))
 
     def _write_pictures(
         self, detector: Detector, detections: Mapping[int, Detections], folder: Path
@@ -194,10 +196,6 @@ class DetectionTask(ImageTask[DetectionSpec, DetectionCorpus]):
             )
             if picture is not None:
                 yield write_picture(folder / f"attention-{sample.image_id}.png", picture)
-
-
-def _detector(objective: nn.Module) -> Detector:
-    return cast("DetectionObjective", objective).detector
 
 
 def _size(sample: DetectionSample) -> tuple[int, int]:

@@ -9,9 +9,8 @@ Shapes: b sequences, t tokens, f features.
 """
 
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -32,7 +31,7 @@ from quatrain.tasks.probes.questions import (
     RecallSpec,
     SaliencySpec,
 )
-from quatrain.training import Evaluation, Loss, Polynomial, Recipe
+from quatrain.training import Evaluation, Loss, Polynomial, Recipe, Task
 
 Probe = Annotated[
     SaliencySpec | OffsetSpec | PointerSpec | RecallSpec | LocalitySpec,
@@ -84,35 +83,21 @@ class ProbeObjective(nn.Module):
         return Loss(total, (answers != IGNORE_INDEX).sum().float())
 
 
-class ProbeTask:
+class ProbeTask(Task):
     """A probe with one seed."""
 
-    spec: ProbeSpec
-    seed: int
     rate_unit = "answers"
 
     def __init__(self, spec: ProbeSpec, seed: int) -> None:
         self.spec, self.seed = spec, seed
+        self.recipe = spec.recipe
         samples = spec.probe.draw(np.random.default_rng([_HELD_OUT]), spec.held_out)
         self.held_out: Samples = validate(samples, spec.probe.values)
-
-    @property
-    def recipe(self) -> Recipe:
-        """The training recipe."""
-        return self.spec.recipe
-
-    @property
-    def data_hashes(self) -> dict[str, str]:
-        """SHA-256 of the held-out sequences and answers, by the name of the probe."""
         digest = hashlib.sha256()
         for tensor in self.held_out:
             digest.update(tensor.numpy().astype("<i8").tobytes())
-        return {self.spec.probe.kind: digest.hexdigest()}
-
-    @property
-    def data_notes(self) -> dict[str, int]:
-        """None: the data are generated."""
-        return {}
+        self.data_hashes = {spec.probe.kind: digest.hexdigest()}
+        self.data_notes = {}
 
     def build(self) -> ProbeObjective:
         """A new network with its loss."""
@@ -128,12 +113,12 @@ class ProbeTask:
         random = np.random.default_rng([_TRAINING, self.seed, *plan])
         return self.spec.probe.draw(random, self.spec.batch)._asdict()
 
-    def monitor(self, objective: nn.Module) -> dict[str, float]:
+    def monitor(self, objective: ProbeObjective) -> dict[str, float]:
         """Loss and accuracy on the held-out part, which do not affect the training."""
         loss, accuracy = self._score(objective)
         return {"valid_loss": loss, "accuracy": accuracy}
 
-    def evaluate(self, objective: nn.Module, folder: Path) -> Evaluation:  # noqa: ARG002
+    def evaluate(self, objective: ProbeObjective, folder: Path) -> Evaluation:  # noqa: ARG002
         """Accuracy in percent, and that of counting alone."""
         loss, accuracy = self._score(objective)
         metrics = {
@@ -143,20 +128,20 @@ class ProbeTask:
         }
         return Evaluation(metrics)
 
-    def cost(self, objective: nn.Module) -> dict[str, float]:
+    def cost(self, objective: ProbeObjective) -> dict[str, float]:
         """Parameters, and multiply-adds of one sequence."""
-        network = _network(objective)
+        network = objective.network
         tokens = self.held_out.tokens[:1].to(network.constant.device)
         return model_cost(network, count_multiply_adds(network, tokens))
 
-    def probe_batch(self) -> Mapping[str, Tensor]:
+    def example_batch(self) -> dict[str, Tensor]:
         """A training batch."""
         return self.collate((0, 0))
 
     @torch.no_grad()
-    def _score(self, objective: nn.Module) -> tuple[float, float]:
+    def _score(self, objective: ProbeObjective) -> tuple[float, float]:
         """Cross entropy per answer, in nats, and accuracy in percent."""
-        network = _network(objective)
+        network = objective.network
         tokens, answers = (tensor.to(network.constant.device) for tensor in self.held_out)
         mask = answers != IGNORE_INDEX
         scores, labels = network(tokens)[mask].float(), answers[mask]
@@ -177,7 +162,3 @@ def counting_accuracy(samples: Samples, values: int) -> float:
     mask = samples.answers != IGNORE_INDEX
     guesses = most_common(samples.tokens[..., 0], values)[:, None].expand_as(samples.answers)
     return 100 * float((guesses == samples.answers)[mask].double().mean())
-
-
-def _network(objective: nn.Module) -> ProbeNetwork:
-    return cast("ProbeObjective", objective).network

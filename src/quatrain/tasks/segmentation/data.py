@@ -5,12 +5,12 @@ from typing import Annotated
 
 from pydantic import Field
 
+from quatrain.tasks.cache import read_cached
 from quatrain.tasks.digit_scenes import DigitScenesSpec
 from quatrain.tasks.segmentation.cityscapes import CityscapesSpec
 from quatrain.tasks.segmentation.corpus import SegmentationCorpus
 from quatrain.tasks.segmentation.digits import digit_masks
 from quatrain.tasks.segmentation.folders import FoldersSpec
-from quatrain.tasks.vision import read_cached
 
 SegmentationData = Annotated[
     DigitScenesSpec | FoldersSpec | CityscapesSpec, Field(discriminator="kind")
@@ -26,4 +26,4 @@ def read_segmentation(data: SegmentationData, folder: Path | None) -> Segmentati
     if isinstance(data, DigitScenesSpec):
         # Frozen specs are hashable, which the checker does not see.
         return digit_masks(data)  # pyright: ignore[reportArgumentType]
-    return read_cached(data, folder)
+    return read_cached(type(data).read, folder, data)

@@ -8,7 +8,7 @@ Shapes: n images of size h w.
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -125,9 +125,11 @@ def _loss(scores: Float[Tensor, "n c y x"], labels: Int64[Tensor, "n h w"]) -> F
     return cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
 
 
-class SegmentationTask(ImageTask[SegmentationSpec, SegmentationCorpus]):
+class SegmentationTask(ImageTask):
     """The data, objective and metrics of one run."""
 
+    spec: SegmentationSpec
+    corpus: SegmentationCorpus
     rate_unit = "pixels"
 
     def __init__(self, spec: SegmentationSpec, corpus: SegmentationCorpus, seed: int) -> None:
@@ -156,17 +158,17 @@ class SegmentationTask(ImageTask[SegmentationSpec, SegmentationCorpus]):
             "labels": torch.stack([sample.label for sample in samples]),
         }
 
-    def monitor(self, objective: nn.Module) -> dict[str, float]:
+    def monitor(self, objective: SegmentationObjective) -> dict[str, float]:
         """The metrics of the validation part."""
-        scores = self.score(_segmenter(objective), self.corpus.valid)
+        scores = self.score(objective.segmenter, self.corpus.valid)
         return {f"valid_{name}": value for name, value in scores.metrics.items()}
 
-    def evaluate(self, objective: nn.Module, folder: Path) -> Evaluation:
+    def evaluate(self, objective: SegmentationObjective, folder: Path) -> Evaluation:
         """mIoU, pixel accuracy and the IoU of each class on the test part, in percent.
 
         Writes pictures of the predictions for the first images.
         """
-        segmenter = _segmenter(objective)
+        segmenter = objective.segmenter
         scores = self.score(segmenter, self.corpus.test)
         artifacts = tuple(self._write_pictures(segmenter, folder))
         return Evaluation(scores.metrics, {"miou": scores.signature}, artifacts)
@@ -191,11 +193,11 @@ class SegmentationTask(ImageTask[SegmentationSpec, SegmentationCorpus]):
         """The logits for a held-out image, in the size of the scaled image."""
         return self.spec.testing.logits(segmenter, self._scaled_image(segmenter, image))
 
-    def cost(self, objective: nn.Module) -> dict[str, float]:
+    def cost(self, objective: SegmentationObjective) -> dict[str, float]:
         """Parameters, and multiply-adds of one network input of the first test image."""
         segmenter = build_on_meta(self.spec.model, len(self.corpus.classes))
         size = self.spec.testing.input_size(self._scaled_size(self.corpus.test[0].image))
-        return model_cost(_segmenter(objective), count_multiply_adds(segmenter, meta_image(size)))
+        return model_cost(objective.segmenter, count_multiply_adds(segmenter, meta_image(size)))
 
     @torch.no_grad()
     def _write_pictures(self, segmenter: Segmenter, folder: Path) -> Iterable[str]:
@@ -227,7 +229,3 @@ class SegmentationTask(ImageTask[SegmentationSpec, SegmentationCorpus]):
         """Height and width of an image after scaling."""
         height, width = (max(round(side * self.spec.scale), 1) for side in image.shape[1:])
         return height, width
-
-
-def _segmenter(objective: nn.Module) -> Segmenter:
-    return cast("SegmentationObjective", objective).segmenter

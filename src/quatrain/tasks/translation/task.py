@@ -7,10 +7,9 @@ Shapes: b sentence pairs, s source tokens, t target tokens.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Int
@@ -22,7 +21,7 @@ from quatrain.models.decoding import DecodingSpec, decode
 from quatrain.models.translator import Translator, TranslatorSpec
 from quatrain.ops.linear_cross_entropy import linear_cross_entropy
 from quatrain.specs import Spec
-from quatrain.tasks.stamps import Stamps, file_stamps
+from quatrain.tasks.cache import read_cached
 from quatrain.tasks.translation.batching import EncodedPairs, pad, token_batches
 from quatrain.tasks.translation.bleu_tokenizer import BleuTokenizer, can_score, choose_tokenizer
 from quatrain.tasks.translation.corpus import Corpus, Pair
@@ -37,7 +36,7 @@ from quatrain.tasks.translation.vocabulary import (
     VocabularySpec,
     train_vocabulary,
 )
-from quatrain.training import Evaluation, Loss, Recipe, checkpoint
+from quatrain.training import Evaluation, Loss, Recipe, Task, checkpoint
 
 HYPOTHESES = "hypotheses.txt"
 VOCABULARY = "vocabulary.json"
@@ -72,8 +71,7 @@ class TranslationSpec(Spec):
                 tokenizer of BLEU cannot be used.
             StoredFileError: if the vocabulary of an interrupted run is damaged.
         """
-        # Frozen specs are hashable, which pyright does not infer.
-        corpus, vocabulary = _read(self.data, self.vocabulary, data, file_stamps(data))  # pyright: ignore[reportArgumentType]
+        corpus, vocabulary = read_cached(_read, data, self.data, self.vocabulary)
         stored = folder / VOCABULARY
         if (folder / checkpoint.NAME).exists():
             vocabulary = Vocabulary.load(stored)
@@ -94,14 +92,9 @@ class TranslationSpec(Spec):
         return training_hours(forward * pairs)
 
 
-@lru_cache(maxsize=2)
 def _read(
-    data: TranslationData,
-    vocabulary: VocabularySpec,
-    folder: Path | None,
-    stamps: Stamps,  # noqa: ARG001 - part of the cache key
+    data: TranslationData, vocabulary: VocabularySpec, folder: Path | None
 ) -> tuple[Corpus, Vocabulary]:
-    """Read and encode data once for all runs of a worker that share them."""
     corpus = data.read(folder)
     return corpus, train_vocabulary(corpus.train, vocabulary)
 
@@ -131,44 +124,29 @@ class TranslationObjective(nn.Module):
         return Loss(total, mask.sum())
 
 
-class TranslationTask:
+class TranslationTask(Task):
     """Data, objective and metrics of one run."""
 
-    spec: TranslationSpec
-    corpus: Corpus
-    vocabulary: Vocabulary
-    seed: int
     rate_unit = "target tokens"
 
     def __init__(
         self, spec: TranslationSpec, corpus: Corpus, vocabulary: Vocabulary, seed: int
     ) -> None:
         self.spec, self.corpus, self.vocabulary, self.seed = spec, corpus, vocabulary, seed
+        self.recipe, self.data_hashes = spec.recipe, corpus.hashes
         references = _references(corpus.valid) + _references(corpus.test)
         self.tokenizer: str = choose_tokenizer(spec.bleu_tokenizer, corpus.languages[1], references)
         self.train: EncodedPairs = EncodedPairs.encode(corpus.train, vocabulary, "training")
         self.valid: EncodedPairs = EncodedPairs.encode(corpus.valid, vocabulary, "validation")
         self.test: EncodedPairs = EncodedPairs.encode(corpus.test, vocabulary, "test")
         self.train.check_lengths(spec.batch_tokens, corpus.location)
+        text = "\n".join(f"{source}\t{target}" for source, target in corpus.test)
+        digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+        # Equal for cells that differ only in their training pairs.
+        self.test_hashes: dict[str, str] = {"test": digest}
+        self.data_notes = self._notes()
 
-    @property
-    def recipe(self) -> Recipe:
-        """The training recipe."""
-        return self.spec.recipe
-
-    @property
-    def data_hashes(self) -> dict[str, str]:
-        """SHA-256 of each data file, by name."""
-        return self.corpus.hashes
-
-    @property
-    def test_hashes(self) -> dict[str, str]:
-        """SHA-256 of the test pairs, equal for cells that differ only in their training pairs."""
-        text = "\n".join(f"{source}\t{target}" for source, target in self.corpus.test)
-        return {"test": hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()}
-
-    @property
-    def data_notes(self) -> dict[str, int]:
+    def _notes(self) -> dict[str, int]:
         """The number of training pairs left out and of references too short for BLEU."""
         notes = {"train: pairs, left out": self.corpus.dropped} if self.corpus.dropped else {}
         for part, pairs in (("validation", self.corpus.valid), ("test", self.corpus.test)):
@@ -189,19 +167,19 @@ class TranslationTask:
         """One padded training batch."""
         return self.train.collate(plan)
 
-    def monitor(self, objective: nn.Module) -> dict[str, float]:
+    def monitor(self, objective: TranslationObjective) -> dict[str, float]:
         """Loss, and BLEU of greedy decoding, on the validation part."""
         greedy = self.spec.decoding.model_copy(update={"beam": 1})
-        hypotheses = self.translate(_translator(objective), self.valid.sources, greedy)
+        hypotheses = self.translate(objective.translator, self.valid.sources, greedy)
         references = _references(self.corpus.valid)
         return {
             "valid_loss": self._loss(objective, self.valid),
             "valid_greedy_bleu": score(hypotheses, references, self.tokenizer).bleu,
         }
 
-    def evaluate(self, objective: nn.Module, folder: Path) -> Evaluation:
+    def evaluate(self, objective: TranslationObjective, folder: Path) -> Evaluation:
         """BLEU and chrF of the test part by beam search; writes the hypotheses."""
-        hypotheses = self.translate(_translator(objective), self.test.sources, self.spec.decoding)
+        hypotheses = self.translate(objective.translator, self.test.sources, self.spec.decoding)
         write_hypotheses(folder / HYPOTHESES, hypotheses)
         scores = score(hypotheses, _references(self.corpus.test), self.tokenizer)
         metrics = {
@@ -218,16 +196,16 @@ class TranslationTask:
         """Translate encoded sources; see the function `translate`."""
         return translate(translator, self.vocabulary, sources, decoding, self.spec.batch_tokens)
 
-    def cost(self, objective: nn.Module) -> dict[str, float]:
+    def cost(self, objective: TranslationObjective) -> dict[str, float]:
         """Parameters, and multiply-adds of one sentence pair of mean length."""
-        translator = _translator(objective)
+        translator = objective.translator
         batch = self._mean_pair(rows=1)
         source, target = batch["source"], batch["target"][:, :-1]
         device = translator.embedding.weight.device
         counted = count_multiply_adds(translator, source.to(device), target.to(device))
         return model_cost(translator, counted)
 
-    def probe_batch(self) -> Mapping[str, Tensor]:
+    def example_batch(self) -> dict[str, Tensor]:
         """A full training batch of pairs of the test part's mean lengths."""
         width = max(value.shape[1] for value in self._mean_pair(rows=1).values())
         return self._mean_pair(rows=max(self.spec.batch_tokens // width, 1))
@@ -241,9 +219,9 @@ class TranslationTask:
         }
 
     @torch.no_grad()
-    def _loss(self, objective: nn.Module, part: EncodedPairs) -> float:
+    def _loss(self, objective: TranslationObjective, part: EncodedPairs) -> float:
         """Cross entropy per target token, without smoothing, in nats."""
-        device = _translator(objective).embedding.weight.device
+        device = objective.translator.embedding.weight.device
         total = weight = 0.0
         # Pairs of the validation and test parts are scored, however long.
         budget = max(self.spec.batch_tokens, part.longest)
@@ -276,7 +254,3 @@ def translate(
 
 def _references(pairs: Sequence[Pair]) -> list[str]:
     return [target for _, target in pairs]
-
-
-def _translator(objective: nn.Module) -> Translator:
-    return cast("TranslationObjective", objective).translator

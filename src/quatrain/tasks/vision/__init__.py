@@ -5,7 +5,7 @@ from quatrain.specs import name_missing_extra
 with name_missing_extra():
     from quatrain.tasks.vision.attention_maps import attention_picture
     from quatrain.tasks.vision.data_warnings import DataWarning, DataWarnings, format_names
-    from quatrain.tasks.vision.image_task import ImageTask, read_cached
+    from quatrain.tasks.vision.image_task import ImageTask
     from quatrain.tasks.vision.images import ImageScan, ImageSize, read_image, scan_images
     from quatrain.tasks.vision.panels import write_picture
     from quatrain.tasks.vision.sampler import BatchIndices, image_batches, image_generator
@@ -23,7 +23,6 @@ __all__ = [
     "image_batches",
     "image_generator",
     "process_shard",
-    "read_cached",
     "read_image",
     "scan_images",
     "sum_over_processes",

@@ -1,7 +1,28 @@
 import os
 from pathlib import Path
 
-from quatrain.tasks.stamps import file_stamps
+from quatrain.specs import Spec
+from quatrain.tasks.cache import file_stamps, read_cached
+
+
+class Lines(Spec):
+    name: str = "lines.txt"
+
+    def read(self, folder):
+        return [(folder / self.name).read_text()]
+
+
+def test_data_are_read_again_only_after_a_file_or_the_spec_changed(tmp_path):
+    path = tmp_path / "lines.txt"
+    path.write_text("one")
+    first = read_cached(Lines.read, tmp_path, Lines())
+    assert first == ["one"]
+    assert read_cached(Lines.read, tmp_path, Lines()) is first
+    path.write_text("two")
+    os.utime(path, ns=(1, 1))
+    assert read_cached(Lines.read, tmp_path, Lines()) == ["two"]
+    (tmp_path / "more.txt").write_text("three")
+    assert read_cached(Lines.read, tmp_path, Lines(name="more.txt")) == ["three"]
 
 
 def test_a_changed_file_at_any_depth_changes_the_stamps(tmp_path):
