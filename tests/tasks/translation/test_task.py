@@ -7,7 +7,7 @@ from closed_forms import translator_multiply_adds
 from quatrain.models.decoding import DecodingSpec
 from quatrain.specs import DataError, StoredFileError, canonical, identity
 from quatrain.tasks.translation import ParallelTextSpec, TranslationSpec
-from quatrain.tasks.translation.task import HYPOTHESES, VOCABULARY, _read, translate
+from quatrain.tasks.translation.task import HYPOTHESES, VOCABULARY, translate
 from quatrain.training import train
 
 
@@ -79,7 +79,6 @@ def test_the_vocabulary_is_loaded_exactly_if_there_is_a_checkpoint(
 
 
 def test_two_equal_opens_share_the_corpus_until_a_file_changes(folder, tiny_spec, tmp_path):
-    _read.cache_clear()
     first = tiny_spec().open(folder, tmp_path / "1", 0)
     assert tiny_spec().open(folder, tmp_path / "2", 1).corpus is first.corpus
     for name in ("train.en", "train.de"):
