@@ -42,4 +42,4 @@ def test_a_missing_matplotlib_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingPackageError) as raised:
         load_matplotlib()
-    assert "quatrain[study]" in raised.value.remedy
+    assert "quatrain[study]" in str(raised.value)

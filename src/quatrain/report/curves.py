@@ -17,7 +17,7 @@ from typing_extensions import TypeIs
 
 from quatrain.report.runs import Run, StudyRuns
 from quatrain.results import ManifestCell
-from quatrain.results.reading import read_regular
+from quatrain.results.files import read_regular
 from quatrain.results.record import LARGEST
 from quatrain.specs import StoredFileError
 

@@ -19,7 +19,7 @@ from quatrain.report.render import cell_columns, difference_columns, verdict_leg
 from quatrain.report.runs import StudyRuns
 from quatrain.report.validation import validation_columns
 from quatrain.results import ManifestCell
-from quatrain.results.reading import is_file_within
+from quatrain.results.files import is_file_within
 from quatrain.specs.extras import name_missing_extra
 
 with name_missing_extra():

@@ -15,8 +15,8 @@ def comparable(first: Hashes | None, second: Hashes | None) -> bool:
     """
     if first is None or second is None:
         return False
-    rules = ({each.rpartition(":")[0] for each in hashes.values()} for hashes in (first, second))
-    return next(rules) == next(rules)
+    rules = [{text.rpartition(":")[0] for text in hashes.values()} for hashes in (first, second)]
+    return rules[0] == rules[1]
 
 
 def changed_files(now: Hashes, then: Hashes) -> list[str]:
@@ -28,8 +28,8 @@ def notes_on_files(runs: Iterable[tuple[str, Hashes | None, Hashes | None]]) -> 
     """A sentence for each set of files that changed after runs finished.
 
     Args:
-        runs: for each finished run its cell, the current hashes of the code and those of its
-            record. Runs whose hashes are not `comparable`, as in old records, are left out.
+        runs: cell, current hashes of the code and hashes of the record, of finished runs. Runs
+            whose hashes are not `comparable`, as in old records, are left out.
     """
     changed: dict[str, list[str]] = {}
     for cell, now, then in runs:
@@ -59,6 +59,6 @@ def join_names(labels: Sequence[str]) -> str:
         >>> join_names(["a", "b", "a"]), join_names("abcdefg")
         ('a, b', 'a, b, c, d, e and 2 more')
     """
-    each = list(dict.fromkeys(labels))
-    more = f" and {len(each) - _SHOWN:,} more" if len(each) > _SHOWN else ""
-    return ", ".join(each[:_SHOWN]) + more
+    names = list(dict.fromkeys(labels))
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

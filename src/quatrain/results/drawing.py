@@ -11,11 +11,7 @@ from quatrain.specs import name_missing_extra
 
 
 def load_matplotlib() -> Any:
-    """Import matplotlib, without the user's settings if it cannot be imported with them.
-
-    Raises:
-        MissingPackageError: if it is not installed.
-    """
+    """Import matplotlib, without the user's settings if it cannot be imported with them."""
     with name_missing_extra():
         try:
             return importlib.import_module("matplotlib")

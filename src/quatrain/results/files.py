@@ -1,4 +1,7 @@
-"""Atomic writes: a reader sees the old file or the new one, and never a part of it.
+"""Reading and atomic writing of files in a study's folder.
+
+    write_atomically(path, text)              # the old file or the new one, and never a part of it
+    read_regular(path, remedy="delete it")    # bytes, or None if it is absent
 
 A process that is killed while it writes leaves a file ".NAME.1a2b3c4d.tmp". A later write of NAME
 removes it once it is too old to belong to a running process; the only writer of NAME removes it at
@@ -8,17 +11,21 @@ once with `remove_temporary_files`.
 import glob
 import os
 import secrets
+import stat
 import time
 from contextlib import suppress
 from pathlib import Path
 
-from quatrain.specs import StudyError
+from quatrain.specs import StoredFileError, StudyError
 
 CHECKPOINT = "checkpoint.safetensors"
 """The file in a run's folder that training resumes from; removed when the run is done."""
 
 _ABANDONED = 3600.0
 """Seconds without a write after which a temporary file belongs to no running process."""
+
+_LARGEST = 2**25
+"""Bytes of the largest JSON file that is read: a manifest of 300,000 runs."""
 
 
 def write_atomically(path: Path, content: str | bytes | bytearray) -> None:
@@ -51,10 +58,7 @@ def write_atomically(path: Path, content: str | bytes | bytearray) -> None:
 def remove_temporary_files(folder: Path, name: str, age: float = 0.0) -> None:
     """Remove the temporary files that killed writes of the file `name` left in `folder`.
 
-    Args:
-        folder: the folder of the file.
-        name: the file that was to be written; with an age of 0, one without another writer.
-        age: seconds since the last change, below which a temporary file is not removed.
+    Files whose last change is less than `age` seconds ago stay, as other writers may need them.
     """
     latest = time.time() - age
     for path in folder.glob(f".{glob.escape(name)}.{'[0-9a-f]' * 8}.tmp"):
@@ -64,11 +68,7 @@ def remove_temporary_files(folder: Path, name: str, age: float = 0.0) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Create `folder` and its parents, unless they exist.
-
-    Raises:
-        StudyError: if it cannot be created, for example because it is a file.
-    """
+    """Create `folder` and its parents, unless they exist; StudyError if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -77,10 +77,49 @@ def make_folder(folder: Path) -> None:
 
 def write_error(folder: Path, error: OSError) -> StudyError:
     """The error for a folder that cannot be written, with the operating system's reason."""
-    reason = error.strerror or str(error)
     return StudyError(
+        f"cannot write in {folder} ({error.strerror or error}); free some space or use another "
+        "folder, then run again",
         "run folder",
-        str(folder),
-        "a folder that can be written",
-        f'the system says "{reason}"; free some space or use another folder, then run again',
     )
+
+
+def read_regular(path: Path, remedy: str, largest: int = _LARGEST) -> bytes | None:
+    """The content of a regular file, or of a link to one; None if there is no file.
+
+    StoredFileError with `remedy` if it is a pipe, which would block the reader, or another
+    irregular file, unreadable, or larger than `largest` bytes.
+    """
+    try:
+        info = path.stat()
+        if not stat.S_ISREG(info.st_mode):
+            raise StoredFileError(f"{path} is no regular file; {remedy}", str(path))
+        if info.st_size > largest:
+            limit = f"{largest / 2**20:,.0f} MiB"
+            message = f"{path} has {info.st_size:,} bytes, more than {limit}; {remedy}"
+            raise StoredFileError(message, str(path))
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        message = f"cannot read {path} ({error.strerror or error}); {remedy}"
+        raise StoredFileError(message, str(path)) from error
+
+
+def read_text(path: Path, remedy: str) -> str:
+    """The text of a file that quatrain wrote in UTF-8; StoredFileError with `remedy` otherwise."""
+    content = read_regular(path, remedy)
+    if content is None:
+        raise StoredFileError(f"{path} is missing; {remedy}", str(path))
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise StoredFileError(f"{path} is not text in UTF-8; {remedy}", str(path)) from error
+
+
+def is_file_within(path: Path, folder: Path) -> bool:
+    """Whether `path` is a regular file in `folder`, with all links resolved."""
+    try:
+        return path.is_file() and path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):  # circular links; a name with a zero byte
+        return False

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, cast
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
 from pydantic_core import PydanticSerializationError, from_json
 
-from quatrain.results.text import storable
 from quatrain.specs import StudyError
+from quatrain.specs.errors import shorten
 
 FORMAT = 1
 """The newest format of stored files that this version reads, and the one it writes."""
@@ -24,6 +24,9 @@ Number = Annotated[FiniteFloat, Field(ge=-LARGEST, le=LARGEST)]
 
 Seconds = Annotated[FiniteFloat, Field(ge=0, le=LARGEST)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
+
+_NOTE_LENGTH = 50
+"""Characters of the note in the middle of a text that `storable` cut."""
 
 Identity = Annotated[str, Field(pattern="^[0-9a-f]{16,64}$")]
 """Hexadecimal digits of `quatrain.specs.identity`; nothing else, since it names a folder."""
@@ -45,9 +48,9 @@ class StoredModel(BaseModel):
         def __init__(self, **fields: Any) -> None:
             known = type(self).model_fields
             for name in fields.keys() - known.keys():
-                field = f"{type(self).__name__}.{name}"
-                expected = f"one of the fields {', '.join(known)}"
-                raise StudyError(field, _shorten(fields[name]), expected, "correct the spelling")
+                owner = type(self).__name__
+                message = f"{owner} has no field {name!r}; use one of {', '.join(known)}"
+                raise StudyError(message, f"{owner}.{name}")
             try:
                 super().__init__(**fields)
             except ValidationError as error:
@@ -57,18 +60,18 @@ class StoredModel(BaseModel):
         __init__.__pydantic_base_init__ = True
 
     @classmethod
-    def from_json(cls, text: str, remedy: str) -> Self:
+    def from_json(cls, text: str | bytes, remedy: str) -> Self:
         """Read the output of `to_json` of this or a newer version.
 
         Raises:
-            StudyError: if it has a newer format, or is damaged; `remedy` is for a damaged one.
+            StudyError: if it has a newer format, or is damaged; the message ends in `remedy` then.
         """
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
             raise _first_problem(cls, error, _unless_newer(cls, text, remedy)) from None
         except StudyError as error:
-            raise StudyError(error.field, error.value, error.expected, remedy) from None
+            raise StudyError(f"{error}; {remedy}", error.field) from None
 
     @property
     def unknown(self) -> tuple[str, ...]:
@@ -104,9 +107,9 @@ class Session(StoredModel):
     device: str
     threads: Count
     commit: str | None
-    """The revision of the repository that holds the study file, or None outside one."""
+    """The commit of the study file's repository, or None outside one."""
     code: dict[str, str] | None = None
-    """SHA-256 of the study file and of the modules beside it that it imports, without comments;
+    """SHA-256 of the study file and of the modules in its folder that it imports, without comments;
     None in older records. The text before a colon names the rule of the hash."""
     spec_code: str | None = None
     """SHA-256 of the code of the spec's own classes; None if the study defines none."""
@@ -184,15 +187,13 @@ class Expectation(StoredModel):
     @model_validator(mode="after")
     def _has_bounds_and_a_reason(self) -> Self:
         if self.low is None and self.high is None:
-            raise StudyError("Expectation", "without bounds", "low, high or both", "add one")
+            raise StudyError("an Expectation has no bounds; give low, high or both", "Expectation")
         if self.low is not None and self.high is not None and self.low > self.high:
-            raise StudyError(
-                "Expectation.low", self.low, f"at most high, {self.high}", "exchange them"
-            )
+            message = f"low={self.low} of an Expectation is above high={self.high}; exchange them"
+            raise StudyError(message, "Expectation.low")
         if not self.because.strip():
-            raise StudyError(
-                "Expectation.because", self.because, "a reason", "write the reason of the bounds"
-            )
+            message = "because of an Expectation is empty; write the reason of the bounds"
+            raise StudyError(message, "Expectation.because")
         return self
 
     @property
@@ -245,22 +246,24 @@ class Manifest(StoredModel):
     compared_in: str | None = None
     """The metric of the differences; None for the primary metric."""
     code: dict[str, str] | None = None
-    """SHA-256 of the study file and of the modules beside it that it imports, without comments."""
+    """As in `Session`."""
 
     @model_validator(mode="after")
     def _name_each_cell_once(self) -> Self:
         names = Counter((cell.group, cell.name) for cell in self.cells)
         for (group, name), times in names.items():
             if times > 1:
-                raise StudyError(
-                    "cell", name, f'a name used once in group "{group}"', "rename one of the cells"
-                )
+                message = f"group {group!r} has {times} cells {name!r}; rename all but one"
+                raise StudyError(message, "cells")
         for comparison in self.comparisons:
             for side in (comparison.left, comparison.right):
                 if (comparison.group, side) not in names:
                     known = ", ".join(name for group, name in names if group == comparison.group)
-                    expected = f'a cell of group "{comparison.group}" ({known or "it has none"})'
-                    raise StudyError("comparison", side, expected, "correct the comparison")
+                    raise StudyError(
+                        f"a comparison names {side!r}, which is no cell of group "
+                        f"{comparison.group!r}; use one of its cells ({known or 'it has none'})",
+                        "comparisons",
+                    )
         return self
 
 
@@ -270,20 +273,26 @@ def _first_problem(owner: type[StoredModel], error: ValidationError, remedy: str
     field = ".".join([owner.__name__, *(str(part) for part in problem["loc"])])
     value = problem["input"]
     if _is_newer(problem):
-        expected = f"{FORMAT}, the newest format that this version of quatrain reads"
-        return StudyError(field, value, expected, "use the newer quatrain that wrote it")
-    if problem["type"] == "json_invalid":
-        expected = f"the complete JSON of a {owner.__name__}"
-        return StudyError(field, "cut off or not JSON", expected, remedy)
-    if isinstance(value, float) and not abs(value) <= LARGEST:
-        expected = f"a finite number from {-LARGEST:g} to {LARGEST:g}"
-        return StudyError(field, value, expected, f"find the cause in the run, or {remedy}")
-    text = "missing" if problem["type"] == "missing" else _shorten(value)
-    message = problem["msg"]
-    return StudyError(field, text, message[:1].lower() + message[1:], remedy)
+        message = (
+            f"{field} is {shorten(value)}, newer than format {FORMAT}, the newest that this "
+            "version of quatrain reads; use the newer quatrain that wrote it"
+        )
+    elif problem["type"] == "json_invalid":
+        message = f"the JSON of a {owner.__name__} is incomplete or invalid; {remedy}"
+    elif problem["type"] == "missing":
+        message = f"{field} is missing; {remedy}"
+    elif isinstance(value, float) and not abs(value) <= LARGEST:
+        message = (
+            f"{field} is {value}, not a finite number from {-LARGEST:g} to {LARGEST:g}; "
+            f"find the cause in the run, or {remedy}"
+        )
+    else:
+        reason = problem["msg"]
+        message = f"{field} is {shorten(value)}: {reason[:1].lower()}{reason[1:]}; {remedy}"
+    return StudyError(message, field)
 
 
-def _unless_newer(owner: type[StoredModel], text: str, remedy: str) -> str:
+def _unless_newer(owner: type[StoredModel], text: str | bytes, remedy: str) -> str:
     """The remedy for a damaged file, which may also be a file of a newer version."""
     try:
         content = from_json(text)
@@ -299,11 +308,23 @@ def _is_newer(problem: Mapping[str, Any]) -> bool:
     return problem["loc"][-1:] == ("format",) and isinstance(value, int) and value > FORMAT
 
 
-def _shorten(value: object) -> str:
-    try:
-        return str(value)[:80]
-    except ValueError:
-        return "a number of more digits than Python writes"
+def storable(text: str, limit: int | None = None) -> str:
+    r"""Escape lone surrogates, which no encoding has, and cut the middle out of a long text.
+
+    A file name that is not UTF-8 has lone surrogates, and so has an exception that names the file.
+    The limit is 100 characters or more; None for no limit.
+
+    Example:
+        >>> storable("caf\udce9.txt")
+        'caf\\udce9.txt'
+        >>> storable("0123456789" * 20, limit=100)
+        '0123456789012345678901234 … [150 characters left out] … 5678901234567890123456789'
+    """
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    if limit is None or len(text) <= limit:
+        return text
+    side = (limit - _NOTE_LENGTH) // 2
+    return f"{text[:side]} … [{len(text) - 2 * side:,} characters left out] … {text[-side:]}"
 
 
 def _storable(value: object) -> object:

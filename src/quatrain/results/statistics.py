@@ -15,6 +15,7 @@ accuracies of 250 examples are often tied. They have a mean, no interval, and p 
     paired_difference({0: 95.2, 1: 94.8}, {0: 94.8, 1: 94.4})   mean 0.4, no interval, n 2, p 1
 """
 
+import importlib
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -66,15 +67,17 @@ def summarize(values: Iterable[float]) -> Summary:
 def _summarize(sample: list[float], magnitude: float) -> Summary:
     """The summary of values with the rounding errors of numbers of at most `magnitude`."""
     if not sample:
-        raise StudyError("seeds", "none", "at least one finished run", "run the study")
+        raise StudyError("no finished run has a value; run the study", "seeds")
     mean, count = statistics.fmean(sample), len(sample)
     if count == 1:
         return Summary(mean, None, None, 1)
     deviation = statistics.stdev(sample)
     if deviation <= _ROUNDING * magnitude:
         return Summary(mean, None, None, count, 1.0)
-    half = _quantile(count - 1) * deviation / math.sqrt(count)
-    p = _two_sided_p(count - 1, mean, deviation / math.sqrt(count))
+    # scipy is slow to import and `study status` needs none of it.
+    special: Any = importlib.import_module("scipy.special")
+    half = float(special.stdtrit(count - 1, (1 + CONFIDENCE) / 2)) * deviation / math.sqrt(count)
+    p = 2 * float(special.stdtr(count - 1, -abs(mean) / (deviation / math.sqrt(count))))
     return Summary(mean, mean - half, mean + half, count, p)
 
 
@@ -100,18 +103,3 @@ def holm(p_values: Sequence[float]) -> list[float]:
         least = max(least, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = least
     return adjusted
-
-
-def _two_sided_p(degrees_of_freedom: int, mean: float, error: float) -> float:
-    from scipy import special  # pyright: ignore[reportMissingTypeStubs]
-
-    functions: Any = special
-    return 2 * float(functions.stdtr(degrees_of_freedom, -abs(mean) / error))
-
-
-def _quantile(degrees_of_freedom: int) -> float:
-    # scipy is slow to import and `study status` needs none of it.
-    from scipy import special  # pyright: ignore[reportMissingTypeStubs]
-
-    functions: Any = special
-    return float(functions.stdtrit(degrees_of_freedom, (1 + CONFIDENCE) / 2))

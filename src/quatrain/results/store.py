@@ -14,8 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from quatrain.results.files import CHECKPOINT, make_folder, write_atomically, write_error
-from quatrain.results.reading import read_regular
+from quatrain.results.files import (
+    CHECKPOINT,
+    make_folder,
+    read_regular,
+    write_atomically,
+    write_error,
+)
 from quatrain.results.record import Failure, Manifest, Measurement, Record, StoredModel
 from quatrain.specs import StoredFileError, StudyError, name_missing_extra
 
@@ -38,7 +43,7 @@ class RunState(enum.Enum):
 
 
 class ResultStore:
-    """Reads and writes all files of a study's folder except those of the training."""
+    """Read and write the files of a study's folder except those of the training."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -70,22 +75,8 @@ class ResultStore:
             ...         train_into(folder)
         """
         folder = self.folder(identity)
-        make_folder(folder)
-        lock = _file_lock(folder / "lock")
-        from filelock import Timeout
-
-        try:
-            # Not zero: `state` holds a free lock for an instant.
-            lock.acquire(timeout=0.2, poll_interval=0.02)
-        except Timeout:
-            yield None
-            return
-        except OSError as error:
-            raise write_error(folder, error) from error
-        try:
-            yield folder
-        finally:
-            lock.release()
+        with _lock(folder, timeout=0.2) as is_free:  # not zero: `state` takes a lock for an instant
+            yield folder if is_free else None
 
     def record(self, identity: str) -> Record | None:
         """The run's record, or None before it is done.
@@ -93,12 +84,7 @@ class ResultStore:
         Raises:
             StoredFileError: if the file is damaged or belongs to another run.
         """
-        path = self.folder(identity) / "record.json"
-        record = _read(path, Record, _RUN_AGAIN)
-        if record is not None and record.identity != identity:
-            value, expected = f"of run {record.identity}", f"the record of run {identity}"
-            raise StoredFileError(str(path), value, expected, _RUN_AGAIN)
-        return record
+        return self._record(self.folder(identity) / "record.json", identity)
 
     def all_records(self) -> list[Record]:
         """Every record in the folder, also of runs that are not in the manifest, by folder name.
@@ -106,14 +92,17 @@ class ResultStore:
         Raises:
             StoredFileError: if one is damaged or does not belong to its folder.
         """
-        records: list[Record] = []
-        for path in sorted(self.root.glob("runs/*/record.json")):
-            record = _read(path, Record, _RUN_AGAIN)
-            if record is not None and self.folder(record.identity) != path.parent:
-                value, expected = f"of run {record.identity}", f"that of {path.parent.name}"
-                raise StoredFileError(str(path), value, expected, _RUN_AGAIN)
-            records.extend([record] if record else [])
-        return records
+        records = map(self._record, sorted(self.root.glob("runs/*/record.json")))
+        return [record for record in records if record is not None]
+
+    def _record(self, path: Path, identity: str | None = None) -> Record | None:
+        record = _read(path, Record, _RUN_AGAIN)
+        if record is None:
+            return None
+        if self.folder(record.identity) != path.parent or identity not in (None, record.identity):
+            message = f"{path} is the record of run {record.identity}; {_RUN_AGAIN}"
+            raise StoredFileError(message, str(path))
+        return record
 
     def write_record(self, record: Record) -> None:
         """Write the record, which makes the run done."""
@@ -155,45 +144,58 @@ class ResultStore:
         remedy = "delete this file and run the study again; finished runs are kept"
         manifest = _read(self.root / "study.json", Manifest, remedy)
         if manifest is None:
-            expected = "a folder that a study was run into (it has no study.json)"
-            remedy = "use the folder of `quatrain study run --out`"
-            raise StudyError("study folder", str(self.root), expected, remedy)
+            raise StudyError(
+                f"{self.root} has no study.json; use the folder of `quatrain study run --out`",
+                "study folder",
+            )
         return manifest
 
     @contextmanager
     def lock_manifest(self) -> Generator[None]:
         """Hold a lock, so that no other process replaces the manifest in the block."""
-        make_folder(self.root)
-        lock = _file_lock(self.root / "lock")
-        try:
-            lock.acquire()
-        except OSError as error:
-            raise write_error(self.root, error) from error
-        try:
+        with _lock(self.root):
             yield
-        finally:
-            lock.release()
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Write the manifest."""
         write_atomically(self.root / "study.json", manifest.to_json())
 
 
-def _file_lock(path: Path, timeout: float = -1) -> "FileLock":
-    """A lock of the package filelock, which an extra installs."""
-    with name_missing_extra():
-        from filelock import FileLock
-    return FileLock(path, timeout=timeout)
-
-
-def _is_held(lock: Path) -> bool:
-    if not lock.exists():
-        return False
-    file_lock = _file_lock(lock, timeout=0)
+@contextmanager
+def _lock(folder: Path, timeout: float = -1) -> Generator[bool]:
+    """Hold the lock of `folder`; False if another process holds it for `timeout` seconds."""
+    make_folder(folder)
+    lock = _file_lock(folder / "lock")
     from filelock import Timeout
 
     try:
-        with file_lock:
+        lock.acquire(timeout=timeout, poll_interval=0.02)
+    except Timeout:
+        yield False
+        return
+    except OSError as error:
+        raise write_error(folder, error) from error
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def _file_lock(path: Path) -> "FileLock":
+    """A lock of the package filelock, which an extra installs."""
+    with name_missing_extra():
+        from filelock import FileLock
+    return FileLock(path)
+
+
+def _is_held(path: Path) -> bool:
+    if not path.exists():
+        return False
+    lock = _file_lock(path)
+    from filelock import Timeout
+
+    try:
+        with lock.acquire(timeout=0):
             return False
     except Timeout:
         return True
@@ -203,12 +205,7 @@ def _is_held(lock: Path) -> bool:
 
 def _read(path: Path, model: type[Model], remedy: str) -> Model | None:
     content = read_regular(path, remedy)
-    if content is None:
-        return None
     try:
-        return model.from_json(content.decode(), remedy)
-    except UnicodeDecodeError as error:
-        raise StoredFileError(str(path), "unreadable", "a text file", remedy) from error
+        return None if content is None else model.from_json(content, remedy)
     except StudyError as error:
-        value = f"{error.field} = {error.value}"
-        raise StoredFileError(str(path), value, error.expected, error.remedy) from error
+        raise StoredFileError(f"{path}: {error}", str(path)) from error

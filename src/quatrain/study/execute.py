@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from quatrain.results import Failure, Record, ResultStore, RunState, Session, write_atomically
-from quatrain.results.reading import read_text
-from quatrain.results.text import storable
+from quatrain.results.files import read_text
+from quatrain.results.record import storable
 from quatrain.specs import (
     DataError,
     MissingPackageError,

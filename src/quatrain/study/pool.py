@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from quatrain.results.text import storable
+from quatrain.results.record import storable
 from quatrain.specs import StudyError
 from quatrain.study.protocol import Event, Order
 

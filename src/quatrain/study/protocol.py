@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from quatrain.results.text import storable
+from quatrain.results.record import storable
 
 Kind = Literal["started", "progress", "note", "done", "failed", "skipped", "locked"]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from quatrain.results import CHECKPOINT, ResultStore, Session, write_atomically
-from quatrain.results.reading import read_regular
+from quatrain.results.files import read_regular
 from quatrain.specs import StoredFileError, StudyError
 from quatrain.study.grid import Run
 from quatrain.study.protocol import Event

@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 
 from quatrain.results import write_atomically
-from quatrain.results.files import write_error
-from quatrain.results.reading import read_regular
+from quatrain.results.files import read_regular, write_error
 
 NAME = "metrics.jsonl"
 _LARGEST = 2**30

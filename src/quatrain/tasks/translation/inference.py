@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quatrain.models.translator import Translator
-from quatrain.results.reading import read_text
+from quatrain.results.files import read_text
 from quatrain.specs import StudyError
 from quatrain.tasks.translation.task import (
     VOCABULARY,

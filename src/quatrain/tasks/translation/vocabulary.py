@@ -23,7 +23,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from quatrain.results import write_atomically
-from quatrain.results.reading import read_regular
+from quatrain.results.files import read_regular
 from quatrain.specs import DataError, Spec, SpecError, StoredFileError
 from quatrain.tasks.text import pointer_kind
 from quatrain.tasks.translation.corpus import Pair
