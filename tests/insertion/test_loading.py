@@ -6,8 +6,8 @@ from torch import nn
 from torch.testing import assert_close
 
 from quatrain.insertion import insert, remove, replace
+from quatrain.nn.layers import GatedResidual
 from quatrain.nn.mixers import parse_mixer
-from quatrain.nn.residual import GatedResidual
 
 PARAMETERLESS = [nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(2), nn.Upsample(scale_factor=2)]
 

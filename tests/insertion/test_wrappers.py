@@ -9,8 +9,8 @@ from torch import nn
 from quatrain.insertion import InsertionWrapper, ReplacementWrapper, insert, remove, replace
 from quatrain.insertion.shapes import ActivationShape
 from quatrain.nn.deformable_conv import DeformableConvSpec
+from quatrain.nn.layers import GatedResidual
 from quatrain.nn.mixers import parse_mixer
-from quatrain.nn.residual import GatedResidual
 from quatrain.specs import InputError
 
 PLACES = [

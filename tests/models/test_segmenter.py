@@ -4,8 +4,8 @@ from torch import nn
 
 from quatrain.models.resnet import ResNetSpec
 from quatrain.models.segmenter import SegmenterSpec, resize_scores
+from quatrain.nn.layers import GatedResidual
 from quatrain.nn.mixers import parse_mixer
-from quatrain.nn.residual import GatedResidual
 
 MIXERS = ("1111", "0010+deformable", "dynamic@3")
 

@@ -4,7 +4,7 @@ from torch.testing import assert_close
 
 from quatrain.cost import count_multiply_adds
 from quatrain.nn import AttentionSpec
-from quatrain.nn.attention_state import Explanation, KeyValueState, OffsetCache, RunningState
+from quatrain.nn.attention_state import Explanation, KeyValueState, RunningState
 from quatrain.specs import Term
 
 
@@ -76,33 +76,6 @@ def cost_of_steps(positions, **fields):
 def test_state_and_cost_of_a_step_are_constant_with_a_window_or_running_sums(terms, window):
     early, late = cost_of_steps((10, 60), terms=terms, window=window)
     assert early == late
-
-
-@torch.no_grad()
-def test_the_offset_cache_doubles_when_an_offset_is_missing():
-    requests = []
-
-    def encode(offsets):
-        requests.append(offsets)
-        return torch.arange(offsets.start, offsets.stop).double()[:, None].expand(2, -1, 1)
-
-    table = OffsetCache(encode)
-    for position in range(300):
-        offsets = range(-position, 4 - position)
-        encodings = table.encodings(offsets)
-        assert encodings[1, :, 0].tolist() == list(offsets)
-    assert [each.start for each in requests] == [-32, -66, -134, -270, -542]
-    assert all(each.stop == 4 for each in requests)
-
-
-def test_with_gradients_offsets_are_encoded_again():
-    layer = torch.nn.Linear(1, 3)
-    table = OffsetCache(lambda offsets: layer(torch.ones(len(offsets), 1))[None])
-    with torch.no_grad():
-        assert not table.encodings(range(-2, 1)).requires_grad
-    table.encodings(range(-2, 1)).sum().backward()
-    table.encodings(range(-2, 1)).sum().backward()
-    assert layer.bias.grad.tolist() == [6.0] * 3
 
 
 def test_state_and_cost_of_a_step_grow_if_all_tokens_are_attended_to():

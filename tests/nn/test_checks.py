@@ -9,7 +9,6 @@ from quatrain.nn.checks import (
     check_divides,
     check_ndim,
     check_stepwise,
-    shorten,
 )
 from quatrain.specs import SpecError
 
@@ -60,7 +59,8 @@ def test_widths_of_kernels_and_windows_are_bounded(text, field):
 def test_widths_are_odd(kind, field):
     with pytest.raises(SpecError) as caught:
         kind(**{field: 4})
-    assert (caught.value.field, caught.value.remedy) == (field, "use 3 or 5")
+    assert caught.value.field == field
+    assert "use 3 or 5" in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [True, False, 0, -3, 10**9])
@@ -79,7 +79,8 @@ def test_widths_are_odd(kind, field):
 def test_counts_are_positive_bounded_whole_numbers(kind, field, value):
     with pytest.raises(SpecError) as caught:
         kind(**{field: value})
-    assert (caught.value.field, caught.value.value) == (f"{kind.__name__}.{field}", value)
+    assert caught.value.field == f"{kind.__name__}.{field}"
+    assert f"={value} should be" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +94,8 @@ def test_counts_are_positive_bounded_whole_numbers(kind, field, value):
 def test_a_number_that_does_not_divide_the_channels_is_refused_with_divisors(channels, divisors):
     with pytest.raises(SpecError) as caught:
         check_divides("heads", 7, channels)
-    assert (caught.value.field, caught.value.remedy) == ("heads", f"use {divisors}")
+    assert caught.value.field == "heads"
+    assert str(caught.value).endswith(f"use {divisors}")
     check_divides("heads", 1, channels)
 
 
@@ -111,8 +113,3 @@ def test_ndim_is_1_or_2():
         with pytest.raises(SpecError) as caught:
             check_ndim(ndim)
         assert caught.value.field == "ndim"
-
-
-def test_numbers_with_thousands_of_digits_are_shortened():
-    assert shorten(10**12) == 10**12
-    assert shorten(10**5000) == "of 16610 bits"

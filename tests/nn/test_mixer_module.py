@@ -109,8 +109,8 @@ def test_terms_are_a_text_or_a_flag(terms):
 def test_an_unknown_hyper_parameter_is_refused_with_the_closest_name():
     with pytest.raises(SpecError) as caught:
         GeneralizedAttention(16, head=4)
-    assert (caught.value.field, caught.value.value) == ("AttentionSpec.head", 4)
-    assert "heads" in caught.value.remedy
+    assert caught.value.field == "AttentionSpec.head"
+    assert "did you mean heads?" in str(caught.value)
 
 
 @pytest.mark.parametrize(

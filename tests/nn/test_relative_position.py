@@ -3,7 +3,7 @@ import torch
 from torch.testing import assert_close
 
 from ops import loops
-from quatrain.nn.relative_position import RelativePosition
+from quatrain.nn.relative_position import OffsetCache, RelativePosition
 from quatrain.ops.positions import Grid
 
 
@@ -51,3 +51,30 @@ def test_parameters_are_one_matrix_per_axis_with_the_names_of_checkpoints():
         "0.weight": (8, 4),
         "1.weight": (8, 4),
     }
+
+
+@torch.no_grad()
+def test_the_offset_cache_doubles_when_an_offset_is_missing():
+    requests = []
+
+    def encode(offsets):
+        requests.append(offsets)
+        return torch.arange(offsets.start, offsets.stop).double()[:, None].expand(2, -1, 1)
+
+    table = OffsetCache(encode)
+    for position in range(300):
+        offsets = range(-position, 4 - position)
+        encodings = table.encodings(offsets)
+        assert encodings[1, :, 0].tolist() == list(offsets)
+    assert [each.start for each in requests] == [-32, -66, -134, -270, -542]
+    assert all(each.stop == 4 for each in requests)
+
+
+def test_with_gradients_offsets_are_encoded_again():
+    layer = torch.nn.Linear(1, 3)
+    table = OffsetCache(lambda offsets: layer(torch.ones(len(offsets), 1))[None])
+    with torch.no_grad():
+        assert not table.encodings(range(-2, 1)).requires_grad
+    table.encodings(range(-2, 1)).sum().backward()
+    table.encodings(range(-2, 1)).sum().backward()
+    assert layer.bias.grad.tolist() == [6.0] * 3

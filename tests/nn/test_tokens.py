@@ -56,5 +56,6 @@ def test_a_mask_of_another_shape_is_returned_as_it_is():
 def test_another_layout_batch_size_or_number_of_channels_is_refused(shape, ndim):
     with pytest.raises(InputError) as caught:
         check_layout(torch.zeros(shape), "key", 3, ndim, batch=2)
-    assert (caught.value.field, caught.value.value) == ("key", shape)
+    assert caught.value.field == "key"
+    assert f"shape {shape}" in str(caught.value)
     check_layout(torch.zeros(SHAPES[ndim]), "key", 3, ndim)

@@ -173,7 +173,7 @@ def test_an_unknown_field_is_refused_with_the_known_fields_and_the_closest(name,
     assert (str(caught.value), caught.value.field) == (message, f"Part.{name}")
 
 
-def test_a_field_inside_a_nested_spec_is_named_with_the_class_that_holds_it():
+def test_a_field_inside_a_nested_spec_is_named_with_the_class_that_has_it():
     with pytest.raises(SpecError) as caught:
         Whole.from_json('{"part": {"heads": 0}}')
     assert caught.value.field == "Part.heads"
@@ -197,7 +197,8 @@ def test_numbers_that_json_cannot_hold_are_refused(rate):
 def test_an_invalid_term_set_in_json_is_refused():
     with pytest.raises(SpecError) as caught:
         Part.from_json('{"terms": "1201"}')
-    assert (caught.value.field, caught.value.value) == ("terms", "1201")
+    assert caught.value.field == "terms"
+    assert "'1201'" in str(caught.value)
 
 
 def test_a_revision_is_not_a_field():
@@ -354,7 +355,6 @@ def test_a_value_without_a_canonical_json_form_is_refused_at_construction(value)
     with pytest.raises(SpecError) as caught:
         Holder(value=value)
     assert caught.value.field == "Holder.value"
-    assert str(caught.value)
 
 
 def test_a_container_that_holds_itself_is_refused():

@@ -6,7 +6,6 @@ planned_cost(Term.parse("0011"), queries=(50, 84), keys=(25, 42))
 import math
 from dataclasses import dataclass
 
-from quatrain.nn.checks import shorten
 from quatrain.nn.generalized_attention import AttentionSpec
 from quatrain.ops import counts, gpu_counts
 from quatrain.ops.attention import ConcreteMethod, Method, plan
@@ -15,6 +14,7 @@ from quatrain.ops.attention.plan import is_gpu
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import FULL_SUPPORT, Structure
 from quatrain.specs import SpecError, Term
+from quatrain.specs.errors import shorten
 
 _FLOAT32 = 4
 

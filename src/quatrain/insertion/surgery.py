@@ -41,9 +41,9 @@ from quatrain.insertion.wrappers import (
     Wrapper,
     insertion_wrapper,
 )
-from quatrain.nn.initialization import initialize_by_name
+from quatrain.nn.layers import GatedResidual
 from quatrain.nn.mixers import Mixer, split_mixer
-from quatrain.nn.residual import GatedResidual
+from quatrain.nn.parameters import initialize_by_name
 from quatrain.specs import InputError, SpecError
 
 

@@ -21,10 +21,9 @@ from torch.nn.functional import interpolate
 
 from quatrain.models.normalize import normalize_images
 from quatrain.models.resnet import ResNet, ResNetSpec, norm_layer
-from quatrain.nn.dropout import Dropout
-from quatrain.nn.initialization import initialize_by_name
+from quatrain.nn.layers import Dropout, GatedResidual
 from quatrain.nn.mixers import split_mixer
-from quatrain.nn.residual import GatedResidual
+from quatrain.nn.parameters import initialize_by_name
 from quatrain.specs import Spec
 
 HeadNorm = Literal["synchronized", "batch", "group"]

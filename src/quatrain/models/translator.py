@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from quatrain.nn.attended import AttendedSpec
-from quatrain.nn.dropout import Dropout
 from quatrain.nn.generalized_attention import AttentionSpec
-from quatrain.nn.initialization import initialize_by_name
+from quatrain.nn.layers import Dropout
 from quatrain.nn.mixers import Mixer
+from quatrain.nn.parameters import initialize_by_name
 from quatrain.nn.transformer import DecoderLayer, EncoderLayer, LayerState, Norm
 from quatrain.specs import Spec, SpecError
 

@@ -12,7 +12,7 @@ from quatrain.nn.dynamic_conv import (
 )
 from quatrain.nn.generalized_attention import AttentionSpec, GeneralizedAttention
 from quatrain.nn.mixers import Mixer, parse_mixer
-from quatrain.nn.param_groups import param_groups
+from quatrain.nn.parameters import param_groups
 from quatrain.nn.regular_conv import RegularConv, RegularConvSpec
 
 __all__ = [

@@ -11,6 +11,7 @@ Shapes: b batch, t tokens, c channels.
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+import torch
 from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor, nn
@@ -21,7 +22,6 @@ from quatrain.nn.deformable_conv import DeformableConv, DeformableConvSpec
 from quatrain.nn.generalized_attention import AttentionSpec, GeneralizedAttention
 from quatrain.nn.mixer_module import MixerModule, MixerSpec
 from quatrain.nn.regular_conv import RegularConv, RegularConvSpec
-from quatrain.nn.residual import add_branch, zero_gamma
 from quatrain.specs import Spec
 
 
@@ -72,7 +72,7 @@ class Attended(MixerModule, spec=AttendedSpec):
         )
         self.attention: GeneralizedAttention = spec.attention.build(self.channels, self.ndim)
         gated = self.ndim == 2 if spec.gated is None else spec.gated
-        self.gamma: nn.Parameter | None = zero_gamma() if gated else None
+        self.gamma: nn.Parameter | None = nn.Parameter(torch.zeros(())) if gated else None
 
     def forward(
         self,
@@ -93,7 +93,7 @@ class Attended(MixerModule, spec=AttendedSpec):
         """
         convolved = self.convolution(x, causal=causal, key_padding_mask=key_padding_mask)
         attended = self.attention(convolved, causal=causal, key_padding_mask=key_padding_mask)
-        return add_branch(convolved, attended, self.gamma)
+        return convolved + self._scale(attended)
 
     def step(
         self, x: Float[Tensor, "b 1 c"], state: AttendedState | None
@@ -102,4 +102,7 @@ class Attended(MixerModule, spec=AttendedSpec):
         inputs, keys = (None, None) if state is None else (state.convolution, state.attention)
         convolved, inputs = self.convolution.step(x, inputs)
         attended, keys = self.attention.step(convolved, keys)
-        return add_branch(convolved, attended, self.gamma), AttendedState(inputs, keys)
+        return convolved + self._scale(attended), AttendedState(inputs, keys)
+
+    def _scale(self, attended: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        return attended if self.gamma is None else self.gamma * attended

@@ -3,44 +3,15 @@
 Shapes: b batch, q queries, k keys, h heads, d width of a head, t tokens so far.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from quatrain.nn.relative_position import OffsetCache
 from quatrain.ops.attention.reference import masked_softmax
 from quatrain.specs import Term
-
-_INITIAL_LENGTH = 32
-"""Offsets to the past that are encoded first."""
-
-
-class OffsetCache:
-    """Cached encodings of relative positions, which each step of a decoding needs again.
-
-    When an offset is missing, the cache doubles, so the cost of encoding is amortized.
-
-    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2 (V^R R_{k-q}).
-    """
-
-    def __init__(self, encode: Callable[[range], Float[Tensor, "h l d"]]) -> None:
-        self._encode = encode
-        self._cached = range(0)
-        self._table: Tensor | None = None
-
-    def encodings(self, offsets: range) -> Float[Tensor, "h l d"]:
-        """The encodings of consecutive offsets; computed again if gradients are enabled."""
-        if torch.is_grad_enabled():
-            return self._encode(offsets)
-        cached = self._cached
-        if self._table is None or offsets.start < cached.start or offsets.stop > cached.stop:
-            first = min(2 * offsets.start, cached.start, -_INITIAL_LENGTH)
-            self._cached = range(first, max(offsets.stop, cached.stop))
-            self._table = self._encode(self._cached)
-        start = offsets.start - self._cached.start
-        return self._table[:, start : start + len(offsets)]
 
 
 @dataclass(frozen=True)
@@ -122,7 +93,7 @@ class RunningState:
 class Explanation:
     """The attention weights of one call, and the logits of each term.
 
-    `logits` holds the scaled logits of every term that is on, over all keys: `weights` is the
+    `logits` are the scaled logits of every term that is on, over all keys: `weights` is the
     softmax of their sum over the support. `support` is True at the keys that a query may attend to;
     None if it may attend to all.
     """

@@ -47,7 +47,7 @@ def capture(
         if isinstance(module, GeneralizedAttention)
     ]
     if not attentions:
-        _refuse_graphs(model)
+        _check_no_graphs(model)
     with ExitStack() as hooks:
         for name, module in attentions:
             calls = explanations[name] = []
@@ -57,18 +57,15 @@ def capture(
         yield explanations
 
 
-def _refuse_graphs(model: nn.Module) -> None:
-    """Refuse scripts and graphs, which compute attention without its modules.
-
-    Raises:
-        InputError: if the model has one.
-    """
+def _check_no_graphs(model: nn.Module) -> None:
+    """Check that there are no scripts and graphs, which compute attention without its modules."""
     graphs = (torch.jit.ScriptModule, torch.fx.GraphModule, torch.export.UnflattenedModule)
     for name, module in model.named_modules():
         if isinstance(module, graphs):
-            expected = "a model that contains GeneralizedAttention modules"
+            field = name or "model"
+            text = f"{field} is a {type(module).__name__} without modules of attention"
             remedy = "capture the original model, before it is scripted, traced or exported"
-            raise InputError(name or "model", type(module).__name__, expected, remedy)
+            raise InputError(f"{text}; {remedy}", field)
 
 
 def _explain_into(calls: list[Explanation], at: QueryPosition | None) -> Any:

@@ -132,34 +132,25 @@ class KernelConvolution(Convolution):
 
 
 def check_input(x: Tensor, channels: int, ndim: int, *, causal: bool) -> None:
-    """Check the layout and channels of an input, that it is not empty, and `causal`.
-
-    Raises:
-        InputError: if the input does not fit, or `causal` is set for a map.
-    """
+    """Check the layout and channels of an input, that it is not empty, and `causal`."""
     check_layout(x, "input", channels, ndim)
     if 0 in x.shape[1:]:
-        raise InputError("input", tuple(x.shape), "at least one position", "pass a longer input")
+        raise InputError(f"input of shape {tuple(x.shape)} has no positions", "input")
     if causal and ndim == 2:
-        raise InputError("causal", True, "False on a map", "use it on sequences (ndim=1) only")
+        raise InputError("causal=True is for sequences (ndim=1), and this is a map", "causal")
 
 
 def zero_padding(
     x: Float[Tensor, "*shape"], key_padding_mask: Bool[Tensor, "b t"] | None
 ) -> Float[Tensor, "*shape"]:
-    """The input with zeros at padding; the mask is (B, T) for sequences, (N, H * W) for maps.
-
-    Raises:
-        InputError: if the mask does not fit.
-    """
+    """The input with zeros at padding; the mask is (B, T) for sequences, (N, H * W) for maps."""
     if key_padding_mask is None:
         return x
     sequence = x.ndim == 3
     shape = (x.shape[0], x.shape[1] if sequence else x.shape[2] * x.shape[3])
     if key_padding_mask.dtype != torch.bool or tuple(key_padding_mask.shape) != shape:
-        value = f"{key_padding_mask.dtype} of shape {tuple(key_padding_mask.shape)}"
-        remedy = "pass True at padding"
-        raise InputError("key_padding_mask", value, f"torch.bool of shape {shape}", remedy)
+        text = f"key_padding_mask is {key_padding_mask.dtype} {tuple(key_padding_mask.shape)}"
+        raise InputError(f"{text}; pass torch.bool {shape}, True at padding", "key_padding_mask")
     mask = key_padding_mask[:, :, None] if sequence else key_padding_mask.view(-1, 1, *x.shape[2:])
     return x.masked_fill(mask, 0.0)
 

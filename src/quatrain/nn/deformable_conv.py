@@ -21,7 +21,7 @@ from quatrain.nn.convolution import (
     zero_padding,
 )
 from quatrain.nn.mixer_module import MixerSpec
-from quatrain.nn.scripting import warn_of_tracing
+from quatrain.nn.tracing import warn_of_tracing
 from quatrain.ops.deform import Method, deform_conv1d, deform_conv2d
 
 
@@ -46,8 +46,8 @@ class DeformableConv(KernelConvolution, spec=DeformableConvSpec):
     `offset` is a convolution that predicts offsets (y, x for each tap of each group), followed by
     modulations. Its weights start at zero, so the module starts as the regular convolution, or as
     half of it if modulated. Offset parameters use a 0.1x learning rate: pass
-    `quatrain.nn.param_groups(model, lr)` to the optimizer. Set `method` to
-    choose the algorithm for maps; by default `plan` chooses.
+    `quatrain.nn.param_groups(model, lr)` to the optimizer. Set `method` to choose the algorithm for
+    maps; by default `plan` chooses.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 4 and section 4.1;
         modulation from Zhu et al. 2018, https://arxiv.org/abs/1811.11168, section 3.2.
@@ -101,7 +101,7 @@ class DeformableConv(KernelConvolution, spec=DeformableConvSpec):
     ) -> tuple[Float[Tensor, "b 1 c"], InputState]:
         """Decode one token of the causal convolution: its output, and the next state.
 
-        An offset may reach any earlier token, so the state holds all of them.
+        An offset may reach any earlier token, so the state contains all of them.
         """
         check_stepwise(self.ndim, "stride", self.spec.stride)
         state = (InputState.empty(x) if state is None else state).append(x)
@@ -126,7 +126,7 @@ class DeformableConv(KernelConvolution, spec=DeformableConvSpec):
         return self._split(predicted.transpose(1, 2), axis=2)
 
     def _split(self, predicted: Tensor, axis: int) -> tuple[Tensor, Tensor | None]:
-        """Offsets and modulations, which are side by side along `axis`."""
+        """Offsets and modulations, which are concatenated along `axis`."""
         count = self.spec.offset_groups * self.taps
         if not self.spec.modulated:
             return predicted, None

@@ -19,9 +19,9 @@ from torch.nn.functional import conv1d, conv2d, glu
 
 from quatrain.nn.checks import Count, KernelWidth, check_stepwise
 from quatrain.nn.convolution import Convolution, InputState, pad_sequence, zero_padding
-from quatrain.nn.initialization import Projection
+from quatrain.nn.layers import Projection
 from quatrain.nn.mixer_module import MixerSpec
-from quatrain.nn.scripting import warn_of_tracing
+from quatrain.nn.tracing import warn_of_tracing
 from quatrain.ops.dynamic import dynamic_conv1d, dynamic_conv2d
 from quatrain.specs import Spec
 
@@ -103,7 +103,7 @@ class _DepthwiseConv(Convolution):
 class DynamicConv(_DepthwiseConv, spec=DynamicConvSpec):
     """Dynamic convolution; hyper-parameters: `DynamicConvSpec`.
 
-    `gate` is the gated linear unit, `kernel` holds the d_{j,g} that predict the kernel, `output`
+    `gate` is the gated linear unit, `kernel` are the d_{j,g} that predict the kernel, `output`
     is W_c.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equations 5 to 7 and section 4.1;

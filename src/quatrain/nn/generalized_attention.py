@@ -18,12 +18,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.fx import Proxy
 
-from quatrain.nn.attention_state import Explanation, KeyValueState, OffsetCache, RunningState
+from quatrain.nn.attention_state import Explanation, KeyValueState, RunningState
 from quatrain.nn.checks import Count, WindowWidth, check_stepwise
-from quatrain.nn.initialization import Projection
+from quatrain.nn.layers import Projection
 from quatrain.nn.mixer_module import MixerModule, MixerSpec
-from quatrain.nn.relative_position import RelativePosition
-from quatrain.nn.scripting import warn_of_tracing
+from quatrain.nn.relative_position import OffsetCache, RelativePosition
 from quatrain.nn.tokens import (
     check_layout,
     from_tokens,
@@ -32,7 +31,7 @@ from quatrain.nn.tokens import (
     subsample_mask,
     to_tokens,
 )
-from quatrain.nn.tracing import record_call
+from quatrain.nn.tracing import record_call, warn_of_tracing
 from quatrain.ops.attention import Method, attend
 from quatrain.ops.attention.one_query import one_query
 from quatrain.ops.attention.reference import attention_weights
@@ -76,9 +75,9 @@ class AttentionSpec(Spec, MixerSpec["GeneralizedAttention"]):
         """
         super().check_channels(channels, ndim)
         if self.terms.use_position and channels % (2 * ndim):
-            expected = f"a multiple of {2 * ndim}, for sines and cosines on {ndim} axes"
+            text = f"channels={channels} is no multiple of {2 * ndim}"
             remedy = "change the channels or turn the position terms (E2, E4) off"
-            raise SpecError("channels", channels, expected, remedy)
+            raise SpecError(f"{text}, for sines and cosines on {ndim} axes; {remedy}", "channels")
 
 
 class GeneralizedAttention(MixerModule, spec=AttentionSpec):
@@ -137,7 +136,7 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw u and v, of variance 1 / (6 d); the projections draw their own weights.
+        """Draw u and v, of variance 1 / (6 d); each projection draws its weights itself.
 
         Both are drawn even if one does not exist, so that neither depends on the other.
         """

@@ -15,14 +15,14 @@ import torch
 from torch import nn
 
 from quatrain.nn.checks import check_channels, check_divides, check_ndim
-from quatrain.nn.scripting import refuse_scripting
+from quatrain.nn.tracing import check_not_scripted
 from quatrain.specs import Spec, SpecError
 
 M = TypeVar("M", bound="MixerModule")
 
 
 class MixerSpec(Generic[M]):
-    """Base of the specs of mixers, beside `Spec`; M is the module that a spec builds.
+    """Base of the specs of mixers, together with `Spec`; M is the module that a spec builds.
 
     Source: our own.
     """
@@ -66,8 +66,8 @@ class MixerSpec(Generic[M]):
 class _ConstructorSignature:
     """Descriptor: the signature of a mixer's class, with the fields of its spec as keywords.
 
-    A module has the signature of its call instead, and a subclass with an `__init__` of its own has
-    that of its `__init__`.
+    A module has the signature of its call instead, and a subclass that defines `__init__` has the
+    signature of that.
     """
 
     def __get__(self, module: "MixerModule | None", owner: "type[MixerModule]") -> Any:
@@ -75,14 +75,14 @@ class _ConstructorSignature:
         inherited = owner.__init__ is MixerModule.__init__
         if module is not None or spec_class is None or not inherited:
             raise AttributeError("__signature__")
-        own = list(inspect.signature(owner.__init__).parameters.values())[1:-1]
+        _, channels, *options, _ = inspect.signature(owner.__init__).parameters.values()
         types = get_type_hints(spec_class)
         fields = [
             each.replace(annotation=types[name])
             for name, each in inspect.signature(spec_class).parameters.items()
             if name != "kind"
         ]
-        return inspect.Signature([own[0], *fields, *own[1:]])
+        return inspect.Signature([channels, *fields, *options])
 
 
 class MixerModule(nn.Module):
@@ -104,7 +104,7 @@ class MixerModule(nn.Module):
     takes_keys: ClassVar[bool] = False
     """Whether keys may have other channels than queries."""
     __signature__: ClassVar[_ConstructorSignature] = _ConstructorSignature()
-    __prepare_scriptable__ = refuse_scripting
+    __prepare_scriptable__ = check_not_scripted
 
     def __init_subclass__(cls, spec: type[MixerSpec[Any]] | None = None, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
@@ -132,10 +132,13 @@ class MixerModule(nn.Module):
         self.spec.check_channels(channels, ndim)
         self.channels, self.ndim = channels, ndim
         self.key_channels: int = channels if key_channels is None else key_channels
-        self._check_key_channels()
+        check_channels("key_channels", self.key_channels)
+        if not self.takes_keys and self.key_channels != channels:
+            text = f"key_channels={key_channels} differs from channels={channels}"
+            reason = f"{type(self).__name__} has no separate keys; leave it out"
+            raise SpecError(f"{text}, but {reason}", "key_channels")
         on_meta = device is not None and torch.device(device).type == "meta"
-        drawn_on = torch.device("meta" if on_meta else "cpu")
-        with nullcontext() if device is None else drawn_on:
+        with nullcontext() if device is None else torch.device("meta" if on_meta else "cpu"):
             self._create_parameters()
         if device is not None or dtype is not None:
             self.to(device=device, dtype=dtype)
@@ -149,18 +152,12 @@ class MixerModule(nn.Module):
         if spec is None:
             return cls.spec_class(**hyperparameters)
         if not isinstance(spec, cls.spec_class):
-            expected = f"an instance of {cls.spec_class.__name__}"
-            raise SpecError("spec", type(spec).__name__, expected, "use the module's own spec")
+            kind, needed = type(spec).__name__, cls.spec_class.__name__
+            raise SpecError(f"spec is a {kind}, but {cls.__name__} needs {needed}", "spec")
         if hyperparameters:
-            expected = f"None, since {', '.join(hyperparameters)} are given too"
-            raise SpecError("spec", repr(spec), expected, "set these fields in the spec")
+            fields = ", ".join(hyperparameters)
+            raise SpecError(f"{fields} cannot be combined with spec; set them in the spec", "spec")
         return spec
-
-    def _check_key_channels(self) -> None:
-        check_channels("key_channels", self.key_channels)
-        if not self.takes_keys and self.key_channels != self.channels:
-            expected = f"channels={self.channels}, since it reads its own input only"
-            raise SpecError("key_channels", self.key_channels, expected, "leave it out")
 
     def extra_repr(self) -> str:
         """The channels, the number of axes, and the fields of the spec that are set."""

@@ -19,6 +19,7 @@ from quatrain.nn.dynamic_conv import DynamicConvSpec, LightweightConvSpec
 from quatrain.nn.generalized_attention import AttentionSpec
 from quatrain.nn.regular_conv import RegularConvSpec
 from quatrain.specs import SpecError, Term
+from quatrain.specs.errors import shorten
 
 Mixer = Annotated[
     AttentionSpec
@@ -61,7 +62,7 @@ def parse_mixer(text: str, heads: int = 8) -> Mixer | None:
     if text == "w/o":
         return None
     if len(text) > _MAX_LENGTH:
-        raise _parse_error(f"{text[:_MAX_LENGTH]}...")
+        raise _parse_error(text)
     first, plus, second = text.partition("+")
     if not plus:
         return _parse_part(first, heads, text)
@@ -102,8 +103,7 @@ def _parse_part(part: str, heads: int, text: str) -> Mixer:
 def _parse_error(text: str) -> SpecError:
     names = ", ".join(_CONVOLUTIONS)
     return SpecError(
+        f"mixer={shorten(text)} is neither terms, one of {names}, terms+convolution, "
+        'nor "w/o", each with an optional @width; for example "0100@31" or "0010+deformable"',
         "mixer",
-        text,
-        f'terms, one of {names}, terms+convolution or "w/o", each with an optional @width',
-        'use "0110", "0100@31", "dynamic@15" or "0010+deformable"',
     )

@@ -15,7 +15,7 @@ from torch import nn
 
 @contextmanager
 def restored_modes(model: nn.Module) -> Iterator[None]:
-    """Restore the mode of `model` and of every module in it, each its own, at the end."""
+    """Restore the modes of `model` and of all modules in it at the end."""
     modes = [(module, module.training) for module in model.modules()]
     try:
         yield

@@ -1,16 +1,20 @@
-"""Relative position encodings of attention, projected for each head.
+"""Relative position encodings of attention, projected for each head, and their cache.
 
 Shapes: l offsets along an axis, h heads, d width of a head.
 """
 
+from collections.abc import Callable
 from typing import cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from quatrain.nn.initialization import Projection
+from quatrain.nn.layers import Projection
 from quatrain.ops.positions import Grid, sinusoid
+
+_INITIAL_LENGTH = 32
+"""Offsets to the past that are encoded first."""
 
 
 class RelativePosition(nn.ModuleList):
@@ -50,3 +54,29 @@ class RelativePosition(nn.ModuleList):
         encoding = sinusoid(offsets, projection.in_features, self.wavelength, dtype)
         projected = projection(encoding.to(dtype)) * len(self) ** -0.5
         return projected.unflatten(1, (self.heads, -1)).transpose(0, 1)
+
+
+class OffsetCache:
+    """Cached encodings of relative positions, which each step of a decoding needs again.
+
+    When an offset is missing, the cache doubles, so the cost of encoding is amortized.
+
+    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2 (V^R R_{k-q}).
+    """
+
+    def __init__(self, encode: Callable[[range], Float[Tensor, "h l d"]]) -> None:
+        self._encode = encode
+        self._cached = range(0)
+        self._table: Tensor | None = None
+
+    def encodings(self, offsets: range) -> Float[Tensor, "h l d"]:
+        """The encodings of consecutive offsets; computed again if gradients are enabled."""
+        if torch.is_grad_enabled():
+            return self._encode(offsets)
+        cached = self._cached
+        if self._table is None or offsets.start < cached.start or offsets.stop > cached.stop:
+            first = min(2 * offsets.start, cached.start, -_INITIAL_LENGTH)
+            self._cached = range(first, max(offsets.stop, cached.stop))
+            self._table = self._encode(self._cached)
+        start = offsets.start - self._cached.start
+        return self._table[:, start : start + len(offsets)]

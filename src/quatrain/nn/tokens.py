@@ -14,18 +14,14 @@ from quatrain.specs import InputError
 
 
 def check_layout(x: Tensor, name: str, channels: int, ndim: int, batch: int | None = None) -> None:
-    """Check that an argument is a sequence or map of these channels, and of this batch size.
-
-    Raises:
-        InputError: if it is not.
-    """
+    """Check that an argument is a sequence or map of these channels, and of this batch size."""
     axis = -1 if ndim == 1 else 1
     if x.ndim == ndim + 2 and x.shape[axis] == channels and batch in (None, x.shape[0]):
         return
     size = "N" if batch is None else batch
     expected = f"({size}, T, {channels})" if ndim == 1 else f"({size}, {channels}, H, W)"
-    remedy = f"this module was built with {channels} {name} channels and ndim={ndim}"
-    raise InputError(name, tuple(x.shape), expected, remedy)
+    built = f"this module was built with {channels} {name} channels and ndim={ndim}"
+    raise InputError(f"{name} has shape {tuple(x.shape)}, not {expected}; {built}", name)
 
 
 def spatial_sizes(x: Float[Tensor, "*shape"], ndim: int) -> tuple[int, ...]:
@@ -57,7 +53,7 @@ def subsample(x: Float[Tensor, "*shape"], ndim: int, stride: int) -> Float[Tenso
 def subsample_mask(
     mask: Bool[Tensor, "b k"] | None, sizes: tuple[int, ...], stride: int
 ) -> Bool[Tensor, "b strided"] | None:
-    """The mask after `subsample`; a mask of another shape is returned as it is, to be refused."""
+    """The mask after `subsample`; a mask of another shape is returned as it is."""
     if mask is None or mask.ndim != 2 or mask.shape[1] != math.prod(sizes):
         return mask
     if len(sizes) == 1:

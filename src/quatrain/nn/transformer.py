@@ -12,8 +12,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from quatrain.nn.attention_state import KeyValueState
-from quatrain.nn.dropout import Dropout
 from quatrain.nn.generalized_attention import AttentionSpec, GeneralizedAttention
+from quatrain.nn.layers import Dropout
 from quatrain.nn.mixers import Mixer, MixerState
 
 Norm = Literal["pre", "post"]

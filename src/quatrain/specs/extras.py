@@ -19,10 +19,7 @@ _PACKAGES = {
 
 @contextmanager
 def name_missing_extra() -> Generator[None]:
-    """In the block, a missing optional package raises an error that names its extra.
-
-    Raises:
-        MissingPackageError: if a package of an extra is not installed.
+    """In the block, a missing optional package raises a `MissingPackageError` with its extra.
 
     Example:
         >>> with name_missing_extra():
@@ -42,13 +39,11 @@ def missing_package(module: str) -> MissingPackageError | None:
 
     Example:
         >>> print(missing_package("rich.console"))
-        rich is "not installed", expected a package of quatrain's extra "study": run pip install
-        "quatrain[study]".
+        rich is not installed; run pip install "quatrain[study]"
     """
     package = module.partition(".")[0]
     for extra, packages in _PACKAGES.items():
         if package in packages:
-            expected = f'a package of quatrain\'s extra "{extra}"'
-            remedy = f'run pip install "quatrain[{extra}]"'
-            return MissingPackageError(package, "not installed", expected, remedy)
+            message = f'{package} is not installed; run pip install "quatrain[{extra}]"'
+            return MissingPackageError(message, package)
     return None

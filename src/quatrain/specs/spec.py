@@ -38,7 +38,7 @@ class Spec(BaseModel):
 
     `revision` is raised by hand when a default or the meaning of a field changes. It is part of the
     identity, so runs from before and after the change are never averaged.
-    Fields hold values with a canonical JSON form: numbers, strings, enums, paths, dates, other
+    Values of fields have a canonical JSON form: numbers, strings, enums, paths, dates, other
     specs, and tuples, lists, sets and dictionaries of these; other values are refused at
     construction. `outside_identity` names fields that affect logging or storage but no result:
     changing one of them keeps finished runs valid.
@@ -98,7 +98,7 @@ class Spec(BaseModel):
 def canonical(spec: Spec) -> dict[str, Any]:
     """The class name, the revision and the fields that differ from their defaults, nested.
 
-    Fields outside the identity are left out. A field that holds a spec, in any container, is
+    Fields outside the identity are left out. A field that contains a spec, in any container, is
     included even at its default, because of the revision inside. Sets and dictionaries are sorted.
     1 and 1.0 differ if the field's type distinguishes them, as do 1 and True; -0.0 equals 0.0.
 
@@ -111,7 +111,7 @@ def canonical(spec: Spec) -> dict[str, Any]:
         if name in spec.outside_identity:
             continue
         form = _canonical_value(value, f"{type(spec).__name__}.{name}")
-        if _holds_spec(value) or not _is_default(type(spec), name, fields):
+        if _contains_spec(value) or not _is_default(type(spec), name, fields):
             document[name] = form
     return {"spec": type(spec).__name__, "revision": spec.revision, **document}
 
@@ -145,7 +145,7 @@ def _is_default(owner: type[Spec], name: str, fields: dict[str, object]) -> bool
     return value == default and _count_booleans(value) == _count_booleans(default)
 
 
-def _holds_spec(value: object) -> bool:
+def _contains_spec(value: object) -> bool:
     return any(isinstance(leaf, Spec) for leaf in _leaves(value))
 
 
@@ -185,7 +185,7 @@ def _canonical_mapping(mapping: Mapping[object, object], field: str) -> dict[str
             raise _no_json(field, key, "use strings as keys")
         name = str(_canonical_leaf(key, field))
         if name in forms:
-            raise _no_json(field, key, f'rename one of two keys that are "{name}" in JSON')
+            raise _no_json(field, key, f"rename one of two keys that are {shorten(name)} in JSON")
         forms[name] = _canonical_value(value, field)
     return forms
 

@@ -13,7 +13,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, PlainSerializer
 
-from quatrain.specs.errors import SpecError
+from quatrain.specs.errors import SpecError, shorten
 
 
 class Term(enum.Flag):
@@ -40,10 +40,9 @@ class Term(enum.Flag):
         """
         if not re.fullmatch("[01]{4}", text):
             raise SpecError(
+                f"terms={shorten(text)} is not four digits of 0 and 1, for E1 E2 E3 E4; "
+                'for example, "0110" is query-position (E2) and key (E3)',
                 "terms",
-                text,
-                "four digits of 0 and 1 for E1 E2 E3 E4",
-                'use "0110" for query-position (E2) and key (E3)',
             )
         terms = cls(0)
         for digit, term in zip(text, cls, strict=True):
@@ -79,7 +78,7 @@ def _parse_text(value: object) -> object:
 
 
 Terms = Annotated[Term, BeforeValidator(_parse_text), PlainSerializer(str, return_type=str)]
-"""Type of spec fields that hold a term set; also accepts a text, and is "0110" in JSON."""
+"""Type of spec fields that are a term set; also accepts a text, and is "0110" in JSON."""
 
 ALL_TERM_SETS: tuple[Term, ...] = tuple(Term.parse(f"{bits:04b}") for bits in range(16))
 """The 16 term sets, from 0000 (uniform weights) to 1111."""

@@ -17,7 +17,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from quatrain.nn import Mixer
-from quatrain.nn.initialization import Projection, initialize_by_name
+from quatrain.nn.layers import Projection
+from quatrain.nn.parameters import initialize_by_name
 
 
 class ProbeNetwork(nn.Module):
