@@ -11,11 +11,11 @@ import pytest
 from quatrain.report.build import Report, load_report
 from quatrain.report.write import write_report
 from quatrain.results import (
+    Comparison,
     Expectation,
     Failure,
     Manifest,
     ManifestCell,
-    ManifestComparison,
     Measurement,
     Record,
     ResultStore,
@@ -105,9 +105,9 @@ def write_study(root: Path) -> ResultStore:
                 for group, cell in [*SCORES, ("self", "w/o"), ("cross", "1111")]
             ),
             comparisons=(
-                ManifestComparison(group="self", left="1111", right="0110"),
-                ManifestComparison(group="cross", left="1000", right="1111", published=0.25),
-                ManifestComparison(group="self", left="0010", right="w/o"),
+                Comparison(group="self", left="1111", right="0110"),
+                Comparison(group="cross", left="1000", right="1111", published=0.25),
+                Comparison(group="self", left="0010", right="w/o"),
             ),
         )
     )

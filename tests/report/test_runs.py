@@ -2,7 +2,7 @@ import pytest
 
 from quatrain.report.runs import drop_unstarted_groups, load_runs
 from quatrain.report.tables import build_table
-from quatrain.results import ManifestComparison, ResultStore, RunState
+from quatrain.results import Comparison, ResultStore, RunState
 from quatrain.specs import StoredFileError, StudyError
 
 
@@ -143,7 +143,7 @@ def larger(store):
     names = {seed: str(seed) * 64 for seed in range(3)}
     cells = [shared, shared.model_copy(update={"name": "0000", "identities": names})]
     whole = tuple(cell.model_copy(update={"group": "whole"}) for cell in cells)
-    comparison = ManifestComparison(group="whole", left="1111", right="0000")
+    comparison = Comparison(group="whole", left="1111", right="0000")
     store.write_manifest(
         manifest.model_copy(
             update={

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from quatrain.results import (
+    Comparison,
     Expectation,
     Failure,
     Manifest,
     ManifestCell,
-    ManifestComparison,
     Record,
 )
 from quatrain.results.record import storable
@@ -173,7 +173,7 @@ def test_a_manifest_is_read_back_from_json_with_integer_seeds():
         question="q",
         metric="bleu",
         cells=(cell("a"), cell("b"), cell("a", "cross")),
-        comparisons=(ManifestComparison(left="a", right="b", group="self"),),
+        comparisons=(Comparison(left="a", right="b", group="self"),),
     )
     again = Manifest.model_validate_json(manifest.to_json())
     assert again == manifest
@@ -192,7 +192,7 @@ def test_a_comparison_of_an_unknown_cell_names_the_known_ones():
             question="q",
             metric="m",
             cells=(cell("a"), cell("b"), cell("c", "cross")),
-            comparisons=(ManifestComparison(left="a", right="c", group="self"),),
+            comparisons=(Comparison(left="a", right="c", group="self"),),
         )
     assert "(a, b)" in str(error.value)
 

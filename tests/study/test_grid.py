@@ -32,39 +32,39 @@ def study(**fields):
 
 
 @pytest.mark.parametrize(
-    ("fields", "field", "value"),
+    ("fields", "field"),
     [
-        ({"cells": []}, "cells", ()),
-        ({"seeds": ()}, "seeds", ()),
-        ({"seeds": (0, 0)}, "seeds", (0, 0)),
-        ({"seeds": (-1,)}, "seed", -1),
-        ({"cells": [cell("a"), cell("a", steps=5)]}, "cell name", "one/a"),
+        ({"cells": []}, "Study.cells"),
+        ({"seeds": ()}, "seeds"),
+        ({"seeds": (0, 0)}, "seeds"),
+        ({"seeds": (-1,)}, "seeds"),
+        ({"cells": [cell("a"), cell("a", steps=5)]}, "cells"),
     ],
 )
-def test_a_grid_that_contradicts_itself_is_an_error(fields, field, value):
+def test_a_grid_that_contradicts_itself_is_an_error(fields, field):
     with pytest.raises(StudyError) as error:
         study(**fields)
-    assert (error.value.field, error.value.value) == (field, value)
+    assert error.value.field == field
 
 
 @pytest.mark.parametrize(
     ("left", "right", "group", "nearest"),
     [
-        ("1110", "1000", "self", "1111"),
-        ("1111", "1000", "slef", "self"),
+        ("1110", "1000", "self", "self/1111"),
+        ("1111", "1000", "slef", "self/1111"),
     ],
 )
 def test_a_comparison_of_an_unknown_cell_names_the_nearest(left, right, group, nearest):
     cells = [cell("1111", "self"), cell("1000", "self", steps=5)]
     with pytest.raises(StudyError) as error:
         study(cells=cells, comparisons=[Comparison(left=left, right=right, group=group)])
-    assert nearest in error.value.remedy
+    assert f"did you mean '{nearest}'" in str(error.value)
 
 
 def test_a_comparison_of_a_cell_with_itself_is_an_error():
     with pytest.raises(StudyError) as error:
         study(comparisons=[Comparison(left="a", right="a", group="one")])
-    assert error.value.field == "comparison"
+    assert error.value.field == "comparisons"
 
 
 def test_cells_of_two_groups_may_have_the_same_name():
@@ -109,7 +109,7 @@ def test_globs_match_names_and_labels(globs, labels):
 def test_a_glob_that_matches_nothing_names_the_nearest():
     with pytest.raises(StudyError) as error:
         study().select(["one/b"])
-    assert "one/a" in error.value.remedy
+    assert "did you mean 'one/a'" in str(error.value)
 
 
 def test_a_run_is_found_by_its_identity_and_label():
@@ -122,7 +122,7 @@ def test_a_run_is_found_by_its_identity_and_label():
 def test_a_run_of_another_identity_or_label_is_not_found(identity, label):
     with pytest.raises(StudyError) as error:
         study().find(identity or study().select()[1].identity, 1, label)
-    assert error.value.field == "cells of the study file"
+    assert error.value.field == "cells"
 
 
 @given(st.sets(st.integers(0, 99), min_size=1), st.sets(st.integers(0, 99)))
@@ -159,12 +159,12 @@ def test_a_cell_is_selected_by_its_own_name_before_any_glob(glob, labels):
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
-        ({"name": 0.1}, "name of a cell"),
-        ({"name": "a\0"}, "name of a cell"),
-        ({"group": None}, "group of cell a"),
-        ({"spec": None}, "spec of cell one/a"),
-        ({"spec": Closed()}, "spec of cell one/a"),
-        ({"expected": 95}, "expected of cell one/a"),
+        ({"name": 0.1}, "Cell.name"),
+        ({"name": "a\0"}, "Cell.name"),
+        ({"group": None}, "Cell.group"),
+        ({"spec": None}, "Cell.spec"),
+        ({"spec": Closed()}, "Cell.spec"),
+        ({"expected": 95}, "Cell.expected"),
         ({"seeds": ()}, "seeds"),
         ({"seeds": "01"}, "seeds"),
     ],
@@ -180,28 +180,30 @@ def test_a_cell_of_wrong_types_is_an_error(fields, field):
     [
         ("left", 1),
         ("right", None),
-        ("group", "a\tb"),
+        ("group", 0),
         ("published", "1"),
+        ("published", True),
+        ("published", 10**400),
         ("published", float("nan")),
     ],
 )
 def test_a_comparison_of_wrong_types_is_an_error(field, value):
     with pytest.raises(StudyError) as error:
         Comparison(**{"left": "a", "right": "b", "group": "one", field: value})
-    assert error.value.field == f"{field} of a comparison"
+    assert error.value.field == f"Comparison.{field}"
 
 
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
-        ({"title": 3}, "title"),
-        ({"question": None}, "question"),
-        ({"metric": ("bleu",)}, "metric"),
-        ({"compared_in": 3}, "compared_in"),
-        ({"cells": cell()}, "cells"),
-        ({"cells": ["a"]}, "one of cells"),
-        ({"comparisons": 3}, "comparisons"),
-        ({"comparisons": [("a", "b")]}, "one of comparisons"),
+        ({"title": 3}, "Study.title"),
+        ({"question": None}, "Study.question"),
+        ({"metric": ("bleu",)}, "Study.metric"),
+        ({"compared_in": 3}, "Study.compared_in"),
+        ({"cells": 3}, "Study.cells"),
+        ({"cells": ["a"]}, "Study.cells.0"),
+        ({"comparisons": 3}, "Study.comparisons"),
+        ({"comparisons": [("a", "b")]}, "Study.comparisons.0"),
         ({"seeds": 3}, "seeds"),
     ],
 )
@@ -309,4 +311,4 @@ def test_a_run_is_found_by_the_hash_of_its_code_too(write_study):
     assert loaded.find(run.identity, 0, run.label, run.spec_code) == run
     with pytest.raises(StudyError) as error:
         loaded.find(run.identity, 0, run.label, "b" * 64)
-    assert error.value.field == "code of FakeSpec"
+    assert error.value.field == "FakeSpec"

@@ -25,18 +25,18 @@ def test_an_error_of_a_spec_names_file_and_line(write_study, monkeypatch):
     error = error_of(path)
     assert isinstance(error, SpecError)
     assert error.field == "FakeSpec.stpes"
-    assert re.search(r"a_study\.py line \d+$", error.remedy)
+    assert re.search(r"a_study\.py line \d+\)$", str(error))
     monkeypatch.chdir(path.parent)
-    assert re.search(r" a_study\.py line \d+$", error_of(Path(path.name)).remedy)
+    assert re.search(r"\(a_study\.py line \d+\)$", str(error_of(Path(path.name))))
 
 
 @pytest.mark.parametrize(
-    ("cells", "field"), [("[Cell(nam='a')]", "Cell"), ("[], seed=(0,)", "Study")]
+    ("cells", "field"), [("[Cell(nam='a')]", "Cell.nam"), ("[], seed=(0,)", "Study.seed")]
 )
 def test_an_unknown_field_of_the_study_names_the_known_ones(write_study, cells, field):
     error = error_of(write_study(cells))
-    assert error.field == f"field of {field}"
-    assert "seeds" in error.expected
+    assert error.field == field
+    assert "seeds" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -45,8 +45,8 @@ def test_an_unknown_field_of_the_study_names_the_known_ones(write_study, cells, 
         ("study = (", "line 1", "never closed"),
         ("x = 1\nstudy = x + y", "line 2", "NameError: name 'y' is not defined"),
         ("import no_such_module", "line 1", "No module named"),
-        ("x = 1", "missing", "define study"),
-        ("study = 3", "int", "define study"),
+        ("x = 1", "broken.py", "defines no study"),
+        ("study = 3", "broken.py", "defines no study"),
         ("import sys\nsys.exit(3)", "line 2", "SystemExit: 3"),
         ("raise SystemExit", "line 1", "SystemExit"),
         ("raise GeneratorExit", "line 1", "GeneratorExit"),
@@ -65,8 +65,8 @@ def test_any_error_of_the_file_is_one_short_sentence(tmp_path, text, where, why)
     path = tmp_path / "broken.py"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     error = error_of(path)
-    assert where in f"{error.field} {error.value}"
-    assert why in error.remedy
+    assert where in str(error)
+    assert why in str(error)
     assert str(error).count("\n") == 0
     assert len(str(error)) < 600
 
@@ -102,7 +102,7 @@ def test_a_loaded_study_has_the_hashes_of_its_code(write_study):
 def test_a_file_with_another_ending_is_an_error(tmp_path):
     path = tmp_path / "study.txt"
     path.write_text("study = 1")
-    assert error_of(path).expected == "a Python file"
+    assert "no Python file" in str(error_of(path))
 
 
 def test_the_module_can_be_found_by_pydantic(write_study):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from quatrain.report.runs import StudyRuns, metric_of
-from quatrain.results import ManifestComparison, Summary, holm, paired_difference
+from quatrain.results import Comparison, Summary, holm, paired_difference
 from quatrain.results.statistics import CONFIDENCE
 
 
@@ -60,7 +60,7 @@ def build_differences(study: StudyRuns) -> DifferenceTable:
     return DifferenceTable(metric, tuple(rows))
 
 
-def _difference(study: StudyRuns, comparison: ManifestComparison, metric: str) -> Summary | None:
+def _difference(study: StudyRuns, comparison: Comparison, metric: str) -> Summary | None:
     left, right = (
         {seed: metric_of(record, metric) for seed, record in side.items()}
         for side in study.paired_records(comparison)
@@ -68,9 +68,7 @@ def _difference(study: StudyRuns, comparison: ManifestComparison, metric: str) -
     return paired_difference(left, right) if left else None
 
 
-def _verdict(
-    comparison: ManifestComparison, summary: Summary | None, adjusted_p: float | None
-) -> str:
+def _verdict(comparison: Comparison, summary: Summary | None, adjusted_p: float | None) -> str:
     if summary is None:
         return "no common seed"
     if adjusted_p is None:

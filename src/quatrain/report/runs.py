@@ -8,10 +8,10 @@ from functools import cached_property
 from pathlib import Path
 
 from quatrain.results import (
+    Comparison,
     Failure,
     Manifest,
     ManifestCell,
-    ManifestComparison,
     Measurement,
     Record,
     ResultStore,
@@ -54,7 +54,7 @@ class StudyRuns:
             seed: run.record for seed, run in self.runs_of(cell).items() if run.record is not None
         }
 
-    def paired_records(self, comparison: ManifestComparison) -> list[dict[int, Record]]:
+    def paired_records(self, comparison: Comparison) -> list[dict[int, Record]]:
         """The records of the left and of the right cell, by the seeds that both have."""
         names = comparison.left, comparison.right
         left, right = (self.records(self._cells[comparison.group, name]) for name in names)

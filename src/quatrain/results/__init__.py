@@ -9,11 +9,11 @@ from quatrain.results.changes import (
 )
 from quatrain.results.files import CHECKPOINT, write_atomically
 from quatrain.results.record import (
+    Comparison,
     Expectation,
     Failure,
     Manifest,
     ManifestCell,
-    ManifestComparison,
     Measurement,
     Record,
     Session,
@@ -23,11 +23,11 @@ from quatrain.results.store import ResultStore, RunState
 
 __all__ = [
     "CHECKPOINT",
+    "Comparison",
     "Expectation",
     "Failure",
     "Manifest",
     "ManifestCell",
-    "ManifestComparison",
     "Measurement",
     "Record",
     "ResultStore",

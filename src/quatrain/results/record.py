@@ -9,7 +9,15 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    Strict,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import PydanticSerializationError, from_json
 
 from quatrain.specs import StudyError
@@ -224,13 +232,13 @@ class ManifestCell(StoredModel):
     expected: Expectation | None = None
 
 
-class ManifestComparison(StoredModel):
-    """A difference of a manifest: `left` minus `right`, two cells of one group."""
+class Comparison(StoredModel):
+    """A difference to test: `left` minus `right`, two cells of one group."""
 
     left: str
     right: str
     group: str
-    published: Number | None = None
+    published: Annotated[Number, Strict()] | None = None
     """The difference in a publication, in its own setting."""
 
 
@@ -242,7 +250,7 @@ class Manifest(StoredModel):
     metric: str
     """The primary metric; higher is better."""
     cells: tuple[ManifestCell, ...]
-    comparisons: tuple[ManifestComparison, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
     compared_in: str | None = None
     """The metric of the differences; None for the primary metric."""
     code: dict[str, str] | None = None

@@ -213,8 +213,9 @@ def _no_json(field: str, value: object, remedy: str) -> SpecError:
 
 
 def first_problem(owner: type[BaseModel], error: ValidationError) -> tuple[str, str]:
-    """The message and the field of the first problem of a pydantic error, for our errors."""
-    problem = error.errors(include_url=False)[0]
+    """The message and the field of an unknown field, or else of the first problem."""
+    problems = error.errors(include_url=False)
+    problem = min(problems, key=lambda each: each["type"] != "extra_forbidden")
     path = [str(part) for part in problem["loc"]]
     field, value = ".".join([owner.__name__, *path]), shorten(problem["input"])
     if problem["type"] == "extra_forbidden":

@@ -1,7 +1,7 @@
 """Studies: a grid of cells and seeds, and the runner that executes each run once."""
 
-from quatrain.results import Expectation
-from quatrain.study.grid import Cell, Comparison, Run, Study, TaskSpec
+from quatrain.results import Comparison, Expectation
+from quatrain.study.grid import Cell, Run, Study, TaskSpec
 from quatrain.study.load import load_study
 from quatrain.study.protocol import Event
 from quatrain.study.resources import Resources, allocate

@@ -15,28 +15,44 @@ specs: they share their runs, which are shown in both groups.
 
 import difflib
 import functools
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
-
-from quatrain.results import Expectation, Manifest, ManifestCell, ManifestComparison
-from quatrain.specs import Spec, StudyError, identity_by_seed
-from quatrain.study.code import RunCode, StudyCode
-from quatrain.study.names import (
-    check_iterable,
-    check_line,
-    check_number,
-    check_seeds,
-    check_text,
-    shorten,
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Protocol,
+    Self,
+    cast,
+    get_args,
+    runtime_checkable,
 )
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetPydanticSchema,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from quatrain.results import Comparison, Expectation, Manifest, ManifestCell, join_names
+from quatrain.specs import Spec, StudyError, identity_by_seed
+from quatrain.specs.spec import first_problem
+from quatrain.study.code import RunCode, StudyCode
+from quatrain.study.names import Line, Seeds, Text, check_seeds
 
 if TYPE_CHECKING:
     from quatrain.training import Task
 
-Item = TypeVar("Item")
+_AsTuple = GetPydanticSchema(lambda of, handler: handler(tuple[get_args(of)[0], ...]))
+"""Accepts any iterable for a field that is declared as a sequence, and makes it a tuple."""
 
 
 @runtime_checkable
@@ -48,8 +64,23 @@ class TaskSpec(Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cell:
+class _Model(BaseModel):
+    """The base of `Cell` and `Study`: an invalid field raises a `StudyError`."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        frozen=True, extra="forbid", arbitrary_types_allowed=True
+    )
+
+    if not TYPE_CHECKING:  # type checkers derive a precise signature for each subclass
+
+        def __init__(self, **fields: Any) -> None:
+            try:
+                super().__init__(**fields)
+            except ValidationError as error:
+                raise StudyError(*first_problem(type(self), error)) from None
+
+
+class Cell(_Model):
     """One point of the grid: a name that is unique in its group, and a task spec.
 
     Args:
@@ -57,56 +88,23 @@ class Cell:
         seeds: the seeds of this cell, if they are not those of the study.
     """
 
-    name: str
-    group: str
+    name: Line
+    group: Line
     spec: Spec
     expected: Expectation | None = None
-    seeds: Sequence[int] | None = None
+    seeds: Seeds | None = None
 
-    def __post_init__(self) -> None:
-        check_line("name of a cell", self.name)
-        check_line(f"group of cell {self.name}", self.group)
-        if not isinstance(self.spec, Spec) or not isinstance(self.spec, TaskSpec):
-            raise StudyError(
-                f"spec of cell {self.label}",
-                type(self.spec).__name__,
-                "a task spec",
-                "give a spec that has open(data, folder, seed)",
-            )
-        if not isinstance(self.expected, Expectation | None):
-            raise StudyError(
-                f"expected of cell {self.label}",
-                shorten(self.expected),
-                "an Expectation",
-                "write Expectation(low=..., because=...)",
-            )
-        if self.seeds is not None:
-            object.__setattr__(self, "seeds", check_seeds(self.seeds))
+    @field_validator("spec")
+    @classmethod
+    def _check_task_spec(cls, spec: Spec) -> Spec:
+        if not isinstance(spec, TaskSpec):
+            raise ValueError("give a task spec, which has open(data, folder, seed)")  # noqa: TRY004
+        return spec
 
     @property
     def label(self) -> str:
         """The group and the name, as in the output and the options of the command line."""
         return f"{self.group}/{self.name}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """A difference to test: `left` minus `right`, two cells of one group.
-
-    Args:
-        published: the difference in a publication, in its own setting.
-    """
-
-    left: str
-    right: str
-    group: str
-    published: float | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("left", "right", "group"):
-            check_line(f"{name} of a comparison", getattr(self, name))
-        if self.published is not None:
-            check_number("published of a comparison", self.published)
 
 
 @dataclass(frozen=True)
@@ -134,9 +132,12 @@ class Run:
         """The first of its cells, and the seed."""
         return f"{self.labels[0]} seed {self.seed}"
 
+    def open(self, data: Path | None, folder: Path) -> "Task":
+        """Read the data, and prepare the task of its spec in `folder`."""
+        return cast("TaskSpec", self.spec).open(data, folder, self.seed)
 
-@dataclass(frozen=True, kw_only=True)
-class Study:
+
+class Study(_Model):
     """A question and the grid of runs that answers it.
 
     Args:
@@ -144,26 +145,30 @@ class Study:
         code: the code of the study file, which `load_study` enters.
     """
 
-    title: str
-    question: str
-    cells: Sequence[Cell]
-    seeds: Sequence[int]
-    metric: str
-    comparisons: Sequence[Comparison] = ()
-    compared_in: str | None = None
-    code: StudyCode | None = field(default=None, init=False, repr=False, compare=False)
+    title: Line
+    question: Text
+    cells: Annotated[Sequence[Cell], _AsTuple, Field(min_length=1)]
+    seeds: Seeds
+    metric: Line
+    comparisons: Annotated[Sequence[Comparison], _AsTuple] = ()
+    compared_in: Line | None = None
+    code: StudyCode | None = Field(default=None, repr=False)
 
-    def __post_init__(self) -> None:
-        self._check_texts()
-        object.__setattr__(self, "cells", _instances("cells", self.cells, Cell))
-        object.__setattr__(self, "seeds", check_seeds(self.seeds))
-        comparisons = _instances("comparisons", self.comparisons, Comparison)
-        object.__setattr__(self, "comparisons", comparisons)
-        if not self.cells:
-            raise StudyError("cells", (), "at least one cell", "add a Cell to the study")
-        self._check_names()
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        labels = Counter(cell.label for cell in self.cells)
+        for label, times in labels.items():
+            if times > 1:
+                raise StudyError(f"{times} cells are named {label!r}; rename all but one", "cells")
         for comparison in self.comparisons:
-            self._check_comparison(comparison)
+            for name in (comparison.left, comparison.right):
+                label = f"{comparison.group}/{name}"
+                if label not in labels:
+                    raise _unknown_cell(label, labels, "comparisons")
+            if comparison.left == comparison.right:
+                message = f"a comparison has {comparison.left!r} as left and right; change one"
+                raise StudyError(message, "comparisons")
+        return self
 
     def select(
         self, cells: Sequence[str] | None = None, seeds: Sequence[int] | None = None
@@ -222,21 +227,19 @@ class Study:
         for cell in [*planned, *cells]:
             run = self.run(cell, seed)
             if spec_code is not None and run.spec_code != spec_code:
+                name = type(run.spec).__name__
                 raise StudyError(
-                    f"code of {type(run.spec).__name__}",
-                    "changed since the study was started",
-                    "the code at the start of the study",
-                    "restore the code, or raise the `revision` of the spec, and run the command "
-                    "again",
+                    f"the code of {name} changed since the study was started; restore it, or raise "
+                    f"the `revision` of {name}, and run the command again",
+                    name,
                 )
             if label in {None, run.label}:
                 return run
         raise StudyError(
-            "cells of the study file",
-            "different each time it is loaded",
-            "the same cells with the same names",
-            "use a fixed seed for random numbers and sort sets before iterating over them; if the "
-            "file was edited during the run, run the command again",
+            "the study file defines other cells each time it is loaded; use a fixed seed for "
+            "random numbers and sort sets before iterating over them; if the file was edited "
+            "during the run, run the command again",
+            "cells",
         )
 
     def manifest(self, extra_runs: Iterable[Run] = ()) -> Manifest:
@@ -262,18 +265,12 @@ class Study:
             )
             for cell in self.cells
         )
-        comparisons = tuple(
-            ManifestComparison(
-                left=each.left, right=each.right, group=each.group, published=each.published
-            )
-            for each in self.comparisons
-        )
         return Manifest(
             title=self.title,
             question=self.question,
             metric=self.metric,
             cells=cells,
-            comparisons=comparisons,
+            comparisons=tuple(self.comparisons),
             compared_in=self.compared_in,
         )
 
@@ -316,52 +313,14 @@ class Study:
             if not matches:
                 matches = [both[1] for both in names if any(fnmatchcase(x, glob) for x in both)]
             if not matches:
-                raise _unknown("cells", glob, [cell.label for cell in self.cells])
+                raise _unknown_cell(glob, [label for _, label in names], "cells")
             chosen.update(matches)
         return [cell for cell in self.cells if cell.label in chosen]
 
-    def _check_texts(self) -> None:
-        check_line("title", self.title)
-        check_text("question", self.question)
-        check_line("metric", self.metric)
-        if self.compared_in is not None:
-            check_line("compared_in", self.compared_in)
 
-    def _check_names(self) -> None:
-        labels: set[str] = set()
-        for cell in self.cells:
-            if cell.label in labels:
-                raise StudyError(
-                    "cell name", cell.label, "names that are unique in their group", "rename one"
-                )
-            labels.add(cell.label)
-
-    def _check_comparison(self, comparison: Comparison) -> None:
-        groups = {cell.group for cell in self.cells}
-        if comparison.group not in groups:
-            raise _unknown("comparison group", comparison.group, sorted(groups))
-        names = [cell.name for cell in self.cells if cell.group == comparison.group]
-        for side in (comparison.left, comparison.right):
-            if side not in names:
-                raise _unknown(f"comparison in {comparison.group}", side, names)
-        if comparison.left == comparison.right:
-            raise StudyError(
-                "comparison", comparison.left, "two different cells", "change left or right"
-            )
-
-
-def _instances(field: str, values: object, kind: type[Item]) -> tuple[Item, ...]:
-    instances: list[Item] = []
-    for value in check_iterable(field, values, f"{kind.__name__}s"):
-        if not isinstance(value, kind):
-            name = kind.__name__
-            remedy = f"write {name}(...)"
-            raise StudyError(f"one of {field}", shorten(value), f"a {name}", remedy)
-        instances.append(value)
-    return tuple(instances)
-
-
-def _unknown(field: str, value: str, known: list[str]) -> StudyError:
-    """The error for an unknown name, with the nearest known one."""
-    near = difflib.get_close_matches(value, known, n=1, cutoff=0.0)
-    return StudyError(field, value, f"one of {', '.join(known)}", f"did you mean {near[0]}")
+def _unknown_cell(name: str, labels: Iterable[str], field: str) -> StudyError:
+    """The error for a name or glob that is no cell, with the nearest one."""
+    labels = list(labels)
+    (near,) = difflib.get_close_matches(name, labels, n=1, cutoff=0.0)
+    message = f"no cell is {name!r}; did you mean {near!r}? the cells are {join_names(labels)}"
+    return StudyError(message, field)

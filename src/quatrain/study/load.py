@@ -6,21 +6,20 @@ and the line, in place of a traceback through importlib.
 
 import importlib.util
 import io
-import re
 import sys
 import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 
 from quatrain.specs import QuatrainError, StudyError, name_missing_extra
+from quatrain.specs.errors import shorten
 from quatrain.study.code import StudyCode
-from quatrain.study.grid import Cell, Comparison, Study
+from quatrain.study.grid import Study
 
-_LONGEST_VALUE = 200
+_LONGEST_LINE = 200
 _STREAMS = threading.RLock()
 """Held while sys.stdout and its like, which all threads share, are replaced."""
 
@@ -36,17 +35,12 @@ def load_study(path: Path) -> Study:
         SpecError: if a spec in it contradicts itself; the sentence ends with file and line.
     """
     if not _is_file(path):
-        text = str(path)
-        value = text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."
-        raise StudyError("study file", value, "an existing Python file", "check the path")
+        raise StudyError(f"{shorten(str(path))} is no file; check the path", "study file")
     module, code = _import(path, path.absolute())
     study = vars(module).get("study")
     if not isinstance(study, Study):
-        value = "missing" if study is None else type(study).__name__
-        remedy = "define study = Study(...) in the file"
-        raise StudyError(f"study in {path}", value, "a Study", remedy)
-    object.__setattr__(study, "code", code)
-    return study
+        raise StudyError(f"{path} defines no study; write study = Study(...) in it", "study")
+    return study.model_copy(update={"code": code})
 
 
 def _is_file(path: Path) -> bool:
@@ -69,7 +63,7 @@ def _import(path: Path, absolute: Path) -> tuple[ModuleType, StudyCode]:
     name = f"quatrain_study_{path.stem}"
     location = importlib.util.spec_from_file_location(name, absolute)
     if location is None or location.loader is None:
-        raise StudyError("study file", str(path), "a Python file", "give it the ending .py")
+        raise StudyError(f"{path} is no Python file; give it the ending .py", "study file")
     folder = str(absolute.parent)
     if folder not in sys.path:
         sys.path.append(folder)  # last: files beside the study replace no other module
@@ -82,17 +76,17 @@ def _import(path: Path, absolute: Path) -> tuple[ModuleType, StudyCode]:
     except KeyboardInterrupt:
         raise
     except QuatrainError as error:
-        remedy = f"{error.remedy} in {_line_of(error, path, absolute)}"
-        raise type(error)(error.field, error.value, error.expected, remedy) from error
-    except SyntaxError as error:
-        at = f"{path if _is_same(error.filename, absolute) else error.filename} line {error.lineno}"
-        line = (error.text or "").strip()[:_LONGEST_VALUE]
-        raise StudyError(at, line, "valid Python", error.msg) from error
-    except BaseException as error:  # also SystemExit, and the panics of libraries in Rust
-        _raise_unknown_field(error, path, absolute)
-        message = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
         where = _line_of(error, path, absolute)
-        raise StudyError("study file", where, "a file that runs", message) from error
+        raise type(error)(f"{error} ({where})", error.field) from error
+    except SyntaxError as error:
+        file = path if _is_same(error.filename, absolute) else error.filename
+        line = (error.text or "").strip()[:_LONGEST_LINE]
+        message = f"{file} line {error.lineno}: {error.msg}: {line}"
+        raise StudyError(message, "study file") from error
+    except BaseException as error:  # also SystemExit, and the panics of libraries in Rust
+        message = " ".join(f"{type(error).__name__}: {error}".split())
+        where = _line_of(error, path, absolute)
+        raise StudyError(f"{where}: {message}", "study file") from error
 
 
 @contextmanager
@@ -105,17 +99,6 @@ def _worker_streams(absolute: Path) -> Iterator[None]:
             yield
     finally:
         sys.stdin, sys.argv = stdin, argv
-
-
-def _raise_unknown_field(error: BaseException, path: Path, absolute: Path) -> None:
-    """Name the known fields of a dataclass for a misspelled one, which Python's error does not."""
-    match = re.match(r"(\w+)\.__init__\(\) got an unexpected keyword argument '(\w+)'", str(error))
-    owners = {kind.__name__: kind for kind in (Study, Cell, Comparison)}
-    if match is None or match[1] not in owners:
-        return
-    known = ", ".join(each.name for each in fields(owners[match[1]]) if each.init)
-    remedy = f"correct the spelling in {_line_of(error, path, absolute)}"
-    raise StudyError(f"field of {match[1]}", match[2], f"one of {known}", remedy) from error
 
 
 def _line_of(error: BaseException, path: Path, absolute: Path) -> str:
