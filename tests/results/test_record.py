@@ -194,7 +194,7 @@ def test_a_comparison_of_an_unknown_cell_names_the_known_ones():
             cells=(cell("a"), cell("b"), cell("c", "cross")),
             comparisons=(Comparison(left="a", right="c", group="self"),),
         )
-    assert "(a, b)" in str(error.value)
+    assert "self/a, self/b" in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,9 @@ which runs may be averaged. A number that is NaN or beyond 1e100 is refused: it 
 since no report could be computed from it.
 """
 
+import difflib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import (
@@ -18,13 +19,16 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_core import PydanticSerializationError, from_json
+from pydantic_core import PydanticSerializationError
 
+from quatrain.results.changes import join_names
 from quatrain.specs import StudyError
-from quatrain.specs.errors import shorten
+from quatrain.specs.spec import first_problem, unknown_field
 
 FORMAT = 1
 """The newest format of stored files that this version reads, and the one it writes."""
+
+_NEWER = "use the newer quatrain that wrote it"
 
 LARGEST = 1e100
 Number = Annotated[FiniteFloat, Field(ge=-LARGEST, le=LARGEST)]
@@ -54,15 +58,12 @@ class StoredModel(BaseModel):
     if not TYPE_CHECKING:  # type checkers derive a precise signature for each subclass
 
         def __init__(self, **fields: Any) -> None:
-            known = type(self).model_fields
-            for name in fields.keys() - known.keys():
-                owner = type(self).__name__
-                message = f"{owner} has no field {name!r}; use one of {', '.join(known)}"
-                raise StudyError(message, f"{owner}.{name}")
+            for name in fields.keys() - type(self).model_fields.keys():
+                raise StudyError(*unknown_field(type(self), name))
             try:
                 super().__init__(**fields)
             except ValidationError as error:
-                raise _first_problem(type(self), error, "correct this field") from None
+                raise StudyError(*first_problem(type(self), error)) from None
 
         # Without this mark, reading would call `__init__`, which refuses newer fields.
         __init__.__pydantic_base_init__ = True
@@ -77,7 +78,15 @@ class StoredModel(BaseModel):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            raise _first_problem(cls, error, _unless_newer(cls, text, remedy)) from None
+            message, field = first_problem(cls, error)
+            problems = error.errors(include_url=False)
+            if any(
+                each["loc"][-1:] == ("format",) and each["input"] != FORMAT for each in problems
+            ):
+                remedy = _NEWER
+            elif problems[0]["type"] != "json_invalid":
+                remedy = f"{_NEWER}, or, if none did, {remedy}"
+            raise StudyError(f"{message}; {remedy}", field) from None
         except StudyError as error:
             raise StudyError(f"{error}; {remedy}", error.field) from None
 
@@ -231,6 +240,11 @@ class ManifestCell(StoredModel):
     identities: dict[int, Identity]
     expected: Expectation | None = None
 
+    @property
+    def label(self) -> str:
+        """The group and the name."""
+        return f"{self.group}/{self.name}"
+
 
 class Comparison(StoredModel):
     """A difference to test: `left` minus `right`, two cells of one group."""
@@ -257,63 +271,37 @@ class Manifest(StoredModel):
     """As in `Session`."""
 
     @model_validator(mode="after")
-    def _name_each_cell_once(self) -> Self:
-        names = Counter((cell.group, cell.name) for cell in self.cells)
-        for (group, name), times in names.items():
-            if times > 1:
-                message = f"group {group!r} has {times} cells {name!r}; rename all but one"
-                raise StudyError(message, "cells")
-        for comparison in self.comparisons:
-            for side in (comparison.left, comparison.right):
-                if (comparison.group, side) not in names:
-                    known = ", ".join(name for group, name in names if group == comparison.group)
-                    raise StudyError(
-                        f"a comparison names {side!r}, which is no cell of group "
-                        f"{comparison.group!r}; use one of its cells ({known or 'it has none'})",
-                        "comparisons",
-                    )
+    def _check_labels(self) -> Self:
+        check_labels([cell.label for cell in self.cells], self.comparisons)
         return self
 
 
-def _first_problem(owner: type[StoredModel], error: ValidationError, remedy: str) -> StudyError:
-    problems = error.errors(include_url=False)
-    problem = next((each for each in problems if _is_newer(each)), problems[0])
-    field = ".".join([owner.__name__, *(str(part) for part in problem["loc"])])
-    value = problem["input"]
-    if _is_newer(problem):
-        message = (
-            f"{field} is {shorten(value)}, newer than format {FORMAT}, the newest that this "
-            "version of quatrain reads; use the newer quatrain that wrote it"
-        )
-    elif problem["type"] == "json_invalid":
-        message = f"the JSON of a {owner.__name__} is incomplete or invalid; {remedy}"
-    elif problem["type"] == "missing":
-        message = f"{field} is missing; {remedy}"
-    elif isinstance(value, float) and not abs(value) <= LARGEST:
-        message = (
-            f"{field} is {value}, not a finite number from {-LARGEST:g} to {LARGEST:g}; "
-            f"find the cause in the run, or {remedy}"
-        )
-    else:
-        reason = problem["msg"]
-        message = f"{field} is {shorten(value)}: {reason[:1].lower()}{reason[1:]}; {remedy}"
-    return StudyError(message, field)
+def check_labels(labels: Sequence[str], comparisons: Iterable[Comparison]) -> None:
+    """Check that cells have distinct labels, and that each comparison is of two of them.
+
+    Raises:
+        StudyError: if a label is repeated, or a comparison names another cell or one cell twice.
+    """
+    for label, times in Counter(labels).items():
+        if times > 1:
+            raise StudyError(f"{times} cells are named {label!r}; rename all but one", "cells")
+    for comparison in comparisons:
+        for name in (comparison.left, comparison.right):
+            label = f"{comparison.group}/{name}"
+            if label not in labels:
+                raise unknown_cell(label, labels, "comparisons")
+        if comparison.left == comparison.right:
+            message = f"left and right of a comparison are {comparison.left!r}; change one"
+            raise StudyError(message, "comparisons")
 
 
-def _unless_newer(owner: type[StoredModel], text: str | bytes, remedy: str) -> str:
-    """The remedy for a damaged file, which may also be a file of a newer version."""
-    try:
-        content = from_json(text)
-    except ValueError:
-        return remedy
-    if isinstance(content, dict) and cast("dict[str, object]", content).keys() - owner.model_fields:
-        return f"use the newer quatrain that wrote it, or, if none did, {remedy}"
-    return remedy
-
-
-def _is_newer(problem: Mapping[str, Any]) -> bool:
-    value = problem["input"]
-    return problem["loc"][-1:] == ("format",) and isinstance(value, int) and value > FORMAT
+def unknown_cell(name: str, labels: Sequence[str], field: str) -> StudyError:
+    """The error for a name or glob that is no cell, with the nearest one."""
+    (nearest,) = difflib.get_close_matches(name, labels, n=1, cutoff=0.0)
+    cells = join_names(labels)
+    return StudyError(
+        f"no cell is {name!r}; did you mean {nearest!r}? the cells are {cells}", field
+    )
 
 
 def storable(text: str, limit: int | None = None) -> str:

@@ -13,9 +13,7 @@ A cell and a seed make a run, which has an identity. Cells of different groups m
 specs: they share their runs, which are shown in both groups.
 """
 
-import difflib
 import functools
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -42,7 +40,8 @@ from pydantic import (
     model_validator,
 )
 
-from quatrain.results import Comparison, Expectation, Manifest, ManifestCell, join_names
+from quatrain.results import Comparison, Expectation, Manifest, ManifestCell
+from quatrain.results.record import check_labels, unknown_cell
 from quatrain.specs import Spec, StudyError, identity_by_seed
 from quatrain.specs.spec import first_problem
 from quatrain.study.code import RunCode, StudyCode
@@ -155,19 +154,8 @@ class Study(_Model):
     code: StudyCode | None = Field(default=None, repr=False)
 
     @model_validator(mode="after")
-    def _check_names(self) -> Self:
-        labels = Counter(cell.label for cell in self.cells)
-        for label, times in labels.items():
-            if times > 1:
-                raise StudyError(f"{times} cells are named {label!r}; rename all but one", "cells")
-        for comparison in self.comparisons:
-            for name in (comparison.left, comparison.right):
-                label = f"{comparison.group}/{name}"
-                if label not in labels:
-                    raise _unknown_cell(label, labels, "comparisons")
-            if comparison.left == comparison.right:
-                message = f"a comparison has {comparison.left!r} as left and right; change one"
-                raise StudyError(message, "comparisons")
+    def _check_labels(self) -> Self:
+        check_labels([cell.label for cell in self.cells], self.comparisons)
         return self
 
     def select(
@@ -313,14 +301,6 @@ class Study(_Model):
             if not matches:
                 matches = [both[1] for both in names if any(fnmatchcase(x, glob) for x in both)]
             if not matches:
-                raise _unknown_cell(glob, [label for _, label in names], "cells")
+                raise unknown_cell(glob, [label for _, label in names], "cells")
             chosen.update(matches)
         return [cell for cell in self.cells if cell.label in chosen]
-
-
-def _unknown_cell(name: str, labels: Iterable[str], field: str) -> StudyError:
-    """The error for a name or glob that is no cell, with the nearest one."""
-    labels = list(labels)
-    (near,) = difflib.get_close_matches(name, labels, n=1, cutoff=0.0)
-    message = f"no cell is {name!r}; did you mean {near!r}? the cells are {join_names(labels)}"
-    return StudyError(message, field)
