@@ -89,15 +89,16 @@ class ProbeTask(Task):
     rate_unit = "answers"
 
     def __init__(self, spec: ProbeSpec, seed: int) -> None:
-        self.spec, self.seed = spec, seed
-        self.recipe = spec.recipe
+        self.spec: ProbeSpec = spec
+        self.seed: int = seed
+        self.recipe: Recipe = spec.recipe
         samples = spec.probe.draw(np.random.default_rng([_HELD_OUT]), spec.held_out)
         self.held_out: Samples = validate(samples, spec.probe.values)
         digest = hashlib.sha256()
         for tensor in self.held_out:
             digest.update(tensor.numpy().astype("<i8").tobytes())
-        self.data_hashes = {spec.probe.kind: digest.hexdigest()}
-        self.data_notes = {}
+        self.data_hashes: dict[str, str] = {spec.probe.kind: digest.hexdigest()}
+        self.data_notes: dict[str, int] = {}
 
     def build(self) -> ProbeObjective:
         """A new network with its loss."""

@@ -132,8 +132,12 @@ class TranslationTask(Task):
     def __init__(
         self, spec: TranslationSpec, corpus: Corpus, vocabulary: Vocabulary, seed: int
     ) -> None:
-        self.spec, self.corpus, self.vocabulary, self.seed = spec, corpus, vocabulary, seed
-        self.recipe, self.data_hashes = spec.recipe, corpus.hashes
+        self.spec: TranslationSpec = spec
+        self.corpus: Corpus = corpus
+        self.vocabulary: Vocabulary = vocabulary
+        self.seed: int = seed
+        self.recipe: Recipe = spec.recipe
+        self.data_hashes: dict[str, str] = corpus.hashes
         references = _references(corpus.valid) + _references(corpus.test)
         self.tokenizer: str = choose_tokenizer(spec.bleu_tokenizer, corpus.languages[1], references)
         self.train: EncodedPairs = EncodedPairs.encode(corpus.train, vocabulary, "training")
@@ -144,7 +148,7 @@ class TranslationTask(Task):
         digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
         # Equal for cells that differ only in their training pairs.
         self.test_hashes: dict[str, str] = {"test": digest}
-        self.data_notes = self._notes()
+        self.data_notes: dict[str, int] = self._notes()
 
     def _notes(self) -> dict[str, int]:
         """The number of training pairs left out and of references too short for BLEU."""

@@ -6,16 +6,19 @@ from typing import Any
 from torch import Tensor
 
 from quatrain.tasks.vision.sampler import BatchIndices, image_batches
-from quatrain.training import Task
+from quatrain.training import Recipe, Task
 
 
 class ImageTask(Task):
     """The spec, data and seed of one run; a batch is planned as the indices of its images."""
 
     def __init__(self, spec: Any, corpus: Any, seed: int) -> None:
-        self.spec, self.corpus, self.seed = spec, corpus, seed
-        self.recipe = spec.recipe
-        self.data_hashes, self.data_notes = corpus.hashes, corpus.data_notes
+        self.spec: Any = spec
+        self.corpus: Any = corpus
+        self.seed: int = seed
+        self.recipe: Recipe = spec.recipe
+        self.data_hashes: dict[str, str] = corpus.hashes
+        self.data_notes: dict[str, int] = corpus.data_notes
         self.test_hashes: dict[str, str] | None = corpus.test_hashes
 
     def batches(self, epoch: int) -> list[BatchIndices]:
