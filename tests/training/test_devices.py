@@ -12,7 +12,8 @@ from quatrain.training.devices import Devices, check_device
 def test_a_device_that_this_machine_lacks_is_refused(device):
     with pytest.raises(StudyError) as raised:
         Devices(device, "float32")
-    assert (raised.value.field, raised.value.value) == ("device", device)
+    assert raised.value.field == "device"
+    assert repr(device) in str(raised.value)
 
 
 def test_a_device_that_exists_is_returned():
@@ -23,7 +24,7 @@ def test_training_needs_the_extra_that_installs_accelerate(monkeypatch):
     monkeypatch.setitem(sys.modules, "accelerate", None)
     with pytest.raises(MissingPackageError) as raised:
         Devices("cpu", "float32")
-    assert "quatrain[study]" in raised.value.remedy
+    assert "quatrain[study]" in str(raised.value)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])

@@ -103,7 +103,7 @@ def test_workers_are_forked_only_where_that_is_safe(monkeypatch, platform, metho
 def check_refused(collate):
     with pytest.raises(StudyError) as raised:
         next(batches_of(collate, [1], 1))
-    assert (raised.value.field, raised.value.value) == ("num_workers", 1)
+    assert raised.value.field == "num_workers"
 
 
 def test_workers_are_refused_on_a_system_that_cannot_fork(monkeypatch):

@@ -44,7 +44,7 @@ def test_polynomial_decay_starts_at_the_peak_and_stays_positive(power, warmup, s
 def test_a_warm_up_as_long_as_the_training_is_refused():
     with pytest.raises(SpecError) as raised:
         Recipe(steps=4000)
-    assert (raised.value.field, raised.value.value) == ("Recipe.warmup_steps", 4000)
+    assert raised.value.field == "Recipe.warmup_steps"
     assert Recipe(steps=4001).rate(4001) < 1e-3
 
 
@@ -79,4 +79,4 @@ def test_a_recipe_is_restored_from_json():
 def test_a_milestone_is_a_fraction_of_the_training():
     with pytest.raises(SpecError) as raised:
         Steps(milestones=(8.0, 11.0))
-    assert (raised.value.field, raised.value.value) == ("Steps.milestones.0", 8.0)
+    assert raised.value.field == "Steps.milestones.0"

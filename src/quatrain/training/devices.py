@@ -15,34 +15,29 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from quatrain.specs import StudyError
+from quatrain.specs.errors import shorten
 from quatrain.specs.extras import name_missing_extra
 
 _AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def check_device(name: str) -> torch.device:
-    """The device of this name, such as "cpu" or "cuda:0".
-
-    Raises:
-        StudyError: if this machine has no such device.
-    """
+    """The device of this name, such as "cpu" or "cuda:0"; a StudyError if there is none."""
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # torch raises either
         reason = str(error).splitlines()[0].rstrip(".")
-        expected = f"a device of this machine ({reason})"
-        raise StudyError("device", name, expected, 'use "cpu" or correct the name') from error
+        raise StudyError(
+            f'{shorten(name)} is not a device of this machine ({reason}); use "cpu" or correct '
+            "the name",
+            "device",
+        ) from error
     return device
 
 
 class Devices:
-    """Device, precision and processes of one training.
-
-    Raises:
-        StudyError: if this machine has no such device.
-        MissingPackageError: if accelerate is not installed.
-    """
+    """Device, precision and processes of one training."""
 
     def __init__(self, device: str, precision: str) -> None:
         requested = check_device(device)

@@ -25,10 +25,9 @@ from quatrain.specs import DataError, SpecError
 from quatrain.training import checkpoint
 from quatrain.training.checkpoint import TrainingObjects
 from quatrain.training.devices import Devices
-from quatrain.training.ema import ExponentialMovingAverage
 from quatrain.training.log import NAME as METRICS
 from quatrain.training.log import MetricsLog
-from quatrain.training.optimizer import make_optimizer
+from quatrain.training.optimizer import ExponentialMovingAverage, make_optimizer
 from quatrain.training.prefetch import Batch, prefetch
 from quatrain.training.task import Loss, Progress, Task
 
@@ -176,10 +175,12 @@ class _Trainer:
         while True:
             plans = self.task.batches(epoch)
             if not plans:
-                raise DataError("training batches", "none", "at least one", "give training data")
+                raise DataError(
+                    "there are no training batches; add training data", "training batches"
+                )
             for plan in plans:
-                own = number % self.devices.processes == self.devices.process
-                if own and number >= self.state.batches:
+                process = number % self.devices.processes
+                if process == self.devices.process and number >= self.state.batches:
                     yield plan
                 number += 1
             epoch += 1
@@ -267,16 +268,12 @@ def _batches_per_process(accumulate: int, processes: int) -> int:
 
     Random numbers within a step, such as dropout or the sampled anchors of a detector, depend on
     the number of processes.
-
-    Raises:
-        SpecError: if `accumulate` is not divisible by the number of processes.
     """
     share, left = divmod(accumulate, processes)
     if left:
         raise SpecError(
+            f"accumulate={accumulate} is not a multiple of the {processes} processes; accumulate "
+            "more batches, and use smaller ones to keep the size of a step",
             "Recipe.accumulate",
-            accumulate,
-            f"a multiple of the {processes} processes",
-            "accumulate more batches, and use smaller ones to keep the size of a step",
         )
     return share

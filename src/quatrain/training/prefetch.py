@@ -11,7 +11,7 @@ import pickle
 import sys
 from collections.abc import Callable, Generator, Iterable, Mapping
 from importlib.machinery import PathFinder
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,23 +22,17 @@ from quatrain.specs import StudyError
 Batch = Mapping[str, Tensor]
 
 
-class _Failure(NamedTuple):
-    """An error of a worker, passed to the training process in place of a batch."""
-
-    error: Exception
-
-
 class _Batches(Dataset[Any]):
     """Batches by plan. Errors are returned, because a DataLoader would wrap them in another."""
 
     def __init__(self, collate: Callable[[Any], Batch]) -> None:
         self.collate = collate
 
-    def __getitem__(self, plan: Any) -> Batch | _Failure:
+    def __getitem__(self, plan: Any) -> Batch | Exception:
         try:
             return self.collate(plan)
         except Exception as error:
-            return _Failure(_picklable(error))
+            return _picklable(error)
 
 
 def prefetch(
@@ -46,11 +40,8 @@ def prefetch(
 ) -> Generator[Batch]:
     """Yield the batch of each plan, collated by `num_workers` processes, or by this one if 0.
 
-    Pinned memory is copied to a GPU while the GPU computes; only workers pin.
-
-    Raises:
-        StudyError: if workers cannot be started here.
-        Exception: the error of `collate`, when its batch is due.
+    Pinned memory is copied to a GPU while the GPU computes; only workers pin. An error of
+    `collate` is raised when its batch is due.
     """
     if num_workers == 0:
         yield from map(collate, plans)
@@ -69,8 +60,8 @@ def prefetch(
         generator=torch.Generator(),  # the default would draw from the training's own
     )
     for batch in loader:
-        if isinstance(batch, _Failure):
-            raise batch.error
+        if isinstance(batch, Exception):
+            raise batch
         yield batch
 
 
@@ -79,20 +70,17 @@ def worker_start_method(num_workers: int) -> str | None:
 
     A forked worker has the classes of a study file, which another process could not import. On
     systems other than Linux where Python does not fork by default, as macOS, forking is unsafe.
-
-    Raises:
-        StudyError: if processes have to be forked and cannot be.
     """
     methods = multiprocessing.get_all_start_methods()  # the first is the system's default
     if sys.platform != "linux" and methods[0] != "forkserver":
         return None
     if "fork" not in methods:
-        raise _unavailable(num_workers, "0 on a system that cannot fork processes")
+        raise _unavailable(num_workers, "this system cannot fork processes")
     return "fork"
 
 
 def _check_picklable(collate: Callable[[Any], Batch], num_workers: int) -> None:
-    """Refuse a task that cannot be sent to a process that does not share this one's memory."""
+    """Check that a process that does not share this one's memory can receive the task."""
     if multiprocessing.get_start_method() == "fork":
         return
     reason = None
@@ -105,12 +93,16 @@ def _check_picklable(collate: Callable[[Any], Batch], num_workers: int) -> None:
     if module != "__main__" and PathFinder.find_spec(module.partition(".")[0]) is None:
         reason = f"another process cannot import the module {module}"
     if reason:
-        expected = f"0 where processes are not forked and the task cannot be pickled ({reason})"
-        raise _unavailable(num_workers, expected)
+        raise _unavailable(
+            num_workers, f"processes are not forked and the task cannot be pickled ({reason})"
+        )
 
 
-def _unavailable(num_workers: int, expected: str) -> StudyError:
-    return StudyError("num_workers", num_workers, expected, "leave --num-workers out")
+def _unavailable(num_workers: int, reason: str) -> StudyError:
+    return StudyError(
+        f"num_workers={num_workers} is impossible, as {reason}; leave --num-workers out",
+        "num_workers",
+    )
 
 
 def _unchanged(batch: Any) -> Any:

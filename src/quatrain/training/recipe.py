@@ -85,8 +85,8 @@ class Recipe(Spec):
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """The type of autocast; parameters and optimizer state stay in float32."""
     average: Fraction = 0.0
-    """Decay of the exponential moving average (EMA) of the weights to evaluate, held by a deep copy
-    of the objective; 0 for none."""
+    """Decay of the exponential moving average (EMA) of the weights to evaluate, in a deep copy of
+    the objective; 0 for none."""
     report_every: int = Field(default=50, ge=1)
     """Steps between lines of metrics.jsonl."""
     monitor_every: int = Field(default=0, ge=0)
@@ -98,10 +98,9 @@ class Recipe(Spec):
     def _check_warmup(self) -> "Recipe":
         if self.warmup_steps >= self.steps:
             raise SpecError(
+                f"warmup_steps={self.warmup_steps} is not less than steps={self.steps}; shorten "
+                "the warm-up or train longer",
                 "Recipe.warmup_steps",
-                self.warmup_steps,
-                f"less than the {self.steps} steps of the training",
-                "shorten the warm-up or train longer",
             )
         return self
 
