@@ -80,9 +80,8 @@ class StoredModel(BaseModel):
         except ValidationError as error:
             message, field = first_problem(cls, error)
             problems = error.errors(include_url=False)
-            if any(
-                each["loc"][-1:] == ("format",) and each["input"] != FORMAT for each in problems
-            ):
+            formats = [each["input"] for each in problems if each["loc"][-1:] == ("format",)]
+            if any(isinstance(each, int) and each > FORMAT for each in formats):
                 remedy = _NEWER
             elif problems[0]["type"] != "json_invalid":
                 remedy = f"{_NEWER}, or, if none did, {remedy}"
