@@ -3,7 +3,7 @@ import torch
 import torchvision
 
 from quatrain.insertion import InsertionWrapper
-from quatrain.models.resnet import ResNetSpec
+from quatrain.models.resnet import DEVIATION, MEAN, ResNetSpec, normalize_images
 from quatrain.nn.deformable_conv import DeformableConv
 from quatrain.nn.mixers import parse_mixer
 from quatrain.specs import SpecError, identity
@@ -167,3 +167,16 @@ def test_norm_group_has_no_batch_statistics(width):
     model = built(depth=18, width=width, norm="group").train()
     assert not any("running_mean" in name for name, _ in model.named_buffers())
     assert model(images())["conv5"].isfinite().all()
+
+
+def test_each_channel_is_normalized_by_its_own_statistics():
+    images = torch.tensor([0, 128, 255], dtype=torch.uint8)[None, :, None, None].expand(2, 3, 4, 5)
+    normalized = normalize_images(images)
+    assert normalized.dtype == torch.float32
+    expected = [(x / 255 - m) / d for x, m, d in zip((0, 128, 255), MEAN, DEVIATION, strict=True)]
+    assert normalized[1, :, 3, 4].tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_images_are_normalized_on_the_device_of_the_images():
+    normalized = normalize_images(torch.empty(1, 3, 4, 5, dtype=torch.uint8, device="meta"))
+    assert (normalized.device.type, normalized.shape) == ("meta", (1, 3, 4, 5))

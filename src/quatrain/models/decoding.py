@@ -61,7 +61,7 @@ class DecodingSpec(Spec):
     """
 
     beam: int = Field(default=4, ge=1)
-    """Hypotheses kept per sentence; 1 is greedy decoding."""
+    """Hypotheses per sentence; 1 is greedy decoding."""
     length_penalty: float = Field(default=0.6, ge=0)
     """Exponent a of the length normalization ((5 + length) / 6) ** a."""
     longest: int = Field(default=50, ge=1)
@@ -98,18 +98,18 @@ def decode(
         ranking and the end as in fairseq, Ott et al. 2019, https://arxiv.org/abs/1904.01038.
     Differs: at the length limit no hypothesis is forced to end; if none is finished by then, the
         best running one is returned.
-
-    Raises:
-        InputError: if the translator is in training mode, in which dropout changes the result.
     """
     if translator.training:
-        raise InputError("translator.training", True, "False for decoding", "call eval() first")
+        text = "the translator is in training mode, in which dropout changes the result"
+        raise InputError(f"{text}; call eval() first", "translator.training")
     sentences, beam = source.shape[0], spec.beam
     limits = (source != PADDING).sum(1) + spec.longest
     state = translator.start(source).expand(beam)
+    scores = torch.full((sentences, beam), -torch.inf, device=source.device)
+    scores[:, 0] = 0.0
     search = _Search(
         tokens=source.new_full((sentences, beam, 1), begin),
-        scores=_initial_scores(sentences, beam, source.device),
+        scores=scores,
         best=[[] for _ in range(sentences)],
         best_scores=torch.full((sentences,), -torch.inf, device=source.device),
         finished=source.new_zeros(sentences),
@@ -119,7 +119,7 @@ def decode(
     while alive.numel():
         logits, state = translator.step(search.tokens[:, :, -1].flatten(), state)
         state = _extend(search, logits.float().log_softmax(-1), state, spec, end)
-        done = _is_done(search, limits[alive])
+        done = (search.finished >= beam) | (search.tokens.shape[2] > limits[alive])
         for row in done.nonzero()[:, 0].tolist():
             finished = bool(search.finished[row])
             best = search.best[row] if finished else search.tokens[row, 0, 1:].tolist()
@@ -142,7 +142,8 @@ def _extend(
     scores, chosen = totals.flatten(1).topk(2 * beam)
     parents, tokens = chosen // vocabulary, chosen % vocabulary
     ends = tokens == end
-    _finish(search, scores[:, :beam] / _penalty(length, spec), parents, ends[:, :beam])
+    normalized = scores[:, :beam] / ((5 + length) / 6) ** spec.length_penalty
+    _finish(search, normalized, parents, ends[:, :beam])
     running = ends.to(torch.int8).sort(dim=1, stable=True).indices[:, :beam]
     search.scores, parents = scores.gather(1, running), parents.gather(1, running)
     prefixes = search.tokens.gather(1, parents[:, :, None].expand(-1, -1, length))
@@ -165,11 +166,6 @@ def _finish(
     search.finished = search.finished + candidates.isfinite().sum(-1)
 
 
-def _is_done(search: _Search, limits: Int[Tensor, " b"]) -> Bool[Tensor, " b"]:
-    beam, length = search.tokens.shape[1:]
-    return (search.finished >= beam) | (length > limits)
-
-
 def _select(
     search: _Search, state: SearchState, alive: Int[Tensor, " b"], mask: Bool[Tensor, " b"]
 ) -> tuple[_Search, SearchState, Int[Tensor, " selected"]]:
@@ -184,13 +180,3 @@ def _select(
         search.finished[rows],
     )
     return selected, state.select(rows), alive[rows]
-
-
-def _penalty(length: int, spec: DecodingSpec) -> float:
-    return ((5 + length) / 6) ** spec.length_penalty
-
-
-def _initial_scores(sentences: int, beam: int, device: torch.device) -> Float[Tensor, "b n"]:
-    scores = torch.full((sentences, beam), -torch.inf, device=device)
-    scores[:, 0] = 0.0
-    return scores

@@ -17,8 +17,7 @@ from jaxtyping import Float, Int64, UInt8
 from pydantic import Field
 from torch import Tensor, nn
 
-from quatrain.models.normalize import normalize_images
-from quatrain.models.resnet import STAGES, ResNetSpec, norm_layer
+from quatrain.models.resnet import STAGES, ResNetSpec, norm_layer, normalize_images
 from quatrain.nn.modes import restored_modes
 from quatrain.ops.precision import upcast
 from quatrain.specs import Spec, name_missing_extra
@@ -126,8 +125,10 @@ class Detector(nn.Module):
 
     def forward(self, images: Sequence[UInt8[Tensor, "3 _ _"]]) -> list[Detections]:
         """The detections of each image, in evaluation mode."""
-        outputs = self.network(list(images))
-        return [Detections(each["boxes"], each["scores"], each["labels"]) for each in outputs]
+        return [
+            Detections(output["boxes"], output["scores"], output["labels"])
+            for output in self.network(list(images))
+        ]
 
     def losses(
         self, images: Sequence[UInt8[Tensor, "3 _ _"]], targets: Sequence[Targets]
@@ -192,7 +193,7 @@ class _Pyramid(nn.Module):
         )
 
     def forward(self, images: Float[Tensor, "n 3 h w"]) -> dict[str, Tensor]:
-        return {name: upcast(each) for name, each in self.fpn(self.body(images)).items()}
+        return {name: upcast(x) for name, x in self.fpn(self.body(images)).items()}
 
 
 class _ProposalHead(RPNHead):
@@ -200,7 +201,7 @@ class _ProposalHead(RPNHead):
 
     def forward(self, x: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         scores, codes = super().forward(x)
-        return [upcast(each) for each in scores], [upcast(each) for each in codes]
+        return list(map(upcast, scores)), list(map(upcast, codes))
 
 
 class _Predictor(FastRCNNPredictor):

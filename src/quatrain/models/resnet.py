@@ -1,4 +1,4 @@
-"""torchvision's ResNet with mixers in chosen stages.
+"""torchvision's ResNet with mixers in chosen stages, and the normalization of its images.
 
     backbone = ResNetSpec(mixer=parse_mixer("0010+deformable")).build()
     maps = backbone(images)            # {"conv2": (N, 256, H/4, W/4), ..., "conv5": (N, 2048, ...)}
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Literal, cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -27,9 +27,14 @@ with name_missing_extra():
     import torchvision
     from torchvision.models.resnet import BasicBlock, Bottleneck
     from torchvision.ops.misc import FrozenBatchNorm2d
+    from torchvision.transforms.v2 import functional
 
 Norm = Literal["batch", "eval", "frozen", "group"]
 STAGES = (2, 3, 4, 5)
+MEAN = (0.485, 0.456, 0.406)
+"""Mean of red, green and blue over ImageNet, with values from 0 to 1."""
+DEVIATION = (0.229, 0.224, 0.225)
+"""Standard deviation of the same."""
 _GROUPS = 32
 _WIDTH = 64
 """`ResNetSpec.width` of the networks with published weights."""
@@ -68,30 +73,30 @@ class ResNetSpec(Spec):
     @model_validator(mode="after")
     def _check_fields(self) -> "ResNetSpec":
         if self.weights is None and self.weights_file is not None:
-            expected = f"the SHA-256 of {self.weights_file}"
-            raise SpecError("weights", None, expected, "compute it with `sha256sum`")
+            text = f"weights is not set; set it to the SHA-256 of {self.weights_file}"
+            raise SpecError(f"{text}, which `sha256sum` prints", "weights")
         for name in ("inserted_stages", "replaced_stages"):
             stages = getattr(self, name)
-            if not set(stages) <= set(STAGES):
-                raise SpecError(name, stages, "stages among 2, 3, 4, 5", "remove the others")
-            if len(set(stages)) < len(stages):
-                raise SpecError(name, stages, "each stage once", "remove the duplicates")
-        self._check_frozen_stages()
+            if len(set(stages) & set(STAGES)) < len(stages):
+                raise SpecError(f"{name}={stages} are not stages among 2, 3, 4, 5, once each", name)
         if self.norm == "group" and self.weights is not None:
-            remedy = 'use "batch", "eval" or "frozen", or no weights'
-            raise SpecError("norm", self.norm, "the batch normalization of the weights", remedy)
+            text = 'norm="group" does not fit weights of a network with batch normalization'
+            raise SpecError(f'{text}; use "batch", "eval" or "frozen", or no weights', "norm")
         if self.width != _WIDTH and self.weights is not None:
-            raise SpecError("width", self.width, f"{_WIDTH}, as of the weights", "use no weights")
+            text = f"width={self.width} does not fit weights of a network of width {_WIDTH}"
+            raise SpecError(f"{text}; use width={_WIDTH} or no weights", "width")
         return self
 
-    def _check_frozen_stages(self) -> None:
+    @model_validator(mode="after")
+    def _check_frozen_stages(self) -> "ResNetSpec":
         convolution, attention = split_mixer(self.mixer)
         stages = self.replaced_stages if convolution is not None else ()
         stages += self.inserted_stages if attention is not None else ()
-        frozen = [stage for stage in stages if stage <= self.frozen_stages]
-        if frozen:
-            expected = f"less than {min(frozen)}, since conv{min(frozen)} has a mixer to train"
-            raise SpecError("frozen_stages", self.frozen_stages, expected, "freeze fewer stages")
+        first = min(stages, default=max(STAGES) + 1)
+        if first <= self.frozen_stages:
+            text = f"frozen_stages={self.frozen_stages} freezes conv{first}, whose mixer is trained"
+            raise SpecError(f"{text}; use at most {first - 1}", "frozen_stages")
+        return self
 
     def build(self) -> "ResNet":
         """Create the network, on the default device."""
@@ -176,6 +181,16 @@ class ResNet(nn.Module):
 
     def _stage(self, stage: int) -> nn.Module:
         return cast(nn.Module, getattr(self.body, f"layer{stage - 1}"))
+
+
+def normalize_images(images: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
+    """(x / 255 - mean) / deviation per channel, in float32, on the device of the images.
+
+    Source: the weights of torchvision, whose presets normalize by these numbers,
+        https://docs.pytorch.org/vision/stable/models.html.
+    """
+    scaled = functional.to_dtype(images, torch.float32, scale=True)
+    return functional.normalize(scaled, list(MEAN), list(DEVIATION))
 
 
 def norm_layer(kind: Norm) -> Callable[[int], nn.Module]:

@@ -19,8 +19,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from quatrain.models.normalize import normalize_images
-from quatrain.models.resnet import ResNet, ResNetSpec, norm_layer
+from quatrain.models.resnet import ResNet, ResNetSpec, norm_layer, normalize_images
 from quatrain.nn.layers import Dropout, GatedResidual
 from quatrain.nn.mixers import split_mixer
 from quatrain.nn.parameters import initialize_by_name

@@ -32,12 +32,9 @@ def tiled_inference(
 
     Source: Huang et al. 2019, https://arxiv.org/abs/1811.11721, whose released evaluation slides
         tiles of 769 pixels that overlap by a third.
-
-    Raises:
-        InputError: if the overlap is below 0, or 1 or more.
     """
     if not 0 <= overlap < 1:
-        raise InputError("overlap", overlap, "at least 0 and below 1", "use 1/3")
+        raise InputError(f"overlap={overlap} is not at least 0 and below 1; use 1/3", "overlap")
     height, width = images.shape[2:]
     rows, columns = min(tile[0], height), min(tile[1], width)
     total = count = images.new_zeros(1, 1, height, width)

@@ -9,6 +9,7 @@ Positions are encoded by the relative terms of the attention only; there is no a
 Shapes: b batch, s source tokens, t target tokens, c width, v vocabulary.
 """
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import ClassVar, cast
 
@@ -58,25 +59,20 @@ class TranslatorSpec(Spec):
 
     @model_validator(mode="after")
     def _check_strides(self) -> "TranslatorSpec":
-        for name, mixer in (("encoder", self.encoder_self), ("decoder", self.decoder_self)):
+        for field in ("encoder_self", "decoder_self", "cross"):
+            mixer = getattr(self, field)
             combined = isinstance(mixer, AttendedSpec)
-            for part in (mixer.convolution, mixer.attention) if combined else (mixer,):
-                stride = getattr(part, "stride", 1)
-                if stride > 1:
-                    raise SpecError("stride", stride, "1 in a translator", "use stride=1")
-                _check_key_stride(part, decodes=name == "decoder")
-        _check_key_stride(self.cross, decodes=True)
+            parts = (mixer.convolution, mixer.attention) if combined else (mixer,)
+            names = ("stride",) if field == "encoder_self" else ("stride", "key_stride")
+            for part, name in itertools.product(parts, names):
+                if getattr(part, name, 1) > 1:
+                    text = f"{field} has {name}={getattr(part, name)}"
+                    raise SpecError(f"{text}; a translator needs {name}=1", name)
         return self
 
     def build(self, vocabulary: int) -> "Translator":
         """Create the network, with initial weights from torch's random state."""
         return Translator(self, vocabulary)
-
-
-def _check_key_stride(mixer: Mixer | None, *, decodes: bool) -> None:
-    stride = getattr(mixer, "key_stride", 1)
-    if decodes and stride > 1:
-        raise SpecError("key_stride", stride, "1 in a decoder", "use key_stride=1")
 
 
 @dataclass(frozen=True)

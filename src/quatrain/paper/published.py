@@ -1,8 +1,8 @@
-"""The paper's published numbers, read from `published.json` beside this module.
+"""The paper's published numbers, read from `published.json` in this folder.
 
 A point is one configuration of a figure (or a single entry of a table); a pair is one row of a
 table that compares two configurations. "0100@31" has a window of 31, "+deformable" a deformable
-convolution beside the attention, and "w/o" no attention module.
+convolution in addition to attention, and "w/o" no attention module.
 """
 
 import functools
@@ -38,7 +38,7 @@ class Pair:
     accuracy: tuple[float, float]
     giga_multiply_adds: tuple[float, float]
     percent: float
-    note: str
+    note: str = ""
 
 
 def points(table: str) -> tuple[Point, ...]:
@@ -49,16 +49,7 @@ def points(table: str) -> tuple[Point, ...]:
 def pairs(table: str, task: str) -> tuple[Pair, ...]:
     """The pairs of "table-2" or "table-3" for one task."""
     return tuple(
-        Pair(
-            table=table,
-            task=task,
-            left=entry["left"],
-            right=entry["right"],
-            accuracy=tuple(entry["accuracy"]),
-            giga_multiply_adds=tuple(entry["giga_multiply_adds"]),
-            percent=entry["percent"],
-            note=entry.get("note", ""),
-        )
+        Pair(**entry | {name: tuple(entry[name]) for name in ("accuracy", "giga_multiply_adds")})
         for entry in _document()["pairs"]
         if (entry["table"], entry["task"]) == (table, task)
     )

@@ -98,14 +98,14 @@ def cost_rows(task: VisionTask) -> list[VisionCost]:
 
 def _row(task: VisionTask, base: float, point: Point) -> VisionCost:
     added = overhead(task, point.config)
-    own = base_multiply_adds(task)
+    base_executed = base_multiply_adds(task)
     return VisionCost(
         table=point.table,
         config=point.config,
         published=point.giga_multiply_adds,
         computed=base + added.computed / 1e9,
-        base_computed=own / 1e9,
-        executed=(own + added.executed) / 1e9,
+        base_computed=base_executed / 1e9,
+        executed=(base_executed + added.executed) / 1e9,
         overhead_executed=added.executed / 1e9,
         note=point.note,
     )
