@@ -97,7 +97,7 @@ DAMAGED = {
 def loading_error(path):
     with pytest.raises(StoredFileError) as raised:
         Vocabulary.load(path)
-    assert str(path) in (raised.value.field, raised.value.value)
+    assert raised.value.field == str(path)
     return raised.value
 
 
@@ -118,53 +118,42 @@ def save_edited(path, change):
     path.write_text(json.dumps(document))
 
 
-EDITS = {
-    "prefix that panics": lambda file: file["model"].update(continuing_subword_prefix="####"),
-    "prefix of two bytes that panics": lambda file: file["model"].update(
-        continuing_subword_prefix="ü"
-    ),
-    "truncation that panics in use": lambda file: file.update(
-        truncation={"direction": "Right", "max_length": 1, "strategy": "LongestFirst", "stride": 3}
-    ),
-    "padding": lambda file: file.update(
-        padding={
-            "strategy": {"Fixed": 9},
-            "direction": "Right",
-            "pad_to_multiple_of": None,
-            "pad_id": 0,
-            "pad_type_id": 0,
-            "pad_token": "[PAD]",
-        }
-    ),
-    "id beyond the size": lambda file: file["model"]["vocab"].update(a=5000),
-    "duplicate id": lambda file: file["model"]["vocab"].update(a=3),
-    "negative id": lambda file: file["model"]["vocab"].update(a=-1),
-    "empty token": lambda file: file["model"]["vocab"].update({"": 497}),
-    "merge of unknown tokens": lambda file: file["model"]["merges"].append(["zz", "q"]),
-    "merge of one token": lambda file: file["model"]["merges"].append(["a"]),
-    "dropout": lambda file: file["model"].update(dropout=0.9),
-    "suffix": lambda file: file["model"].update(end_of_word_suffix="</w>"),
-    "other normalizer": lambda file: file.update(normalizer={"type": "Lowercase"}),
-    "no pre-tokenizer": lambda file: file.update(pre_tokenizer=None),
-    "no decoder": lambda file: file.update(decoder=None),
+INVALID = {
+    "id beyond the size": lambda model: model["vocab"].update(a=5000),
+    "duplicate id": lambda model: model["vocab"].update(a=3),
+    "negative id": lambda model: model["vocab"].update(a=-1),
+    "byte without token": lambda model: model["vocab"].pop("a"),
+    "merge of unknown tokens": lambda model: model["merges"].append(["zz", "q"]),
+    "merge of one token": lambda model: model["merges"].append(["a"]),
 }
 
 
-@pytest.mark.parametrize("edit", EDITS)
-def test_a_vocabulary_with_other_settings_is_refused(tmp_path, edit):
-    save_edited(tmp_path / "vocabulary.json", EDITS[edit])
+@pytest.mark.parametrize("change", INVALID.values(), ids=INVALID)
+def test_invalid_tokens_and_merges_are_refused(tmp_path, change):
+    save_edited(tmp_path / "vocabulary.json", lambda file: change(file["model"]))
     loading_error(tmp_path / "vocabulary.json")
 
 
-def test_settings_of_another_version_of_the_library_are_ignored(tmp_path):
-    path = tmp_path / "vocabulary.json"
+SETTINGS = {
+    "prefix": lambda file: file["model"].update(continuing_subword_prefix="####"),
+    "truncation": lambda file: file.update(
+        truncation={"direction": "Right", "max_length": 1, "strategy": "LongestFirst", "stride": 3}
+    ),
+    "dropout": lambda file: file["model"].update(dropout=0.9),
+    "normalizer": lambda file: file.update(normalizer={"type": "Lowercase"}),
+    "no pre-tokenizer": lambda file: file.update(pre_tokenizer=None),
+    "a setting of another version": lambda file: file["model"].update(new_setting=False),
+    "no setting of this version": lambda file: file["model"].pop("ignore_merges"),
+}
 
-    def change(file):
-        file["model"].update(new_setting=False)
-        file["model"].pop("ignore_merges")
 
-    save_edited(path, change)
-    assert Vocabulary.load(path).encode("halb vier") == VOCABULARY.encode("halb vier")
+@pytest.mark.parametrize("change", SETTINGS.values(), ids=SETTINGS)
+def test_only_tokens_and_merges_are_read(tmp_path, change):
+    save_edited(tmp_path / "vocabulary.json", change)
+    loaded = Vocabulary.load(tmp_path / "vocabulary.json")
+    for source, target in PAIRS[:50]:
+        assert loaded.encode(target) == VOCABULARY.encode(target)
+        assert loaded.decode(VOCABULARY.encode(source)) == source
 
 
 def test_a_vocabulary_with_any_damaged_bytes_is_refused_or_works(tmp_path):
@@ -187,7 +176,7 @@ def test_a_vocabulary_with_any_damaged_bytes_is_refused_or_works(tmp_path):
 def test_a_git_lfs_pointer_is_refused_with_the_command(tmp_path):
     path = tmp_path / "vocabulary.json"
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n")
-    assert "git lfs pull" in loading_error(path).remedy
+    assert "git lfs pull" in str(loading_error(path))
 
 
 @pytest.mark.timeout(30)
@@ -201,7 +190,7 @@ def test_a_missing_vocabulary_and_a_named_pipe_are_refused(tmp_path):
 def test_a_vocabulary_too_small_for_the_bytes_is_refused():
     with pytest.raises(SpecError) as raised:
         VocabularySpec(size=259)
-    assert (raised.value.field, raised.value.value) == ("VocabularySpec.size", 259)
+    assert raised.value.field == "VocabularySpec.size"
     assert train_vocabulary(PAIRS, VocabularySpec(size=260)).size == 260
 
 

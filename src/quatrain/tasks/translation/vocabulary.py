@@ -15,16 +15,16 @@ Differs: the initial tokens are the bytes of UTF-8, not the characters of the tr
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import model_validator
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from quatrain.results import write_atomically
 from quatrain.results.files import read_regular
 from quatrain.specs import DataError, Spec, SpecError, StoredFileError
+from quatrain.specs.errors import shorten
 from quatrain.tasks.text import pointer_kind
 from quatrain.tasks.translation.corpus import Pair
 
@@ -54,10 +54,9 @@ class VocabularySpec(Spec):
     def _check_size(self) -> "VocabularySpec":
         if self.size <= _SPECIAL + _BYTES:
             raise SpecError(
+                f"size={self.size} is not above {_SPECIAL + _BYTES}, the number of special tokens "
+                "and bytes; use some hundred for numerals and some thousand for real text",
                 "VocabularySpec.size",
-                self.size,
-                f"more than {_SPECIAL + _BYTES}, the special tokens and the bytes",
-                "use some hundred for numerals and some thousand for real text",
             )
         return self
 
@@ -104,75 +103,33 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: Path) -> "Vocabulary":
-        """Read a vocabulary that `save` wrote.
+        """Read the tokens and merges that `save` wrote; the other settings never differ.
 
         Raises:
             StoredFileError: if the file is missing or damaged.
         """
         content = read_regular(path, _REMEDY, _LARGEST)
         if content is None:
-            raise _damaged(path, "it is missing")
+            raise StoredFileError(f"{path} is missing; {_REMEDY}", str(path))
         pointer = pointer_kind(content)
         if pointer:
-            raise StoredFileError(
-                str(path), pointer[0], "the vocabulary of a run", f"{pointer[1]} in its folder"
-            )
+            raise StoredFileError(f"{path} is {pointer[0]}; {pointer[1]} in its folder", str(path))
         try:
-            model = _File.model_validate_json(content).model
-            settings = json.loads(content)
-        except ValueError as error:
-            raise _damaged(path, _first_line(error)) from None
-        tokenizer = _byte_pair_tokenizer(models.BPE(model.vocab, model.merges))
-        _check_settings(path, settings, json.loads(tokenizer.to_str()))
-        return cls(tokenizer)
+            return cls(_read_tokenizer(content))
+        except Exception as error:  # the tokenizers library has no class of its own
+            reason = shorten(str(error))
+            raise StoredFileError(f"{path} is damaged ({reason}); {_REMEDY}", str(path)) from error
 
 
-class _Model(BaseModel):
-    """Ids of tokens, and merges; the tokenizers library panics if some of them are invalid."""
-
-    vocab: dict[Annotated[str, Field(min_length=1)], int]
-    merges: list[tuple[str, str]]
-
-    @model_validator(mode="after")
-    def _check_complete(self) -> "_Model":
-        if sorted(self.vocab.values()) != list(range(len(self.vocab))):
-            raise ValueError("the ids of the tokens are not 0, 1, 2, ...")
-        if not set(pre_tokenizers.ByteLevel.alphabet()) <= self.vocab.keys():
-            raise ValueError("some bytes have no token")
-        for left, right in self.merges:
-            if not {left, right, left + right} <= self.vocab.keys():
-                raise ValueError(f"a token of the merge of {left} and {right} is missing")
-        return self
-
-
-class _File(BaseModel):
-    """The part of a vocabulary file that differs between vocabularies."""
-
-    model: _Model
-
-
-def _check_settings(
-    path: Path, stored: Mapping[str, object], expected: Mapping[str, object]
-) -> None:
-    """Check that a file would split and join text in the same way as this version.
-
-    Settings that only one of them has belong to another version of the tokenizers library.
-    """
-    for name in stored.keys() & expected.keys() - {"version", "vocab", "merges"}:
-        ours, theirs = expected[name], stored[name]
-        if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
-            _check_settings(path, theirs, ours)
-        elif ours != theirs:
-            raise _damaged(path, f"{name} is {json.dumps(theirs)[:80]}, not {json.dumps(ours)}")
-
-
-def _first_line(error: ValueError) -> str:
-    if not isinstance(error, ValidationError):
-        return str(error)
-    problem = error.errors(include_input=False, include_url=False)[0]
-    place = ".".join(map(str, problem["loc"]))
-    message = problem["msg"].removeprefix("Value error, ")
-    return f"{place}: {message}" if place else message
+def _read_tokenizer(content: bytes) -> Tokenizer:
+    model = json.loads(content)["model"]
+    vocabulary, merges = model["vocab"], [(left, right) for left, right in model["merges"]]
+    tokenizer = _byte_pair_tokenizer(models.BPE(vocabulary, merges))
+    if sorted(vocabulary.values()) != list(range(len(vocabulary))):
+        raise ValueError("the ids of the tokens are not 0, 1, 2, ...")
+    if not set(pre_tokenizers.ByteLevel.alphabet()) <= vocabulary.keys():
+        raise ValueError("some bytes have no token")
+    return tokenizer
 
 
 def _check_no_surrogates(texts: Sequence[str]) -> None:
@@ -181,10 +138,9 @@ def _check_no_surrogates(texts: Sequence[str]) -> None:
             text.encode()
         except UnicodeEncodeError as error:
             raise DataError(
+                f"text {number} has the surrogate {text[error.start]!a}; decode its file "
+                "strictly, as UTF-8",
                 f"text {number}",
-                ascii(text[error.start]),
-                "text without surrogates",
-                "decode its file strictly, as UTF-8",
             ) from None
 
 
@@ -206,7 +162,7 @@ def train_vocabulary(pairs: Iterable[Pair], spec: VocabularySpec) -> Vocabulary:
     """
     texts = [_normalize(side) for pair in pairs for side in pair]
     if not any(texts):
-        raise DataError("vocabulary", "empty", "pairs with text", "pass the training pairs")
+        raise DataError("a vocabulary needs text; pass the training pairs", "vocabulary")
     _check_no_surrogates(texts)
     tokenizer = _byte_pair_tokenizer(models.BPE())
     trainer = trainers.BpeTrainer(
@@ -227,13 +183,4 @@ def _normalize(text: str) -> str:
         word[start : start + _LONGEST_WORD]
         for word in words
         for start in range(0, len(word), _LONGEST_WORD)
-    )
-
-
-def _damaged(path: Path, reason: str) -> StoredFileError:
-    return StoredFileError(
-        "vocabulary file",
-        str(path),
-        "one that quatrain wrote",
-        f"{reason}; {_REMEDY}",
     )
