@@ -105,7 +105,7 @@ def test_causal_model_requires_causal(place):
     with pytest.raises(InputError) as caught:
         insert(Model(is_causal=True), parse_mixer("0010"), after=place, example=IDS)
     assert caught.value.field == "causal"
-    assert "Attention" in caught.value.expected
+    assert "Attention" in str(caught.value)
     insert(Model(is_causal=True), parse_mixer("0010"), after=place, example=IDS, causal=False)
     insert(Model(), parse_mixer("0010"), after=place, example=IDS)
 
@@ -116,7 +116,8 @@ def test_padded_model_requires_the_name_of_its_mask(place, causal):
     with pytest.raises(InputError) as caught:
         insert(Model(), parse_mixer("0010"), after=place, example=PADDED, causal=causal)
     assert "key_padding_mask" in caught.value.field
-    assert "attention_mask" in caught.value.expected
+    assert "attention_mask" in str(caught.value)
+    assert "key_padding_mask=False" in str(caught.value)
     model = Model()
     insert(model, parse_mixer("0010"), after=place, example=PADDED, key_padding_mask=False)
 
@@ -161,7 +162,7 @@ def test_causal_mask_of_torch_transformer_encoder_requires_causal(flag):
     mixer, place = parse_mixer("0010"), "layers.0.linear2"
     with pytest.raises(InputError) as caught:
         insert(model, mixer, after=place, example=example)
-    assert "causal" in caught.value.field
+    assert caught.value.field == ("causal" if flag else "causal, key_padding_mask")
     enable(insert(model, mixer, after=place, example=example, causal=True))
     other = torch.cat((x[:, :4], x[:, 4:] + 1), 1)
     y, changed = (model(each, mask=mask, is_causal=flag) for each in (x, other))
@@ -172,7 +173,8 @@ def test_unknown_mask_and_causal_maps_raise():
     mixer, images = parse_mixer("0010"), torch.randn(2, 3, 4, 4)
     with pytest.raises(InputError) as caught:
         insert(Model(), mixer, after="blocks.0", example=PADDED, key_padding_mask="mask")
-    assert (caught.value.field, caught.value.value) == ("key_padding_mask", "mask")
+    assert caught.value.field == "key_padding_mask"
+    assert "'mask'" in str(caught.value)
     for attempt in (
         lambda: insert(
             nn.Sequential(nn.Conv2d(3, 8, 1)), mixer, after="0", example=images, causal=True
@@ -181,7 +183,7 @@ def test_unknown_mask_and_causal_maps_raise():
     ):
         with pytest.raises(InputError) as caught:
             attempt()
-        assert (caught.value.field, caught.value.value) == ("causal", True)
+        assert caught.value.field == "causal"
 
 
 class Part(nn.Module):
@@ -254,7 +256,8 @@ def test_arguments_at_their_defaults_are_accepted(network):
 def test_argument_that_the_mixer_cannot_use_raises(network, name):
     with pytest.raises(InputError) as caught:
         replace(network, parse_mixer("0110"), at="inner", example=X)
-    assert (caught.value.field, caught.value.value) == ("inner", f'called with "{name}"')
+    assert caught.value.field == "inner"
+    assert f'called with "{name}"' in str(caught.value)
     assert isinstance(network.inner, Part)
 
 
@@ -384,7 +387,7 @@ def test_models_of_transformers_are_masked():
     with pytest.raises(InputError) as caught:
         insert(transformers.GPT2Model(config), mixer, after="h.0.mlp", example=IDS)
     assert caught.value.field == "causal"
-    assert "GPT2Attention" in caught.value.expected
+    assert "GPT2Attention" in str(caught.value)
 
 
 @pytest.mark.slow

@@ -115,7 +115,8 @@ def test_convolution_of_other_channels_or_forward_raises(module):
 def test_spec_that_contradicts_the_convolution_raises():
     with pytest.raises(SpecError) as caught:
         converted_spec("layer.conv2", convolution(), parse_mixer("w/o+deformable@5"))
-    assert (caught.value.field, caught.value.value) == ("kernel", 5)
+    assert caught.value.field == "kernel"
+    assert "kernel=5" in str(caught.value)
     _, spec = converted_spec(
         "0", convolution(kernel_size=5, padding=2), DeformableConvSpec(kernel=5)
     )

@@ -7,7 +7,6 @@ from quatrain.insertion.masks import (
     is_mask,
     is_padding_mask,
     is_padding_name,
-    refuse_mask,
     to_padding_mask,
 )
 from quatrain.specs import InputError
@@ -58,17 +57,6 @@ def test_mask_on_the_meta_device_is_checked_by_its_shape():
 
 
 @pytest.mark.parametrize(
-    ("padding", "field"), [(True, "key_padding_mask"), (False, "causal, key_padding_mask")]
-)
-def test_refused_mask_is_named_with_the_options_for_it(padding, field):
-    with pytest.raises(InputError) as caught:
-        refuse_mask("0", "mask", padding=padding)
-    assert caught.value.field == field
-    assert "mask" in caught.value.expected
-    assert "key_padding_mask=False" in caught.value.remedy
-
-
-@pytest.mark.parametrize(
     ("name", "value", "mask", "padding"),
     [
         ("attn_mask", REAL, True, False),
@@ -100,7 +88,8 @@ def test_square_causal_mask_is_not_padding(name, mask):
     assert not is_padding_mask(name, mask, (5, 5))
     with pytest.raises(InputError) as caught:
         check_padding_mask(name, mask, (5, 5))
-    assert (caught.value.field, caught.value.value) == (name, "a causal mask")
+    assert caught.value.field == name
+    assert "causal mask" in str(caught.value)
     padding = mask.clone()
     padding[0] = padding[-1]
     assert is_padding_mask(name, padding, (5, 5))

@@ -88,7 +88,8 @@ def test_hooks_are_shared_and_removed_with_the_last_reader():
 def assert_needs_mask(call):
     with pytest.raises(InputError) as caught:
         call()
-    assert (caught.value.field, caught.value.value) == ("attention_mask", None)
+    assert caught.value.field == "attention_mask"
+    assert "call the model" in str(caught.value)
 
 
 def test_part_called_without_its_model_raises():

@@ -175,7 +175,7 @@ def test_wrapper_with_two_names_is_removed_under_both():
     assert model[0][2] is module is model[0].again
 
 
-def test_modules_kept_aside_return_without_their_mixers():
+def test_replaced_modules_return_without_the_mixers_in_them():
     model, x = network(), images()
     first = model[0]
     insert(model, parse_mixer("0010"), after="0.0", example=x)
@@ -236,7 +236,7 @@ def test_mixer_with_a_stride_raises():
         place = {"after": "0.2"} if change is insert else {"at": "0.2"}
         with pytest.raises(SpecError) as caught:
             change(model, RegularConvSpec(stride=2), **place, example=images())
-        assert (caught.value.field, caught.value.value) == ("stride", 2)
+        assert caught.value.field == "stride"
 
 
 def test_tied_module_raises():
@@ -244,7 +244,8 @@ def test_tied_module_raises():
     model[0].add_module("again", model[0][2])
     with pytest.raises(InputError) as caught:
         insert(model, parse_mixer("0010"), after="0.2", example=images())
-    assert (caught.value.field, caught.value.value) == ("0.2", "also 0.again")
+    assert caught.value.field == "0.2"
+    assert "also 0.again" in str(caught.value)
 
 
 @pytest.mark.parametrize("places", [{}, {"after": "0", "before": "1"}])

@@ -70,7 +70,8 @@ def test_nested_tensors_raise():
     padding = torch.arange(5).expand(2, 5) >= torch.tensor([[5], [3]])
     with torch.no_grad(), pytest.raises(InputError) as caught:
         model(x, src_key_padding_mask=padding)
-    assert (caught.value.field, caught.value.value) == ("input", "a nested tensor")
+    assert caught.value.field == "input"
+    assert "nested tensor" in str(caught.value)
     model(x)
     model.use_nested_tensor = False
     with torch.no_grad():
@@ -252,7 +253,7 @@ def test_weights_saved_before_and_after_a_replacement_load():
         model.load_state_dict(own)
 
 
-def test_module_kept_aside_has_no_parameters_in_the_model_and_returns_in_its_mode():
+def test_replaced_module_has_no_parameters_in_the_model_and_returns_in_its_mode():
     model = nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5))
     place = model[0]
     x = torch.randn(2, 5, 8)

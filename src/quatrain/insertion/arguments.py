@@ -11,23 +11,17 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from quatrain.insertion.example_pass import (
-    ExamplePass,
-    Shape,
-    Signature,
-    ancestors,
-    signature_of,
-)
+from quatrain.insertion.example_pass import ExamplePass, Signature, ancestors, signature_of
 from quatrain.insertion.masks import (
     check_padding_mask,
     is_causal_mask,
     is_mask,
     is_padding_mask,
     is_padding_name,
-    refuse_mask,
 )
-from quatrain.insertion.shapes import ActivationShape, Placement, permutation
+from quatrain.insertion.shapes import PERMUTATIONS, ActivationShape, Placement
 from quatrain.specs import InputError
+from quatrain.specs.errors import shorten
 
 PaddingArgument = str | Literal[False] | None
 """The name of the argument that marks padding; False for none; None if not specified."""
@@ -35,15 +29,15 @@ PaddingArgument = str | Literal[False] | None
 
 @dataclass(frozen=True)
 class MixerArguments:
-    """The arguments of a place that a mixer reads besides its input."""
+    """The arguments of a place that a mixer reads in addition to its input; "" for none."""
 
     signature: Signature = Signature()  # noqa: RUF009 - it is frozen
     """The signature of the wrapped module."""
     causal: bool = False
     """Whether every call is causal."""
-    causal_flag: str | None = None
+    causal_flag: str = ""
     """The argument that says whether a call is causal."""
-    padding: str | None = None
+    padding: str = ""
     """The argument that marks padding."""
     padding_of_model: bool = False
     """Whether `padding` is an argument of the model, not of the place."""
@@ -55,37 +49,29 @@ class MixerArguments:
     """Whether an inserted mixer accepts calls with masks that it does not read."""
 
     @property
-    def read(self) -> tuple[str, ...]:
+    def read(self) -> set[str]:
         """The arguments of the place that are read."""
-        flag = () if self.causal_flag is None else (self.causal_flag,)
-        padding = () if self.padding is None or self.padding_of_model else (self.padding,)
-        return (*flag, *padding, *self.sizes)
-
-
-@dataclass(frozen=True)
-class MaskOptions:
-    """The options of the caller about masks; None where unspecified."""
-
-    causal: bool | None = None
-    key_padding_mask: PaddingArgument = None
+        return {self.causal_flag, "" if self.padding_of_model else self.padding, *self.sizes}
 
 
 @dataclass(frozen=True)
 class Place:
-    """A module of the model, with the record of one forward pass."""
+    """A module of the model, with the record of one forward pass and the caller's options."""
 
     model: nn.Module
     name: str
     shape: ActivationShape
     run: ExamplePass
-    placement: Placement = "before"
+    placement: Placement
+    causal: bool | None
+    key_padding_mask: PaddingArgument
 
     @property
     def positions(self) -> tuple[int, int]:
         """The batch size and the number of positions in the example."""
         call = self.run.calls[self.name][0]
-        shape: Shape = call.before if self.placement == "before" else call.after
-        sizes = [int(shape[axis]) for axis in permutation(len(shape), self.shape.layout)]
+        shape = call.before if self.placement == "before" else call.after
+        sizes = [int(shape[axis]) for axis in PERMUTATIONS[len(shape), self.shape.layout]]
         return sizes[0], math.prod(sizes[1:-1] if len(sizes) == 3 else sizes[2:])
 
     def arguments(self) -> Iterator[tuple[str, Any]]:
@@ -99,72 +85,64 @@ class Place:
             yield from call.arguments.items()
 
 
-def arguments_for_insertion(place: Place, options: MaskOptions) -> MixerArguments:
-    """The arguments that a mixer beside a module reads.
-
-    Raises:
-        InputError: if the model masks positions there and no option says how to treat them, or
-            `key_padding_mask` is not the name of a padding mask.
-    """
-    arguments = _specified_arguments(place, options)
-    _refuse_unspecified(place, options, list(_masks(place)))
-    specified = options.causal is not None or options.key_padding_mask is not None
+def arguments_for_insertion(place: Place) -> MixerArguments:
+    """The arguments that a mixer before or after a module reads."""
+    arguments = _specified_arguments(place)
+    _check_specified(place, list(_masks(place)))
+    specified = place.causal is not None or place.key_padding_mask is not None
     return replace(arguments, allows_masks=specified or place.shape.ndim == 2)
 
 
-def arguments_for_replacement(place: Place, options: MaskOptions) -> MixerArguments:
+def arguments_for_replacement(place: Place) -> MixerArguments:
     """The arguments that a mixer instead of a module reads.
 
     These are a padding mask, a causal flag, and the sizes of a map whose pixels are a sequence.
-
-    Raises:
-        InputError: if the module is called with any other argument, or as for an insertion.
     """
-    arguments = _specified_arguments(place, options)
-    ignored = []
+    arguments, sizes, ignored = _specified_arguments(place), _sizes(place), []
     for name, value in place.arguments():
         if arguments.signature.is_unset(name, value) or name in arguments.read:
             continue
         is_flag = "causal" in name and value is True
-        if is_flag and options.causal is None:
-            _refuse_second(place, arguments.causal_flag, name, "pass causal=True")
+        reads_padding = place.key_padding_mask is None and is_padding_name(name)
+        if is_flag and place.causal is None and not arguments.causal_flag:
             arguments = replace(arguments, causal_flag=name)
-        elif (
-            is_padding_name(name) and isinstance(value, Tensor) and options.key_padding_mask is None
-        ):
-            remedy = f'pass key_padding_mask="{name}", or the other'
-            _refuse_second(place, arguments.padding, name, remedy)
+        elif reads_padding and not arguments.padding and isinstance(value, Tensor):
             check_padding_mask(name, value, place.positions)
             arguments = replace(arguments, padding=name)
-        elif is_flag or _is_redundant(name, value, options, place):
+        elif (is_flag and place.causal is not None) or _is_redundant(name, value, place):
             ignored.append(name)
-        elif not arguments.sizes and (sizes := _sizes(place)) and name in sizes:
+        elif name in sizes:
             arguments = replace(arguments, sizes=sizes)
         else:
-            expected = "arguments that the mixer can use"
-            remedy = "replace a module that needs no other, or insert the mixer beside this one"
-            raise InputError(place.name, f'called with "{name}"', expected, remedy)
+            raise InputError(
+                f'{place.name} is called with "{name}", which the mixer cannot use; set causal= or '
+                "key_padding_mask=, replace another module, or insert the mixer",
+                place.name,
+            )
     if arguments.sizes and (arguments.causal or arguments.causal_flag):
         raise _causal_map(place)
-    if arguments.causal_flag is None:
-        _refuse_unspecified(place, options, [])
+    if not arguments.causal_flag:
+        _check_specified(place, [])
     return replace(arguments, ignored=frozenset(ignored))
 
 
-def _specified_arguments(place: Place, options: MaskOptions) -> MixerArguments:
+def _specified_arguments(place: Place) -> MixerArguments:
     """The arguments that the options of the caller name."""
-    if options.causal and place.shape.ndim == 2:
+    if place.causal and place.shape.ndim == 2:
         raise _causal_map(place)
     signature = signature_of(place.model.get_submodule(place.name))
-    arguments = MixerArguments(signature, causal=bool(options.causal))
-    name = options.key_padding_mask
+    arguments = MixerArguments(signature, causal=bool(place.causal))
+    name = place.key_padding_mask
     if not name:
         return arguments
     of_model = signature_of(place.model).names
     if name not in signature.names | of_model:
         known = ", ".join(sorted(signature.names | of_model))
-        expected = f"an argument of {place.name} or of the model"
-        raise InputError("key_padding_mask", name, expected, f"choose one of {known}")
+        raise InputError(
+            f"key_padding_mask={shorten(name)} is no argument of {place.name} or of the model; use "
+            f"one of {known}",
+            "key_padding_mask",
+        )
     mask = dict(place.arguments()).get(name)
     at_place = name not in of_model or (
         isinstance(mask, Tensor) and tuple(mask.flatten(1).shape) == place.positions
@@ -177,45 +155,57 @@ def _specified_arguments(place: Place, options: MaskOptions) -> MixerArguments:
 
 
 def _causal_map(place: Place) -> InputError:
-    remedy = f"a map has no order of positions; {place.name} is one"
-    return InputError("causal", True, "False on a map", remedy)
+    message = f"{place.name} has maps, whose positions have no order; leave out causal=True"
+    return InputError(message, "causal")
 
 
-def _masks(place: Place) -> Iterator[tuple[str, Any]]:
+def _masks(place: Place) -> Iterator[tuple[str, Tensor]]:
     """The masks of a place, and those of the modules around it that have its positions."""
-    for name, value in place.arguments():
-        if isinstance(value, Tensor) and is_mask(name, value):
-            yield name, value
     _, count = place.positions
+    yield from ((name, value) for name, value in place.arguments() if _is_mask_tensor(name, value))
     for module in ancestors(place.name):
         for name, value in place.arguments_of(module):
-            mask = isinstance(value, Tensor) and is_mask(name, value)
-            if mask and value.shape[-1:] == (count,):
+            if _is_mask_tensor(name, value) and value.shape[-1:] == (count,):
                 yield name, value
 
 
-def _refuse_unspecified(place: Place, options: MaskOptions, masks: list[tuple[str, Any]]) -> None:
-    """Refuse a causal model and masks about which no option says anything."""
-    sequence = place.shape.ndim == 1
-    if options.causal is None and sequence and (evidence := _causal_evidence(place)):
-        expected = f"True or False, since {place.name} is in a causal model ({evidence})"
-        remedy = "pass causal=True to attend to the past only, causal=False to attend to all"
-        raise InputError("causal", None, expected, remedy)
-    if options.key_padding_mask is not None:
+def _is_mask_tensor(name: str, value: object) -> bool:
+    return isinstance(value, Tensor) and is_mask(name, value)
+
+
+def _check_specified(place: Place, masks: list[tuple[str, Tensor]]) -> None:
+    """Check that the options of the caller account for a causal model and for its masks."""
+    if place.causal is None and place.shape.ndim == 1 and (evidence := _causal_evidence(place)):
+        raise InputError(
+            f"{place.name} is in a causal model ({evidence}); pass causal=True to attend to the "
+            "past only, causal=False to attend to all",
+            "causal",
+        )
+    if place.key_padding_mask is not None:
         return
-    padding = [name for name, mask in masks if is_padding_mask(name, mask, place.positions)]
-    others = [name for name, _ in masks if options.causal is None]
-    for name in (*padding, *others):
-        refuse_mask(place.name, name, padding=name in padding)
+    unmasked = "key_padding_mask=False to attend to masked positions"
+    for name, mask in masks:
+        if is_padding_mask(name, mask, place.positions):
+            raise InputError(
+                f'{name} masks positions at {place.name}; pass key_padding_mask="{name}", or '
+                f"{unmasked}",
+                "key_padding_mask",
+            )
+    if masks and place.causal is None:
+        raise InputError(
+            f"{masks[0][0]} masks pairs of positions at {place.name}; pass causal=True, "
+            f'key_padding_mask="...", or {unmasked}',
+            "causal, key_padding_mask",
+        )
 
 
 def _causal_evidence(place: Place) -> str | None:
     """The flag of a call, or the class of the nearest module, that makes the model causal."""
     modules = (place.name, *ancestors(place.name))
-    for module in modules:
-        for name, value in place.arguments_of(module):
-            if "causal" in name and value is True:
-                return name
+    arguments = (argument for module in modules for argument in place.arguments_of(module))
+    flags = [name for name, value in arguments if "causal" in name and value is True]
+    if flags:
+        return flags[0]
     for module in modules:
         parts = place.model.get_submodule(module).modules()
         flagged = [part for part in parts if isinstance(part.__dict__.get("is_causal"), bool)]
@@ -224,20 +214,14 @@ def _causal_evidence(place: Place) -> str | None:
     return None
 
 
-def _refuse_second(place: Place, first: str | None, second: str, remedy: str) -> None:
-    if first is not None:
-        expected = f"one argument of its kind; {first} is one too"
-        raise InputError(place.name, f'called with "{second}"', expected, remedy)
-
-
-def _is_redundant(name: str, value: object, options: MaskOptions, place: Place) -> bool:
+def _is_redundant(name: str, value: Any, place: Place) -> bool:
     """Whether a mask repeats `causal=True`, or is a padding mask that an option decides about."""
-    if not isinstance(value, Tensor) or not is_mask(name, value):
+    if not _is_mask_tensor(name, value):
         return False
     _, count = place.positions
-    if options.causal and value.shape[-2:] == (count, count):
+    if place.causal and value.shape[-2:] == (count, count):
         return value.is_meta or is_causal_mask(value)
-    return options.key_padding_mask is not None and is_padding_mask(name, value, place.positions)
+    return place.key_padding_mask is not None and is_padding_mask(name, value, place.positions)
 
 
 def _sizes(place: Place) -> tuple[str, ...]:
@@ -247,7 +231,9 @@ def _sizes(place: Place) -> tuple[str, ...]:
     _, count = place.positions
     values = dict(place.arguments())
     candidates: list[tuple[str, ...]] = [
-        (name,) for name, value in values.items() if _is_pair(value)
+        (name,)
+        for name, value in values.items()
+        if isinstance(value, tuple | list) and [type(size) for size in value] == [int, int]
     ]
     numbers = tuple(name for name, value in values.items() if type(value) is int)
     if len(numbers) == 2:
@@ -256,11 +242,6 @@ def _sizes(place: Place) -> tuple[str, ...]:
         if math.prod(height_and_width(tuple(values[name] for name in names))) == count:
             return names
     return ()
-
-
-def _is_pair(value: Any) -> bool:
-    pair = isinstance(value, tuple | list) and len(value) == 2
-    return pair and all(type(size) is int for size in value)
 
 
 def height_and_width(sizes: tuple[Any, ...]) -> tuple[int, ...]:

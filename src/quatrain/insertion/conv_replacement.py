@@ -13,6 +13,7 @@ from quatrain.nn.deformable_conv import DeformableConv
 from quatrain.nn.mixers import Mixer, split_mixer
 from quatrain.nn.regular_conv import RegularConv
 from quatrain.specs import SpecError
+from quatrain.specs.errors import shorten
 
 
 def converts(mixer: Mixer, module: nn.Module) -> bool:
@@ -21,18 +22,9 @@ def converts(mixer: Mixer, module: nn.Module) -> bool:
 
 
 def converted_spec(name: str, module: nn.Module, mixer: Mixer) -> tuple[ActivationShape, Mixer]:
-    """The mixer with kernel, stride, dilation, groups and bias of a convolution.
+    """The activation shape at a convolution, and the mixer with its kernel, stride and the like.
 
-    Args:
-        name: the name of the place, for errors.
-        module: the convolution.
-        mixer: the mixer to put there; its fields must be at their defaults or as the convolution's.
-
-    Returns:
-        The activation shape at the convolution, and the spec.
-
-    Raises:
-        SpecError: if a field differs, or no spec can express the convolution.
+    The fields of the mixer must be at their defaults or as the convolution's.
     """
     convolution, _ = split_mixer(mixer)
     if convolution is None or not isinstance(module, nn.Conv1d | nn.Conv2d):
@@ -55,13 +47,19 @@ def converted_spec(name: str, module: nn.Module, mixer: Mixer) -> tuple[Activati
         and type(module).forward in (nn.Conv1d.forward, nn.Conv2d.forward)
         and isinstance(module.weight, nn.Parameter)
     ):
-        expected = "a plain square convolution of odd kernel, centred, with as many channels out"
-        raise SpecError(name, module, expected, "choose another place")
+        raise SpecError(
+            f"{name} is {shorten(module)}, not a plain square convolution of odd kernel, centred, "
+            "with as many channels out; choose another place",
+            name,
+        )
     for field, value in fields.items():
         specified = getattr(convolution, field)
         if specified not in (type(convolution).model_fields[field].default, value):
-            remedy = "leave it out; it is taken from the convolution"
-            raise SpecError(field, specified, f"{value}, as {name} has it", remedy)
+            raise SpecError(
+                f"{field}={specified} differs from {value} of {name}; leave it out, it is taken "
+                "from the convolution",
+                field,
+            )
     spec = type(convolution).model_validate(convolution.model_dump() | fields)
     if isinstance(mixer, AttendedSpec):
         spec = mixer.model_copy(update={"convolution": spec})

@@ -19,7 +19,6 @@ Example = Tensor | tuple[Any, ...] | Mapping[str, Any]
 Shape = tuple[int, ...] | str
 """The shape of a tensor, or the class name of another value."""
 
-_CONSTANTS = (bool, int, float, str, tuple, type(None))
 _KEEP_AXES = (
     nn.MultiheadAttention, nn.RNNBase, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer,
     nn.TransformerEncoder, nn.TransformerDecoder, nn.Transformer, GeneralizedAttention, Convolution,
@@ -46,12 +45,9 @@ class Signature:
 
     def is_unset(self, name: str, value: object) -> bool:
         """Whether the value is None, False or the default, so that it changes nothing."""
-        if value is None or value is False:
-            return True
-        if isinstance(value, Tensor) or name not in self.defaults:
-            return False
-        default = self.defaults[name]
-        return type(default) is type(value) and default == value
+        default = self.defaults.get(name)
+        is_default = type(default) is type(value) and default == value
+        return value is None or value is False or is_default
 
 
 def signature_of(module: nn.Module) -> Signature:
@@ -67,7 +63,7 @@ def signature_of(module: nn.Module) -> Signature:
     return Signature(
         tuple(p.name for p in named if p.kind is not p.KEYWORD_ONLY),
         frozenset(p.name for p in named),
-        {p.name: p.default for p in named if isinstance(p.default, _CONSTANTS)},
+        {p.name: p.default for p in named if isinstance(p.default, int | float | str | tuple)},
     )
 
 
@@ -97,14 +93,16 @@ class ExamplePass:
 
 
 def run_example(model: nn.Module, names: Iterable[str], example: Example) -> ExamplePass:
-    """Run the model once in evaluation mode; it keeps no hook, and modes and random state.
+    """Run the model once in evaluation mode, and keep its modes and the random state.
 
-    Args:
-        model: the model to run.
-        names: the modules whose calls are recorded, with those of the modules around them.
-        example: the input of the model.
+    The calls of the named modules and of those around them are recorded.
     """
-    run, permutations = ExamplePass(batch=_batch_size(example)), _Permutations()
+    kwargs = example if isinstance(example, Mapping) else {}
+    positional = () if isinstance(example, Mapping) else example
+    args = positional if isinstance(positional, tuple) else (positional,)
+    tensors = (x for x in (*args, *kwargs.values()) if isinstance(x, Tensor) and x.ndim)
+    run = ExamplePass(batch=next((x.shape[0] for x in tensors), None))
+    permutations = _Permutations()
     calls: dict[nn.Module, list[Call]] = {}
     for name in names:
         for each in (name, *ancestors(name)):
@@ -115,8 +113,8 @@ def run_example(model: nn.Module, names: Iterable[str], example: Example) -> Exa
                 continue
             recorder = _Recorder(run, permutations, calls.get(module))
             before = module.register_forward_pre_hook(recorder.enter, with_kwargs=True)
-            hooks.callback(before.remove)
-            hooks.callback(module.register_forward_hook(recorder.leave).remove)
+            hooks.enter_context(before)
+            hooks.enter_context(module.register_forward_hook(recorder.leave))
         devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
         gpus = [device.index for device in devices if device.index is not None]
         with (
@@ -125,10 +123,7 @@ def run_example(model: nn.Module, names: Iterable[str], example: Example) -> Exa
             torch.random.fork_rng(devices=gpus),
             permutations,
         ):
-            if isinstance(example, Mapping):
-                model(**example)
-            else:
-                model(*(example if isinstance(example, tuple) else (example,)))
+            model(*args, **kwargs)
     run.permutes_batch = permutations.of_first > 0
     return run
 
@@ -214,11 +209,3 @@ class _Recorder:
 
 def _shape(x: object) -> Shape:
     return tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
-
-
-def _batch_size(example: Example) -> int | None:
-    values: Any = (example,) if isinstance(example, Tensor) else example
-    for value in values.values() if isinstance(values, Mapping) else values:
-        if isinstance(value, Tensor) and value.ndim:
-            return value.shape[0]
-    return None

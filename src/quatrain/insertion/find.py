@@ -6,6 +6,7 @@ import re
 from torch import nn
 
 from quatrain.specs import InputError
+from quatrain.specs.errors import shorten
 
 _WILDCARDS = {"**": ".*", "*": r"[^.]*", "?": r"[^.]"}
 
@@ -28,6 +29,6 @@ def find(model: nn.Module, pattern: str) -> dict[str, nn.Module]:
     matches = {name: module for name, module in modules.items() if expression.fullmatch(name)}
     if not matches:
         similar = difflib.get_close_matches(pattern, modules, n=4, cutoff=0.3) or list(modules)[:4]
-        remedy = f"use {', '.join(similar)}" if similar else "the model has no submodules"
-        raise InputError("pattern", pattern, "the name of a module in the model", remedy)
+        remedy = f"use {', '.join(similar)}" if similar else "it has no submodules"
+        raise InputError(f"no module of the model matches {shorten(pattern)}; {remedy}", "pattern")
     return matches

@@ -16,9 +16,7 @@ def load_unwrapped_weights(
     prefix: str,
     metadata: dict[str, Any],
     strict: bool,
-    missing: list[str],
-    unexpected: list[str],
-    errors: list[str],
+    *reports: list[str],
 ) -> None:
     """Rename weights that were saved without the wrapper, and add those of its block.
 
@@ -36,13 +34,13 @@ def load_unwrapped_weights(
     for key, name in wrapper.shared_names.items():
         if key in saved:
             state[prefix + name] = saved.pop(key)
-    own = module.state_dict(prefix=prefix)
-    block = {key: value for key, value in own.items() if key.startswith(f"{prefix}block.")}
-    state |= {key: value for key, value in block.items() if key not in state}
+    for key, value in module.state_dict(prefix=prefix).items():
+        if key.startswith(f"{prefix}block."):
+            state.setdefault(key, value)
     if any(part is wrapper.wrapped for part in module.children()):
         state |= {f"{prefix}original.{key}": value for key, value in saved.items()}
     elif saved:
-        _load_aside(wrapper.wrapped, saved, prefix, metadata, (missing, unexpected, errors))
+        _load_replaced(wrapper.wrapped, saved, prefix, metadata, *reports)
 
 
 def _stages(module: nn.Module, prefix: str) -> list[set[str]]:
@@ -53,15 +51,16 @@ def _stages(module: nn.Module, prefix: str) -> list[set[str]]:
     return names + _stages(cast("Wrapper", module).wrapped, prefix)
 
 
-def _load_aside(
+def _load_replaced(
     module: nn.Module,
     state: State,
     prefix: str,
     metadata: dict[str, Any],
-    reports: tuple[list[str], list[str], list[str]],
+    missing: list[str],
+    unexpected: list[str],
+    errors: list[str],
 ) -> None:
     """Load weights into a module outside the model, and report names and errors as torch does."""
-    missing, unexpected, errors = reports
     assign = bool(metadata.get("assign_to_params_buffers", False))
     try:
         incompatible = module.load_state_dict(state, strict=False, assign=assign)

@@ -10,8 +10,6 @@
 A square mask of (B, T), B = T, that hides exactly the future hides pairs.
 """
 
-from typing import NoReturn
-
 import torch
 from torch import Tensor
 
@@ -47,59 +45,40 @@ def is_causal_mask(mask: Tensor) -> bool:
 
 
 def to_padding_mask(name: str, mask: Tensor | None) -> Tensor | None:
-    """Convert a mask of (B, T) or (N, H, W) to booleans of (B, T), True at padding.
-
-    Raises:
-        InputError: if the mask has other axes.
-    """
+    """Convert a mask of (B, T) or (N, H, W) to booleans of (B, T), True at padding."""
     if mask is None:
         return None
     if mask.ndim not in (2, 3):
-        remedy = "name an argument that marks single positions"
-        raise InputError(name, tuple(mask.shape), "a mask of (B, T) or (N, H, W)", remedy)
+        raise InputError(
+            f"{name} has shape {tuple(mask.shape)}, not (B, T) or (N, H, W); name a mask of single "
+            "positions",
+            name,
+        )
     return _is_padding(name, mask).flatten(1)
 
 
 def check_padding_mask(name: str, mask: Tensor, positions: tuple[int, int]) -> None:
-    """Check that `to_padding_mask` reads a mask as intended.
-
-    Raises:
-        InputError: if its shape is not (B, T) = `positions`, it has other values than two, or it
-            hides the future of each position.
-    """
+    """Check that a mask has the shape (B, T) = `positions`, and values that mark padding."""
     padding = to_padding_mask(name, mask)
     if padding is None or tuple(padding.shape) != positions:
-        remedy = "name a mask of the positions at this place"
-        raise InputError(name, tuple(mask.shape), f"a mask of shape {positions}", remedy)
+        shape = tuple(mask.shape)
+        raise InputError(
+            f"{name} has shape {shape}, not that of the positions, {positions}; name another mask",
+            name,
+        )
     if mask.is_meta:
         return
     additive = is_padding_name(name) and mask.is_floating_point()
     valid = mask <= 0 if additive else (mask == 0) | (mask == 1)
     if not bool(torch.all(valid)):
         values = "0 or negative" if additive else "0 or 1"
-        raise InputError(name, "a mask of other values", values, "name another mask")
+        raise InputError(f"{name} has values that are not {values}; name another mask", name)
     if _hides_future(name, mask):
-        expected = f"padding of shape {positions}, not the future of each position"
-        remedy = "pass causal=True, or an example whose batch size differs from its length"
-        raise InputError(name, "a causal mask", expected, remedy)
-
-
-def refuse_mask(place: str, argument: str, *, padding: bool) -> NoReturn:
-    """Refuse to insert where a mask is used and no argument of `insert` says how to treat it.
-
-    Raises:
-        InputError: always.
-    """
-    if padding:
-        expected = f'"{argument}", the mask that {place} is called with'
-        remedy = "pass it, or key_padding_mask=False to attend to masked positions"
-        raise InputError("key_padding_mask", None, expected, remedy)
-    expected = f"the meaning of the mask {argument} at {place}"
-    remedy = (
-        'pass causal=True, key_padding_mask="...", or key_padding_mask=False to attend to masked '
-        "positions"
-    )
-    raise InputError("causal, key_padding_mask", None, expected, remedy)
+        raise InputError(
+            f"{name} is a causal mask, not one of padding; pass causal=True, or an example whose "
+            "batch size differs from its length",
+            name,
+        )
 
 
 def _is_padding(name: str, mask: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Hand the padding mask of each call of a model to the wrappers inside the model."""
+"""Pass the padding mask of each call of a model to the wrappers inside the model."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -30,7 +30,7 @@ class _MaskHooks:
 
 
 def pass_padding_mask(model: nn.Module, argument: str) -> None:
-    """Hand this argument of every future call of the model to the wrappers that read it."""
+    """Pass this argument of every future call of the model to the wrappers that read it."""
     if not any(hooks.argument == argument for hooks in _mask_hooks(model)):
         _MaskHooks(model, argument)
 

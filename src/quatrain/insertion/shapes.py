@@ -6,7 +6,7 @@ then the modules around it. Where they disagree, or permute axes, the channel ax
 size is a number of channels of theirs. If both axes or neither fit, `layout=` must be given.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -14,6 +14,7 @@ from torch import nn
 
 from quatrain.insertion.example_pass import ExamplePass, Shape, ancestors
 from quatrain.specs import InputError, SpecError
+from quatrain.specs.errors import shorten
 
 Layout = Literal["channels_first", "channels_last", "time_first"]
 """(B, C, T) and (N, C, H, W); (B, T, C) and (N, H, W, C); (T, B, C)."""
@@ -25,11 +26,12 @@ LAYOUTS: dict[int, dict[Layout, str]] = {
     4: {"channels_first": "(N, C, H, W)", "channels_last": "(N, H, W, C)"},
 }
 """The axes of each layout, for tensors of three and four axes."""
-_PERMUTATIONS = {
+PERMUTATIONS = {
     (ndim, layout): tuple(axes.strip("()").split(", ").index(axis) for axis in order)
     for ndim, order in ((3, "BTC"), (4, "NCHW"))
     for layout, axes in LAYOUTS[ndim].items()
 }
+"""The order of axes that turns a layout into (B, T, C) or (N, C, H, W), by number of axes."""
 
 _CHANNELS_FIRST: dict[int, tuple[type[nn.Module], ...]] = {
     3: (nn.Conv1d, nn.ConvTranspose1d, nn.BatchNorm1d, nn.InstanceNorm1d, nn.MaxPool1d,
@@ -63,11 +65,6 @@ class ActivationShape:
         return LAYOUTS[self.ndim + 2][self.layout].replace("C", str(self.channels))
 
 
-def permutation(ndim: int, layout: Layout) -> tuple[int, ...]:
-    """The order of axes that turns a layout into ours: (B, T, C) or (N, C, H, W)."""
-    return _PERMUTATIONS[ndim, layout]
-
-
 def activation_shapes(
     model: nn.Module,
     places: Iterable[str],
@@ -75,88 +72,74 @@ def activation_shapes(
     run: ExamplePass,
     layout: Layout | None = None,
 ) -> dict[str, ActivationShape]:
-    """The activation shape at each place.
-
-    Args:
-        model: the model.
-        places: the names of the modules.
-        placement: whether to read their inputs ("before") or outputs ("after").
-        run: one forward pass of the model.
-        layout: the layout there; None to infer it.
-
-    Raises:
-        SpecError: if `layout` is not a layout.
-        InputError: if a place did not run, its activation is neither a sequence nor a map or
-            differs between calls, or its layout is ambiguous.
-    """
+    """The activation shape at each place; a `layout` of None is inferred from the forward pass."""
     if layout is not None:
         layout = cast("Layout", str(layout).replace("-", "_"))  # as before 0.2
         if layout not in LAYOUTS[3]:
-            expected = f"one of {', '.join(LAYOUTS[3])}"
-            raise SpecError("layout", layout, expected, "choose one of them")
+            known = ", ".join(LAYOUTS[3])
+            raise SpecError(f"layout={shorten(layout)} is unknown; use one of {known}", "layout")
     by_place: dict[str, ActivationShape] = {}
     for name in places:
         shapes = {call.before if placement == "before" else call.after for call in run.calls[name]}
-        distinct = {_shape_at(model, name, placement, shape, run, layout) for shape in shapes}
-        if len(distinct) != 1:
-            problem = f"called with {len(distinct)} widths" if distinct else "not run by example"
-            expected = f"one map or sequence {placement} it"
-            raise InputError(name, problem, expected, "choose another place or example")
+        if not shapes:
+            raise InputError(f"{name} does not run in the example; choose another example", name)
+        modules = [model.get_submodule(each) for each in (name, *ancestors(name))]
+        distinct = {_shape_at(name, modules, shape, run, layout) for shape in shapes}
+        if len(distinct) > 1:
+            raise InputError(
+                f"the activations {placement} {name} differ between its calls in channels or axes; "
+                "choose another place",
+                name,
+            )
         (by_place[name],) = distinct
     return by_place
 
 
 def _shape_at(
-    model: nn.Module,
-    name: str,
-    placement: Placement,
-    shape: Shape,
-    run: ExamplePass,
-    layout: Layout | None,
+    name: str, modules: Sequence[nn.Module], shape: Shape, run: ExamplePass, layout: Layout | None
 ) -> ActivationShape:
+    """The activation shape at a place; `modules` are the place, its parent, up to the model."""
     if isinstance(shape, str) or len(shape) not in LAYOUTS:
-        value = shape if isinstance(shape, str) else f"a tensor of {len(shape)} axes"
-        expected = f"one sequence (three axes) or map (four) {placement} it"
-        raise InputError(name, value, expected, "choose another place")
+        value = shape if isinstance(shape, str) else f"tensor of {len(shape)} axes"
+        raise InputError(
+            f"the activation of {name} is a {value}, not a sequence (three axes) or map (four); "
+            "choose another place",
+            name,
+        )
     layouts = LAYOUTS[len(shape)]
     choices = ", ".join(f'"{each}" {axes}' for each, axes in layouts.items())
     if layout is None:
-        layout, evidence = infer_layout(model, name, shape, run)
+        layout, evidence = infer_layout(modules, shape, run)
         if layout is None:
-            value = f"ambiguous: {evidence}"
-            raise InputError(f"layout of {name}", value, f"one of {choices}", "pass layout=")
+            field = f"layout of {name}"
+            raise InputError(f"the {field} is ambiguous: {evidence}; pass one of {choices}", field)
     if layout not in layouts:
-        raise InputError("layout", layout, f"one of {choices} at {name}", "choose one of them")
-    ours = permutation(len(shape), layout)
-    return ActivationShape(shape[ours[1 if len(shape) == 4 else 2]], len(shape) - 2, layout)
+        axes = len(shape)
+        raise InputError(f"{name} has {axes} axes; layout must be one of {choices}", "layout")
+    order = PERMUTATIONS[len(shape), layout]
+    return ActivationShape(shape[order[1 if len(shape) == 4 else 2]], len(shape) - 2, layout)
 
 
 def infer_layout(
-    model: nn.Module, name: str, shape: tuple[int, ...], run: ExamplePass
+    modules: Sequence[nn.Module], shape: tuple[int, ...], run: ExamplePass
 ) -> tuple[Layout | None, str]:
     """Infer the layout of an activation from the modules at the place and around it.
-
-    Args:
-        model: the model.
-        name: the place.
-        shape: the shape of the activation, of three or four axes.
-        run: one forward pass of the model.
 
     Returns:
         The layout, or None if it is ambiguous; and the evidence.
     """
-    for module in _enclosing(model, name):
+    for module in modules:
         layouts = _implied_layouts(module, len(shape), run)
         if layouts:
             break
     else:
         return None, "no module near it implies one"
     if len(layouts) > 1 or module in run.permuting:
-        return _layout_by_channels(model, name, shape, run, layouts)
+        return _layout_by_channels(modules, shape, run, layouts)
     ((layout, kind),) = layouts.items()
     if len(shape) == 4 or layout == "channels_first":
         return layout, kind
-    return _batch_axis(model, name, shape, run)
+    return _batch_axis(modules, shape, run)
 
 
 def _implied_layouts(module: nn.Module, ndim: int, run: ExamplePass) -> dict[Layout, str]:
@@ -174,8 +157,7 @@ def _implied_layouts(module: nn.Module, ndim: int, run: ExamplePass) -> dict[Lay
 
 
 def _layout_by_channels(
-    model: nn.Module,
-    name: str,
+    modules: Sequence[nn.Module],
     shape: tuple[int, ...],
     run: ExamplePass,
     layouts: dict[Layout, str],
@@ -183,7 +165,7 @@ def _layout_by_channels(
     """The layout whose channel axis has a number of channels of the nearest modules."""
     kinds = " and ".join(sorted(layouts.values()))
     second = last = False
-    for module in _enclosing(model, name):
+    for module in modules:
         parts = (part for part in module.modules() if part in run.output_ndims)
         numbers = {number for part in parts for number in _channel_numbers(part)}
         second, last = shape[1] in numbers, shape[-1] in numbers
@@ -197,7 +179,7 @@ def _layout_by_channels(
         return "channels_first", f"{shape[1]} channels of {kinds}"
     if len(shape) == 4:
         return "channels_last", f"{shape[-1]} channels of {kinds}"
-    return _batch_axis(model, name, shape, run)
+    return _batch_axis(modules, shape, run)
 
 
 def _channel_numbers(module: nn.Module) -> set[int]:
@@ -211,16 +193,16 @@ def _channel_numbers(module: nn.Module) -> set[int]:
 
 
 def _batch_axis(
-    model: nn.Module, name: str, shape: tuple[int, ...], run: ExamplePass
+    modules: Sequence[nn.Module], shape: tuple[int, ...], run: ExamplePass
 ) -> tuple[Layout | None, str]:
     """Whether the batch or the time comes first in a sequence with the channels last."""
-    for level, module in enumerate(_enclosing(model, name)):
+    for level, module in enumerate(modules):
         if isinstance(module, _TRANSFORMERS) or (
             level == 0 and isinstance(module, _BATCH_FIRST_FLAG)
         ):
             (flag, *_) = _batch_first_flags(module)
             return ("channels_last" if flag else "time_first"), type(module).__name__
-    for module in _enclosing(model, name):
+    for module in modules:
         flags = set(_batch_first_flags(module))
         if False in flags:
             return None, "a module near it has batch_first=False"
@@ -237,9 +219,3 @@ def _batch_axis(
 def _batch_first_flags(module: nn.Module) -> list[bool]:
     kinds = (*_BATCH_FIRST_FLAG, nn.Transformer)
     return [part.batch_first for part in module.modules() if isinstance(part, kinds)]  # pyright: ignore[reportReturnType]
-
-
-def _enclosing(model: nn.Module, name: str) -> Iterator[nn.Module]:
-    """The module at a place, its parent, and so on up to the model."""
-    for each in (name, *ancestors(name)):
-        yield model.get_submodule(each)

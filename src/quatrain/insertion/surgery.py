@@ -18,12 +18,12 @@ padding, as in torch's masks.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import nn
 
 from quatrain.insertion.arguments import (
-    MaskOptions,
     MixerArguments,
     PaddingArgument,
     Place,
@@ -36,15 +36,16 @@ from quatrain.insertion.find import find
 from quatrain.insertion.model_mask import pass_padding_mask, remove_unused_hooks
 from quatrain.insertion.shapes import ActivationShape, Layout, Placement, activation_shapes
 from quatrain.insertion.wrappers import (
+    ContainerInsertionWrapper,
     InsertionWrapper,
     ReplacementWrapper,
     Wrapper,
-    insertion_wrapper,
 )
 from quatrain.nn.layers import GatedResidual
 from quatrain.nn.mixers import Mixer, split_mixer
 from quatrain.nn.parameters import initialize_by_name
 from quatrain.specs import InputError, SpecError
+from quatrain.specs.errors import shorten
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,7 @@ class Surgery:
         """
         for name, wrapper in self.wrappers.items():
             if self.model.get_submodule(name) is not wrapper:
-                expected = "the wrapper of this surgery"
-                raise InputError(name, "another module", expected, "remove later changes first")
+                raise InputError(f"{name} was changed since; remove later changes first", name)
         for name, wrapper in self.wrappers.items():
             _unwrap(self.model, name, wrapper)
         remove_unused_hooks(self.model)
@@ -123,23 +123,26 @@ def insert(
         SpecError: if the mixer is None or does not fit the channels.
     """
     if (after is None) == (before is None):
-        raise InputError("after, before", (after, before), "one of them", "pass one pattern")
+        raise InputError("pass a pattern as one of after and before", "after, before")
     placement: Placement = "after" if after is not None else "before"
-    _check_mixer(mixer)
-    places = _places(model, after or before or "")
+    places = _places(model, mixer, after or before or "")
     _check_stride(mixer)
     run = run_example(model, places, example)
     shapes = activation_shapes(model, places, placement, run, layout)
-    options = MaskOptions(causal, key_padding_mask)
     arguments = {
-        name: arguments_for_insertion(Place(model, name, shape, run, placement), options)
+        name: arguments_for_insertion(
+            Place(model, name, shape, run, placement, causal, key_padding_mask)
+        )
         for name, shape in shapes.items()
     }
     seed = _seed(seed)
 
     def wrap(name: str, module: nn.Module) -> InsertionWrapper:
+        methods = ("__len__", "__iter__", "__getitem__")
+        indexable = all(hasattr(type(module), method) for method in methods)
+        kind = ContainerInsertionWrapper if indexable else InsertionWrapper
         block = _build_block(model, name, mixer, shapes[name], seed, residual=True)
-        return insertion_wrapper(module, block, placement, shapes[name], arguments[name])
+        return kind(module, block, placement, shapes[name], arguments[name])
 
     return _wrap_places(model, places, wrap)
 
@@ -180,17 +183,15 @@ def replace(
             or is called with an argument that the mixer cannot use, or the example is missing.
         SpecError: if the mixer is None, cannot replace a convolution or does not fit the channels.
     """
-    _check_mixer(mixer)
-    places = _places(model, at)
-    _refuse_nested(places)
+    places = _places(model, mixer, at)
+    _check_nested(places)
     others = {name: each for name, each in places.items() if not converts(mixer, each)}
     by_place: dict[str, tuple[ActivationShape, MixerArguments]] = {}
     if others:
         if example is None:
-            raise InputError("example", None, "an input of the model", "pass an example")
+            raise InputError("pass an input of the model as example", "example")
         _check_stride(mixer)
-        options = MaskOptions(causal, key_padding_mask)
-        by_place = _replacement_shapes(model, others, example, layout, options)
+        by_place = _replacement_shapes(model, others, example, layout, causal, key_padding_mask)
     seed = _seed(seed)
 
     def wrap(name: str, module: nn.Module) -> ReplacementWrapper:
@@ -209,7 +210,8 @@ def _replacement_shapes(
     places: Mapping[str, nn.Module],
     example: Example,
     layout: Layout | None,
-    options: MaskOptions,
+    causal: bool | None,
+    key_padding_mask: PaddingArgument,
 ) -> dict[str, tuple[ActivationShape, MixerArguments]]:
     """The activation shape of each place, which it must keep, and the arguments of its mixer."""
     run = run_example(model, places, example)
@@ -217,10 +219,13 @@ def _replacement_shapes(
     by_place = {}
     for name, shape in activation_shapes(model, places, "before", run, layout).items():
         if outputs[name] != shape:
-            problem = f"{shape.channels} channels in and {outputs[name].channels} out"
-            expected = "a place that keeps its channels"
-            raise InputError(name, problem, expected, "choose another place")
-        arguments = arguments_for_replacement(Place(model, name, shape, run), options)
+            raise InputError(
+                f"{name} turns {shape} into {outputs[name]}; choose a place that keeps its "
+                "channels",
+                name,
+            )
+        place = Place(model, name, shape, run, "before", causal, key_padding_mask)
+        arguments = arguments_for_replacement(place)
         ndim = 2 if arguments.sizes else shape.ndim
         by_place[name] = ActivationShape(shape.channels, ndim, shape.layout), arguments
     return by_place
@@ -239,9 +244,9 @@ def remove(model: nn.Module, at: str = "**") -> list[str]:
     """
     wrappers = _wrappers(find(model, at))
     if not wrappers:
-        raise InputError("at", at, "a place with a wrapper", "see find(model, at)")
+        raise InputError(f"no wrapper matches {shorten(at)}; see find(model, at)", "at")
     names = list(dict.fromkeys(_unwrapped_name(name, wrappers) for name in wrappers))
-    while wrappers:  # modules that were kept aside may contain wrappers
+    while wrappers:  # the modules that return may contain wrappers
         for name, wrapper in reversed(wrappers.items()):  # inner places first
             _unwrap(model, name, wrapper)
         wrappers = _wrappers(find(model, at))
@@ -281,8 +286,7 @@ def _wrap_places(
         names.setdefault(module, []).append(name)
     for name, module in places.items():
         if len(names[module]) > 1:
-            expected = "a module of one name, not tied to another"
-            raise InputError(name, f"also {names[module][1]}", expected, "untie or leave it out")
+            raise InputError(f"{name} is also {names[module][1]}; untie it or leave it out", name)
     wrappers = {name: wrap(name, module) for name, module in places.items()}
     for name, wrapper in reversed(wrappers.items()):  # inner places first
         model.set_submodule(name, wrapper)
@@ -290,10 +294,15 @@ def _wrap_places(
     parts_of_layers = {part for layer in layers for part in layer.modules()}
     for wrapper in wrappers.values():
         if wrapper in parts_of_layers:
-            wrapper.disable_fused_path()
+            # A layer in evaluation calls this part, instead of one fused operator, for its hook.
+            wrapper.register_forward_pre_hook(_do_nothing)
         if wrapper.arguments.padding_of_model:
             pass_padding_mask(model, str(wrapper.arguments.padding))
     return Surgery(model, wrappers)
+
+
+def _do_nothing(module: nn.Module, args: object) -> None:
+    del module, args
 
 
 def _build_block(
@@ -317,7 +326,7 @@ def _build_block(
         block = mixer.build(shape.channels, ndim=shape.ndim)
         initialize_by_name(block, seed, prefix=f"{name}{'+' * wrapped}.")
         block = GatedResidual(block) if residual else block
-    parameter = next((p for p in (*module.parameters(), *model.parameters())), None)
+    parameter = next(chain(module.parameters(), model.parameters()), None)
     if parameter is not None:
         dtype = parameter.dtype if parameter.is_floating_point() else None
         block = block.to(parameter.device, dtype)
@@ -328,34 +337,28 @@ def _seed(seed: int | None) -> int:
     return int(torch.randint(2**62, (), device="cpu")) if seed is None else seed
 
 
-def _places(model: nn.Module, pattern: str) -> dict[str, nn.Module]:
+def _places(model: nn.Module, mixer: Mixer | None, pattern: str) -> dict[str, nn.Module]:
     """The modules to wrap; scripted ones are refused, since they take no hooks or other parts."""
+    if mixer is None:  # as for "w/o", the first mixer of a study
+        raise SpecError('the mixer is None; leave the model as it is for "w/o"', "mixer")
     places = find(model, pattern)
     for name in places:
         for each in (name, *ancestors(name)):
-            module = model.get_submodule(each)
-            if isinstance(module, torch.jit.ScriptModule):
-                expected = "a place outside of scripted modules"
-                remedy = "change the model before scripting it"
-                raise InputError(each or "model", type(module).__name__, expected, remedy)
+            if isinstance(model.get_submodule(each), torch.jit.ScriptModule):
+                field = each or "model"
+                raise InputError(f"{field} is scripted; change the model before scripting", field)
     return places
 
 
-def _refuse_nested(places: Mapping[str, nn.Module]) -> None:
+def _check_nested(places: Mapping[str, nn.Module]) -> None:
     for name in places:
         outer = next((each for each in places if name.startswith(f"{each}.")), None)
         if outer is not None:
-            expected = f"a place outside of {outer}, which is replaced too"
-            raise InputError(name, "a part of another place", expected, "name one of them")
-
-
-def _check_mixer(mixer: Mixer | None) -> None:
-    if mixer is None:  # as for "w/o", the first mixer of a study
-        raise SpecError("mixer", None, "a mixer", 'leave the model as it is for "w/o"')
+            raise InputError(f"{name} is a part of {outer}, which matches too; name one", name)
 
 
 def _check_stride(mixer: Mixer) -> None:
     convolution, _ = split_mixer(mixer)
     stride = getattr(convolution, "stride", 1)
     if stride > 1:
-        raise SpecError("stride", stride, "1, except to replace a convolution", "use stride 1")
+        raise SpecError(f"stride={stride} is for replaced convolutions only; use 1", "stride")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from quatrain.insertion.arguments import MixerArguments, height_and_width
 from quatrain.insertion.loading import load_unwrapped_weights
 from quatrain.insertion.masks import is_mask, to_padding_mask
-from quatrain.insertion.shapes import ActivationShape, Layout, Placement, permutation
+from quatrain.insertion.shapes import PERMUTATIONS, ActivationShape, Layout, Placement
 from quatrain.nn.deformable_conv import DeformableConv
 from quatrain.nn.regular_conv import RegularConv
 from quatrain.specs import InputError
@@ -30,12 +30,12 @@ _CONTAINER_METHODS = {
     if inspect.isfunction(method) and name != "forward"
 }
 """Methods that read or change the parts of a container, and call none of them."""
-for _name in ("_permute_input", "_permute_output", "to_padding_mask", "_refuse_arguments"):
+for _name in ("_permute_input", "_permute_output", "to_padding_mask", "_check_arguments"):
     torch.fx.wrap(_name)  # a single call in a traced graph, since it depends on the values
 
 
 class Wrapper(nn.Module):
-    """A block at a place of a model, and the module that stood there before."""
+    """A block at a place of a model, and the module that it wraps."""
 
     block: nn.Module
     activation_shape: ActivationShape
@@ -50,15 +50,15 @@ class Wrapper(nn.Module):
         arguments: MixerArguments | None,
     ) -> None:
         super().__init__()
-        self.block, self.activation_shape, self.training = block, shape, wrapped.training
-        self.arguments = MixerArguments() if arguments is None else arguments
         self._model_mask: tuple[Tensor | None] | None = None
+        self.arguments = arguments or MixerArguments()
+        self.activation_shape, self.training, self.block = shape, wrapped.training, block
         self.register_load_state_dict_pre_hook(load_unwrapped_weights)
 
     @property
     @abstractmethod
     def wrapped(self) -> nn.Module:
-        """The module that stood here before."""
+        """The module that was at the place before."""
 
     @property
     def shared_names(self) -> dict[str, str]:
@@ -73,13 +73,6 @@ class Wrapper(nn.Module):
         """The axes and channels at the place, such as "(N, 256, H, W)"."""
         return str(self.activation_shape)
 
-    def disable_fused_path(self) -> None:
-        """Add a hook that does nothing, so that a layer of nn.TransformerEncoder calls this part.
-
-        In evaluation the layer else uses the weights of its parts in one fused operator.
-        """
-        self.register_forward_pre_hook(_do_nothing)
-
     def set_model_mask(self, mask: tuple[Tensor | None] | None) -> None:
         """Set the padding mask of the running call of the model; None after the call."""
         object.__setattr__(self, "_model_mask", mask)
@@ -89,24 +82,32 @@ class Wrapper(nn.Module):
         try:
             return super().__getattr__(name)
         except AttributeError:
-            value = _MISSING if name.startswith("__") else self._wrapped_attribute(name)
-            if value is _MISSING:
+            owner = None if name.startswith("__") else self._owner(name)
+            value = getattr(owner, name, _MISSING)
+            if owner is None or value is _MISSING:
                 raise
+            if isinstance(value, Tensor | nn.Module) and owner not in self.modules():
+                raise  # weights and parts outside the model
             if not inspect.ismethod(value):
                 return value
             if value.__func__ not in _CONTAINER_METHODS:
                 raise
-            return self._returning_wrapper(value)
+
+            def call(*args: Any, **kwargs: Any) -> Any:
+                result = value(*args, **kwargs)
+                return self if result is owner else result
+
+            return call
 
     def __setattr__(self, name: str, value: Any) -> None:
-        owner = None if self._owns(name) else self._attribute_owner(name)
+        owner = self._owner_to_set(name)
         if owner is None:
             super().__setattr__(name, value)
         else:
             setattr(owner, name, value)
 
     def __delattr__(self, name: str) -> None:
-        owner = None if self._owns(name) else self._attribute_owner(name)
+        owner = self._owner_to_set(name)
         if owner is None:
             super().__delattr__(name)
         else:
@@ -116,28 +117,23 @@ class Wrapper(nn.Module):
         names = {name for name in dir(self.wrapped) if not name.startswith("__")}
         return sorted({*super().__dir__(), *(name for name in names if hasattr(self, name))})
 
-    def _owns(self, name: str) -> bool:
-        own = self.__dict__
-        if name in own or hasattr(type(self), name) or "_model_mask" not in own:
-            return True
-        return any(name in own[kind] for kind in ("_modules", "_parameters", "_buffers"))
-
     @abstractmethod
-    def _wrapped_attribute(self, name: str) -> Any:
-        """The value of an attribute that the wrapper itself does not have, or `_MISSING`."""
+    def _owner(self, name: str) -> nn.Module | None:
+        """The module on which an attribute is read and set that the wrapper itself lacks."""
 
-    @abstractmethod
-    def _attribute_owner(self, name: str) -> nn.Module | None:
-        """The module on which an attribute is set; None for the wrapper."""
-
-    def _returning_wrapper(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        """A method of a container that returns the wrapper instead of the container."""
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            result = method(*args, **kwargs)
-            return self if result is method.__self__ else result  # pyright: ignore[reportFunctionMemberAccess]
-
-        return call
+    def _owner_to_set(self, name: str) -> nn.Module | None:
+        """The module on which an attribute is set, None for the wrapper; warn without effect."""
+        parts = (self._modules, self._parameters, self._buffers)
+        if name in vars(self) or hasattr(type(self), name) or any(name in each for each in parts):
+            return None
+        owner = self._owner(name)
+        if owner is not None and owner not in self.modules():
+            warnings.warn(
+                f"{name} of a replaced {type(owner).__name__} is set, which the mixer in its place "
+                "does not read; it takes effect when the mixer is removed",
+                stacklevel=3,
+            )
+        return owner
 
     def _apply_block(self, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         """The output of the block for `x` in a call of the place with these arguments."""
@@ -148,18 +144,13 @@ class Wrapper(nn.Module):
             for name, value in list(bound.items())[1:]
             if self._rejects(name, value) and not arguments.signature.is_unset(name, value)
         }
-        x = _refuse_arguments(x, rejected) if rejected else x
-        causal = arguments.causal
-        if arguments.causal_flag is not None:
-            causal = causal or bool(bound.get(arguments.causal_flag))
-        padding = None
-        if arguments.padding is not None:
+        x = _check_arguments(x, rejected) if rejected else x
+        causal, padding = arguments.causal or bool(bound.get(arguments.causal_flag)), None
+        if arguments.padding:
             of_model = arguments.padding_of_model
             mask = self._mask_of_model() if of_model else bound.get(arguments.padding)
             padding = to_padding_mask(arguments.padding, mask)
-        sizes = None
-        if arguments.sizes:
-            sizes = height_and_width(tuple(bound[name] for name in arguments.sizes))
+        sizes = height_and_width(tuple(bound[name] for name in arguments.sizes))
         layout = self.activation_shape.layout
         y = self.block(_permute_input(x, layout, sizes), causal=causal, key_padding_mask=padding)
         return _permute_output(y, layout, sizes)
@@ -170,12 +161,12 @@ class Wrapper(nn.Module):
 
     def _mask_of_model(self) -> Tensor | None:
         if self._model_mask is None:
-            expected = "the mask of a call of the whole model"
-            remedy = (
-                "call the model; its parts alone, and recomputation in the backward pass, have no "
-                "mask"
+            name = self.arguments.padding
+            raise InputError(
+                f"{name} is an argument of the whole model, which is not running; call the model, "
+                "not its parts, and do not recompute them in the backward pass",
+                name,
             )
-            raise InputError(str(self.arguments.padding), None, expected, remedy)
         return self._model_mask[0]
 
 
@@ -217,11 +208,8 @@ class InsertionWrapper(Wrapper):
         name, x = next(iter(self.arguments.signature.bind(args, kwargs).items()))
         return self.original(**(kwargs | {name: self._apply_block(x, args, kwargs)}))
 
-    def _wrapped_attribute(self, name: str) -> Any:
-        return getattr(self.__dict__.get("_modules", {}).get("original"), name, _MISSING)
-
-    def _attribute_owner(self, name: str) -> nn.Module | None:
-        original = self._modules["original"]
+    def _owner(self, name: str) -> nn.Module | None:
+        original = vars(self).get("_modules", {}).get("original")
         return None if name.startswith("_") and not hasattr(original, name) else original
 
     def _rejects(self, name: str, value: object) -> bool:
@@ -250,25 +238,11 @@ class ContainerInsertionWrapper(InsertionWrapper):
         del self.original[index]
 
 
-def insertion_wrapper(
-    original: nn.Module,
-    block: nn.Module,
-    placement: Placement,
-    shape: ActivationShape,
-    arguments: MixerArguments,
-) -> InsertionWrapper:
-    """The wrapper of a module; it can be indexed if the module can."""
-    methods = ("__len__", "__iter__", "__getitem__")
-    indexable = all(hasattr(type(original), method) for method in methods)
-    kind = ContainerInsertionWrapper if indexable else InsertionWrapper
-    return kind(original, block, placement, shape, arguments)
-
-
 class ReplacementWrapper(Wrapper):
-    """A mixer instead of a module, which is kept aside, outside the model.
+    """A mixer instead of a module, which is kept outside the model.
 
     A convolution shares its weight and bias with the one it replaces. Weights that were saved
-    before the replacement load into the shared parameters, and else into the module kept aside.
+    before the replacement load into the shared parameters, and else into the replaced module.
     """
 
     def __init__(
@@ -280,24 +254,23 @@ class ReplacementWrapper(Wrapper):
         arguments: MixerArguments | None = None,
     ) -> None:
         super().__init__(original, block, shape, arguments)
-        self._aside = (original, convolution)
+        self._replaced = (original, convolution)
 
     @property
     def wrapped(self) -> nn.Module:
-        """The module that is kept aside."""
-        return self._aside[0]
+        """The replaced module."""
+        return self._replaced[0]
 
     @property
     def shared_names(self) -> dict[str, str]:
         """The weight and bias of a convolution."""
-        convolution = self._aside[1]
         parts = self.named_modules()
-        path = next((name for name, part in parts if part is convolution), None)
+        path = next((name for name, part in parts if part is self._replaced[1]), None)
         return {} if path is None else {name: f"{path}.{name}" for name in ("weight", "bias")}
 
     def unwrap(self) -> nn.Module:
-        """The module kept aside, with shared weights and in the mode of the wrapper."""
-        original, convolution = self._aside
+        """The replaced module, with shared weights and in the mode of the wrapper."""
+        original, convolution = self._replaced
         if convolution is not None:
             original.register_parameter("weight", convolution.weight)
             original.register_parameter("bias", convolution.bias)
@@ -312,72 +285,48 @@ class ReplacementWrapper(Wrapper):
         x = next(iter(self.arguments.signature.bind(args, kwargs).values()))
         return self._apply_block(x, args, kwargs)
 
-    def _wrapped_attribute(self, name: str) -> Any:
-        """Weights and parts of the mixer, or else settings of the module kept aside."""
-        block = self.__dict__.get("_modules", {}).get("block")
-        original, convolution = self.__dict__.get("_aside", (None, None))
-        for owner in (convolution, block):
-            value = getattr(owner, name, _MISSING)
-            if value is not _MISSING:
-                return value
-        value = getattr(original, name, _MISSING)
-        return _MISSING if isinstance(value, Tensor | nn.Module) else value
-
-    def _attribute_owner(self, name: str) -> nn.Module | None:
-        if name.startswith("_"):
-            return None
-        original, convolution = self._aside
-        for owner in (convolution, self.block):
-            if owner is not None and hasattr(owner, name):
-                return owner
-        if not hasattr(original, name):
-            return None
-        warnings.warn(
-            f"{name} of a replaced {type(original).__name__} is set, which the mixer in its place "
-            "does not read; it takes effect when the mixer is removed",
-            stacklevel=3,
-        )
-        return original
+    def _owner(self, name: str) -> nn.Module | None:
+        """The mixer for its weights and parts, or else the replaced module for its settings."""
+        original, convolution = vars(self).get("_replaced", (None, None))
+        owners = (convolution, vars(self).get("_modules", {}).get("block"), original)
+        return next((owner for owner in owners if hasattr(owner, name)), None)
 
     def _rejects(self, name: str, value: object) -> bool:
         del value
         return name not in self.arguments.read and name not in self.arguments.ignored
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "ReplacementWrapper":
-        """Move or convert the module kept aside, too."""
+        """Move or convert the replaced module, too."""
         super()._apply(fn, recurse)
         self.wrapped._apply(fn)
         return self
 
 
-def _do_nothing(module: nn.Module, args: object) -> None:
-    del module, args
-
-
-def _refuse_arguments(x: Tensor, rejected: dict[str, Any]) -> Tensor:
-    """Return `x`, unless there is an argument that the mixer does not read.
-
-    Raises:
-        InputError: for the first one that is set.
-    """
+def _check_arguments(x: Tensor, rejected: dict[str, Any]) -> Tensor:
+    """Return `x`, unless there is an argument that the mixer does not read."""
     for name, value in rejected.items():
         if value is not None and value is not False:
-            expected = "none, as in the example of the insertion"
-            remedy = "leave it out, or insert with an example of such a call"
-            raise InputError(name, f"a {type(value).__name__}", expected, remedy)
+            raise InputError(
+                f"the mixer does not read {name}, a {type(value).__name__}; leave it out, or "
+                "insert with an example of such a call",
+                name,
+            )
     return x
 
 
-def _permute_input(x: Tensor, layout: Layout, sizes: tuple[int, ...] | None) -> Tensor:
+def _permute_input(x: Tensor, layout: Layout, sizes: tuple[int, ...]) -> Tensor:
     if x.is_nested:
-        remedy = "build nn.TransformerEncoder with enable_nested_tensor=False"
-        raise InputError("input", "a nested tensor", "a tensor of one length", remedy)
-    x = x if sizes is None else x.unflatten(1, sizes)
-    return x.permute(permutation(x.ndim, layout)) if x.ndim in (3, 4) else x
+        raise InputError(
+            "the input is a nested tensor; build nn.TransformerEncoder with "
+            "enable_nested_tensor=False",
+            "input",
+        )
+    x = x.unflatten(1, sizes) if sizes else x
+    return x.permute(PERMUTATIONS[x.ndim, layout]) if x.ndim in (3, 4) else x
 
 
-def _permute_output(y: Tensor, layout: Layout, sizes: tuple[int, ...] | None) -> Tensor:
+def _permute_output(y: Tensor, layout: Layout, sizes: tuple[int, ...]) -> Tensor:
     if y.ndim in (3, 4):
-        ours = permutation(y.ndim, layout)
-        y = y.permute(sorted(range(y.ndim), key=ours.__getitem__))
-    return y if sizes is None else y.flatten(1, 2)
+        order = PERMUTATIONS[y.ndim, layout]
+        y = y.permute(sorted(range(y.ndim), key=order.__getitem__))
+    return y.flatten(1, 2) if sizes else y
