@@ -6,7 +6,7 @@
 DIR holds images in train and val, their label maps of equal names in trainannot and valannot, and
 classes.json with the names and colours of the classes; name other folders in DATA. A ResNet-18 of
 half width is trained from scratch at half the size of the images, five cells with three seeds;
-`quatrain study plan --probe` estimates the time. Scores are of the validation part.
+`quatrain study plan --estimate` estimates the time. Scores are of the validation part.
 """
 
 from quatrain.nn import parse_mixer

@@ -6,7 +6,7 @@
 DIR holds train, valid and test in two languages, a sentence a line: train.en, train.de and so on;
 name other languages in DATA. A Transformer of 4 layers and width 128 is trained from scratch, four
 cells with three seeds. A run of 1,300 steps took 9 to 65 minutes of one core on Multi30k;
-`quatrain study plan --probe` estimates it for your data.
+`quatrain study plan --estimate` estimates it for your data.
 """
 
 from quatrain.models.decoding import DecodingSpec

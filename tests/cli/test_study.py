@@ -209,7 +209,7 @@ def test_a_plan_notes_changed_code_and_a_run_refuses_it(call, write_study, out):
     ("hours", "text"),
     [
         ([], "0 runs to do."),
-        ([None], "1 run to do; add --probe to estimate the time."),
+        ([None], "1 run to do; add --estimate to estimate the time."),
         ([1.0, 2.0], "2 runs to do, about 1.5 h with 2 jobs."),
         (
             [1.0, None],

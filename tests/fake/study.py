@@ -33,7 +33,7 @@ class FakeSpec(Spec):
 
     def open(self, data, folder, seed):
         if self.trouble == "data" and data is None:
-            raise DataError("data", "none", "a folder", "pass --data")
+            raise DataError("the task reads data; pass --data", "data")
         return Task(self, folder, seed)
 
 

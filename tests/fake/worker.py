@@ -71,7 +71,7 @@ def cause_trouble(kind, step, folder):
     if kind == "slow":
         time.sleep(0.1)
     if kind == "damaged":
-        raise StoredFileError("checkpoint", "x", "a whole file", "delete it")
+        raise StoredFileError("the checkpoint is damaged; delete it", "checkpoint")
     if step != 2:
         return
     if kind in ERRORS:

@@ -6,7 +6,7 @@ import pytest
 from quatrain.results import CHECKPOINT, Failure, ResultStore, Session
 from quatrain.specs import Spec, StudyError
 from quatrain.study import Cell, Study, load_study, run_study
-from quatrain.study.changes import notes_on, refuse_changed_code, refuse_half_trained
+from quatrain.study.changes import check_session_code, check_stored_code, notes_on
 from quatrain.study.code import RunCode
 from quatrain.study.sessions import SESSIONS, write_sessions
 
@@ -32,7 +32,7 @@ def notes(path, store):
 
 
 def refuse(path, store, cells=None):
-    refuse_changed_code(store, load_study(path).select(cells))
+    check_stored_code(store, load_study(path).select(cells))
 
 
 def test_an_unchanged_study_has_no_notes(done):
@@ -45,12 +45,12 @@ def test_finished_runs_of_other_code_of_the_studys_specs_are_refused(done):
     edit(path, "float(objective)", "float(objective) + 1")
     with pytest.raises(StudyError) as info:
         refuse(path, store)
-    assert info.value.field == "code of FakeSpec"
-    assert "4 runs finished" in info.value.value
-    assert "(one/a, one/b)" in info.value.value
-    assert "raise the `revision` of FakeSpec" in info.value.remedy
+    assert info.value.field == "FakeSpec"
+    assert "4 runs finished" in str(info.value)
+    assert "(one/a, one/b)" in str(info.value)
+    assert "raise the `revision` of FakeSpec" in str(info.value)
     refusal, files = notes(path, store)
-    assert f"refuse these cells: {info.value.field} {info.value.value}" in refusal
+    assert f"refuse these cells: {info.value}" in refusal
     assert files == "a_study.py changed after 4 runs finished (one/a, one/b)"
 
 
@@ -171,8 +171,8 @@ def test_a_half_trained_run_of_other_code_is_refused_before_training(paused, com
     edit(path, "float(objective)", "float(objective) + 1")
     with pytest.raises(StudyError) as info:
         run_study(path, store.root, command=command)
-    assert "the training of 1 run began" in info.value.value
-    assert f"delete {store.folder(run.identity) / CHECKPOINT}" in info.value.remedy
+    assert "the training of 1 run began" in str(info.value)
+    assert f"delete {store.folder(run.identity) / CHECKPOINT}" in str(info.value)
     assert store.all_records() == []
     assert "`study run` will refuse these cells" in notes(path, store)[0]
     refuse(path, store, ["b"])
@@ -206,7 +206,7 @@ def test_the_code_of_sessions_is_compared_if_it_is_known(paused, stored, refused
     session = Session(versions={}, device="cpu", threads=1, commit=None, **vars(stored))
     write_sessions(store.folder(run.identity), [session])
     with pytest.raises(StudyError) if refused else nullcontext():
-        refuse_half_trained([run], store)
+        check_session_code([run], store)
 
 
 def test_damaged_sessions_are_reported_by_the_run(paused):

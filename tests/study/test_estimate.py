@@ -4,7 +4,7 @@ import pytest
 
 from quatrain.results import ResultStore
 from quatrain.study import load_study
-from quatrain.study.estimate import Probe, plan_study
+from quatrain.study.estimate import Trial, plan_study
 
 
 @pytest.fixture
@@ -12,9 +12,9 @@ def store(tmp_path):
     return ResultStore(tmp_path / "out")
 
 
-def rows_of(path, store, probe=None):
+def rows_of(path, store, trial=None):
     study = load_study(path)
-    return plan_study(study, store, study.select(), probe)
+    return plan_study(study, store, study.select(), trial)
 
 
 def test_without_a_record_the_hours_are_unknown(write_study, store):
@@ -87,20 +87,20 @@ def pace(seconds_a_step, stop_at):
     return train, clock, trained
 
 
-def test_a_probe_extrapolates_its_pace_and_probes_each_cell_once(write_study, store, monkeypatch):
+def test_a_trial_extrapolates_its_pace_and_tries_each_cell_once(write_study, store, monkeypatch):
     train, clock, trained = pace(2.0, 100)
     monkeypatch.setattr("quatrain.study.estimate.time.monotonic", lambda: clock.now)
-    probe = Probe(data=None, device="cpu", train=train, seconds=10.0)
-    rows = rows_of(write_study("[cell('a')]", "(0, 1)"), store, probe)
+    trial = Trial(data=None, device="cpu", train=train, seconds=10.0)
+    rows = rows_of(write_study("[cell('a')]", "(0, 1)"), store, trial)
     assert [(row.source, row.steps, row.hours) for row in rows] == [("probe", 100, 200 / 3600)] * 2
     assert (len(trained), clock.now) == (1, 12.0)
 
 
-def test_a_cell_that_ends_within_the_probe_is_measured_completely(write_study, store, monkeypatch):
+def test_a_cell_that_ends_within_the_trial_is_measured_completely(write_study, store, monkeypatch):
     train, clock, _ = pace(2.0, 3)
     monkeypatch.setattr("quatrain.study.estimate.time.monotonic", lambda: clock.now)
-    probe = Probe(data=None, device="cpu", train=train, seconds=10.0)
-    (row,) = rows_of(write_study("[cell('a')]", "(0,)"), store, probe)
+    trial = Trial(data=None, device="cpu", train=train, seconds=10.0)
+    (row,) = rows_of(write_study("[cell('a')]", "(0,)"), store, trial)
     assert (row.steps, row.hours) == (3, 6 / 3600)
 
 

@@ -70,7 +70,7 @@ def test_a_run_does_not_resume_with_other_code_of_its_specs(run, store):
     stopped(before, store)
     with pytest.raises(StudyError) as info:
         execute(run, store)
-    assert info.value.field == "code of FakeSpec"
+    assert info.value.field == "FakeSpec"
     assert store.state(run.identity) is RunState.PAUSED
     assert execute(before, store)[0].kind == "done"
 
@@ -184,9 +184,9 @@ def test_a_metric_that_is_not_finite_is_a_failure(run, store):
 @pytest.mark.parametrize(
     "error",
     [
-        DataError("file", "x", "lines", "add some"),
+        DataError("the file is empty; add lines", "file"),
         MissingPackageError("sklearn", "not installed", "a package", "install it"),
-        StoredFileError("checkpoint", "x", "a whole file", "delete it"),
+        StoredFileError("the checkpoint is damaged; delete it", "checkpoint"),
         OSError(28, "No space left on device"),
     ],
 )

@@ -40,7 +40,7 @@ def test_damaged_sessions_are_an_error_that_names_the_file(tmp_path, content):
     (tmp_path / SESSIONS).write_text(content)
     with pytest.raises(StoredFileError) as info:
         read_sessions(tmp_path)
-    assert info.value.value == str(tmp_path / SESSIONS)
+    assert info.value.field == str(tmp_path / SESSIONS)
 
 
 def test_a_pipe_instead_of_the_sessions_is_an_error(tmp_path):

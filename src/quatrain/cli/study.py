@@ -66,7 +66,7 @@ def new(
     console = open_console()
     for line in (
         f"Wrote {file}. Next:",
-        f"  quatrain study plan {file}{data}    # list the runs; with --probe, estimate the time",
+        f"  quatrain study plan {file}{data}    # list the runs; --estimate: and their time",
         f"  quatrain study run {file}{data}     # train, evaluate and report; can be interrupted",
     ):
         print_line(console, line)
@@ -80,32 +80,37 @@ def plan(
     seeds: Seeds = None,
     data: Data = None,
     device: Device = "cpu",
-    probe: Annotated[
-        bool, typer.Option(help="Train cells without a finished run for 10 seconds each.")
+    estimate: Annotated[
+        bool,
+        typer.Option(
+            "--estimate/--no-estimate",
+            "--probe/--no-probe",
+            help="Train cells without a finished run for 10 seconds each.",
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Print the state of every run, and an estimate of its hours.
 
-    Hours of training come from the records of finished runs of the same cell; --probe estimates
-    them for the other cells.
+    Hours of training come from the records of finished runs of the same cell; --estimate
+    computes them for the other cells.
 
-    Example: quatrain study plan studies/numerals_terms.py --probe
+    Example: quatrain study plan studies/numerals_terms.py --estimate
     """
-    from quatrain.study.estimate import Probe, plan_study
+    from quatrain.study.estimate import Trial, plan_study
 
     folder = results_folder(study, out)
     data = absolute("--data", data)
     loaded = load_study(absolute("study file", study))
     runs = loaded.select(cells or None, parse_seeds(seeds))
     settings = None
-    if probe:
+    if estimate:
         import torch
 
         from quatrain.training import train
 
         torch.set_num_threads(allocate(len(runs), device).threads)
-        settings = Probe(data=data, device=device, train=train)
+        settings = Trial(data=data, device=device, train=train)
     store = ResultStore(folder)
     with redirect_stdout(sys.stderr):
         rows = plan_study(loaded, store, runs, settings)
@@ -303,7 +308,7 @@ def plan_summary(hours: list[float | None], jobs: int) -> str:
     known = [each for each in hours if each is not None]
     text = f"{len(hours)} {'run' if len(hours) == 1 else 'runs'} to do"
     if not known:
-        return f"{text}." if not hours else f"{text}; add --probe to estimate the time."
+        return f"{text}." if not hours else f"{text}; add --estimate to estimate the time."
     hours_left = sum(known) / jobs
     time_left = f"{hours_left:.1f} h" if hours_left >= 1 else f"{60 * hours_left:.1f} min"
     about = f"about {time_left} with {pluralize(jobs, 'job')}"

@@ -18,32 +18,23 @@ from quatrain.results import (
     notes_on_files,
     pluralize,
 )
-from quatrain.specs import Spec, StoredFileError, StudyError, identity
+from quatrain.specs import Spec, StoredFileError, StudyError
 from quatrain.study.grid import Run, Study
 from quatrain.study.manifest import stored_manifest
 from quatrain.study.sessions import earlier_failure, read_sessions
 
 
-def refuse_changed_code(store: ResultStore, runs: Sequence[Run]) -> None:
-    """Check that no finished or half-trained run has other code of the study's own specs.
-
-    Raises:
-        StudyError: if one has; no file has been changed then.
-    """
+def check_stored_code(store: ResultStore, runs: Sequence[Run]) -> None:
+    """Check that no finished or half-trained run has other code of the study's own specs."""
     changed = [run for run, record in _finished(store, runs) if _has_other_code(run, record)]
     if changed:
         when = f"{pluralize(len(changed), 'run')} finished"
         raise _changed_code(changed, store, when, "use another --out")
-    refuse_half_trained(list(_resumable(store, runs)), store)
+    check_session_code(list(_resumable(store, runs)), store)
 
 
-def refuse_half_trained(runs: Sequence[Run], store: ResultStore) -> None:
-    """Check that no run would resume from a checkpoint of other code of its own specs.
-
-    Raises:
-        StudyError: if one would.
-        StoredFileError: if the sessions of one are damaged.
-    """
+def check_session_code(runs: Sequence[Run], store: ResultStore) -> None:
+    """Check that no run would resume from a checkpoint of other code of its own specs."""
     changed = [
         run
         for run in runs
@@ -58,17 +49,13 @@ def refuse_half_trained(runs: Sequence[Run], store: ResultStore) -> None:
 
 
 def notes_on(study: Study, store: ResultStore, runs: Sequence[Run]) -> list[str]:
-    """Notes to print before `runs` are executed into the folder, one sentence each.
-
-    Raises:
-        StoredFileError: if the manifest is damaged.
-    """
+    """Notes to print before `runs` are executed into the folder, one sentence each."""
     manifest = stored_manifest(store)
     notes = [] if manifest is None else [*_title(study, manifest), *_swapped(study, manifest)]
     try:
-        refuse_changed_code(store, runs)
+        check_stored_code(store, runs)
     except StudyError as error:
-        notes.append(f"`study run` will refuse these cells: {error.field} {error.value}")
+        notes.append(f"`study run` will refuse these cells: {error}")
     files = (
         (run.labels[0], run.code and run.code.code, record.code)
         for run, record in _finished(store, runs)
@@ -87,11 +74,10 @@ def _changed_code(runs: Sequence[Run], store: ResultStore, when: str, remedy: st
     spec = type(runs[0].spec).__name__
     cells = join_names([run.labels[0] for run in runs])
     return StudyError(
-        f"code of {spec}",
-        f"changed since {when} in {store.root} ({cells})",
-        "the same code for all runs",
-        f"restore the code, raise the `revision` of {spec} to run its cells again, {remedy}, or "
-        "leave these cells out with --cells",
+        f"the code of {spec} changed since {when} in {store.root} ({cells}); restore the code, "
+        f"raise the `revision` of {spec} to run its cells again, {remedy}, or leave these cells "
+        "out with --cells",
+        spec,
     )
 
 
@@ -101,18 +87,18 @@ def _title(study: Study, manifest: Manifest) -> list[str]:
     stored = [pair for cell in manifest.cells for pair in cell.identities.items()]
     if any(study.has(run, seed) for seed, run in stored):
         return [f"the title was {manifest.title!r} when a study was last run into the folder"]
-    return [f"the folder holds another study, {manifest.title!r}, that shares no run with this one"]
+    return [f"the folder is of another study, {manifest.title!r}, that shares no run with this one"]
 
 
 def _swapped(study: Study, manifest: Manifest) -> list[str]:
     """Cells whose name belonged to another cell of the study when it was last run."""
     cells = {cell.label: cell for cell in study.cells}
     swapped = [
-        cell.label
+        stored.label
         for stored in manifest.cells
-        for cell in [cells.get(f"{stored.group}/{stored.name}")]
+        if stored.label in cells
         for seed, run in stored.identities.items()
-        if cell is not None and run != identity(cell.spec, seed) and study.has(run, seed)
+        if run != study.identity(cells[stored.label], seed) and study.has(run, seed)
     ]
     note = "cells have exchanged their names since the study was last run ({}): if cells are "
     note += "numbered, sort the values that number them"
@@ -123,9 +109,9 @@ def _different_data(study: Study) -> list[str]:
     """Groups whose cells have different specs of their data."""
     data: dict[str, dict[str, str]] = {}
     for cell in study.cells:
-        own = getattr(cell.spec, "data", None)
-        if isinstance(own, Spec):
-            data.setdefault(cell.group, {}).setdefault(own.to_json(), cell.name)
+        spec = getattr(cell.spec, "data", None)
+        if isinstance(spec, Spec):
+            data.setdefault(cell.group, {}).setdefault(spec.to_json(), cell.name)
     return [
         f"cells of group {group} differ in their data; they are compared only if their test data "
         f"are the same ({join_names(list(names.values()))})"

@@ -1,7 +1,7 @@
 """The plan of a study: the state of each run, and an estimate of its hours.
 
 Hours come from the records of the same cell with other seeds. Without any they are unknown, unless
-a probe trains each such cell for some seconds.
+a trial trains each such cell for some seconds.
 """
 
 import tempfile
@@ -9,26 +9,17 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING
 
 from quatrain.results import Record, ResultStore
 from quatrain.study.execute import Train
-from quatrain.study.grid import Run, Study, TaskSpec
+from quatrain.study.grid import Run, Study
 from quatrain.study.manifest import runs_of_manifest
 
 if TYPE_CHECKING:
     from quatrain.training import Progress
 
 _LISTED_SEEDS = 10
-
-
-@runtime_checkable
-class HasGpuHours(Protocol):
-    """A task spec that computes its cost at full scale."""
-
-    def gpu_hours(self) -> float:
-        """Hours of one run on one GPU; the docstring of the spec names the GPU."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -51,11 +42,12 @@ class PlannedRun:
     hours: float | None
     source: str
     gpu_hours: float | None
+    """Hours on one GPU, for a spec that has `gpu_hours()`."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Probe:
-    """Settings of a probe: train for `seconds`, and extrapolate to the whole run."""
+class Trial:
+    """A trial trains a run for `seconds`, and extrapolates to all of its steps."""
 
     data: Path | None
     device: str
@@ -64,7 +56,7 @@ class Probe:
 
 
 def plan_study(
-    study: Study, store: ResultStore, runs: Sequence[Run], probe: Probe | None = None
+    study: Study, store: ResultStore, runs: Sequence[Run], trial: Trial | None = None
 ) -> list[PlannedRun]:
     """The state and the estimated duration of each of `runs`."""
     specs = {cell.label: study.identity(cell, 0) for cell in study.cells}
@@ -76,16 +68,16 @@ def plan_study(
             measured[run.identity] = Duration(record.steps, record.seconds)
             records.setdefault(specs[run.labels[0]], []).append(record)
     means = {spec: _mean(of_spec) for spec, of_spec in records.items()}
-    probed: dict[str, Duration] = {}
+    extrapolated: dict[str, Duration] = {}
     planned: list[PlannedRun] = []
     for run in runs:
         duration, source = means.get(specs[run.labels[0]], (None, "unknown"))
         if run.identity in measured:
             duration, source = measured[run.identity], "record"
-        if duration is None and probe is not None:
+        if duration is None and trial is not None:
             spec = run.spec.to_json()
-            probed[spec] = probed.get(spec) or measure_pace(run, probe)
-            duration, source = probed[spec], "probe"
+            extrapolated[spec] = extrapolated.get(spec) or extrapolate(run, trial)
+            duration, source = extrapolated[spec], "probe"
         planned.append(_planned(run, store, duration, source))
     return planned
 
@@ -107,6 +99,7 @@ def _mean(records: Sequence[Record]) -> tuple[Duration, str]:
 
 
 def _planned(run: Run, store: ResultStore, duration: Duration | None, source: str) -> PlannedRun:
+    gpu_hours = getattr(run.spec, "gpu_hours", None)
     return PlannedRun(
         cells=run.labels,
         seed=run.seed,
@@ -115,15 +108,15 @@ def _planned(run: Run, store: ResultStore, duration: Duration | None, source: st
         steps=duration.steps if duration else None,
         hours=duration.seconds / 3600 if duration else None,
         source=source,
-        gpu_hours=run.spec.gpu_hours() if isinstance(run.spec, HasGpuHours) else None,
+        gpu_hours=gpu_hours() if gpu_hours else None,
     )
 
 
-class _ProbeEndError(Exception):
-    """Ends a probe from within the training loop, which has no other way to be stopped."""
+class _TrialEndError(Exception):
+    """Ends a trial from within the training loop, which has no other way to be stopped."""
 
 
-def measure_pace(run: Run, probe: Probe) -> Duration:
+def extrapolate(run: Run, trial: Trial) -> Duration:
     """Train `run` in a temporary folder for some seconds; extrapolate to all steps."""
     reports: list[tuple[float, int]] = []
     steps = 0
@@ -132,16 +125,16 @@ def measure_pace(run: Run, probe: Probe) -> Duration:
         nonlocal steps
         steps = progress.steps
         reports.append((time.monotonic(), progress.step))
-        if reports[-1][0] - reports[0][0] >= probe.seconds:
-            raise _ProbeEndError
+        if reports[-1][0] - reports[0][0] >= trial.seconds:
+            raise _TrialEndError
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        task = cast("TaskSpec", run.spec).open(probe.data, folder, run.seed)
+        task = run.open(trial.data, folder)
         start = time.monotonic()
         try:
-            result = probe.train(task, folder, seed=run.seed, device=probe.device, notify=report)
-        except _ProbeEndError:
+            result = trial.train(task, folder, seed=run.seed, device=trial.device, notify=report)
+        except _TrialEndError:
             (first_time, first_step), (last_time, last_step) = reports[0], reports[-1]
             seconds = (last_time - first_time) * steps / max(1, last_step - first_step)
             return Duration(steps, seconds)

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Literal
 
 from quatrain.results import Failure, Record, ResultStore, RunState, Session, write_atomically
 from quatrain.results.files import read_text
@@ -25,8 +25,8 @@ from quatrain.specs import (
     StudyError,
     identity,
 )
-from quatrain.study.changes import refuse_half_trained
-from quatrain.study.grid import Run, TaskSpec
+from quatrain.study.changes import check_session_code
+from quatrain.study.grid import Run
 from quatrain.study.protocol import TEXT_LIMIT, Event
 from quatrain.study.provenance import device_name, versions
 from quatrain.study.sessions import (
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from quatrain.training import Evaluation, Progress, Task, TrainingResult
 
 Reason = Literal["error", "non-finite loss", "out of memory", "killed"]
+Train = Callable[..., "TrainingResult"]
+"""The type of `quatrain.training.train`."""
+
 TRACEBACK_LIMIT = 100_000
 """Characters of a traceback in failure.json; the middle of a longer one is left out."""
 
@@ -49,22 +52,6 @@ _REASONS: dict[str, Reason] = {
     "OutOfMemoryError": "out of memory",
     "MemoryError": "out of memory",
 }
-
-
-class Train(Protocol):
-    """The signature of `quatrain.training.train`."""
-
-    def __call__(
-        self,
-        task: "Task",
-        folder: Path,
-        *,
-        seed: int,
-        device: str,
-        notify: "Callable[[Progress], None]",
-    ) -> "TrainingResult":
-        """Train the task's objective, resuming from the checkpoint in `folder`."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,10 +84,6 @@ def execute_run(
 
     Returns:
         The final event of the run; exceptions of the task are stored, not raised.
-
-    Raises:
-        StudyError: if the folder is of another spec, or its checkpoint of other code of the spec.
-        StoredFileError: if the spec or the sessions in the folder are damaged.
     """
     event = Event(kind="locked", identity=run.identity, label=run.label)
     store = environment.store
@@ -113,28 +96,23 @@ def execute_run(
         if failure is not None and not retry:
             return failure
         write_spec(run, folder)
-        refuse_half_trained([run], store)
+        check_session_code([run], store)
         store.clear_failure(run.identity)
         return _execute(run, environment, notify)
 
 
 def write_spec(run: Run, folder: Path) -> None:
-    """Write spec.json.
-
-    Raises:
-        StudyError: if there is one that describes another run.
-        StoredFileError: if there is one that is no text.
-    """
+    """Write spec.json."""
     path = folder / "spec.json"
-    expected = f"the spec that gave the folder {folder.name} its name"
     if path.exists():
         text = read_text(path, _MOVE_AWAY)
         try:
             stored = identity(type(run.spec).from_json(text), run.seed)
         except SpecError as error:
-            raise StudyError(str(path), str(error), expected, _MOVE_AWAY) from error
+            raise StudyError(f"{path}: {error}; {_MOVE_AWAY}", str(path)) from error
         if stored != run.identity:
-            raise StudyError(str(path), f"identity {stored[:16]}", expected, _MOVE_AWAY)
+            message = f"{path} describes the run {stored[:16]}, not {folder.name}; {_MOVE_AWAY}"
+            raise StudyError(message, str(path))
     write_atomically(path, run.spec.to_json() + "\n")
 
 
@@ -219,7 +197,7 @@ def _train_and_evaluate(
         notify(latest)
 
     notify(replace(latest, text="reading data"))
-    task = cast("TaskSpec", run.spec).open(environment.data, folder, run.seed)
+    task = run.open(environment.data, folder)
     for note, count in task.data_notes.items():
         notify(replace(latest, kind="note", message=f"{note}: {count:,}"))
     session = environment.session(run)

@@ -22,12 +22,7 @@ _LASTING = {RunState.DONE, RunState.RUNNING}
 
 @contextmanager
 def maintained_manifest(store: ResultStore, study: Study, runs: Sequence[Run]) -> Generator[None]:
-    """Write the manifest of `study`; at the end of the block, also after an error, add `runs`.
-
-    Raises:
-        StudyError: if the folder cannot be written.
-        StoredFileError: if the stored manifest is damaged.
-    """
+    """Write the manifest of `study`; at the end of the block, also after an error, add `runs`."""
     with store.lock_manifest():
         _write(store, study, runs, stored_manifest(store))
     try:
@@ -42,11 +37,7 @@ def maintained_manifest(store: ResultStore, study: Study, runs: Sequence[Run]) -
 
 
 def stored_manifest(store: ResultStore) -> Manifest | None:
-    """The manifest of the folder, or None if no study was run into it.
-
-    Raises:
-        StoredFileError: if it is damaged.
-    """
+    """The manifest of the folder, or None if no study was run into it."""
     try:
         return store.manifest()
     except StoredFileError:
@@ -59,12 +50,12 @@ def runs_of_manifest(study: Study, store: ResultStore) -> list[Run]:
     """The runs of the study's cells with seeds that the manifest has and the study file has not."""
     manifest = stored_manifest(store)
     cells = () if manifest is None else manifest.cells
-    seeds = {(cell.group, cell.name): cell.identities for cell in cells}
+    seeds = {cell.label: cell.identities for cell in cells}
     return list(
         study.runs(
             (seed, cell)
             for cell in study.cells
-            for seed in seeds.get((cell.group, cell.name), {})
+            for seed in seeds.get(cell.label, {})
             if seed not in study.seeds_for(cell)
         )
     )
@@ -76,7 +67,7 @@ def _write(store: ResultStore, study: Study, runs: Sequence[Run], stored: Manife
     lasting = [each for each in earlier if store.state(each.identity) in _LASTING]
     code = None if study.code is None else study.code.files
     manifest = study.manifest([*runs, *lasting]).model_copy(update={"code": code})
-    store.write_manifest(manifest if stored is None else _with_unknown_fields(manifest, stored))
+    store.write_manifest(_with_unknown_fields(manifest, stored))
 
 
 def _add(store: ResultStore, study: Study, runs: Sequence[Run]) -> None:
@@ -100,38 +91,30 @@ def _extended(
     stored: ManifestCell, study: Study, started: Mapping[str, Mapping[int, str]]
 ) -> ManifestCell:
     """A stored cell with the runs of the study's cell of its name, if both have the same spec."""
-    label = f"{stored.group}/{stored.name}"
-    if label not in started:
+    if stored.label not in started:
         return stored
-    (cell,) = (cell for cell in study.cells if cell.label == label)
+    (cell,) = (cell for cell in study.cells if cell.label == stored.label)
     if any(run != study.identity(cell, seed) for seed, run in stored.identities.items()):
         return stored
-    identities = dict(sorted({**stored.identities, **started[label]}.items()))
+    identities = dict(sorted({**stored.identities, **started[stored.label]}.items()))
     return stored.model_copy(update={"identities": identities})
 
 
-def _with_unknown_fields(manifest: Manifest, stored: Manifest) -> Manifest:
-    """The manifest with the fields of the stored one that only a newer version knows."""
-    cells = {(each.group, each.name): each for each in stored.cells}
-    comparisons = {(each.group, each.left, each.right): each for each in stored.comparisons}
-    update = {
-        "cells": tuple(
-            _with_extra(each, cells.get((each.group, each.name))) for each in manifest.cells
-        ),
-        "comparisons": tuple(
-            _with_extra(each, comparisons.get((each.group, each.left, each.right)))
-            for each in manifest.comparisons
-        ),
-    }
-    return _with_extra(manifest, stored).model_copy(update=update)
-
-
-def _with_extra(model: Model, stored: Model | None) -> Model:
-    if stored is None:
-        return model
-    update: dict[str, object] = dict(stored.model_extra or {})
+def _with_unknown_fields(model: Model, stored: StoredModel | None) -> Model:
+    """The model with the fields of the stored one that only a newer version knows, nested too."""
+    update: dict[str, object] = {} if stored is None else dict(stored.model_extra or {})
     for name, value in model:
         before = getattr(stored, name, None)
         if isinstance(value, StoredModel) and isinstance(before, StoredModel):
-            update[name] = _with_extra(value, before)
+            update[name] = _with_unknown_fields(value, before)
+        elif isinstance(value, tuple) and isinstance(before, tuple):
+            by_key = {_key(each): each for each in before}
+            update[name] = tuple(
+                _with_unknown_fields(each, by_key.get(_key(each))) for each in value
+            )
     return model.model_copy(update=update)
+
+
+def _key(model: StoredModel) -> tuple[object, ...]:
+    """The fields that name a cell or a comparison in a manifest."""
+    return tuple(getattr(model, name, None) for name in ("group", "name", "left", "right"))

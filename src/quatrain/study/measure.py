@@ -10,11 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import cast
 
 from quatrain.results import Measurement, ResultStore, RunState
 from quatrain.specs import StudyError
-from quatrain.study.grid import Run, TaskSpec
+from quatrain.study.grid import Run
 from quatrain.study.load import load_study
 from quatrain.study.provenance import device_name, versions
 from quatrain.study.resources import available_cores
@@ -36,17 +35,15 @@ class MeasurementSetup:
 
 
 def check_idle(load: float | None = None, cores: int | None = None) -> None:
-    """Check that the machine is idle.
-
-    Raises:
-        StudyError: if the load average of the last minute is above half of the cores.
-    """
+    """Check that the load average of the last minute is at most half of the cores."""
     load = os.getloadavg()[0] if load is None else load
     limit = _LARGEST_LOAD * (cores or available_cores())
     if load > limit:
-        expected = f"at most {limit:.2f}, an idle machine"
-        remedy = "wait a minute after other programs have ended, or add --busy to measure anyway"
-        raise StudyError("load average", f"{load:.2f}", expected, remedy)
+        raise StudyError(
+            f"the load average is {load:.2f}, and at most {limit:.2f} on an idle machine; wait a "
+            "minute after other programs have ended, or add --busy to measure anyway",
+            "load average",
+        )
 
 
 def measurable(runs: Sequence[Run], store: ResultStore) -> list[Run]:
@@ -106,7 +103,7 @@ def _forward_of(run: Run, data: Path | None, device: str, threads: int) -> Calla
 
     torch.set_num_threads(threads)
     with TemporaryDirectory() as folder:
-        task = cast("TaskSpec", run.spec).open(data, Path(folder), run.seed)
+        task = run.open(data, Path(folder))
         objective = task.build().to(device).eval()
         batch = {name: value.to(device) for name, value in task.example_batch().items()}
 

@@ -36,11 +36,7 @@ def _check_line(text: str) -> str:
 
 
 def check_seeds(seeds: object) -> tuple[int, ...]:
-    """The seeds as integers of Python; those of numpy are converted.
-
-    Raises:
-        StudyError: if they are not distinct whole numbers that torch accepts, or are too many.
-    """
+    """The seeds as integers of Python; those of numpy are converted."""
     if isinstance(seeds, str | bytes | dict) or not isinstance(seeds, Iterable):
         message = f"seeds={shorten(seeds)} is not a list of whole numbers; write seeds=[...]"
         raise StudyError(message, "seeds")

@@ -75,11 +75,7 @@ class Pool:
         self._listeners: dict[int, threading.Thread] = {}
 
     def send(self, worker: int, order: Order) -> None:
-        """Send an order to a worker; start one in place of a worker that has ended.
-
-        Raises:
-            StudyError: if no worker can be started, or its log cannot be written.
-        """
+        """Send an order to a worker; start one in place of a worker that has ended."""
         process = self._processes.get(worker)
         if process is None or process.poll() is not None:
             process = self._start(worker)
@@ -133,14 +129,14 @@ class Pool:
 
     def _open_log(self, worker: int) -> TextIO:
         path = self.log(worker)
+        remedy = "move it away and run the study again"
         if path.is_fifo():
-            remedy = "move it away and run the study again"
-            raise StudyError("worker log", str(path), "a file, and not a pipe", remedy)
+            raise StudyError(f"the log {path} is a named pipe; {remedy}", str(path))
         try:
             return path.open("a", encoding="utf-8")
         except OSError as error:
-            remedy = f'the system says "{error.strerror}"; move it away and run the study again'
-            raise StudyError("worker log", str(path), "a writable file", remedy) from error
+            message = f"the log {path} cannot be written ({error.strerror}); {remedy}"
+            raise StudyError(message, str(path)) from error
 
     def _listen(self, worker: int, process: "subprocess.Popen[str]", pipe: int) -> None:
         sent_events = False
@@ -199,8 +195,8 @@ def _spawn(command: Sequence[str], log: TextIO) -> "tuple[subprocess.Popen[str],
         finally:
             os.close(write_end)
     except OSError as error:
-        remedy = f'the system says "{error.strerror or error}"; end other programs, then run again'
-        raise StudyError("worker", command[0], "a program that starts", remedy) from error
+        message = f"the worker {command[0]} does not start ({error.strerror or error}); end other "
+        raise StudyError(message + "programs, then run again", "worker") from error
     return process, events
 
 

@@ -20,11 +20,7 @@ def available_cores() -> int:
 
 
 def check_device(device: str) -> None:
-    """Check that this machine has the device, without importing torch for the CPU.
-
-    Raises:
-        StudyError: if it does not.
-    """
+    """Check that this machine has the device, without importing torch for the CPU."""
     if device != "cpu":
         from quatrain.training import devices
 
@@ -32,27 +28,19 @@ def check_device(device: str) -> None:
 
 
 def check_alone() -> None:
-    """Check that the runner is not one of several processes started by torchrun.
-
-    Raises:
-        StudyError: if it is.
-    """
+    """Check that the runner is not one of several processes started by torchrun."""
     processes = os.environ.get("WORLD_SIZE", "1")
     if "RANK" in os.environ and processes != "1":
-        expected = "1, since one process executes a run"
-        remedy = (
-            "start the study once for each GPU, with --device cuda:0, cuda:1 and so on, and the "
-            "same --out: they share its runs"
+        raise StudyError(
+            f"the study was started in {processes} processes, but one process executes a run; "
+            "start it once for each GPU, with --device cuda:0, cuda:1 and so on, and the same "
+            "--out: they share its runs",
+            "WORLD_SIZE",
         )
-        raise StudyError("the number of processes", processes, expected, remedy)
 
 
 def check_num_workers(num_workers: int) -> None:
-    """Check that worker processes can be started; see `worker_start_method`.
-
-    Raises:
-        StudyError: if they cannot.
-    """
+    """Check that worker processes can be started; see `worker_start_method`."""
     if num_workers:
         from quatrain.training.prefetch import worker_start_method
 
@@ -78,7 +66,7 @@ def allocate(
     """
     for field, value in (("jobs", jobs), ("threads", threads)):
         if value is not None and value < 1:
-            raise StudyError(field, value, "a number from 1 up", f"change --{field}")
+            raise StudyError(f"{field}={value} is below 1; change --{field}", field)
     cores = cores or available_cores()
     if jobs is None:
         jobs = _jobs(runs, device, threads, cores)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from quatrain.results import Failure, ResultStore, RunState
-from quatrain.study.changes import refuse_changed_code
+from quatrain.study.changes import check_stored_code
 from quatrain.study.grid import Run, Study
 from quatrain.study.load import load_study
 from quatrain.study.manifest import maintained_manifest
@@ -108,7 +108,7 @@ def run_study(
             study = load_study(path)
     runs = study.select(select.cells, select.seeds)
     store = ResultStore(out)
-    refuse_changed_code(store, runs)
+    check_stored_code(store, runs)
     resources = allocate(len(runs), device, jobs=jobs, threads=threads)
     arguments = [str(path), "--out", str(out), "--device", device]
     arguments += ["--threads", str(resources.threads), "--num-workers", str(num_workers)]

@@ -32,9 +32,6 @@ def read_sessions(folder: Path) -> tuple[Session, ...] | None:
 
     Returns:
         None for a checkpoint of an old version, which stored no sessions.
-
-    Raises:
-        StoredFileError: if the file is damaged or no regular file.
     """
     if not (folder / CHECKPOINT).exists():
         return ()
@@ -47,8 +44,8 @@ def read_sessions(folder: Path) -> tuple[Session, ...] | None:
     try:
         return _LIST.validate_json(content)
     except (ValidationError, StudyError) as error:
-        expected = "the list of sessions that training wrote"
-        raise StoredFileError("sessions", str(path), expected, _REMEDY) from error
+        message = f"{path} is not the list of sessions that training wrote; {_REMEDY}"
+        raise StoredFileError(message, str(path)) from error
 
 
 def write_sessions(folder: Path, sessions: Iterable[Session]) -> None:

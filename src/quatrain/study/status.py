@@ -27,12 +27,7 @@ class RunStatus:
 
 
 def study_status(store: ResultStore) -> list[RunStatus]:
-    """The status of every cell and seed of the manifest, in its order.
-
-    Raises:
-        StudyError: if no study was run into this folder.
-        StoredFileError: if the manifest or a failure is damaged.
-    """
+    """The status of every cell and seed of the manifest, in its order."""
     return [
         _status(store, cell.group, cell.name, seed, identity)
         for cell in store.manifest().cells

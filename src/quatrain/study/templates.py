@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from quatrain.specs import StudyError
+from quatrain.specs.errors import shorten
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,10 @@ def write_template(name: str, path: Path | None = None) -> Path:
     Args:
         name: a key of `TEMPLATES`.
         path: a file with the ending .py or a folder; by default the current folder.
-
-    Raises:
-        StudyError: if there is no such template, or the file exists, has another ending or cannot
-            be written.
     """
     if name not in TEMPLATES:
-        raise StudyError("template", name, f"one of {', '.join(TEMPLATES)}", "choose one of them")
+        message = f"no template is named {shorten(name)}; use one of {', '.join(TEMPLATES)}"
+        raise StudyError(message, "template")
     file = TEMPLATES[name].file
     folder = TEMPLATE_FOLDER if TEMPLATE_FOLDER.is_dir() else _REPOSITORY
     text = (folder / file).read_text(encoding="utf-8")
@@ -54,13 +52,13 @@ def write_template(name: str, path: Path | None = None) -> Path:
     try:
         path = path / file if path.is_dir() else path
         if path.suffix != ".py":
-            raise StudyError("study file", str(path), "a Python file", "give it the ending .py")
+            raise StudyError(f"{path} is no Python file; give it the ending .py", str(path))
         text = text.replace(f"studies/{file}", str(path))
         with path.open("x", encoding="utf-8") as opened:
             opened.write(text)
     except FileExistsError as error:
-        raise StudyError("study file", str(path), "a new file", "use another PATH") from error
+        raise StudyError(f"{path} exists; use another PATH", str(path)) from error
     except OSError as error:
-        expected = f'a file that can be written (the system says "{error.strerror or error}")'
-        raise StudyError("study file", str(path), expected, "use another PATH") from error
+        message = f"{path} cannot be written ({error.strerror or error}); use another PATH"
+        raise StudyError(message, str(path)) from error
     return path
