@@ -94,16 +94,11 @@ _PACKAGES = {
     "StoredFileError StudyError Term Terms",
     "quatrain.study": "Cell Comparison Study",
 }
-"""The package of each name; those that are not here are of `quatrain.nn`."""
+"""The package of each name; names that are not listed are in `quatrain.nn`."""
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name from its package.
-
-    Raises:
-        AttributeError: if `quatrain` has no such name.
-        MissingPackageError: if the name needs an extra that is not installed.
-    """
+    """Import a public name from its package."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

@@ -125,10 +125,8 @@ class Detector(nn.Module):
 
     def forward(self, images: Sequence[UInt8[Tensor, "3 _ _"]]) -> list[Detections]:
         """The detections of each image, in evaluation mode."""
-        return [
-            Detections(output["boxes"], output["scores"], output["labels"])
-            for output in self.network(list(images))
-        ]
+        outputs = self.network(list(images))
+        return [Detections(*(output[name] for name in Detections._fields)) for output in outputs]
 
     def losses(
         self, images: Sequence[UInt8[Tensor, "3 _ _"]], targets: Sequence[Targets]

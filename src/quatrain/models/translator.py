@@ -139,7 +139,7 @@ class Translator(nn.Module):
         initialize_by_name(self, seed)
 
     def reset_parameters(self) -> None:
-        """Draw the embeddings; the layers draw their own weights."""
+        """Draw the embeddings; each layer draws its weights itself."""
         nn.init.normal_(self.embedding.weight, std=self.spec.width**-0.5)
         nn.init.zeros_(self.embedding.weight[PADDING])
 

@@ -71,13 +71,10 @@ class _DepthwiseConv(Convolution):
         *,
         causal: bool,
     ) -> Float[Tensor, "*shape"]:
-        x = x if self.ndim == 1 else x.movedim(1, -1)
-        gated = glu(self.gate(x))
-        gated = gated if self.ndim == 1 else gated.movedim(-1, 1)
+        axis = 1 if self.ndim == 2 else -1
+        gated = glu(self.gate(x.movedim(axis, -1))).movedim(-1, axis)
         convolved = self._convolve_channels(zero_padding(gated, key_padding_mask), causal=causal)
-        if self.ndim == 1:
-            return self.output(convolved)
-        return self.output(convolved.movedim(1, -1)).movedim(-1, 1)
+        return self.output(convolved.movedim(axis, -1)).movedim(-1, axis)
 
     def step(
         self, x: Float[Tensor, "b 1 c"], state: InputState | None
@@ -144,7 +141,7 @@ class LightweightConv(_DepthwiseConv, spec=LightweightConvSpec):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw the kernel's logits, of variance 1 / taps; the projections draw their own."""
+        """Draw the logits of the kernel, of variance 1 / taps."""
         nn.init.kaiming_uniform_(self.kernel, a=1)
 
     def _kernels(self, x: Float[Tensor, "*b c"]) -> Float[Tensor, "*b g m"]:

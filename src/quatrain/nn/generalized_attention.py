@@ -235,7 +235,7 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
         If there are n queries per row of the state (the hypotheses of a source), n consecutive
         queries share a row, which is read once for all of them.
         """
-        self._check_stepwise()
+        check_stepwise(self.ndim, "key_stride", self.spec.key_stride)
         grid = Grid((1,), (state.value.shape[2],), first_query=position)
         support = Support(window=self.spec.window, key_padding_mask=key_padding_mask)
         rows = state.value.shape[0]
@@ -252,15 +252,14 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
         Only offsets matter, so the cached keys are numbered from 0 and the query is the last of
         them. If the weights depend on neither the query nor a position, the state is a running sum.
         """
-        self._check_stepwise()
+        check_stepwise(self.ndim, "key_stride", self.spec.key_stride)
         terms = self.spec.terms
         if self.spec.window is None and not terms.use_query and not terms.use_position:
             return self._step_running(query, cast("RunningState | None", state))
         state = self.cache_keys(query, cast("KeyValueState | None", state))
         last = state.value.shape[2] - 1
         grid = Grid((1,), (last + 1,), first_query=last)
-        operands = self._operands(query, state, grid)
-        attended = attend(self.spec.terms, operands, grid, Support(), self.method)
+        attended = attend(terms, self._operands(query, state, grid), grid, Support(), self.method)
         return self.output(_merge_heads(attended)), state
 
     def _step_running(
@@ -325,9 +324,6 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
 
     def _split_heads(self, x: Float[Tensor, "b t c"]) -> Float[Tensor, "b h t d"]:
         return x.unflatten(2, (self.spec.heads, -1)).transpose(1, 2)
-
-    def _check_stepwise(self) -> None:
-        check_stepwise(self.ndim, "key_stride", self.spec.key_stride)
 
 
 def _merge_heads(x: Float[Tensor, "b h q d"]) -> Float[Tensor, "b q c"]:

@@ -56,7 +56,7 @@ def count_attention(module: GeneralizedAttention, queries: Sizes, keys: Sizes) -
     Differs: widths are those of our layers; the convention counts a full projection of the
         offsets for each axis of a map, where ours projects half of the channels for each.
     """
-    terms = module.spec.terms
+    terms, window = module.spec.terms, module.spec.window
     query_count, key_count = math.prod(queries), math.prod(keys)
     total = count_linears(module.output, query_count) + count_linears(module.value, key_count)
     if module.query is not None:
@@ -64,33 +64,20 @@ def count_attention(module: GeneralizedAttention, queries: Sizes, keys: Sizes) -
     if module.key is not None:
         total += count_linears(module.key, key_count)
     for axis, layer in enumerate(module.position or ()):
-        total += module.ndim * count_linears(layer, _offsets(module, queries, keys, axis))
+        offsets = queries[axis] + keys[axis] - 1 if window is None else window
+        total += module.ndim * count_linears(layer, offsets)
     if terms == Term.KEY or not terms:  # all queries share one row of logits and one mean
         return total + key_count * module.channels * (1 + bool(terms))
-    products = _logit_products(module, keys) + _keys_per_query(module, keys)
-    return total + query_count * module.channels * products
+    keys_per_query = key_count if window is None else window**module.ndim
+    products = 0  # of one query, with keys or with coordinates of keys
+    if terms.has(Term.QUERY_KEY):
+        products = keys_per_query
+    elif terms.has(Term.QUERY_POSITION):
+        products = sum(keys) if window is None else window * module.ndim
+    return total + query_count * module.channels * (products + keys_per_query)
 
 
 def count_linears(module: nn.Module, rows: int) -> int:
     """Multiply-adds of all linear layers in a module, each applied to `rows` vectors."""
     layers = (part for part in module.modules() if isinstance(part, nn.Linear))
     return sum(counts.linear(rows, layer.in_features, layer.out_features) for layer in layers)
-
-
-def _offsets(module: GeneralizedAttention, queries: Sizes, keys: Sizes, axis: int) -> int:
-    window = module.spec.window
-    return queries[axis] + keys[axis] - 1 if window is None else window
-
-
-def _keys_per_query(module: GeneralizedAttention, keys: Sizes) -> int:
-    window = module.spec.window
-    return math.prod(keys) if window is None else window**module.ndim
-
-
-def _logit_products(module: GeneralizedAttention, keys: Sizes) -> int:
-    """Dot products of one query, with keys or with coordinates of keys."""
-    if module.spec.terms.has(Term.QUERY_KEY):
-        return _keys_per_query(module, keys)
-    if module.spec.terms.has(Term.QUERY_POSITION):
-        return sum(keys) if module.spec.window is None else module.spec.window * module.ndim
-    return 0

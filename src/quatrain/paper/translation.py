@@ -10,14 +10,13 @@ import functools
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor, nn
 
 from quatrain.cost import count_multiply_adds
 from quatrain.models.translator import Translator, TranslatorSpec
 from quatrain.nn.generalized_attention import AttentionSpec
 from quatrain.nn.mixers import parse_mixer
 from quatrain.nn.transformer import CrossAttentionSublayer, FeedForward, MixerSublayer
+from quatrain.ops import counts
 from quatrain.paper import counting
 from quatrain.paper.published import Point, configurations
 
@@ -74,7 +73,8 @@ def _costs(spec: TranslatorSpec) -> tuple[int, int]:
     with torch.device("meta"):
         translator = spec.model_copy(update={"layers": 1}).build(vocabulary=1)
         tokens = torch.zeros(1, TOKENS, dtype=torch.long)
-    executed = count_multiply_adds(_Layers(translator), tokens, tokens)
+    projection = counts.linear(TOKENS, spec.width, 1)  # to the vocabulary of one token
+    executed = count_multiply_adds(translator, tokens, tokens) - projection
     return spec.layers * _count_by_convention(translator), spec.layers * executed
 
 
@@ -88,16 +88,3 @@ def _count_by_convention(translator: Translator) -> int:
         elif isinstance(part, CrossAttentionSublayer):
             total += counting.count_attention(part.mixer, (TOKENS,), (TOKENS,))
     return total
-
-
-class _Layers(nn.Module):
-    """The translator without its projection to the vocabulary."""
-
-    def __init__(self, translator: Translator) -> None:
-        super().__init__()
-        self.translator = translator
-
-    def forward(
-        self, source: Int[Tensor, "b s"], target: Int[Tensor, "b t"]
-    ) -> Float[Tensor, "b t c"]:
-        return self.translator.hidden(source, target)

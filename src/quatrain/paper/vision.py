@@ -20,7 +20,7 @@ from quatrain.nn.deformable_conv import DeformableConvSpec
 from quatrain.nn.mixers import Mixer, parse_mixer, split_mixer
 from quatrain.nn.regular_conv import RegularConvSpec
 from quatrain.paper import counting
-from quatrain.paper.published import Point, configurations
+from quatrain.paper.published import configurations
 
 VisionTask = Literal["detection", "segmentation"]
 
@@ -93,22 +93,22 @@ def cost_rows(task: VisionTask) -> list[VisionCost]:
     figure = {"detection": "figure-3a", "segmentation": "figure-3b"}[task]
     points = [p for table in (figure, "table-2", "table-3") for p in configurations(table, task)]
     (base,) = {p.giga_multiply_adds for p in points if p.config == "w/o"}
-    return [_row(task, base, point) for point in points]
-
-
-def _row(task: VisionTask, base: float, point: Point) -> VisionCost:
-    added = overhead(task, point.config)
     base_executed = base_multiply_adds(task)
-    return VisionCost(
-        table=point.table,
-        config=point.config,
-        published=point.giga_multiply_adds,
-        computed=base + added.computed / 1e9,
-        base_computed=base_executed / 1e9,
-        executed=(base_executed + added.executed) / 1e9,
-        overhead_executed=added.executed / 1e9,
-        note=point.note,
-    )
+    rows = []
+    for point in points:
+        added = overhead(task, point.config)
+        row = VisionCost(
+            table=point.table,
+            config=point.config,
+            published=point.giga_multiply_adds,
+            computed=base + added.computed / 1e9,
+            base_computed=base_executed / 1e9,
+            executed=(base_executed + added.executed) / 1e9,
+            overhead_executed=added.executed / 1e9,
+            note=point.note,
+        )
+        rows.append(row)
+    return rows
 
 
 @functools.cache

@@ -2,7 +2,7 @@
 
                           with key content      with relative position
     query content         QUERY_KEY (E1)        QUERY_POSITION (E2)
-    learned bias          KEY (E3)              POSITION (E4)
+    learned vector        KEY (E3)              POSITION (E4)
 
 A term set is written as four digits in the order E1 E2 E3 E4: "0110" is E2 + E3.
 """
