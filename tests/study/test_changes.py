@@ -7,7 +7,6 @@ from quatrain.results import CHECKPOINT, Failure, ResultStore, Session
 from quatrain.specs import Spec, StudyError
 from quatrain.study import Cell, Study, load_study, run_study
 from quatrain.study.changes import check_session_code, check_stored_code, notes_on
-from quatrain.study.code import RunCode
 from quatrain.study.sessions import SESSIONS, write_sessions
 
 CELLS = "[cell('a'), cell('b', weight=2)]"
@@ -154,7 +153,7 @@ def paused(write_study, tmp_path):
     folder = store.folder(run.identity)
     folder.mkdir(parents=True)
     (folder / CHECKPOINT).write_text("[1, 1]")
-    code = {"code": run.code.code, "spec_code": run.code.spec_code}
+    code = {"code": run.code, "spec_code": run.spec_code}
     write_sessions(folder, [Session(versions={}, device="cpu", threads=1, commit=None, **code)])
     return path, store, run
 
@@ -191,19 +190,20 @@ def test_only_runs_that_would_resume_are_refused(paused, reason, refused):
 
 
 @pytest.mark.parametrize(
-    ("stored", "refused"),
+    ("code", "spec_code", "refused"),
     [
-        (RunCode({"a.py": "2:1"}, "2:1"), True),
-        (RunCode({"a.py": "2:1"}, "2:2"), False),
-        (RunCode({"a.py": "2:1"}, None), True),
-        (RunCode({"a.py": "1"}, "1"), False),
-        (RunCode(None, None), False),
+        ({"a.py": "2:1"}, "2:1", True),
+        ({"a.py": "2:1"}, "2:2", False),
+        ({"a.py": "2:1"}, None, True),
+        ({"a.py": "1"}, "1", False),
+        (None, None, False),
     ],
 )
-def test_the_code_of_sessions_is_compared_if_it_is_known(paused, stored, refused):
+def test_the_code_of_sessions_is_compared_if_it_is_known(paused, code, spec_code, refused):
     _, store, run = paused
-    run = replace(run, code=RunCode({"a.py": "2:2"}, "2:2"))
-    session = Session(versions={}, device="cpu", threads=1, commit=None, **vars(stored))
+    run = replace(run, code={"a.py": "2:2"}, spec_code="2:2")
+    here = {"versions": {}, "device": "cpu", "threads": 1, "commit": None}
+    session = Session(**here, code=code, spec_code=spec_code)
     write_sessions(store.folder(run.identity), [session])
     with pytest.raises(StudyError) if refused else nullcontext():
         check_session_code([run], store)

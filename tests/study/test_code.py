@@ -1,4 +1,5 @@
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -46,7 +47,8 @@ def code_of(tmp_path, monkeypatch):
         monkeypatch.delitem(sys.modules, "helper", raising=False)
         (tmp_path / "helper.py").write_text(helper)
         (tmp_path / name).write_text(study)
-        return load_study(tmp_path / name).select()[0].code
+        run = load_study(tmp_path / name).select()[0]
+        return SimpleNamespace(code=run.code, spec_code=run.spec_code)
 
     return read
 

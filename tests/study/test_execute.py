@@ -7,7 +7,6 @@ import pytest
 from quatrain.results import CHECKPOINT, Failure, ResultStore, RunState
 from quatrain.specs import DataError, MissingPackageError, StoredFileError, StudyError
 from quatrain.study import load_study
-from quatrain.study.code import RunCode
 from quatrain.study.execute import (
     Environment,
     execute_run,
@@ -61,12 +60,12 @@ def test_a_run_reports_its_progress_and_ends_in_a_record(run, store):
 def test_a_record_has_the_hashes_of_the_code(run, store):
     execute(run, store)
     record = store.record(run.identity)
-    assert (record.code, record.spec_code) == (run.code.code, run.code.spec_code)
+    assert (record.code, record.spec_code) == (run.code, run.spec_code)
     assert list(record.code) == ["a_study.py"]
 
 
 def test_a_run_does_not_resume_with_other_code_of_its_specs(run, store):
-    before = replace(run, code=RunCode(run.code.code, "2:b"))
+    before = replace(run, spec_code="2:b")
     stopped(before, store)
     with pytest.raises(StudyError) as info:
         execute(run, store)
@@ -76,7 +75,7 @@ def test_a_run_does_not_resume_with_other_code_of_its_specs(run, store):
 
 
 def test_a_record_has_earlier_sessions_with_other_files(run, store):
-    stopped(replace(run, code=RunCode({"a_study.py": "2:a"}, run.code.spec_code)), store)
+    stopped(replace(run, code={"a_study.py": "2:a"}), store)
     execute(run, store)
     assert [each.code for each in store.record(run.identity).earlier] == [{"a_study.py": "2:a"}]
 

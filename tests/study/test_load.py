@@ -95,8 +95,8 @@ def test_a_study_file_has_no_options_and_no_input(write_study, monkeypatch):
 
 def test_a_loaded_study_has_the_hashes_of_its_code(write_study):
     run = load_study(write_study("[cell('a')]")).select()[0]
-    assert list(run.code.code) == ["a_study.py"]
-    assert run.code.spec_code.startswith("2:")
+    assert list(run.code) == ["a_study.py"]
+    assert run.spec_code.startswith("2:")
 
 
 def test_a_file_with_another_ending_is_an_error(tmp_path):

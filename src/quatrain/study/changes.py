@@ -56,18 +56,13 @@ def notes_on(study: Study, store: ResultStore, runs: Sequence[Run]) -> list[str]
         check_stored_code(store, runs)
     except StudyError as error:
         notes.append(f"`study run` will refuse these cells: {error}")
-    files = (
-        (run.labels[0], run.code and run.code.code, record.code)
-        for run, record in _finished(store, runs)
-    )
+    files = ((run.labels[0], run.code, record.code) for run, record in _finished(store, runs))
     return [*notes, *notes_on_files(files), *_different_data(study)]
 
 
 def _has_other_code(run: Run, stored: Session | Record) -> bool:
     """Whether the code of the run's own specs differs from that of a stored session or record."""
-    if run.code is None or not comparable(run.code.code, stored.code):
-        return False
-    return run.code.spec_code != stored.spec_code
+    return comparable(run.code, stored.code) and run.spec_code != stored.spec_code
 
 
 def _changed_code(runs: Sequence[Run], store: ResultStore, when: str, remedy: str) -> StudyError:

@@ -1,8 +1,8 @@
-"""Hashes of a study's own code: the study file and the modules beside it that it imports.
+"""Hashes of a study's own code: the study file and the modules in its folder that it imports.
 
-A spec holds the fields that decide a run, and not the code that reads them. For specs whose classes
+A spec has the fields that decide a run, and not the code that reads them. For specs whose classes
 the study defines itself, a second hash covers that code: the statements of the study file that
-their classes depend on, and whole modules beside it. Comments, docstrings and layout are in no
+their classes depend on, and whole modules in its folder. Comments, docstrings and layout are in no
 hash, nor is the statement that defines `study`: cells and seeds may be added and removed.
 """
 
@@ -11,7 +11,6 @@ import sys
 import sysconfig
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import cast
@@ -22,24 +21,14 @@ from quatrain.study.statements import Statement, select, statements_of
 _RULE = "2:"
 """Prefix of the hashes of this rule; those of another rule cannot be compared."""
 
-_NOT_BESIDE = {Path(sysconfig.get_path(each)).resolve() for each in ("stdlib", "platstdlib")} | {
+_FOREIGN = {Path(sysconfig.get_path(each)).resolve() for each in ("stdlib", "platstdlib")} | {
     Path(__file__).parents[1]
 }
 _INSTALLED = {"site-packages", "dist-packages"}
 
 
-@dataclass(frozen=True)
-class RunCode:
-    """The hashes that a run's record keeps."""
-
-    code: dict[str, str]
-    """Of each file of the study, by its path from the folder of the study file."""
-    spec_code: str | None
-    """Of the code of the spec's own classes; None if the study defines none of them."""
-
-
 class StudyCode:
-    """The code of a study file and of the modules beside it, as it was when it was loaded.
+    """The code of a study file and of the modules in its folder, as it was when it was loaded.
 
     Args:
         name: the study file's name in sys.modules.
@@ -57,7 +46,7 @@ class StudyCode:
         waiting = _imports(self._statements[name])
         while waiting:
             module = waiting.pop()
-            file = None if module in self._statements else self._file_beside(module)
+            file = None if module in self._statements else self._own_file(module)
             if file is not None:
                 package = module if file.stem == "__init__" else module.rpartition(".")[0]
                 statements = statements_of(file.read_bytes(), package)
@@ -65,15 +54,15 @@ class StudyCode:
                 self.files[file.relative_to(self._folder).as_posix()] = _digest(statements)
                 waiting |= _imports(statements)
 
-    def of(self, spec: Spec) -> RunCode:
-        """The hashes for a run of `spec`."""
+    def spec_code(self, spec: Spec) -> str | None:
+        """The hash of the code of the spec's own classes; None if the study defines none."""
         classes = {
             (each.__module__, each.__qualname__.partition(".")[0]) for each in _classes(spec)
         }
         own = frozenset(each for each in classes if each[0] in self._statements)
         if own and own not in self._spec_codes:
             self._spec_codes[own] = self._hash(own)
-        return RunCode(self.files, self._spec_codes.get(own))
+        return self._spec_codes.get(own)
 
     def _hash(self, own: Iterable[tuple[str, str]]) -> str:
         """The hash of the code of classes, each with its module and name."""
@@ -89,14 +78,14 @@ class StudyCode:
         whole = (each for module in modules for each in self._statements[module])
         return _digest(sorted({*reached, *whole}, key=lambda each: each.text))
 
-    def _file_beside(self, module: str) -> Path | None:
+    def _own_file(self, module: str) -> Path | None:
         """The file of a module that lies in the folder of the study; nothing is imported for it."""
         file = _file_of(module)
         if file is None or file.suffix != ".py" or not file.is_relative_to(self._folder):
             return None
         if _INSTALLED & set(file.relative_to(self._folder).parts):
             return None
-        return None if any(file.is_relative_to(each) for each in _NOT_BESIDE) else file
+        return None if any(file.is_relative_to(each) for each in _FOREIGN) else file
 
 
 def _classes(value: object) -> Iterator[type]:
@@ -104,13 +93,13 @@ def _classes(value: object) -> Iterator[type]:
     yield from type(value).__mro__
     inside: Iterable[object] = ()
     if isinstance(value, Spec):
-        inside = (held for _, held in value)
+        inside = (item for _, item in value)
     elif isinstance(value, dict):
-        inside = (held for pair in cast("dict[object, object]", value).items() for held in pair)
+        inside = (item for pair in cast("dict[object, object]", value).items() for item in pair)
     elif isinstance(value, tuple | list | set | frozenset):
         inside = cast("Iterable[object]", value)
-    for held in inside:
-        yield from _classes(held)
+    for item in inside:
+        yield from _classes(item)
 
 
 def _imports(statements: Iterable[Statement]) -> set[str]:
@@ -137,7 +126,7 @@ def _file_of(module: str) -> Path | None:
 
 
 def _resolved(path: Path) -> Path:
-    """The path with its folder resolved: a link beside the study is beside it."""
+    """The path with its folder resolved: a link in the study's folder is a file of the study."""
     return path.parent.resolve() / path.name
 
 

@@ -72,7 +72,7 @@ class Environment:
             device=device_name(self.device),
             threads=self.threads,
             commit=self.commit,
-            code=run.code.code if run.code else None,
+            code=run.code,
             spec_code=run.spec_code,
         )
 
@@ -193,7 +193,7 @@ def _train_and_evaluate(
 
     def report(progress: "Progress") -> None:
         nonlocal latest
-        latest = event_of(run, progress)
+        latest = Event(kind="progress", identity=run.identity, label=run.label, **vars(progress))
         notify(latest)
 
     notify(replace(latest, text="reading data"))
@@ -222,22 +222,6 @@ def _begin_session(session: Session, folder: Path) -> tuple[Session, ...] | None
     earlier = tuple(each for each in stored if each != session)
     write_sessions(folder, (*earlier, session))
     return earlier
-
-
-def event_of(run: Run, progress: "Progress") -> Event:
-    """The training's progress as an event of this run."""
-    return Event(
-        kind="progress",
-        identity=run.identity,
-        label=run.label,
-        step=progress.step,
-        steps=progress.steps,
-        loss=progress.loss,
-        rate=progress.rate,
-        rate_unit=progress.rate_unit,
-        seconds_left=progress.seconds_left,
-        text=progress.text,
-    )
 
 
 def _record(

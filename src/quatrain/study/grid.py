@@ -44,7 +44,7 @@ from quatrain.results import Comparison, Expectation, Manifest, ManifestCell
 from quatrain.results.record import check_labels, unknown_cell
 from quatrain.specs import Spec, StudyError, identity_by_seed
 from quatrain.specs.spec import first_problem
-from quatrain.study.code import RunCode, StudyCode
+from quatrain.study.code import StudyCode
 from quatrain.study.names import Line, Seeds, Text, check_seeds
 
 if TYPE_CHECKING:
@@ -112,19 +112,16 @@ class Run:
 
     Args:
         labels: the cells that share the run: they plan its seed or were selected with it.
-        code: the hashes of its code; None for a study that was not loaded from a file.
+        code: the hashes of the study's files; None for a study that was not loaded from a file.
+        spec_code: the hash of the code of the spec's own classes; None if the study defines none.
     """
 
     identity: str
     seed: int
     spec: Spec
     labels: tuple[str, ...]
-    code: RunCode | None = field(default=None, compare=False)
-
-    @property
-    def spec_code(self) -> str | None:
-        """The hash of the code of its own specs; None without own specs or a study file."""
-        return None if self.code is None else self.code.spec_code
+    code: dict[str, str] | None = field(default=None, compare=False)
+    spec_code: str | None = field(default=None, compare=False)
 
     @property
     def label(self) -> str:
@@ -269,9 +266,10 @@ class Study(_Model):
             for cell in self._by_identity(seed)[identity]
             if cell.label in selected or seed in self.seeds_for(cell)
         ]
-        spec = cells[0].spec
-        code = None if self.code is None else self.code.of(spec)
-        return Run(identity, seed, spec, tuple(cell.label for cell in cells), code)
+        spec, labels = cells[0].spec, tuple(cell.label for cell in cells)
+        if self.code is None:
+            return Run(identity, seed, spec, labels)
+        return Run(identity, seed, spec, labels, self.code.files, self.code.spec_code(spec))
 
     @functools.cached_property
     def _identities(self) -> dict[str, Callable[[int], str]]:
