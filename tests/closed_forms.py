@@ -10,11 +10,10 @@ from torch import nn
 
 from quatrain.cost import count_multiply_adds
 from quatrain.nn.attended import Attended
-from quatrain.nn.convolution import Convolution
+from quatrain.nn.convolution import Convolution, RegularConv
 from quatrain.nn.deformable_conv import DeformableConv
 from quatrain.nn.dynamic_conv import DynamicConv, LightweightConv
 from quatrain.nn.generalized_attention import GeneralizedAttention
-from quatrain.nn.regular_conv import RegularConv
 from quatrain.nn.transformer import DecoderLayer
 from quatrain.ops import counts
 from quatrain.ops.attention import plan

@@ -5,9 +5,9 @@ from torch import nn
 from quatrain.insertion import find, remove, replace
 from quatrain.insertion.conv_replacement import converted_spec, converts, replace_convolution
 from quatrain.nn.attended import AttendedSpec
+from quatrain.nn.convolution import RegularConvSpec
 from quatrain.nn.deformable_conv import DeformableConvSpec
 from quatrain.nn.mixers import parse_mixer
-from quatrain.nn.regular_conv import RegularConvSpec
 from quatrain.specs import SpecError
 
 MIXERS = [RegularConvSpec(), DeformableConvSpec(), AttendedSpec()]

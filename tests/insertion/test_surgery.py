@@ -10,9 +10,9 @@ from laws import unchecked
 from quatrain import insertion
 from quatrain.cost import count_multiply_adds
 from quatrain.insertion import InsertionWrapper, ReplacementWrapper, insert, remove, replace
+from quatrain.nn.convolution import RegularConvSpec
 from quatrain.nn.deformable_conv import DeformableConvSpec
 from quatrain.nn.mixers import parse_mixer
-from quatrain.nn.regular_conv import RegularConvSpec
 from quatrain.specs import InputError, SpecError
 
 MIXERS = ["0010", "0011", "0110", "1111", "0100@3", "dynamic@3", "lightweight@3"]

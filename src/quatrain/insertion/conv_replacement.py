@@ -9,9 +9,9 @@ from quatrain.insertion.example_pass import signature_of
 from quatrain.insertion.shapes import ActivationShape
 from quatrain.insertion.wrappers import ReplacementWrapper
 from quatrain.nn.attended import Attended, AttendedSpec
+from quatrain.nn.convolution import RegularConv
 from quatrain.nn.deformable_conv import DeformableConv
 from quatrain.nn.mixers import Mixer, split_mixer
-from quatrain.nn.regular_conv import RegularConv
 from quatrain.specs import SpecError
 from quatrain.specs.errors import shorten
 

@@ -17,8 +17,8 @@ from quatrain.insertion.arguments import MixerArguments, height_and_width
 from quatrain.insertion.loading import load_unwrapped_weights
 from quatrain.insertion.masks import is_mask, to_padding_mask
 from quatrain.insertion.shapes import PERMUTATIONS, ActivationShape, Layout, Placement
+from quatrain.nn.convolution import RegularConv
 from quatrain.nn.deformable_conv import DeformableConv
-from quatrain.nn.regular_conv import RegularConv
 from quatrain.specs import InputError
 
 _MISSING = object()

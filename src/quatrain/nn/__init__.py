@@ -3,6 +3,7 @@
 from quatrain.nn.attended import Attended, AttendedSpec
 from quatrain.nn.attention_state import Explanation
 from quatrain.nn.capture import capture
+from quatrain.nn.convolution import RegularConv, RegularConvSpec
 from quatrain.nn.deformable_conv import DeformableConv, DeformableConvSpec
 from quatrain.nn.dynamic_conv import (
     DynamicConv,
@@ -13,7 +14,6 @@ from quatrain.nn.dynamic_conv import (
 from quatrain.nn.generalized_attention import AttentionSpec, GeneralizedAttention
 from quatrain.nn.mixers import Mixer, parse_mixer
 from quatrain.nn.parameters import param_groups
-from quatrain.nn.regular_conv import RegularConv, RegularConvSpec
 
 __all__ = [
     "Attended",

@@ -17,11 +17,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from quatrain.nn.attention_state import KeyValueState, RunningState
-from quatrain.nn.convolution import InputState
+from quatrain.nn.convolution import InputState, RegularConv, RegularConvSpec
 from quatrain.nn.deformable_conv import DeformableConv, DeformableConvSpec
 from quatrain.nn.generalized_attention import AttentionSpec, GeneralizedAttention
 from quatrain.nn.mixer_module import MixerModule, MixerSpec
-from quatrain.nn.regular_conv import RegularConv, RegularConvSpec
 from quatrain.specs import Spec
 
 

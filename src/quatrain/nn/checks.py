@@ -34,15 +34,12 @@ def _check_odd(value: int, info: Any) -> int:  # info: pydantic.ValidationInfo
     return value
 
 
-Count = Annotated[int, BeforeValidator(_check_not_bool), Field(ge=1, le=MOST_CHANNELS)]
+_Whole = Annotated[int, BeforeValidator(_check_not_bool)]
+Count = Annotated[_Whole, Field(ge=1, le=MOST_CHANNELS)]
 """A number of heads or groups, a stride or a dilation."""
-KernelWidth = Annotated[
-    int, BeforeValidator(_check_not_bool), Field(ge=1, le=2**12), AfterValidator(_check_odd)
-]
+KernelWidth = Annotated[_Whole, Field(ge=1, le=2**12), AfterValidator(_check_odd)]
 """The odd width of a kernel along each axis."""
-WindowWidth = Annotated[
-    int, BeforeValidator(_check_not_bool), Field(ge=1, le=2**24), AfterValidator(_check_odd)
-]
+WindowWidth = Annotated[_Whole, Field(ge=1, le=2**24), AfterValidator(_check_odd)]
 """The odd width of an attention window along each axis; no weights depend on it."""
 
 

@@ -13,11 +13,10 @@ from pydantic import Field
 
 from quatrain.nn.attended import AttendedSpec, AttendedState
 from quatrain.nn.attention_state import KeyValueState, RunningState
-from quatrain.nn.convolution import InputState
+from quatrain.nn.convolution import InputState, RegularConvSpec
 from quatrain.nn.deformable_conv import DeformableConvSpec
 from quatrain.nn.dynamic_conv import DynamicConvSpec, LightweightConvSpec
 from quatrain.nn.generalized_attention import AttentionSpec
-from quatrain.nn.regular_conv import RegularConvSpec
 from quatrain.specs import SpecError, Term
 from quatrain.specs.errors import shorten
 

@@ -10,10 +10,10 @@ import math
 from torch import nn
 
 from quatrain.nn.attended import Attended
+from quatrain.nn.convolution import RegularConv
 from quatrain.nn.deformable_conv import DeformableConv
 from quatrain.nn.dynamic_conv import DynamicConv
 from quatrain.nn.generalized_attention import GeneralizedAttention
-from quatrain.nn.regular_conv import RegularConv
 from quatrain.ops import counts
 from quatrain.specs import Term
 

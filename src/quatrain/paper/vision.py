@@ -16,9 +16,9 @@ from quatrain.cost import count_multiply_adds
 from quatrain.cost.meta import build_on_meta, meta_image
 from quatrain.models.detector import DetectorLayers, DetectorSpec
 from quatrain.models.segmenter import SegmenterSpec
+from quatrain.nn.convolution import RegularConvSpec
 from quatrain.nn.deformable_conv import DeformableConvSpec
 from quatrain.nn.mixers import Mixer, parse_mixer, split_mixer
-from quatrain.nn.regular_conv import RegularConvSpec
 from quatrain.paper import counting
 from quatrain.paper.published import configurations
 
