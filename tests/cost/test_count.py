@@ -14,10 +14,17 @@ from torch.nn.attention.flex_attention import flex_attention
 from torch.utils.flop_counter import FlopCounterMode, register_flop_formula
 
 from closed_forms import attention_multiply_adds, layer_multiply_adds, network_multiply_adds
-from quatrain.cost import MultiplyAdds, count_multiply_adds, count_parameters, model_cost
-from quatrain.cost.count import _may_multiply
+from quatrain.cost import (
+    MultiplyAdds,
+    count_multiply_adds,
+    count_parameters,
+    model_cost,
+    training_hours,
+)
+from quatrain.cost.count import _may_multiply, build_on_meta, meta_image
 from quatrain.cost.formulas import formulas
 from quatrain.models.resnet import ResNetSpec
+from quatrain.models.segmenter import SegmenterSpec
 from quatrain.nn.generalized_attention import AttentionSpec
 from quatrain.nn.mixers import parse_mixer
 from quatrain.nn.transformer import DecoderLayer, EncoderLayer
@@ -340,3 +347,15 @@ def test_network_counts_the_closed_forms_of_its_mixers(mixer):
     counted = count_multiply_adds(network, images)
     assert counted == network_multiply_adds(network, plain, images)
     assert (counted == count_multiply_adds(plain, images)) is (mixer in ("w/o", "regular"))
+
+
+def test_hours_are_proportional_to_multiply_adds():
+    assert training_hours(60e15) == 1.0
+    assert training_hours(30e15) == 0.5
+
+
+def test_network_on_meta_needs_no_weights():
+    backbone = ResNetSpec(depth=18, weights="0" * 64, mixer=parse_mixer("0010"))
+    network = build_on_meta(SegmenterSpec(backbone=backbone, channels=16), 5)
+    assert network(meta_image((64, 96))).shape == (1, 5, 64, 96)
+    assert all(each.is_meta for each in network.parameters())

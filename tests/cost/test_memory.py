@@ -56,8 +56,9 @@ def test_peak_is_above_the_inputs_and_ignores_files_in_the_working_folder(
 def test_failure_of_the_child_is_reported_with_its_reason(name, reason, measured):
     with pytest.raises(InputError) as caught:
         peak_memory(name, {})
-    assert (caught.value.field, caught.value.value) == ("prepare", name)
-    assert reason in caught.value.remedy
+    assert caught.value.field == "prepare"
+    assert name in str(caught.value)
+    assert reason in str(caught.value)
 
 
 def test_first_call_is_measured_where_the_peak_cannot_be_reset(monkeypatch):
@@ -73,4 +74,4 @@ def test_first_call_is_measured_where_the_peak_cannot_be_reset(monkeypatch):
 def test_unknown_line_of_the_status_file_raises():
     with pytest.raises(InputError) as caught:
         memory._status("VmNothing")
-    assert caught.value.value == "VmNothing"
+    assert "VmNothing" in str(caught.value)

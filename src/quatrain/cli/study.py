@@ -124,7 +124,7 @@ def plan(
         jobs = allocate(len(runs), device).jobs
         print(plan_summary([row.hours for row in rows if row.state != "done"], jobs))
         if gpu_hours >= 1:
-            from quatrain.cost.gpu_hours import ASSUMED
+            from quatrain.cost.count import ASSUMED
 
             print(f"{gpu_hours:,.0f} GPU hours in all, not measured: arithmetic at {ASSUMED}.")
 

@@ -5,8 +5,8 @@ from quatrain.cost.count import (
     count_multiply_adds,
     count_parameters,
     model_cost,
+    training_hours,
 )
-from quatrain.cost.gpu_hours import training_hours
 from quatrain.cost.latency import Latency, latency
 from quatrain.cost.memory import allocator_peak, peak_memory
 from quatrain.cost.planned import PlannedCost, planned_cost

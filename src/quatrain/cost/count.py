@@ -12,6 +12,8 @@ embeddings count zero. Operators of unknown cost are named in the result and in 
 operators without a formula, such as decompositions and Fourier transforms, and every operator of
 another library without a formula, which may be element-wise.
 `torch.utils.flop_counter.register_flop_formula` gives an operator a formula.
+
+Shapes: an image is h high and w wide.
 """
 
 import re
@@ -21,12 +23,18 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 import torch
-from torch import nn
+from jaxtyping import UInt8
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils.flop_counter import FlopCounterMode
 
 from quatrain.cost.formulas import formulas
 from quatrain.nn.modes import unfused_evaluation
+
+_PASSES = 3
+_TERA = 50
+ASSUMED = f"{_TERA} tera multiply-adds a second, a third of an NVIDIA A100's peak in bfloat16"
+"""The speed of a GPU in the estimates of `training_hours`."""
 
 
 class MultiplyAdds(int):
@@ -84,6 +92,30 @@ def model_cost(model: nn.Module, multiply_adds: int) -> dict[str, float]:
         "multiply_adds": multiply_adds,
         "multiply_adds_closed_form": float(multiply_adds),
     }
+
+
+def training_hours(forward: float) -> float:
+    """Hours on one GPU for a training whose forward passes have `forward` multiply-adds in all.
+
+    Forward and backward together cost three forward passes, at the speed of `ASSUMED`.
+
+    Example:
+        >>> round(training_hours(60e15), 6)
+        1.0
+    """
+    return _PASSES * forward / (_TERA * 1e12) / 3600
+
+
+def build_on_meta(spec: Any, classes: int) -> Any:
+    """Build a detector or segmenter from its spec on the meta device, without reading weights."""
+    backbone = spec.backbone.model_copy(update={"weights": None})
+    with torch.device("meta"):
+        return spec.model_copy(update={"backbone": backbone}).build(classes)
+
+
+def meta_image(size: tuple[int, int]) -> UInt8[Tensor, "1 3 h w"]:
+    """An image of a size (height, width) on the meta device."""
+    return torch.empty(1, 3, *size, dtype=torch.uint8, device="meta")
 
 
 class _UnknownOperators(TorchDispatchMode):

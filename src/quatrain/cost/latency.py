@@ -34,9 +34,9 @@ def latency(call: Callable[[], object], *, warmup: int = 3, rounds: int = 30) ->
         SpecError: if there are too few rounds for a spread, or `warmup` is negative.
     """
     if rounds < 2:
-        raise SpecError("rounds", rounds, "at least 2", "a spread needs more than one round")
+        raise SpecError(f"rounds={rounds} is too few for a spread; use 2 or more", "rounds")
     if warmup < 0:
-        raise SpecError("warmup", warmup, "0 or more", "give the number of untimed rounds")
+        raise SpecError(f"warmup={warmup} is negative; use 0 or more untimed rounds", "warmup")
     for _ in range(warmup):
         _timed(call)
     seconds = [_timed(call) for _ in range(rounds)]

@@ -28,6 +28,7 @@ from typing import Any
 import torch
 
 from quatrain.specs import InputError
+from quatrain.specs.errors import shorten
 
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
@@ -46,7 +47,7 @@ def peak_memory(prepare: str, arguments: Mapping[str, Any], *, device: str = "cp
     """
     request = {"prepare": prepare, "arguments": dict(arguments), "device": device}
     child = subprocess.run(
-        [sys.executable, "-P", "-c", "from quatrain.cost.memory import serve; serve()"],
+        [sys.executable, "-P", "-c", "from quatrain.cost.memory import run_child; run_child()"],
         input=json.dumps({**request, "path": sys.path}),
         capture_output=True,
         encoding="utf-8",
@@ -56,13 +57,12 @@ def peak_memory(prepare: str, arguments: Mapping[str, Any], *, device: str = "cp
     )
     if child.returncode != 0:
         reason = (child.stderr.strip().splitlines() or [f"exit status {child.returncode}"])[-1]
-        expected = 'the name "module:function" of a function that returns a call that runs'
-        raise InputError("prepare", prepare, expected, f"the child process failed: {reason}")
+        raise InputError(f"the child process of {shorten(prepare)} failed: {reason}", "prepare")
     return int(child.stdout.splitlines()[-1])
 
 
-def serve() -> None:
-    """Run in the child: read a request from standard input, write the bytes to standard output."""
+def run_child() -> None:
+    """In the child: read a request from standard input, write the bytes to standard output."""
     request = json.load(sys.stdin)
     sys.path[:] = request["path"]
     module, _, function = request["prepare"].partition(":")
@@ -108,4 +108,4 @@ def _status(name: str) -> int:
     for line in _STATUS.read_text().splitlines():
         if line.startswith(f"{name}:"):
             return int(line.split()[1]) * 1024
-    raise InputError("/proc/self/status", name, "a line of that name", "run on Linux")
+    raise InputError(f"{_STATUS} has no line {name}; run on Linux", str(_STATUS))

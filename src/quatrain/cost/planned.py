@@ -65,11 +65,13 @@ def planned_cost(
     spec = AttentionSpec(terms=terms, heads=heads, window=structure.window)
     spec.check_channels(channels, len(queries))
     if not 1 <= batch <= MOST_POSITIONS:
-        expected = f"a number from 1 to {MOST_POSITIONS}"
-        raise SpecError("batch", shorten(batch), expected, "choose another")
+        message = f"batch={shorten(batch)} is out of range; use 1 to {MOST_POSITIONS}"
+        raise SpecError(message, "batch")
     keys = queries if keys is None else keys
-    _check_positions("queries", queries)
-    _check_positions("keys", keys)
+    for name, sizes in (("queries", queries), ("keys", keys)):
+        if math.prod(sizes) > MOST_POSITIONS:
+            message = f"{name}={shorten(sizes)} has more than {MOST_POSITIONS} positions"
+            raise SpecError(f"{message}; plan for a part", name)
     grid = Grid(queries, keys, _stride(queries, keys))
     width = channels // heads
     chosen = plan(terms, grid, structure, method, device=device, widths=(width, width))
@@ -101,9 +103,3 @@ def _stride(queries: tuple[int, ...], keys: tuple[int, ...]) -> int:
         return 1
     stride = max(-(-size // key_size) for size, key_size in zip(queries, keys, strict=True))
     return stride if tuple(-(-size // stride) for size in queries) == keys else 1
-
-
-def _check_positions(name: str, sizes: tuple[int, ...]) -> None:
-    if math.prod(sizes) > MOST_POSITIONS:
-        shown = "x".join(map(str, sizes))
-        raise SpecError(name, shown, f"at most {MOST_POSITIONS} positions", "plan for a part")

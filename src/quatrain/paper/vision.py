@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 
 from quatrain.cost import count_multiply_adds
-from quatrain.cost.meta import build_on_meta, meta_image
+from quatrain.cost.count import build_on_meta, meta_image
 from quatrain.models.detector import DetectorLayers, DetectorSpec
 from quatrain.models.segmenter import SegmenterSpec
 from quatrain.nn.convolution import RegularConvSpec

@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor
 
 from quatrain.cost import count_multiply_adds, model_cost, training_hours
-from quatrain.cost.meta import build_on_meta, meta_image
+from quatrain.cost.count import build_on_meta, meta_image
 from quatrain.models.detector import Detector, DetectorLayers, DetectorSpec
 from quatrain.results import write_atomically
 from quatrain.specs import Spec

@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 from torchvision.transforms.v2 import functional
 
 from quatrain.cost import count_multiply_adds, model_cost, training_hours
-from quatrain.cost.meta import build_on_meta, meta_image
+from quatrain.cost.count import build_on_meta, meta_image
 from quatrain.models.segmenter import Segmenter, SegmenterSpec, resize_scores
 from quatrain.specs import Spec
 from quatrain.tasks.digit_scenes import DigitScenesSpec
