@@ -9,8 +9,7 @@ from quatrain.cli.main import app
 from quatrain.cli.output import width_of
 from quatrain.cli.report import fitting, print_report
 from quatrain.report.build import load_report
-from quatrain.report.column import Column
-from quatrain.report.matrix import MATRIX_LEGEND
+from quatrain.report.columns import MATRIX_LEGEND, Column
 from quatrain.report.render import to_terminal
 from quatrain.results import ResultStore
 from quatrain.specs import StudyError

@@ -1,7 +1,11 @@
+import signal
 import subprocess
 import sys
+import threading
 
 import pytest
+
+from quatrain.cli.start import leave_on_interrupt
 
 INTERRUPTED = """
 import os, signal, sys
@@ -52,3 +56,36 @@ def test_a_missing_package_is_one_sentence_with_the_command_that_installs_it():
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
     assert 'pip install "quatrain[study]"' in done.stderr
+
+
+def test_the_handler_is_installed_in_the_block_only():
+    before = signal.getsignal(signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with leave_on_interrupt():
+            assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_program_that_ignores_interrupts_continues_to_do_so():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with leave_on_interrupt():
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_in_a_thread_no_handler_is_installed():
+    reached = []
+
+    def read():
+        with leave_on_interrupt():
+            reached.append(True)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    thread.join()
+    assert reached == [True]

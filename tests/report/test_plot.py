@@ -11,7 +11,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from quatrain.report.curves import Curve
-from quatrain.report.matrix import build_matrix
 from quatrain.report.plot import (
     MOST_CURVES,
     accuracy_cost_svg,
@@ -22,6 +21,7 @@ from quatrain.report.plot import (
     pareto_front,
     shorten,
 )
+from quatrain.report.tables import build_matrix
 from quatrain.results import Summary
 
 POINTS = st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), min_size=1)

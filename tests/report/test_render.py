@@ -8,70 +8,15 @@ import pytest
 from rich.console import Console
 
 from quatrain.report.build import Report
-from quatrain.report.column import Column
+from quatrain.report.columns import Column, cell_columns, difference_columns
 from quatrain.report.render import (
-    UNITS,
-    cell_columns,
-    difference_columns,
     differences_as_json,
-    format_quantity,
     markdown_page,
     rows_as_json,
-    scale_of,
     to_csv,
     to_markdown,
     to_terminal,
 )
-
-
-def headers(table):
-    return [column.header for column in cell_columns(table)]
-
-
-@pytest.mark.parametrize(
-    ("values", "quantity", "expected"),
-    [
-        ([8e8, None], "multiply_adds", (1e6, "M multiply-adds")),
-        ([8e8, 1e9], "multiply_adds", (1e9, "G multiply-adds")),
-        ([12.0], "multiply_adds", (1e6, "M multiply-adds")),
-        ([None], "training_seconds", (1.0, "training, s")),
-        ([7200.0], "training_seconds", (3600.0, "training, h")),
-    ],
-)
-def test_unit_is_the_largest_that_the_largest_value_fills(values, quantity, expected):
-    assert scale_of(values, UNITS[quantity]) == expected
-
-
-def test_headers_name_units(report):
-    assert headers(report.table) == [
-        "group",
-        "cell",
-        "BLEU",
-        "chrF",
-        "seeds",
-        "M multiply-adds",
-        "M parameters",
-        "training, min",
-        "latency, ms",
-        "memory, MiB",
-        "state",
-    ]
-
-
-def test_columns_without_information_are_left_out(report):
-    finished = [row for row in report.table.rows if row.state == "done"]
-    unmeasured = {"latency_seconds": None, "peak_bytes": None}
-    rows = [replace(row, quantities={**row.quantities, **unmeasured}) for row in finished]
-    dropped = {*headers(report.table)} - {*headers(replace(report.table, rows=tuple(rows)))}
-    assert dropped == {"latency, ms", "memory, MiB", "state"}
-
-
-def test_quantity_below_the_last_digit_is_an_upper_bound(report):
-    quantities = {**report.table.rows[0].quantities, "peak_bytes": 0.0}
-    row = replace(report.table.rows[0], quantities=quantities)
-    columns = cell_columns(replace(report.table, rows=(row,)))
-    assert {column.header: column.texts for column in columns}["memory, MiB"] == ("< 0.01",)
-    assert (format_quantity(0.006, 2), format_quantity(12.0, 1)) == ("0.01", "12.0")
 
 
 def test_terminal_has_mean_and_interval(report):
@@ -120,12 +65,18 @@ def test_unknown_differences_are_null_in_json(report):
     assert [row["seeds"] for row in rows] == [3, 3, 0]
 
 
-def test_published_differences_have_a_column_only_if_there_are_any(report):
-    columns = difference_columns(report.differences)
-    published = Column("published", ("–", "+0.25", "–"), (None, 0.25, None), numeric=True)
-    assert columns[-1] == published
-    rows = tuple(replace(row, published=None) for row in report.differences.rows)
-    assert difference_columns(replace(report.differences, rows=rows)) == columns[:-1]
+def test_expectations_are_bounds_verdict_and_reason(matrix_report, report):
+    table = matrix_report.table
+    rows = rows_as_json(table)
+    assert json.loads(json.dumps(rows, allow_nan=False)) == rows
+    assert [row["as_expected"] for row in rows[:2]] == [True, False]
+    assert rows[2]["because"] is None
+    assert to_csv(rows).splitlines()[0].endswith("expected_low,expected_high,as_expected,because")
+    assert "because" not in rows_as_json(report.table)[0]
+
+
+def test_markdown_page_lists_expectations(matrix_report):
+    assert "| near | 0010 | ≤ 25 | it sees a bag \\| &lt;counted> |" in markdown_page(matrix_report)
 
 
 HOSTILE = "<b> [a](http://b) | `c` \x1b[31m # =1"

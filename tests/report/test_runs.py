@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from quatrain.report.runs import drop_unstarted_groups, load_runs
@@ -34,7 +36,7 @@ def test_runs_on_other_data_are_rejected(store, make_record, data):
     with pytest.raises(StudyError) as info:
         load_runs(store)
     assert info.value.field in {"data file train.de", "data file x"}
-    assert "in 0110 seed 1" in info.value.value
+    assert "in 0110 seed 1" in str(info.value)
 
 
 def pairs(number):
@@ -81,8 +83,7 @@ def test_other_test_data_and_files_that_changed_under_one_spec_are_rejected(
     with pytest.raises(StudyError) as info:
         load_runs(grown)
     assert info.value.field == field
-    assert info.value.value.endswith("in 0110 seed 1")
-    assert info.value.expected.endswith(f"in {other}")
+    assert re.search(f"in 0110 seed 1, but .* in {other}", str(info.value))
 
 
 def test_specs_without_data_are_compared_as_a_whole(grown, make_record):
@@ -110,22 +111,20 @@ def test_notes_on_code_are_in_the_table(store, make_record):
 
 
 @pytest.mark.parametrize(
-    ("changes", "value", "expected"),
+    ("changes", "problem"),
     [
-        ({"seed": 2}, "seed = 2", "1"),
-        ({"spec_name": "ProbeSpec"}, "spec_name = ProbeSpec", "TranslationSpec"),
-        ({"spec": {}}, "spec = empty", "fields of TranslationSpec, as in other records"),
+        ({"seed": 2}, "seed is 2, not 1"),
+        ({"spec_name": "ProbeSpec"}, "spec_name is ProbeSpec, not TranslationSpec"),
+        ({"spec": {}}, "spec is empty"),
     ],
     ids=["seed", "name", "empty"],
 )
-def test_record_edited_to_be_of_another_run_is_rejected(
-    store, make_record, changes, value, expected
-):
+def test_record_edited_to_be_of_another_run_is_rejected(store, make_record, changes, problem):
     store.write_record(make_record("0110", 1, 30.0).model_copy(update=changes))
     with pytest.raises(StoredFileError) as info:
         load_runs(store)
     assert info.value.field.endswith("record.json")
-    assert (info.value.value, info.value.expected) == (value, expected)
+    assert problem in str(info.value)
 
 
 def test_damaged_record_is_rejected(store):

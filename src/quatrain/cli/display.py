@@ -5,14 +5,13 @@ seconds for the active runs.
 """
 
 import time
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from quatrain.cli.output import print_line
-from quatrain.report.escape import visible
+from quatrain.report.text import visible
 from quatrain.study import Event
 
 _LINE_SECONDS = 15.0
@@ -38,12 +37,7 @@ class Display:
             self._total = self._bars.add_task("all runs", total=self._runs, numbers="")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._bars is not None:
             self._bars.stop()
 
@@ -57,13 +51,14 @@ class Display:
             self._update(self._bars, event)
         elif time.monotonic() - self._printed.get(event.worker, 0.0) >= _LINE_SECONDS:
             self._printed[event.worker] = time.monotonic()
-            self._print(f"{event.label}: {numbers(event) or 'starting'}")
+            print_line(self._console, f"{event.label}: {numbers(event) or 'starting'}")
 
     def _finish(self, event: Event) -> None:
         self._finished += 1
         reason = f" ({event.reason}: {event.message})" if event.kind == "failed" else ""
         if event.kind != "skipped":
-            self._print(f"{self._finished}/{self._runs} {event.kind}: {event.label}{reason}")
+            count = f"{self._finished}/{self._runs}"
+            print_line(self._console, f"{count} {event.kind}: {event.label}{reason}")
         if self._bars is not None:
             self._bars.update(self._total, completed=self._finished)
             if event.worker in self._workers:
@@ -73,7 +68,7 @@ class Display:
         """Print a note once, also if it is about several runs."""
         if message not in self._notes:
             self._notes.add(message)
-            self._print(f"note: {message}")
+            print_line(self._console, f"note: {message}")
 
     def _update(self, bars: Progress, event: Event) -> None:
         if event.worker not in self._workers:
@@ -85,9 +80,6 @@ class Display:
             total=event.steps or None,
             numbers=visible(numbers(event)),
         )
-
-    def _print(self, line: str) -> None:
-        print_line(self._console, line)
 
 
 def numbers(event: Event) -> str:

@@ -17,11 +17,15 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from quatrain.cli.cost import app as cost_app
-from quatrain.cli.interrupt import STATUS, STOPPED
-from quatrain.cli.output import print_line, replace_unencodable
+from quatrain.cli.output import (
+    open_closed_streams,
+    print_line,
+    private_stdout,
+    replace_unencodable,
+)
 from quatrain.cli.plan import plan
 from quatrain.cli.report import report
-from quatrain.cli.stdout import open_closed_streams, private_stdout
+from quatrain.cli.start import STATUS, STOPPED
 from quatrain.cli.study import app as study_app
 from quatrain.specs import QuatrainError
 

@@ -1,19 +1,58 @@
-"""Printing the result of a command: a table or JSON."""
+"""Output of the program: its standard streams, and the result of a command as table or JSON."""
 
 import io
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from quatrain.report.escape import visible
+from quatrain.report.text import visible
 
 _PAGE_WIDTH = 160
+
+
+def open_closed_streams() -> None:
+    """Open the null device for each standard stream that is closed, as after `>&-`.
+
+    Otherwise the next file or pipe of the process would get the descriptor of that stream.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115, PTH123 - stays open
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
+
+
+@contextmanager
+def private_stdout() -> Iterator[None]:
+    """Reserve stdout for `sys.stdout`, and redirect all other output on it to stderr.
+
+    This uses file descriptors, since libraries in C print too, and lasts until the process ends,
+    since some print at exit. It does nothing if `sys.stdout` was replaced, as in tests, or closed.
+    """
+    if sys.stdout is not sys.__stdout__:
+        yield
+        return
+    sys.stdout.flush()
+    private = os.dup(1)
+    os.dup2(2, 1)
+    with open(private, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors) as stream:  # noqa: PTH123
+        if stream.isatty():
+            stream.reconfigure(line_buffering=True)
+        sys.stdout = stream
+        try:
+            yield
+        finally:
+            _flush(stream)
+            sys.stdout = sys.stderr
 
 
 def replace_unencodable() -> None:
@@ -79,3 +118,11 @@ def _format(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.3g}"
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _flush(stream: TextIO) -> None:
+    try:
+        stream.flush()
+    except BrokenPipeError:  # the reader has ended, as `head` does
+        with Path(os.devnull).open("w") as nothing:
+            os.dup2(nothing.fileno(), stream.fileno())

@@ -9,6 +9,7 @@ import typer
 
 from quatrain.cli.output import open_console, print_json
 from quatrain.specs import SpecError, Term
+from quatrain.specs.errors import shorten
 
 
 class Device(enum.StrEnum):
@@ -16,10 +17,6 @@ class Device(enum.StrEnum):
 
     cpu = enum.auto()
     cuda = enum.auto()
-
-
-_LONGEST = 40
-"""Characters of an invalid size that an error shows."""
 
 
 def plan(
@@ -79,6 +76,6 @@ def plan(
 
 def _sizes(option: str, text: str) -> tuple[int, ...]:
     if re.fullmatch(r"[1-9][0-9]{0,17}(x[1-9][0-9]{0,17})?", text) is None:
-        start = text if len(text) < _LONGEST else f"{text[:_LONGEST]}..."
-        raise SpecError(option, start, "one or two sizes above 0", 'write "50x84", or "512"')
+        message = f'{option}={shorten(text)} is no size above 0; write "50x84" or "512"'
+        raise SpecError(message, option)
     return tuple(map(int, text.split("x")))

@@ -2,18 +2,30 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from quatrain.cli.output import open_console, print_json, print_line, print_table, width_of
+from quatrain.report.build import Report, load_report
+from quatrain.report.columns import (
+    MATRIX_LEGEND,
+    Column,
+    cell_columns,
+    difference_columns,
+    matrix_columns,
+)
+from quatrain.report.render import (
+    differences_as_json,
+    markdown_page,
+    rows_as_json,
+    to_csv,
+    to_terminal,
+)
+from quatrain.report.text import title_of
 from quatrain.results import ResultStore
 from quatrain.specs import StudyError
-
-if TYPE_CHECKING:
-    from quatrain.report.build import Report
-    from quatrain.report.column import Column
 
 
 def report(
@@ -28,29 +40,31 @@ def report(
 
     Example: quatrain report runs/numerals_terms --markdown
     """
-    from quatrain.report.build import load_report
-    from quatrain.report.write import write_report
-
     if as_markdown + as_csv + as_json > 1:
-        raise StudyError("format", "several", "one of --markdown, --csv, --json", "use one")
+        raise StudyError("several formats; use one of --markdown, --csv, --json", "format")
     report = load_report(ResultStore(folder))
-    if as_markdown or as_csv or as_json:
-        _print_as(report, markdown=as_markdown, json=as_json)
-        return
-    page = write_report(report, folder / "report")
-    console = open_console()
-    print_report(console, report)
-    print_line(console, f"Report: {page}")
+    if as_markdown:
+        print(markdown_page(report), end="")
+    elif as_csv:
+        print(to_csv(rows_as_json(report.all_groups.table)), end="")
+    elif as_json:
+        cells = rows_as_json(report.all_groups.table)
+        differences = differences_as_json(report.all_groups.differences)
+        print_json({"cells": cells, "differences": differences})
+    else:
+        from quatrain.report.write import write_report
+
+        page = write_report(report, folder / "report")
+        console = open_console()
+        print_report(console, report)
+        print_line(console, f"Report: {page}")
 
 
-def print_report(console: Console, report: "Report") -> None:
+def print_report(console: Console, report: Report) -> None:
     """Print the table of cells, the matrix if there is one, the differences and the notes.
 
     If the table is too wide, its last metrics are only in the HTML page and the CSV file.
     """
-    from quatrain.report.matrix import MATRIX_LEGEND, matrix_columns
-    from quatrain.report.render import cell_columns, difference_columns, to_terminal
-
     table, differences = report.table, report.differences
     shown, left_out = fitting(cell_columns(table), table.metric_names[1:], console.width)
     print_table(console, to_terminal(shown, table.title))
@@ -68,36 +82,19 @@ def print_report(console: Console, report: "Report") -> None:
 
 
 def fitting(
-    columns: "Sequence[Column]", extra: Sequence[str], width: int
-) -> "tuple[list[Column], int]":
+    columns: Sequence[Column], extra: Sequence[str], width: int
+) -> tuple[list[Column], int]:
     """The columns that fit, and the number of `extra` metrics, the last ones, that do not."""
-    from quatrain.report.metric_names import title_of
-    from quatrain.report.render import to_terminal
-
     optional = {title_of(name) for name in extra}
-    beside = width_of(to_terminal(columns[:1], ""))
-    free = width - width_of(to_terminal([c for c in columns if c.header not in optional], ""))
-    headers = set[str]()
+    required = [column for column in columns if column.header not in optional]
+    headers = {column.header for column in required}
+    first = width_of(to_terminal(columns[:1], ""))
+    free = width - width_of(to_terminal(required, ""))
     for column in columns:
-        if column.header not in optional:
-            continue
-        free -= width_of(to_terminal([columns[0], column], "")) - beside
-        if free < 0:
-            break
-        headers.add(column.header)
-    shown = [each for each in columns if each.header not in optional or each.header in headers]
+        if column.header in optional:
+            free -= width_of(to_terminal([columns[0], column], "")) - first
+            if free < 0:
+                break
+            headers.add(column.header)
+    shown = [column for column in columns if column.header in headers]
     return shown, len(columns) - len(shown)
-
-
-def _print_as(report: "Report", *, markdown: bool, json: bool) -> None:
-    from quatrain.report import render
-
-    if markdown:
-        print(render.markdown_page(report), end="")
-        return
-    rows = render.rows_as_json(report.all_groups.table)
-    if json:
-        differences = render.differences_as_json(report.all_groups.differences)
-        print_json({"cells": rows, "differences": differences})
-    else:
-        print(render.to_csv(rows), end="")

@@ -1,8 +1,22 @@
-"""Start of the program `quatrain`: light, so that Ctrl-C works from the beginning."""
+"""Start of the program `quatrain`: light, so that Ctrl-C works while modules are imported.
 
+Importing torch takes seconds, and libraries that are interrupted meanwhile raise other errors.
+"""
+
+import os
+import signal
 import sys
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from quatrain.cli.interrupt import leave_on_interrupt
+if TYPE_CHECKING:
+    from types import FrameType
+
+STOPPED = "Stopped.\n"
+STATUS = 130
+"""The exit status of a program that Ctrl-C ended, as in shells."""
 
 
 def main() -> None:
@@ -19,3 +33,23 @@ def main() -> None:
             sys.stderr.write(f"Error: {missing}\n")
             sys.exit(2)
     run_program()
+
+
+@contextmanager
+def leave_on_interrupt() -> Generator[None]:
+    """In the block, Ctrl-C ends the program at once, with one sentence and without cleanup."""
+    main = threading.current_thread() is threading.main_thread()
+    # A background program of a script ignores Ctrl-C, and continues to do so.
+    if not main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, _leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _leave(_number: int, _frame: "FrameType | None") -> None:
+    os.write(2, STOPPED.encode())
+    os._exit(STATUS)

@@ -6,21 +6,26 @@ hyper-parameters of a cell.
 
 import re
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import chdir, redirect_stdout
 from pathlib import Path
-from typing import Annotated, overload
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperCommand
 
 from quatrain.cli.display import Display
-from quatrain.cli.interrupt import load_study
-from quatrain.cli.options import RenamedOptions
 from quatrain.cli.output import open_console, print_json, print_line, print_rows
+from quatrain.cli.report import print_report
+from quatrain.cli.start import STATUS, leave_on_interrupt
+from quatrain.report.build import load_report
+from quatrain.report.text import format_quantity, visible
 from quatrain.results import ResultStore, pluralize
 from quatrain.specs import StudyError
-from quatrain.study import Run, RunSummary, Selection, Study, allocate, run_study
+from quatrain.specs.errors import shorten
+from quatrain.study import Run, RunSummary, Selection, Study, allocate, load_study, run_study
 from quatrain.study.names import LARGEST_SEED, MOST_SEEDS, too_many_seeds
 from quatrain.study.templates import TEMPLATES, write_template
 
@@ -46,6 +51,26 @@ NumWorkers = Annotated[
     int, typer.Option(min=0, help="Processes of each run that prepare its batches.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+_RENAMED_OPTIONS = {"--workers": "--jobs", "--readers": "--num-workers"}
+
+
+class RenamedOptions(TyperCommand):
+    """A command that accepts old spellings of its options for one release, with a note."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments with each old option replaced by the new one."""
+        return super().parse_args(ctx, list(map(_renamed, args)))
+
+
+def _renamed(argument: str) -> str:
+    option, equals, value = argument.partition("=")
+    new = _RENAMED_OPTIONS.get(option)
+    if new is None:
+        return argument
+    sys.stderr.write(f"Note: {option} is deprecated; use {new}.\n")
+    return f"{new}{equals}{value}"
 
 
 @app.command()
@@ -100,8 +125,9 @@ def plan(
     from quatrain.study.estimate import Trial, plan_study
 
     folder = results_folder(study, out)
-    data = absolute("--data", data)
-    loaded = load_study(absolute("study file", study))
+    data = data and absolute("--data", data)
+    with leave_on_interrupt():
+        loaded = load_study(absolute("study file", study))
     runs = loaded.select(cells or None, parse_seeds(seeds))
     settings = None
     if estimate:
@@ -152,13 +178,13 @@ def run(
     Example: quatrain study run studies/numerals_terms.py --cells "encoder-decoder/*"
     """
     if retry not in {None, "failed"}:
-        raise StudyError("--retry", retry, '"failed"', "write --retry failed")
+        raise StudyError(f"--retry {shorten(retry)} is unknown; write --retry failed", "--retry")
     selection = Selection(
         cells=cells or None, seeds=parse_seeds(seeds), retry_failed=retry == "failed"
     )
     folder = results_folder(study, out)
-    study, data = absolute("study file", study), absolute("--data", data)
-    with chdir("."):
+    study, data = absolute("study file", study), data and absolute("--data", data)
+    with leave_on_interrupt(), chdir("."):
         loaded = load_study(study)
     runs = loaded.select(selection.cells, selection.seeds)
     print_notes(loaded, ResultStore(folder), runs)
@@ -180,7 +206,7 @@ def run(
     except KeyboardInterrupt:
         resume = "Stopped; checkpoints are kept: run the same command again to resume."
         Console(stderr=True).print(resume)
-        raise typer.Exit(130) from None
+        raise typer.Exit(STATUS) from None
     _conclude(console, folder, summary)
 
 
@@ -199,9 +225,7 @@ def status(
     columns = ["group", "cell", "seed", "state", "step", "reason", "message"]
     print_rows(rows, columns, as_json=as_json)
     if not as_json:
-        counts = {row.state: 0 for row in rows}
-        for row in rows:
-            counts[row.state] += 1
+        counts = Counter(row.state for row in rows)
         print(", ".join(f"{count} {state}" for state, count in counts.items()))
     raise typer.Exit(1 if any(row.state == "failed" for row in rows) else 0)
 
@@ -223,17 +247,17 @@ def measure(
 
     Example: quatrain study measure studies/numerals_terms.py
     """
-    from quatrain.report.escape import visible
-    from quatrain.report.render import format_quantity
     from quatrain.study.measure import MeasurementSetup, check_idle, measurable, measure_run
 
     if not busy:
         check_idle()
     store = ResultStore(results_folder(study, out))
-    study, data = absolute("study file", study), absolute("--data", data)
+    study, data = absolute("study file", study), data and absolute("--data", data)
     setup = MeasurementSetup(study=study, store=store, data=data, device=device, threads=threads)
     rows = []
-    for run in measurable(load_study(study).select(cells or None), store):
+    with leave_on_interrupt():
+        loaded = load_study(study)
+    for run in measurable(loaded.select(cells or None), store):
         with redirect_stdout(sys.stderr):
             result = measure_run(run, setup)
         rows.append({"cells": run.labels, "seed": run.seed, **result.model_dump()})
@@ -252,27 +276,14 @@ def results_folder(study: Path, out: Path | None) -> Path:
     return absolute("--out", Path("runs") / study.stem if out is None else out)
 
 
-@overload
-def absolute(option: str, path: Path) -> Path: ...
-
-
-@overload
-def absolute(option: str, path: Path | None) -> Path | None: ...
-
-
-def absolute(option: str, path: Path | None) -> Path | None:
-    """The absolute path, since a study file may change the current folder.
-
-    Raises:
-        StudyError: if the path is invalid.
-    """
-    if path is None:
-        return None
+def absolute(option: str, path: Path) -> Path:
+    """The absolute path, since a study file may change the current folder."""
     try:
         path.exists()
     except (OSError, ValueError) as error:
-        start, reason = f"{str(path)[:80]}...", getattr(error, "strerror", None) or str(error)
-        raise StudyError(option, start, "a valid path", f'the system says "{reason}"') from error
+        reason = getattr(error, "strerror", None) or str(error)
+        message = f"{option} {shorten(str(path))} is no valid path ({reason}); correct it"
+        raise StudyError(message, option) from error
     return path.absolute()
 
 
@@ -290,8 +301,11 @@ def parse_seeds(text: str | None) -> list[int] | None:
         numbers = re.fullmatch(r" *([0-9]{1,20})(?:-([0-9]{1,20}))? *", part)
         first, last = (int(numbers[1]), int(numbers[2] or numbers[1])) if numbers else (0, -1)
         if last < first:
-            expected = f"whole numbers from 0 to {LARGEST_SEED}"
-            raise StudyError("--seeds", f"{text:.80}", expected, 'write "0,1,2" or "0-4"')
+            raise StudyError(
+                f"--seeds {shorten(text)} is not a list of whole numbers from 0 to {LARGEST_SEED}; "
+                'write "0,1,2" or "0-4"',
+                "--seeds",
+            )
         if len(seeds) + last - first >= MOST_SEEDS:
             raise too_many_seeds(f"{len(seeds) + last - first + 1:,}")
         seeds.extend(range(first, last + 1))
@@ -305,8 +319,8 @@ def plan_summary(hours: list[float | None], jobs: int) -> str:
         >>> plan_summary([0.5, 0.5, None], jobs=2)
         '3 runs to do, about 30.0 min with 2 jobs for the 2 whose duration is known.'
     """
-    known = [each for each in hours if each is not None]
-    text = f"{len(hours)} {'run' if len(hours) == 1 else 'runs'} to do"
+    known = [duration for duration in hours if duration is not None]
+    text = f"{pluralize(len(hours), 'run')} to do"
     if not known:
         return f"{text}." if not hours else f"{text}; add --estimate to estimate the time."
     hours_left = sum(known) / jobs
@@ -327,8 +341,6 @@ def print_notes(study: Study, store: ResultStore, runs: Sequence[Run]) -> None:
 
 def _conclude(console: Console, folder: Path, summary: RunSummary) -> None:
     """Print the report, and exit with the status."""
-    from quatrain.cli.report import print_report
-    from quatrain.report.build import load_report
     from quatrain.report.write import write_report
 
     if summary.external_failure is not None:

@@ -5,19 +5,17 @@ from functools import cached_property
 
 from quatrain.report.curves import Curve, learning_curves
 from quatrain.report.differences import DifferenceTable, build_differences
-from quatrain.report.matrix import Matrix, build_matrix
 from quatrain.report.runs import StudyRuns, drop_unstarted_groups, load_runs
-from quatrain.report.tables import ReportTable, build_table
+from quatrain.report.tables import Matrix, ReportTable, build_matrix, build_table
 from quatrain.results import ResultStore
 
 
 @dataclass(frozen=True)
 class Report:
-    """The runs of a study, and what is computed from them when it is first used.
+    """The runs of a study, and the tables and curves, computed when they are first used.
 
-    Raises:
-        StudyError: on use, if a record lacks the metric that is compared.
-        StoredFileError: on use of `curves`, if a log is damaged.
+    Their use raises StudyError if a record lacks the compared metric, and StoredFileError if a log
+    is damaged.
     """
 
     study: StudyRuns
@@ -51,11 +49,6 @@ class Report:
 
 
 def load_report(store: ResultStore) -> Report:
-    """Read the runs of the study in `store`.
-
-    Raises:
-        StudyError: if there is no study, or its runs cannot be compared.
-        StoredFileError: if a stored file is damaged.
-    """
+    """Read and check the runs of the study in `store`."""
     study = load_runs(store)
     return Report(drop_unstarted_groups(study), study)

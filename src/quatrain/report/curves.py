@@ -15,15 +15,16 @@ from typing import Any
 from pydantic_core import from_json
 from typing_extensions import TypeIs
 
-from quatrain.report.runs import Run, StudyRuns
+from quatrain.report.runs import ReportedRun, StudyRuns
 from quatrain.results import ManifestCell
 from quatrain.results.files import read_regular
 from quatrain.results.record import LARGEST
 from quatrain.specs import StoredFileError
+from quatrain.specs.errors import shorten
 
 _LARGEST_LOG = 2**28
 """Bytes of the largest log that is read: about 2,000,000 lines."""
-_REMEDY = "delete {}; it feeds the learning curves only"
+_REMEDY = "delete {}, which is for the learning curves only"
 
 Log = Mapping[str, Mapping[int, tuple[float, float | None]]]
 """By metric and step: the value and the seconds of training."""
@@ -45,9 +46,7 @@ class Curve:
 def learning_curves(study: StudyRuns) -> list[Curve]:
     """The curves of the loss, the validation loss and the primary metric in validation.
 
-    Raises:
-        StoredFileError: if a line of a log is damaged, unless it is a last line still being
-            written.
+    StoredFileError if a line of a log is damaged, unless it is a last line still being written.
     """
     names = list(dict.fromkeys(("loss", "valid_loss", *validation_names(study.manifest.metric))))
     logs = {identity: _read_log(run, names) for identity, run in study.runs.items()}
@@ -71,13 +70,12 @@ def _curve(cell: ManifestCell, name: str, logs: Sequence[Log]) -> Curve | None:
         return None
     means = tuple(statistics.fmean(points[step][0] for points in series) for step in steps)
     times = [[points[step][1] for points in series] for step in steps]
-    known = [[each for each in line if each is not None] for line in times]
-    complete = all(len(line) == len(series) for line in known)
-    seconds = tuple(map(statistics.fmean, known)) if complete else ()
+    known = [[time for time in line if time is not None] for line in times]
+    seconds = tuple(map(statistics.fmean, known)) if known == times else ()
     return Curve(cell.group, cell.name, name, tuple(steps), means, seconds)
 
 
-def _read_log(run: Run, names: Sequence[str]) -> Log:
+def _read_log(run: ReportedRun, names: Sequence[str]) -> Log:
     """The metrics `names` of a run's log; values that are not finite numbers are left out."""
     path = run.folder / "metrics.jsonl"
     content = read_regular(path, _REMEDY.format("this file"), _LARGEST_LOG)
@@ -104,8 +102,9 @@ def _parse(path: Path, content: bytes) -> list[dict[str, Any]]:
     for number, (line, entry) in enumerate(zip(lines, entries, strict=True), 1):
         step = entry.get("step") if isinstance(entry, dict) else None
         if not isinstance(step, int) or isinstance(step, bool) or not 0 <= step < 2**63:
-            remedy = _REMEDY.format("this line")
-            raise StoredFileError(f"{path}, line {number}", line[:80], "JSON with a step", remedy)
+            field, remedy = f"{path}, line {number}", _REMEDY.format("this line")
+            message = f"{field} is {shorten(line)}, not JSON with a step; {remedy}"
+            raise StoredFileError(message, field)
     return entries
 
 

@@ -35,28 +35,19 @@ class DifferenceTable:
 
 
 def build_differences(study: StudyRuns) -> DifferenceTable:
-    """The table of differences.
-
-    Raises:
-        StudyError: if a record lacks the metric.
-    """
+    """The table of differences; StudyError if a record lacks the metric."""
     manifest = study.manifest
     metric = manifest.compared_in or manifest.metric
-    summaries = [_difference(study, each, metric) for each in manifest.comparisons]
+    summaries = [_difference(study, one, metric) for one in manifest.comparisons]
     p_values = {number: s.p for number, s in enumerate(summaries) if s and s.p is not None}
     adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
-    rows = [
-        DifferenceRow(
-            each.group,
-            each.left,
-            each.right,
-            summary,
-            adjusted.get(number),
-            _verdict(each, summary, adjusted.get(number)),
-            each.published,
+    rows: list[DifferenceRow] = []
+    for number, (one, summary) in enumerate(zip(manifest.comparisons, summaries, strict=True)):
+        p = adjusted.get(number)
+        verdict = _verdict(one, summary, p)
+        rows.append(
+            DifferenceRow(one.group, one.left, one.right, summary, p, verdict, one.published)
         )
-        for number, (each, summary) in enumerate(zip(manifest.comparisons, summaries, strict=True))
-    ]
     return DifferenceTable(metric, tuple(rows))
 
 

@@ -15,7 +15,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from quatrain.report.escape import visible
+from quatrain.report.text import visible
 from quatrain.results.drawing import default_settings, load_matplotlib
 from quatrain.specs.extras import name_missing_extra
 

@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from quatrain.report.runs import Run, StudyRuns
+from quatrain.report.runs import ReportedRun, StudyRuns
 
 MAX_BYTES = 2_000_000
 """Size of the largest picture that is shown."""
@@ -76,7 +76,7 @@ def build_gallery(study: StudyRuns) -> Gallery:
             else:
                 left_out.setdefault(picture, []).append(f"{name} of {exhibit.cells[0]}")
     reasons = [f"{len(names)} {why} (the first: {names[0]})" for why, names in left_out.items()]
-    return Gallery(tuple(each for each in exhibits if each.pictures), tuple(reasons))
+    return Gallery(tuple(exhibit for exhibit in exhibits if exhibit.pictures), tuple(reasons))
 
 
 def _exhibits(study: StudyRuns) -> list[Exhibit]:
@@ -92,7 +92,7 @@ def _exhibits(study: StudyRuns) -> list[Exhibit]:
     return list(exhibits.values())
 
 
-def _picture_names(run: Run) -> list[str]:
+def _picture_names(run: ReportedRun) -> list[str]:
     if run.record is None:
         return []
     return [name for name in run.record.artifacts if name.lower().endswith(".png")]

@@ -9,15 +9,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from quatrain.report.build import Report
-from quatrain.report.column import Column
-from quatrain.report.expectations import reason_columns
+from quatrain.report.columns import (
+    Column,
+    cell_columns,
+    difference_columns,
+    reason_columns,
+    validation_columns,
+    verdict_legend,
+)
 from quatrain.report.figure import FAINT, INK, PAPER
 from quatrain.report.gallery import build_gallery
-from quatrain.report.metric_names import title_of
 from quatrain.report.plot import curves_svg, forest_svg
-from quatrain.report.render import cell_columns, difference_columns, verdict_legend
 from quatrain.report.runs import StudyRuns
-from quatrain.report.validation import validation_columns
+from quatrain.report.text import title_of
 from quatrain.results import ManifestCell
 from quatrain.results.files import is_file_within
 from quatrain.specs.extras import name_missing_extra
@@ -32,11 +36,7 @@ SAMPLE_BYTES = 2**20
 
 
 def html_page(report: Report, figures: Mapping[str, str]) -> str:
-    """The whole page, which contains the `figures` that are also files, by name.
-
-    Raises:
-        StoredFileError: if a log is damaged.
-    """
+    """The whole page, which contains the `figures` that are also files, by name."""
     study, table, differences = report.study, report.table, report.differences
     validation = validation_columns(report.curves, table.metric)
     environment = Environment(

@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from quatrain.report.columns import UNITS, format_mean, scale_of
 from quatrain.report.curves import Curve
 from quatrain.report.differences import DifferenceTable
-from quatrain.report.expectations import NOT_MET
 from quatrain.report.figure import COLORS, FAINT, INK, cell_len, open_figure, to_svg
-from quatrain.report.matrix import Matrix, format_mean
-from quatrain.report.metric_names import title_of
-from quatrain.report.render import UNITS, scale_of
-from quatrain.report.tables import ReportRow, ReportTable
+from quatrain.report.tables import NOT_MET, Matrix, ReportRow, ReportTable
+from quatrain.report.text import title_of
 from quatrain.results import Summary
 
 if TYPE_CHECKING:

@@ -19,11 +19,12 @@ from quatrain.results import (
     changed_files,
     notes_on_files,
 )
+from quatrain.results.store import RUN_AGAIN
 from quatrain.specs import StoredFileError, StudyError
 
 
 @dataclass(frozen=True)
-class Run:
+class ReportedRun:
     """One run of the study, finished or not."""
 
     folder: Path
@@ -38,13 +39,13 @@ class StudyRuns:
     """The manifest and its runs by identity; a run may belong to several groups."""
 
     manifest: Manifest
-    runs: Mapping[str, Run]
+    runs: Mapping[str, ReportedRun]
     orphaned_runs: int
     """Number of finished runs in the folder that belong to no cell, as after a change of specs."""
     notes: tuple[str, ...] = ()
     """Groups that are not shown, and differences in code or training data between runs."""
 
-    def runs_of(self, cell: ManifestCell) -> dict[int, Run]:
+    def runs_of(self, cell: ManifestCell) -> dict[int, ReportedRun]:
         """The runs of a cell by seed."""
         return {seed: self.runs[identity] for seed, identity in sorted(cell.identities.items())}
 
@@ -72,10 +73,8 @@ class StudyRuns:
 def load_runs(store: ResultStore) -> StudyRuns:
     """Read the manifest and its runs.
 
-    Raises:
-        StudyError: if there is no study, or if the runs of one group were tested on different
-            data, or those of one cell trained on different data.
-        StoredFileError: if a stored file is damaged, or a record belongs to another run.
+    StudyError if there is no study, if runs of one group were tested on different data, or if those
+    of one cell were trained on different data; StoredFileError for damaged or edited files.
     """
     manifest = store.manifest()
     identities = {one: None for cell in manifest.cells for one in cell.identities.values()}
@@ -95,9 +94,9 @@ def load_runs(store: ResultStore) -> StudyRuns:
 
 
 def drop_unstarted_groups(study: StudyRuns) -> StudyRuns:
-    """The study without groups of which no own run was started; a note names them.
+    """The study without groups that were not started; a note names them.
 
-    Runs shared with other groups do not count. If no group was started, all are kept.
+    A run that a group shares with another does not start it. If no group was started, all stay.
     """
     members: dict[str, set[str]] = {}
     for cell in study.manifest.cells:
@@ -105,15 +104,15 @@ def drop_unstarted_groups(study: StudyRuns) -> StudyRuns:
     times = Counter(run for runs in members.values() for run in runs)
     absent: list[str] = []
     for group, runs in members.items():
-        own = [study.runs[run] for run in runs if times[run] == 1]
-        if own and all(run.state is RunState.ABSENT for run in own):
+        unshared = [study.runs[run] for run in runs if times[run] == 1]
+        if unshared and all(run.state is RunState.ABSENT for run in unshared):
             absent.append(group)
     if not absent or len(absent) == len(members):
         return study
     sizes = Counter(cell.group for cell in study.manifest.cells)
     listed = ", ".join(f"{group} ({sizes[group]} cells)" for group in absent)
     cells, comparisons = (
-        tuple(each for each in items if each.group not in absent)
+        tuple(item for item in items if item.group not in absent)
         for items in (study.manifest.cells, study.manifest.comparisons)
     )
     manifest = study.manifest.model_copy(update={"cells": cells, "comparisons": comparisons})
@@ -122,50 +121,38 @@ def drop_unstarted_groups(study: StudyRuns) -> StudyRuns:
 
 
 def metric_of(record: Record, name: str) -> float:
-    """A metric of a finished run.
-
-    Raises:
-        StudyError: if the record has none of that name.
-    """
+    """A metric of a finished run; StudyError if the record has none of that name."""
     if name not in record.metrics:
         known = ", ".join(record.metrics) or "none"
         raise StudyError(
+            f"a record has no metric {name!r}, but {known}; correct the metric in the study file "
+            "and run the study again: finished runs are kept",
             "metric",
-            name,
-            f"a metric of the records ({known})",
-            "correct the metric in the study file and run the study again: finished runs are kept",
         )
     return record.metrics[name]
 
 
-def _load(store: ResultStore, identity: str) -> Run:
+def _load(store: ResultStore, identity: str) -> ReportedRun:
     folder, record = store.folder(identity), store.record(identity)
     if record is not None:
-        return Run(folder, RunState.DONE, record, None, store.measurement(identity))
+        return ReportedRun(folder, RunState.DONE, record, None, store.measurement(identity))
     failure, state = store.failure(identity), store.state(identity)
-    return Run(folder, state, None, failure, store.measurement(identity))
+    return ReportedRun(folder, state, None, failure, store.measurement(identity))
 
 
 def _check_records(study: StudyRuns, cell: ManifestCell, spec_names: set[str]) -> None:
     """Check that seed and spec of the records are those of their identity.
 
-    Args:
-        study: The study.
-        cell: The cell whose records are checked.
-        spec_names: Specs that other records hold in full, so that an empty one is damage.
-
-    Raises:
-        StoredFileError: if a record was edited.
+    An empty spec is damage if other records have the fields of a spec of this name (`spec_names`).
     """
-    remedy = "delete this file and run the study again, which repeats this run only"
     for seed, record in study.records(cell).items():
         facts = [("seed", record.seed, seed), ("spec_name", record.spec_name, cell.spec_name)]
+        wrong = [f"{name} is {value}, not {this}" for name, value, this in facts if value != this]
         if not record.spec and record.spec_name in spec_names:
-            facts.append(("spec", "empty", f"fields of {record.spec_name}, as in other records"))
-        for name, value, expected in facts:
-            if value != expected:
-                path = study.runs[record.identity].folder / "record.json"
-                raise StoredFileError(str(path), f"{name} = {value}", f"{expected}", remedy)
+            wrong.append("spec is empty, unlike in other records")
+        if wrong:
+            path = study.runs[record.identity].folder / "record.json"
+            raise StoredFileError(f"{path}: {wrong[0]}; {RUN_AGAIN}", str(path))
 
 
 def _code_changes(study: StudyRuns) -> list[str]:
@@ -184,33 +171,28 @@ def _code_changes(study: StudyRuns) -> list[str]:
 def _differ_in_training(records: list[Record]) -> bool:
     """Whether the runs of a group were trained on different data.
 
-    Raises:
-        StudyError: if they were tested on different data, or if equal data specs read different
-            files.
+    StudyError if they were tested on different data, or if equal data specs read different files.
     """
     first_by_spec: dict[str, Record] = {}
     for record in records:
         data_spec = json.dumps(record.spec.get("data", record.spec), sort_keys=True)
         _check_same("data file", first_by_spec.setdefault(data_spec, record), record)
         first = records[0]
-        if record.test_data is None or first.test_data is None:
-            _check_same("data file", first, record)
-        else:
-            _check_same("test data", first, record)
+        is_old = record.test_data is None or first.test_data is None
+        _check_same("data file" if is_old else "test data", first, record)
     return any(record.data != records[0].data for record in records)
 
 
-def _check_same(field: str, first: Record, record: Record) -> None:
+def _check_same(kind: str, first: Record, record: Record) -> None:
     before, now = (
-        (each.test_data or {}) if field == "test data" else each.data for each in (first, record)
+        (one.test_data or {}) if kind == "test data" else one.data for one in (first, record)
     )
     for name in changed_files(now, before):
         raise StudyError(
-            f"{field} {name}",
-            f"{_short(now, name)} in {record.cell} seed {record.seed}",
-            f"{_short(before, name)} as in {first.cell} seed {first.seed}",
-            "run the study again into another folder, or give cells with other data a group of "
-            "their own",
+            f"{kind} {name} is {_short(now, name)} in {record.cell} seed {record.seed}, but "
+            f"{_short(before, name)} in {first.cell} seed {first.seed}; run the study again into "
+            "another folder, or move cells with other data to another group",
+            f"{kind} {name}",
         )
 
 

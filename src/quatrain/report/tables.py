@@ -5,9 +5,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from quatrain.report.column import format_fixed
-from quatrain.report.metric_names import title_of
-from quatrain.report.runs import Run, StudyRuns, metric_of
+from quatrain.report.runs import StudyRuns, metric_of
+from quatrain.report.text import format_fixed, title_of
 from quatrain.results import (
     Expectation,
     ManifestCell,
@@ -17,6 +16,9 @@ from quatrain.results import (
     pluralize,
     summarize,
 )
+
+NOT_MET = "not met"
+"""Verdict of a cell whose primary metric is outside the expected bounds."""
 
 _COSTS = ("multiply_adds", "parameters")
 
@@ -61,46 +63,61 @@ class ReportTable:
         return any(row.expected is not None for row in self.rows)
 
 
-def build_table(study: StudyRuns) -> ReportTable:
-    """The table of cells.
+@dataclass(frozen=True)
+class Matrix:
+    """The rows of a report by (cell, group): mechanisms down, questions across.
 
-    Raises:
-        StudyError: if a record lacks the primary metric.
+                saliency      offset
+    0010       100.0 (≥ 95)   14.7 (≤ 25)
+    0001        13.2 (≤ 25)  100.0 (≥ 95)
     """
+
+    metric: str
+    cells: tuple[str, ...]
+    groups: tuple[str, ...]
+    rows: Mapping[tuple[str, str], ReportRow]
+
+
+def build_matrix(table: ReportTable) -> Matrix | None:
+    """The cells as a matrix; None unless there are two groups and all have the same cells."""
+    groups = tuple(dict.fromkeys(row.group for row in table.rows))
+    cells = tuple(dict.fromkeys(row.cell for row in table.rows))
+    if len(groups) < 2 or len(table.rows) != len(groups) * len(cells):
+        return None
+    rows = {(row.cell, row.group): row for row in table.rows}
+    return Matrix(table.metric, cells, groups, rows)
+
+
+def build_table(study: StudyRuns) -> ReportTable:
+    """The table of cells; StudyError if a record lacks the primary metric."""
     manifest = study.manifest
     rows = tuple(_row(study, cell) for cell in manifest.cells)
     others = dict.fromkeys(name for row in rows for name in row.metrics if name != manifest.metric)
-    return ReportTable(
-        manifest.title,
-        manifest.question,
-        manifest.metric,
-        (manifest.metric, *others),
-        rows,
-        (
-            *_expectation_notes(rows, manifest.metric),
-            *_unfinished_notes(rows),
-            *_orphaned_notes(study),
-            *study.notes,
-            *_unknown_field_notes(study),
-            *_data_notes(study),
-            *_signature_notes(study),
-            *_code_notes(study),
-            *_machine_notes(study),
-        ),
+    notes = (
+        *_expectation_notes(rows, manifest.metric),
+        *_unfinished_notes(rows),
+        *_orphaned_notes(study),
+        *study.notes,
+        *_unknown_field_notes(study),
+        *_data_notes(study),
+        *_signature_notes(study),
+        *_code_notes(study),
+        *_machine_notes(study),
     )
+    names = (manifest.metric, *others)
+    return ReportTable(manifest.title, manifest.question, manifest.metric, names, rows, notes)
 
 
 def _row(study: StudyRuns, cell: ManifestCell) -> ReportRow:
     runs = study.runs_of(cell)
     records = list(study.records(cell).values())
     primary = study.manifest.metric
-    names = dict.fromkeys(name for record in records for name in record.metrics)
-    values = {
-        name: [metric_of(record, name) for record in records if name in (primary, *record.metrics)]
-        for name in ([primary, *names] if records else [])
-    }
-    measurements = [run.measurement for run in runs.values() if run.measurement]
+    values: dict[str, list[float]] = {}
+    for record in records:
+        for name in dict.fromkeys((primary, *record.metrics)):
+            values.setdefault(name, []).append(metric_of(record, name))
     metrics = {name: summarize(numbers) for name, numbers in values.items()}
+    measurements = [run.measurement for run in runs.values() if run.measurement]
     return ReportRow(
         group=cell.group,
         cell=cell.name,
@@ -111,10 +128,10 @@ def _row(study: StudyRuns, cell: ManifestCell) -> ReportRow:
         quantities={
             **{name: _mean([r.cost[name] for r in records if name in r.cost]) for name in _COSTS},
             "training_seconds": _mean([record.seconds for record in records]),
-            "latency_seconds": _median([each.median_seconds for each in measurements]),
-            "peak_bytes": _median([each.peak_bytes for each in measurements]),
+            "latency_seconds": _median([one.median_seconds for one in measurements]),
+            "peak_bytes": _median([one.peak_bytes for one in measurements]),
         },
-        state=_state(list(runs.values())),
+        state=_state(Counter(run.state for run in runs.values())),
         expected=cell.expected,
         as_expected=(
             cell.expected.met_by(metrics[primary].mean) if cell.expected and metrics else None
@@ -130,9 +147,8 @@ def _median(values: Sequence[float]) -> float | None:
     return statistics.median(values) if values else None
 
 
-def _state(runs: list[Run]) -> str:
-    counts = Counter(run.state for run in runs)
-    if counts[RunState.DONE] == len(runs):
+def _state(counts: Counter[RunState]) -> str:
+    if counts[RunState.DONE] == counts.total():
         return RunState.DONE.value
     return ", ".join(f"{counts[state]} {state.value}" for state in RunState if counts[state])
 
@@ -177,7 +193,7 @@ def _unknown_field_notes(study: StudyRuns) -> list[str]:
         *study.all_records(),
         *(run.measurement for run in study.runs.values() if run.measurement),
     ]
-    names = dict.fromkeys(name for each in stored for name in each.unknown)
+    names = dict.fromkeys(name for model in stored for name in model.unknown)
     return [f"ignored: fields written by a newer quatrain ({', '.join(names)})"] if names else []
 
 
@@ -210,9 +226,9 @@ def _code_notes(study: StudyRuns) -> list[str]:
     records = study.all_records()
     commits: list[str] = []
     versions: dict[str, list[str]] = {}
-    for each in study.manifest.comparisons:
-        left, right = study.paired_records(each)
-        name = f"{each.left} − {each.right}"
+    for comparison in study.manifest.comparisons:
+        left, right = study.paired_records(comparison)
+        name = f"{comparison.left} − {comparison.right}"
         if any(left[seed].commit != right[seed].commit for seed in left):
             commits.append(name)
         for difference in _version_differences(left, right):

@@ -10,17 +10,10 @@ from quatrain.results import write_atomically
 
 
 def write_report(report: Report, folder: Path) -> Path:
-    """Write the page, Markdown, CSV and figures of a study, finished or not.
+    """Write report.html, report.md, report.csv and the figures; return the path of the page.
 
-    The files are report.html, report.md, report.csv, accuracy_cost.svg and, if all groups have the
-    same cells, matrix.svg.
-
-    Returns:
-        The path of the HTML page.
-
-    Raises:
-        StudyError: if a record lacks a compared metric, or `folder` cannot be written.
-        StoredFileError: if a log is damaged; nothing is written then.
+    The figures are accuracy_cost.svg and, if all groups have the same cells, matrix.svg. After an
+    error in the records or logs nothing is written.
     """
     figures = {"accuracy_cost.svg": accuracy_cost_svg(report.table)}
     if report.matrix is not None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Model = TypeVar("Model", bound=StoredModel)
 
-_RUN_AGAIN = "delete this file and run the study again, which repeats this run only"
+RUN_AGAIN = "delete this file and run the study again, which repeats this run only"
 
 
 class RunState(enum.Enum):
@@ -96,11 +96,11 @@ class ResultStore:
         return [record for record in records if record is not None]
 
     def _record(self, path: Path, identity: str | None = None) -> Record | None:
-        record = _read(path, Record, _RUN_AGAIN)
+        record = _read(path, Record, RUN_AGAIN)
         if record is None:
             return None
         if self.folder(record.identity) != path.parent or identity not in (None, record.identity):
-            message = f"{path} is the record of run {record.identity}; {_RUN_AGAIN}"
+            message = f"{path} is the record of run {record.identity}; {RUN_AGAIN}"
             raise StoredFileError(message, str(path))
         return record
 

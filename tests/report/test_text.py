@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from quatrain.report.escape import for_markdown, for_spreadsheet, visible
+from quatrain.report.text import (
+    for_markdown,
+    for_spreadsheet,
+    format_fixed,
+    format_quantity,
+    title_of,
+    visible,
+)
 
 MARKDOWN = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 MARKS = st.sampled_from([*"\\`*_~$|[]()<>!&#+-=:;.1aA \t\n", "http://a.b", "www.", "&lt;"])
@@ -114,3 +121,34 @@ def test_no_csv_field_begins_as_a_formula(text):
     ((field, _),) = csv.reader(io.StringIO(line.getvalue(), newline=""))
     assert field.lstrip()[:1] not in tuple("=+-@")
     assert field.removeprefix("'") == visible(text).removeprefix("'")
+
+
+@pytest.mark.parametrize(
+    ("metric", "title"),
+    [
+        ("bleu", "BLEU"),
+        ("chrf", "chrF"),
+        ("test_loss", "test loss"),
+        ("miou", "mIoU"),
+        ("iou_background", "IoU background"),
+        ("valid_ap50", "valid AP50"),
+        ("ap_of_fish", "AP of fish"),
+        ("ar100", "AR100"),
+    ],
+)
+def test_title_is_the_usual_name_of_the_metric(metric, title):
+    assert title_of(metric) == title
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1.234, "1.23"), (-5.0, "-5.00"), (1e100, "1e+100"), (-2.5e15, "-2.5e+15")],
+)
+def test_number_has_its_decimal_places_unless_it_is_astronomical(value, text):
+    assert format_fixed(value, 2) == text
+    assert format_fixed(abs(value), 2, "+") == f"+{text.removeprefix('-')}"
+
+
+def test_quantity_below_the_last_digit_is_an_upper_bound():
+    assert [format_quantity(value, 2) for value in (0.0, 0.006)] == ["< 0.01", "0.01"]
+    assert format_quantity(12.0, 1) == "12.0"

@@ -1,5 +1,7 @@
-r"""Escape names, titles and messages for terminals, Markdown and spreadsheets.
+r"""Text of a report: names of metrics, rounded numbers, and escapes for each format.
 
+    title_of("valid_ap50")            # "valid AP50"
+    format_fixed(1.5, 2)              # "1.50"
     visible("a\x1b[31mb")             # "a\\x1b[31mb", which no terminal interprets
     for_markdown("<b> [x](y)")        # "&lt;b> [x\\](y)", which is shown as written
     for_spreadsheet("=1+1")           # "'=1+1", which no spreadsheet evaluates
@@ -8,6 +10,12 @@ The template of the HTML page escapes its text itself.
 """
 
 import re
+
+_LIMITS = ("", "1", "10", "50", "75", "100")
+_WORDS = {"bleu": "BLEU", "chrf": "chrF", "miou": "mIoU", "iou": "IoU"}
+_WORDS |= {f"{kind}{of}": f"{kind.upper()}{of}" for kind in ("ap", "ar") for of in _LIMITS}
+
+_ASTRONOMICAL = 1e15
 
 _INVISIBLE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
@@ -24,6 +32,37 @@ _MARKS = re.compile(
 _BLOCK = re.compile(r"^(?:[#>+=-]|\d+(?=[.)]))")
 _ENTITY = re.compile(r"&(?=#?\w+;)")
 _FORMULA = re.compile(r"^\s*[=+\-@\uff1d\uff0b\uff0d\uff20\t]")
+
+
+def title_of(metric: str) -> str:
+    """The title of a metric in tables and figures; data files have the keys of the records.
+
+    Example:
+        >>> title_of("valid_ap50"), title_of("test_loss")
+        ('valid AP50', 'test loss')
+    """
+    return " ".join(_WORDS.get(word, word) for word in metric.split("_"))
+
+
+def format_fixed(value: float, places: int, sign: str = "") -> str:
+    """A number with this many decimal places; above 1e15 with three significant digits.
+
+    Example:
+        >>> format_fixed(1.5, 2), format_fixed(1.5, 2, "+"), format_fixed(1.5e99, 2)
+        ('1.50', '+1.50', '1.5e+99')
+    """
+    return f"{value:{sign}.{places}f}" if abs(value) < _ASTRONOMICAL else f"{value:{sign}.3g}"
+
+
+def format_quantity(value: float, places: int) -> str:
+    """A nonnegative quantity; one that would round to zero becomes an upper bound.
+
+    Example:
+        >>> format_quantity(1.234, 2), format_quantity(0.0, 2)
+        ('1.23', '< 0.01')
+    """
+    least = 10.0**-places
+    return format_fixed(value, places) if value >= least / 2 else f"< {least:.{places}f}"
 
 
 def visible(text: str) -> str:

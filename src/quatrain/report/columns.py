@@ -1,0 +1,251 @@
+"""The columns of each table of a report: headers, cells as text, and the values to sort by.
+
+Numbers are rounded and scaled, with the unit in the header: `training, min`, `G multiply-adds`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from quatrain.report.curves import Curve, validation_names
+from quatrain.report.differences import DifferenceTable
+from quatrain.report.tables import NOT_MET, Matrix, ReportRow, ReportTable
+from quatrain.report.text import format_fixed, format_quantity, title_of
+from quatrain.results import RunState, Summary
+
+Value = str | float | None
+Units = Sequence[tuple[float, str]]
+
+ABSENT = "–"
+MAX_STEPS = 10
+"""Steps of a validation curve that its table has, the last one included."""
+
+UNITS: dict[str, Units] = {
+    "multiply_adds": ((1e6, "M multiply-adds"), (1e9, "G multiply-adds")),
+    "parameters": ((1e3, "K parameters"), (1e6, "M parameters")),
+    "training_seconds": ((1.0, "training, s"), (60.0, "training, min"), (3600.0, "training, h")),
+    "latency_seconds": ((1e-3, "latency, ms"), (1.0, "latency, s")),
+    "peak_bytes": ((2.0**20, "memory, MiB"), (2.0**30, "memory, GiB")),
+}
+"""For each quantity of a row, the units in which it is shown: size and header."""
+
+MATRIX_LEGEND = "Measured value; expected value in brackets."
+VERDICT_LEGEND = (
+    "Inconclusive: the 95 % interval contains zero. p is adjusted for the number of differences "
+    '(Holm); where it is above 0.05, the verdict says "unadjusted". Intervals are not adjusted; '
+    "they cover the variation between seeds, not the choice of test examples."
+)
+EQUAL_LEGEND = "Equal differences have zero variance: they are inconclusive, with p = 1."
+
+
+@dataclass(frozen=True)
+class Column:
+    """A header, the cells as text, and the values to sort by."""
+
+    header: str
+    texts: tuple[str, ...]
+    values: tuple[Value, ...]
+    numeric: bool
+
+
+def text_column(header: str, texts: Sequence[str]) -> Column:
+    """A column of text, sorted alphabetically."""
+    return Column(header, tuple(texts), tuple(texts), numeric=False)
+
+
+def number_column(
+    header: str, values: Sequence[float | None], write: Callable[[float], str]
+) -> Column:
+    """A column of numbers as text; None is a dash."""
+    texts = tuple(ABSENT if value is None else write(value) for value in values)
+    return Column(header, texts, tuple(values), numeric=True)
+
+
+def cell_columns(table: ReportTable) -> list[Column]:
+    """The columns of the table of cells.
+
+    Columns without information are left out: quantities that were not measured, a spec that all
+    cells share, the state when all runs are done, and expectations if the study states none.
+    """
+    rows = table.rows
+    primary, *metrics = [_metric_column(rows, name) for name in table.metric_names]
+    specs = [row.spec_name for row in rows]
+    states = [row.state for row in rows]
+    seeds = [f"{row.seeds_done}/{row.seeds_planned}" for row in rows]
+    quantities = [
+        _quantity_column([row.quantities[name] for row in rows], units)
+        for name, units in UNITS.items()
+    ]
+    return [
+        text_column("group", [row.group for row in rows]),
+        text_column("cell", [row.cell for row in rows]),
+        *([text_column("spec", specs)] if len(set(specs)) > 1 else []),
+        primary,
+        *(expectation_columns(rows) if table.has_expectations else []),
+        *metrics,
+        Column("seeds", tuple(seeds), tuple(row.seeds_done for row in rows), numeric=True),
+        *(column for column in quantities if any(v is not None for v in column.values)),
+        *([text_column("state", states)] if {*states} != {RunState.DONE.value} else []),
+    ]
+
+
+def difference_columns(table: DifferenceTable) -> list[Column]:
+    """The columns of the table of differences."""
+    rows = table.rows
+    summaries = [row.summary for row in rows]
+    numbers = [x for s in summaries if s for x in (s.mean, s.low or 0.0, s.high or 0.0)]
+    places = _metric_places(numbers)
+    header = f"{title_of(table.metric)} [95 %]"
+    columns = [
+        text_column("group", [row.group for row in rows]),
+        text_column("difference", [f"{row.left} − {row.right}" for row in rows]),
+        _summary_column(header, summaries, lambda summary: _signed(summary, places)),
+        number_column("seeds", [summary.n if summary else 0 for summary in summaries], str),
+        number_column("adjusted p", [row.adjusted_p for row in rows], _format_p),
+        text_column("verdict", [row.verdict for row in rows]),
+    ]
+    if table.has_published:
+        published = [row.published for row in rows]
+        columns.append(number_column("published", published, lambda x: format_fixed(x, 2, "+")))
+    return columns
+
+
+def verdict_legend(table: DifferenceTable) -> str:
+    """The meaning of the verdicts in the table."""
+    equal = any(row.summary and row.summary.zero_variance for row in table.rows)
+    return f"{VERDICT_LEGEND} {EQUAL_LEGEND}" if equal else VERDICT_LEGEND
+
+
+def expectation_columns(rows: Sequence[ReportRow]) -> list[Column]:
+    """The expected bounds of each cell, and whether its mean lies within."""
+    verdicts = {True: "met", False: NOT_MET, None: ABSENT}
+    return [
+        text_column("expected", [row.expected.bounds if row.expected else ABSENT for row in rows]),
+        text_column("verdict", [verdicts[row.as_expected] for row in rows]),
+    ]
+
+
+def reason_columns(table: ReportTable) -> list[Column]:
+    """The expected bounds and the reason for them, of each cell that has some."""
+    rows = [(row, row.expected) for row in table.rows if row.expected is not None]
+    return [
+        text_column("group", [row.group for row, _ in rows]),
+        text_column("cell", [row.cell for row, _ in rows]),
+        text_column(title_of(table.metric), [expected.bounds for _, expected in rows]),
+        text_column("because", [expected.because for _, expected in rows]),
+    ]
+
+
+def matrix_columns(matrix: Matrix) -> list[Column]:
+    """The primary metric of each cell by group, with its expected value in brackets."""
+    columns = [text_column("cell", matrix.cells)]
+    for group in matrix.groups:
+        texts, means = [], []
+        for cell in matrix.cells:
+            row = matrix.rows[cell, group]
+            verdict = f", {NOT_MET}" if row.as_expected is False else ""
+            expected = f" ({row.expected.bounds}{verdict})" if row.expected else ""
+            texts.append(format_mean(row, matrix.metric) + expected)
+            means.append(getattr(row.metrics.get(matrix.metric), "mean", None))
+        columns.append(Column(group, tuple(texts), tuple(means), numeric=True))
+    return columns
+
+
+def format_mean(row: ReportRow, metric: str) -> str:
+    """The mean of a metric with one decimal place."""
+    summary = row.metrics.get(metric)
+    return ABSENT if summary is None else format_fixed(summary.mean, 1)
+
+
+def validation_columns(curves: Sequence[Curve], metric: str) -> list[Column]:
+    """The primary metric during training, at some of the steps with validation.
+
+    There are no columns if no cell was validated at two steps or more.
+    """
+    several = [curve for curve in curves if len(curve.steps) > 1]
+    logged = {curve.name for curve in several}
+    name = next((name for name in validation_names(metric) if name in logged), None)
+    rows = [
+        (curve, place)
+        for curve in several
+        if curve.name == name
+        for place in _spread(len(curve.steps))
+    ]
+    if not rows:
+        return []
+    steps = [curve.steps[place] for curve, place in rows]
+    values = [curve.values[place] for curve, place in rows]
+    minutes = [curve.seconds[place] / 60 if curve.seconds else None for curve, place in rows]
+    places = 2 if max(map(abs, values)) >= 1 else 4
+    return [
+        text_column("group", [curve.group for curve, _ in rows]),
+        text_column("cell", [curve.cell for curve, _ in rows]),
+        number_column("step", steps, lambda step: f"{step:,}"),
+        number_column("training, min", minutes, lambda value: format_fixed(value, 1)),
+        number_column(title_of(rows[0][0].name), values, lambda x: format_fixed(x, places)),
+    ]
+
+
+def scale_of(values: Sequence[float | None], units: Units) -> tuple[float, str]:
+    """The largest unit in which the largest value is at least 1, else the smallest.
+
+    Example:
+        >>> scale_of([2.5e9, 8e8], UNITS["multiply_adds"])
+        (1000000000.0, 'G multiply-adds')
+    """
+    largest = max((abs(value) for value in values if value is not None), default=0.0)
+    return next((unit for unit in reversed(units) if largest >= unit[0]), units[0])
+
+
+def _metric_column(rows: Sequence[ReportRow], name: str) -> Column:
+    summaries = [row.metrics.get(name) for row in rows]
+    places = _metric_places([summary.mean for summary in summaries if summary])
+    return _summary_column(title_of(name), summaries, lambda summary: _interval(summary, places))
+
+
+def _summary_column(
+    header: str, summaries: Sequence[Summary | None], write: Callable[[Summary], str]
+) -> Column:
+    """A column of summaries, sorted by their means; None is a dash."""
+    texts = tuple(write(summary) if summary else ABSENT for summary in summaries)
+    means = tuple(summary.mean if summary else None for summary in summaries)
+    return Column(header, texts, means, numeric=True)
+
+
+def _quantity_column(values: Sequence[float | None], units: Units) -> Column:
+    size, header = scale_of(values, units)
+    largest = max((value / size for value in values if value is not None), default=0.0)
+    places = 1 if largest >= 100 else 2
+    return number_column(header, values, lambda value: format_quantity(value / size, places))
+
+
+def _metric_places(values: Sequence[float]) -> int:
+    largest = max(map(abs, values), default=0.0)
+    return 2 if largest >= 1 or largest == 0 else 4
+
+
+def _interval(summary: Summary, places: int) -> str:
+    mean = format_fixed(summary.mean, places)
+    if summary.low is None or summary.high is None:
+        return mean
+    return f"{mean} ± {format_fixed((summary.high - summary.low) / 2, places)}"
+
+
+def _signed(summary: Summary, places: int) -> str:
+    numbers = (summary.mean, summary.low, summary.high)
+    mean, *bounds = (format_fixed(x, places, "+") for x in numbers if x is not None)
+    return f"{mean} [{', '.join(bounds)}]" if bounds else mean
+
+
+def _format_p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _spread(count: int) -> list[int]:
+    """At most `MAX_STEPS` indices below `count`, evenly spaced, the last one included.
+
+    Example:
+        >>> _spread(4), len(_spread(95)), _spread(95)[-1]
+        ([0, 1, 2, 3], 10, 94)
+    """
+    shown = min(count, MAX_STEPS)
+    return [round((place + 1) * count / shown) - 1 for place in range(shown)]
