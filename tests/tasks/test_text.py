@@ -41,18 +41,19 @@ def test_other_unicode_encodings_are_named(encoding):
     contents = [text.encode(encoding) for text in TEXTS.values()]
     for content in (*contents, MARKS[encoding] + "äh\n".encode(encoding)):
         error = decoding_error(content)
-        assert (error.field, error.value) == ("train.de", encoding)
-        assert f"iconv -f {encoding}" in error.remedy
+        assert error.field == "train.de"
+        assert f"iconv -f {encoding}" in str(error)
 
 
 def test_the_encoding_of_a_long_file_is_inferred_from_its_beginning():
-    assert decoding_error(("😀 smile\n" * 20_001).encode("utf-16-le")).value == "UTF-16LE"
+    assert "UTF-16LE" in str(decoding_error(("😀 smile\n" * 20_001).encode("utf-16-le")))
 
 
 @pytest.mark.parametrize("content", [b"one\ntwo\nth\0ree\n", b"one\ntwo\n" + b"\0" * 4096])
 def test_a_nul_byte_is_refused_with_its_line(content):
     error = decoding_error(content)
-    assert (error.field, error.value) == ("train.de:3", "a NUL byte")
+    assert error.field == "train.de:3"
+    assert "a NUL byte" in str(error)
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-7", "gbk", "shift_jis"])
@@ -67,7 +68,8 @@ def test_text_in_another_encoding_is_refused_with_its_line_unless_it_is_ascii(en
 
 def test_half_a_surrogate_pair_is_not_utf_8():
     error = decoding_error(b"eins\n\xed\xa0\x80\n")
-    assert (error.field, error.value) == ("train.de:2", "byte 0xed")
+    assert error.field == "train.de:2"
+    assert "byte 0xed" in str(error)
 
 
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
@@ -89,9 +91,9 @@ def test_a_pointer_in_place_of_the_data_is_refused_with_the_command(tmp_path, co
         check_not_pointer(content, "train.de")
     for error in (raised.value, decoding_error(content)):
         assert error.field == "train.de"
-        assert command in error.remedy
+        assert command in str(error)
     (tmp_path / "a.json").write_bytes(content)
-    assert command in reading_error(tmp_path / "a.json").remedy
+    assert command in str(reading_error(tmp_path / "a.json"))
 
 
 def test_a_text_about_pointers_is_not_a_pointer():
@@ -127,13 +129,13 @@ def reading_error(path):
 
 def test_the_error_of_a_missing_file_lists_its_folder(tmp_path):
     path = tmp_path / "a.json"
-    assert reading_error(path).value == str(path)
-    assert "empty" in reading_error(path).remedy
+    assert reading_error(path).field == str(path)
+    assert "empty" in str(reading_error(path))
     for name in ("b.json", "c.json", "a.png", "z.JSON"):
         (tmp_path / name).touch()
-    assert reading_error(path).remedy.endswith(" b.json, c.json")
-    assert reading_error(tmp_path / "a.txt").remedy.endswith(" a.png, b.json, c.json, z.JSON")
-    assert str(tmp_path / "c") in reading_error(tmp_path / "c" / "a.json").remedy
+    assert str(reading_error(path)).endswith(" b.json, c.json")
+    assert str(reading_error(tmp_path / "a.txt")).endswith(" a.png, b.json, c.json, z.JSON")
+    assert str(tmp_path / "c") in str(reading_error(tmp_path / "c" / "a.json"))
 
 
 def test_a_folder_that_cannot_be_listed_does_not_hide_the_error(tmp_path, monkeypatch):
@@ -141,17 +143,16 @@ def test_a_folder_that_cannot_be_listed_does_not_hide_the_error(tmp_path, monkey
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "iterdir", fail)
-    assert "Permission denied" in reading_error(tmp_path / "a").remedy
+    assert "Permission denied" in str(reading_error(tmp_path / "a"))
 
 
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("create", [Path.mkdir, os.mkfifo], ids=["folder", "named pipe"])
 def test_only_regular_files_are_read(tmp_path, create):
     create(tmp_path / "train.de")
-    error = reading_error(tmp_path / "train.de")
-    assert (error.value, error.expected) == (str(tmp_path / "train.de"), "a regular file")
+    assert "no regular file" in str(reading_error(tmp_path / "train.de"))
 
 
 @pytest.mark.parametrize("name", ["a\0b.json", "\ud800.json"])
 def test_an_impossible_file_name_is_refused(tmp_path, name):
-    assert reading_error(tmp_path / name).field == "data file"
+    assert reading_error(tmp_path / name).field == str(tmp_path / name)

@@ -1,8 +1,8 @@
 r"""Reading of users' data files: bytes, text in UTF-8, lines.
 
     b"ein Hund\r\nzwei"             ->  "ein Hund", "zwei"
-    b"e\0i\0n\0"                     ->  train.de is "UTF-16LE", expected text in UTF-8
-    b"version https://git-lfs..."  ->  train.de is "a Git LFS pointer", expected the data
+    b"e\0i\0n\0"                     ->  train.de is in UTF-16LE; convert it ...
+    b"version https://git-lfs..."  ->  train.de is a Git LFS pointer; run git lfs pull ...
 
 English in UTF-16 or UTF-32 is valid UTF-8 with NUL bytes between the letters, so NUL bytes are
 refused. Other control characters are kept. Other line separators of Unicode (U+2028, U+0085, the
@@ -34,30 +34,27 @@ _ASCII_SHARE = 0.02  # line ends and digits, in any script
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a regular file of the user's data.
-
-    Raises:
-        DataError: if it does not exist, is not a regular file (opening a named pipe would block),
-            cannot be read, or is a pointer to the data.
-    """
+    """The content of a regular file of the user's data that is no pointer to the data."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            remedy = "replace the folder, pipe or device by a file"
-            raise DataError("data file", str(path), "a regular file", remedy)
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a named pipe would block
+            raise DataError(
+                f"{path} is no regular file; replace the folder, pipe or device by a file",
+                str(path),
+            )
         content = path.read_bytes()
     except FileNotFoundError:
-        remedy = list_folder(path.parent, path.suffix)
-        raise DataError("data file", str(path), "a file that exists", remedy) from None
+        files = list_folder(path.parent, path.suffix)
+        raise DataError(f"{path} does not exist; {files}", str(path)) from None
     except (OSError, ValueError) as error:
-        raise unreadable("data file", path, error) from error
+        raise unreadable(str(path), path, error) from error
     check_not_pointer(content, str(path))
     return content
 
 
-def unreadable(kind: str, path: Path, error: Exception) -> DataError:
+def unreadable(field: str, path: Path, error: Exception) -> DataError:
     """The error for a file that cannot be read, or that has an impossible name."""
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return DataError(kind, str(path), "a file that can be read", reason)
+    return DataError(f"cannot read {str(path)!r} ({reason}); replace or remove it", field)
 
 
 def list_folder(folder: Path, suffix: str = "") -> str:
@@ -85,22 +82,14 @@ def pointer_kind(content: bytes) -> tuple[str, str] | None:
 
 
 def check_not_pointer(content: bytes, name: str) -> None:
-    """Check that a file holds the data and not a pointer to them.
-
-    Raises:
-        DataError: with the command that fetches the data.
-    """
+    """Check that a file contains the data and not a pointer to them."""
     pointer = pointer_kind(content)
     if pointer:
-        raise DataError(name, pointer[0], "the data", f"{pointer[1]} in its folder")
+        raise DataError(f"{name} is {pointer[0]}; {pointer[1]} in its folder", name)
 
 
 def decode_text(content: bytes, name: str) -> str:
-    """Decode the UTF-8 file `name`, without its byte order mark.
-
-    Raises:
-        DataError: if it is not UTF-8, has a NUL byte, or is a pointer to the data.
-    """
+    """Decode the UTF-8 file `name`, without its byte order mark."""
     check_not_pointer(content, name)
     content = content.removeprefix(codecs.BOM_UTF8)
     try:
@@ -127,17 +116,19 @@ def split_lines(text: str) -> list[str]:
 
 
 def _not_utf8(content: bytes, name: str, position: int) -> DataError:
-    expected = "text in UTF-8"
     encoding = _other_encoding(content)
     if encoding:
-        return DataError(name, encoding, expected, f"convert it by iconv -f {encoding} -t UTF-8")
+        command = f"iconv -f {encoding} -t UTF-8"
+        return DataError(f"{name} is in {encoding}; convert it to UTF-8 by {command}", name)
     line = content.count(b"\n", 0, position) + 1
-    byte = content[position]
+    place, byte = f"{name}:{line}", content[position]
     if byte == 0:
-        remedy = "remove it, for example by tr -d '\\000'"
-        return DataError(f"{name}:{line}", "a NUL byte", expected, remedy)
-    remedy = "convert the file, for example by iconv -t utf-8"
-    return DataError(f"{name}:{line}", f"byte 0x{byte:02x}", expected, remedy)
+        return DataError(f"{place} has a NUL byte; remove it by tr -d '\\000'", place)
+    return DataError(
+        f"{place} has the byte 0x{byte:02x}, which is not UTF-8; convert the file, for example by "
+        "iconv -t utf-8",
+        place,
+    )
 
 
 def _other_encoding(content: bytes) -> str | None:
