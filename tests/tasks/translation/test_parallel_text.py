@@ -1,4 +1,5 @@
 import codecs
+import dataclasses
 import hashlib
 
 import pytest
@@ -6,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quatrain.specs import DataError, SpecError, identity
-from quatrain.tasks.translation.parallel_text import WMT14, WMT14_JOINED, ParallelTextSpec
+from quatrain.tasks.translation.parallel_text import (
+    WMT14,
+    WMT14_JOINED,
+    Corpus,
+    LineNumbers,
+    ParallelTextSpec,
+)
 
 
 @pytest.fixture
@@ -110,7 +117,8 @@ def test_another_encoding_is_refused(folder):
     assert reading_error(folder).field == "train.de:2"
     (folder / "train.de").write_bytes("eins\nzwei\ndrei\n".encode("UTF-16LE"))
     error = reading_error(folder)
-    assert (error.field, error.value) == ("train.de", "UTF-16LE")
+    assert error.field == "train.de"
+    assert "UTF-16LE" in str(error)
 
 
 def test_other_control_characters_are_kept(folder):
@@ -126,7 +134,7 @@ def test_a_git_lfs_pointer_is_refused(folder):
     pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12\n"
     for language in ("en", "de"):
         (folder / f"test.{language}").write_text(pointer)
-    assert "git lfs pull" in reading_error(folder).remedy
+    assert "git lfs pull" in str(reading_error(folder))
 
 
 def test_carriage_returns_alone_end_lines(folder):
@@ -149,7 +157,7 @@ def test_an_empty_line_is_refused(folder):
     (folder / "train.de").write_text("eins\n \ndrei\n", encoding="utf-8")
     error = reading_error(folder)
     assert error.field == "train.de:2"
-    assert "drop_empty" in error.remedy
+    assert "drop_empty" in str(error)
 
 
 def test_empty_training_lines_can_be_dropped(folder):
@@ -167,26 +175,25 @@ def test_empty_test_lines_are_never_dropped(folder):
 def test_files_of_unequal_length_are_refused(folder):
     (folder / "valid.de").write_text("eins\nzwei\n", encoding="utf-8")
     error = reading_error(folder)
-    assert "valid.en and valid.de" in error.field
-    assert error.value == "3 and 2"
+    assert "valid.en has 3 lines and valid.de has 2" in str(error)
 
 
 def test_the_error_of_a_missing_file_lists_its_folder(folder):
     (folder / "train.de").unlink()
     error = reading_error(folder)
-    assert error.value == str(folder / "train.de")
-    assert error.remedy.endswith(" test.de, valid.de")
+    assert error.field == str(folder / "train.de")
+    assert str(error).endswith(" test.de, valid.de")
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", codecs.BOM_UTF8, b"\r\n\r\n"])
 def test_an_empty_file_is_refused(folder, content):
     (folder / "test.de").write_bytes(content)
-    assert reading_error(folder).value == "test.de"
+    assert reading_error(folder).field == "test.de"
 
 
 def test_a_missing_folder_is_refused(tmp_path):
     assert reading_error(None).field == "--data"
-    assert reading_error(tmp_path / "missing").value == str(tmp_path / "missing")
+    assert str(tmp_path / "missing") in str(reading_error(tmp_path / "missing"))
 
 
 def test_equal_languages_are_refused():
@@ -220,3 +227,21 @@ def test_real_text_is_read_completely(shared_data):
     full = ParallelTextSpec(source="de", target="en").read(shared_data / "multi30k")
     assert (len(full.train), len(full.valid), len(full.test)) == (29000, 1014, 1000)
     assert (mini.dropped, full.dropped) == (0, 0)
+
+
+def test_a_corpus_is_frozen():
+    corpus = Corpus([("one", "eins")], [], [], ("en", "de"), {})
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        corpus.dropped = 1
+
+
+def test_the_location_of_a_pair_counts_lines_that_were_left_out():
+    files = (("a.en", "a.de"), ("b.en", "b.de"), ("c.en", "c.de"))
+    lines = LineNumbers(files, ends=(3, 3, 5), numbers=(0, 2, 3, 4))
+    locations = [lines.location(pair, pair % 2) for pair in range(4)]
+    assert locations == ["a.en:1", "a.de:3", "c.en:1", "c.de:2"]
+
+
+def test_generated_pairs_are_counted_from_one():
+    corpus = Corpus([("one", "eins")], [], [], ("en", "de"), {})
+    assert corpus.location(0, 1) == "training pair 1"

@@ -1,15 +1,16 @@
 """Probes: five small tasks, each of which needs one factor of attention."""
 
-from quatrain.tasks.probes.base import IGNORE_INDEX, Question, Samples
-from quatrain.tasks.probes.network import ProbeNetwork
 from quatrain.tasks.probes.questions import (
+    IGNORE_INDEX,
     LocalitySpec,
     OffsetSpec,
     PointerSpec,
+    Question,
     RecallSpec,
     SaliencySpec,
+    Samples,
 )
-from quatrain.tasks.probes.task import Probe, ProbeSpec, ProbeTask
+from quatrain.tasks.probes.task import Probe, ProbeNetwork, ProbeSpec, ProbeTask
 
 __all__ = [
     "IGNORE_INDEX",

@@ -1,15 +1,53 @@
-"""The questions of the five probes."""
+"""The questions of the five probes: sequences of tokens with several features, and their answers.
 
-from typing import Literal
+A token is a tuple of small integers, one for each feature; the network adds the embeddings of the
+features. Positions are not encoded in the data: values are drawn independently from one
+distribution for all positions, and the distance to the answer does not depend on the position.
+
+Shapes: n sequences, t tokens, f features.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
+import torch
+from jaxtyping import Int64
 from pydantic import Field, model_validator
+from torch import Tensor
 
-from quatrain.specs import SpecError
-from quatrain.tasks.probes.base import IGNORE_INDEX, Question, Samples, check_far, make_samples
+from quatrain.specs import InputError, Spec, SpecError
+
+IGNORE_INDEX = -1
+"""The answer at tokens without a question, which loss and accuracy ignore."""
 
 _GROUP = 3
 """Tokens of a group of the locality probe."""
+
+
+class Samples(NamedTuple):
+    """Sequences, and the answer at each token or IGNORE_INDEX."""
+
+    tokens: Int64[Tensor, "n t f"]
+    answers: Int64[Tensor, "n t"]
+
+
+class Question(Spec):
+    """Base class of the probes."""
+
+    values: int = Field(default=32, ge=2)
+    """Number of different values: a random guess is correct with probability 1 / values."""
+    length: int = Field(default=32, ge=2)
+    """Tokens of a sequence."""
+
+    @property
+    def features(self) -> tuple[int, ...]:
+        """Number of different integers of each feature of a token; the value is the first."""
+        raise NotImplementedError
+
+    def draw(self, random: np.random.Generator, number: int) -> Samples:
+        """Draw `number` sequences with their answers, as a function of the state of `random`."""
+        raise NotImplementedError
 
 
 class LocalitySpec(Question):
@@ -34,8 +72,11 @@ class LocalitySpec(Question):
     def _check_length(self) -> "LocalitySpec":
         if self.length < _GROUP or self.length % _GROUP:
             multiple = max(self.length // _GROUP, 1) * _GROUP
-            remedy = f"use {multiple} or {multiple + _GROUP}"
-            raise SpecError("LocalitySpec.length", self.length, f"a multiple of {_GROUP}", remedy)
+            raise SpecError(
+                f"length={self.length} is not a multiple of {_GROUP}; use {multiple} or "
+                f"{multiple + _GROUP}",
+                "LocalitySpec.length",
+            )
         return self
 
     @property
@@ -74,8 +115,11 @@ class OffsetSpec(Question):
     @model_validator(mode="after")
     def _check_distance(self) -> "OffsetSpec":
         if abs(self.distance) >= self.length:
-            expected = f"less than the {self.length} tokens either way"
-            raise SpecError("OffsetSpec.distance", self.distance, expected, "use a shorter one")
+            raise SpecError(
+                f"distance={self.distance} leads out of all sequences of length={self.length}; use "
+                "a shorter one",
+                "OffsetSpec.distance",
+            )
         return self
 
     @property
@@ -115,8 +159,10 @@ class PointerSpec(Question):
     @model_validator(mode="after")
     def _check_reach(self) -> "PointerSpec":
         if self.reach >= self.length:
-            expected = f"less than the {self.length} tokens"
-            raise SpecError("PointerSpec.reach", self.reach, expected, "use a shorter one")
+            raise SpecError(
+                f"reach={self.reach} is not less than length={self.length}; use a shorter one",
+                "PointerSpec.reach",
+            )
         return self
 
     @property
@@ -227,3 +273,49 @@ def _values_at(positions: np.ndarray, values: np.ndarray) -> np.ndarray:
     inside = (positions >= 0) & (positions < length)
     nearest = np.broadcast_to(positions.clip(0, length - 1), values.shape)
     return np.where(inside, np.take_along_axis(values, nearest, axis=1), IGNORE_INDEX)
+
+
+def make_samples(features: Sequence[np.ndarray], answers: np.ndarray) -> Samples:
+    """Samples from the features of each token and the answers."""
+    tokens = np.stack(features, axis=-1).astype(np.int64)
+    return Samples(torch.from_numpy(tokens), torch.from_numpy(answers.astype(np.int64)))
+
+
+def check_far(field: str, far: int, length: int) -> None:
+    """Check that each token has another at this distance."""
+    if far > length // 2:
+        raise SpecError(
+            f"far={far} is over half of length={length}; use {length // 2} or less, or lengthen "
+            "the sequence",
+            field,
+        )
+
+
+def validate(samples: Samples, values: int) -> Samples:
+    """Samples as int64, from any signed integer type."""
+    for name, tensor in samples._asdict().items():
+        if tensor.is_floating_point() or tensor.is_complex() or not tensor.dtype.is_signed:
+            raise InputError(
+                f"{name} are of {tensor.dtype}; use a signed integer type, such as torch.int64, as "
+                f"{IGNORE_INDEX} marks tokens without a question",
+                name,
+            )
+    tokens, answers = samples.tokens.long(), samples.answers.long()
+    if answers.shape != tokens.shape[:-1]:
+        raise InputError(
+            f"answers have shape {tuple(answers.shape)}, tokens {tuple(tokens.shape)}; give each "
+            f"token an answer or {IGNORE_INDEX}",
+            "answers",
+        )
+    if ((answers < IGNORE_INDEX) | (answers >= values)).any():
+        raise InputError(
+            f"answers are {int(answers.min())} to {int(answers.max())}; use 0 to {values - 1}, or "
+            f"{IGNORE_INDEX} at tokens without a question",
+            "answers",
+        )
+    return Samples(tokens, answers)
+
+
+def most_common(values: Int64[Tensor, "n t"], number: int) -> Int64[Tensor, " n"]:
+    """The most common of `number` values in each sequence."""
+    return torch.nn.functional.one_hot(values, number).sum(1).argmax(-1)

@@ -4,13 +4,28 @@ from quatrain.specs import name_missing_extra
 
 with name_missing_extra():
     from quatrain.tasks.translation.batching import pad, token_batches
-    from quatrain.tasks.translation.bleu_tokenizer import BleuTokenizer, choose_tokenizer
-    from quatrain.tasks.translation.corpus import Corpus, LineNumbers, Pair
-    from quatrain.tasks.translation.inference import TrainedTranslator, load_translator
-    from quatrain.tasks.translation.metric import Scores, score, write_hypotheses
+    from quatrain.tasks.translation.metric import (
+        BleuTokenizer,
+        Scores,
+        choose_tokenizer,
+        score,
+        write_hypotheses,
+    )
     from quatrain.tasks.translation.numerals import NumeralsSpec
-    from quatrain.tasks.translation.parallel_text import WMT14, WMT14_JOINED, ParallelTextSpec
-    from quatrain.tasks.translation.task import TranslationSpec, TranslationTask
+    from quatrain.tasks.translation.parallel_text import (
+        WMT14,
+        WMT14_JOINED,
+        Corpus,
+        LineNumbers,
+        Pair,
+        ParallelTextSpec,
+    )
+    from quatrain.tasks.translation.task import (
+        TrainedTranslator,
+        TranslationSpec,
+        TranslationTask,
+        load_translator,
+    )
     from quatrain.tasks.translation.vocabulary import (
         BOS,
         EOS,

@@ -18,7 +18,7 @@ from jaxtyping import Int64
 from torch import Tensor
 
 from quatrain.specs import DataError
-from quatrain.tasks.translation.corpus import Pair
+from quatrain.tasks.translation.parallel_text import Pair
 from quatrain.tasks.translation.vocabulary import BOS, EOS, PAD, Vocabulary
 
 
@@ -36,13 +36,9 @@ class EncodedPairs:
 
     @classmethod
     def encode(cls, pairs: Sequence[Pair], vocabulary: Vocabulary, part: str) -> "EncodedPairs":
-        """Encode both sides of the pairs of a part of the data.
-
-        Raises:
-            DataError: if there are no pairs.
-        """
+        """Encode both sides of the pairs of a part of the data."""
         if not pairs:
-            raise DataError(f"{part} part", "empty", "at least one pair", "use more or other data")
+            raise DataError(f"the {part} part is empty; use more or other data", f"{part} part")
         sources = vocabulary.encode_batch([source for source, _ in pairs])
         targets = vocabulary.encode_batch([target for _, target in pairs])
         return cls(
@@ -64,9 +60,6 @@ class EncodedPairs:
         """Check that each pair fits into a batch of `budget` tokens.
 
         `location` returns where one side (0 source, 1 target) of a pair is in the user's files.
-
-        Raises:
-            DataError: with the longest pair and the number of the others that do not fit.
         """
         too_long = [pair for pair, sides in enumerate(self.lengths) if max(sides) > budget]
         if not too_long:
@@ -74,16 +67,12 @@ class EncodedPairs:
         longest = max(too_long, key=lambda pair: max(self.lengths[pair]))
         sides = self.lengths[longest]
         others = f" and {len(too_long) - 1} more that are too long" if len(too_long) > 1 else ""
+        place = location(longest, sides.index(max(sides)))
         raise DataError(
-            location(longest, sides.index(max(sides))),
-            f"{max(sides)} tokens",
-            f"at most the {budget} of a batch",
-            f"raise batch_tokens, lower longest (words), or remove this pair{others}",
+            f"{place} has {max(sides)} tokens, more than the {budget} of a batch; raise "
+            f"batch_tokens, lower longest (words), or remove this pair{others}",
+            place,
         )
-
-    def batches(self, budget: int, seed: int, epoch: int) -> list[list[int]]:
-        """Indices of the pairs of each batch; see `token_batches`."""
-        return token_batches(self.lengths, budget, seed=seed, epoch=epoch)
 
     def collate(self, indices: Sequence[int]) -> dict[str, Tensor]:
         """One padded batch."""
@@ -111,10 +100,9 @@ def token_batches(
     longest = int(widths.argmax())
     if widths[longest] > budget:
         raise DataError(
-            f"lengths[{longest}]",
-            int(widths[longest]),
-            f"at most the {budget} tokens of a batch",
+            f"the pair {longest} has {widths[longest]} tokens, more than the {budget} of a batch; "
             "raise the tokens per batch or leave out pairs this long",
+            f"lengths[{longest}]",
         )
     random = np.random.default_rng([seed, epoch])
     # Sort by the longer side, which determines the size of a batch, then the source; shuffle ties.

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from quatrain.specs import Spec
 from quatrain.tasks.translation import phrases
-from quatrain.tasks.translation.corpus import Corpus, Pair
+from quatrain.tasks.translation.parallel_text import Corpus, Pair
 from quatrain.tasks.translation.phrases import PortableRandom
 
 _THINGS: tuple[Pair, ...] = (

@@ -1,4 +1,4 @@
-"""Parallel text: two text files, of which line N of one translates line N of the other.
+"""Sentence pairs from parallel text: line N of one file translates line N of the other.
 
     train.en    A man is cooking.         train.de    Ein Mann kocht.
                 Two dogs run.                         Zwei Hunde rennen.
@@ -10,6 +10,9 @@ other line separators of Unicode within sentences, and splitting there would mis
 
 import hashlib
 from array import array
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +20,52 @@ from pydantic import Field, model_validator
 
 from quatrain.specs import DataError, Spec, SpecError
 from quatrain.tasks.text import decode_text, read_bytes, split_lines
-from quatrain.tasks.translation.corpus import Corpus, LineNumbers, Pair
+
+Pair = tuple[str, str]
+"""A source sentence and its translation."""
+
+
+@dataclass(frozen=True)
+class LineNumbers:
+    """Files and lines of the training pairs, for error messages.
+
+    `files` are the (source, target) files in the order of reading, `ends` the running totals of
+    their numbers of lines. `numbers` are the lines of the pairs in that order, counted from 0 over
+    all files; lines that were left out have no pair.
+    """
+
+    files: tuple[tuple[str, str], ...]
+    ends: tuple[int, ...]
+    numbers: Sequence[int]
+
+    def location(self, pair: int, side: int) -> str:
+        """File and line of one side of a pair, such as "train.de:12"."""
+        number = self.numbers[pair]
+        part = bisect_right(self.ends, number)
+        start = self.ends[part - 1] if part else 0
+        return f"{self.files[part][side]}:{number - start + 1}"
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Sentence pairs with the hashes of their sources.
+
+    `hashes` maps the name of a file to the SHA-256 of its bytes; generated data have one entry, the
+    SHA-256 of their text. `dropped` is the number of training pairs left out as the spec says.
+    `lines` locates the others in their files; None for generated data.
+    """
+
+    train: list[Pair]
+    valid: list[Pair]
+    test: list[Pair]
+    languages: tuple[str, str]
+    hashes: dict[str, str]
+    dropped: int = 0
+    lines: LineNumbers | None = None
+
+    def location(self, pair: int, side: int) -> str:
+        """File and line of one side (0 source, 1 target) of a training pair, or its number."""
+        return self.lines.location(pair, side) if self.lines else f"training pair {pair + 1}"
 
 
 class ParallelTextSpec(Spec):
@@ -49,10 +97,9 @@ class ParallelTextSpec(Spec):
     def _check_languages(self) -> "ParallelTextSpec":
         if self.source == self.target:
             raise SpecError(
+                f"source and target are both {self.target!r}; use the suffixes of the two files, "
+                "such as en and de",
                 "ParallelTextSpec.target",
-                self.target,
-                "another language than the source",
-                "use the suffixes of the two files, such as en and de",
             )
         return self
 
@@ -64,9 +111,9 @@ class ParallelTextSpec(Spec):
                 pointer, two files differ in their number of lines, or a line is empty.
         """
         if folder is None:
-            raise DataError("--data", None, "a folder of parallel text", "pass --data FOLDER")
+            raise DataError("parallel text is read from a folder; pass --data FOLDER", "--data")
         if not folder.is_dir():
-            raise DataError("--data", str(folder), "a folder that exists", "correct the path")
+            raise DataError(f"there is no folder {folder}; correct the path", "--data")
         hashes: dict[str, str] = {}
         train: list[Pair] = []
         ends: list[int] = []
@@ -86,10 +133,9 @@ class ParallelTextSpec(Spec):
         )
         if not corpus.train:
             raise DataError(
+                f"none of the {len(train)} training pairs has at most longest={self.longest} words "
+                "on both sides; raise longest or use other files",
                 "training pairs",
-                f"none of {len(train)}",
-                f"some of at most {self.longest} words",
-                "raise longest or use other files",
             )
         return corpus
 
@@ -113,13 +159,15 @@ class ParallelTextSpec(Spec):
         for name in names:
             content = read_bytes(folder / name)
             hashes[name] = hashlib.sha256(content).hexdigest()
-            sides.append(_lines(content, name))
+            text = decode_text(content, name)
+            if not text.strip():
+                raise DataError(f"{name} is empty; use a file with text", name)
+            sides.append(split_lines(text))
         if len(sides[0]) != len(sides[1]):
             raise DataError(
-                f"the number of lines of {names[0]} and {names[1]}",
-                f"{len(sides[0])} and {len(sides[1])}",
-                "the same number",
-                "make line N of one the translation of line N of the other",
+                f"{names[0]} has {len(sides[0])} lines and {names[1]} has {len(sides[1])}; make "
+                "line N of one the translation of line N of the other",
+                f"{names[0]} and {names[1]}",
             )
         if not drop_empty:
             for name, lines in zip(names, sides, strict=True):
@@ -139,19 +187,11 @@ WMT14_JOINED = ParallelTextSpec(valid="newstest2013", test="newstest2014", drop_
 """WMT14 English-German with its training parts concatenated in train.en and train.de."""
 
 
-def _lines(content: bytes, name: str) -> list[str]:
-    text = decode_text(content, name)
-    if not text.strip():
-        raise DataError("data file", name, "at least one line of text", "it is empty")
-    return split_lines(text)
-
-
 def _check_no_empty_lines(name: str, lines: list[str]) -> None:
     for number, line in enumerate(lines, start=1):
         if not line or line.isspace():
             raise DataError(
+                f"{name}:{number} is empty; remove this line from both files, or set drop_empty if "
+                "they are for training",
                 f"{name}:{number}",
-                line,
-                "a sentence",
-                "remove this line from both files, or set drop_empty if they are for training",
             )

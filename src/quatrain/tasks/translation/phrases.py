@@ -19,7 +19,7 @@ from babel.dates import get_day_names, get_month_names
 from babel.numbers import format_currency, get_currency_name
 from num2words import num2words
 
-from quatrain.tasks.translation.corpus import Pair
+from quatrain.tasks.translation.parallel_text import Pair
 
 Choice = TypeVar("Choice")
 

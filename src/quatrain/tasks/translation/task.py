@@ -3,11 +3,15 @@
     spec = TranslationSpec(data=NumeralsSpec(), model=TranslatorSpec(width=64, layers=2))
     task = spec.open(data=None, folder=Path("run"), seed=0)
 
+    translator = load_translator(Path("out/runs/0123456789abcdef"))     # a finished run
+    translator.translate(["Two dogs run."])                             # ["Zwei Hunde rennen."]
+
 Shapes: b sentence pairs, s source tokens, t target tokens.
 """
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,14 +24,19 @@ from quatrain.cost import count_multiply_adds, model_cost, training_hours
 from quatrain.models.decoding import DecodingSpec, decode
 from quatrain.models.translator import Translator, TranslatorSpec
 from quatrain.ops.linear_cross_entropy import linear_cross_entropy
-from quatrain.specs import Spec
+from quatrain.results.files import read_text
+from quatrain.specs import Spec, StudyError
 from quatrain.tasks.cache import read_cached
 from quatrain.tasks.translation.batching import EncodedPairs, pad, token_batches
-from quatrain.tasks.translation.bleu_tokenizer import BleuTokenizer, can_score, choose_tokenizer
-from quatrain.tasks.translation.corpus import Corpus, Pair
-from quatrain.tasks.translation.metric import score, write_hypotheses
+from quatrain.tasks.translation.metric import (
+    BleuTokenizer,
+    can_score,
+    choose_tokenizer,
+    score,
+    write_hypotheses,
+)
 from quatrain.tasks.translation.numerals import NumeralsSpec
-from quatrain.tasks.translation.parallel_text import ParallelTextSpec
+from quatrain.tasks.translation.parallel_text import Corpus, Pair, ParallelTextSpec
 from quatrain.tasks.translation.vocabulary import (
     BOS,
     EOS,
@@ -36,7 +45,7 @@ from quatrain.tasks.translation.vocabulary import (
     VocabularySpec,
     train_vocabulary,
 )
-from quatrain.training import Evaluation, Loss, Recipe, Task, checkpoint
+from quatrain.training import Evaluation, Loss, Recipe, Task, checkpoint, load_model
 
 HYPOTHESES = "hypotheses.txt"
 VOCABULARY = "vocabulary.json"
@@ -165,7 +174,8 @@ class TranslationTask(Task):
 
     def batches(self, epoch: int) -> list[list[int]]:
         """Indices of the training pairs of each batch of the epoch."""
-        return self.train.batches(self.spec.batch_tokens, self.seed, epoch)
+        budget = self.spec.batch_tokens
+        return token_batches(self.train.lengths, budget, seed=self.seed, epoch=epoch)
 
     def collate(self, plan: Sequence[int]) -> dict[str, Tensor]:
         """One padded training batch."""
@@ -229,7 +239,7 @@ class TranslationTask(Task):
         total = weight = 0.0
         # Pairs of the validation and test parts are scored, however long.
         budget = max(self.spec.batch_tokens, part.longest)
-        for indices in part.batches(budget, 0, 0):
+        for indices in token_batches(part.lengths, budget, seed=0, epoch=0):
             batch = {name: value.to(device) for name, value in part.collate(indices).items()}
             loss = objective(**batch)
             total, weight = total + float(loss.total), weight + float(loss.weight)
@@ -254,6 +264,41 @@ def translate(
         for index, ids in zip(indices, outputs, strict=True):
             hypotheses[index] = vocabulary.decode(ids)
     return hypotheses
+
+
+@dataclass(frozen=True)
+class TrainedTranslator:
+    """A trained translator with its vocabulary and its spec."""
+
+    spec: TranslationSpec
+    translator: Translator
+    vocabulary: Vocabulary
+
+    def translate(self, lines: Sequence[str]) -> list[str]:
+        """Translate each line, with the decoding of the spec."""
+        sources = [[*ids, EOS] for ids in self.vocabulary.encode_batch(lines)]
+        return translate(
+            self.translator, self.vocabulary, sources, self.spec.decoding, self.spec.batch_tokens
+        )
+
+
+def load_translator(run_folder: Path) -> TrainedTranslator:
+    """Read a finished run: spec.json, vocabulary.json and model.safetensors.
+
+    Raises:
+        StudyError: if the folder does not contain a run.
+        SpecError: if it is not a run of a translation task.
+        StoredFileError: if a file is missing or damaged.
+    """
+    path = run_folder / "spec.json"
+    if not path.is_file():
+        raise StudyError(f"{run_folder} has no spec.json; correct the path", "run folder")
+    text = read_text(path, "move the run's folder away and train again")
+    spec = TranslationSpec.from_json(text)
+    vocabulary = Vocabulary.load(run_folder / VOCABULARY)
+    translator = spec.model.build(vocabulary.size)
+    load_model(run_folder, TranslationObjective(translator, spec.label_smoothing))
+    return TrainedTranslator(spec, translator.eval(), vocabulary)
 
 
 def _references(pairs: Sequence[Pair]) -> list[str]:

@@ -26,7 +26,7 @@ from quatrain.results.files import read_regular
 from quatrain.specs import DataError, Spec, SpecError, StoredFileError
 from quatrain.specs.errors import shorten
 from quatrain.tasks.text import pointer_kind
-from quatrain.tasks.translation.corpus import Pair
+from quatrain.tasks.translation.parallel_text import Pair
 
 PAD, BOS, EOS = 0, 1, 2
 """Ids of the special tokens: padding, beginning of sentence, end of sentence."""
