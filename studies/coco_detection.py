@@ -3,7 +3,7 @@
     quatrain study plan studies/coco_detection.py --data DIR
     quatrain study run studies/coco_detection.py --data DIR
 
-DIR holds annotations/instances_train.json and instances_val.json, and the images in images/train
+DIR has annotations/instances_train.json and instances_val.json, and the images in images/train
 and images/val; name other files in DATA. A ResNet-18 of half width with a feature pyramid is
 trained from scratch on images of 320 pixels, five cells with three seeds. A run of 2,000 steps took
 32 to 58 minutes of one core on Aquarium; `study plan --estimate` estimates it for your data.

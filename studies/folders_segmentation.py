@@ -3,7 +3,7 @@
     quatrain study plan studies/folders_segmentation.py --data DIR
     quatrain study run studies/folders_segmentation.py --data DIR
 
-DIR holds images in train and val, their label maps of equal names in trainannot and valannot, and
+DIR has images in train and val, their label maps of equal names in trainannot and valannot, and
 classes.json with the names and colours of the classes; name other folders in DATA. A ResNet-18 of
 half width is trained from scratch at half the size of the images, five cells with three seeds;
 `quatrain study plan --estimate` estimates the time. Scores are of the validation part.

@@ -44,7 +44,7 @@ HEADS = 4
 
 def translation(self_attention: str, cross: str, recipe: Recipe) -> TranslationSpec:
     """The "tiny" translator with the given terms."""
-    own = parse_mixer(self_attention, HEADS)
+    mixer = parse_mixer(self_attention, HEADS)
     return TranslationSpec(
         data=ParallelTextSpec(),
         vocabulary=VocabularySpec(size=8000),
@@ -54,8 +54,8 @@ def translation(self_attention: str, cross: str, recipe: Recipe) -> TranslationS
             feed_forward=256,
             dropout=0.3,
             norm="pre",
-            encoder_self=own,
-            decoder_self=own,
+            encoder_self=mixer,
+            decoder_self=mixer,
             cross=parse_mixer(cross, HEADS),
         ),
         recipe=recipe,

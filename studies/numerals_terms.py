@@ -38,7 +38,7 @@ HEADS = 4
 
 def translation(self_attention: str, cross: str) -> TranslationSpec:
     """A translator small enough for one core and half a minute, with the given terms."""
-    own = parse_mixer(self_attention, HEADS)
+    mixer = parse_mixer(self_attention, HEADS)
     return TranslationSpec(
         data=NumeralsSpec(),
         vocabulary=VocabularySpec(size=800),
@@ -48,8 +48,8 @@ def translation(self_attention: str, cross: str) -> TranslationSpec:
             feed_forward=128,
             dropout=0.0,
             norm="pre",
-            encoder_self=own,
-            decoder_self=own,
+            encoder_self=mixer,
+            decoder_self=mixer,
             cross=parse_mixer(cross, HEADS),
         ),
         recipe=Recipe(

@@ -30,11 +30,11 @@ TERMS = tuple(str(terms) for terms in ALL_TERM_SETS if terms)
 
 def translation(self_attention: str, cross: str) -> TranslationSpec:
     """Transformer base with the given terms."""
-    own = parse_mixer(self_attention)
+    mixer = parse_mixer(self_attention)
     return TranslationSpec(
         data=WMT14,
         vocabulary=VocabularySpec(size=37_000),
-        model=TranslatorSpec(encoder_self=own, decoder_self=own, cross=parse_mixer(cross)),
+        model=TranslatorSpec(encoder_self=mixer, decoder_self=mixer, cross=parse_mixer(cross)),
         recipe=Recipe(average=0.999, accumulate=8, precision="bfloat16"),
         decoding=DecodingSpec(beam=4, length_penalty=0.6),
         batch_tokens=3_750,

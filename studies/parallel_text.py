@@ -3,7 +3,7 @@
     quatrain study plan studies/parallel_text.py --data DIR
     quatrain study run studies/parallel_text.py --data DIR
 
-DIR holds train, valid and test in two languages, a sentence a line: train.en, train.de and so on;
+DIR has train, valid and test in two languages, a sentence a line: train.en, train.de and so on;
 name other languages in DATA. A Transformer of 4 layers and width 128 is trained from scratch, four
 cells with three seeds. A run of 1,300 steps took 9 to 65 minutes of one core on Multi30k;
 `quatrain study plan --estimate` estimates it for your data.
@@ -31,7 +31,7 @@ RECIPE = Recipe(
 
 def translation(terms: str) -> TranslationSpec:
     """The translator with the given terms in its self-attention."""
-    own = parse_mixer(terms, HEADS)
+    mixer = parse_mixer(terms, HEADS)
     return TranslationSpec(
         data=DATA,
         vocabulary=VocabularySpec(size=8000),
@@ -41,8 +41,8 @@ def translation(terms: str) -> TranslationSpec:
             feed_forward=256,
             dropout=0.3,
             norm="pre",
-            encoder_self=own,
-            decoder_self=own,
+            encoder_self=mixer,
+            decoder_self=mixer,
             cross=parse_mixer("1111", HEADS),
         ),
         recipe=RECIPE,

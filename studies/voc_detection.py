@@ -3,7 +3,7 @@
     quatrain study plan studies/voc_detection.py --data DIR
     quatrain study run studies/voc_detection.py --data DIR
 
-DIR holds Annotations, JPEGImages and the lists ImageSets/Main/train.txt and val.txt; for VOC 2007
+DIR has Annotations, JPEGImages and the lists ImageSets/Main/train.txt and val.txt; for VOC 2007
 and 2012 as they are unpacked, use `VOC0712` of `quatrain.tasks.detection` as DATA. A ResNet-18 of
 half width with a feature pyramid is trained from scratch on images of 320 pixels, five cells with
 three seeds; `quatrain study plan --estimate` estimates the time. Scores are of the validation part.

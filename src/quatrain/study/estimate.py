@@ -78,7 +78,19 @@ def plan_study(
             spec = run.spec.to_json()
             extrapolated[spec] = extrapolated.get(spec) or extrapolate(run, trial)
             duration, source = extrapolated[spec], "probe"
-        planned.append(_planned(run, store, duration, source))
+        gpu_hours = getattr(run.spec, "gpu_hours", None)
+        planned.append(
+            PlannedRun(
+                cells=run.labels,
+                seed=run.seed,
+                identity=run.identity,
+                state=store.state(run.identity).value,
+                steps=duration.steps if duration else None,
+                hours=duration.seconds / 3600 if duration else None,
+                source=source,
+                gpu_hours=gpu_hours() if gpu_hours else None,
+            )
+        )
     return planned
 
 
@@ -96,20 +108,6 @@ def _mean(records: Sequence[Record]) -> tuple[Duration, str]:
     more = f" and {len(seeds) - _LISTED_SEEDS:,} more" if len(seeds) > _LISTED_SEEDS else ""
     source = f"records of seeds {', '.join(seeds[:_LISTED_SEEDS])}{more}"
     return Duration(records[0].steps, mean), source
-
-
-def _planned(run: Run, store: ResultStore, duration: Duration | None, source: str) -> PlannedRun:
-    gpu_hours = getattr(run.spec, "gpu_hours", None)
-    return PlannedRun(
-        cells=run.labels,
-        seed=run.seed,
-        identity=run.identity,
-        state=store.state(run.identity).value,
-        steps=duration.steps if duration else None,
-        hours=duration.seconds / 3600 if duration else None,
-        source=source,
-        gpu_hours=gpu_hours() if gpu_hours else None,
-    )
 
 
 class _TrialEndError(Exception):

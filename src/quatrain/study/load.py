@@ -66,7 +66,7 @@ def _import(path: Path, absolute: Path) -> tuple[ModuleType, StudyCode]:
         raise StudyError(f"{path} is no Python file; give it the ending .py", "study file")
     folder = str(absolute.parent)
     if folder not in sys.path:
-        sys.path.append(folder)  # last: files beside the study replace no other module
+        sys.path.append(folder)  # last: files in it replace no other module
     module = importlib.util.module_from_spec(location)
     sys.modules[name] = module
     try:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from quatrain.results import Manifest, ManifestCell, ResultStore, RunState
 from quatrain.results.record import StoredModel
-from quatrain.specs import QuatrainError, StoredFileError, StudyError
+from quatrain.specs import QuatrainError, StudyError
 from quatrain.study.grid import Run, Study
 
 Model = TypeVar("Model", bound=StoredModel)
@@ -40,8 +40,6 @@ def stored_manifest(store: ResultStore) -> Manifest | None:
     """The manifest of the folder, or None if no study was run into it."""
     try:
         return store.manifest()
-    except StoredFileError:
-        raise
     except StudyError:
         return None
 
@@ -49,8 +47,7 @@ def stored_manifest(store: ResultStore) -> Manifest | None:
 def runs_of_manifest(study: Study, store: ResultStore) -> list[Run]:
     """The runs of the study's cells with seeds that the manifest has and the study file has not."""
     manifest = stored_manifest(store)
-    cells = () if manifest is None else manifest.cells
-    seeds = {cell.label: cell.identities for cell in cells}
+    seeds = {cell.label: cell.identities for cell in manifest.cells} if manifest else {}
     return list(
         study.runs(
             (seed, cell)

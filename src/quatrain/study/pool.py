@@ -230,7 +230,7 @@ def _read(pipe: int, process: "subprocess.Popen[str]") -> bytes:
 def _wait_for_exit(process: "subprocess.Popen[str]") -> int:
     """Wait for the exit status of a worker that sends no more events.
 
-    Child processes of a killed worker still hold the lock of its run, so they are killed too.
+    Child processes of a killed worker keep the lock of its run, so they are killed too.
     """
     try:
         status = process.wait(_EXIT_SECONDS)
@@ -248,7 +248,7 @@ def _signal_group(process: "subprocess.Popen[str]", number: signal.Signals) -> N
 
 
 def _close_stdin(process: "subprocess.Popen[str]") -> None:
-    # The pipe may still hold an order that the worker did not read before it ended.
+    # The pipe may still contain an order that the worker did not read before it ended.
     with suppress(BrokenPipeError):
         if process.stdin is not None:
             process.stdin.close()

@@ -30,8 +30,8 @@ def versions() -> dict[str, str]:
 
     The version of quatrain includes a hash of its sources.
     """
-    own = f"{__version__}, sources {_hash_of_sources()}"
-    versions = {"python": platform.python_version(), "quatrain": own}
+    quatrain = f"{__version__}, sources {_hash_of_sources()}"
+    versions = {"python": platform.python_version(), "quatrain": quatrain}
     for name in _PACKAGES:
         with suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)

@@ -69,13 +69,10 @@ def allocate(
             raise StudyError(f"{field}={value} is below 1; change --{field}", field)
     cores = cores or available_cores()
     if jobs is None:
-        jobs = _jobs(runs, device, threads, cores)
+        if device != "cpu":
+            jobs = 1
+        elif threads is not None:
+            jobs = max(1, min(runs, cores // threads))
+        else:
+            jobs = cores if runs >= cores else 1
     return Resources(jobs, threads or max(1, cores // jobs))
-
-
-def _jobs(runs: int, device: str, threads: int | None, cores: int) -> int:
-    if device != "cpu":
-        return 1
-    if threads is not None:
-        return max(1, min(runs, cores // threads))
-    return cores if runs >= cores else 1

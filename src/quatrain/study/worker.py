@@ -37,7 +37,8 @@ def main(arguments: list[str] | None = None, train: Train | None = None) -> int:
         train: the training function, by default `quatrain.training.train`.
     """
     options = _parse(arguments)
-    events = _open_events(options.events)
+    os.set_inheritable(options.events, False)  # programs that a task starts do not write events
+    events = os.fdopen(options.events, "w", buffering=1, encoding="utf-8")
     orders = _read_orders(_private_stdin())
     _accept_any_text()
     environment = Environment(
@@ -54,7 +55,9 @@ def main(arguments: list[str] | None = None, train: Train | None = None) -> int:
 
     try:
         study = load_study(options.study)
-        execute = partial(_execute, study, environment, report, _open_folder())
+        # A descriptor of the current folder is valid even if the folder is renamed.
+        folder = os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
+        execute = partial(_execute, study, environment, report, folder)
     except QuatrainError as error:
         execute = partial(_external_failure, "unusable study file", error)
     with events:
@@ -90,12 +93,6 @@ def _training(threads: int, num_workers: int) -> Train:
 
     torch.set_num_threads(threads)
     return partial(train, num_workers=num_workers)
-
-
-def _open_events(descriptor: int) -> TextIO:
-    """Open the pipe to the runner, so that programs started by a task do not inherit it."""
-    os.set_inheritable(descriptor, False)
-    return os.fdopen(descriptor, "w", buffering=1, encoding="utf-8")
 
 
 def _accept_any_text() -> None:
@@ -138,11 +135,6 @@ def _read_orders(source: TextIO) -> "queue.Queue[Order | None]":
 
     threading.Thread(target=read, daemon=True).start()
     return orders
-
-
-def _open_folder() -> int:
-    """A descriptor of the current folder, valid even if the folder is renamed."""
-    return os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
 
 
 def _execute(
