@@ -7,7 +7,6 @@ from quatrain.nn.checks import (
     MOST_CHANNELS,
     check_channels,
     check_divides,
-    check_ndim,
     check_stepwise,
 )
 from quatrain.specs import SpecError
@@ -111,5 +110,5 @@ def test_step_by_step_decoding_is_for_sequences_without_strides():
 def test_ndim_is_1_or_2():
     for ndim in (0, 3):
         with pytest.raises(SpecError) as caught:
-            check_ndim(ndim)
+            AttentionSpec().check_channels(16, ndim)
         assert caught.value.field == "ndim"

@@ -126,7 +126,6 @@ class _Head(nn.Module):
         self.classify: nn.Conv2d = nn.Conv2d(spec.channels, classes, 1)
 
     def forward(self, conv5: Float[Tensor, "n k y x"]) -> Float[Tensor, "n c y x"]:
-        """Scores of the classes."""
         x = self.enter(conv5)
         if self.extra is not None:
             x = self.extra(x)  # noqa: S610 - not the Django method

@@ -129,13 +129,12 @@ class Translator(nn.Module):
         self.decoder: nn.ModuleList = nn.ModuleList(
             DecoderLayer(*shape, spec.decoder_self, spec.cross) for _ in range(spec.layers)
         )
-        final_norm = spec.norm == "pre"
-        self.encoder_norm: nn.LayerNorm | nn.Identity = (
-            nn.LayerNorm(spec.width) if final_norm else nn.Identity()
-        )
-        self.decoder_norm: nn.LayerNorm | nn.Identity = (
-            nn.LayerNorm(spec.width) if final_norm else nn.Identity()
-        )
+
+        def final_norm() -> nn.LayerNorm | nn.Identity:
+            return nn.LayerNorm(spec.width) if spec.norm == "pre" else nn.Identity()
+
+        self.encoder_norm: nn.LayerNorm | nn.Identity = final_norm()
+        self.decoder_norm: nn.LayerNorm | nn.Identity = final_norm()
         initialize_by_name(self, seed)
 
     def reset_parameters(self) -> None:

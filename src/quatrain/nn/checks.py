@@ -43,12 +43,6 @@ WindowWidth = Annotated[_Whole, Field(ge=1, le=2**24), AfterValidator(_check_odd
 """The odd width of an attention window along each axis; no weights depend on it."""
 
 
-def check_ndim(ndim: int) -> None:
-    """Check that the number of axes is 1 (sequences) or 2 (maps)."""
-    if ndim not in (1, 2):
-        raise SpecError(f"ndim={ndim} is invalid; use 1 for sequences or 2 for maps", "ndim")
-
-
 def check_channels(name: str, channels: int) -> None:
     """Check that a number of channels is a whole number from 1 to `MOST_CHANNELS`."""
     whole = isinstance(channels, Integral) and not isinstance(channels, bool)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Generic, TypeVar, cast, get_type_hints
 import torch
 from torch import nn
 
-from quatrain.nn.checks import check_channels, check_divides, check_ndim
+from quatrain.nn.checks import check_channels, check_divides
 from quatrain.nn.tracing import check_not_scripted
 from quatrain.specs import Spec, SpecError
 
@@ -57,7 +57,8 @@ class MixerSpec(Generic[M]):
         Raises:
             SpecError: if there is no such module.
         """
-        check_ndim(ndim)
+        if ndim not in (1, 2):
+            raise SpecError(f"ndim={ndim} is invalid; use 1 for sequences or 2 for maps", "ndim")
         check_channels("channels", channels)
         for name in self.divisors:
             check_divides(name, getattr(self, name), channels)

@@ -3,6 +3,8 @@
 If self-attention is None ("w/o") its whole sub-layer is absent.
 
 Shapes: b batch, s source tokens, t target tokens, c width.
+
+Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, figure 2 (b) and (c).
 """
 
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ Norm = Literal["pre", "post"]
 
 @dataclass(frozen=True)
 class LayerState:
-    """Decoding state of a decoder layer: of its mixer, and the source's keys and values.
+    """Decoding state of a decoder layer: its mixer's, and the source's keys and values.
 
     Several consecutive rows of the mixer's state may share a row of the memory: the hypotheses of
     one source.
@@ -94,10 +96,7 @@ class FeedForward(nn.Module):
 
 
 class MixerSublayer(nn.Module):
-    """A mixer as a residual sub-layer.
-
-    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, figure 2 (b) and (c).
-    """
+    """A mixer as a residual sub-layer."""
 
     def __init__(self, width: int, dropout: float, norm: Norm, mixer: Mixer) -> None:
         super().__init__()
@@ -124,10 +123,7 @@ class MixerSublayer(nn.Module):
 
 
 class CrossAttentionSublayer(nn.Module):
-    """Attention to the source, as a residual sub-layer.
-
-    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, figure 2 (b).
-    """
+    """Attention to the source, as a residual sub-layer."""
 
     def __init__(self, width: int, dropout: float, norm: Norm, mixer: AttentionSpec) -> None:
         super().__init__()
@@ -157,10 +153,7 @@ class CrossAttentionSublayer(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """Self-attention, then feed-forward.
-
-    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, figure 2 (b).
-    """
+    """Self-attention, then feed-forward."""
 
     def __init__(
         self, width: int, hidden: int, dropout: float, norm: Norm, mixer: Mixer | None
@@ -181,10 +174,7 @@ class EncoderLayer(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Causal self-attention, attention to the source, then feed-forward.
-
-    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, figure 2 (b).
-    """
+    """Causal self-attention, attention to the source, then feed-forward."""
 
     def __init__(
         self,

@@ -27,9 +27,6 @@ def count_mixer(module: nn.Module, sizes: Sizes) -> int:
     the interpolation are left out.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, table 1 and equations 3 to 7.
-
-    Raises:
-        TypeError: if the convention does not cover the module.
     """
     positions = math.prod(sizes)
     match module:
