@@ -124,7 +124,8 @@ def _blockwise_attention(
         products = totals.pairs * (value[-1] + (0 if query is None else query[-1]))
     if position_query is not None:
         shared = position_query[2] == 1 < prod(queries)
-        products += (totals.offsets if shared else totals.query_offsets) * position_query[-1]
+        counted = totals.relative_positions if shared else totals.query_relative_positions
+        products += counted * position_query[-1]
     return prod(value[:2]) * products
 
 

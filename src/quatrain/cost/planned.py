@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 
 from quatrain.nn.generalized_attention import AttentionSpec
-from quatrain.ops import counts, gpu_counts
+from quatrain.ops import counts
 from quatrain.ops.attention import ConcreteMethod, Method, plan
 from quatrain.ops.attention.augmented import WIDTH_MULTIPLE
 from quatrain.ops.attention.plan import is_gpu
@@ -80,16 +80,16 @@ def planned_cost(
     size = counts.AttentionSize(batch, grid, channels, structure=structure, heads=heads)
     holds = "attention weights"
     if chosen.kernel == "augmented":
-        products, held = gpu_counts.augmented(terms, size, training=training), 0
+        products, held = counts.augmented(terms, size, training=training), 0
     elif chosen.kernel == "triton":
         axial = chosen.method == "separable"
-        products = gpu_counts.triton(terms, size, axial=axial, training=training)
-        held = gpu_counts.position_bias_held(terms, size, axial=axial, training=training)
+        products = counts.triton(terms, size, axial=axial, training=training)
+        held = counts.stored_position_bias(terms, size, axial=axial, training=training)
         holds = "position bias"
     else:
         products = counts.attend(terms, chosen.method, size)
         products += counts.attend_backward(terms, chosen.method, size) if training else 0
-        held = counts.weights_held(terms, chosen.method, size, training=training, device=device)
+        held = counts.stored_weights(terms, chosen.method, size, training=training, device=device)
         if chosen.method == "factored":
             holds = "sums over rows of keys"
     return PlannedCost(

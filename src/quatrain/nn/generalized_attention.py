@@ -38,7 +38,7 @@ from quatrain.ops.attention.reference import attention_weights
 from quatrain.ops.positions import Grid
 from quatrain.ops.precision import autocast_disabled
 from quatrain.ops.support import Support
-from quatrain.ops.terms import Operands, logits, upcast_operands
+from quatrain.ops.terms import AttentionInputs, Operands, logits, upcast_operands
 from quatrain.specs import Spec, SpecError, Term, Terms
 
 QueryPosition = tuple[int, ...] | Callable[[tuple[int, ...]], tuple[int, ...]]
@@ -174,9 +174,8 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
             masks = {"key_padding_mask": key_padding_mask, "attend_mask": attend_mask}
             return record_call(self, query, key, causal=causal, **masks, method=method)
         warn_of_tracing(self)
-        operands, grid, support = self._prepare(query, key, causal, key_padding_mask, attend_mask)
-        method = self.method if method == "auto" else method
-        attended = attend(self.spec.terms, operands, grid, support, method)
+        inputs = self._prepare(query, key, causal, key_padding_mask, attend_mask)
+        attended = attend(inputs, self.method if method == "auto" else method)
         return from_tokens(self.output(_merge_heads(attended)), query)
 
     def explain(
@@ -194,19 +193,18 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
         With `at`, the position of a query, this is computed for that query only: the query axis
         has size 1, and no Q x K matrix is created.
         """
-        operands, grid, support = self._prepare(query, key, causal, key_padding_mask, attend_mask)
+        inputs = self._prepare(query, key, causal, key_padding_mask, attend_mask)
         if at is not None:
-            at = at(grid.queries) if callable(at) else at
-            operands, grid, support = one_query(at, operands, grid, support)
-        terms = self.spec.terms
+            inputs = one_query(at(inputs.grid.queries) if callable(at) else at, inputs)
+        grid = inputs.grid
         with autocast_disabled(query):
-            weights = attention_weights(terms, operands, grid, support)
-            operands = upcast_operands(operands)
+            weights = attention_weights(inputs)
+            operands = upcast_operands(inputs.operands)
             shape = (query.shape[0], self.spec.heads, math.prod(grid.queries), weights.shape[-1])
             return Explanation(
                 weights.expand(shape),
-                {term: logits(term, operands, grid).expand(shape) for term in terms},
-                support.mask(grid, operands.value),
+                {term: logits(term, operands, grid).expand(shape) for term in inputs.terms},
+                inputs.support.mask(grid, inputs.value),
             )
 
     def cache_keys(
@@ -240,8 +238,8 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
         support = Support(window=self.spec.window, key_padding_mask=key_padding_mask)
         rows = state.value.shape[0]
         grouped = query.reshape(rows, query.shape[0] // rows if rows else 1, query.shape[-1])
-        operands = self._operands(grouped, state, grid)
-        attended = _merge_heads(attend(self.spec.terms, operands, grid, support, self.method))
+        attended = attend(self._inputs(grouped, state, grid, support), self.method)
+        attended = _merge_heads(attended)
         return self.output(attended).expand(-1, grouped.shape[1], -1).reshape(query.shape)
 
     def step(
@@ -259,7 +257,7 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
         state = self.cache_keys(query, cast("KeyValueState | None", state))
         last = state.value.shape[2] - 1
         grid = Grid((1,), (last + 1,), first_query=last)
-        attended = attend(terms, self._operands(query, state, grid), grid, Support(), self.method)
+        attended = attend(self._inputs(query, state, grid, Support()), self.method)
         return self.output(_merge_heads(attended)), state
 
     def _step_running(
@@ -282,7 +280,7 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
         causal: bool,
         key_padding_mask: Bool[Tensor, "b k"] | None,
         attend_mask: Bool[Tensor, "..."] | None,
-    ) -> tuple[Operands, Grid, Support]:
+    ) -> AttentionInputs:
         key = query if key is None else key
         check_layout(query, "query", self.channels, self.ndim)
         check_layout(key, "key", self.key_channels, self.ndim, batch=query.shape[0])
@@ -294,27 +292,28 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
         grid = Grid(spatial_sizes(query, self.ndim), spatial_sizes(key, self.ndim), stride)
         support = Support(causal, self.spec.window, key_padding_mask, attend_mask)
         projected = self._project(to_tokens(key, self.ndim))
-        return self._operands(to_tokens(query, self.ndim), projected, grid), grid, support
+        return self._inputs(to_tokens(query, self.ndim), projected, grid, support)
 
-    def _operands(
-        self, query: Float[Tensor, "b q c"], state: KeyValueState, grid: Grid
-    ) -> Operands:
-        return Operands(
+    def _inputs(
+        self, query: Float[Tensor, "b q c"], state: KeyValueState, grid: Grid, support: Support
+    ) -> AttentionInputs:
+        operands = Operands(
             value=state.value,
             query=None if self.query is None else self._split_heads(self.query(query)),
             key=state.key,
-            key_bias=self.key_bias,
-            position_bias=self.position_bias,
+            content_vector=self.key_bias,
+            position_vector=self.position_bias,
             relative=self._relative(state, grid),
             scale=self.scale,
         )
+        return AttentionInputs(self.spec.terms, operands, grid, support)
 
     def _relative(self, state: KeyValueState, grid: Grid) -> tuple[Float[Tensor, "h _ d"], ...]:
         if self.position is None:
             return ()
         if state.offsets is None:
             return self.position(grid)
-        return (state.offsets.encodings(grid.offset_range(0)),)
+        return (state.offsets.encodings(grid.relative_range(0)),)
 
     def _project(self, key: Float[Tensor, "b k c"]) -> KeyValueState:
         # This order decides in which order the gradients of `key` are added up.

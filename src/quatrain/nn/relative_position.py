@@ -37,7 +37,7 @@ class RelativePosition(nn.ModuleList):
         """The projected encodings of the offsets of `grid`, in order, one tensor per axis."""
         device = self._projection(0).weight.device
         return tuple(
-            self._encode(grid.offset_tensor(axis, device), axis) for axis in range(len(self))
+            self._encode(grid.relative_tensor(axis, device), axis) for axis in range(len(self))
         )
 
     def between(self, offsets: range) -> Float[Tensor, "h l d"]:

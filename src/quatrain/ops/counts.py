@@ -1,4 +1,4 @@
-"""Closed forms of the multiply-adds that our operators execute.
+"""Closed forms of the multiply-adds that our operators execute, and of the numbers they store.
 
 They count matrix products alone; element-wise work, softmax and relative shifts count nothing.
 The counter in `quatrain.cost` gets the same numbers from the operators that run; tests compare.
@@ -26,6 +26,7 @@ from dataclasses import dataclass
 
 from quatrain.ops import dynamic
 from quatrain.ops.attention import separable
+from quatrain.ops.attention.augmented import WIDTH_MULTIPLE
 from quatrain.ops.attention.blockwise import loop
 from quatrain.ops.attention.blockwise.query_block import query_blocks
 from quatrain.ops.attention.plan import ConcreteMethod, plan
@@ -40,7 +41,7 @@ class AttentionSize:
     """Everything that the cost of an attention depends on, besides terms and method.
 
     `key_channels` is `channels` by default. `heads` matter for memory, and for methods in which
-    each head has one more channel beside its values.
+    each head has one more channel than its values.
     """
 
     batch: int
@@ -61,9 +62,9 @@ class AttentionSize:
         return math.prod(self.grid.keys)
 
     @property
-    def offsets(self) -> tuple[int, ...]:
-        """The number of offsets that occur per axis, (Q + K - 1,) on a sequence."""
-        return tuple(len(self.grid.offset_range(axis)) for axis in range(self.grid.ndim))
+    def relative_counts(self) -> tuple[int, ...]:
+        """How many relative positions occur per axis, (Q + K - 1,) on a sequence."""
+        return tuple(len(self.grid.relative_range(axis)) for axis in range(self.grid.ndim))
 
 
 @dataclass(frozen=True)
@@ -71,13 +72,14 @@ class BlockTotals:
     """Sums over query blocks.
 
     `pairs` are queries times the keys that their block reaches, `row_sums` queries times the rows
-    of keys. `offsets` counts the offsets that occur in each block, `query_offsets` once per query.
+    of keys. `relative_positions` counts those that occur in each block, and
+    `query_relative_positions` counts them once per query.
     """
 
     pairs: int
     row_sums: int
-    query_offsets: int
-    offsets: int
+    query_relative_positions: int
+    relative_positions: int
 
 
 def linear(rows: int, inputs: int, outputs: int) -> int:
@@ -130,8 +132,8 @@ def projections(terms: Term, size: AttentionSize) -> int:
     if terms.use_content:
         total += by_key
     if terms.use_position:
-        axes = len(size.offsets)
-        total += sum(linear(count, channels // axes, channels) for count in size.offsets)
+        axes = len(size.relative_counts)
+        total += sum(linear(count, channels // axes, channels) for count in size.relative_counts)
     return total
 
 
@@ -169,7 +171,7 @@ def attend_backward(terms: Term, method: ConcreteMethod, size: AttentionSize) ->
     return 2 * forward if terms else forward
 
 
-def weights_held(
+def stored_weights(
     terms: Term,
     method: ConcreteMethod,
     size: AttentionSize,
@@ -177,11 +179,11 @@ def weights_held(
     training: bool = False,
     device: str = "cpu",
 ) -> int:
-    """The most attention weights that exist at once; only the reference holds those of all pairs.
+    """The most attention weights that exist at once; only the reference stores those of all pairs.
 
-    torch's kernel counts as holding none. Separable keeps its weights for the gradients; without
-    gradients, on a CPU, it holds those of the heads that are computed at once. Factored holds sums
-    per row of keys instead, except in blocks that fall back to the softmax.
+    torch's kernel counts as storing none. Separable keeps its weights for the gradients; without
+    gradients, on a CPU, it stores those of the heads that are computed at once. Factored stores
+    sums per row of keys instead, except in blocks that fall back to the softmax.
     """
     heads = size.heads
     if method == "reference":
@@ -216,27 +218,27 @@ def content_logits(terms: Term, size: AttentionSize) -> int:
 
 
 def position_logits(terms: Term, size: AttentionSize) -> int:
-    """Multiply-adds of E2 and E4: per query and offset that occurs, or per offset for E4 alone."""
+    """Multiply-adds of E2 and E4: per query and relative position, or per position for E4 alone."""
     if not terms.use_position:
         return 0
     queries = size.batch * size.queries if terms.has(Term.QUERY_POSITION) else 1
-    return sum(queries * count * size.channels for count in size.offsets)
+    return sum(queries * count * size.channels for count in size.relative_counts)
 
 
 @functools.cache
 def block_totals(grid: Grid, structure: Structure) -> BlockTotals:
     """Sums over the query blocks of one batch element."""
-    pairs = row_sums = query_offsets = offsets = 0
+    pairs = row_sums = by_query = by_block = 0
     for block in query_blocks(grid, structure):
         if not all(block.keys):
             continue
-        spans = [block.offset_slice(axis) for axis in range(grid.ndim)]
+        spans = [block.relative_slice(axis) for axis in range(grid.ndim)]
         in_block = sum(span.stop - span.start for span in spans)
         pairs += block.count * math.prod(map(len, block.keys))
         row_sums += block.count * math.prod(map(len, block.keys[:-1]))
-        query_offsets += block.count * in_block
-        offsets += in_block
-    return BlockTotals(pairs, row_sums, query_offsets, offsets)
+        by_query += block.count * in_block
+        by_block += in_block
+    return BlockTotals(pairs, row_sums, by_query, by_block)
 
 
 def _precomputed_key_logits(terms: Term, size: AttentionSize) -> int:
@@ -281,9 +283,9 @@ def _blockwise(terms: Term, size: AttentionSize) -> int:
     totals = block_totals(size.grid, size.structure)
     products = totals.pairs * (2 if terms.has(Term.QUERY_KEY) else 1)
     if terms.has(Term.QUERY_POSITION):
-        products += totals.query_offsets
+        products += totals.query_relative_positions
     elif terms.has(Term.POSITION):
-        products += totals.offsets
+        products += totals.relative_positions
     return size.batch * products * size.channels + _precomputed_key_logits(terms, size)
 
 
@@ -291,5 +293,92 @@ def _factored(terms: Term, size: AttentionSize) -> int:
     """Sums over columns per row, then over rows, of values and 1; and the position bias."""
     totals = block_totals(size.grid, size.structure)
     sums = (totals.pairs + totals.row_sums) * (size.channels + size.heads)
-    position_bias = totals.query_offsets * size.channels
+    position_bias = totals.query_relative_positions * size.channels
     return size.batch * (sums + position_bias) + _precomputed_key_logits(terms, size)
+
+
+def augmented(terms: Term, size: AttentionSize, *, training: bool = False) -> int:
+    """Multiply-adds of logits and weighted sum where positions are channels.
+
+    Each head is as wide as its content, and the rows and columns of keys together. With gradients,
+    the kernel computes its weights again.
+    """
+    heads = size.heads
+    width, logits = 0, position_logits(terms, size)
+    if terms.has(Term.QUERY_KEY):
+        width += size.channels // heads
+    elif terms.has(Term.KEY):
+        width, logits = width + 1, logits + content_logits(terms, size)
+    if terms.use_position:
+        width += sum(size.grid.keys)
+    width += -width % WIDTH_MULTIPLE if width else WIDTH_MULTIPLE
+    pairs = size.batch * size.queries * size.keys * heads
+    head_width = size.channels // heads
+    dots, sums = pairs * width, pairs * (head_width + -head_width % WIDTH_MULTIPLE)
+    return 3 * logits + 4 * dots + 3 * sums if training else logits + dots + sums
+
+
+def triton(terms: Term, size: AttentionSize, *, axial: bool = False, training: bool = False) -> int:
+    """Multiply-adds of the Triton kernels, without the parts of tiles beyond a row or a window.
+
+    The sum of the parts of 16-bit key logits, 16 products per pair and head, is not counted either.
+    `axial` means the softmax of rows of keys and then of columns.
+
+    Weights are computed again once for all gradients, or twice where gradients must be
+    deterministic. Position biases are computed per query or, axial, per coordinate of a query,
+    also where they are the same for all queries.
+    """
+    position_bias = sum(
+        queries * count * size.channels
+        for queries, count in zip(
+            _triton_queries(terms, size, axial=axial), size.relative_counts, strict=True
+        )
+    )
+    pairs = size.batch * _triton_pairs(size, axial=axial) * size.channels
+    forward, training_step = 2, 7
+    if not terms.has(Term.QUERY_KEY):
+        position_bias += content_logits(terms, size)
+        forward, training_step = 1, 3
+    if training:
+        return 3 * position_bias + training_step * pairs
+    return position_bias + forward * pairs
+
+
+def stored_position_bias(
+    terms: Term, size: AttentionSize, *, axial: bool = False, training: bool = False
+) -> int:
+    """The numbers of the Triton kernels' position biases and, if `training`, of their gradients.
+
+    Biases are computed whole, and shared by the batch without E2; their gradients exist per batch
+    element and, axial, per row of keys and then per column of queries, before they are summed.
+    """
+    (height, width), keys = size.grid.queries, size.grid.keys
+    row_bias, column_bias = (
+        queries * count
+        for queries, count in zip(_triton_queries(terms, size, axial=axial), keys, strict=True)
+    )
+    stored = size.heads * (row_bias + column_bias)
+    if not training:
+        return stored
+    if axial:
+        return stored + size.batch * size.heads * max(width * row_bias, keys[0] * column_bias)
+    return stored + size.batch * size.heads * height * width * sum(keys)
+
+
+def _triton_queries(terms: Term, size: AttentionSize, *, axial: bool) -> tuple[int, int]:
+    """How many queries the row bias has, and the column bias."""
+    if axial:
+        height, width = size.grid.queries
+        return height, width
+    batch = size.batch if terms.has(Term.QUERY_POSITION) else 1
+    return batch * size.queries, batch * size.queries
+
+
+def _triton_pairs(size: AttentionSize, *, axial: bool) -> int:
+    """Query-key pairs of one batch element and head."""
+    (height, width), (rows, columns) = size.grid.queries, size.grid.keys
+    if axial:
+        return width * rows * (columns + height)
+    structure = size.structure
+    rows_reached = sum(len(structure.key_range(size.grid, 0, row, row)) for row in range(height))
+    return rows_reached * width * columns

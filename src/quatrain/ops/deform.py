@@ -22,16 +22,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from quatrain.ops.derivatives import (
+    ANY_ORDER,
     USE_GATHER,
     USE_REVERSE_MODE,
-    refuse_kernel_second_derivatives,
-    refuse_tangents,
-    refuse_transforms,
-    refuse_vmap,
+    check_kernel_second_derivatives,
+    check_transforms,
 )
 from quatrain.ops.precision import autocast_disabled, upcast
 from quatrain.ops.sampling import cell_corners, corner_products, weighted_gather, weighted_scatter
 from quatrain.specs import InputError, SpecError, name_missing_extra
+from quatrain.specs.errors import shorten
 
 Method = Literal["auto", "gather", "torchvision"]
 _METHODS = get_args(Method)
@@ -75,15 +75,7 @@ class Taps:
         return positions.to(like.dtype)
 
 
-@dataclass(frozen=True)
-class Plan:
-    """The method and the reason in a sentence."""
-
-    method: Literal["gather", "torchvision"]
-    reason: str
-
-
-def plan(method: Method = "auto", *, ndim: int) -> Plan:
+def choose_method(method: Method = "auto", *, ndim: int) -> Literal["gather", "torchvision"]:
     """Choose the method of a deformable convolution, or check a forced one.
 
     Raises:
@@ -91,13 +83,11 @@ def plan(method: Method = "auto", *, ndim: int) -> Plan:
     """
     if method not in _METHODS:
         known = ", ".join(f'"{name}"' for name in _METHODS)
-        raise SpecError("method", method, f"one of {known}", 'use "auto"')
+        raise SpecError(f"method={shorten(method)} is not one of {known}", "method")
     if method == "torchvision" and ndim == 1:
-        raise SpecError("method", method, '"gather" on a sequence', "torchvision serves maps only")
-    if method == "torchvision":
-        return Plan("torchvision", "it was requested")
-    reason = "it was requested" if method == "gather" else "it holds one tap at a time"
-    return Plan("gather", reason)
+        message = 'method="torchvision" works on maps only; use "gather" on a sequence'
+        raise SpecError(message, "method")
+    return "torchvision" if method == "torchvision" else "gather"
 
 
 def deform_conv1d(
@@ -168,7 +158,7 @@ def deform_conv2d(
     _check_shape("offset", offset, (x.shape[0], 2 * groups * taps.count, height, width))
     if modulation is not None:
         _check_shape("modulation", modulation, (x.shape[0], groups * taps.count, height, width))
-    if plan(method, ndim=2).method == "torchvision":
+    if choose_method(method, ndim=2) == "torchvision":
         return _torchvision_conv(x, offset, weight, taps, modulation)
     if modulation is not None:
         modulation = rearrange(modulation, "b (d m) v u -> b (v u) d m", d=groups)
@@ -198,8 +188,8 @@ def sampled_conv(
     Raises:
         InputError: if the groups do not divide the channels.
     """
-    refuse_tangents((x, positions, weight, modulation), USE_REVERSE_MODE)
-    refuse_vmap((x, positions, weight, modulation))
+    tensors = (x, positions, weight, modulation)
+    check_transforms(tensors, USE_REVERSE_MODE, order=ANY_ORDER)
     batch, count, offset_groups, _ = positions.shape[:4]
     groups = _groups(x.shape[2], weight, offset_groups)
     at, corner_weights = cell_corners(positions, sizes, causal=causal)
@@ -275,8 +265,9 @@ def _torchvision_conv(
         from torchvision.ops import deform_conv2d as torchvision_deform_conv2d
 
     # torchvision's kernel reads anything at NaN and huge offsets; ours reads zero there.
-    refuse_tangents((x, offset, weight, modulation), USE_REVERSE_MODE)
-    refuse_transforms((x, offset, weight, modulation), USE_GATHER)
+    tensors = (x, offset, weight, modulation)
+    check_transforms(tensors, USE_REVERSE_MODE, order=ANY_ORDER, vmap=True)
+    check_transforms(tensors, USE_GATHER)
     outside = float(2 * max(taps.sizes) + 2 * taps.padding + taps.dilation * max(taps.kernel))
     offset = torch.where(offset.abs() < outside, offset, -outside)
     with autocast_disabled(x):
@@ -289,7 +280,7 @@ def _torchvision_conv(
             dilation=(taps.dilation, taps.dilation),
             mask=None if modulation is None else upcast(modulation),
         )
-    refuse_kernel_second_derivatives(y, USE_GATHER)
+    check_kernel_second_derivatives(y, USE_GATHER)
     return y.to(x.dtype)
 
 
@@ -303,17 +294,15 @@ def _groups(channels: int, weight: Tensor, offset_groups: int) -> int:
     outputs, width = weight.shape[:2]
     if channels % width or outputs % (channels // width):
         raise InputError(
+            f"weight of shape {tuple(weight.shape)} does not fit {channels} channels; its shape is "
+            "(outputs, channels / groups, taps), with groups that divide channels and outputs",
             "weight",
-            f"of shape {tuple(weight.shape)}",
-            f"(outputs, {channels} / groups, taps), with groups that divide the outputs",
-            "change the channels or the groups",
         )
     if channels % offset_groups:
         raise InputError(
-            "offset",
-            f"for {offset_groups} groups of channels",
-            f"a number of groups that divides the {channels} channels",
+            f"the {offset_groups} groups of offset do not divide {channels} channels; "
             "change the channels or the groups",
+            "offset",
         )
     return channels // width
 
@@ -321,8 +310,7 @@ def _groups(channels: int, weight: Tensor, offset_groups: int) -> int:
 def _check_shape(name: str, x: Tensor, expected: tuple[int, ...]) -> None:
     if tuple(x.shape) != expected:
         raise InputError(
-            name,
-            f"of shape {tuple(x.shape)}",
-            str(expected),
+            f"{name} of shape {tuple(x.shape)} should have shape {expected}; "
             "pass one number per tap and axis (y, x) at each output position",
+            name,
         )

@@ -29,7 +29,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from quatrain.ops.derivatives import USE_REVERSE_MODE, refuse_tangents, refuse_vmap
+from quatrain.ops.derivatives import ANY_ORDER, USE_REVERSE_MODE, check_transforms
 
 
 def dynamic_conv1d(
@@ -67,8 +67,7 @@ def _windowed_sum(
     x: Float[Tensor, "b g s u e"], weights: Float[Tensor, "b h w g ky kx"]
 ) -> Float[Tensor, "b g h w e"]:
     """The sum over the window; x is padded to height h + ky - 1 and width w + kx - 1."""
-    refuse_tangents((x, weights), USE_REVERSE_MODE)
-    refuse_vmap((x, weights))
+    check_transforms((x, weights), USE_REVERSE_MODE, order=ANY_ORDER)
     return _WindowedSum.apply(x, weights)
 
 

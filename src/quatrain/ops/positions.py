@@ -1,17 +1,17 @@
-"""Relative positions on a sequence or a map: offsets, their encoding, and the relative shift.
+"""Relative positions on a sequence or a map, their encoding, and the relative shift.
 
-A query at coordinate q and a key at coordinate k have the offset k - q, per axis. Along an axis of
-Q queries and K keys only Q + K - 1 offsets occur, so everything about positions is computed once
-per offset that occurs. The relative shift then lays scores by offset out by key:
+A query at coordinate q and a key at coordinate k have the relative position k - q, per axis. Along
+an axis of Q queries and K keys only Q + K - 1 of them occur, so everything about them is computed
+once for each. The relative shift then lays scores by relative position out by key:
 
-    3 queries, 3 keys        scores by offset         scores by key
+    3 queries, 3 keys        by relative position     scores by key
                              -2 -1  0  1  2            0  1  2
                        q=0 [  .  .  a  b  c ]        [ a  b  c ]
                        q=1 [  .  d  e  f  . ]   ->   [ d  e  f ]
                        q=2 [  g  h  i  .  . ]        [ g  h  i ]
 
-Shapes: b batch, h heads, q queries (all axes flattened), k keys along one axis, l offsets that
-occur along that axis, c channels.
+Shapes: b batch, h heads, q queries (all axes flattened), k keys along one axis, l relative
+positions that occur along that axis, c channels.
 """
 
 import math
@@ -39,40 +39,34 @@ class Grid:
     first_query: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse empty axes, and queries and keys with different numbers of axes."""
+        """Check that no axis is empty, and that queries and keys have the same axes."""
         if len(self.queries) != len(self.keys):
-            raise InputError(
-                "keys",
-                self.keys,
-                f"as many axes as the queries {self.queries}",
-                "pass both as (T,) or both as (H, W)",
-            )
+            message = f"keys={self.keys} and queries={self.queries} differ in their number of axes"
+            raise InputError(f"{message}; pass both as (T,) or both as (H, W)", "keys")
         for name, sizes in (("queries", self.queries), ("keys", self.keys)):
             if 0 in sizes:
-                raise InputError(
-                    name, sizes, "at least one position per axis", "leave out empty inputs"
-                )
+                raise InputError(f"{name}={sizes} has an empty axis; leave out empty inputs", name)
 
     @property
     def ndim(self) -> int:
         """1 for a sequence, 2 for a map."""
         return len(self.queries)
 
-    def offset_range(self, axis: int) -> range:
-        """The offsets k - q that occur along `axis`, in ascending order."""
-        return range(*self._offset_bounds(axis))
+    def relative_range(self, axis: int) -> range:
+        """The relative positions k - q that occur along `axis`, in ascending order."""
+        return range(*self._relative_bounds(axis))
 
-    def offset_tensor(self, axis: int, device: torch.device) -> Int[Tensor, " l"]:
-        """`offset_range` as a tensor, whose length may be a symbol in an exported graph."""
-        return torch.arange(*self._offset_bounds(axis), device=device)
+    def relative_tensor(self, axis: int, device: torch.device) -> Int[Tensor, " l"]:
+        """`relative_range` as a tensor, whose length may be a symbol in an exported graph."""
+        return torch.arange(*self._relative_bounds(axis), device=device)
 
-    def offsets(self, axis: int, device: torch.device) -> Int[Tensor, "q_axis k_axis"]:
-        """The offset k - q of each key to each query along `axis`."""
+    def relative_matrix(self, axis: int, device: torch.device) -> Int[Tensor, "q_axis k_axis"]:
+        """The relative position k - q of each key to each query along `axis`."""
         queries = torch.arange(self.queries[axis], device=device) + self.first_query
         keys = torch.arange(self.keys[axis], device=device) * self.key_stride
         return keys[None, :] - queries[:, None]
 
-    def _offset_bounds(self, axis: int) -> tuple[int, int]:
+    def _relative_bounds(self, axis: int) -> tuple[int, int]:
         first = -(self.queries[axis] - 1) - self.first_query
         last = (self.keys[axis] - 1) * self.key_stride - self.first_query
         return first, last + 1
@@ -92,34 +86,34 @@ def expand_queries(x: Float[Tensor, "b h #q n"], grid: Grid) -> Float[Tensor, "b
 
 
 def sinusoid(
-    offsets: Int[Tensor, " l"], channels: int, wavelength: float, dtype: torch.dtype
+    relative: Int[Tensor, " l"], channels: int, wavelength: float, dtype: torch.dtype
 ) -> Float[Tensor, "l c"]:
-    """Encode each offset as sines, then cosines, of geometrically spaced wavelengths.
+    """Encode relative positions as sines, then cosines, of geometrically spaced wavelengths.
 
     It is computed in float64 for float64, else in float32: half precision cannot represent the
-    phase of a distant offset.
+    phase of a distant position.
 
     Source: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.5.
-    Differs: the encoding is of the offset, not of the absolute position, and sines and cosines
-        are grouped in two halves instead of alternating, as in the released vision code.
+    Differs: the encoding is of the relative position, not of the absolute one, and sines and
+        cosines are grouped in two halves instead of alternating, as in the released vision code.
     """
     exact = torch.float64 if dtype == torch.float64 else torch.float32
     half = channels // 2
-    index = torch.arange(half, device=offsets.device, dtype=exact)
+    index = torch.arange(half, device=relative.device, dtype=exact)
     frequency = torch.exp(index * (-math.log(wavelength) / half))
-    angle = offsets.to(exact)[:, None] * frequency
+    angle = relative.to(exact)[:, None] * frequency
     return torch.cat((angle.sin(), angle.cos()), dim=-1)
 
 
 def align_to_keys(
     scores: Float[Tensor, "b h q l"], grid: Grid, axis: int
 ) -> Float[Tensor, "b h q k"]:
-    """Lay out scores by offset as scores by key along `axis`."""
-    batch, heads, queries, offsets = scores.shape
+    """Lay out scores by relative position as scores by key along `axis`."""
+    batch, heads, queries, count = scores.shape
     if grid.ndim == 1 and grid.queries[0] == 1:  # also where a beam has several queries
         return scores[..., :: grid.key_stride]
     vertical = axis == 0 and grid.ndim == 2
-    on_grid = scores.reshape(batch, heads, *grid.queries, offsets)
+    on_grid = scores.reshape(batch, heads, *grid.queries, count)
     on_grid = on_grid.transpose(2, 3) if vertical else on_grid
     shifted = relative_shift(on_grid, grid.keys[axis], grid.key_stride)
     shifted = shifted.transpose(2, 3) if vertical else shifted
@@ -129,13 +123,13 @@ def align_to_keys(
 def relative_shift(
     scores: Float[Tensor, "*lead q l"], keys: int, stride: int
 ) -> Float[Tensor, "*lead q k"]:
-    """View scores by offset as scores by key; the module's docstring has a picture.
+    """View scores by relative position as scores by key; the module's docstring has a picture.
 
     Query number i starts at column Q - 1 - i. In the flattened rows that is a step of l - 1 from
     row to row instead of l: a change of stride, so contiguous scores give a view.
     """
-    queries, offsets = scores.shape[-2:]
+    queries, count = scores.shape[-2:]
     if queries > 1:
-        flat = scores.flatten(-2)[..., queries - 1 : queries - 1 + queries * (offsets - 1)]
-        scores = flat.unflatten(-1, (queries, offsets - 1))
+        flat = scores.flatten(-2)[..., queries - 1 : queries - 1 + queries * (count - 1)]
+        scores = flat.unflatten(-1, (queries, count - 1))
     return scores[..., : (keys - 1) * stride + 1 : stride]

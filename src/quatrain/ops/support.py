@@ -3,7 +3,9 @@
 Shapes: b batch, h heads, q queries, k keys. Axes of size 1 are broadcast.
 """
 
+import functools
 import math
+import operator
 from dataclasses import dataclass
 
 import torch
@@ -38,18 +40,18 @@ class Structure:
             InputError: if a map is causal, or a window is even or below 1.
         """
         if self.window is not None and (self.window < 1 or self.window % 2 == 0):
-            raise InputError("window", self.window, "an odd number, at least 1", "use 3, 5, 7, ...")
+            raise InputError(f"window={self.window} is not an odd number; use 1, 3, 5, ...", "window")
         if self.causal and grid.ndim != 1:
-            raise InputError("causal", True, "False on a map", "use it on sequences (ndim=1) only")
+            raise InputError("causal=True works on sequences only; leave it out on a map", "causal")
 
-    def allows(self, offsets: Int[Tensor, "..."]) -> Bool[Tensor, "..."]:
-        """True at the offsets k - q along an axis that causality and window allow."""
+    def allows(self, relative: Int[Tensor, "..."]) -> Bool[Tensor, "..."]:
+        """True at relative positions along an axis that causality and window allow."""
         if self.causal:
-            past = offsets <= 0
-            return past if self.window is None else past & (offsets > -self.window)
+            past = relative <= 0
+            return past if self.window is None else past & (relative > -self.window)
         if self.window is None:
-            return torch.ones_like(offsets, dtype=torch.bool)
-        return offsets.abs() <= self.window // 2
+            return torch.ones_like(relative, dtype=torch.bool)
+        return relative.abs() <= self.window // 2
 
     def key_range(self, grid: Grid, axis: int, first: int, last: int) -> range:
         """The indices of the keys along `axis` that queries `first` to `last` may attend to."""
@@ -81,7 +83,7 @@ class Support:
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 1 (the region is named
         Omega_q) and section 4.2 (range-limited terms).
-    Differs: the paper does not say how a window meets causality; ours has as many keys as the
+    Differs: the paper does not say how a window combines with causality; ours has as many keys as the
         centred one, so that it compares with a causal convolution of that width.
     """
 
@@ -115,12 +117,7 @@ class Support:
             self.pair_mask(grid, batch, heads),
         ]
         masks = [part for part in parts if part is not None]
-        if not masks:
-            return None
-        combined = masks[0]
-        for mask in masks[1:]:
-            combined = combined & mask
-        return combined
+        return functools.reduce(operator.and_, masks) if masks else None
 
     def _structure_mask(self, grid: Grid, device: torch.device) -> Bool[Tensor, "1 1 q k"] | None:
         self.structure.check(grid)
@@ -137,7 +134,7 @@ class Support:
         self, grid: Grid, axis: int, device: torch.device
     ) -> Bool[Tensor, "q_axis k_axis"]:
         """True where causality and window let a query attend to a key, along one axis."""
-        return self.structure.allows(grid.offsets(axis, device))
+        return self.structure.allows(grid.relative_matrix(axis, device))
 
     def padding(self, grid: Grid, batch: int) -> Bool[Tensor, "#b k"] | None:
         """True at padding; None without a padding mask.
@@ -151,10 +148,9 @@ class Support:
         keys = math.prod(grid.keys)
         if mask.dtype != torch.bool or mask.ndim != 2 or not _fits(mask.shape, (batch, keys)):
             raise InputError(
+                f"key_padding_mask is {mask.dtype} of shape {tuple(mask.shape)}; "
+                f"pass booleans of shape ({batch}, {keys}), True at keys that are padding",
                 "key_padding_mask",
-                f"{mask.dtype} of shape {tuple(mask.shape)}",
-                f"booleans of shape ({batch}, {keys}), one per key",
-                "pass True at padding",
             )
         return mask
 
@@ -180,11 +176,11 @@ class Support:
         by_rank = {2: (queries, keys), 3: (batch, queries, keys), 4: (batch, heads, queries, keys)}
         expected = by_rank.get(mask.ndim)
         if mask.dtype != torch.bool or expected is None or not _fits(mask.shape, expected):
+            shapes = " or ".join(map(str, by_rank.values()))
             raise InputError(
+                f"attend_mask is {mask.dtype} of shape {tuple(mask.shape)}; "
+                f"pass booleans of shape {shapes}, True where a query may attend to a key",
                 "attend_mask",
-                f"{mask.dtype} of shape {tuple(mask.shape)}",
-                " or ".join(str(shape) for shape in by_rank.values()) + ", as booleans",
-                "pass True where a query may attend to a key",
             )
         return mask[:, None] if mask.ndim == 3 else mask[(None,) * (4 - mask.ndim)]
 

@@ -6,18 +6,20 @@
 Content terms share the key, position terms share the encoding, so the sum of any of them is
 two dot products: (b1 z' + b3 u) . x'  +  (b2 z' + b4 v) . r.
 
-Shapes: b batch, h heads, q queries, k keys, d width of a head, e width of a value, l offsets that
-occur on an axis. An axis of size 1 is broadcast.
+Shapes: b batch, h heads, q queries, k keys, d width of a head, e width of a value, l relative
+positions that occur on an axis. An axis of size 1 is broadcast.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from quatrain.ops.positions import Grid, align_to_keys, expand_queries
+from quatrain.ops.support import Support
 from quatrain.specs import Term
 
 
@@ -25,8 +27,9 @@ from quatrain.specs import Term
 class Operands:
     """The projected tensors of an attention, split by head; None where no term needs one.
 
-    `query` z', `key` x', `value`; `key_bias` u, `position_bias` v; `relative` holds the projected
-    encodings r of the offsets that occur, one tensor per axis; `scale` multiplies every logit.
+    `query` z', `key` x', `value`; the learned vectors `content_vector` u and `position_vector` v;
+    `relative` are the projected encodings r of the relative positions that occur, one tensor per
+    axis; `scale` multiplies every logit.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2.
     """
@@ -34,8 +37,8 @@ class Operands:
     value: Float[Tensor, "b h k e"]
     query: Float[Tensor, "b h q d"] | None = None
     key: Float[Tensor, "b h k d"] | None = None
-    key_bias: Float[Tensor, "h d"] | None = None
-    position_bias: Float[Tensor, "h d"] | None = None
+    content_vector: Float[Tensor, "h d"] | None = None
+    position_vector: Float[Tensor, "h d"] | None = None
     relative: tuple[Float[Tensor, "h _ d"], ...] = ()
     scale: float = 1.0
 
@@ -49,50 +52,61 @@ class Operands:
 
 def upcast_operands(operands: Operands) -> Operands:
     """The same operands in one type, at least float32: position logits need its precision."""
-    single = (operands.query, operands.key, operands.key_bias, operands.position_bias)
-    tensors = [x for x in (operands.value, *single, *operands.relative) if x is not None]
+    vectors = (operands.content_vector, operands.position_vector)
+    single = (operands.value, operands.query, operands.key, *vectors)
     dtype = torch.float32
-    for x in tensors:
-        dtype = torch.promote_types(dtype, x.dtype)
-    if all(x.dtype == dtype for x in tensors):
-        return operands
-    query, key, key_bias, position_bias = (None if x is None else x.to(dtype) for x in single)
-    return Operands(
-        operands.value.to(dtype),
-        query,
-        key,
-        key_bias,
-        position_bias,
-        tuple(axis.to(dtype) for axis in operands.relative),
-        operands.scale,
-    )
+    for x in (*single, *operands.relative):
+        dtype = dtype if x is None else torch.promote_types(dtype, x.dtype)
+    value, *others = (None if x is None else x.to(dtype) for x in single)
+    relative = tuple(axis.to(dtype) for axis in operands.relative)
+    return Operands(cast(Tensor, value), *others, relative, operands.scale)
 
 
-def head_groups(operands: Operands, heads: int) -> Iterator[Operands]:
-    """Split the operands into groups of at most this many heads, as views."""
+@dataclass(frozen=True)
+class AttentionInputs:
+    """The inputs of an attention: the terms, their operands, coordinates, and allowed keys."""
 
-    def split(x: Tensor | None, axis: int) -> Sequence[Tensor | None]:
-        groups = -(-operands.value.shape[1] // heads)
-        return [None] * groups if x is None else x.split(heads, axis)
+    terms: Term
+    operands: Operands
+    grid: Grid
+    support: Support
 
-    groups = zip(
-        operands.value.split(heads, 1),
-        split(operands.query, 1),
-        split(operands.key, 1),
-        split(operands.key_bias, 0),
-        split(operands.position_bias, 0),
-        strict=True,
-    )
-    for number, group in enumerate(groups):
-        own = slice(number * heads, (number + 1) * heads)
-        yield Operands(*group, tuple(axis[own] for axis in operands.relative), operands.scale)
+    @property
+    def value(self) -> Float[Tensor, "b h k e"]:
+        """The values."""
+        return self.operands.value
+
+    def upcast(self) -> "AttentionInputs":
+        """The same inputs with the operands in one type, at least float32."""
+        return replace(self, operands=upcast_operands(self.operands))
+
+    def head_groups(self, heads: int) -> Iterator["AttentionInputs"]:
+        """Split the operands into groups of at most this many heads, as views."""
+        x = self.operands
+
+        def split(x: Tensor | None, axis: int) -> Sequence[Tensor | None]:
+            groups = -(-self.value.shape[1] // heads)
+            return [None] * groups if x is None else x.split(heads, axis)
+
+        groups = zip(
+            x.value.split(heads, 1),
+            split(x.query, 1),
+            split(x.key, 1),
+            split(x.content_vector, 0),
+            split(x.position_vector, 0),
+            strict=True,
+        )
+        for number, group in enumerate(groups):
+            group_heads = slice(number * heads, (number + 1) * heads)
+            relative = tuple(axis[group_heads] for axis in x.relative)
+            yield replace(self, operands=Operands(*group, relative, x.scale))
 
 
 def biased_query(terms: Term, operands: Operands) -> Float[Tensor, "#b h #q d"] | None:
     """The query of key content, scale * (b1 z' + b3 u); None without content terms."""
     return _biased(
         operands.query if terms.has(Term.QUERY_KEY) else None,
-        operands.key_bias if terms.has(Term.KEY) else None,
+        operands.content_vector if terms.has(Term.KEY) else None,
         operands.scale,
     )
 
@@ -101,7 +115,7 @@ def position_query(terms: Term, operands: Operands) -> Float[Tensor, "#b h #q d"
     """The query of relative position, scale * (b2 z' + b4 v); None without position terms."""
     return _biased(
         operands.query if terms.has(Term.QUERY_POSITION) else None,
-        operands.position_bias if terms.has(Term.POSITION) else None,
+        operands.position_vector if terms.has(Term.POSITION) else None,
         operands.scale,
     )
 
@@ -109,7 +123,7 @@ def position_query(terms: Term, operands: Operands) -> Float[Tensor, "#b h #q d"
 def key_logits(terms: Term, operands: Operands) -> Float[Tensor, "#b #h k"]:
     """E3 alone, which is the same for all queries; zeros where it is off."""
     keys = operands.value.shape[2]
-    bias = _biased(None, operands.key_bias if terms.has(Term.KEY) else None, operands.scale)
+    bias = _biased(None, operands.content_vector if terms.has(Term.KEY) else None, operands.scale)
     if bias is None:
         return operands.value.new_zeros(1, 1, keys)
     return torch.einsum("bhqd,bhkd->bhqk", bias, operands.key)[:, :, 0]

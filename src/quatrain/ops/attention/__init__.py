@@ -1,38 +1,42 @@
 """Attention for any term set, support and grid, by the method that `plan` chooses."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from quatrain.ops.attention.blockwise.operator import factored_attention
+from quatrain.ops.attention.blockwise.operator import blockwise_attention
 from quatrain.ops.attention.fused import fused_attention
-from quatrain.ops.attention.plan import ConcreteMethod, Method, Plan, plan, plan_for_operands
+from quatrain.ops.attention.plan import ConcreteMethod, Method, Plan, plan
 from quatrain.ops.attention.pooled import pooled_attention
 from quatrain.ops.attention.reference import reference_attention
 from quatrain.ops.attention.separable import separable_attention
-from quatrain.ops.positions import Grid
-from quatrain.ops.support import Support
-from quatrain.ops.terms import Operands
-from quatrain.specs import Term
+from quatrain.ops.terms import AttentionInputs
 
-__all__ = ["ConcreteMethod", "Method", "Plan", "attend", "plan"]
+__all__ = ["AttentionInputs", "ConcreteMethod", "Method", "Plan", "attend", "plan"]
 
 
-def attend(
-    terms: Term, operands: Operands, grid: Grid, support: Support, method: Method = "auto"
-) -> Float[Tensor, "b h q e"]:
+def attend(inputs: AttentionInputs, method: Method = "auto") -> Float[Tensor, "b h q e"]:
     """The weighted sum of values of each query; zeros where its support is empty.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equations 1, 2 and 8.
     """
-    chosen = plan_for_operands(terms, operands, grid, support, method)
+    chosen = plan(
+        inputs.terms,
+        inputs.grid,
+        inputs.support.structure,
+        method,
+        device=inputs.value.device.type,
+        widths=inputs.operands.head_widths,
+        double=inputs.value.dtype == torch.float64,
+    )
     match chosen.method:
         case "reference":
-            return reference_attention(terms, operands, grid, support)
+            return reference_attention(inputs)
         case "pooled":
-            return pooled_attention(terms, operands, grid, support)
+            return pooled_attention(inputs)
         case "separable":
-            return separable_attention(terms, operands, grid, support, chosen.kernel)
+            return separable_attention(inputs, chosen.kernel)
         case "factored":
-            return factored_attention(terms, operands, grid, support)
+            return blockwise_attention(inputs, factored=True)
         case "fused":
-            return fused_attention(terms, operands, grid, support, chosen.kernel)
+            return fused_attention(inputs, chosen.kernel)

@@ -23,19 +23,16 @@ from torch.nn.functional import one_hot, pad, scaled_dot_product_attention
 
 from quatrain.ops.derivatives import (
     USE_REFERENCE,
-    refuse_kernel_second_derivatives,
-    refuse_nested_transforms,
+    check_kernel_second_derivatives,
+    check_transforms,
 )
-from quatrain.ops.positions import Grid
 from quatrain.ops.precision import autocast_disabled
-from quatrain.ops.support import Support
 from quatrain.ops.terms import (
-    Operands,
+    AttentionInputs,
     biased_query,
     key_logits,
     position_biases,
     position_query,
-    upcast_operands,
 )
 from quatrain.specs import Term
 
@@ -43,20 +40,18 @@ WIDTH_MULTIPLE = 8
 """torch's GPU kernels take widths that are multiples of this."""
 
 
-def augmented_attention(
-    terms: Term, operands: Operands, grid: Grid, support: Support
-) -> Float[Tensor, "b h q e"]:
+def augmented_attention(inputs: AttentionInputs) -> Float[Tensor, "b h q e"]:
     """The weighted sum of values of each query; zeros where its support is empty.
 
     Position biases are computed in float32 and rounded to the type of the operands.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2, on a map.
     """
-    value = operands.value
+    value = inputs.value
     with autocast_disabled(value):
-        query, key = augmented_query_key(terms, upcast_operands(operands), grid)
-    mask = support.key_mask(grid, value.shape[0])
-    refuse_nested_transforms((query, key, value), USE_REFERENCE)
+        query, key = augmented_query_key(inputs.upcast())
+    mask = inputs.support.key_mask(inputs.grid, value.shape[0])
+    check_transforms((query, key, value), USE_REFERENCE, order=1, vmap=True)
     with autocast_disabled(value), sdpa_backends(mask):
         output = scaled_dot_product_attention(
             query.to(value.dtype),
@@ -65,7 +60,7 @@ def augmented_attention(
             attn_mask=mask,
             scale=1.0,
         )
-    refuse_kernel_second_derivatives(output, USE_REFERENCE)
+    check_kernel_second_derivatives(output, USE_REFERENCE)
     output = output[..., : value.shape[-1]]
     return output if mask is None else torch.where(mask.any(-1, keepdim=True), output, 0.0)
 
@@ -111,11 +106,11 @@ def pad_for_sdpa(x: Float[Tensor, "b h n d"], *, pad_width: bool) -> Float[Tenso
 
 
 def augmented_query_key(
-    terms: Term, operands: Operands, grid: Grid
+    inputs: AttentionInputs,
 ) -> tuple[Float[Tensor, "b h q w"], Float[Tensor, "b h k w"]]:
-    """Queries and keys whose dot products are all logits of `terms`."""
-    batch, heads, keys, _ = operands.value.shape
-    queries = math.prod(grid.queries)
+    """Queries and keys whose dot products are all logits of the terms."""
+    terms, operands, value = inputs.terms, inputs.operands, inputs.value
+    lead, keys, queries = value.shape[:2], value.shape[2], math.prod(inputs.grid.queries)
     query_parts: list[Tensor] = []
     key_parts: list[Tensor] = []
     query = biased_query(terms, operands)
@@ -127,23 +122,14 @@ def augmented_query_key(
         query_parts.append(torch.ones_like(key_parts[0][:, :, :1]))
     position = position_query(terms, operands)
     if position is not None:
-        query_parts += position_biases(position, operands.relative, grid)
-        key_parts += _one_hot_coordinates(grid, operands.value)
+        query_parts += position_biases(position, operands.relative, inputs.grid)
+        height, width = inputs.grid.keys
+        rows = torch.arange(height, device=value.device).repeat_interleave(width)
+        columns = torch.arange(width, device=value.device).repeat(height)
+        key_parts += [one_hot(rows, height).to(value.dtype), one_hot(columns, width).to(value.dtype)]
     width = sum(part.shape[-1] for part in query_parts)
-    padding = operands.value.new_zeros(
-        1, 1, 1, -width % WIDTH_MULTIPLE if width else WIDTH_MULTIPLE
-    )
-    query_parts.append(padding)
-    key_parts.append(padding)
+    padding = value.new_zeros(1, 1, 1, -width % WIDTH_MULTIPLE if width else WIDTH_MULTIPLE)
     return (
-        torch.cat([part.expand(batch, heads, queries, -1) for part in query_parts], dim=-1),
-        torch.cat([part.expand(batch, heads, keys, -1) for part in key_parts], dim=-1),
+        torch.cat([part.expand(*lead, queries, -1) for part in (*query_parts, padding)], dim=-1),
+        torch.cat([part.expand(*lead, keys, -1) for part in (*key_parts, padding)], dim=-1),
     )
-
-
-def _one_hot_coordinates(grid: Grid, like: Tensor) -> list[Float[Tensor, "k _"]]:
-    """Row and column of each key, one-hot."""
-    height, width = grid.keys
-    rows = torch.arange(height, device=like.device).repeat_interleave(width)
-    columns = torch.arange(width, device=like.device).repeat(height)
-    return [one_hot(rows, height).to(like.dtype), one_hot(columns, width).to(like.dtype)]

@@ -11,58 +11,53 @@ from torch import Tensor
 
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
-from quatrain.ops.terms import Operands
+from quatrain.ops.terms import AttentionInputs
 from quatrain.specs import InputError
+from quatrain.specs.errors import shorten
 
 
-def one_query(
-    at: tuple[int, ...], operands: Operands, grid: Grid, support: Support
-) -> tuple[Operands, Grid, Support]:
-    """Operands, grid and support of the query at coordinates `at`, with all keys.
+def one_query(at: tuple[int, ...], inputs: AttentionInputs) -> AttentionInputs:
+    """The inputs of the query at coordinates `at`, with all keys.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 1, for one q.
 
     Raises:
         InputError: if there is no such query, or a mask has another type or shape.
     """
-    inside = len(at) == grid.ndim and all(0 <= q < n for q, n in zip(at, grid.queries, strict=True))
-    if not inside:
-        raise InputError("at", at, f"coordinates of a query among {grid.queries}", "count from 0")
-    index = 0
-    for coordinate, size in zip(at, grid.queries, strict=True):
-        index = index * size + coordinate
-    query = operands.query
+    grid, operands, support = inputs.grid, inputs.operands, inputs.support
+    sizes = grid.queries
+    if len(at) != grid.ndim or not all(0 <= q < n for q, n in zip(at, sizes, strict=True)):
+        raise InputError(
+            f"at={shorten(at)} is not among the queries {sizes}; count coordinates from 0", "at"
+        )
+    index = at[0] if grid.ndim == 1 else at[0] * sizes[1] + at[1]
+    single = Grid((1,) * grid.ndim, grid.keys, grid.key_stride)
     selected = replace(
         operands,
-        query=None if query is None else query[:, :, index : index + 1],
+        query=None if operands.query is None else operands.query[:, :, index : index + 1],
         relative=tuple(
-            offsets[:, grid.queries[axis] - 1 - at[axis] :][:, : _offset_count(grid, axis)]
-            for axis, offsets in enumerate(operands.relative)
+            encoding[:, sizes[axis] - 1 - at[axis] :][:, : len(single.relative_range(axis))]
+            for axis, encoding in enumerate(operands.relative)
         ),
     )
-    mask = _query_mask(at, index, operands, grid, support)
-    single = Grid((1,) * grid.ndim, grid.keys, grid.key_stride)
-    return selected, single, Support(key_padding_mask=support.key_padding_mask, attend_mask=mask)
-
-
-def _offset_count(grid: Grid, axis: int) -> int:
-    """How many offsets lie between the first key and the last."""
-    return (grid.keys[axis] - 1) * grid.key_stride + 1
+    mask = _query_mask(at, index, inputs)
+    masks = Support(key_padding_mask=support.key_padding_mask, attend_mask=mask)
+    return AttentionInputs(inputs.terms, selected, single, masks)
 
 
 def _query_mask(
-    at: tuple[int, ...], index: int, operands: Operands, grid: Grid, support: Support
+    at: tuple[int, ...], index: int, inputs: AttentionInputs
 ) -> Bool[Tensor, "#b #h 1 k"] | None:
     """Causality, window and attend mask of the query, as one mask; None without any of them."""
+    grid, support = inputs.grid, inputs.support
     support.structure.check(grid)
-    batch, heads = operands.value.shape[:2]
-    pairs = support.pair_mask(grid, batch, heads)
+    pairs = support.pair_mask(grid, *inputs.value.shape[:2])
     if pairs is not None:
         pairs = pairs[:, :, min(index, pairs.shape[2] - 1)][:, :, None]
     if not support.causal and support.window is None:
         return pairs
     axes = [
-        support.axis_mask(grid, axis, operands.value.device)[coordinate]
+        support.axis_mask(grid, axis, inputs.value.device)[coordinate]
         for axis, coordinate in enumerate(at)
     ]
     structure = axes[0] if len(axes) == 1 else torch.outer(axes[0], axes[1])

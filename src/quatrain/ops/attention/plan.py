@@ -1,6 +1,6 @@
 """Which method computes an attention: a pure function of terms, shapes, masks and device.
 
-    method      serves                                          why it is exact
+    method      term sets                                       why it is exact
     pooled      0000, 0010; no window                           all queries have the same weights
     separable   maps: 0000, 0010, 0001, 0011                    the softmax of rows, then of columns
     factored    maps: 0100, 0101, 0110, 0111                    weights are a product per query
@@ -8,7 +8,7 @@
     reference   all                                             it is the formula
 
 An attend mask, which may differ for any pair, leaves fused and reference. Every method agrees with
-the reference in value and gradient; the tests check it. Only the reference holds a number for
+the reference in value and gradient; the tests check it. Only the reference stores a number for
 every query-key pair.
 
 Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2, for the terms; the choice of
@@ -23,8 +23,7 @@ import torch
 
 from quatrain.ops.attention.triton import operator as triton_operator
 from quatrain.ops.positions import Grid, is_symbolic
-from quatrain.ops.support import FULL_SUPPORT, Structure, Support
-from quatrain.ops.terms import Operands
+from quatrain.ops.support import FULL_SUPPORT, Structure
 from quatrain.specs import SpecError, Term
 
 ConcreteMethod = Literal["reference", "pooled", "separable", "factored", "fused"]
@@ -41,8 +40,8 @@ Measured on one core, 8 heads of 32: at 256 tokens blocks take 0.8 to 1.3 times 
 0.9 to 3.9, at 24 x 24 0.4 to 1.7, at 32 x 32 0.3 to 1.0, most with gradients and a batch of one."""
 
 SMALL_ON_GPU = 2**20
-"""The same for a map on a GPU where only blocks would serve, as in float64: 1,024 queries and as
-many keys. A training step of a network in which blocks computed windows of 7 on 23 x 30 took 20
+"""The same for a map on a GPU where only blocks apply, as in float64: 1,024 queries and as many
+keys. A training step of a network in which blocks computed windows of 7 on 23 x 30 took 20
 times as long as with any other attention: a GPU waits for the launch of each block."""
 
 
@@ -68,51 +67,31 @@ def plan(
     """Choose the method, or check the one that the caller forces.
 
     `widths` are those of a key and of a value of a head; `double` means float64, which GPU kernels
-    do not serve.
+    do not take.
 
     Raises:
-        SpecError: if the forced method does not serve these terms, grid and structure.
+        SpecError: if the forced method does not apply to these terms, grid and structure.
         InputError: if a map is causal, or a window is even.
     """
     structure.check(grid)
-    served = _methods_that_serve(terms, grid, structure)
+    reasons = _applicable_methods(terms, grid, structure)
     kernel: Kernel = "blockwise"
     if not (double and is_gpu(device)):
         kernel = _kernel(terms, grid, structure, widths, device)
     if method == "auto":
         blockwise_on_gpu = is_gpu(device) and kernel == "blockwise"
         small = is_small(grid, SMALL_ON_GPU if blockwise_on_gpu and grid.ndim == 2 else None)
-        chosen, reason = _automatic(served, kernel, small=small, blockwise_on_gpu=blockwise_on_gpu)
-    elif method == "reference" or method in served:
+        chosen, reason = _automatic(reasons, kernel, small=small, blockwise_on_gpu=blockwise_on_gpu)
+    elif method == "reference" or method in reasons:
         chosen, reason = cast(ConcreteMethod, method), "it was requested"
     else:
+        call = f'the terms "{terms}" {_description(grid, structure)}'
+        methods = ", ".join(f'"{name}"' for name in ("auto", *reasons))
         raise SpecError(
-            "method",
-            method,
-            f'a method that serves the terms "{terms}" {_description(grid, structure)}',
-            "use " + ", ".join(f'"{name}"' for name in ("auto", *served)) + ' or "reference"',
+            f'method="{method}" does not compute {call}; use {methods} or "reference"', "method"
         )
     uses_kernel = chosen == "fused" or (chosen == "separable" and kernel == "triton")
     return Plan(chosen, reason, kernel if uses_kernel else None)
-
-
-def plan_for_operands(
-    terms: Term, operands: Operands, grid: Grid, support: Support, method: Method = "auto"
-) -> Plan:
-    """The plan for the device, widths and type of `operands`.
-
-    Raises:
-        SpecError: if the forced method does not serve these terms, grid and structure.
-    """
-    return plan(
-        terms,
-        grid,
-        support.structure,
-        method,
-        device=operands.value.device.type,
-        widths=operands.head_widths,
-        double=operands.value.dtype == torch.float64,
-    )
 
 
 def is_gpu(device: str) -> bool:
@@ -120,26 +99,26 @@ def is_gpu(device: str) -> bool:
     return device not in ("cpu", "meta")
 
 
-def _methods_that_serve(terms: Term, grid: Grid, structure: Structure) -> dict[ConcreteMethod, str]:
-    """Methods other than the reference, the fastest first, each with the reason it serves."""
-    served: dict[ConcreteMethod, str] = {}
+def _applicable_methods(terms: Term, grid: Grid, structure: Structure) -> dict[ConcreteMethod, str]:
+    """Methods other than the reference, the fastest first, each with the reason why it applies."""
+    reasons: dict[ConcreteMethod, str] = {}
     if not structure.has_attn_mask:
         if not terms.use_query and not terms.use_position and structure.window is None:
-            served["pooled"] = "the weights do not depend on the query, so all queries share them"
+            reasons["pooled"] = "the weights do not depend on the query, so all queries share them"
         if grid.ndim == 2 and not terms.use_query:
-            served["separable"] = "the logits are a sum over rows and columns, one axis at a time"
+            reasons["separable"] = "the logits are a sum over rows and columns, one axis at a time"
         if grid.ndim == 2 and terms.has(Term.QUERY_POSITION) and not terms.has(Term.QUERY_KEY):
-            served["factored"] = "the weights of a query are a product over rows, columns and keys"
-    served["fused"] = "only the weights of one block of queries are held at a time"
-    return served
+            reasons["factored"] = "the weights of a query are a product over rows, columns and keys"
+    reasons["fused"] = "only the weights of one block of queries are stored at a time"
+    return reasons
 
 
 def _automatic(
-    served: dict[ConcreteMethod, str], kernel: Kernel, *, small: bool, blockwise_on_gpu: bool
+    reasons: dict[ConcreteMethod, str], kernel: Kernel, *, small: bool, blockwise_on_gpu: bool
 ) -> tuple[ConcreteMethod, str]:
-    best = next(iter(served))
+    best = next(iter(reasons))
     if best in ("pooled", "separable"):
-        return best, served[best]
+        return best, reasons[best]
     if best == "fused" and kernel == "sdpa":
         return best, "content terms alone are one dot product of biased queries and keys"
     if small:
@@ -149,8 +128,8 @@ def _automatic(
     if kernel == "augmented":
         return "fused", "positions become channels of queries and keys for torch's GPU kernel"
     if blockwise_on_gpu:
-        return best, f"{served[best]}; this is slow on a GPU, but no GPU kernel serves this call"
-    return best, served[best]
+        return best, f"{reasons[best]}; this is slow on a GPU, but no GPU kernel takes this call"
+    return best, reasons[best]
 
 
 def _kernel(

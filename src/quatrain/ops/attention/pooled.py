@@ -1,6 +1,6 @@
 """Attention whose weights do not depend on the query: values are pooled once for all queries.
 
-It serves 0010 and 0000. Without causality one pooled vector serves every query. With it, each
+It computes 0010 and 0000. Without causality all queries share one pooled vector. With it, each
 query needs the pool of the keys up to it: a running softmax, in blocks. Within a block a triangle
 of weights computes it; all earlier blocks enter as one more key, whose logit is their logsumexp
 and whose value is their mean. These come from the same function with one block as one key, so the
@@ -16,46 +16,36 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from quatrain.ops.attention.reference import masked_softmax
-from quatrain.ops.attention.softmax_lse import softmax_and_lse
-from quatrain.ops.positions import Grid
+from quatrain.ops.attention.reference import masked_softmax, softmax_and_lse
 from quatrain.ops.precision import autocast_disabled
-from quatrain.ops.support import Support
-from quatrain.ops.terms import Operands, key_logits, upcast_operands
-from quatrain.specs import Term
+from quatrain.ops.terms import AttentionInputs, key_logits
 
 BLOCK = 32
-"""Keys of a block of the running softmax, which holds this many weights per key."""
+"""Keys of a block of the running softmax, which stores this many weights per key."""
 _EXPORTED_LEVELS = 2
 """Levels of blocks where the length is a symbol; they reduce 1,024 keys to one."""
 
 
-def pooled_attention(
-    terms: Term, operands: Operands, grid: Grid, support: Support
-) -> Float[Tensor, "b h q e"]:
+def pooled_attention(inputs: AttentionInputs) -> Float[Tensor, "b h q e"]:
     """The weighted sum of values of each query; zeros where its support is empty.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, section 3.1 (the key content term
         is a saliency that all queries share).
     """
-    with autocast_disabled(operands.value):
-        output = _pool(terms, upcast_operands(operands), grid, support)
-        return output.to(operands.value.dtype)
+    with autocast_disabled(inputs.value):
+        return _pool(inputs.upcast()).to(inputs.value.dtype)
 
 
-def _pool(
-    terms: Term, operands: Operands, grid: Grid, support: Support
-) -> Float[Tensor, "b h q e"]:
-    value = operands.value
+def _pool(inputs: AttentionInputs) -> Float[Tensor, "b h q e"]:
+    value, grid = inputs.value, inputs.grid
     batch, heads, keys, _ = value.shape
-    logits = key_logits(terms, operands).expand(-1, heads, keys)
-    mask = support.key_mask(grid, batch)
-    mask = None if mask is None else mask[:, :, 0]
-    if not support.causal:
-        weights = masked_softmax(logits[:, :, None], None if mask is None else mask[:, :, None])
+    logits = key_logits(inputs.terms, inputs.operands).expand(-1, heads, keys)
+    mask = inputs.support.key_mask(grid, batch)
+    if not inputs.support.causal:
+        weights = masked_softmax(logits[:, :, None], mask)
         return (weights @ value).expand(-1, -1, math.prod(grid.queries), -1)
     if mask is not None:
-        logits = torch.where(mask, logits, -torch.inf)
+        logits = torch.where(mask[:, :, 0], logits, -torch.inf)
     _, means = running_softmax(logits.expand(batch, -1, -1), value, _levels(keys))
     if grid.queries == grid.keys and grid.key_stride == 1 and grid.first_query == 0:
         return means
@@ -105,7 +95,7 @@ def _triangular_softmax(
 
 
 def _block_count(keys: int) -> int:
-    """Blocks that hold all keys; for a symbol at least two, as a graph of one serves no others."""
+    """Blocks of all keys; for a symbol at least two, since a graph of one fits no other length."""
     return keys // BLOCK + 2 if isinstance(keys, torch.SymInt) else -(-keys // BLOCK)
 
 

@@ -1,7 +1,7 @@
 """Attention by the formula: all logits, a softmax over the support, a weighted sum.
 
-This is the specification that every other method agrees with. It serves every term set, support
-and shape, and holds one logit per query, head and key that the logits depend on. It computes in
+This is the specification that every other method agrees with, for every term set, support and
+shape. It stores one logit per query, head and key that the logits depend on. It computes in
 float32, or float64, whatever the type of the operands.
 
 Shapes: b batch, h heads, q queries, k keys, e width of a value.
@@ -11,35 +11,29 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from quatrain.ops.positions import Grid, expand_queries
+from quatrain.ops.positions import expand_queries
 from quatrain.ops.precision import autocast_disabled, upcast
-from quatrain.ops.support import Support
-from quatrain.ops.terms import Operands, logits, upcast_operands
-from quatrain.specs import Term
+from quatrain.ops.terms import AttentionInputs, logits, upcast_operands
 
 
-def reference_attention(
-    terms: Term, operands: Operands, grid: Grid, support: Support
-) -> Float[Tensor, "b h q e"]:
+def reference_attention(inputs: AttentionInputs) -> Float[Tensor, "b h q e"]:
     """The weighted sum of values of each query; zeros where its support is empty.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equations 1, 2 and 8.
     """
-    value = operands.value
+    value = inputs.value
     with autocast_disabled(value):
-        weights = attention_weights(terms, operands, grid, support)
-        values = upcast(value)
-        return expand_queries(weights.to(values.dtype) @ values, grid).to(value.dtype)
+        weights, values = attention_weights(inputs), upcast(value)
+        return expand_queries(weights.to(values.dtype) @ values, inputs.grid).to(value.dtype)
 
 
-def attention_weights(
-    terms: Term, operands: Operands, grid: Grid, support: Support
-) -> Float[Tensor, "#b h #q k"]:
+def attention_weights(inputs: AttentionInputs) -> Float[Tensor, "#b h #q k"]:
     """The weights of each query over the keys; they sum to 1, or to 0 if the support is empty."""
-    _, heads, keys, _ = operands.value.shape
-    with autocast_disabled(operands.value):
-        scores = logits(terms, upcast_operands(operands), grid).expand(-1, heads, -1, keys)
-        return masked_softmax(scores, support.mask(grid, operands.value))
+    _, heads, keys, _ = inputs.value.shape
+    with autocast_disabled(inputs.value):
+        scores = logits(inputs.terms, upcast_operands(inputs.operands), inputs.grid)
+        mask = inputs.support.mask(inputs.grid, inputs.value)
+        return masked_softmax(scores.expand(-1, heads, -1, keys), mask)
 
 
 def masked_softmax(
@@ -55,3 +49,20 @@ def masked_softmax(
     lowest = torch.finfo(logits.dtype).min
     weights = torch.where(mask, logits, lowest).softmax(-1)
     return torch.where(mask, weights, 0.0)
+
+
+def softmax_and_lse(
+    logits: Float[Tensor, "*logits k"], mask: Bool[Tensor, "*mask k"] | None = None
+) -> tuple[Float[Tensor, "*broadcast k"], Float[Tensor, "*broadcast"]]:
+    """`masked_softmax` and the logsumexp over the same keys, from which several softmaxes combine.
+
+    The weights over all keys are the weights within a group of keys times the softmax of lse over
+    groups. Rows without any key have weights 0 and lse minus infinity, both with gradient 0.
+
+    Source: Milakov and Gimelshein 2018, https://arxiv.org/abs/1805.02867, section 3.
+    """
+    if mask is None:
+        return logits.softmax(-1), logits.logsumexp(-1)
+    lowest = torch.finfo(logits.dtype).min
+    lse = torch.where(mask, logits, lowest).logsumexp(-1)
+    return masked_softmax(logits, mask), torch.where(mask.any(-1), lse, -torch.inf)

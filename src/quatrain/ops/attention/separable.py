@@ -1,12 +1,12 @@
 """Attention on a map whose logits are a sum over keys, rows and columns: one axis, then the other.
 
-It serves 0001 and 0011, and 0000 and 0010 in a window. The logit of a query at (qy, qx) and a key
+It computes 0001 and 0011, and 0000 and 0010 in a window. The logit of a query at (qy, qx) and a key
 at (ky, kx) is E3[ky, kx] + bx[qx, kx] + by[qy, ky]. Summing over kx first leaves, for every row of
 keys and column of queries, a mean of values and a logsumexp
 
     lse[ky, qx] = log sum_kx exp(E3[ky, kx] + bx[qx, kx])
 
-and a softmax over ky of lse + by finishes. No number per query-key pair is ever held, and every
+and a softmax over ky of lse + by finishes. No number per query-key pair is ever stored, and every
 exponential is of a difference to its maximum. On a CPU only as many heads are computed at once as
 the cache has room for. On a GPU a Triton kernel computes either sum.
 
@@ -15,39 +15,34 @@ q queries, k keys, d width of a key, e width of a value.
 """
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from quatrain.ops.attention.plan import Kernel
-from quatrain.ops.attention.reference import masked_softmax
-from quatrain.ops.attention.softmax_lse import softmax_and_lse
+from quatrain.ops.attention.reference import masked_softmax, softmax_and_lse
 from quatrain.ops.attention.triton.operator import triton_attention
 from quatrain.ops.positions import Grid, align_to_keys, is_symbolic
 from quatrain.ops.precision import autocast_disabled
-from quatrain.ops.support import Support
-from quatrain.ops.terms import Operands, head_groups, key_logits, position_query, upcast_operands
+from quatrain.ops.terms import AttentionInputs, key_logits, position_query
 from quatrain.specs import Term
 
 MAX_WEIGHTS = 2**19
-"""Weights over rows and columns that are held at once, as far as one head allows: the cache holds
-as many."""
+"""The cache has room for this many weights over rows and columns; one head may exceed it."""
 
 
 def separable_attention(
-    terms: Term, operands: Operands, grid: Grid, support: Support, kernel: Kernel | None = None
+    inputs: AttentionInputs, kernel: Kernel | None = None
 ) -> Float[Tensor, "b h q e"]:
     """The weighted sum of values of each query; zeros where its support is empty.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equations 2 and 8.
     """
-    value = operands.value
     if kernel == "triton":
-        return triton_attention(terms, operands, grid, support, axial=True)
+        return triton_attention(inputs, axial=True)
+    value = inputs.value
     with autocast_disabled(value):
-        outputs = [
-            _axial_attention(terms, group, grid, support)
-            for group in head_groups(upcast_operands(operands), _heads_in_turn(grid, value))
-        ]
+        groups = inputs.upcast().head_groups(_heads_in_turn(inputs.grid, value))
+        outputs = [_axial_attention(group) for group in groups]
         return (outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)).to(value.dtype)
 
 
@@ -65,19 +60,23 @@ def _heads_in_turn(grid: Grid, value: Float[Tensor, "b h k e"]) -> int:
     return heads_at_once(grid, batch, heads)
 
 
-def _axial_attention(
-    terms: Term, operands: Operands, grid: Grid, support: Support
-) -> Float[Tensor, "b h q e"]:
-    value = operands.value.unflatten(2, grid.keys)
-    row_bias, column_bias = (_axis_bias(terms, operands, grid, axis) for axis in (0, 1))
-    row_mask, column_mask = (_window_mask(grid, support, axis, value) for axis in (0, 1))
+def _axial_attention(inputs: AttentionInputs) -> Float[Tensor, "b h q e"]:
+    grid, support = inputs.grid, inputs.support
+    value = inputs.value.unflatten(2, grid.keys)
+    row_bias, column_bias = (_axis_bias(inputs, axis) for axis in (0, 1))
+    row_mask = column_mask = None
+    if support.window is not None:
+        row_mask, column_mask = (
+            support.axis_mask(grid, axis, value.device)[None, None, None] for axis in (0, 1)
+        )
     key_mask = support.key_mask(grid, value.shape[0])
     if key_mask is not None:
         key_mask = key_mask.unflatten(3, grid.keys).transpose(2, 3)  # (b, 1, v, 1, u)
         column_mask = key_mask if column_mask is None else key_mask & column_mask
     logits = column_bias
-    if terms.has(Term.KEY):
-        logits = logits + key_logits(terms, operands).unflatten(2, grid.keys)[..., None, :]
+    if inputs.terms.has(Term.KEY):
+        by_key = key_logits(inputs.terms, inputs.operands).unflatten(2, grid.keys)
+        logits = logits + by_key[..., None, :]
     weights, lse = softmax_and_lse(logits, column_mask)
     means = weights @ value  # (b, h, v, x, e)
     logits = row_bias
@@ -91,23 +90,12 @@ def _axial_attention(
     return (weights @ means.transpose(2, 3)).transpose(2, 3).flatten(2, 3)
 
 
-def _axis_bias(
-    terms: Term, operands: Operands, grid: Grid, axis: int
-) -> Float[Tensor, "1 #h 1 q_axis k_axis"]:
+def _axis_bias(inputs: AttentionInputs, axis: int) -> Float[Tensor, "1 #h 1 q_axis k_axis"]:
     """Position logits along one axis; zeros without position terms."""
-    query = position_query(terms, operands)
-    queries, keys = grid.queries[axis], grid.keys[axis]
+    query = position_query(inputs.terms, inputs.operands)
+    queries, keys = inputs.grid.queries[axis], inputs.grid.keys[axis]
     if query is None:
-        return operands.value.new_zeros(1, 1, 1, queries, keys)
-    scores = torch.einsum("bhqd,hld->bhql", query, operands.relative[axis])
-    line = Grid((queries,), (keys,), grid.key_stride)
+        return inputs.value.new_zeros(1, 1, 1, queries, keys)
+    scores = torch.einsum("bhqd,hld->bhql", query, inputs.operands.relative[axis])
+    line = Grid((queries,), (keys,), inputs.grid.key_stride)
     return align_to_keys(scores.expand(-1, -1, queries, -1), line, 0)[:, :, None]
-
-
-def _window_mask(
-    grid: Grid, support: Support, axis: int, value: Float[Tensor, "b h v u e"]
-) -> Bool[Tensor, "1 1 1 q_axis k_axis"] | None:
-    """The mask of a window along one axis; None without a window."""
-    if support.window is None:
-        return None
-    return support.axis_mask(grid, axis, value.device)[None, None, None]

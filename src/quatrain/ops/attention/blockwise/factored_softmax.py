@@ -24,8 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from quatrain.ops.attention.blockwise.inputs import accumulate_product, is_masked
-from quatrain.ops.attention.blockwise.workspace import Workspace
+from quatrain.ops.attention.blockwise.inputs import Workspace, accumulate_product, is_masked
 
 
 @dataclass(frozen=True)

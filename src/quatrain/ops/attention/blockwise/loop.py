@@ -1,9 +1,10 @@
 """The loop over query blocks, forward and backward.
 
-Each block goes one of two ways. The softmax of its logits (`softmax`) serves everything, and holds
-the weights of one block. On maps without the term E1 the weights are a product over rows and
-columns (`factored_softmax`), and none are held; a block for which this may be inexact is computed
-again by the softmax, inside of the loop, so that plan and graph do not depend on the numbers.
+Each block is computed in one of two ways. The softmax of its logits (`softmax`) applies to
+everything, and stores the weights of one block. On maps without the term E1 the weights are a
+product over rows and columns (`factored_softmax`), and none are stored; a block for which this may
+be inexact is computed again by the softmax, inside of the loop, so that plan and graph do not
+depend on the numbers.
 
 Shapes: b batch, h heads, q queries, n queries of a block, k keys that it reaches, d width of a key,
 e width of a value.
@@ -31,7 +32,7 @@ from quatrain.ops.positions import Grid
 from quatrain.ops.support import Structure
 
 MAX_NUMBERS = 2**21
-"""Numbers that are held at once, as far as one head of one block allows.
+"""Numbers in memory at once; one head of one block may exceed it.
 
 With fewer, products get slower: on two cores with 8 MiB of cache, a quarter of it takes 1.15 to 1.4
 times as long on a map of 96 x 96.
@@ -39,10 +40,10 @@ times as long on a map of 96 x 96.
 
 
 def numbers_per_head(block: QueryBlock, width: int, *, factored: bool) -> int:
-    """How many numbers one head of a block holds.
+    """How many numbers one head of a block needs.
 
     These are the weights; or, if factored, row sums of values of this width, and the column bias
-    three times: by offset, by key, and as its softmax.
+    three times: by relative position, by key, and as its softmax.
     """
     rows, columns = math.prod(map(len, block.keys[:-1])), len(block.keys[-1])
     return block.count * (rows * (width + 1) + 3 * columns if factored else rows * columns)
@@ -173,7 +174,7 @@ class BlockLoop:
         if not self.structure.causal and self.structure.window is None:
             return biases
         last = block.grid.ndim - 1
-        outside = ~self.structure.allows(block.offsets(last, inputs.value.device))
+        outside = ~self.structure.allows(block.relative_matrix(last, inputs.value.device))
         if not biases:
             zero = inputs.value.new_zeros(())
             biases = [zero.expand(1, 1, 1, len(block.keys[0]))] * last
@@ -199,4 +200,4 @@ def _accumulate_position_grads(
             grad_bias, query, encoding, block, axis
         )
         accumulate(grads.position_query[:, :, queries], grad_query)
-        grads.relative[axis][:, block.offset_slice(axis)] += grad_encoding
+        grads.relative[axis][:, block.relative_slice(axis)] += grad_encoding

@@ -2,11 +2,11 @@
 
 The queries of a block lie in one row of a map, or on a sequence, which is a map of one row. So
 along the vertical axis all of them have the same coordinate, and only along their own row does
-the offset of a key differ from query to query. The position bias of a block is one small matrix
+the relative position of a key differ from query to query. The position bias of a block is one small matrix
 per axis, by query and key coordinate.
 
 Shapes: b batch, h heads, n queries of the block, q all queries, k keys that the block reaches along
-one axis, l offsets that occur between them, d width of a head.
+one axis, l relative positions that occur between them, d width of a head.
 """
 
 import itertools
@@ -64,15 +64,15 @@ class QueryBlock:
             return x
         return self.narrow(x, dim).flatten(dim, dim + self.grid.ndim - 1)
 
-    def offsets(self, axis: int, device: torch.device) -> Int[Tensor, "n k"]:
-        """The offset of each key to each query along `axis`."""
+    def relative_matrix(self, axis: int, device: torch.device) -> Int[Tensor, "n k"]:
+        """The relative position of each key to each query along `axis`."""
         first, last, keys = self.first[axis], self.last[axis], self.keys[axis]
         queries = torch.arange(first, last + 1, device=device) + self.grid.first_query
         keys = torch.arange(keys.start, keys.stop, device=device) * self.grid.key_stride
         return keys[None, :] - queries[:, None]
 
-    def offset_slice(self, axis: int) -> slice:
-        """The offsets that occur in the block along `axis`, as indices into those of the grid."""
+    def relative_slice(self, axis: int) -> slice:
+        """The relative positions of the block along `axis`, as indices into those of the grid."""
         keys, stride = self.keys[axis], self.grid.key_stride
         start = self.grid.queries[axis] - 1 + keys.start * stride - self.last[axis]
         length = (len(keys) - 1) * stride + self.last[axis] - self.first[axis] + 1
@@ -106,7 +106,7 @@ def block_position_bias(
     axis: int,
 ) -> Float[Tensor, "#b h #n k"]:
     """Position logits of the block along one axis; `query` are those of the block."""
-    scores = query @ relative[:, block.offset_slice(axis)].mT
+    scores = query @ relative[:, block.relative_slice(axis)].mT
     if axis < block.grid.ndim - 1:
         return scores[..., :: block.grid.key_stride]
     return _by_key(scores.expand(-1, -1, block.count, -1).contiguous(), block)
@@ -119,19 +119,19 @@ def block_position_bias_backward(
     block: QueryBlock,
     axis: int,
 ) -> tuple[Float[Tensor, "b h #n d"], Float[Tensor, "h occurring d"]]:
-    """Gradients of the queries, and of the encodings of the offsets that occur in the block."""
-    offsets = block.offset_slice(axis)
+    """Gradients of the queries, and of the encodings of the block's relative positions."""
+    occurring = block.relative_slice(axis)
     lead = (*grad_bias.shape[:2], block.count)
-    scores = grad_bias.new_zeros(*lead, offsets.stop - offsets.start)
+    scores = grad_bias.new_zeros(*lead, occurring.stop - occurring.start)
     if axis < block.grid.ndim - 1:
         scores[..., :: block.grid.key_stride] = grad_bias
     else:
         _by_key(scores, block).copy_(grad_bias)
     if query.shape[2] == 1:
         scores = scores.sum(2, keepdim=True)
-    return scores @ relative[:, offsets], (scores.mT @ query).sum(0)
+    return scores @ relative[:, occurring], (scores.mT @ query).sum(0)
 
 
 def _by_key(scores: Float[Tensor, "b h n l"], block: QueryBlock) -> Float[Tensor, "b h n k"]:
-    """Contiguous scores by offset, viewed by key."""
+    """Contiguous scores by relative position, viewed by key."""
     return relative_shift(scores, len(block.keys[-1]), block.grid.key_stride)

@@ -1,7 +1,7 @@
-"""The softmax over a query block, which serves every term set, mask and window.
+"""The softmax over a query block, for every term set, mask and window.
 
-The weights of one block are all that is ever held of the query-key pairs; the backward pass
-computes them again.
+Only the weights of one block of query-key pairs are in memory; the backward pass computes them
+again.
 
 Shapes: b batch, h heads, q queries, n queries of a block, k keys that it reaches, d width of a key,
 e width of a value, c e + 1 channels: those of a value, and 1.
@@ -18,13 +18,13 @@ from torch import Tensor
 
 from quatrain.ops.attention.blockwise.inputs import (
     BlockwiseInputs,
+    Workspace,
     accumulate,
     accumulate_product,
     is_masked,
     mask_value,
 )
 from quatrain.ops.attention.blockwise.query_block import QueryBlock
-from quatrain.ops.attention.blockwise.workspace import Workspace
 from quatrain.ops.support import Structure
 
 
@@ -32,7 +32,7 @@ from quatrain.ops.support import Structure
 class TransposedInputs:
     """Inputs with keys and values transposed, which matrix products read much faster.
 
-    It holds the scratch memory for the weights of a block and for their gradients, too.
+    It has the scratch memory for the weights of a block and for their gradients, too.
 
     Source: our own; on one core of 2 GHz a product of 64 queries with 4,096 keys of width 32 takes
     0.32 ms so and 0.56 ms with keys in rows.
@@ -62,7 +62,7 @@ class TransposedInputs:
 def softmax_weights(
     transposed: TransposedInputs, block: QueryBlock, biases: list[Tensor], structure: Structure
 ) -> Float[Tensor, "b h n k"]:
-    """The weights of a block, given its position bias per axis; the next block overwrites them.
+    """The weights of a block, from its position bias per axis; the next block overwrites them.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2.
     """
@@ -77,7 +77,7 @@ def softmax_weights(
         return torch.softmax(logits, -1, out=logits)
     empty = is_masked(logits.amax(-1, keepdim=True))
     weights = torch.softmax(logits, -1, out=logits)
-    if weights.device.type != "cpu" or bool(empty.any()):  # on a GPU, asking would synchronize
+    if weights.device.type != "cpu" or bool(empty.any()):  # on a GPU, bool() would synchronize
         weights.masked_fill_(empty, 0.0)
     return weights
 

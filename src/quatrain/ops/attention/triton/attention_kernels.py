@@ -1,15 +1,15 @@
 """Triton kernels of attention on a map with row and column bias.
 
-A tile of queries meets the keys one row of the map at a time. The column bias is then the same for
-every row of keys, and the row bias is one number per query:
+A tile of queries is multiplied with the keys of one row of the map at a time. The column bias is
+then the same for every row of keys, and the row bias is one number per query:
 
     logits = query . key  +  column_bias[q, kx]  +  row_bias[q, ky]  +  key_logits[k]
                              kept for all rows      one number          same for all queries
 
 so that positions cost one addition per pair: the row bias is added to the maximum instead. The
 gradients of keys are summed over all tiles of queries, atomically, in an order that differs from
-call to call. Where gradients must be deterministic, a kernel in which a tile of keys meets the
-queries in turn computes them, with the means that the kernel of query gradients stored.
+call to call. Where gradients must be deterministic, a kernel with one program per
+tile of keys computes them, with the means that the kernel of query gradients stored.
 
 Tensors are contiguous. Without HAS_CONTENT there are no `query` and no `key`, without HAS_ROW_BIAS
 no `row_bias`; their pointers are then never read. KEY_LOGITS is how many numbers add up to one of

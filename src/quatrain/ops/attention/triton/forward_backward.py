@@ -1,7 +1,7 @@
 """Attention with relative positions on a map by Triton kernels: forward and backward.
 
-Position biases come first (`position_bias`), with the logits of each key (`key_bias`); the
-attention kernels read them (`attention`), and hold no number per query-key pair. In the axial
+Position biases come first (`position_bias`), with the logits of each key (`key_logits`); the
+attention kernels read them (`attention`), and store no number per query-key pair. In the axial
 case logits are sums over keys, rows and columns: each row of keys is one attention, then each
 column of queries, and nothing is copied between the two (`separable` has the formula).
 
@@ -22,7 +22,7 @@ from quatrain.ops.attention.triton.attention import (
     attention_backward,
     attention_forward,
 )
-from quatrain.ops.attention.triton.key_bias import (
+from quatrain.ops.attention.triton.key_logits import (
     empty_key_logits,
     masked_key_logits,
     masked_key_logits_backward,
@@ -87,7 +87,7 @@ def empty_output(call: AttentionCall, *, padded: bool) -> AttentionOutput:
     biased = logits = row_output = row_lse = None
     if call.flags["QUERY_KEY"] and query is not None:
         biased = value.new_empty(query.shape)
-    if padded or _key_and_bias(call) is not None:
+    if padded or _key_and_vector(call) is not None:
         logits = empty_key_logits(value)
     if call.axial:
         between = call.grid.keys[0] * call.grid.queries[1]
@@ -116,11 +116,11 @@ def backward(
         )
         grad_row_bias = of_rows.column_bias
     bias_grads = position_bias_backward(call, grad_row_bias, grads.column_bias, grads.query)
-    operands, grad_key, grad_key_bias = call.operands, grads.key, bias_grads.key_bias
-    key_and_bias = _key_and_bias(call)
-    if key_and_bias is not None and grads.key_logits is not None:
-        grad_key, grad_key_bias = masked_key_logits_backward(
-            grads.key_logits, *key_and_bias, operands.scale
+    operands, grad_key, grad_vector = call.operands, grads.key, bias_grads.content_vector
+    key_and_vector = _key_and_vector(call)
+    if key_and_vector is not None and grads.key_logits is not None:
+        grad_key, grad_vector = masked_key_logits_backward(
+            grads.key_logits, *key_and_vector, operands.scale
         )
     if grad_key is not None:
         grad_key = grad_key.to(cast(Tensor, operands.key).dtype)
@@ -128,8 +128,8 @@ def backward(
         grads.value,
         bias_grads.query,
         grad_key,
-        grad_key_bias,
-        bias_grads.position_bias,
+        grad_vector,
+        bias_grads.position_vector,
         bias_grads.relative,
     )
 
@@ -139,20 +139,20 @@ def _key_logits(
 ) -> Float[Tensor, "b h k *p"] | None:
     """E3 where E1 is off, and padding; None without either."""
     operands = call.operands
-    key, bias = _key_and_bias(call) or (None, None)
+    key, bias = _key_and_vector(call) or (None, None)
     if padding is None and bias is None:
         return None
     return masked_key_logits(operands.value, key, bias, padding, operands.scale)
 
 
-def _key_and_bias(
+def _key_and_vector(
     call: AttentionCall,
 ) -> tuple[Float[Tensor, "b h k d"], Float[Tensor, "h d"]] | None:
-    """Key and key bias, where E3 is on and E1 is off."""
-    key, bias = call.operands.key, call.operands.key_bias
-    if call.flags["QUERY_KEY"] or key is None or bias is None:
+    """Key and content vector, where E3 is on and E1 is off."""
+    key, vector = call.operands.key, call.operands.content_vector
+    if call.flags["QUERY_KEY"] or key is None or vector is None:
         return None
-    return key, bias
+    return key, vector
 
 
 def _all_pairs(

@@ -10,7 +10,6 @@ import functools
 import importlib.util
 import subprocess
 import warnings
-from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -18,13 +17,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from quatrain.ops.attention.custom_operator import Arguments, register_operator
 from quatrain.ops.attention.triton import forward_backward
 from quatrain.ops.attention.triton.forward_backward import AttentionOutput
 from quatrain.ops.attention.triton.position_bias import AttentionCall
-from quatrain.ops.derivatives import USE_REFERENCE, refuse_second_derivatives, refuse_transforms
+from quatrain.ops.derivatives import USE_REFERENCE, check_transforms
 from quatrain.ops.positions import Grid
-from quatrain.ops.support import Support
-from quatrain.ops.terms import Operands
+from quatrain.ops.terms import AttentionInputs, Operands
 from quatrain.specs import InputError, SpecError, Term
 
 MAX_HEAD_WIDTH = 128
@@ -33,10 +32,10 @@ MAX_HEAD_WIDTH = 128
 
 @torch.compiler.assume_constant_result
 def is_available() -> bool:
-    """Whether Triton is installed and, where there are GPUs, serves all of them.
+    """Whether Triton is installed and, where there are GPUs, works on all of them.
 
-    It serves NVIDIA GPUs from compute capability 8.0 on, if it finds a C compiler. For AMD GPUs the
-    kernels were never compiled.
+    It works on NVIDIA GPUs from compute capability 8.0 on, if it finds a C compiler. For AMD GPUs
+    the kernels were never compiled.
     """
     return _is_available()
 
@@ -65,12 +64,12 @@ def _is_available() -> bool:
 
 
 def triton_attention(
-    terms: Term, operands: Operands, grid: Grid, support: Support, *, axial: bool = False
+    inputs: AttentionInputs, *, axial: bool = False
 ) -> Float[Tensor, "b h q e"]:
     """The weighted sum of values of each query; zeros where its support is empty.
 
-    `axial` computes the softmax of each row of keys, and then of each column of queries, which
-    serves terms without the query's content.
+    `axial` computes the softmax of each row of keys, and then of each column of queries, for terms
+    without the query's content.
 
     Raises:
         InputError: if the operands are on several devices, or a padding mask does not fit.
@@ -79,60 +78,33 @@ def triton_attention(
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2, on a map; Dao 2023,
         https://arxiv.org/abs/2307.08691, section 3.1.
     """
-    padding = support.padding(grid, operands.value.shape[0])
+    terms, operands, grid = inputs.terms, inputs.operands, inputs.grid
+    padding = inputs.support.padding(grid, inputs.value.shape[0])
     tensors = (
         operands.value,
         operands.query if terms.use_query else None,
         operands.key if terms.use_content else None,
-        operands.key_bias if terms.has(Term.KEY) else None,
-        operands.position_bias if terms.has(Term.POSITION) else None,
+        operands.content_vector if terms.has(Term.KEY) else None,
+        operands.position_vector if terms.has(Term.POSITION) else None,
         *operands.relative,
     )
-    refuse_transforms(tensors, USE_REFERENCE)
-    _check(terms, axial, tensors, padding)
-    output, *_ = _triton_attention(
-        *tensors,
-        padding,
-        terms.value,
-        operands.scale,
-        [*grid.queries, *grid.keys, grid.key_stride],
-        support.window,
-        axial,
-    )
-    return output
-
-
-def _check(
-    terms: Term, axial: bool, tensors: tuple[Tensor | None, ...], padding: Tensor | None
-) -> None:
-    """Refuse arguments for which the kernels would read wrong memory."""
+    check_transforms(tensors, USE_REFERENCE)
+    # The kernels would read wrong memory.
     if axial and terms.use_query:
-        raise SpecError("axial", axial, f'False for the terms "{terms}"', "leave it out")
-    devices = {str(x.device) for x in (*tensors, padding) if x is not None}
+        raise SpecError(f'axial=True does not fit the terms "{terms}"; leave it out', "axial")
+    devices = sorted({str(x.device) for x in (*tensors, padding) if x is not None})
     if len(devices) > 1:
-        raise InputError(
-            "operands",
-            "on " + " and ".join(sorted(devices)),
-            "on one device, masks included",
-            "move them to one device",
-        )
+        names = " and ".join(devices)
+        message = f"the operands and masks are on {names}; move them to one device"
+        raise InputError(message, "operands")
+    sizes = [*grid.queries, *grid.keys, grid.key_stride]
+    rest = (terms.value, operands.scale, sizes, inputs.support.window, axial)
+    return _triton_attention(*tensors, padding, *rest)[0]
 
 
-_ARGUMENTS = """
-    Tensor value, Tensor? query, Tensor? key, Tensor? key_bias, Tensor? position_bias,
-    Tensor row_encoding, Tensor column_encoding, Tensor? padding, int terms, float scale,
-    SymInt[] sizes, SymInt? window, bool axial
-"""
-_OPERANDS = 7
-"""The first arguments are this many tensors with gradients, or None."""
-_OUTPUTS = len(fields(AttentionOutput))
-"""The operator returns the output, and the intermediate results that its gradients need."""
-_OUTPUT_ARGUMENTS = ", ".join(f"Tensor {field.name}_" for field in fields(AttentionOutput))
-
-
-def _parse(arguments: Sequence[Any]) -> tuple[AttentionCall, Tensor | None]:
-    """The call and its padding, from the order of `_ARGUMENTS`."""
-    tensors, rest = arguments[: _OPERANDS + 1], arguments[_OPERANDS + 1 :]
+def _parse(arguments: Arguments) -> tuple[AttentionCall, Tensor | None]:
+    """The call and its padding, from the operator's arguments; all tensors become contiguous."""
+    tensors, rest = arguments[:8], arguments[8:]
     terms, scale, (height, width, rows, columns, stride), window, axial = rest
     contiguous: list[Any] = [None if x is None else x.contiguous() for x in tensors]
     *single, row_encoding, column_encoding, padding = contiguous
@@ -141,20 +113,13 @@ def _parse(arguments: Sequence[Any]) -> tuple[AttentionCall, Tensor | None]:
     return AttentionCall(Term(terms), operands, grid, window, axial), padding
 
 
-@torch.library.custom_op(
-    "quatrain::triton_attention",
-    mutates_args=(),
-    schema=f"({_ARGUMENTS}) -> ({', '.join(['Tensor'] * _OUTPUTS)})",
-)
-def _triton_attention(*arguments: Any) -> tuple[Tensor, ...]:
+def _forward(*arguments: Any) -> tuple[Tensor, ...]:
     call, padding = _parse(arguments)
-    value = call.operands.value
-    with torch.cuda.device_of(value):
+    with torch.cuda.device_of(call.operands.value):
         return _without_none(forward_backward.forward(call, padding))
 
 
-@_triton_attention.register_fake
-def _(*arguments: Any) -> tuple[Tensor, ...]:
+def _fake(*arguments: Any) -> tuple[Tensor, ...]:
     call, padding = _parse(arguments)
     return _without_none(forward_backward.empty_output(call, padded=padding is not None))
 
@@ -164,43 +129,25 @@ def _without_none(result: AttentionOutput) -> tuple[Tensor, ...]:
     return tuple(result.output.new_empty(0) if x is None else x for x in vars(result).values())
 
 
-@torch.library.custom_op(
-    "quatrain::triton_attention_backward",
-    mutates_args=(),
-    schema=f"(Tensor grad_output, {_OUTPUT_ARGUMENTS}, {_ARGUMENTS}) -> Tensor[]",
-)
-def _triton_attention_backward(grad_output: Tensor, *arguments: Any) -> list[Tensor]:
-    results: list[Any] = [x if x.ndim > 1 else None for x in arguments[:_OUTPUTS]]
-    call, _ = _parse(arguments[_OUTPUTS:])
+def _backward(grad_output: Tensor, results: list[Tensor], arguments: Arguments) -> list[Tensor]:
+    outputs: list[Any] = [x if x.ndim > 1 else None for x in results]
+    call, _ = _parse(arguments)
     with torch.cuda.device_of(grad_output):
-        grads = forward_backward.backward(call, AttentionOutput(*results), grad_output.contiguous())
-    single = (grads.value, grads.query, grads.key, grads.key_bias, grads.position_bias)
+        grads = forward_backward.backward(call, AttentionOutput(*outputs), grad_output)
+    single = (grads.value, grads.query, grads.key, grads.content_vector, grads.position_vector)
     return [x for x in (*single, *grads.relative) if x is not None]
 
 
-@_triton_attention_backward.register_fake
-def _(grad_output: Tensor, *arguments: Any) -> list[Tensor]:
-    del grad_output
-    operands = arguments[_OUTPUTS : _OUTPUTS + _OPERANDS]
-    return [x.new_empty(x.shape) for x in operands if x is not None]
-
-
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.save_for_backward(*output, *inputs[: _OPERANDS + 1])
-    ctx.mark_non_differentiable(*output[1:])
-    ctx.set_materialize_grads(False)
-    ctx.rest = inputs[_OPERANDS + 1 :]
-
-
-def _backward(ctx: Any, grad_output: Tensor | None, *_: None) -> tuple[Any, ...]:
-    saved = ctx.saved_tensors
-    no_grads = (None,) * (1 + len(ctx.rest))
-    if grad_output is None:
-        return (*(None,) * _OPERANDS, *no_grads)
-    grads = _triton_attention_backward(grad_output, *saved, *ctx.rest)
-    refuse_second_derivatives(grads, USE_REFERENCE)
-    remaining = iter(grads)
-    return (*(None if x is None else next(remaining) for x in saved[_OUTPUTS:-1]), *no_grads)
-
-
-_triton_attention.register_autograd(_backward, setup_context=_setup_context)
+_triton_attention = register_operator(
+    "quatrain::triton_attention",
+    # Graphs that users exported name these arguments.
+    """Tensor value, Tensor? query, Tensor? key, Tensor? key_bias, Tensor? position_bias,
+    Tensor row_encoding, Tensor column_encoding, Tensor? padding, int terms, float scale,
+    SymInt[] sizes, SymInt? window, bool axial""",
+    forward=_forward,
+    fake=_fake,
+    backward=_backward,
+    differentiable=range(7),
+    outputs=len(fields(AttentionOutput)),
+)
+"""It returns the output, and the intermediate results that its gradients need."""

@@ -2,8 +2,8 @@
 
 The biased query of key content is computed along with them.
 
-Shapes: b batch, h heads, q queries, y rows and x columns of keys, k keys along an axis, l offsets
-that occur along it, d width of a head; t is b, or 1 where no term depends on the query's content.
+Shapes: b batch, h heads, q queries, y rows and x columns of keys, k keys along an axis, l relative
+positions along it, d width of a head; t is b, or 1 where no term depends on the query's content.
 """
 
 from dataclasses import dataclass
@@ -26,13 +26,13 @@ MASK_THRESHOLD = MASK_VALUE / 2
 """Sums of logits, and logsumexps, are masked up to here."""
 
 TILE = 64
-"""Queries per program, and offsets per program where encodings have 16 bits."""
+"""Queries per program, and encodings per program where they have 16 bits."""
 
 FLOAT32_TILE = 32
-"""Offsets per program where encodings have more bits: with 64, registers spill."""
+"""Encodings per program where they have more bits: with 64, registers spill."""
 
 UNLIMITED_REACH = 2**30
-"""An offset that exceeds every map."""
+"""A distance that exceeds every map."""
 
 CHUNKS = 32
 """Parts into which queries are divided for the gradients of encodings."""
@@ -92,7 +92,7 @@ class AttentionCall:
 class PositionBias:
     """Position logits by row and by column, and the biased query of key content, if any.
 
-    Offsets beyond a window hold `MASK_VALUE`.
+    Beyond a window they are `MASK_VALUE`.
     """
 
     rows: Float[Tensor, "t h _ _"]
@@ -105,8 +105,8 @@ class PositionBiasGrads:
     """Gradients of the operands of position bias; None where there is no such operand."""
 
     query: Float[Tensor, "b h q d"] | None
-    key_bias: Float[Tensor, "h d"] | None
-    position_bias: Float[Tensor, "h d"] | None
+    content_vector: Float[Tensor, "h d"] | None
+    position_vector: Float[Tensor, "h d"] | None
     relative: tuple[Float[Tensor, "h _ d"], Float[Tensor, "h _ d"]]
 
 
@@ -147,11 +147,11 @@ def position_bias_backward(
     tiles, heads = _query_tiles(call), _heads(call)
     parts = (tiles, heads // value.shape[1], value.shape[1], operands.relative[0].shape[-1])
     grad_query = None if query is None else torch.empty_like(query)
-    grad_key_bias, grad_position_bias = (
+    grad_content_vector, grad_position_vector = (
         grad_rows.new_empty(parts) if needed else None
         for needed in (grad_biased_query is not None and flags["KEY"], flags["POSITION"])
     )
-    outputs = fill_missing((grad_query, grad_key_bias, grad_position_bias), value)
+    outputs = fill_missing((grad_query, grad_content_vector, grad_position_vector), value)
     _launch(
         kernels.position_query_grads_kernel,
         (tiles * heads,),
@@ -164,8 +164,8 @@ def position_bias_backward(
     )
     return PositionBiasGrads(
         grad_query,
-        _sum_parts(grad_key_bias, operands.key_bias),
-        _sum_parts(grad_position_bias, operands.position_bias),
+        _sum_parts(grad_content_vector, operands.content_vector),
+        _sum_parts(grad_position_vector, operands.position_vector),
         _encoding_grads(call, grad_biases, kernel_operands),
     )
 
@@ -183,7 +183,7 @@ def _encoding_grads(
         grad_biases[0].new_empty(-(-count // chunk), *lead, *encoding.shape[1:])
         for count, encoding in zip(call.queries, (rows, columns), strict=True)
     )
-    tiles = -(-max(rows.shape[1], columns.shape[1]) // _offset_tile(call))
+    tiles = -(-max(rows.shape[1], columns.shape[1]) // _encoding_tile(call))
     programs = (lead[0] * lead[1], -(-most // chunk) * tiles, 2)
     flags = {name: call.flags[name] for name in ("QUERY_POSITION", "POSITION")}
     arguments = (grad_biases, kernel_operands, (grad_rows, grad_columns), chunk)
@@ -198,9 +198,9 @@ def _sum_parts(
 
 
 def _kernel_operands(call: AttentionCall) -> tuple[Tensor, ...]:
-    """Query, both biases, and both encodings in the type in which they are multiplied."""
+    """Query, both vectors, and both encodings in the type in which they are multiplied."""
     operands = call.operands
-    single = (operands.query, operands.key_bias, operands.position_bias)
+    single = (operands.query, operands.content_vector, operands.position_vector)
     encodings = (axis.to(call.encoding_dtype) for axis in operands.relative)
     return (*fill_missing(single, operands.value), *encodings)
 
@@ -214,7 +214,7 @@ def _query_tiles(call: AttentionCall) -> int:
     return -(-max(call.queries) // TILE)
 
 
-def _offset_tile(call: AttentionCall) -> int:
+def _encoding_tile(call: AttentionCall) -> int:
     return TILE if call.encoding_dtype.itemsize == 2 else FLOAT32_TILE
 
 
@@ -231,7 +231,7 @@ def _launch(
         return
     operands, grid = call.operands, call.grid
     heads, width = operands.value.shape[1], operands.relative[0].shape[-1]
-    offsets = _offset_tile(call)
+    tile = _encoding_tile(call)
     kernel[programs](
         *arguments,
         (width, heads),
@@ -241,11 +241,11 @@ def _launch(
         grid.key_stride,
         UNLIMITED_REACH if call.window is None else call.window // 2,
         QUERIES=TILE,
-        OFFSETS=offsets,
+        RELATIVE=tile,
         WIDTH=max(16, 1 << (width - 1).bit_length()),
         SCALE=operands.scale,
         AXIAL=call.axial,
         **flags,
-        num_warps=4 if offsets == TILE else 8,
-        num_stages=2 if offsets == TILE else 1,
+        num_warps=4 if tile == TILE else 8,
+        num_stages=2 if tile == TILE else 1,
     )

@@ -36,7 +36,7 @@ def masked_key_logits(
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2, the term E3.
     """
-    from quatrain.ops.attention.triton import key_bias_kernels as kernels
+    from quatrain.ops.attention.triton import key_logits_kernels as kernels
 
     batch, heads, keys, _ = value.shape
     width = 1 if key is None else key.shape[-1]
@@ -77,7 +77,7 @@ def masked_key_logits_backward(
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2, the term E3.
     """
-    from quatrain.ops.attention.triton import key_bias_kernels as kernels
+    from quatrain.ops.attention.triton import key_logits_kernels as kernels
 
     batch, heads, keys, width = key.shape
     tiles = -(-keys // TILE)
@@ -101,7 +101,7 @@ def masked_key_logits_backward(
 
 def split_into_parts(x: Float[Tensor, "b h k"]) -> Float[Tensor, "b h k p"]:
     """Three parts of 8 bits each that add up to a number, and zeros."""
-    from quatrain.ops.attention.triton import key_bias_kernels as kernels
+    from quatrain.ops.attention.triton import key_logits_kernels as kernels
 
     parts = x.new_empty(*x.shape, PARTS, dtype=PARTS_DTYPE)
     kernel: Any = kernels.split_kernel
