@@ -35,7 +35,7 @@ from benchmarks.alternation import alternate, median_ratio
 from benchmarks.command import choose, measure_rows, parse_size, run
 from benchmarks.result import Result, Row
 from quatrain.cost import allocator_peak, peak_memory
-from quatrain.ops.attention import attend, plan
+from quatrain.ops.attention import AttentionInputs, attend, plan
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
 from quatrain.ops.terms import Operands, biased_query, key_logits, position_biases, position_query
@@ -86,7 +86,7 @@ def prepare(
     inputs = operands(needed, grid, heads, device, dtype)
     leaves = [x for x in (*vars(inputs).values(), *inputs.relative) if isinstance(x, Tensor)]
     implementations: dict[Implementation, Callable[[], Tensor]] = {
-        "ours": lambda: attend(chosen, inputs, grid, Support()),
+        "ours": lambda: attend(AttentionInputs(chosen, inputs, grid, Support())),
         "dense": lambda: dense(chosen, inputs, grid),
         "sdpa": lambda: scaled_dot_product_attention(
             inputs.query, inputs.key, inputs.value, scale=1.0
@@ -120,9 +120,9 @@ def operands(terms: Term, grid: Grid, heads: int, device: str, dtype: str) -> Op
         value=leaf(1, heads, keys, width),
         query=leaf(1, heads, queries, width, scale=width**-0.5) if terms.use_query else None,
         key=leaf(1, heads, keys, width) if terms.use_content else None,
-        key_bias=leaf(heads, width, scale=width**-0.5) if Term.KEY in terms else None,
-        position_bias=leaf(heads, width, scale=width**-0.5) if Term.POSITION in terms else None,
-        relative=tuple(leaf(heads, len(grid.offset_range(axis)), width) for axis in axes),
+        content_vector=leaf(heads, width, scale=width**-0.5) if Term.KEY in terms else None,
+        position_vector=leaf(heads, width, scale=width**-0.5) if Term.POSITION in terms else None,
+        relative=tuple(leaf(heads, len(grid.relative_range(axis)), width) for axis in axes),
     )
 
 

@@ -3,9 +3,9 @@
     python -m benchmarks.mixers
     python -m benchmarks.mixers --rounds 5 --json
 
-Forward and backward, float32. Deformable convolution, by the method that `plan` chooses, is
-compared with torchvision's operator; dynamic convolution with the unfold formulation, which copies
-every window. Memory is the peak above the inputs in a fresh process.
+Forward and backward, float32. Deformable convolution, by the default method, is compared with
+torchvision's operator; dynamic convolution with the unfold formulation, which copies every
+window. Memory is the peak above the inputs in a fresh process.
 """
 
 import functools
@@ -22,7 +22,7 @@ from benchmarks.alternation import alternate, median_ratio
 from benchmarks.command import measure_rows, run
 from benchmarks.result import Result, Row
 from quatrain.cost import peak_memory
-from quatrain.ops.deform import deform_conv2d, plan
+from quatrain.ops.deform import choose_method, deform_conv2d
 from quatrain.ops.dynamic import dynamic_conv1d, dynamic_conv2d
 
 CASES: dict[str, dict[str, Any]] = {
@@ -137,7 +137,7 @@ def measure(rounds: int, device: str) -> Result:
 def _row(name: str, rounds: int, device: str) -> Row:
     case = CASES[name]
     dynamic = case["kind"] == "dynamic"
-    baseline, ours = ("unfold", "ours") if dynamic else ("torchvision", plan(ndim=2).method)
+    baseline, ours = ("unfold", "ours") if dynamic else ("torchvision", choose_method(ndim=2))
     methods = dict.fromkeys((baseline, ours))
     calls = {method: prepare(method, **case, device=device) for method in methods}
     seconds = alternate(calls, rounds=rounds)

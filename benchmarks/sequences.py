@@ -21,7 +21,7 @@ from benchmarks.alternation import alternate, median_ratio
 from benchmarks.command import measure_rows, run
 from benchmarks.result import Result, Row
 from quatrain.cost import peak_memory
-from quatrain.ops.attention import attend, plan
+from quatrain.ops.attention import AttentionInputs, attend, plan
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Structure, Support
 from quatrain.ops.terms import Operands
@@ -44,14 +44,14 @@ def prepare(terms: str, length: int, causal: bool) -> Callable[[], object]:
         value=leaf(1, HEADS, length, WIDTH),
         query=leaf(1, HEADS, length, WIDTH) if chosen.use_query else None,
         key=leaf(1, HEADS, length, WIDTH) if chosen.use_content else None,
-        key_bias=leaf(HEADS, WIDTH) if Term.KEY in chosen else None,
-        position_bias=leaf(HEADS, WIDTH) if Term.POSITION in chosen else None,
+        content_vector=leaf(HEADS, WIDTH) if Term.KEY in chosen else None,
+        position_vector=leaf(HEADS, WIDTH) if Term.POSITION in chosen else None,
         relative=(leaf(HEADS, 2 * length - 1, WIDTH),) if chosen.use_position else (),
     )
     leaves = [x for x in (*vars(inputs).values(), *inputs.relative) if isinstance(x, Tensor)]
 
     def call() -> None:
-        output = attend(chosen, inputs, grid, Support(causal=causal))
+        output = attend(AttentionInputs(chosen, inputs, grid, Support(causal=causal)))
         torch.autograd.grad(output, leaves, torch.ones_like(output))
 
     return call

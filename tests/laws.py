@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import jaxtyping
 import torch
@@ -13,7 +13,7 @@ from quatrain.ops.attention import plan
 from quatrain.ops.attention.reference import masked_softmax
 from quatrain.ops.positions import Grid, expand_queries
 from quatrain.ops.support import Support
-from quatrain.ops.terms import Operands, logits
+from quatrain.ops.terms import AttentionInputs, Operands, logits
 from quatrain.specs import ALL_TERM_SETS, SpecError, Term
 
 term_sets = st.sampled_from(ALL_TERM_SETS)
@@ -37,26 +37,22 @@ def unchecked() -> Iterator[None]:
         jaxtyping.config.update("jaxtyping_disable", before)
 
 
-@dataclass(frozen=True)
-class Case:
-    """The arguments of an attention; every tensor with a gradient is a leaf."""
-
-    operands: Operands
-    grid: Grid
-    support: Support
+class Case(AttentionInputs):
+    """The inputs of an attention; every tensor with a gradient is a leaf."""
 
     @property
     def leaves(self):
         x = self.operands
-        single = (x.value, x.query, x.key, x.key_bias, x.position_bias)
+        single = (x.value, x.query, x.key, x.content_vector, x.position_vector)
         return [leaf for leaf in (*single, *x.relative) if leaf is not None]
 
 
-def naive_attention(terms, operands, grid, support):
+def naive_attention(inputs):
     """The formula without care for precision, in the type of the operands or of an autocast."""
-    value = operands.value
-    scores = logits(terms, operands, grid).expand(-1, value.shape[1], -1, value.shape[2])
-    weights = masked_softmax(scores, support.mask(grid, value)).to(value.dtype)
+    value, grid = inputs.value, inputs.grid
+    scores = logits(inputs.terms, inputs.operands, grid)
+    scores = scores.expand(-1, value.shape[1], -1, value.shape[2])
+    weights = masked_softmax(scores, inputs.support.mask(grid, value)).to(value.dtype)
     return expand_queries(weights @ value, grid)
 
 
@@ -71,13 +67,13 @@ def operands(terms, grid, batch=2, heads=2, seed=0, spread=1.0, widths=(3, 2)):
         return x.requires_grad_()
 
     axes = range(grid.ndim) if terms.use_position else ()
-    lengths = [len(grid.offset_range(axis)) for axis in axes]
+    lengths = [len(grid.relative_range(axis)) for axis in axes]
     return Operands(
         value=leaf(batch, heads, keys, value_width),
         query=leaf(batch, heads, queries, width, scale=spread) if terms.use_query else None,
         key=leaf(batch, heads, keys, width, scale=spread) if terms.use_content else None,
-        key_bias=leaf(heads, width) if str(terms)[2] == "1" else None,
-        position_bias=leaf(heads, width) if str(terms)[3] == "1" else None,
+        content_vector=leaf(heads, width) if str(terms)[2] == "1" else None,
+        position_vector=leaf(heads, width) if str(terms)[3] == "1" else None,
         relative=tuple(leaf(heads, length, width, scale=spread) for length in lengths),
         scale=0.7,
     )
@@ -136,13 +132,13 @@ def supports(draw, grid, batch, heads, generator, leave_out=()):
 @st.composite
 @unchecked()
 def cases(draw, terms=term_sets, longest=4, widths=(3, 2), ndims=(1, 2), leave_out=()):
-    """Terms and random arguments of an attention, without the support fields to `leave_out`."""
+    """Random inputs of an attention, without the support fields to `leave_out`."""
     grid, chosen = draw(grids(longest, ndims)), draw(terms)
     batch, heads = draw(st.integers(1, 2)), draw(st.integers(1, 2))
     seed = draw(st.integers(0, 2**16))
     support = draw(supports(grid, batch, heads, torch.Generator().manual_seed(seed), leave_out))
     tensors = operands(chosen, grid, batch, heads, seed, widths=widths)
-    return chosen, Case(tensors, grid, support)
+    return Case(chosen, tensors, grid, support)
 
 
 @contextmanager
@@ -156,9 +152,9 @@ def deterministic(enabled: bool = True) -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
 
 
-def assert_same_attention(first, second, terms, case):
+def assert_same_attention(first, second, case):
     """Two methods agree in value, and in the gradient of a projection of the output."""
-    outputs = [f(terms, case.operands, case.grid, case.support) for f in (first, second)]
+    outputs = [first(case), second(case)]
     assert_close(outputs[0], outputs[1], rtol=1e-10, atol=1e-10)
     weights = torch.linspace(-1, 1, outputs[0].numel(), dtype=torch.float64)
     gradients = [

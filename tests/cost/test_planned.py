@@ -14,7 +14,7 @@ def test_cost_is_that_of_the_chosen_method():
     size = counts.AttentionSize(1, Grid((50, 84), (25, 42), 2), 256, heads=8)
     assert cost.method == "separable"
     assert cost.multiply_adds == counts.attend(terms, "separable", size)
-    assert cost.bytes == 4 * counts.weights_held(terms, "separable", size)
+    assert cost.bytes == 4 * counts.stored_weights(terms, "separable", size)
 
 
 def test_training_adds_gradients():

@@ -41,12 +41,12 @@ def to_device(case, device, dtype):
     mask = case.support.key_padding_mask
     support = replace(case.support, key_padding_mask=None if mask is None else mask.to(device))
     x = convert_operands(case.operands, lambda x: x.detach().to(device, dtype).requires_grad_())
-    return Case(x, case.grid, support)
+    return Case(case.terms, x, case.grid, support)
 
 
-def output_and_grads(terms, case, method=attend):
+def output_and_grads(case, method=attend):
     """The output and the gradients of all operands, of a loss small enough for float16."""
-    output = method(terms, case.operands, case.grid, case.support)
+    output = method(case)
     loss = output.double().square().sum() / 16
     gradients = torch.autograd.grad(loss, case.leaves, allow_unused=True, materialize_grads=True)
     return output, gradients
@@ -61,13 +61,12 @@ def test_outputs_and_gradients_are_as_precise_as_those_of_the_formula(
     grid, restrictions, width, dtype, device
 ):
     for terms in ALL_TERM_SETS if GPU else METHOD_TERMS:
-        case = Case(operands(terms, grid, widths=(width, width)), grid, Support(**restrictions))
-        lower = to_device(case, device, dtype)
-        exact = output_and_grads(terms, to_device(lower, "cpu", torch.float64), reference_attention)
-        naive, ours = (
-            output_and_grads(terms, lower, naive_attention),
-            output_and_grads(terms, lower),
+        case = Case(
+            terms, operands(terms, grid, widths=(width, width)), grid, Support(**restrictions)
         )
+        lower = to_device(case, device, dtype)
+        exact = output_and_grads(to_device(lower, "cpu", torch.float64), reference_attention)
+        naive, ours = output_and_grads(lower, naive_attention), output_and_grads(lower)
         assert ours[0].dtype == dtype
         for right, other, our in zip(*map(flat, (exact, naive, ours)), strict=True):
             slack = SLACK[dtype] * right.norm()
@@ -82,11 +81,11 @@ def test_outputs_and_gradients_are_as_precise_as_those_of_the_formula(
 def test_wide_heads_never_fall_back_to_a_matrix_of_all_pairs(terms, width, dtype):
     """With its formula disabled, torch raises instead."""
     terms, grid = Term.parse(terms), Grid((24, 25), (24, 25))
-    case = Case(operands(terms, grid, widths=(width, width)), grid, Support())
+    case = Case(terms, operands(terms, grid, widths=(width, width)), grid, Support())
     lower = to_device(case, "cuda", dtype)
-    exact = output_and_grads(terms, to_device(lower, "cpu", torch.float64), reference_attention)
+    exact = output_and_grads(to_device(lower, "cpu", torch.float64), reference_attention)
     with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]):
-        output, _ = output_and_grads(terms, lower)
+        output, _ = output_and_grads(lower)
     assert (output.cpu().double() - exact[0]).norm() <= 4 * SLACK[dtype] * exact[0].norm()
 
 
@@ -99,9 +98,9 @@ def test_gradients_are_finite_where_logits_are_far_below_zero(keys, dtype, devic
     x = operands(terms, grid, widths=(32, 32))
     far = replace(x, query=torch.full_like(x.query, 4.0), key=torch.full_like(x.key, -4.0))
     padding = torch.arange(keys) >= torch.tensor([[keys - 3], [keys]])
-    case = to_device(Case(far, grid, Support(key_padding_mask=padding)), device, dtype)
-    exact = output_and_grads(terms, to_device(case, "cpu", torch.float64), reference_attention)
-    naive, ours = output_and_grads(terms, case, naive_attention), output_and_grads(terms, case)
+    case = to_device(Case(terms, far, grid, Support(key_padding_mask=padding)), device, dtype)
+    exact = output_and_grads(to_device(case, "cpu", torch.float64), reference_attention)
+    naive, ours = output_and_grads(case, naive_attention), output_and_grads(case)
     for right, other, our in zip(*map(flat, (exact, naive, ours)), strict=True):
         off = (other - right).norm()  # the whole gradient where it should be zero
         assert (our - right).norm() <= 2 * off + SLACK[dtype] * right.norm()
@@ -119,8 +118,8 @@ def test_deterministic_gradients_are_equal_bit_for_bit(terms, device, monkeypatc
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     grid, support = CALLS["a map"][0], Support()
     case = to_device(
-        Case(operands(terms, grid, widths=(8, 8)), grid, support), device, torch.float32
+        Case(terms, operands(terms, grid, widths=(8, 8)), grid, support), device, torch.float32
     )
     with deterministic():
-        first, second = output_and_grads(terms, case), output_and_grads(terms, case)
+        first, second = output_and_grads(case), output_and_grads(case)
     assert_close(first, second, rtol=0, atol=0)

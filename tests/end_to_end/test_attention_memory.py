@@ -65,13 +65,13 @@ def case_of(terms, grid, support):
     """A case in float32, whose values are as wide as its keys."""
     x = operands(terms, grid, batch=1, heads=HEADS, widths=(4, 4))
     x = convert_operands(x, lambda x: x.detach().float().requires_grad_())
-    return Case(x, grid, support)
+    return Case(terms, x, grid, support)
 
 
-def share(terms, case, method, monkeypatch):
+def share(case, method, monkeypatch):
     """The largest tensor of forward and backward, in numbers per head and pair."""
     with largest_tensor(monkeypatch) as mode:
-        output = attend(terms, case.operands, case.grid, case.support, method)
+        output = attend(case, method)
         torch.autograd.grad(output.square().sum(), case.leaves, allow_unused=True)
     pairs = math.prod(case.grid.queries) * math.prod(case.grid.keys)
     return mode.bytes / (4 * HEADS * pairs)
@@ -80,7 +80,7 @@ def share(terms, case, method, monkeypatch):
 def assert_few_numbers_per_pair(terms, grid, support, monkeypatch):
     case = case_of(terms, grid, support)
     for method in serving_methods(terms, grid, support.structure):
-        assert share(terms, case, method, monkeypatch) <= 1 / 20, method
+        assert share(case, method, monkeypatch) <= 1 / 20, method
 
 
 @pytest.mark.parametrize("terms", METHOD_TERMS, ids=str)
@@ -104,15 +104,14 @@ def test_memory_grows_more_slowly_than_the_pairs(terms, grid, support, monkeypat
     larger = Grid(*(tuple(2 * size for size in sizes) for sizes in (grid.queries, grid.keys)))
     for method in serving_methods(terms, grid, support.structure):
         before, after = (
-            share(terms, case_of(terms, each, support), method, monkeypatch)
-            for each in (grid, larger)
+            share(case_of(terms, each, support), method, monkeypatch) for each in (grid, larger)
         )
         assert after <= 0.6 * before, method
 
 
 def test_the_reference_holds_all_pairs(monkeypatch):
     grid, terms = Grid((300,), (300,)), Term.parse("1111")
-    assert share(terms, case_of(terms, grid, Support()), "reference", monkeypatch) >= 1
+    assert share(case_of(terms, grid, Support()), "reference", monkeypatch) >= 1
 
 
 @pytest.mark.parametrize(
@@ -123,5 +122,5 @@ def test_tensors_inside_of_the_blockwise_operator_are_recorded(
     terms, method, expected, monkeypatch
 ):
     grid, terms = Grid((10, 10), (10, 10)), Term.parse(terms)
-    largest = share(terms, case_of(terms, grid, Support()), method, monkeypatch)
+    largest = share(case_of(terms, grid, Support()), method, monkeypatch)
     assert largest == pytest.approx(expected)

@@ -30,15 +30,15 @@ every_call = pytest.mark.parametrize(("grid", "support"), CALLS.values(), ids=CA
 EPSILON = torch.finfo(torch.float32).eps
 
 
-def converted(operands, dtype, biases=None):
-    """The operands rounded to `dtype`, and the biases to `biases`, if given."""
+def converted(operands, dtype, vectors=None):
+    """The operands rounded to `dtype`, and the vectors u and v to `vectors`, if given."""
 
     def one(name, x):
         if isinstance(x, tuple):
             return tuple(one(name, axis) for axis in x)
         if not isinstance(x, torch.Tensor):
             return x
-        return x.detach().to(biases if biases and name.endswith("bias") else dtype)
+        return x.detach().to(vectors if vectors and name.endswith("vector") else dtype)
 
     return type(operands)(**{name: one(name, x) for name, x in vars(operands).items()})
 
@@ -51,7 +51,7 @@ def scaled(terms, x, grid, highest):
 
 
 def formula(terms, x, grid, support):
-    return attend(terms, converted(x, torch.float64), grid, support, "reference")
+    return attend(Case(terms, converted(x, torch.float64), grid, support), "reference")
 
 
 @every_term_set
@@ -67,20 +67,20 @@ def test_float32_errors_are_those_of_its_logits(terms, grid, support, highest, w
     allowed = 1e-5 + 4 * EPSILON * (scores.max() - scores.min())
     exact = formula(terms, x, grid, support)
     for method in ("reference", *serving_methods(terms, grid, support.structure)):
-        output = attend(terms, x, grid, support, method)
+        output = attend(Case(terms, x, grid, support), method)
         assert output.dtype == torch.float32
         assert (output - exact).abs().max() <= allowed, method
 
 
 def output_and_grads(method, terms, x, grid, support, *, lowered):
     """The output and the gradients of all operands, as float64."""
-    case = Case(converted(x, torch.bfloat16, biases=torch.float32), grid, support)
+    case = Case(terms, converted(x, torch.bfloat16, vectors=torch.float32), grid, support)
     if not lowered:
         case = replace(case, operands=converted(case.operands, torch.float64))
     for leaf in case.leaves:
         leaf.requires_grad_()
     with torch.autocast("cpu", torch.bfloat16, enabled=lowered):
-        output = method(terms, case.operands, grid, support)
+        output = method(case)
     if lowered:
         assert output.dtype == torch.bfloat16
     gradients = torch.autograd.grad(
@@ -115,5 +115,5 @@ def test_the_reference_computes_half_precision_logits_in_float32(terms, grid, dt
     terms, support = Term.parse(terms), Support()
     x = converted(scaled(terms, operands(terms, grid, widths=(32, 32)), grid, 60.0), dtype)
     exact = formula(terms, x, grid, support)
-    output = attend(terms, x, grid, support)
+    output = attend(Case(terms, x, grid, support))
     assert (output - exact).norm() <= 0.51 * torch.finfo(dtype).eps * exact.norm()

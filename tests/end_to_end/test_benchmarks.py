@@ -28,7 +28,7 @@ from benchmarks.result import Result, processor
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from quatrain.models.resnet import ResNetSpec
-from quatrain.ops.attention import attend
+from quatrain.ops.attention import AttentionInputs, attend
 from quatrain.ops.support import Support
 from quatrain.paper.vision import overhead
 from quatrain.specs import Term
@@ -89,7 +89,7 @@ def test_mixers_benchmark_compares_with_the_other_implementation(monkeypatch):
 def test_dense_attention_of_the_benchmark_equals_the_reference(terms, name):
     grid, chosen = attention.grid_of(name), Term.parse(terms)
     operands = attention.operands(chosen, grid, heads=2, device="cpu", dtype="float32")
-    expected = attend(chosen, operands, grid, Support(), "reference")
+    expected = attend(AttentionInputs(chosen, operands, grid, Support()), "reference")
     torch.testing.assert_close(attention.dense(chosen, operands, grid), expected)
 
 

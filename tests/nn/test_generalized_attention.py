@@ -10,7 +10,7 @@ from quatrain.nn import AttentionSpec, GeneralizedAttention
 from quatrain.nn.attention_state import KeyValueState, RunningState
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
-from quatrain.ops.terms import Operands
+from quatrain.ops.terms import AttentionInputs, Operands
 from quatrain.specs import ALL_TERM_SETS, InputError, SpecError, Term
 
 every_term_set = pytest.mark.parametrize("terms", ALL_TERM_SETS, ids=str)
@@ -38,10 +38,10 @@ def by_hand(module, query, key):
         return torch.stack([projected[..., m * d : (m + 1) * d] for m in range(2)], dim=1)
 
     grid = Grid((query.shape[1],), (key.shape[1],))
-    encodings = [loops.sinusoid(offset, 8, 10_000) for offset in grid.offset_range(0)]
+    encodings = [loops.sinusoid(offset, 8, 10_000) for offset in grid.relative_range(0)]
     table = torch.tensor(encodings, dtype=torch.float64)
     relative = tuple(split(layer, table[None])[0] for layer in module.position or ())
-    biases = {"key_bias": module.key_bias, "position_bias": module.position_bias}
+    biases = {"content_vector": module.key_bias, "position_vector": module.position_bias}
     operands = Operands(
         value=split(module.value, key),
         query=split(module.query, query),
@@ -50,7 +50,7 @@ def by_hand(module, query, key):
         scale=d**-0.5,
         **biases,
     )
-    attended = loops.attend(module.spec.terms, operands, grid, Support())
+    attended = loops.attend(AttentionInputs(module.spec.terms, operands, grid, Support()))
     return torch.cat(list(attended.unbind(1)), dim=-1) @ module.output.weight.T + module.output.bias
 
 

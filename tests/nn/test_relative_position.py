@@ -29,7 +29,7 @@ def test_each_offset_of_a_grid_is_encoded_and_projected_for_every_head(grid):
     tables = module(grid)
     assert len(tables) == grid.ndim
     for axis, table in enumerate(tables):
-        expected = [by_hand(module, axis, offset) for offset in grid.offset_range(axis)]
+        expected = [by_hand(module, axis, offset) for offset in grid.relative_range(axis)]
         assert_close(table, torch.stack(expected, dim=1))
 
 

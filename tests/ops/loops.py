@@ -14,8 +14,9 @@ import torch
 from quatrain.specs import Term
 
 
-def attend(terms, operands, grid, support):
+def attend(inputs):
     """y_q of every batch element, head and query: (b, h, q, e)."""
+    terms, operands, grid, support = inputs.terms, inputs.operands, inputs.grid, inputs.support
     batch, heads, _, width = operands.value.shape
     queries, keys = _coordinates(grid.queries), _coordinates(grid.keys)
     rows = []
@@ -34,14 +35,14 @@ def logit(terms, operands, grid, b, m, q, k):
     if Term.QUERY_POSITION in terms:
         total = total + _dot(operands.query[b, m, q], _encoding(operands, grid, m, q, k))
     if Term.KEY in terms:
-        total = total + _dot(operands.key_bias[m], operands.key[b, m, k])
+        total = total + _dot(operands.content_vector[m], operands.key[b, m, k])
     if Term.POSITION in terms:
-        total = total + _dot(operands.position_bias[m], _encoding(operands, grid, m, q, k))
+        total = total + _dot(operands.position_vector[m], _encoding(operands, grid, m, q, k))
     return total * operands.scale
 
 
-def offsets(grid, q, k):
-    """The offset of key number k to query number q, per axis."""
+def relative_position(grid, q, k):
+    """The relative position of key number k to query number q, per axis."""
     query, key = _coordinates(grid.queries)[q], _coordinates(grid.keys)[k]
     return tuple(
         key_at * grid.key_stride - (query_at + grid.first_query)
@@ -49,32 +50,32 @@ def offsets(grid, q, k):
     )
 
 
-def sinusoid(offset, channels, wavelength):
-    """The encoding of one offset: sines, then cosines, of growing wavelengths."""
+def sinusoid(position, channels, wavelength):
+    """The encoding of one relative position: sines, then cosines, of growing wavelengths."""
     half = channels // 2
-    angles = [offset / wavelength ** (i / half) for i in range(half)]
+    angles = [position / wavelength ** (i / half) for i in range(half)]
     return [math.sin(angle) for angle in angles] + [math.cos(angle) for angle in angles]
 
 
 def _encoding(operands, grid, m, q, k):
     """r_{k-q}: the projected encodings of the axes, summed."""
     total = 0.0
-    for axis, offset in enumerate(offsets(grid, q, k)):
+    for axis, position in enumerate(relative_position(grid, q, k)):
         first = -(grid.queries[axis] - 1) - grid.first_query
-        total = total + operands.relative[axis][m, offset - first]
+        total = total + operands.relative[axis][m, position - first]
     return total
 
 
 def allowed(support, grid, b, m, q, k):
     """Whether query q may attend to key k."""
-    distances = offsets(grid, q, k)
+    distances = relative_position(grid, q, k)
     if support.causal and distances[0] > 0:
         return False
     if support.window is not None and support.causal and distances[0] <= -support.window:
         return False
     if support.window is not None and not support.causal:
         reach = (support.window - 1) // 2
-        if any(abs(offset) > reach for offset in distances):
+        if any(abs(distance) > reach for distance in distances):
             return False
     if support.key_padding_mask is not None and support.key_padding_mask[b, k]:
         return False

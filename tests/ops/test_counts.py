@@ -7,14 +7,17 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from laws import Case, grids, operands
 from quatrain.ops import counts
 from quatrain.ops.attention import ConcreteMethod, attend, plan
+from quatrain.ops.attention.augmented import augmented_attention
 from quatrain.ops.attention.blockwise.loop import BlockLoop
 from quatrain.ops.attention.blockwise.operator import blockwise_inputs
 from quatrain.ops.attention.blockwise.query_block import MAX_QUERIES
+from quatrain.ops.attention.triton import attention, forward_backward, position_bias
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Structure, Support
 from quatrain.specs import ALL_TERM_SETS, SpecError, Term
@@ -30,6 +33,9 @@ sizes = st.fixed_dictionaries(
     }
 )
 term_sets = st.sampled_from(ALL_TERM_SETS)
+GRID = Grid((5, 7), (3, 4), 2)
+BATCH, HEADS = 2, 2
+SIZE = counts.AttentionSize(BATCH, GRID, 6, heads=HEADS)
 
 
 def test_a_linear_layer_is_rows_times_inputs_times_outputs():
@@ -41,7 +47,7 @@ def test_all_terms_on_a_sequence_by_hand():
     by_hand = {
         "query and output": 2 * 2 * 3 * 16,
         "key and value": 2 * 2 * 5 * 16,
-        "offsets": 7 * 16,
+        "relative positions": 7 * 16,
         "content logits": 2 * 3 * 5 * 4,
         "position logits": 2 * 3 * 7 * 4,
         "weighted sum": 2 * 3 * 5 * 4,
@@ -90,7 +96,7 @@ def case_of(terms, grid, causal):
     """Operands whose values are as wide as their keys, as in the closed forms."""
     x = operands(terms, grid)
     value = torch.randn(2, 2, x.value.shape[2], 3, dtype=torch.float64, requires_grad=True)
-    return Case(replace(x, value=value), grid, Support(causal=causal))
+    return Case(terms, replace(x, value=value), grid, Support(causal=causal))
 
 
 def plans(grid, causal):
@@ -99,10 +105,10 @@ def plans(grid, causal):
             yield terms, plan(terms, grid, Structure(causal), method)
 
 
-def run_with_gradients(terms, planned, case):
+def run_with_gradients(planned, case):
     grid, structure = case.grid, case.support.structure
     if planned.method == "factored" or planned.kernel == "blockwise":  # a custom operator
-        inputs = blockwise_inputs(terms, case.operands, grid, case.support)
+        inputs = blockwise_inputs(case)
         factored = planned.method == "factored"
         with torch.no_grad():
             loop = BlockLoop(inputs, grid, structure, factored)
@@ -110,7 +116,7 @@ def run_with_gradients(terms, planned, case):
             loop.backward(output, output)
         output = inputs.key_logits
     else:
-        output = attend(terms, case.operands, grid, case.support, planned.method)
+        output = attend(case, planned.method)
     if output is not None and output.requires_grad:
         torch.autograd.grad(output.sum(), case.leaves, allow_unused=True)
 
@@ -123,7 +129,7 @@ def test_executed_products_with_gradients_match_the_closed_form(grid, causal):
         if planned.kernel == "sdpa":
             continue  # torch's kernel is opaque
         with FlopCounterMode(display=False) as counter:
-            run_with_gradients(terms, planned, case_of(terms, grid, causal))
+            run_with_gradients(planned, case_of(terms, grid, causal))
         size = counts.AttentionSize(2, grid, 6, structure=Structure(causal), heads=2)
         products = counts.attend(terms, planned.method, size)
         products += counts.attend_backward(terms, planned.method, size)
@@ -134,20 +140,20 @@ def test_only_the_reference_holds_a_weight_for_every_pair():
     grid = Grid((60, 70), (60, 70))
     size = counts.AttentionSize(1, grid, 64, heads=8)
     for terms, planned in plans(grid, causal=False):
-        held = counts.weights_held(terms, planned.method, size)
+        stored = counts.stored_weights(terms, planned.method, size)
         if planned.method != "reference":
-            assert held < 8 * (60 * 70) ** 2 / 30
+            assert stored < 8 * (60 * 70) ** 2 / 30
         elif terms.use_query:
-            assert held == 8 * (60 * 70) ** 2
+            assert stored == 8 * (60 * 70) ** 2
 
 
 def test_without_gradients_on_a_cpu_separable_holds_the_weights_of_few_heads():
     size = counts.AttentionSize(1, Grid((64, 64), (64, 64)), 256, heads=8)
     arguments = Term.parse("0011"), "separable", size
-    held = counts.weights_held(*arguments)
-    assert held == 2 * 64**3
-    assert counts.weights_held(*arguments, training=True) == 8 * held
-    assert counts.weights_held(*arguments, device="cuda") == 8 * held
+    stored = counts.stored_weights(*arguments)
+    assert stored == 2 * 64**3
+    assert counts.stored_weights(*arguments, training=True) == 8 * stored
+    assert counts.stored_weights(*arguments, device="cuda") == 8 * stored
 
 
 def test_blocks_of_a_window_reach_only_its_band():
@@ -169,3 +175,40 @@ def test_separable_sums_one_axis_after_the_other():
     size = counts.AttentionSize(2, Grid((3, 4), (5, 6)), 8)
     summed = 5 * 4 * 6 + 3 * 4 * 5
     assert counts.attend(Term.parse("0000"), "separable", size) == 2 * summed * 8
+
+
+@pytest.mark.parametrize("terms", ALL_TERM_SETS, ids=str)
+def test_executed_products_of_augmented_attention_match_the_closed_form(terms):
+    x = operands(terms, GRID, batch=BATCH, heads=HEADS, widths=(3, 3))
+    support = Support(key_padding_mask=torch.zeros(BATCH, 12, dtype=torch.bool))
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        augmented_attention(Case(terms, x, GRID, support))
+    assert counter.get_total_flops() == 2 * counts.augmented(terms, SIZE)
+
+
+@pytest.mark.parametrize("terms", ["1111", "1001", "0110", "0011", "0001"])
+def test_position_biases_and_their_gradients_match_the_closed_form(terms, monkeypatch):
+    terms = Term.parse(terms)
+    axial = not terms.use_query
+    x = operands(terms, GRID, batch=BATCH, heads=HEADS, widths=(3, 3))
+    call = position_bias.AttentionCall(terms, x, GRID, axial=axial)
+    result = forward_backward.empty_output(call, padded=False)
+    stored = result.row_bias.numel() + result.column_bias.numel()
+    assert stored == counts.stored_position_bias(terms, SIZE, axial=axial)
+
+    grad_sizes = []
+
+    def record_sizes(task, inputs, incoming, outputs, **flags):
+        del incoming, flags
+        assert task == "all_grads"
+        _, grad_rows, grad_columns, *_ = outputs
+        grads = (x for x in (grad_rows, grad_columns) if x is not inputs.value)
+        grad_sizes.append(sum(x.numel() for x in grads))
+
+    monkeypatch.setattr(attention, "_launch", record_sizes)
+    monkeypatch.setattr(position_bias, "_launch", lambda *_, **__: None)
+    monkeypatch.setattr(forward_backward, "masked_key_logits_backward", lambda *_: (None, None))
+    forward_backward.backward(call, result, torch.zeros_like(result.output))
+    assert len(grad_sizes) == 1 + axial
+    training = counts.stored_position_bias(terms, SIZE, axial=axial, training=True)
+    assert training == stored + max(grad_sizes)

@@ -6,7 +6,7 @@ from torch.testing import assert_close
 from torchvision.ops import deform_conv2d as torchvision_deform_conv2d
 
 from laws import unchecked
-from quatrain.ops.deform import Plan, deform_conv1d, deform_conv2d, plan
+from quatrain.ops.deform import choose_method, deform_conv1d, deform_conv2d
 from quatrain.specs import InputError, SpecError
 
 
@@ -166,15 +166,15 @@ def test_a_modulation_of_another_shape_is_refused():
     assert caught.value.field == "modulation"
 
 
-def test_the_plan_names_a_method():
-    assert isinstance(plan(ndim=1), Plan)
-    assert plan("torchvision", ndim=2).method == "torchvision"
+def test_torchvision_is_chosen_on_maps_if_it_is_forced():
+    assert choose_method(ndim=1) == choose_method(ndim=2) == "gather"
+    assert choose_method("torchvision", ndim=2) == "torchvision"
     with pytest.raises(SpecError) as caught:
-        plan("torchvision", ndim=1)
+        choose_method("torchvision", ndim=1)
     assert caught.value.field == "method"
 
 
 def test_an_unknown_method_is_refused():
     with pytest.raises(SpecError) as error, unchecked():
-        plan("kernel", ndim=2)
-    assert (error.value.field, error.value.value) == ("method", "kernel")
+        choose_method("kernel", ndim=2)
+    assert error.value.field == "method"

@@ -7,14 +7,12 @@ from quatrain.nn import AttentionSpec, parse_mixer
 from quatrain.ops import attention as attention_module
 from quatrain.ops.attention.augmented import augmented_attention
 from quatrain.ops.derivatives import (
+    ANY_ORDER,
     USE_GATHER,
     USE_REFERENCE,
-    refuse_kernel_second_derivatives,
-    refuse_nested_transforms,
-    refuse_second_derivatives,
-    refuse_tangents,
-    refuse_transforms,
-    refuse_vmap,
+    check_kernel_second_derivatives,
+    check_second_derivatives,
+    check_transforms,
 )
 from quatrain.specs import InputError
 
@@ -76,7 +74,7 @@ def test_missing_derivatives_of_torchvisions_kernel_are_refused():
         torch.func.vmap(module)(x[None])
     with pytest.raises(InputError) as caught:
         grads(module, x.requires_grad_()).sum().backward()
-    assert caught.value.remedy == USE_GATHER
+    assert USE_GATHER in str(caught.value)
 
 
 @kernels
@@ -84,7 +82,7 @@ def test_second_derivatives_of_kernels_are_refused(terms, shape):
     attention, x = attention_on(terms, shape)
     with pytest.raises(InputError) as caught:
         grads(attention, x).square().sum().backward()
-    assert caught.value.remedy == USE_REFERENCE
+    assert USE_REFERENCE in str(caught.value)
     with pytest.raises(InputError, match="second derivatives"):
         torch.autograd.functional.hvp(lambda x: attention(x).sin().sum(), x, torch.ones_like(x))
 
@@ -129,7 +127,7 @@ def test_custom_operators_are_refused_within_torch_func(terms, shape):
     for transformed in (torch.func.grad(loss), lambda x: torch.func.vmap(loss)(x[None])):
         with pytest.raises(InputError) as caught:
             transformed(x)
-        assert USE_REFERENCE in caught.value.remedy
+        assert USE_REFERENCE in str(caught.value)
     attention.method = "reference"
     assert_close(torch.func.grad(loss)(x), grads(attention, x))
 
@@ -153,12 +151,12 @@ def test_second_derivatives_by_torch_func_are_refused(kind, augmented, monkeypat
     attention, x = attention_on("1010", (1, 8, 3, 4) if augmented else (1, 20, 8))
     if augmented:
         monkeypatch.setattr(
-            attention_module, "fused_attention", lambda *args: augmented_attention(*args[:4])
+            attention_module, "fused_attention", lambda inputs, _: augmented_attention(inputs)
         )
     attention.method = "fused"
     with pytest.raises(InputError) as caught:
         by_torch_func(lambda x: attention(x).sin().sum())[kind](x.detach())
-    assert caught.value.remedy == USE_REFERENCE
+    assert USE_REFERENCE in str(caught.value)
 
 
 @pytest.mark.filterwarnings("ignore:There is a performance drop")
@@ -187,19 +185,18 @@ def test_vmap_of_a_convolution_is_refused(name, ndim):
 
 def test_other_inputs_pass():
     x = torch.ones(2, requires_grad=True)
-    refuse_transforms((x, None), USE_REFERENCE)
-    refuse_nested_transforms((x, None), USE_REFERENCE)
-    refuse_vmap((x, None))
-    with forward_ad.dual_level():
-        refuse_tangents((x,), USE_REFERENCE)
-    refuse_second_derivatives((torch.ones(2), None), USE_REFERENCE)
-    refuse_kernel_second_derivatives(torch.ones(2), USE_REFERENCE)
+    for order in (0, 1, ANY_ORDER):
+        check_transforms((x, None), USE_REFERENCE, order=order)
+        with forward_ad.dual_level():
+            check_transforms((x,), USE_REFERENCE, order=order)
+    check_second_derivatives((torch.ones(2), None), USE_REFERENCE)
+    check_kernel_second_derivatives(torch.ones(2), USE_REFERENCE)
 
 
 def test_the_formula_of_torchs_attention_keeps_its_second_derivatives():
     x = torch.randn(1, 1, 3, 4, dtype=torch.float64, requires_grad=True)
     with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
         y = torch.nn.functional.scaled_dot_product_attention(x, x, x)
-    refuse_kernel_second_derivatives(y, USE_REFERENCE)
+    check_kernel_second_derivatives(y, USE_REFERENCE)
     (gradient,) = torch.autograd.grad(y.sin().sum(), x, create_graph=True)
     assert torch.autograd.grad(gradient.sum(), x)[0].isfinite().all()

@@ -14,8 +14,8 @@ every_term_set = pytest.mark.parametrize("terms", ALL_TERM_SETS, ids=str)
 
 @settings(max_examples=30)
 @given(cases())
-def test_each_logit_is_the_sum_of_its_terms(terms_and_case):
-    terms, case = terms_and_case
+def test_each_logit_is_the_sum_of_its_terms(case):
+    terms = case.terms
     batch, heads, keys, _ = case.operands.value.shape
     queries = torch.Size(case.grid.queries).numel()
     computed = logits(terms, case.operands, case.grid).expand(batch, heads, queries, keys)

@@ -40,7 +40,9 @@ class Structure:
             InputError: if a map is causal, or a window is even or below 1.
         """
         if self.window is not None and (self.window < 1 or self.window % 2 == 0):
-            raise InputError(f"window={self.window} is not an odd number; use 1, 3, 5, ...", "window")
+            raise InputError(
+                f"window={self.window} is not an odd number; use 1, 3, 5, ...", "window"
+            )
         if self.causal and grid.ndim != 1:
             raise InputError("causal=True works on sequences only; leave it out on a map", "causal")
 
@@ -83,8 +85,8 @@ class Support:
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 1 (the region is named
         Omega_q) and section 4.2 (range-limited terms).
-    Differs: the paper does not say how a window combines with causality; ours has as many keys as the
-        centred one, so that it compares with a causal convolution of that width.
+    Differs: the paper does not say how a window combines with causality; ours has as many keys as
+        the centred one, so that it compares with a causal convolution of that width.
     """
 
     causal: bool = False

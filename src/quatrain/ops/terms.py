@@ -12,7 +12,6 @@ positions that occur on an axis. An axis of size 1 is broadcast.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -53,13 +52,14 @@ class Operands:
 def upcast_operands(operands: Operands) -> Operands:
     """The same operands in one type, at least float32: position logits need its precision."""
     vectors = (operands.content_vector, operands.position_vector)
-    single = (operands.value, operands.query, operands.key, *vectors)
-    dtype = torch.float32
+    single = (operands.query, operands.key, *vectors)
+    dtype = torch.promote_types(operands.value.dtype, torch.float32)
     for x in (*single, *operands.relative):
         dtype = dtype if x is None else torch.promote_types(dtype, x.dtype)
-    value, *others = (None if x is None else x.to(dtype) for x in single)
+    query, key, content, position = (None if x is None else x.to(dtype) for x in single)
     relative = tuple(axis.to(dtype) for axis in operands.relative)
-    return Operands(cast(Tensor, value), *others, relative, operands.scale)
+    value = operands.value.to(dtype)
+    return Operands(value, query, key, content, position, relative, operands.scale)
 
 
 @dataclass(frozen=True)

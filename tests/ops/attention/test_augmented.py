@@ -20,22 +20,21 @@ every_term_set = pytest.mark.parametrize("terms", ALL_TERM_SETS, ids=str)
 
 @settings(max_examples=50, deadline=None)
 @given(cases(longest=5, ndims=(2,), leave_out=("window", "attend_mask")))
-def test_it_agrees_with_the_reference(terms_and_case):
-    assert_same_attention(augmented_attention, reference_attention, *terms_and_case)
+def test_it_agrees_with_the_reference(case):
+    assert_same_attention(augmented_attention, reference_attention, case)
 
 
 @every_term_set
 def test_it_agrees_on_widely_spread_logits(terms):
     grid = Grid((6, 5), (3, 5))
-    case = Case(operands(terms, grid, spread=40.0), grid, Support())
-    assert_same_attention(augmented_attention, reference_attention, terms, case)
+    case = Case(terms, operands(terms, grid, spread=40.0), grid, Support())
+    assert_same_attention(augmented_attention, reference_attention, case)
 
 
 @every_term_set
 def test_widths_of_queries_and_keys_suit_torchs_kernels(terms):
-    query, key = augmented_query_key(
-        terms, operands(terms, Grid((3, 4), (3, 4))), Grid((3, 4), (3, 4))
-    )
+    grid = Grid((3, 4), (3, 4))
+    query, key = augmented_query_key(Case(terms, operands(terms, grid), grid, Support()))
     assert query.shape[-1] == key.shape[-1] > 0
     assert query.shape[-1] % WIDTH_MULTIPLE == 0
 
@@ -57,9 +56,9 @@ def test_padding_makes_the_last_axis_contiguous_and_wide_enough(width, pad_width
 def test_wide_heads_agree_with_the_formula(width, side):
     terms, grid = Term.parse("1111"), Grid((side, side), (side, side))
     x = operands(terms, grid, batch=1, heads=1, spread=width**-0.5, widths=(width, width))
-    assert augmented_query_key(terms, x, grid)[0].shape[-1] == width + 2 * side
-    case = Case(x, grid, Support())
-    assert_same_attention(augmented_attention, reference_attention, terms, case)
+    case = Case(terms, x, grid, Support())
+    assert augmented_query_key(case)[0].shape[-1] == width + 2 * side
+    assert_same_attention(augmented_attention, reference_attention, case)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -70,8 +69,8 @@ def test_half_precision_is_close_and_fully_masked_rows_are_zero(dtype):
     padding = torch.zeros(2, 42, dtype=torch.bool)
     padding[1] = True
     support = Support(key_padding_mask=padding)
-    output = augmented_attention(terms, lower, grid, support)
+    output = augmented_attention(Case(terms, lower, grid, support))
     assert output.dtype == dtype
     assert not output[1].any()
-    expected = reference_attention(terms, x, grid, support)
+    expected = reference_attention(Case(terms, x, grid, support))
     assert_close(output.double(), expected, rtol=0.05, atol=0.1)

@@ -55,9 +55,9 @@ def test_an_autocast_does_not_lower_float32_operands(terms):
     grid = Grid((24, 25), (24, 25))
     x = convert_operands(operands(terms, grid, widths=(8, 8)), lambda x: x.detach().float())
     for method in (fused_attention, augmented_attention):
-        expected = method(terms, x, grid, Support())
+        expected = method(Case(terms, x, grid, Support()))
         with torch.autocast("cpu", torch.bfloat16):
-            assert_close(method(terms, x, grid, Support()), expected, rtol=0, atol=0)
+            assert_close(method(Case(terms, x, grid, Support())), expected, rtol=0, atol=0)
 
 
 def test_with_a_mask_cudnn_is_excluded():
@@ -76,18 +76,18 @@ def test_with_a_mask_cudnn_is_excluded():
 @given(st.sampled_from(list(WIDTHS.items())), st.data())
 def test_it_agrees_with_the_reference_by_either_kernel(kernel_and_widths, data):
     kernel, widths = kernel_and_widths
-    terms, case = data.draw(cases(st.sampled_from(SERVED), longest=7, widths=widths))
+    case = data.draw(cases(st.sampled_from(SERVED), longest=7, widths=widths))
     structure = case.support.structure
-    assert plan(terms, case.grid, structure, "fused", widths=widths).kernel == kernel
-    assert_same_attention(fused_attention, reference_attention, terms, case)
+    assert plan(case.terms, case.grid, structure, "fused", widths=widths).kernel == kernel
+    assert_same_attention(fused_attention, reference_attention, case)
 
 
 @every_term_set
 @either_kernel
 def test_it_agrees_on_widely_spread_logits(terms, widths):
     grid = Grid((6,), (5,))
-    case = Case(operands(terms, grid, spread=40.0, widths=widths), grid, Support())
-    assert_same_attention(fused_attention, reference_attention, terms, case)
+    case = Case(terms, operands(terms, grid, spread=40.0, widths=widths), grid, Support())
+    assert_same_attention(fused_attention, reference_attention, case)
 
 
 @every_term_set
@@ -101,8 +101,9 @@ def test_rows_without_any_key_are_zero_with_finite_gradients(terms, dtype, width
         "key_padding_mask": Support(key_padding_mask=torch.tensor([[True] * 4, [False] * 4])),
     }[mask]
     x = operands(terms, grid, widths=widths)
-    case = Case(convert_operands(x, lambda x: x.detach().to(dtype).requires_grad_()), grid, support)
-    output = fused_attention(terms, case.operands, grid, support)
+    x = convert_operands(x, lambda x: x.detach().to(dtype).requires_grad_())
+    case = Case(terms, x, grid, support)
+    output = fused_attention(case)
     empty, filled = (output[:, :, 1], output[:, :, 2]) if mask == "attend_mask" else output
     assert output.dtype == dtype
     assert not empty.any()
@@ -157,10 +158,10 @@ def test_strided_operands_do_not_cause_the_fallback(terms):
     x = operands(terms, grid, widths=(4, 4))
     strided = replace(x, query=x.query.mT.contiguous().mT, value=x.value.mT.contiguous().mT)
     with OperatorLog() as log:
-        output = fused_attention(terms, strided, grid, Support())
+        output = fused_attention(Case(terms, strided, grid, Support()))
     assert FLASH in log.names
     assert not FALLBACK & log.names
-    assert_close(output, fused_attention(terms, x, grid, Support()))
+    assert_close(output, fused_attention(Case(terms, x, grid, Support())))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -172,7 +173,7 @@ def test_without_gradients_biased_queries_exist_for_one_head_at_a_time(grid, dty
     x = convert_operands(x, lambda x: x.detach().to(dtype))
     support = Support(causal=grid.queries == (9,))
     with torch.no_grad(), OperatorLog() as log:
-        output = fused_attention(terms, x, grid, support)
+        output = fused_attention(Case(terms, x, grid, support))
     assert FLASH in log.names
     assert log.largest["aten::add"] == output.numel() // 3
-    assert_close(output, reference_attention(terms, x, grid, support))
+    assert_close(output, reference_attention(Case(terms, x, grid, support)))

@@ -8,19 +8,18 @@ from quatrain.ops.attention.one_query import one_query
 from quatrain.ops.attention.reference import reference_attention
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
-from quatrain.ops.terms import Operands
-from quatrain.specs import InputError
+from quatrain.ops.terms import AttentionInputs, Operands
+from quatrain.specs import InputError, Term
 
 
 @settings(max_examples=60)
 @given(cases())
-def test_one_query_gives_its_row_of_the_output(terms_and_case):
-    terms, case = terms_and_case
-    whole = reference_attention(terms, case.operands, case.grid, case.support)
+def test_one_query_gives_its_row_of_the_output(case):
+    whole = reference_attention(case)
     sizes = torch.Size(case.grid.queries)
     for number in {0, sizes.numel() // 2, sizes.numel() - 1}:
         at = tuple(int(each) for each in torch.unravel_index(torch.tensor(number), sizes))
-        row = reference_attention(terms, *one_query(at, case.operands, case.grid, case.support))
+        row = reference_attention(one_query(at, case))
         assert_close(row, whole[:, :, number : number + 1])
 
 
@@ -28,5 +27,5 @@ def test_one_query_gives_its_row_of_the_output(terms_and_case):
 def test_a_query_outside_of_the_grid_is_refused(at):
     operands = Operands(value=torch.zeros(1, 1, 6, 2))
     with pytest.raises(InputError) as caught:
-        one_query(at, operands, Grid((3, 2), (3, 2)), Support())
-    assert (caught.value.field, caught.value.value) == ("at", at)
+        one_query(at, AttentionInputs(Term(0), operands, Grid((3, 2), (3, 2)), Support()))
+    assert caught.value.field == "at"

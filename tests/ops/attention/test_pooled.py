@@ -17,8 +17,8 @@ SERVED = [Term.parse("0000"), Term.parse("0010")]
 
 @settings(max_examples=60, deadline=None)
 @given(cases(st.sampled_from(SERVED), longest=7, leave_out=("window", "attend_mask")))
-def test_it_agrees_with_the_reference(terms_and_case):
-    assert_same_attention(pooled_attention, reference_attention, *terms_and_case)
+def test_it_agrees_with_the_reference(case):
+    assert_same_attention(pooled_attention, reference_attention, case)
 
 
 @pytest.mark.parametrize("terms", SERVED, ids=str)
@@ -26,16 +26,16 @@ def test_it_agrees_with_the_reference(terms_and_case):
 def test_the_running_softmax_agrees_over_several_blocks(terms, length):
     grid = Grid((length,), (length,))
     padding = torch.arange(length).expand(2, -1) % 40 < 3
-    case = Case(operands(terms, grid, spread=40.0), grid, Support(True, None, padding))
-    assert_same_attention(pooled_attention, reference_attention, terms, case)
+    case = Case(terms, operands(terms, grid, spread=40.0), grid, Support(True, None, padding))
+    assert_same_attention(pooled_attention, reference_attention, case)
 
 
 class Causal(torch.nn.Module):
     def forward(self, value):
         grid = Grid((value.shape[2],), (value.shape[2],))
-        key, bias = value.flip(2), value[0, :, 0]
-        operands = Operands(value=value, key=key, key_bias=bias, scale=10.0)
-        return pooled_attention(SERVED[1], operands, grid, Support(causal=True))
+        key, vector = value.flip(2), value[0, :, 0]
+        operands = Operands(value=value, key=key, content_vector=vector, scale=10.0)
+        return pooled_attention(Case(SERVED[1], operands, grid, Support(causal=True)))
 
 
 @pytest.mark.compile

@@ -12,6 +12,7 @@ from quatrain.ops.attention.reference import (
     attention_weights,
     masked_softmax,
     reference_attention,
+    softmax_and_lse,
 )
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
@@ -38,8 +39,8 @@ GRIDS = {
 
 
 def check(terms, grid, support=None, spread=1.0):
-    case = Case(operands(terms, grid, spread=spread), grid, support or Support())
-    assert_same_attention(reference_attention, loops.attend, terms, case)
+    case = Case(terms, operands(terms, grid, spread=spread), grid, support or Support())
+    assert_same_attention(reference_attention, loops.attend, case)
 
 
 @every_term_set
@@ -73,8 +74,8 @@ def test_causal_attention_agrees_with_the_formula(terms, window):
 
 @settings(max_examples=60)
 @given(cases())
-def test_it_agrees_with_the_papers_formula_for_random_arguments(terms_and_case):
-    assert_same_attention(reference_attention, loops.attend, *terms_and_case)
+def test_it_agrees_with_the_papers_formula_for_random_arguments(case):
+    assert_same_attention(reference_attention, loops.attend, case)
 
 
 @some_term_sets
@@ -90,8 +91,8 @@ def test_rows_without_any_key_are_zero_with_finite_gradients(terms, mask):
         "key_padding_mask": Support(key_padding_mask=torch.tensor([[True] * 4, [False] * 4])),
         "attend_mask": Support(attend_mask=torch.eye(4, dtype=torch.bool) & (torch.arange(4) > 0)),
     }[mask]
-    case = Case(operands(terms, grid), grid, support)
-    output = reference_attention(terms, case.operands, grid, support)
+    case = Case(terms, operands(terms, grid), grid, support)
+    output = reference_attention(case)
     empty = output[0] if mask == "key_padding_mask" else output[:, :, 0]
     assert_close(empty, torch.zeros_like(empty))
     assert output[1, :, 1].abs().min() > 0
@@ -104,7 +105,7 @@ def test_rows_without_any_key_are_zero_with_finite_gradients(terms, mask):
 @every_term_set
 def test_the_weights_of_a_query_sum_to_one_over_its_support(terms):
     grid, support = Grid((4,), (4,)), Support(causal=True)
-    weights = attention_weights(terms, operands(terms, grid), grid, support)
+    weights = attention_weights(Case(terms, operands(terms, grid), grid, support))
     assert_close(weights.sum(-1), torch.ones_like(weights[..., 0]))
     assert weights.expand(2, 2, 4, 4).triu(1).abs().max() == 0
 
@@ -112,7 +113,7 @@ def test_the_weights_of_a_query_sum_to_one_over_its_support(terms):
 def test_without_terms_the_output_is_the_mean_over_the_support():
     grid = Grid((3,), (3,))
     x = operands(Term(0), grid)
-    output = reference_attention(Term(0), x, grid, Support(causal=True))
+    output = reference_attention(Case(Term(0), x, grid, Support(causal=True)))
     means = x.value.cumsum(2) / torch.arange(1, 4)[:, None]
     assert_close(output, means)
 
@@ -124,8 +125,8 @@ def test_it_is_equivariant_to_rotating_a_map_by_half_a_turn():
         "relative": tuple(axis.flip(1) for axis in x.relative)
     }
     mirrored = type(x)(**{**vars(x), **flipped})
-    straight = reference_attention(terms, x, grid, Support())
-    assert_close(reference_attention(terms, mirrored, grid, Support()).flip(2), straight)
+    straight = reference_attention(Case(terms, x, grid, Support()))
+    assert_close(reference_attention(Case(terms, mirrored, grid, Support())).flip(2), straight)
 
 
 def test_the_masked_softmax_is_the_softmax_of_unmasked_logits():
@@ -142,8 +143,25 @@ def test_operands_may_differ_in_type_and_the_output_has_the_type_of_the_values(d
     grid = Grid((4,), (4,))
     x = operands(Term.parse("1111"), grid)
     output = reference_attention(
-        Term.parse("1111"), replace(x, value=x.value.to(dtype)), grid, Support()
+        Case(Term.parse("1111"), replace(x, value=x.value.to(dtype)), grid, Support())
     )
     assert output.dtype == dtype
-    exact = reference_attention(Term.parse("1111"), x, grid, Support())
+    exact = reference_attention(Case(Term.parse("1111"), x, grid, Support()))
     assert (output - exact).abs().max() < 4 * torch.finfo(dtype).eps
+
+
+def test_softmaxes_of_two_groups_combine_by_their_lse():
+    logits = 100 * torch.randn(2, 8, dtype=torch.float64)
+    weights, lse = softmax_and_lse(logits.unflatten(1, (2, 4)))
+    whole = (weights * lse.softmax(-1)[..., None]).flatten(1)
+    assert_close(whole, logits.softmax(-1))
+
+
+def test_a_fully_masked_row_has_no_weights_and_no_gradient():
+    logits = torch.randn(2, 3, requires_grad=True)
+    weights, lse = softmax_and_lse(logits, torch.tensor([[True] * 3, [False] * 3]))
+    assert not weights[1].any()
+    assert lse[1] == -torch.inf
+    weights.sum().backward()
+    assert logits.grad is not None
+    assert not logits.grad[1].any()

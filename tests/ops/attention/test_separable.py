@@ -21,8 +21,8 @@ SERVED = [Term.parse(digits) for digits in ("0000", "0010", "0001", "0011")]
 
 @settings(max_examples=50, deadline=None)
 @given(cases(st.sampled_from(SERVED), longest=5, ndims=(2,), leave_out=("attend_mask",)))
-def test_it_agrees_with_the_reference(terms_and_case):
-    assert_same_attention(separable_attention, reference_attention, *terms_and_case)
+def test_it_agrees_with_the_reference(case):
+    assert_same_attention(separable_attention, reference_attention, case)
 
 
 @pytest.mark.parametrize("terms", SERVED, ids=str)
@@ -32,15 +32,15 @@ def test_it_agrees_for_any_number_of_heads_at_once(terms, heads, monkeypatch):
     x = operands(terms, grid, heads=3)
     monkeypatch.setattr(separable, "MAX_WEIGHTS", heads * x.value.shape[0] * 6 * 3 * (4 + 5))
     assert separable._heads_in_turn(grid, x.value) == heads
-    case = Case(x, grid, Support())
-    assert_same_attention(separable_attention, reference_attention, terms, case)
+    case = Case(terms, x, grid, Support())
+    assert_same_attention(separable_attention, reference_attention, case)
 
 
 @pytest.mark.parametrize("terms", SERVED, ids=str)
 def test_it_agrees_on_widely_spread_logits(terms):
     grid = Grid((5, 6), (3, 4))
-    case = Case(operands(terms, grid, spread=200.0), grid, Support())
-    assert_same_attention(separable_attention, reference_attention, terms, case)
+    case = Case(terms, operands(terms, grid, spread=200.0), grid, Support())
+    assert_same_attention(separable_attention, reference_attention, case)
 
 
 @pytest.mark.skipif("TRITON_INTERPRET" not in os.environ, reason="nothing interprets kernels")
@@ -49,18 +49,18 @@ class TestTriton:
 
     @settings(max_examples=3, deadline=None)
     @given(cases(st.sampled_from(SERVED[2:]), longest=5, ndims=(2,), leave_out=("attend_mask",)))
-    def test_it_agrees_with_the_reference(self, terms_and_case):
-        assert_same_attention(axial_attention, reference_attention, *terms_and_case)
+    def test_it_agrees_with_the_reference(self, case):
+        assert_same_attention(axial_attention, reference_attention, case)
 
     @pytest.mark.slow
     @pytest.mark.parametrize("terms", SERVED[2:], ids=str)
     def test_it_agrees_over_several_tiles_of_widely_spread_logits(self, terms):
         grid = Grid((5, 9), (3, 35))
-        case = Case(operands(terms, grid, spread=40.0, widths=(5, 18)), grid, Support())
-        assert_same_attention(axial_attention, reference_attention, terms, case)
+        case = Case(terms, operands(terms, grid, spread=40.0, widths=(5, 18)), grid, Support())
+        assert_same_attention(axial_attention, reference_attention, case)
 
     def test_rows_of_keys_that_are_all_padding_have_no_weight(self):
         terms, grid = Term.parse("0011"), Grid((2, 3), (3, 4))
         padding = torch.arange(12) >= torch.tensor([[5], [12]])
-        case = Case(operands(terms, grid), grid, Support(key_padding_mask=padding))
-        assert_same_attention(axial_attention, reference_attention, terms, case)
+        case = Case(terms, operands(terms, grid), grid, Support(key_padding_mask=padding))
+        assert_same_attention(axial_attention, reference_attention, case)

@@ -126,7 +126,10 @@ def augmented_query_key(
         height, width = inputs.grid.keys
         rows = torch.arange(height, device=value.device).repeat_interleave(width)
         columns = torch.arange(width, device=value.device).repeat(height)
-        key_parts += [one_hot(rows, height).to(value.dtype), one_hot(columns, width).to(value.dtype)]
+        key_parts += [
+            one_hot(rows, height).to(value.dtype),
+            one_hot(columns, width).to(value.dtype),
+        ]
     width = sum(part.shape[-1] for part in query_parts)
     padding = value.new_zeros(1, 1, 1, -width % WIDTH_MULTIPLE if width else WIDTH_MULTIPLE)
     return (

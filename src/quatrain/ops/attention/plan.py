@@ -19,8 +19,6 @@ import math
 from dataclasses import dataclass
 from typing import Literal, cast
 
-import torch
-
 from quatrain.ops.attention.triton import operator as triton_operator
 from quatrain.ops.positions import Grid, is_symbolic
 from quatrain.ops.support import FULL_SUPPORT, Structure

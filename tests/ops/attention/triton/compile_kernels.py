@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[3]))
 from laws import convert_operands, operands
 from quatrain.ops.attention.triton import (
     attention_kernels,
-    key_bias_kernels,
+    key_logits_kernels,
     position_bias_kernels,
 )
 from quatrain.ops.attention.triton.operator import triton_attention
@@ -36,6 +36,7 @@ from quatrain.ops.attention.triton.position_bias import (
 )
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
+from quatrain.ops.terms import AttentionInputs
 from quatrain.specs import Term
 
 POSITION_BIAS = (
@@ -48,9 +49,9 @@ KERNELS = (
     attention_kernels.query_grads_kernel,
     attention_kernels.key_grads_kernel,
     *POSITION_BIAS,
-    key_bias_kernels.key_logits_kernel,
-    key_bias_kernels.key_logits_grads_kernel,
-    key_bias_kernels.split_kernel,
+    key_logits_kernels.key_logits_kernel,
+    key_logits_kernels.key_logits_grads_kernel,
+    key_logits_kernels.split_kernel,
 )
 
 
@@ -108,7 +109,7 @@ def call_attention(dtype, width, row_length, terms):
         (True, Support(window=3)),
     ):
         torch.use_deterministic_algorithms(deterministic)
-        triton_attention(terms, x, grid, support, axial=axial).sum().backward()
+        triton_attention(AttentionInputs(terms, x, grid, support), axial=axial).sum().backward()
     torch.use_deterministic_algorithms(False)
     call = AttentionCall(terms, small, other, axial=axial)
     bias = position_bias(call)

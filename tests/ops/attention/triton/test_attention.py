@@ -5,7 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from laws import deterministic
-from quatrain.ops.attention.triton import key_bias
+from quatrain.ops.attention.triton import key_logits
 from quatrain.ops.attention.triton.attention import (
     KernelInputs,
     attention_backward,
@@ -71,11 +71,11 @@ def test_the_lse_alone_has_gradients():
 
 def test_in_16_bits_logits_of_keys_are_sums_of_parts(monkeypatch):
     """Parts are float32: the interpreter multiplies the bits of bfloat16 as integers."""
-    monkeypatch.setattr(key_bias, "PARTS_DTYPE", torch.float32)
+    monkeypatch.setattr(key_logits, "PARTS_DTYPE", torch.float32)
     torch.manual_seed(0)
     value = leaf(1, 2, 7, 4, dtype=torch.float16)
     logits, column_bias = leaf(1, 2, 7, dtype=torch.float32), leaf(1, 2, 5, 7, dtype=torch.float32)
-    parts = key_bias.split_into_parts(logits.detach())
+    parts = key_logits.split_into_parts(logits.detach())
     inputs = KernelInputs(value.detach(), column_bias.detach(), key_logits=parts)
     output, lse = attention_forward(inputs)
     expected = formula(value.float(), logits, column_bias[0])

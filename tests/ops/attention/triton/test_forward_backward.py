@@ -52,7 +52,7 @@ def test_gradients_have_the_types_of_their_operands(terms):
     call = replace(call, operands=replace(call.operands, value=call.operands.value.float()))
     result = forward_backward.forward(call, None)
     grads = forward_backward.backward(call, result, torch.ones_like(result.output))
-    for name in ("value", "query", "key", "key_bias", "position_bias"):
+    for name in ("value", "query", "key", "content_vector", "position_vector"):
         x, grad = getattr(call.operands, name), getattr(grads, name)
         assert (x is None) == (grad is None), name
         if x is not None:

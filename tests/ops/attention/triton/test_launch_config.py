@@ -1,6 +1,6 @@
 import pytest
 
-from quatrain.ops.attention.triton.launch_config import LaunchConfig
+from quatrain.ops.attention.triton.attention import LaunchConfig
 
 
 @pytest.mark.parametrize(("row_length", "keys"), [(168, 64), (84, 32), (42, 64), (25, 32), (1, 32)])

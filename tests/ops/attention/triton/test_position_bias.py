@@ -43,12 +43,14 @@ def assert_agrees(terms, operands, call, expected):
         assert_close(bias.query, expected[2])
     incoming = [None if x is None else torch.randn(x.shape).to(x) for x in expected]
     grads = position_bias_backward(call, *incoming)
-    key_bias = operands.key_bias if terms.has(Term.QUERY_KEY) else None
-    single = (operands.query, key_bias, operands.position_bias)
+    content_vector = operands.content_vector if terms.has(Term.QUERY_KEY) else None
+    single = (operands.query, content_vector, operands.position_vector)
     leaves = [*(x for x in single if x is not None), *operands.relative]
     outputs = [(x, g) for x, g in zip(expected, incoming, strict=True) if x is not None]
     expected_grads = torch.autograd.grad([x for x, _ in outputs], leaves, [g for _, g in outputs])
-    single = [x for x in (grads.query, grads.key_bias, grads.position_bias) if x is not None]
+    single = [
+        x for x in (grads.query, grads.content_vector, grads.position_vector) if x is not None
+    ]
     assert_close([*single, *grads.relative], list(expected_grads))
 
 
@@ -65,7 +67,7 @@ def test_biases_and_their_gradients_agree_with_the_formula(terms, queries, strid
 @pytest.mark.slow
 @pytest.mark.parametrize("grid", [Grid((9, 70), (5, 35), 2), Grid((2, 3), (4, 90))], ids=str)
 @pytest.mark.parametrize("terms", ["1111", "1001"])
-def test_they_agree_over_several_tiles_of_queries_and_offsets(grid, terms):
+def test_they_agree_over_several_tiles_of_queries_and_encodings(grid, terms):
     terms = Term.parse(terms)
     x = operands(terms, grid, widths=(5, 2))
     call = AttentionCall(terms, without_graph(x), grid)
@@ -88,7 +90,7 @@ def test_axial_biases_are_per_coordinate(grid):
     assert_agrees(terms, x, call, (*expected, None))
 
 
-def test_offsets_beyond_a_window_are_masked():
+def test_distances_beyond_a_window_are_masked():
     grid = Grid((4, 5), (4, 5))
     x = without_graph(operands(Term.POSITION, grid))
     whole, windowed = (
@@ -111,7 +113,7 @@ def test_offsets_beyond_a_window_are_masked():
 )
 def test_every_number_is_written(queries, monkeypatch):
     grid = Grid(queries, queries)
-    encodings = tuple(torch.ones(2, len(grid.offset_range(axis)), 3) for axis in (0, 1))
+    encodings = tuple(torch.ones(2, len(grid.relative_range(axis)), 3) for axis in (0, 1))
     empty, like = torch.Tensor.new_empty, torch.empty_like
 
     def nan(self, *shape, **options):
@@ -126,21 +128,21 @@ def test_every_number_is_written(queries, monkeypatch):
     assert bias.rows.unique().tolist() == bias.columns.unique().tolist() == [6.0]
     assert bias.query.unique().tolist() == [2.0]
     grads = position_bias_backward(call, *(torch.ones(x.shape) for x in vars(bias).values()))
-    for grad in (grads.query, grads.key_bias, grads.position_bias, *grads.relative):
+    for grad in (grads.query, grads.content_vector, grads.position_vector, *grads.relative):
         assert grad.isfinite().all()
 
 
 @pytest.mark.parametrize("axial", [True, False])
 @pytest.mark.parametrize("stride", [1, 3])
-def test_every_pair_has_the_bias_of_its_offset(axial, stride):
-    """Encodings are the offsets themselves, so that a bias shows which one it has."""
+def test_every_pair_has_the_bias_of_its_relative_position(axial, stride):
+    """Encodings are the relative positions themselves, so that a bias shows which one it has."""
     grid = Grid((2, 66), (2, 40), stride)
-    offsets = [grid.offset_tensor(axis, torch.device("cpu")).double() for axis in (0, 1)]
+    positions = [grid.relative_tensor(axis, torch.device("cpu")).double() for axis in (0, 1)]
     value = torch.zeros(1, 1, 80, 1, dtype=torch.float64)
-    ones, encodings = torch.ones(1, 1).double(), tuple(x[None, :, None] for x in offsets)
-    x = Operands(value, position_bias=ones, relative=encodings)
+    ones, encodings = torch.ones(1, 1).double(), tuple(x[None, :, None] for x in positions)
+    x = Operands(value, position_vector=ones, relative=encodings)
     bias = position_bias(AttentionCall(Term.POSITION, x, grid, axial=axial))
-    rows, columns = (grid.offsets(axis, value.device).double() for axis in (0, 1))
+    rows, columns = (grid.relative_matrix(axis, value.device).double() for axis in (0, 1))
     if not axial:
         rows = rows.repeat_interleave(66, 0).mT
         columns = columns.repeat(2, 1)

@@ -1,9 +1,9 @@
 """A block of neighbouring queries: the keys that it can reach, and its position bias.
 
 The queries of a block lie in one row of a map, or on a sequence, which is a map of one row. So
-along the vertical axis all of them have the same coordinate, and only along their own row does
-the relative position of a key differ from query to query. The position bias of a block is one small matrix
-per axis, by query and key coordinate.
+along the vertical axis all of them have the same coordinate, and only along their own row does the
+relative position of a key differ from query to query. The position bias of a block is one small
+matrix per axis, by query and key coordinate.
 
 Shapes: b batch, h heads, n queries of the block, q all queries, k keys that the block reaches along
 one axis, l relative positions that occur between them, d width of a head.

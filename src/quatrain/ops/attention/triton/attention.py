@@ -17,7 +17,6 @@ from torch import Tensor
 from quatrain.ops.attention.triton.key_logits import PARTS
 from quatrain.ops.attention.triton.position_bias import UNLIMITED_REACH, fill_missing
 
-
 Task = Literal["forward", "query_grads", "key_grads", "all_grads"]
 """Outputs; gradients of queries; gradients of keys; or gradients of queries and keys at once."""
 

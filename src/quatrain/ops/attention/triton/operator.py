@@ -63,9 +63,7 @@ def _is_available() -> bool:
     return True
 
 
-def triton_attention(
-    inputs: AttentionInputs, *, axial: bool = False
-) -> Float[Tensor, "b h q e"]:
+def triton_attention(inputs: AttentionInputs, *, axial: bool = False) -> Float[Tensor, "b h q e"]:
     """The weighted sum of values of each query; zeros where its support is empty.
 
     `axial` computes the softmax of each row of keys, and then of each column of queries, for terms

@@ -71,7 +71,9 @@ def position_bias_kernel(
     query = start_of(query, head, height * width, head_width, 1)
     at = (index, valid, head % heads)
     if QUERY_KEY and tl.program_id(1) == 0:
-        biased = biased_queries(query, content_vector, at, head_width, exact, WIDTH, SCALE, True, KEY)
+        biased = biased_queries(
+            query, content_vector, at, head_width, exact, WIDTH, SCALE, True, KEY
+        )
         biased_query = start_of(biased_query, head, height * width, head_width, 1)
         store_vectors(biased_query, biased, index, valid, head_width, 1, WIDTH)
     if head < many:

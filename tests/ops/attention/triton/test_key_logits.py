@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from quatrain.ops.attention.triton import key_bias
-from quatrain.ops.attention.triton.key_bias import (
+from quatrain.ops.attention.triton import key_logits
+from quatrain.ops.attention.triton.key_logits import (
     TILE,
     empty_key_logits,
     masked_key_logits,
@@ -48,10 +48,10 @@ def test_padding_is_masked_whatever_the_key(shared):
 
 
 def test_for_values_of_16_bits_logits_are_parts(monkeypatch):
-    monkeypatch.setattr(key_bias, "PARTS_DTYPE", torch.float32)
+    monkeypatch.setattr(key_logits, "PARTS_DTYPE", torch.float32)
     value, key, bias = random_operands(dtype=torch.float16)
     logits = masked_key_logits(value, key.detach(), bias.detach(), None, 0.7)
-    assert logits.shape == empty_key_logits(value).shape == (2, 3, 70, key_bias.PARTS)
+    assert logits.shape == empty_key_logits(value).shape == (2, 3, 70, key_logits.PARTS)
     assert_close(logits.sum(-1), formula(key, bias, 0.7).float())
     numbers = torch.randn(2, 3, 7)
     assert_close(split_into_parts(numbers).sum(-1), numbers)
