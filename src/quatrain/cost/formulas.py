@@ -44,18 +44,9 @@ def _flops(multiply_adds: Callable[..., int], *shapes: Any, **named: Any) -> int
     return 2 * multiply_adds(*shapes, **named)
 
 
-def _linear(x: Shape, *_: object, out_shape: Shape, **__: object) -> int:
-    return prod(x) * out_shape[-1]
-
-
 def _convolution(x: Shape, weight: Shape, *_: object, out_shape: Shape, **__: object) -> int:
     del x
     return prod(out_shape) * prod(weight[1:])
-
-
-def _time_first_convolution(x: Shape, weight: Shape, *_: object, out_shape: Shape) -> int:
-    del x
-    return prod(out_shape) * prod(weight[:-1])
 
 
 def _grouped_product(left: Shape, right: Shape, *_: object, **__: object) -> int:
@@ -68,54 +59,23 @@ def _recurrent(x: Shape, weights: Sequence[Shape], *_: object, **__: object) -> 
     return prod(x[:-1]) * sum(prod(weight) for weight in weights if len(weight) == 2)
 
 
-def _trilinear(
-    first: Shape,
-    second: Shape,
-    third: Shape,
-    expand1: Sequence[int],
-    expand2: Sequence[int],
-    expand3: Sequence[int],
-    summed: Sequence[int],
-    *_: object,
-    **__: object,
-) -> int:
+def _trilinear(*arguments: Any, **_: object) -> int:
     """The product of the first two, summed over axes that the third lacks, times the third."""
+    shapes, expanded, summed = arguments[:3], arguments[3:6], arguments[6]
+    axes = range(len(shapes[0]) + len(expanded[0]))
     sizes: dict[int, int] = {}
-    axes = range(len(first) + len(expand1))
-    for shape, missing in ((first, expand1), (second, expand2), (third, expand3)):
+    for shape, missing in zip(shapes, expanded, strict=True):
         present = [axis for axis in axes if axis not in missing]
         sizes |= dict(zip(present, shape, strict=True))
-    pair = {axis for axis in axes if axis not in expand1 or axis not in expand2}
-    remaining = set(axes) - (set(summed) & set(expand3))
+    pair = set(axes) - (set(expanded[0]) & set(expanded[1]))
+    remaining = set(axes) - (set(summed) & set(expanded[2]))
     return sum(prod(sizes[axis] for axis in part) for part in (pair, remaining))
 
 
-def _attention(query: Shape, key: Shape, value: Shape, *_: object, **__: object) -> int:
-    """Several heads of queries may share one of keys."""
-    return prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
-
-
-def _blockwise_attention(
-    value: Shape,
-    query: Shape | None,
-    key: Shape | None,
-    key_logits: Shape | None,
-    position_query: Shape | None,
-    attend_mask: Shape | None,
-    relative: Sequence[Shape],
-    queries: Sequence[int],
-    keys: Sequence[int],
-    key_stride: int,
-    first_query: int,
-    causal: bool,
-    window: int | None,
-    has_key_padding: bool,
-    factored: bool,
-    *,
-    out_shape: object = None,
-) -> int:
+def _blockwise_attention(*arguments: Any, **_: object) -> int:
     """Our attention by blocks of queries, a custom operator."""
-    del key, key_logits, relative, has_key_padding, out_shape
+    value, query, _key, _key_logits, position_query, attend_mask, _relative, *others = arguments
+    queries, keys, key_stride, first_query, causal, window, _has_key_padding, factored = others
     grid = Grid(tuple(queries), tuple(keys), key_stride, first_query)
     totals = block_totals(grid, Structure(causal, window, has_attn_mask=attend_mask is not None))
     if factored:
@@ -129,25 +89,10 @@ def _blockwise_attention(
     return prod(value[:2]) * products
 
 
-def _triton_attention(
-    value: Shape,
-    query: Shape | None,
-    key: Shape | None,
-    key_bias: Shape | None,
-    position_bias: Shape | None,
-    row_encoding: Shape,
-    column_encoding: Shape,
-    padding: Shape | None,
-    terms: int,
-    scale: float,
-    sizes: Sequence[int],
-    window: int | None,
-    axial: bool,
-    *,
-    out_shape: object = None,
-) -> int:
+def _triton_attention(*arguments: Any, **_: object) -> int:
     """Our attention by Triton kernels, a custom operator."""
-    del query, key_bias, position_bias, padding, scale, out_shape
+    value, _query, key, _key_bias, _position_bias, row_encoding, *others = arguments
+    column_encoding, _padding, terms, _scale, sizes, window, axial = others
     enabled, (height, width, key_rows, key_columns, stride) = Term(terms), sizes
     batch, heads, _, channels = value
     rows, columns = (height, width) if axial else (height * width, height * width)
@@ -179,7 +124,9 @@ _MULTIPLY_ADDS: dict[str, Callable[..., int]] = {
     """mkldnn_linear mkldnn::_linear_pointwise mkl::_mkl_linear _weight_int8pack_mm
     _weight_int4pack_mm _weight_int4pack_mm_for_cpu quantized::linear quantized::linear_relu
     quantized::linear_dynamic quantized::linear_relu_dynamic quantized::linear_dynamic_fp16
-    quantized::linear_relu_dynamic_fp16""": _linear,
+    quantized::linear_relu_dynamic_fp16""": (
+        lambda x, *_, out_shape, **__: prod(x) * out_shape[-1]
+    ),
     """mkldnn_convolution mkldnn::_convolution_pointwise _conv_depthwise2d conv_depthwise3d
     slow_conv3d_forward slow_conv_dilated2d slow_conv_dilated3d cudnn_convolution_relu
     miopen_convolution miopen_convolution_relu miopen_depthwise_convolution _mps_convolution
@@ -188,7 +135,9 @@ _MULTIPLY_ADDS: dict[str, Callable[..., int]] = {
     slow_conv_transpose3d mkldnn::_convolution_transpose_pointwise""": (
         lambda x, weight, *_, **__: prod(x) * prod(weight[1:])
     ),
-    "conv_tbc": _time_first_convolution,
+    "conv_tbc": (
+        lambda x, weight, *_, out_shape, **__: prod(out_shape) * prod(weight[:-1])  # noqa: ARG005
+    ),
     "mkldnn_rnn_layer": (
         lambda x, input_weight, hidden_weight, *_, **__: (
             prod(x[:-1]) * (prod(input_weight) + prod(hidden_weight))
@@ -200,7 +149,9 @@ _MULTIPLY_ADDS: dict[str, Callable[..., int]] = {
     "_pdist_forward": lambda x, *_, out_shape, **__: prod(out_shape) * x[-1],
     """_scaled_dot_product_flash_attention _scaled_dot_product_cudnn_attention
     _scaled_dot_product_efficient_attention _scaled_dot_product_flash_attention_for_cpu
-    _scaled_dot_product_fused_attention_overrideable""": _attention,
+    _scaled_dot_product_fused_attention_overrideable""": (  # queries may share heads of keys
+        lambda query, key, value, *_, **__: prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+    ),
     "quatrain::blockwise_attention": _blockwise_attention,
     "quatrain::triton_attention": _triton_attention,
 }

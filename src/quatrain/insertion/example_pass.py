@@ -38,9 +38,7 @@ class Signature:
         """The arguments of one call by their names; the first argument comes first."""
         names = [*self.positional, *(f"argument {n + 1}" for n in range(len(args)))]
         arguments = dict(zip(names, args, strict=False))
-        for name in self.positional:
-            if name in kwargs:
-                arguments[name] = kwargs[name]
+        arguments |= {name: kwargs[name] for name in self.positional if name in kwargs}
         return arguments | dict(kwargs)
 
     def is_unset(self, name: str, value: object) -> bool:

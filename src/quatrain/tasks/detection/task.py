@@ -89,9 +89,8 @@ class DetectionSpec(Spec):
         layers = DetectorLayers(
             build_on_meta(self.model, _PRICED_CLASSES), self.model.regions_sampled
         )
-        images = self.recipe.steps * self.recipe.accumulate * self.batch
         forward = count_multiply_adds(layers, meta_image(size))
-        return training_hours(forward * images)
+        return training_hours(forward * self.recipe.steps * self.recipe.accumulate * self.batch)
 
 
 class DetectionTask(ImageTask):

@@ -94,8 +94,7 @@ class SegmentationSpec(Spec):
         segmenter = build_on_meta(self.model, _PRICED_CLASSES)
         side = self.augmentation.crop
         forward = count_multiply_adds(segmenter, meta_image((side, side)))
-        images = self.recipe.steps * self.recipe.accumulate * self.batch
-        return training_hours(forward * images)
+        return training_hours(forward * self.recipe.steps * self.recipe.accumulate * self.batch)
 
 
 class SegmentationObjective(nn.Module):
