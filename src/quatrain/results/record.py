@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     FiniteFloat,
@@ -22,8 +21,8 @@ from pydantic import (
 from pydantic_core import PydanticSerializationError
 
 from quatrain.results.changes import join_names
-from quatrain.specs import StudyError
-from quatrain.specs.spec import first_problem, unknown_field
+from quatrain.specs import QuatrainError, StudyError
+from quatrain.specs.spec import CheckedModel, first_problem, unknown_field
 
 FORMAT = 1
 """The newest format of stored files that this version reads, and the one it writes."""
@@ -44,15 +43,14 @@ Identity = Annotated[str, Field(pattern="^[0-9a-f]{16,64}$")]
 """Hexadecimal digits of `quatrain.specs.identity`; nothing else, since it names a folder."""
 
 
-class StoredModel(BaseModel):
-    """The base of all models that are stored as JSON: frozen.
+class StoredModel(CheckedModel):
+    """The base of all models that are stored as JSON.
 
     The constructor refuses unknown fields; reading keeps them, since a newer version wrote them.
     """
 
-    model_config: ClassVar[ConfigDict] = ConfigDict(
-        frozen=True, extra="allow", use_attribute_docstrings=True
-    )
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow")
+    error_class: ClassVar[type[QuatrainError]] = StudyError
     format: Literal[1] = FORMAT
 
     if not TYPE_CHECKING:  # type checkers derive a precise signature for each subclass
@@ -60,10 +58,7 @@ class StoredModel(BaseModel):
         def __init__(self, **fields: Any) -> None:
             for name in fields.keys() - type(self).model_fields.keys():
                 raise StudyError(*unknown_field(type(self), name))
-            try:
-                super().__init__(**fields)
-            except ValidationError as error:
-                raise StudyError(*first_problem(type(self), error)) from None
+            super().__init__(**fields)
 
         # Without this mark, reading would call `__init__`, which refuses newer fields.
         __init__.__pydantic_base_init__ = True

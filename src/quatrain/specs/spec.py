@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from quatrain.specs.errors import SpecError, shorten
+from quatrain.specs.errors import QuatrainError, SpecError, shorten
 
 _RESERVED_NAMES = frozenset({"spec", "seed"})
 _TEXT_TYPES = (
@@ -33,7 +33,24 @@ _TEXT_TYPES = (
 """Types written as `str(value)`, which is the same in every process and unique to the value."""
 
 
-class Spec(BaseModel):
+class CheckedModel(BaseModel):
+    """A frozen model whose constructor states the first problem in an error of this library."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True
+    )
+    error_class: ClassVar[type[QuatrainError]] = SpecError
+
+    if not TYPE_CHECKING:  # type checkers synthesize a signature for each subclass
+
+        def __init__(self, **fields: Any) -> None:
+            try:
+                super().__init__(**fields)
+            except ValidationError as error:
+                raise self.error_class(*first_problem(type(self), error)) from None
+
+
+class Spec(CheckedModel):
     """Base class of specs: frozen, keyword-only, and without unknown fields.
 
     `revision` is raised by hand when a default or the meaning of a field changes. It is part of the
@@ -45,10 +62,7 @@ class Spec(BaseModel):
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
-        frozen=True,
-        extra="forbid",
         validate_default=True,
-        use_attribute_docstrings=True,
         allow_inf_nan=False,  # JSON has neither
     )
     revision: ClassVar[int] = 1
@@ -69,14 +83,6 @@ class Spec(BaseModel):
             name = type(self).__name__
             raise SpecError(f"{name} is nested too deep; flatten its values", name) from None
         return self
-
-    if not TYPE_CHECKING:  # type checkers synthesize a signature for each subclass
-
-        def __init__(self, **fields: Any) -> None:
-            try:
-                super().__init__(**fields)
-            except ValidationError as error:
-                raise SpecError(*first_problem(type(self), error)) from None
 
     @classmethod
     def from_json(cls, text: str) -> Self:

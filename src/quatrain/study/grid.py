@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import (
     TYPE_CHECKING,
     Annotated,
-    Any,
     ClassVar,
     Protocol,
     Self,
@@ -30,20 +29,12 @@ from typing import (
     runtime_checkable,
 )
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    GetPydanticSchema,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import ConfigDict, Field, GetPydanticSchema, field_validator, model_validator
 
 from quatrain.results import Comparison, Expectation, Manifest, ManifestCell
 from quatrain.results.record import check_labels, unknown_cell
-from quatrain.specs import Spec, StudyError, identity_by_seed
-from quatrain.specs.spec import first_problem
+from quatrain.specs import QuatrainError, Spec, StudyError, identity_by_seed
+from quatrain.specs.spec import CheckedModel
 from quatrain.study.code import StudyCode
 from quatrain.study.names import Line, Seeds, Text, check_seeds
 
@@ -63,29 +54,15 @@ class TaskSpec(Protocol):
         ...
 
 
-class _Model(BaseModel):
-    """The base of `Cell` and `Study`: an invalid field raises a `StudyError`."""
-
-    model_config: ClassVar[ConfigDict] = ConfigDict(
-        frozen=True, extra="forbid", arbitrary_types_allowed=True
-    )
-
-    if not TYPE_CHECKING:  # type checkers derive a precise signature for each subclass
-
-        def __init__(self, **fields: Any) -> None:
-            try:
-                super().__init__(**fields)
-            except ValidationError as error:
-                raise StudyError(*first_problem(type(self), error)) from None
-
-
-class Cell(_Model):
+class Cell(CheckedModel):
     """One point of the grid: a name that is unique in its group, and a task spec.
 
     Args:
         expected: bounds of the primary metric, with a reason; not part of the identity.
         seeds: the seeds of this cell, if they are not those of the study.
     """
+
+    error_class: ClassVar[type[QuatrainError]] = StudyError
 
     name: Line
     group: Line
@@ -133,13 +110,16 @@ class Run:
         return cast("TaskSpec", self.spec).open(data, folder, self.seed)
 
 
-class Study(_Model):
+class Study(CheckedModel):
     """A question and the grid of runs that answers it.
 
     Args:
         compared_in: the metric of the differences; None for the primary metric.
         code: the code of the study file, which `load_study` enters.
     """
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(arbitrary_types_allowed=True)
+    error_class: ClassVar[type[QuatrainError]] = StudyError
 
     title: Line
     question: Text
