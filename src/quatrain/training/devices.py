@@ -5,7 +5,6 @@ averages gradients over processes. Precision is torch's own autocast, so that tr
 different precisions can follow each other in one process.
 """
 
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import cast
 
@@ -57,10 +56,6 @@ class Devices:
     def wrap(self, module: nn.Module) -> nn.Module:
         """Wrap a module so that its backward pass averages gradients over processes."""
         return self._accelerator.prepare(module)
-
-    def move(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The batch, on this process's device."""
-        return {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
 
     def autocast(self) -> AbstractContextManager[object]:
         """Compute in the training's precision."""

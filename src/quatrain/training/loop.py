@@ -89,7 +89,10 @@ def seed_step(seed: int, step: int, process: int) -> None:
 
 
 class _Trainer:
-    """One training: objective, optimizer, EMA, log and state."""
+    """One training: objective, optimizer, EMA, log and state.
+
+    `evaluated` is the objective with the weights to evaluate: the EMA, or those of the last step.
+    """
 
     def __init__(
         self,
@@ -105,11 +108,12 @@ class _Trainer:
         self.task, self.folder, self.seed = task, folder, seed
         self.recipe, self.devices, self.notify = task.recipe, devices, notify
         self.share = _batches_per_process(self.recipe.accumulate, devices.processes)
-        self.objective = task.build().to(devices.device)
+        self.objective = self.evaluated = task.build().to(devices.device)
         self.optimizer = make_optimizer(self.recipe, self.objective)
         self.ema = None
         if self.recipe.average:
             self.ema = ExponentialMovingAverage(self.objective, self.recipe.average)
+            self.evaluated = self.ema.module
         self.objects = TrainingObjects(
             model=self.objective,
             optimizer=self.optimizer,
@@ -122,11 +126,6 @@ class _Trainer:
         self.wrapped = devices.wrap(self.objective)
         self.log = MetricsLog(folder, self.state.step) if devices.is_main else None
         self.started = time.perf_counter() - self.state.seconds
-
-    @property
-    def evaluated(self) -> nn.Module:
-        """The objective with the weights to evaluate: the EMA, or those of the last step."""
-        return self.objective if self.ema is None else self.ema.module
 
     def batches(self, num_workers: int) -> Generator[Batch]:
         """This process's batches from the current state on."""
@@ -191,7 +190,7 @@ class _Trainer:
             group["lr"] = learning_rate * group["lr_scale"]
         self.optimizer.zero_grad(set_to_none=True)
         losses = [
-            self._backward(self._next(batches), last=number == self.share)
+            self._backward(batches, last=number == self.share)
             for number in range(1, self.share + 1)
         ]
         total, weight = self.devices.sum(torch.stack(losses).sum(0)).unbind()
@@ -202,17 +201,15 @@ class _Trainer:
             self.ema.update(self.objective, step)
         return Loss(total, weight)
 
-    def _next(self, batches: Iterator[Batch]) -> Batch:
-        started = time.perf_counter()
+    def _backward(self, batches: Iterator[Batch], *, last: bool) -> Tensor:
+        """Add the next batch's gradients to those of the step; return its loss and weight."""
+        started, device = time.perf_counter(), self.devices.device
         batch = next(batches)
         self.waited += time.perf_counter() - started
-        return batch
-
-    def _backward(self, batch: Batch, *, last: bool) -> Tensor:
-        """Add a batch's gradients to those of the step; return its loss and weight."""
+        moved = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
         with self.devices.synchronized(self.wrapped, last=last):
             with self.devices.autocast():
-                loss: Loss = self.wrapped(**self.devices.move(batch))
+                loss: Loss = self.wrapped(**moved)
             self.devices.backward(loss.total)
         return torch.stack((loss.total.detach().float(), loss.weight.float()))
 

@@ -23,6 +23,7 @@ from quatrain.tasks.translation.parallel_text import Pair
 
 Choice = TypeVar("Choice")
 
+_LOCALES = ("en", "de")
 _CURRENCIES = ("EUR", "USD", "CHF", "SEK")
 _FIRST_DAY = datetime.date(1960, 1, 1)
 _LAST_DAY = datetime.date(2029, 12, 31)
@@ -58,13 +59,12 @@ def cardinal(random: PortableRandom) -> Pair:
 
 def ordinal(random: PortableRandom) -> Pair:
     """An ordinal from first to thirty-first; the German one has the ending after "der"."""
-    return _ordinal(random.randint(1, 31))
+    return _in_words(random.randint(1, 31), "ordinal")
 
 
 def year(random: PortableRandom) -> Pair:
     """A year in words: "nineteen eighty-four" is "neunzehnhundertvierundachtzig"."""
-    number = random.randint(_FIRST_DAY.year, _LAST_DAY.year)
-    return _number_words(number, "en", "year"), _number_words(number, "de", "year")
+    return _in_words(random.randint(_FIRST_DAY.year, _LAST_DAY.year), "year")
 
 
 def clock(random: PortableRandom) -> Pair:
@@ -101,7 +101,7 @@ def day(random: PortableRandom) -> Pair:
         )
     if form == 1:
         return f"{month[0]} {date.day}, {date.year}", f"{date.day}. {month[1]} {date.year}"
-    rank = _ordinal(date.day)
+    rank = _in_words(date.day, "ordinal")
     english, german = f"the {rank[0]} of {month[0]}", f"{rank[1]}n {month[1]}"
     if form == 2:
         return english, german
@@ -117,7 +117,10 @@ def amount(random: PortableRandom) -> Pair:
         plural = _currency(currency)
         return f"{english} {plural[0]}", f"{german} {plural[1]}"
     exact = Decimal(number * random.choice((1, 10)) * 100 + 5 * random.randint(0, 19)) / 100
-    return _money(exact, currency, "en"), _money(exact, currency, "de")
+    english, german = (
+        format_currency(exact, currency, locale=locale, format_type="name") for locale in _LOCALES
+    )
+    return english, german
 
 
 def _quantity(random: PortableRandom) -> int:
@@ -130,26 +133,15 @@ def _minutes(number: int) -> Pair:
     return ("quarter", "Viertel") if number == 15 else _in_words(number)
 
 
-def _in_words(number: int) -> Pair:
-    return _number_words(number, "en", "cardinal"), _number_words(number, "de", "cardinal")
-
-
-def _ordinal(number: int) -> Pair:
-    return _number_words(number, "en", "ordinal"), _number_words(number, "de", "ordinal")
-
-
-def _money(exact: Decimal, currency: str, locale: str) -> str:
-    return format_currency(exact, currency, locale=locale, format_type="name")
-
-
 @cache
-def _number_words(number: int, language: str, form: str) -> str:
-    return num2words(number, lang=language, to=form)
+def _in_words(number: int, form: str = "cardinal") -> Pair:
+    english, german = (num2words(number, lang=locale, to=form) for locale in _LOCALES)
+    return english, german
 
 
 @cache
 def _currency(code: str) -> Pair:
-    english, german = (get_currency_name(code, count=2, locale=locale) for locale in ("en", "de"))
+    english, german = (get_currency_name(code, count=2, locale=locale) for locale in _LOCALES)
     return english, german
 
 
