@@ -25,6 +25,7 @@ from quatrain.ops.derivatives import (
     ANY_ORDER,
     USE_GATHER,
     USE_REVERSE_MODE,
+    SavingInputs,
     check_kernel_second_derivatives,
     check_transforms,
 )
@@ -76,11 +77,7 @@ class Taps:
 
 
 def choose_method(method: Method = "auto", *, ndim: int) -> Literal["gather", "torchvision"]:
-    """Choose the method of a deformable convolution, or check a forced one.
-
-    Raises:
-        SpecError: if the method is unknown, or torchvision's kernel is forced on a sequence.
-    """
+    """Choose the method of a deformable convolution, or check a forced one."""
     if method not in _METHODS:
         known = ", ".join(f'"{name}"' for name in _METHODS)
         raise SpecError(f"method={shorten(method)} is not one of {known}", "method")
@@ -107,10 +104,7 @@ def deform_conv1d(
     clamped to it. `offset` may then cover the last positions only.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 4.
-    Differs: the paper does not say how deformable convolution meets a decoder's causality.
-
-    Raises:
-        InputError: if a shape does not fit.
+    Differs: the paper does not say how deformable convolution is causal in a decoder.
     """
     if causal:
         padding = (weight.shape[2] - 1) * dilation
@@ -148,9 +142,6 @@ def deform_conv2d(
 
     Source: Dai et al. 2017, https://arxiv.org/abs/1703.06211, equation 2; modulation from Zhu et
         al. 2018, https://arxiv.org/abs/1811.11168, equation 1.
-
-    Raises:
-        InputError: if a shape does not fit.
     """
     taps = Taps(tuple(x.shape[2:]), tuple(weight.shape[2:]), stride, padding, dilation)
     height, width = taps.output_sizes
@@ -184,9 +175,6 @@ def sampled_conv(
     is computed in float32.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 4.
-
-    Raises:
-        InputError: if the groups do not divide the channels.
     """
     tensors = (x, positions, weight, modulation)
     check_transforms(tensors, USE_REVERSE_MODE, order=ANY_ORDER)
@@ -208,7 +196,7 @@ def sampled_conv(
     return rearrange(y, "g (b p) j -> b p (g j)", b=batch, p=count).to(x.dtype)
 
 
-class _SampledConv(torch.autograd.Function):
+class _SampledConv(SavingInputs):
     """rows (l, e), corner weights and at (m, p, k), kernel (m, g, i, j) -> (g, p, j)."""
 
     @staticmethod
@@ -218,11 +206,6 @@ class _SampledConv(torch.autograd.Function):
             sampled = _grouped(weighted_gather(rows, at[tap], weights[tap]), kernel)
             y.baddbmm_(sampled, kernel[tap])
         return y
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):  # noqa: ANN001, ANN205
-        del output
-        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx, grad_y):  # noqa: ANN001, ANN205

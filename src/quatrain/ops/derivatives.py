@@ -1,7 +1,7 @@
-"""Checks for derivatives that an operator does not have; the error names a remedy.
+"""A base class of differentiable functions, and checks for derivatives that an operator lacks.
 
-torch would silently drop the tangents of an operator's inputs, and its own errors about second
-derivatives and `torch.func` name no remedy.
+Without the checks torch would silently drop the tangents of an operator's inputs, and its own
+errors about second derivatives and `torch.func` name no remedy.
 
 Source: Baydin et al. 2018, https://arxiv.org/abs/1502.05767, section 3.1, for the modes.
 """
@@ -30,6 +30,16 @@ _KERNELS = ("ScaledDotProduct", "deform_conv2d")
 """Parts of the names of autograd nodes of torch's and torchvision's kernels."""
 
 
+class SavingInputs(torch.autograd.Function):
+    """A function whose backward pass needs its inputs."""
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):  # noqa: ANN001, ANN205 - autograd's signature
+        """Save the tensors among the inputs."""
+        del output
+        ctx.save_for_backward(*(x for x in inputs if isinstance(x, Tensor)))
+
+
 def check_transforms(
     inputs: Sequence[Tensor | None], remedy: str, *, order: float = 0, vmap: bool = False
 ) -> None:
@@ -37,9 +47,6 @@ def check_transforms(
 
     `order` is how many derivatives by `torch.func.grad` it has, and `vmap` whether it has a rule
     for `torch.func.vmap`. A custom operator has none, and no `torch.jit.trace` either.
-
-    Raises:
-        InputError: if an input has a tangent, is wrapped by such a transform, or a trace runs.
     """
     if torch.compiler.is_compiling():
         return

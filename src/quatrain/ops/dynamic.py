@@ -29,7 +29,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from quatrain.ops.derivatives import ANY_ORDER, USE_REVERSE_MODE, check_transforms
+from quatrain.ops.derivatives import ANY_ORDER, USE_REVERSE_MODE, SavingInputs, check_transforms
 
 
 def dynamic_conv1d(
@@ -82,7 +82,7 @@ def band_blocks(width: int, window: int) -> Iterator[slice]:
         yield slice(start, min(start + rows, width))
 
 
-class _WindowedSum(torch.autograd.Function):
+class _WindowedSum(SavingInputs):
     """From padded x to y."""
 
     @staticmethod
@@ -95,11 +95,6 @@ class _WindowedSum(torch.autograd.Function):
         return y
 
     @staticmethod
-    def setup_context(ctx, inputs, output):  # noqa: ANN001, ANN205
-        del output
-        ctx.save_for_backward(*inputs)
-
-    @staticmethod
     def backward(ctx, grad_y):  # noqa: ANN001, ANN205
         x, weights = ctx.saved_tensors
         grad_x = _Transposed.apply(grad_y, weights) if ctx.needs_input_grad[0] else None
@@ -107,7 +102,7 @@ class _WindowedSum(torch.autograd.Function):
         return grad_x, grad_weights
 
 
-class _Transposed(torch.autograd.Function):
+class _Transposed(SavingInputs):
     """From y to padded x: each position's content, times its weights, added to its window."""
 
     @staticmethod
@@ -122,11 +117,6 @@ class _Transposed(torch.autograd.Function):
                 batch, groups, height, *products.shape[1:]
             )
         return x
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):  # noqa: ANN001, ANN205
-        del output
-        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx, grad_x):  # noqa: ANN001, ANN205

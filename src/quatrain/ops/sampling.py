@@ -18,6 +18,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from quatrain.ops.derivatives import SavingInputs
+
 
 def cell_corners(
     positions: Float[Tensor, "*p n"], sizes: tuple[int, ...], *, causal: bool = False
@@ -75,15 +77,10 @@ def corner_products(
     return _Products.apply(y, rows, at)
 
 
-class _Gather(torch.autograd.Function):
+class _Gather(SavingInputs):
     @staticmethod
     def forward(rows, at, weights):  # noqa: ANN001, ANN205 - autograd's signature
         return embedding_bag(at, rows, per_sample_weights=weights, mode="sum")
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):  # noqa: ANN001, ANN205
-        del output
-        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx, grad_y):  # noqa: ANN001, ANN205
@@ -94,18 +91,13 @@ class _Gather(torch.autograd.Function):
         return grad_rows, None, grad_weights
 
 
-class _Scatter(torch.autograd.Function):
+class _Scatter(SavingInputs):
     @staticmethod
     def forward(y, at, weights, length):  # noqa: ANN001, ANN205
         total = y.new_zeros(length, y.shape[1])
         for corner in range(at.shape[1]):
             total.index_add_(0, at[:, corner], y * weights[:, corner, None])
         return total
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):  # noqa: ANN001, ANN205
-        del output
-        ctx.save_for_backward(*inputs[:3])
 
     @staticmethod
     def backward(ctx, grad_rows):  # noqa: ANN001, ANN205
@@ -115,16 +107,11 @@ class _Scatter(torch.autograd.Function):
         return grad_y, None, grad_weights, None
 
 
-class _Products(torch.autograd.Function):
+class _Products(SavingInputs):
     @staticmethod
     def forward(y, rows, at):  # noqa: ANN001, ANN205
         products = [torch.linalg.vecdot(y, rows[at[:, corner]]) for corner in range(at.shape[1])]
         return torch.stack(products, -1)
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):  # noqa: ANN001, ANN205
-        del output
-        ctx.save_for_backward(*inputs)
 
     @staticmethod
     def backward(ctx, grad_products):  # noqa: ANN001, ANN205

@@ -34,11 +34,7 @@ class Structure:
         return self.causal or self.window is not None or self.has_attn_mask
 
     def check(self, grid: Grid) -> None:
-        """Check causality and window against the grid.
-
-        Raises:
-            InputError: if a map is causal, or a window is even or below 1.
-        """
+        """Check causality and window against the grid."""
         if self.window is not None and (self.window < 1 or self.window % 2 == 0):
             raise InputError(
                 f"window={self.window} is not an odd number; use 1, 3, 5, ...", "window"
@@ -107,11 +103,7 @@ class Support:
     def mask(
         self, grid: Grid, value: Float[Tensor, "b h k e"]
     ) -> Bool[Tensor, "#b #h #q k"] | None:
-        """All restrictions as one mask, True where a query may attend; None without any.
-
-        Raises:
-            InputError: if a mask fits neither the grid nor the batch and heads of `value`.
-        """
+        """All restrictions as one mask, True where a query may attend; None without any."""
         batch, heads = value.shape[:2]
         parts = [
             self._structure_mask(grid, value.device),
@@ -139,11 +131,7 @@ class Support:
         return self.structure.allows(grid.relative_matrix(axis, device))
 
     def padding(self, grid: Grid, batch: int) -> Bool[Tensor, "#b k"] | None:
-        """True at padding; None without a padding mask.
-
-        Raises:
-            InputError: if the mask has another type or shape.
-        """
+        """True at padding; None without a padding mask."""
         mask = self.key_padding_mask
         if mask is None:
             return None
@@ -157,20 +145,12 @@ class Support:
         return mask
 
     def key_mask(self, grid: Grid, batch: int) -> Bool[Tensor, "#b 1 1 k"] | None:
-        """True at keys that are not padding; None without a padding mask.
-
-        Raises:
-            InputError: if the mask has another type or shape.
-        """
+        """True at keys that are not padding; None without a padding mask."""
         mask = self.padding(grid, batch)
         return None if mask is None else ~mask[:, None, None, :]
 
     def pair_mask(self, grid: Grid, batch: int, heads: int) -> Bool[Tensor, "#b #h #q k"] | None:
-        """The attend mask with axes for batch and heads; None without such a mask.
-
-        Raises:
-            InputError: if the mask has another type or shape.
-        """
+        """The attend mask with axes for batch and heads; None without such a mask."""
         mask = self.attend_mask
         if mask is None:
             return None

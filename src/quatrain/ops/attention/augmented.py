@@ -73,12 +73,8 @@ def sdpa_backends(mask: Bool[Tensor, "#b #h #q k"] | None) -> AbstractContextMan
     """
     if mask is None:
         return nullcontext()
-    flash, efficient, formula = _enabled_backends()
-    backends = [
-        *([SDPBackend.FLASH_ATTENTION] if flash else []),
-        *([SDPBackend.EFFICIENT_ATTENTION] if efficient else []),
-        *([SDPBackend.MATH] if formula else []),
-    ]
+    kernels = (SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)
+    backends = [x for x, enabled in zip(kernels, _enabled_backends(), strict=True) if enabled]
     return sdpa_kernel(backends) if backends else nullcontext()
 
 

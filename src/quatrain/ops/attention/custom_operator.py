@@ -22,7 +22,7 @@ def register_operator(
     *,
     forward: Callable[..., Any],
     fake: Callable[..., Any],
-    backward: Callable[[Tensor, list[Tensor], Arguments], list[Tensor]],
+    backward: Callable[..., list[Tensor]],
     differentiable: Collection[int],
     outputs: int = 1,
     tags: tuple[torch.Tag, ...] = (),
@@ -32,18 +32,15 @@ def register_operator(
     `arguments` is the schema of its arguments, `fake` makes outputs without their content, and
     `differentiable` are the indices of arguments with gradients: tensors, None, or lists of them.
     `backward` returns these gradients without those of None, from the gradient of the first output,
-    all outputs, and the arguments.
+    a list of all outputs, and the arguments.
     """
     schema = f"({arguments}) -> ({', '.join(['Tensor'] * outputs)})"
     operator = torch.library.custom_op(name, forward, mutates_args=(), schema=schema, tags=tags)
     operator.register_fake(fake)
 
-    def run_backward(grad_output: Tensor, results: list[Tensor], *inputs: Any) -> list[Tensor]:
-        return backward(grad_output, results, inputs)
-
     schema = f"(Tensor grad_output, Tensor[] results, {arguments}) -> Tensor[]"
     backward_operator = torch.library.custom_op(
-        f"{name}_backward", run_backward, mutates_args=(), schema=schema, tags=tags
+        f"{name}_backward", backward, mutates_args=(), schema=schema, tags=tags
     )
 
     @backward_operator.register_fake

@@ -20,9 +20,6 @@ def one_query(at: tuple[int, ...], inputs: AttentionInputs) -> AttentionInputs:
     """The inputs of the query at coordinates `at`, with all keys.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 1, for one q.
-
-    Raises:
-        InputError: if there is no such query, or a mask has another type or shape.
     """
     grid, operands, support = inputs.grid, inputs.operands, inputs.support
     sizes = grid.queries

@@ -114,7 +114,7 @@ def _fake(*arguments: Any) -> Tensor:
     return value.new_empty(*value.shape[:2], math.prod(queries), value.shape[-1])
 
 
-def _backward(grad_output: Tensor, results: list[Tensor], arguments: Arguments) -> list[Tensor]:
+def _backward(grad_output: Tensor, results: list[Tensor], *arguments: Any) -> list[Tensor]:
     with autocast_disabled(grad_output):
         grads = _parse(arguments).backward(results[0], grad_output)
     leaves = tree_leaves(list(vars(grads).values()))

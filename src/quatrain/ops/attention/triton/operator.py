@@ -69,10 +69,6 @@ def triton_attention(inputs: AttentionInputs, *, axial: bool = False) -> Float[T
     `axial` computes the softmax of each row of keys, and then of each column of queries, for terms
     without the query's content.
 
-    Raises:
-        InputError: if the operands are on several devices, or a padding mask does not fit.
-        SpecError: if `axial` is set for terms with the query's content.
-
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2, on a map; Dao 2023,
         https://arxiv.org/abs/2307.08691, section 3.1.
     """
@@ -127,7 +123,7 @@ def _without_none(result: AttentionOutput) -> tuple[Tensor, ...]:
     return tuple(result.output.new_empty(0) if x is None else x for x in vars(result).values())
 
 
-def _backward(grad_output: Tensor, results: list[Tensor], arguments: Arguments) -> list[Tensor]:
+def _backward(grad_output: Tensor, results: list[Tensor], *arguments: Any) -> list[Tensor]:
     outputs: list[Any] = [x if x.ndim > 1 else None for x in results]
     call, _ = _parse(arguments)
     with torch.cuda.device_of(grad_output):
