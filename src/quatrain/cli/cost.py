@@ -4,13 +4,11 @@ import dataclasses
 import enum
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
-
-if TYPE_CHECKING:
-    from quatrain.paper.translation import CostRow
-    from quatrain.paper.vision import VisionCost
+from rich.console import Console
+from rich.table import Table
 
 app: typer.Typer = typer.Typer(no_args_is_help=True, help="Count multiply-adds.")
 
@@ -44,30 +42,20 @@ def paper(
 
     Example: quatrain cost paper --task translation --json
     """
-    from rich.console import Console
-
     with Console(stderr=True).status("Building and counting every configuration"):
-        rows = _rows(task)
+        from quatrain.paper import translation, vision
+
+        if task is PaperTask.translation:
+            rows = translation.cost_rows()
+        else:
+            rows = vision.cost_rows("detection" if task is PaperTask.detection else "segmentation")
     if as_json:
         print(json.dumps([dataclasses.asdict(row) for row in rows], indent=2))
     else:
         _print_table(rows)
 
 
-def _rows(task: PaperTask) -> "Sequence[CostRow | VisionCost]":
-    if task is PaperTask.translation:
-        from quatrain.paper.translation import cost_rows
-
-        return cost_rows()
-    from quatrain.paper import vision
-
-    return vision.cost_rows("detection" if task is PaperTask.detection else "segmentation")
-
-
-def _print_table(rows: "Sequence[CostRow | VisionCost]") -> None:
-    from rich.console import Console
-    from rich.table import Table
-
+def _print_table(rows: Sequence[Any]) -> None:
     table = Table(title="G multiply-adds of the whole network")
     below = ("note", "base_computed")
     columns = {f.name: f.type for f in dataclasses.fields(rows[0]) if f.name not in below}

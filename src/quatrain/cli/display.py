@@ -85,9 +85,7 @@ class Display:
 def numbers(event: Event) -> str:
     """Step, loss, speed and time left, if they are known, and the text of the training.
 
-    Example:
-        >>> numbers(Event(kind="progress", identity="", step=40, steps=100, loss=2.5))
-        'step 40/100  loss 2.500'
+    'step 40/100  loss 2.500  1,234 tokens/s  1:15 left'
     """
     parts = [f"step {event.step}/{event.steps}"] if event.steps else []
     if event.loss is not None:
@@ -100,12 +98,7 @@ def numbers(event: Event) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Hours, minutes and seconds.
-
-    Example:
-        >>> duration(75), duration(7265)
-        ('1:15', '2:01:05')
-    """
+    """Hours, minutes and seconds: "2:01:05", or "1:15" below an hour."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -288,12 +288,7 @@ def absolute(option: str, path: Path) -> Path:
 
 
 def parse_seeds(text: str | None) -> list[int] | None:
-    """Read "0,1,2", "0-4", or both together.
-
-    Example:
-        >>> parse_seeds("0,3-5")
-        [0, 3, 4, 5]
-    """
+    """Read "0,1,2", "0-4", or both together: "0,3-5"."""
     if text is None:
         return None
     seeds: list[int] = []
@@ -315,9 +310,7 @@ def parse_seeds(text: str | None) -> list[int] | None:
 def plan_summary(hours: list[float | None], jobs: int) -> str:
     """The number of runs to do, and the estimated time.
 
-    Example:
-        >>> plan_summary([0.5, 0.5, None], jobs=2)
-        '3 runs to do, about 30.0 min with 2 jobs for the 2 whose duration is known.'
+    '3 runs to do, about 30.0 min with 2 jobs for the 2 whose duration is known.'
     """
     known = [duration for duration in hours if duration is not None]
     text = f"{pluralize(len(hours), 'run')} to do"
@@ -336,7 +329,7 @@ def print_notes(study: Study, store: ResultStore, runs: Sequence[Run]) -> None:
 
     console = Console(stderr=True)
     for note in notes_on(study, store, runs):
-        console.print(f"Note: {note}", markup=False, highlight=False, soft_wrap=True)
+        print_line(console, f"Note: {note}")
 
 
 def _conclude(console: Console, folder: Path, summary: RunSummary) -> None:

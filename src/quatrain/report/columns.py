@@ -186,12 +186,7 @@ def validation_columns(curves: Sequence[Curve], metric: str) -> list[Column]:
 
 
 def scale_of(values: Sequence[float | None], units: Units) -> tuple[float, str]:
-    """The largest unit in which the largest value is at least 1, else the smallest.
-
-    Example:
-        >>> scale_of([2.5e9, 8e8], UNITS["multiply_adds"])
-        (1000000000.0, 'G multiply-adds')
-    """
+    """The largest unit in which the largest value is at least 1, else the smallest."""
     largest = max((abs(value) for value in values if value is not None), default=0.0)
     return next((unit for unit in reversed(units) if largest >= unit[0]), units[0])
 
@@ -241,11 +236,6 @@ def _format_p(p: float) -> str:
 
 
 def _spread(count: int) -> list[int]:
-    """At most `MAX_STEPS` indices below `count`, evenly spaced, the last one included.
-
-    Example:
-        >>> _spread(4), len(_spread(95)), _spread(95)[-1]
-        ([0, 1, 2, 3], 10, 94)
-    """
+    """At most `MAX_STEPS` indices below `count`, evenly spaced, the last one included."""
     shown = min(count, MAX_STEPS)
     return [round((place + 1) * count / shown) - 1 for place in range(shown)]

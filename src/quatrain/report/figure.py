@@ -61,11 +61,9 @@ _matplotlib: Any = load_matplotlib()
 
 @contextmanager
 def open_figure(salt: str, size: tuple[float, float]) -> "Generator[Figure]":
-    """An empty figure in our style, filled by its axes.
+    """An empty figure in our style, filled by its axes: `size` in inches is that of all axes.
 
-    Args:
-        salt: Makes the ids in the SVG differ from those of other figures.
-        size: Width and height of all axes together, in inches.
+    Another `salt` makes other ids in the SVG.
     """
     from matplotlib.figure import Figure
 
@@ -79,8 +77,7 @@ def open_figure(salt: str, size: tuple[float, float]) -> "Generator[Figure]":
 def to_svg(figure: "Figure", label: str) -> str:
     """The figure as SVG text titled `label`, as large as its content.
 
-    Axes keep their size: the page grows with names and legends outside them. Control characters
-    are written as escapes.
+    Axes keep their size: the page grows with names and legends outside them.
     """
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.text import Text

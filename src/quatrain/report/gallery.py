@@ -11,7 +11,7 @@ import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from quatrain.report.runs import ReportedRun, StudyRuns
+from quatrain.report.runs import StudyRuns
 
 MAX_BYTES = 2_000_000
 """Size of the largest picture that is shown."""
@@ -84,18 +84,13 @@ def _exhibits(study: StudyRuns) -> list[Exhibit]:
     exhibits: dict[str, Exhibit] = {}
     for cell in study.manifest.cells:
         for seed, run in study.runs_of(cell).items():
-            if names := _picture_names(run):
+            artifacts = run.record.artifacts if run.record else ()
+            if names := [name for name in artifacts if name.lower().endswith(".png")]:
                 new = Exhibit(seed, run.folder, names)
                 exhibit = exhibits.setdefault(cell.identities[seed], new)
                 exhibit.cells.append(f"{cell.group}, {cell.name}")
                 break
     return list(exhibits.values())
-
-
-def _picture_names(run: ReportedRun) -> list[str]:
-    if run.record is None:
-        return []
-    return [name for name in run.record.artifacts if name.lower().endswith(".png")]
 
 
 def _read(folder: Path, name: str, free: int) -> Picture | str:

@@ -6,7 +6,6 @@ is inserted as it is, and matplotlib has escaped the text in it.
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from quatrain.report.build import Report
 from quatrain.report.columns import (
@@ -105,15 +104,11 @@ def _hypotheses(study: StudyRuns, cell: ManifestCell) -> list[str]:
             continue
         if not is_file_within(path, run.folder):
             return [f"(not shown: {path.name} is not a file in the run's folder)"]
-        return _first_lines(path)
+        with path.open(encoding="utf-8", errors="replace") as file:
+            text = file.read(SAMPLE_BYTES)
+        lines = text.removesuffix("\n").split("\n") if text else []
+        return [line[:SAMPLE_WIDTH] for line in lines[:SAMPLE_LINES]]
     return []
-
-
-def _first_lines(path: Path) -> list[str]:
-    with path.open(encoding="utf-8", errors="replace") as file:
-        text = file.read(SAMPLE_BYTES)
-    lines = text.removesuffix("\n").split("\n") if text else []
-    return [line[:SAMPLE_WIDTH] for line in lines[:SAMPLE_LINES]]
 
 
 def _provenance(study: StudyRuns) -> list[tuple[str, str]]:

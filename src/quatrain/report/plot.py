@@ -144,12 +144,7 @@ def matrix_svg(matrix: Matrix) -> str:
 
 
 def pareto_front(points: Sequence[Point]) -> list[Point]:
-    """The points (cost, value) that no other point beats at the same cost or less.
-
-    Example:
-        >>> pareto_front([(1, 5), (2, 4), (3, 7)])
-        [(1, 5), (3, 7)]
-    """
+    """The points (cost, value) that no other point beats at the same cost or less."""
     front: list[Point] = []
     for cost, value in sorted(points, key=lambda point: (point[0], -point[1])):
         if not front or value > front[-1][1]:
@@ -158,22 +153,16 @@ def pareto_front(points: Sequence[Point]) -> list[Point]:
 
 
 def shorten(name: str, most: int = 40) -> str:
-    """A name of at most `most` letters, its middle replaced by an ellipsis.
-
-    Example:
-        >>> shorten("encoder-decoder", 8)
-        'encod…er'
-    """
+    """A name of at most `most` letters, its middle replaced by an ellipsis: 'encod…er'."""
     head = most * 2 // 3
     return name if len(name) <= most else f"{name[:head]}…{name[1 - most + head :]}"
 
 
 def label_points(axes: "Axes", labels: Sequence[Label]) -> None:
-    """Write names beside points, without covering a point or another name.
+    """Write names next to points, without covering a point or another name.
 
     Each name tries eight places around its point, in the order of `labels`, and is left out if
-    none is free. The width of a name is estimated, which saves drawing it. The limits of the axes
-    must be final.
+    none is free. Its width is estimated. The limits of the axes must be final.
     """
     axes.autoscale_view()
     centers = axes.transData.transform([point for point, _, _ in labels])

@@ -69,6 +69,10 @@ class StudyRuns:
         """Every record of the study, each once."""
         return [run.record for run in self.runs.values() if run.record is not None]
 
+    def measurements(self) -> list[Measurement]:
+        """Every measurement of the study, each once."""
+        return [run.measurement for run in self.runs.values() if run.measurement is not None]
+
 
 def load_runs(store: ResultStore) -> StudyRuns:
     """Read the manifest and its runs.

@@ -55,7 +55,7 @@ class ReportTable:
     """The primary metric first."""
     rows: tuple[ReportRow, ...]
     notes: tuple[str, ...]
-    """What limits a comparison: unfinished runs, different code, data or machines."""
+    """Limits of a comparison: unfinished runs, different code, data or machines."""
 
     @property
     def has_expectations(self) -> bool:
@@ -93,6 +93,7 @@ def build_table(study: StudyRuns) -> ReportTable:
     manifest = study.manifest
     rows = tuple(_row(study, cell) for cell in manifest.cells)
     others = dict.fromkeys(name for row in rows for name in row.metrics if name != manifest.metric)
+    names = (manifest.metric, *others)
     notes = (
         *_expectation_notes(rows, manifest.metric),
         *_unfinished_notes(rows),
@@ -104,7 +105,6 @@ def build_table(study: StudyRuns) -> ReportTable:
         *_code_notes(study),
         *_machine_notes(study),
     )
-    names = (manifest.metric, *others)
     return ReportTable(manifest.title, manifest.question, manifest.metric, names, rows, notes)
 
 
@@ -188,11 +188,7 @@ def _orphaned_notes(study: StudyRuns) -> list[str]:
 
 def _unknown_field_notes(study: StudyRuns) -> list[str]:
     """The fields of stored files that this version does not know."""
-    stored = [
-        study.manifest,
-        *study.all_records(),
-        *(run.measurement for run in study.runs.values() if run.measurement),
-    ]
+    stored = [study.manifest, *study.all_records(), *study.measurements()]
     names = dict.fromkeys(name for model in stored for name in model.unknown)
     return [f"ignored: fields written by a newer quatrain ({', '.join(names)})"] if names else []
 
@@ -258,11 +254,7 @@ def _version_differences(left: Mapping[int, Record], right: Mapping[int, Record]
 
 def _machine_notes(study: StudyRuns) -> list[str]:
     trained = {(record.device, record.threads) for record in study.all_records()}
-    measured = {
-        (run.measurement.device, run.measurement.threads)
-        for run in study.runs.values()
-        if run.measurement
-    }
+    measured = {(one.device, one.threads) for one in study.measurements()}
     return [
         f"{quantity} were measured on different machines: "
         + "; ".join(f"{device}, {threads} threads" for device, threads in sorted(machines))

@@ -1,7 +1,8 @@
 r"""Text of a report: names of metrics, rounded numbers, and escapes for each format.
 
     title_of("valid_ap50")            # "valid AP50"
-    format_fixed(1.5, 2)              # "1.50"
+    format_fixed(1.5, 2, "+")         # "+1.50"
+    format_quantity(0.0, 2)           # "< 0.01"
     visible("a\x1b[31mb")             # "a\\x1b[31mb", which no terminal interprets
     for_markdown("<b> [x](y)")        # "&lt;b> [x\\](y)", which is shown as written
     for_spreadsheet("=1+1")           # "'=1+1", which no spreadsheet evaluates
@@ -35,65 +36,35 @@ _FORMULA = re.compile(r"^\s*[=+\-@\uff1d\uff0b\uff0d\uff20\t]")
 
 
 def title_of(metric: str) -> str:
-    """The title of a metric in tables and figures; data files have the keys of the records.
-
-    Example:
-        >>> title_of("valid_ap50"), title_of("test_loss")
-        ('valid AP50', 'test loss')
-    """
+    """The title of a metric in tables and figures; data files have the keys of the records."""
     return " ".join(_WORDS.get(word, word) for word in metric.split("_"))
 
 
 def format_fixed(value: float, places: int, sign: str = "") -> str:
-    """A number with this many decimal places; above 1e15 with three significant digits.
-
-    Example:
-        >>> format_fixed(1.5, 2), format_fixed(1.5, 2, "+"), format_fixed(1.5e99, 2)
-        ('1.50', '+1.50', '1.5e+99')
-    """
+    """A number with this many decimal places; above 1e15 with three significant digits."""
     return f"{value:{sign}.{places}f}" if abs(value) < _ASTRONOMICAL else f"{value:{sign}.3g}"
 
 
 def format_quantity(value: float, places: int) -> str:
-    """A nonnegative quantity; one that would round to zero becomes an upper bound.
-
-    Example:
-        >>> format_quantity(1.234, 2), format_quantity(0.0, 2)
-        ('1.23', '< 0.01')
-    """
+    """A nonnegative quantity; one that would round to zero becomes an upper bound."""
     least = 10.0**-places
     return format_fixed(value, places) if value >= least / 2 else f"< {least:.{places}f}"
 
 
 def visible(text: str) -> str:
-    r"""The text with invisible characters written as escapes.
-
-    Example:
-        >>> visible("bell \x07, half \udce9")
-        'bell \\x07, half \\udce9'
-    """
+    """The text with invisible characters written as escapes."""
     return _INVISIBLE.sub(lambda match: _escape(match[0]), text)
 
 
 def for_markdown(text: str, *, block: bool = False) -> str:
-    r"""One line of Markdown that is shown as `text`; `block` if it begins a block.
-
-    Example:
-        >>> for_markdown("a|b *c* <i> snake_case"), for_markdown("# no title", block=True)
-        ('a\\|b \\*c\\* &lt;i> snake_case', '\\# no title')
-    """
+    """One line of Markdown that is shown as `text`; `block` if it begins a block."""
     line = visible(" ".join(text.split()))
     line = _ENTITY.sub("&amp;", _MARKS.sub(r"\\\g<0>", line)).replace("<", "&lt;")
     return _BLOCK.sub(_escape_block, line) if block else line
 
 
 def for_spreadsheet(text: str) -> str:
-    """A text field of a CSV file, with an apostrophe before a formula.
-
-    Example:
-        >>> for_spreadsheet("=HYPERLINK(...)"), for_spreadsheet("0110+deformable")
-        ("'=HYPERLINK(...)", '0110+deformable')
-    """
+    """A text field of a CSV file, with an apostrophe before a formula."""
     field = visible(text)
     return f"'{field}" if _FORMULA.match(field) else field
 

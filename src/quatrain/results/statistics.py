@@ -55,11 +55,7 @@ class Summary:
 
 
 def summarize(values: Iterable[float]) -> Summary:
-    """The mean of `values` and its interval.
-
-    Raises:
-        StudyError: if there is no value.
-    """
+    """The mean of `values` and its interval; StudyError without a value."""
     sample = [float(value) for value in values]
     return _summarize(sample, max(map(abs, sample), default=0.0))
 
@@ -82,11 +78,7 @@ def _summarize(sample: list[float], magnitude: float) -> Summary:
 
 
 def paired_difference(left: Mapping[int, float], right: Mapping[int, float]) -> Summary:
-    """Summary of `left` minus `right` over the seeds that both have.
-
-    Raises:
-        StudyError: if they have no seed in common.
-    """
+    """Summary of `left` minus `right` over their common seeds; StudyError if there are none."""
     seeds = sorted(left.keys() & right.keys())
     magnitude = max((abs(side[seed]) for side in (left, right) for seed in seeds), default=0.0)
     return _summarize([float(left[seed] - right[seed]) for seed in seeds], magnitude)
