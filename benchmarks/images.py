@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from quatrain.tasks.detection.digits import digit_boxes
+from quatrain.tasks.detection.data import digit_boxes
 from quatrain.tasks.digit_scenes import DigitScenesSpec
-from quatrain.tasks.segmentation.digits import DIGIT_CLASSES, digit_masks
+from quatrain.tasks.segmentation.data import DIGIT_CLASSES, digit_masks
 
 _HELD_OUT = 1
 _SIDE = 256

@@ -33,9 +33,9 @@ from quatrain.ops.support import Support
 from quatrain.paper.vision import overhead
 from quatrain.specs import Term
 from quatrain.tasks.detection import CocoSpec
-from quatrain.tasks.detection.digits import digit_boxes
+from quatrain.tasks.detection.data import digit_boxes
 from quatrain.tasks.segmentation import FoldersSpec
-from quatrain.tasks.segmentation.digits import digit_masks
+from quatrain.tasks.segmentation.data import digit_masks
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from quatrain.specs import DataError
 from quatrain.tasks.text import (
     check_not_pointer,
+    data_folder,
     decode_text,
     pointer_kind,
     read_bytes,
@@ -156,3 +157,11 @@ def test_only_regular_files_are_read(tmp_path, create):
 @pytest.mark.parametrize("name", ["a\0b.json", "\ud800.json"])
 def test_an_impossible_file_name_is_refused(tmp_path, name):
     assert reading_error(tmp_path / name).field == str(tmp_path / name)
+
+
+def test_the_data_folder_must_be_given_and_exist(tmp_path):
+    assert data_folder(tmp_path, "images") == tmp_path
+    for folder, problem in ((None, "pass --data"), (tmp_path / "nowhere", "nowhere is no folder")):
+        with pytest.raises(DataError, match=problem) as raised:
+            data_folder(folder, "images")
+        assert raised.value.field == "--data"

@@ -11,7 +11,10 @@ form feed) do not end a line.
 
 import codecs
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from quatrain.specs import DataError
 
@@ -33,28 +36,39 @@ _SAMPLE_BYTES = 1 << 16
 _ASCII_SHARE = 0.02  # line ends and digits, in any script
 
 
-def read_bytes(path: Path) -> bytes:
-    """The content of a regular file of the user's data that is no pointer to the data."""
+@contextmanager
+def open_data(path: Path) -> Iterator[BinaryIO]:
+    """Open a regular file of the user's data; opening a named pipe would block."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a named pipe would block
-            raise DataError(
-                f"{path} is no regular file; replace the folder, pipe or device by a file",
-                str(path),
-            )
-        content = path.read_bytes()
+        if not stat.S_ISREG(path.stat().st_mode):
+            remedy = "replace the folder, pipe or device by a file"
+            raise DataError(f"{path} is no regular file; {remedy}", str(path))
+        with path.open("rb") as file:
+            yield file
     except FileNotFoundError:
         files = list_folder(path.parent, path.suffix)
         raise DataError(f"{path} does not exist; {files}", str(path)) from None
-    except (OSError, ValueError) as error:
-        raise unreadable(str(path), path, error) from error
+    except (OSError, ValueError) as error:  # ValueError: an impossible name
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        message = f"cannot read {str(path)!r} ({reason}); replace or remove it"
+        raise DataError(message, str(path)) from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a regular file of the user's data that is no pointer to the data."""
+    with open_data(path) as file:
+        content = file.read()
     check_not_pointer(content, str(path))
     return content
 
 
-def unreadable(field: str, path: Path, error: Exception) -> DataError:
-    """The error for a file that cannot be read, or that has an impossible name."""
-    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    return DataError(f"cannot read {str(path)!r} ({reason}); replace or remove it", field)
+def data_folder(folder: Path | None, content: str) -> Path:
+    """The folder of `--data`, which must exist; `content` describes it in the error."""
+    if folder is None:
+        raise DataError(f"the data are missing; pass --data with a folder of {content}", "--data")
+    if not folder.is_dir():
+        raise DataError(f"--data={folder} is no folder; correct the path", "--data")
+    return folder
 
 
 def list_folder(folder: Path, suffix: str = "") -> str:

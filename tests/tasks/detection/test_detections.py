@@ -1,5 +1,3 @@
-import math
-
 import numpy as np
 import pytest
 
@@ -18,7 +16,7 @@ def refusal(boxes=BOXES, scores=(1, 0), labels=(1, 3)):
     detections = Detections(np.asarray(boxes), np.asarray(scores), np.asarray(labels))
     with pytest.raises(InputError) as error:
         check_detections(detections, "image 7 (a.jpg)", 3)
-    assert "image 7 (a.jpg)" in error.value.field
+    assert "image 7 (a.jpg)" in str(error.value)
     return error.value
 
 
@@ -34,32 +32,32 @@ def test_all_integer_and_floating_types_are_converted_exactly(dtype):
 
 def test_boxes_in_uint8_do_not_wrap_around():
     boxes = np.array([[200, 10, 100, 20]], "u1")
-    assert refusal(boxes, [1], [1]).value == "ending before it begins"
+    assert "ends before it begins" in str(refusal(boxes, [1], [1]))
 
 
 @pytest.mark.parametrize("dtype", ["?", "c8", "U1", "O"])
 def test_other_types_are_refused(dtype):
-    assert refusal(labels=np.ones(2).astype(dtype)).field.startswith("the labels")
-    assert refusal(boxes=np.ones((2, 4)).astype(dtype)).field.startswith("the boxes")
-    assert refusal(scores=np.ones(2).astype(dtype)).field.startswith("the scores")
+    assert refusal(labels=np.ones(2).astype(dtype)).field == "labels"
+    assert refusal(boxes=np.ones((2, 4)).astype(dtype)).field == "boxes"
+    assert refusal(scores=np.ones(2).astype(dtype)).field == "scores"
 
 
 def test_fractional_labels_are_refused():
-    assert refusal(labels=[1, 2.5]).value == 2.5
-    assert math.isnan(refusal(labels=[1, np.nan]).value)
-    assert refusal(labels=[1, np.inf]).value == "1 to inf"
+    assert "the label 2.5" in str(refusal(labels=[1, 2.5]))
+    assert "the label nan" in str(refusal(labels=[1, np.nan]))
+    assert "1 to inf" in str(refusal(labels=[1, np.inf]))
 
 
 def test_labels_outside_the_categories_are_refused():
-    assert refusal(labels=[0, 3]).value == "0 to 3"
-    assert refusal(labels=[1, 4]).expected == "1 to 3"
+    assert "are 0 to 3" in str(refusal(labels=[0, 3]))
+    assert "pass the numbers of categories, 1 to 3" in str(refusal(labels=[1, 4]))
     assert check_labels(np.zeros(0, np.float32), "image 7", 3).dtype == np.int64
 
 
 def test_inconsistent_shapes_are_refused():
-    assert refusal(scores=[1]).value == "(2, 4), (1,), (2,)"
-    assert refusal(boxes=[1, 2, 3, 4]).value == "(4,), (2,), (2,)"
-    assert refusal(scores=0.5).value == "(2, 4), (), (2,)"
+    assert "((2, 4), (1,), (2,))" in str(refusal(scores=[1]))
+    assert "((4,), (2,), (2,))" in str(refusal(boxes=[1, 2, 3, 4]))
+    assert "((2, 4), (), (2,))" in str(refusal(scores=0.5))
 
 
 def test_an_image_id_is_an_integer_of_any_size_and_never_a_float():

@@ -7,7 +7,12 @@ from quatrain.models.detector import Detections, DetectorSpec
 from quatrain.models.resnet import ResNetSpec
 from quatrain.nn.mixers import parse_mixer
 from quatrain.specs import DataError, StoredFileError
-from quatrain.tasks.detection import CocoSpec, DetectionAugmentation, DetectionSpec
+from quatrain.tasks.detection import (
+    CocoSpec,
+    DetectionAugmentation,
+    DetectionSpec,
+    small_detection,
+)
 from quatrain.tasks.detection import task as module
 from quatrain.tasks.digit_scenes import DigitScenesSpec
 from quatrain.training import Polynomial, Recipe, train
@@ -204,6 +209,24 @@ def test_a_checkpoint_of_another_shape_or_other_data_is_refused(tmp_path):
     with pytest.raises(DataError) as error:
         spec(data=CocoSpec()).open(None, tmp_path, 0)
     assert error.value.field == "--data"
+
+
+def test_the_small_detector_has_few_parameters_and_not_frozen(tmp_path):
+    scenes = DigitScenesSpec(size=64, train=4, valid=1, test=1)
+    spec = small_detection(parse_mixer("0010+deformable"), scenes, steps=10, longer=64)
+    task = spec.open(None, tmp_path, 0)
+    objective = task.build()
+    assert all(parameter.requires_grad for parameter in objective.parameters())
+    assert sum(parameter.numel() for parameter in objective.parameters()) < 6e6
+    assert not any("running_mean" in name for name in objective.state_dict())
+    torch.manual_seed(0)
+    assert objective.train()(**task.example_batch()).total.item() > 0
+
+
+def test_the_warmup_of_the_small_detector_is_short():
+    spec = small_detection(None, DigitScenesSpec(), steps=6000, monitor_every=7)
+    assert (spec.recipe.warmup_steps, spec.recipe.monitor_every) == (200, 7)
+    assert small_detection(None, DigitScenesSpec(), steps=50).recipe.warmup_steps == 5
 
 
 @pytest.mark.slow

@@ -106,20 +106,20 @@ def test_test_hashes_depend_on_the_test_part_and_the_classes(folder):
 @pytest.mark.parametrize(
     ("old", "new", "place"),
     [
-        ("<name>cat</name>", "<name>cow</name>", "the class of object 2 of"),
+        ("<name>cat</name>", "<name>cow</name>", "has the unknown class 'cow'"),
         ("<xmin>5.5</xmin>", "", "bndbox/xmin in"),
         ("<xmin>5.5</xmin>", "<xmin>five</xmin>", "five"),
         ("<xmin>5.5</xmin>", "<xmin>inf</xmin>", "inf"),
         ("<width>30</width>", "<width>31</width>", "30 x 20"),
         ("<difficult>1</difficult>", "<difficult>yes</difficult>", "yes"),
         ("</annotation>", "", "a.xml"),
-        ("a.png", "z.png", "missing 1 of 2"),
+        ("a.png", "z.png", "1 of 2 files"),
     ],
 )
 def test_inconsistent_annotations_are_refused(folder, old, new, place):
     rewrite(folder, old, new)
     error = refusal(folder)
-    assert place in error.field or place in str(error.value)
+    assert place in str(error)
 
 
 def test_a_box_without_area_is_refused_in_a_held_out_part(folder):
@@ -129,23 +129,23 @@ def test_a_box_without_area_is_refused_in_a_held_out_part(folder):
 
 def test_missing_files_are_refused(folder):
     spec = VocSpec(classes=("cat", "dog"), test="nowhere")
-    assert "nowhere.txt" in refusal(folder, spec).value
+    assert "nowhere.txt" in refusal(folder, spec).field
     (folder / "Annotations/b.xml").unlink()
-    assert "b.xml" in refusal(folder).value
+    assert "b.xml" in refusal(folder).field
 
 
 def test_lists_contain_each_image_once_and_at_least_one(folder):
     (folder / "ImageSets/Main/train.txt").write_text("a 1\nb -1\n\n")
     assert len(SPEC.read(folder).train) == 2
     (folder / "ImageSets/Main/train.txt").write_text("a\na\n")
-    assert refusal(folder).field == "the images of train"
+    assert "among the images of train" in str(refusal(folder))
     (folder / "ImageSets/Main/train.txt").write_text("\n")
-    assert refusal(folder).expected == "a list of images"
+    assert "train names no images" in str(refusal(folder))
 
 
 def test_repeated_class_names_are_refused(folder):
     spec = VocSpec(classes=("cat", "cat", "dog"))
-    assert refusal(folder, spec).field == "the classes of VocSpec"
+    assert refusal(folder, spec).field == "VocSpec"
 
 
 def write_encoded(folder, name, encoding, declared=None, mark=b""):
@@ -208,15 +208,15 @@ def test_a_utf_8_byte_order_mark_overrides_the_declaration(folder):
 @pytest.mark.parametrize("declared", ["x-unknown", "hex", "utf-32", "undefined"])
 def test_an_unknown_encoding_is_refused(folder, declared):
     error = refusal(folder, write_encoded(folder, "cat", "utf-8", declared))
-    assert error.field == f"the encoding of {folder}/Annotations/c.xml"
-    assert error.value == declared
+    assert error.field == f"{folder}/Annotations/c.xml"
+    assert f"its encoding {declared!r}" in str(error)
 
 
 def test_bytes_outside_of_the_declared_encoding_are_refused(folder):
     spec = write_encoded(folder, "猫", "utf-8", "gb2312")
     path = folder / "Annotations/c.xml"
     path.write_bytes(path.read_bytes().replace("猫".encode(), b"\xff\xff"))
-    assert refusal(folder, spec).field == f"the encoding of {path}"
+    assert "its encoding 'gb2312'" in str(refusal(folder, spec))
     path.write_bytes(path.read_bytes().replace(b' encoding="gb2312"', b""))
     assert "c.xml" in refusal(folder, spec).field
 
@@ -225,9 +225,9 @@ def test_xml_without_a_declaration_is_utf_8(folder):
     text = XML.format(name="c").replace("dog", "狗").replace("cat", "猫")
     path = folder / "Annotations/c.xml"
     path.write_bytes(text.encode("gbk"))
-    assert refusal(folder).expected == "text in UTF-8"
+    assert "not UTF-8" in str(refusal(folder))
     path.write_bytes(codecs.BOM_UTF16_LE + text[:-5].encode("utf-16-le"))
-    assert refusal(folder).expected == "well-formed xml"
+    assert "no well-formed xml" in str(refusal(folder))
 
 
 def test_entity_attacks_are_refused_in_decoded_text(folder):
@@ -237,10 +237,10 @@ def test_entity_attacks_are_refused_in_decoded_text(folder):
     bomb = f'<!DOCTYPE a [<!ENTITY e0 "lol">{definitions}]>'
     text = path.read_bytes().decode("gbk").replace("<filename>", "<filename>&e8;", 1)
     path.write_bytes(text.replace("?>", f"?>{bomb}", 1).encode("gbk"))
-    assert "amplification" in refusal(folder, spec).value
+    assert "amplification" in str(refusal(folder, spec))
     outside = '<!DOCTYPE a [<!ENTITY e8 SYSTEM "file:///etc/hostname">]>'
     path.write_bytes(text.replace("?>", f"?>{outside}", 1).encode("gbk"))
-    assert "undefined entity" in refusal(folder, spec).value
+    assert "undefined entity" in str(refusal(folder, spec))
 
 
 @pytest.mark.parametrize("name", ["000007\0", "\x1b[2J", "a\x01b"])
@@ -280,7 +280,7 @@ def test_boxes_in_fractions_of_the_image_give_a_warning(folder, first_pixel):
 
 def test_a_part_of_difficult_objects_is_refused(folder):
     rewrite(folder, "<difficult>0", "<difficult>1", name="d")
-    assert "2 marked as crowd" in refusal(folder).value
+    assert "2 marked as crowd" in str(refusal(folder))
 
 
 def test_a_part_without_a_usable_object_is_refused_with_the_reasons(folder):
@@ -288,7 +288,7 @@ def test_a_part_without_a_usable_object_is_refused_with_the_reasons(folder):
         rewrite(folder, "<xmax>30", "<xmax>-2", name=name)
     with pytest.warns(DataWarning):
         error = refusal(folder)
-    assert "2 boxes without area, left out; 2 marked as crowd" in error.value
+    assert "2 boxes without area, left out; 2 marked as crowd" in str(error)
 
 
 def test_line_numbers_count_line_feeds_only(folder):

@@ -59,18 +59,18 @@ def test_patterns_give_other_folders_and_label_names(camvid_folder):
 def test_an_image_without_a_label_is_refused(camvid_folder):
     (camvid_folder / "trainannot" / "a.png").unlink()
     path = camvid_folder / "train" / "a.png"
-    value = f"1 images or labels without a counterpart, the first {path}"
-    assert refusal(camvid_folder).value == value
+    problem = f"1 images or labels without a counterpart, the first {path}"
+    assert problem in str(refusal(camvid_folder))
     (camvid_folder / "train" / "a.png").unlink()
     (camvid_folder / "train" / "b.png").rename(camvid_folder / "train" / "b.txt")
     error = refusal(camvid_folder)
-    assert (error.field, error.value) == ("the train part", str(camvid_folder / "train"))
-    assert "b.txt" in error.remedy
+    assert error.field == str(camvid_folder / "train")
+    assert "b.txt" in str(error)
 
 
 def test_two_files_of_one_name_are_refused(camvid_folder):
     (camvid_folder / "train" / "a.jpg").write_bytes(b"")
-    assert refusal(camvid_folder).value == "a.jpg and a.png"
+    assert "a.jpg and a.png" in str(refusal(camvid_folder))
 
 
 @pytest.mark.parametrize("line", ["train/a.png", "train/a.png trainannot/a.png more"])
@@ -82,13 +82,13 @@ def test_a_line_without_exactly_two_paths_is_refused(camvid_folder, line):
 def test_missing_files_are_refused(camvid_folder):
     assert refusal(None).field == "--data"
     error = refusal(camvid_folder, FoldersSpec(test="tset"))
-    assert error.value == str(camvid_folder / "tset")
-    assert "a list tset.txt" in error.expected
-    assert "classes.yaml" in refusal(camvid_folder, FoldersSpec(classes="classes.yaml")).value
+    assert error.field == str(camvid_folder / "tset")
+    assert "a list tset.txt" in str(error)
+    assert "classes.yaml" in refusal(camvid_folder, FoldersSpec(classes="classes.yaml")).field
     (camvid_folder / "train.txt").write_text("")
     assert refusal(camvid_folder).field == str(camvid_folder / "train.txt")
     (camvid_folder / "train.txt").write_text("train/z.png trainannot/a.png")
-    assert "missing 1 of 1" in refusal(camvid_folder).value
+    assert "1 of 1 files" in str(refusal(camvid_folder))
 
 
 def test_a_spec_keeps_its_identity_in_json():
@@ -160,7 +160,7 @@ def test_images_with_rare_endings_and_no_label_are_refused(camvid_folder):
         for name in ("a.png", "b.png"):
             (camvid_folder / part / name).unlink()
     Image.new("RGB", (6, 4)).save(camvid_folder / "train" / "c.ppm")
-    assert "1 images or labels without a counterpart" in refusal(camvid_folder).value
+    assert "1 images or labels without a counterpart" in str(refusal(camvid_folder))
 
 
 def test_line_numbers_count_line_feeds_only(camvid_folder):
@@ -172,4 +172,4 @@ def test_line_numbers_count_line_feeds_only(camvid_folder):
 def test_the_labels_of_a_list_are_checked(camvid_folder):
     (camvid_folder / "train.txt").write_text("train/b.png trainannot/b.png\n")
     Image.fromarray(np.where(LABEL == 2, 255, LABEL)).save(camvid_folder / "trainannot" / "b.png")
-    assert refusal(camvid_folder).value.startswith('12 pixels of the class "sky"')
+    assert 'have 12 pixels of the class "sky"' in str(refusal(camvid_folder))

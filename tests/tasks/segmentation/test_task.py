@@ -16,6 +16,7 @@ from quatrain.tasks.segmentation import (
     SegmentationAugmentation,
     SegmentationSpec,
     TilesSpec,
+    small_segmentation,
 )
 from quatrain.tasks.segmentation import task as module
 from quatrain.training import Polynomial, Recipe, train
@@ -235,7 +236,7 @@ def test_invalid_data_are_refused_when_the_task_is_opened(camvid_folder, tmp_pat
     Image.new("L", (6, 4), 7).save(path)
     with pytest.raises(DataError) as error:
         folders.open(camvid_folder, tmp_path, 0)
-    assert error.value.value == 7
+    assert "the unknown value 7" in str(error.value)
 
 
 @pytest.mark.filterwarnings("ignore::quatrain.tasks.vision.DataWarning")
@@ -252,6 +253,33 @@ def test_the_example_batch_is_a_training_batch(tmp_path):
     task = open_task(tmp_path)
     assert task.example_batch()["images"].shape == (3, 3, 40, 40)
     assert task.build().eval()(**task.example_batch()).total.item() > 0
+
+
+@pytest.mark.parametrize("steps", [1, 2, 50, 6000])
+def test_small_segmenters_train_for_any_number_of_steps(steps):
+    spec = small_segmentation(None, FoldersSpec(), steps=steps, monitor_every=7)
+    assert (spec.recipe.steps, spec.recipe.monitor_every) == (steps, 7)
+    assert spec.recipe.warmup_steps <= 100
+
+
+def test_small_segmenters_differ_in_their_mixer_only():
+    one, two = (
+        small_segmentation(parse_mixer(mixer), FoldersSpec(), steps=9) for mixer in ("w/o", "0110")
+    )
+    assert one != two
+    unmixed = two.model.backbone.model_copy(update={"mixer": None})
+    model = two.model.model_copy(update={"backbone": unmixed})
+    assert two.model_copy(update={"model": model}) == one
+
+
+def test_a_street_scene_needs_few_multiply_adds(tmp_path):
+    data = DigitScenesSpec(size=416, train=1, valid=1, test=1)  # as many pixels as CamVid has
+    task = small_segmentation(None, data, steps=9).open(None, tmp_path, 0)
+    cost = task.cost(task.build())
+    assert cost["multiply_adds"] < 3e9
+    assert cost["parameters"] < 5e6
+    assert task.collate(task.batches(0)[0])["images"].shape == (1, 3, 192, 192)
+    assert task.build().eval()(**task.example_batch()).total.isfinite()
 
 
 @pytest.mark.slow

@@ -15,8 +15,8 @@ from quatrain.tasks.vision.data_warnings import DataWarning, DataWarnings
 from quatrain.tasks.vision.files import sha256
 from quatrain.tasks.vision.images import (
     ImageSize,
+    check_size,
     read_image,
-    require_size,
     scan_images,
 )
 from quatrain.tasks.vision.label_maps import read_label_map
@@ -45,7 +45,7 @@ def refusal(function, path):
     """The error of a function, which names the file in one sentence."""
     with pytest.raises(DataError) as error:
         function(path)
-    assert str(path) in str(error.value)
+    assert repr(str(path))[1:-1] in str(error.value)
     assert "\n" not in str(error.value)
     return error.value
 
@@ -100,7 +100,7 @@ def test_sixteen_bits_are_refused(tmp_path, ending):
     path = tmp_path / f"a.{ending}"
     Image.fromarray(np.arange(240, dtype=np.uint16).reshape(12, 20) * 200).save(path)
     for function in (scan, read_image):
-        assert refusal(function, path).expected == "8 bits a channel"
+        assert "16 bits a channel" in str(refusal(function, path))
 
 
 def test_sixteen_bits_in_colour_are_refused(tmp_path):
@@ -110,7 +110,7 @@ def test_sixteen_bits_in_colour_are_refused(tmp_path):
     content[24] = 16
     content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
     path.write_bytes(bytes(content))
-    assert refusal(scan, path).expected == "8 bits a channel"
+    assert "16 bits a channel" in str(refusal(scan, path))
 
 
 def tiff_in_colour(path):
@@ -145,20 +145,20 @@ def jpeg_2000_in_colour(path):
 
 
 @pytest.mark.parametrize(
-    ("name", "write", "value"),
+    ("name", "write", "problem"),
     [
         ("a.tif", tiff_in_colour, "16 bits a channel"),
         ("a.ppm", map_in_colour, "16 bits a channel"),
         ("a.j2k", jpeg_2000_in_colour, "in JPEG2000"),
     ],
 )
-def test_sixteen_bits_in_colour_are_refused_in_other_formats(tmp_path, name, write, value):
+def test_sixteen_bits_in_colour_are_refused_in_other_formats(tmp_path, name, write, problem):
     path = tmp_path / name
     write(path)
     with Image.open(path) as image:
         assert image.mode == "RGB"
     for function in (scan, read_image, read_label_map):
-        assert refusal(function, path).value == value
+        assert problem in str(refusal(function, path))
 
 
 def test_eight_bits_in_other_formats_are_read(tmp_path):
@@ -203,13 +203,13 @@ def test_a_file_that_is_no_image_is_refused(tmp_path, content):
     path = tmp_path / "a.jpg"
     path.write_bytes(content)
     for function in (scan, read_image):
-        assert refusal(function, path).field == "image"
+        assert refusal(function, path).field == str(path)
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    assert "missing 1 of 1" in refusal(scan, tmp_path / "a.jpg").value
-    assert refusal(read_image, tmp_path / "a.jpg").field == "image"
-    assert refusal(read_image, tmp_path / "a\0.jpg").field == "image"
+    assert refusal(scan, tmp_path / "a.jpg").field == "train"
+    for name in ("a.jpg", "a\0.jpg"):
+        assert refusal(read_image, tmp_path / name).field == str(tmp_path / name)
 
 
 @pytest.mark.timeout(20)
@@ -217,7 +217,7 @@ def test_a_named_pipe_is_refused_without_opening_it(tmp_path):
     path = tmp_path / "a.png"
     os.mkfifo(path)
     for function in (scan, read_image, read_label_map):
-        assert "regular file" in refusal(function, path).expected
+        assert "regular file" in str(refusal(function, path))
 
 
 def test_an_orientation_gives_a_warning_and_is_not_applied(tmp_path):
@@ -232,14 +232,14 @@ def test_an_orientation_gives_a_warning_and_is_not_applied(tmp_path):
     assert read_image(path).shape == (3, 12, 20)
 
 
-def test_a_wrong_size_is_refused(tmp_path):
-    require_size(ImageSize(3, 4), ImageSize(3, 4), tmp_path, "train.json")
+def test_a_wrong_size_is_refused():
+    check_size(ImageSize(3, 4), ImageSize(3, 4), "a.png", "train.json")
     for size, remedy in ((ImageSize(3, 5), "belong together"), (ImageSize(4, 3), "rotate")):
         with pytest.raises(DataError) as error:
-            require_size(ImageSize(3, 4), size, tmp_path, "train.json")
-        assert error.value.value == "4 x 3"
-        assert error.value.expected == f"{size}, as train.json says"
-        assert remedy in error.value.remedy
+            check_size(ImageSize(3, 4), size, "a.png", "train.json")
+        assert error.value.field == "a.png"
+        assert f"is 4 x 3 pixels, but {size} according to train.json" in str(error.value)
+        assert remedy in str(error.value)
 
 
 def test_the_fingerprint_depends_on_content_names_and_order(tmp_path):
@@ -296,14 +296,14 @@ def test_any_file_that_a_decoder_refuses_is_refused(tmp_path, name, write):
     path = tmp_path / name
     write(path)
     for function in (read_image, read_label_map):
-        assert refusal(function, path).field == "image"
+        assert refusal(function, path).field == str(path)
 
 
 @pytest.mark.parametrize("name", ["a.dds", "a.avif"])
 def test_formats_of_unknown_bit_depth_are_refused(tmp_path, name):
     path = saved(tmp_path / name)
     for function in (scan, read_image):
-        assert refusal(function, path).value == f"in {path.suffix[1:].upper()}"
+        assert f"is in {path.suffix[1:].upper()}" in str(refusal(function, path))
 
 
 @pytest.mark.parametrize("error", [OverflowError, RuntimeError("two\nlines"), KeyError("x")])
@@ -321,9 +321,7 @@ def test_a_git_lfs_pointer_is_refused(tmp_path):
     path = tmp_path / "a.jpg"
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
     for function in (scan, read_image, read_label_map):
-        error = refusal(function, path)
-        assert error.value == "a Git LFS pointer"
-        assert "git lfs pull" in error.remedy
+        assert "git lfs pull" in str(refusal(function, path))
 
 
 def test_a_name_that_is_not_utf_8_is_part_of_the_fingerprint(tmp_path):

@@ -11,11 +11,11 @@ from quatrain.tasks.vision.label_maps import read_label_map
 
 
 def refusal(path):
-    """The value that an error about a label map states."""
+    """The message of the error about a label map."""
     with pytest.raises(DataError) as error:
         read_label_map(path)
-    assert str(path) in str(error.value)
-    return error.value.value
+    assert error.value.field == str(path)
+    return str(error.value)
 
 
 def test_values_are_read_as_stored(tmp_path):
@@ -72,17 +72,17 @@ def test_pgm_of_any_maximum_keeps_its_values(largest, plain, tmp_path):
 )
 def test_lossy_formats_are_refused(name, options, tmp_path):
     Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8)).save(tmp_path / name, **options)
-    assert refusal(tmp_path / name).startswith("in ")
+    assert "which is lossy" in refusal(tmp_path / name)
 
 
 def test_grey_that_pillow_misreads_is_refused(tmp_path):
     path = tmp_path / "a.tif"
     Image.fromarray(np.zeros((2, 2), np.uint8)).save(path, tiffinfo={262: 0})
-    assert refusal(path) == "grey with white as 0"
+    assert "grey with white as 0" in refusal(path)
     path = tmp_path / "a.bmp"
     palette = b"".join(bytes([level, level, level, 0]) for level in range(16))
     head = struct.pack("<IiiHHIIiiII", 40, 8, 1, 1, 4, 0, 4, 0, 0, 16, 0)
     offset = 14 + len(head) + len(palette)
     whole = b"BM" + struct.pack("<IHHI", offset + 4, 0, 0, offset) + head + palette + bytes(4)
     path.write_bytes(whole)
-    assert refusal(path) == "grey of 4 bits in BMP"
+    assert "grey of 4 bits in BMP" in refusal(path)

@@ -1,4 +1,4 @@
-from quatrain.tasks.vision.parts import CheckedPart, Corpus, read_parts
+from quatrain.tasks.vision.parts import CheckedPart, DatasetParts, read_parts
 
 
 def read_three(names, shared=None):
@@ -18,7 +18,7 @@ def test_hashes_and_notes_of_all_parts_are_merged_and_those_of_the_test_part_kep
     assert fields["hashes"] == {"list": "x", **images}
     assert fields["test_hashes"] == {"list": "x", "images of test": "test"}
     assert list(fields["data_notes"]) == ["train: boxes", "val: boxes", "test: boxes"]
-    assert Corpus(**fields).skipped is fields["data_notes"]
+    assert DatasetParts(**fields).skipped is fields["data_notes"]
 
 
 def test_a_part_for_validation_and_test_is_read_once():

@@ -15,8 +15,7 @@ with name_missing_extra():
     from quatrain.tasks.detection.detections import Detections
     from quatrain.tasks.detection.metric import COCO_METRICS, DetectionMetric, DetectionScores
     from quatrain.tasks.detection.pictures import detection_picture, largest_object
-    from quatrain.tasks.detection.small import small_detection
-    from quatrain.tasks.detection.task import DetectionSpec, DetectionTask
+    from quatrain.tasks.detection.task import DetectionSpec, DetectionTask, small_detection
     from quatrain.tasks.detection.voc import VOC0712, VOC_CLASSES, VocSpec
 
 __all__ = [

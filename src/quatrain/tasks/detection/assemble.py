@@ -14,8 +14,9 @@ from quatrain.specs import DataError
 from quatrain.tasks.detection.boxes import Box, check_boxes
 from quatrain.tasks.detection.corpus import DetectionPart, GroundTruth
 from quatrain.tasks.vision import DataWarnings, ImageSize, format_names, read_image, scan_images
-from quatrain.tasks.vision.files import refuse_repeats
-from quatrain.tasks.vision.images import require_size
+from quatrain.tasks.vision.files import check_unique
+from quatrain.tasks.vision.images import check_size
+from quatrain.tasks.vision.parts import CheckedPart
 
 
 class ImageEntry(NamedTuple):
@@ -31,11 +32,12 @@ class ImageEntry(NamedTuple):
 class Annotations:
     """The content of the annotation files of one part.
 
-    `source` names the files in errors; `categories` are the names of the labels 1...C;
-    `first_pixel` is the coordinate that the files give the first pixel.
+    `source` names the files in errors; `hashes` are their SHA-256 by name; `categories` are the
+    names of the labels 1...C; `first_pixel` is the coordinate that the files give the first pixel.
     """
 
     source: str
+    hashes: dict[str, str]
     images: list[ImageEntry]
     boxes: list[Box]
     categories: tuple[str, ...]
@@ -44,21 +46,14 @@ class Annotations:
 
 def assemble(
     annotations: Annotations, part: str, *, training: bool, keep_empty: bool
-) -> tuple[DetectionPart, str, dict[str, int]]:
-    """Check a part against its image files.
-
-    Returns:
-        The part, a hash of its images, and the counts of its data warnings.
-
-    Raises:
-        DataError: if an image is missing, broken or of another size than the file says, a held-out
-            box has no area in its image, or no box is left to train on or to score.
-    """
-    refuse_repeats("images", (entry.path for entry in annotations.images), annotations.source)
+) -> CheckedPart[DetectionPart]:
+    """Check a part against its image files."""
+    images, source = [entry.path for entry in annotations.images], annotations.source
+    check_unique("images", images, source)
     problems = DataWarnings()
-    scan = scan_images([entry.path for entry in annotations.images], annotations.source, problems)
+    scan = scan_images(images, source, problems)
     for entry, size in zip(annotations.images, scan.sizes, strict=True):
-        require_size(size, entry.size, entry.path, entry.source)
+        check_size(size, entry.size, str(entry.path), entry.source)
     truths = _ground_truths(annotations, training=training, problems=problems)
     paths = {entry.image_id: entry.path for entry in annotations.images}
     if all(truth.crowd.all() for truth in truths):
@@ -67,8 +62,8 @@ def assemble(
     if training and not keep_empty:
         truths = _without_empty(truths, problems)
     files = [paths[truth.image_id] for truth in truths]
-    loaded = DetectionPart(truths, partial(_load, files))
-    return loaded, scan.fingerprint, problems.warn(part)
+    hashes = annotations.hashes | {f"images of {source}": scan.fingerprint}
+    return CheckedPart(DetectionPart(truths, partial(_load, files)), hashes, problems.warn(part))
 
 
 def _load(files: Sequence[Path], index: int) -> UInt8[Tensor, "3 h w"]:
@@ -78,12 +73,12 @@ def _load(files: Sequence[Path], index: int) -> UInt8[Tensor, "3 h w"]:
 def _ground_truths(
     annotations: Annotations, *, training: bool, problems: DataWarnings
 ) -> list[GroundTruth]:
-    """The kept boxes of each image, in the order of the file."""
+    """The valid boxes of each image, in the order of the file."""
     images, boxes = annotations.images, annotations.boxes
     index_of = {entry.image_id: index for index, entry in enumerate(images)}
     image = np.array([index_of[box.image_id] for box in boxes], dtype=np.int64)
     sizes = np.array([(e.size.height, e.size.width) for e in images], dtype=np.float64)
-    kept, xywh = check_boxes(
+    valid, xywh = check_boxes(
         boxes,
         sizes.reshape(-1, 2)[image],
         training=training,
@@ -93,22 +88,22 @@ def _ground_truths(
     labels = np.array([box.label for box in boxes], dtype=np.int64)
     crowd = np.array([box.crowd for box in boxes], dtype=np.bool_)
     areas = np.array([box.area for box in boxes], dtype=np.float64)
-    order = np.flatnonzero(kept)
+    order = np.flatnonzero(valid)
     order = order[np.argsort(image[order], kind="stable")]
     starts = np.searchsorted(image[order], np.arange(len(images) + 1))
     truths: list[GroundTruth] = []
     for index, entry in enumerate(images):
-        own = order[starts[index] : starts[index + 1]]
+        rows = order[starts[index] : starts[index + 1]]
         truths.append(
             GroundTruth(
                 image_id=entry.image_id,
                 name=str(entry.path),
                 height=entry.size.height,
                 width=entry.size.width,
-                xywh=xywh[own],
-                labels=labels[own],
-                crowd=crowd[own],
-                areas=areas[own],
+                xywh=xywh[rows],
+                labels=labels[rows],
+                crowd=crowd[rows],
+                areas=areas[rows],
             )
         )
     return truths
@@ -138,9 +133,7 @@ def _no_usable_box(annotations: Annotations, part: str, data_notes: dict[str, in
     if crowd:
         reasons.append(f"{crowd} marked as crowd, ignore or difficult")
     counts = f"{len(annotations.images)} images with {len(annotations.boxes)} boxes, none usable"
-    return DataError(
-        f"the {part} part, {annotations.source}",
-        f"{counts} ({'; '.join(reasons)})" if reasons else counts,
-        "at least one box with an area in its image that is no crowd",
-        "correct the boxes, or choose other files",
-    )
+    problem = f"{counts} ({'; '.join(reasons)})" if reasons else counts
+    remedy = "add a box with an area in its image that is no crowd, or choose other files"
+    message = f"the {part} part, {annotations.source}, has {problem}; {remedy}"
+    return DataError(message, annotations.source)

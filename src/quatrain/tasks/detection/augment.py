@@ -33,12 +33,8 @@ class DetectionAugmentation(Spec):
     @model_validator(mode="after")
     def _sides_in_order(self) -> "DetectionAugmentation":
         if self.longer < self.shorter:
-            raise SpecError(
-                "DetectionAugmentation.longer",
-                self.longer,
-                f"at least the {self.shorter} pixels of the shorter side",
-                "exchange the two",
-            )
+            message = f"longer={self.longer} is less than shorter={self.shorter}; exchange the two"
+            raise SpecError(message, "DetectionAugmentation.longer")
         return self
 
     def train(self, sample: DetectionSample, generator: torch.Generator) -> DetectionSample:

@@ -46,10 +46,7 @@ def check_boxes(
     `first_pixel` is the coordinate that the file gives the first pixel.
 
     Returns:
-        Whether to keep each box, and all boxes as x y w h, clipped for training.
-
-    Raises:
-        DataError: if a held-out box has no area in its image.
+        Whether each box is valid, and all boxes as x y w h, clipped for training.
     """
     xywh = np.array([box.xywh for box in boxes], dtype=np.float64).reshape(len(boxes), 4)
     limits = sizes[:, [1, 0, 1, 0]]
@@ -64,7 +61,7 @@ def check_boxes(
     crossing = ~flat & ~outside & np.any(np.abs(inside - ends) > _ROUNDING, axis=1)
     _note_units(problems, boxes, xywh, limits, first_pixel=first_pixel, valid=~(flat | outside))
     if not training:
-        _refuse(boxes, flat | outside | thin, sizes)
+        _check_held_out(boxes, flat | outside | thin, sizes)
         _count(problems, "boxes beyond the edge of the image, kept", boxes, crossing)
         return np.ones(len(boxes), dtype=np.bool_), xywh
     _count(problems, "boxes without area, left out", boxes, flat)
@@ -101,19 +98,15 @@ def _note_units(
             _count(problems, kind, boxes, cases)
 
 
-def _refuse(
+def _check_held_out(
     boxes: Sequence[Box], bad: Bool[np.ndarray, " n"], sizes: Float64[np.ndarray, "n 2"]
 ) -> None:
-    if not bad.any():
-        return
-    first = int(bad.argmax())
-    height, width = sizes[first]
-    raise DataError(
-        boxes[first].name,
-        f"x y w h {list(boxes[first].xywh)}",
-        f"a box with an area inside its image of {width:g} x {height:g}",
-        f"correct or remove it, and all {int(bad.sum())} such boxes of this part",
-    )
+    if bad.any():
+        first = int(bad.argmax())
+        name, xywh, (height, width) = boxes[first].name, list(boxes[first].xywh), sizes[first]
+        problem = f"{name}, x y w h {xywh}, has no area in its image of {width:g} x {height:g}"
+        remedy = f"correct or remove it, and all {int(bad.sum())} such boxes of this part"
+        raise DataError(f"{problem}; {remedy}", name)
 
 
 def _count(

@@ -21,22 +21,16 @@ from quatrain.specs import DataError, Spec
 from quatrain.tasks.detection.assemble import Annotations, ImageEntry, assemble
 from quatrain.tasks.detection.boxes import Box
 from quatrain.tasks.detection.corpus import DetectionCorpus, DetectionPart
-from quatrain.tasks.text import read_bytes
+from quatrain.tasks.text import data_folder, read_bytes
 from quatrain.tasks.vision import ImageSize
-from quatrain.tasks.vision.files import (
-    data_folder,
-    parse_json,
-    refuse_repeats,
-    require_name,
-    require_part,
-)
+from quatrain.tasks.vision.files import check_name, check_pattern, check_unique, parse_json
 from quatrain.tasks.vision.parts import CheckedPart, read_parts
 
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _EXACT_IN_FLOAT = 2**53
 
 
-def _refuse_rounded(value: object) -> object:
+def _check_exact(value: object) -> object:
     """Refuse an id that was rounded as a float, since it may be the id of another image."""
     if isinstance(value, float) and abs(value) >= _EXACT_IN_FLOAT:
         message = "an id of this size must be an integer without point or exponent"
@@ -44,7 +38,7 @@ def _refuse_rounded(value: object) -> object:
     return value
 
 
-_Id = Annotated[int, BeforeValidator(_refuse_rounded)]
+_Id = Annotated[int, BeforeValidator(_check_exact)]
 
 
 class _Image(TypedDict):
@@ -104,7 +98,7 @@ class CocoSpec(Spec):
     @field_validator("annotations")
     @classmethod
     def _names_the_part(cls, value: str) -> str:
-        require_part("CocoSpec.annotations", value)
+        check_pattern(value, "CocoSpec.annotations")
         return value
 
     def read(self, folder: Path | None) -> DetectionCorpus:
@@ -122,19 +116,11 @@ class CocoSpec(Spec):
             content = read_bytes(folder / name)
             expected = "COCO json with images, categories and annotations"
             document = parse_json(_FILE.validate_json, content, name, expected)
-            own_categories = _categories(document, name)
-            if not categories:
-                categories.update(own_categories)
-            _refuse_other_categories(own_categories, categories, name)
+            _check_categories(document, categories, name)
+            hashes = {name: hashlib.sha256(content).hexdigest()}
             images = folder / self.images.replace("{part}", part)
-            loaded, images_hash, data_notes = assemble(
-                _annotations(document, categories, images, name),
-                part,
-                training=training,
-                keep_empty=self.keep_empty,
-            )
-            hashes = {name: hashlib.sha256(content).hexdigest(), f"images of {name}": images_hash}
-            return CheckedPart(loaded, hashes, data_notes)
+            annotations = _annotations(document, categories, images, name, hashes)
+            return assemble(annotations, part, training=training, keep_empty=self.keep_empty)
 
         fields = read_parts((self.train, self.valid, self.test), read_part)
         ids, names = tuple(categories), tuple(categories.values())
@@ -145,33 +131,32 @@ COCO2017 = CocoSpec(images="{part}", train="train2017", valid="val2017", test="v
 """COCO 2017 as unpacked: train2017/, val2017/ and annotations/ in one folder."""
 
 
-def _categories(document: _File, name: str) -> dict[int, str]:
-    """Names by id, in the order of the ids."""
+def _check_categories(document: _File, categories: dict[int, str], name: str) -> None:
+    """Fill `categories`, names by id in the order of ids, or check that they are the same."""
     entries = document["categories"]
-    refuse_repeats("category ids", (entry["id"] for entry in entries), name)
-    refuse_repeats("category names", (entry["name"] for entry in entries), name)
+    check_unique("category ids", (entry["id"] for entry in entries), name)
+    check_unique("category names", (entry["name"] for entry in entries), name)
     if not entries:
-        raise DataError(f"the categories of {name}", "empty", "at least one", "correct the file")
-    return {entry["id"]: entry["name"] for entry in sorted(entries, key=lambda entry: entry["id"])}
-
-
-def _refuse_other_categories(own: dict[int, str], first: dict[int, str], name: str) -> None:
-    if own != first:
-        odd = sorted(own.items() ^ first.items())[0]
-        raise DataError(
-            f"the categories of {name}",
-            f"different in {odd[0]} ({odd[1]})",
-            "those of the training part",
-            "give all parts the same categories",
-        )
+        raise DataError(f"{name} has no categories; add them to the file", name)
+    by_id = {entry["id"]: entry["name"] for entry in sorted(entries, key=lambda entry: entry["id"])}
+    if not categories:
+        categories.update(by_id)
+    if by_id != categories:
+        odd_id, odd_name = sorted(by_id.items() ^ categories.items())[0]
+        problem = f"the categories of {name} and of the training part differ in {odd_id}"
+        raise DataError(f"{problem} ({odd_name}); give all parts the same categories", name)
 
 
 def _annotations(
-    document: _File, categories: dict[int, str], folder: Path, name: str
+    document: _File,
+    categories: dict[int, str],
+    folder: Path,
+    name: str,
+    hashes: dict[str, str],
 ) -> Annotations:
     labels = {category: label for label, category in enumerate(categories, start=1)}
     for entry in document["images"]:
-        require_name(entry["file_name"], f"the file name of image {entry['id']} of {name}")
+        check_name(entry["file_name"], f"the file name of image {entry['id']} of {name}")
     images = [
         ImageEntry(
             entry["id"],
@@ -181,30 +166,20 @@ def _annotations(
         )
         for entry in document["images"]
     ]
-    refuse_repeats("image ids", (entry.image_id for entry in images), name)
+    check_unique("image ids", (entry.image_id for entry in images), name)
     image_ids = {entry.image_id for entry in images}
     entries = document["annotations"]
-    refuse_repeats("annotation ids", (entry["id"] for entry in entries), name)
+    check_unique("annotation ids", (entry["id"] for entry in entries), name)
     boxes = [_box(entry, labels, image_ids, name) for entry in entries]
-    return Annotations(name, images, boxes, tuple(categories.values()))
+    return Annotations(name, hashes, images, boxes, tuple(categories.values()))
 
 
 def _box(entry: _Annotation, labels: dict[int, int], image_ids: set[int], name: str) -> Box:
     title = f"annotation {entry['id']} of {name}"
-    if entry["category_id"] not in labels:
-        raise DataError(
-            f"the category of {title}",
-            entry["category_id"],
-            "the id of one of the categories",
-            "add the category to the file or remove the annotation",
-        )
-    if entry["image_id"] not in image_ids:
-        raise DataError(
-            f"the image of {title}",
-            entry["image_id"],
-            "the id of one of the images",
-            "add the image to the file or remove the annotation",
-        )
+    for field, known in (("category_id", labels), ("image_id", image_ids)):
+        if entry[field] not in known:
+            problem = f"{title} has the unknown {field} {entry[field]}"
+            raise DataError(f"{problem}; add that entry or remove the annotation", name)
     x, y, width, height = entry["bbox"]
     return Box(
         image_id=entry["image_id"],

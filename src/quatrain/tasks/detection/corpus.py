@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 from torch import Tensor
 
-from quatrain.specs import DataError
-from quatrain.tasks.vision.parts import Corpus
+from quatrain.tasks.vision.images import ImageSize, check_unchanged
+from quatrain.tasks.vision.parts import DatasetParts
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +23,7 @@ class DetectionSample:
     """One image and its boxes.
 
     `boxes` are x0 y0 x1 y1 in pixels; a pixel is a square, so the whole image is 0 0 w h. `labels`
-    are 1...C, 0 being the background. A `crowd` box is no target: it holds many objects, or one
+    are 1...C, 0 being the background. A `crowd` box is no target: it has many objects, or one
     that is not evaluated, and detections in it are no errors.
     """
 
@@ -90,18 +90,13 @@ class DetectionPart:
             DataError: if its image is broken, or changed its size since the data were opened.
         """
         truth, image = self.ground_truths[index], self._load(index)
-        if image.shape[1:] != (truth.height, truth.width):
-            raise DataError(
-                f"the size of {truth.name}",
-                f"{image.shape[2]} x {image.shape[1]}",
-                f"{truth.width} x {truth.height}, as when the data were opened",
-                "do not change data during a run",
-            )
+        size = ImageSize(truth.height, truth.width)
+        check_unchanged(ImageSize(*image.shape[1:]), size, truth.name)
         return truth.sample(image)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class DetectionCorpus(Corpus[DetectionPart]):
+class DetectionCorpus(DatasetParts[DetectionPart]):
     """Detection data, with the names of the categories 1...C."""
 
     categories: tuple[str, ...]

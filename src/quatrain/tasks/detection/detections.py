@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from quatrain.specs import InputError
+from quatrain.specs.errors import shorten
 
 
 class Detections(NamedTuple):
@@ -25,79 +26,51 @@ class Detections(NamedTuple):
 
 
 def image_index(image_id: object) -> int:
-    """An image id as an int; floats are refused, since they round integers beyond 2^53.
-
-    Raises:
-        InputError: if it is no integer.
-    """
+    """An image id as an int; floats are refused, since they round integers beyond 2^53."""
     try:
         return operator.index(image_id)  # pyright: ignore[reportArgumentType]
     except TypeError:
-        raise InputError(
-            "image_id", image_id, "an integer", "pass the id of the ground truth"
-        ) from None
+        message = f"image_id={shorten(image_id)} is no integer; pass the id of the ground truth"
+        raise InputError(message, "image_id") from None
 
 
 def check_detections(detections: Detections, name: str, categories: int) -> Detections:
-    """The detections of the image called `name` as float64 and int64.
-
-    Raises:
-        InputError: if shapes differ, a number is not finite or not real, a box ends before it
-            begins or a label is not one of 1...C.
-    """
-    boxes = _real(detections.boxes, f"the boxes of {name}")
-    scores = _real(detections.scores, f"the scores of {name}")
+    """The detections of the image called `name` as float64 and int64."""
+    boxes = _to_float64(detections.boxes, "boxes", name)
+    scores = _to_float64(detections.scores, "scores", name)
     labels = np.asarray(detections.labels)
     count = len(scores) if scores.ndim else 0
     shapes = (boxes.shape, scores.shape, labels.shape)
     if shapes != ((count, 4), (count,), (count,)):
-        raise InputError(
-            f"the shapes of boxes, scores and labels of {name}",
-            ", ".join(map(str, shapes)),
-            "(n, 4), (n,), (n,)",
-            "pass one row for each detection",
-        )
-    if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
-        raise InputError(
-            f"the detections of {name}", "not finite", "finite numbers", "check the model's output"
-        )
+        problem = f"the shapes of boxes, scores and labels of {name} are {shapes}"
+        raise InputError(f"{problem}; pass (n, 4), (n,) and (n,)", "boxes")
+    for field, values in (("boxes", boxes), ("scores", scores)):
+        if not np.isfinite(values).all():
+            message = f"the {field} of {name} are not finite; check the model's output"
+            raise InputError(message, field)
     if (boxes[:, 2:] < boxes[:, :2]).any():
-        raise InputError(
-            f"a box of {name}", "ending before it begins", "x0 y0 x1 y1", "reorder its values"
-        )
+        message = f"a box of {name} ends before it begins; order its values as x0 y0 x1 y1"
+        raise InputError(message, "boxes")
     return Detections(boxes, scores, check_labels(labels, name, categories))
 
 
 def check_labels(labels: np.ndarray, name: str, categories: int) -> Int64[np.ndarray, " n"]:
-    """Labels as int64, from integers or integer-valued floats.
-
-    Raises:
-        InputError: if one is not among 1...C.
-    """
-    field = f"the labels of {name}"
-    numbers = _real(labels, field)
+    """Labels 1...C as int64, from integers or integer-valued floats."""
+    numbers = _to_float64(labels, "labels", name)
     if not np.array_equal(numbers, np.rint(numbers)):
         odd = numbers[numbers != np.rint(numbers)][0]
-        raise InputError(field, float(odd), "whole numbers", "pass category indices")
+        message = f"the label {odd:g} of {name} is no whole number; pass the number of a category"
+        raise InputError(message, "labels")
     if numbers.size and not 1 <= numbers.min() <= numbers.max() <= categories:
-        raise InputError(
-            field,
-            f"{numbers.min():g} to {numbers.max():g}",
-            f"1 to {categories}",
-            "exclude the background",
-        )
+        extremes = f"{numbers.min():g} to {numbers.max():g}"
+        remedy = f"pass the numbers of categories, 1 to {categories}"
+        raise InputError(f"the labels of {name} are {extremes}; {remedy}", "labels")
     return numbers.astype(np.int64)
 
 
-def _real(values: np.ndarray, field: str) -> Float64[np.ndarray, "..."]:
-    """Integers and floats as float64.
-
-    Raises:
-        InputError: if they are of another type.
-    """
+def _to_float64(values: np.ndarray, field: str, name: str) -> Float64[np.ndarray, "..."]:
     values = np.asarray(values)
     if values.dtype.kind not in "iuf":
-        raise InputError(
-            field, str(values.dtype), "integers or floating-point numbers", "convert them"
-        )
+        message = f"the {field} of {name} are {values.dtype}; pass integers or floats"
+        raise InputError(message, field)
     return values.astype(np.float64)

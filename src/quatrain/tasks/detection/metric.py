@@ -82,12 +82,9 @@ class DetectionMetric:
             image_index(truth.image_id): truth for truth in ground_truths
         }
         if len(self.ground_truths) != len(ground_truths):
-            raise DataError(
-                "image ids",
-                len(ground_truths) - len(self.ground_truths),
-                "no id twice",
-                "number the images",
-            )
+            repeated = len(ground_truths) - len(self.ground_truths)
+            message = f"{repeated} image ids occur more than once; number the images"
+            raise DataError(message, "ground_truths")
         self.detections: dict[int, Detections] = {}
 
     def add(
@@ -110,16 +107,12 @@ class DetectionMetric:
         self.merge({image_id: Detections(_array(boxes), _array(scores), _array(labels))})
 
     def merge(self, detections: Mapping[int, Detections]) -> None:
-        """Add the detections of another process; an image of both counts once.
-
-        Raises:
-            InputError: as `add` does.
-        """
+        """Add the detections of another process, checked as by `add`; an image counts once."""
         for image_id, each in detections.items():
             index = image_index(image_id)
             if index not in self.ground_truths:
-                remedy = "use the ground truths of the same part"
-                raise InputError("image_id", image_id, "an image with ground truth", remedy)
+                message = f"image_id={index} has no ground truth; use those of the same part"
+                raise InputError(message, "image_id")
             name = f"image {index} ({self.ground_truths[index].name})"
             self.detections.setdefault(index, check_detections(each, name, len(self.categories)))
 
@@ -147,13 +140,10 @@ class DetectionMetric:
         """
         missing = sorted(self.ground_truths.keys() - self.detections.keys())
         if missing:
-            raise InputError(
-                "images without detections added",
-                f"{len(missing)} of {len(self.ground_truths)}, the first {missing[0]} "
-                f"({self.ground_truths[missing[0]].name})",
-                "none",
-                "add every image, also one without detections, and merge all processes",
-            )
+            first = f"{missing[0]} ({self.ground_truths[missing[0]].name})"
+            problem = f"{len(missing)} of {len(self.ground_truths)} images have no detections added"
+            remedy = "add every image, also one without detections, and merge all processes"
+            raise InputError(f"{problem}, the first {first}; {remedy}", "detections")
         return _evaluate(self.categories, self.ground_truths, self.detections)
 
 

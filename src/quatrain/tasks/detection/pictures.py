@@ -12,9 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from quatrain.specs import InputError
 from quatrain.tasks.detection.corpus import DetectionSample
-from quatrain.tasks.detection.detections import Detections
+from quatrain.tasks.detection.detections import Detections, check_labels
 from quatrain.tasks.vision.panels import Box, Color, Panel, draw_panels, to_array
 
 THRESHOLD = 0.3
@@ -52,13 +51,7 @@ def detection_picture(
         InputError: if a label is not in 1...C.
     """
     for labels in (sample.labels.numpy(), detections.labels):
-        if len(labels) and not 1 <= labels.min() <= labels.max() <= len(categories):
-            raise InputError(
-                f"the labels of image {sample.image_id}",
-                f"{labels.min()} to {labels.max()}",
-                f"1 to {len(categories)}",
-                "pass the name of every category",
-            )
+        check_labels(labels, f"image {sample.image_id}", len(categories))
     expected = _ground_truth_boxes(sample, categories)
     predicted = _detection_boxes(detections, categories, threshold)
     colors = {box.color for box in (*expected, *predicted)}

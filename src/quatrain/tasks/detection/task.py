@@ -19,6 +19,8 @@ from torch import Tensor
 from quatrain.cost import count_multiply_adds, model_cost, training_hours
 from quatrain.cost.count import build_on_meta, meta_image
 from quatrain.models.detector import Detector, DetectorLayers, DetectorSpec
+from quatrain.models.resnet import ResNetSpec
+from quatrain.nn.mixers import Mixer
 from quatrain.results import write_atomically
 from quatrain.specs import Spec
 from quatrain.tasks.detection.augment import DetectionAugmentation, rescale
@@ -38,6 +40,7 @@ from quatrain.tasks.vision import (
     sum_over_processes,
     write_picture,
 )
+from quatrain.tasks.vision.image_task import small_recipe
 from quatrain.training import Evaluation, Recipe, Steps
 
 DETECTIONS = "detections.json"
@@ -91,6 +94,48 @@ class DetectionSpec(Spec):
         )
         forward = count_multiply_adds(layers, meta_image(size))
         return training_hours(forward * self.recipe.steps * self.recipe.accumulate * self.batch)
+
+
+def small_detection(
+    mixer: Mixer | None,
+    data: DetectionData,
+    *,
+    steps: int,
+    longer: int = 320,
+    monitor_every: int = 0,
+) -> DetectionSpec:
+    """The small detector with a mixer in its backbone, trained for `steps` batches of 4 images.
+
+    Differences from the paper: ResNet-18 of half the width instead of ResNet-50, images of 320
+    pixels instead of 1,333, 64 pyramid channels instead of 256, an eighth of the proposals, group
+    normalization, no frozen layers, and Adam instead of SGD, since weights are not pretrained.
+
+    Args:
+        mixer: The mixer of the backbone: attention or dynamic convolution is added in conv4 and
+            conv5, another convolution replaces the 3 x 3 of conv3 to conv5; None for the plain
+            network.
+        data: The data.
+        steps: Optimizer steps, a tenth of which warms up, 200 at most.
+        longer: The longer side of the images, in pixels.
+        monitor_every: Steps between validations; 0 for none.
+    """
+    return DetectionSpec(
+        data=data,
+        model=DetectorSpec(
+            backbone=ResNetSpec(depth=18, width=32, mixer=mixer, norm="group"),
+            channels=64,
+            norm="group",
+            anchor_scale=4,
+            train_proposals=256,
+            test_proposals=128,
+            anchors_sampled=128,
+            regions_sampled=64,
+            head_channels=256,
+        ),
+        augmentation=DetectionAugmentation(shorter=longer, longer=longer),
+        recipe=small_recipe(steps, longest_warmup=200, monitor_every=monitor_every),
+        batch=4,
+    )
 
 
 class DetectionTask(ImageTask):

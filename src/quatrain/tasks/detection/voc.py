@@ -21,12 +21,13 @@ from xml.etree import ElementTree
 from pydantic import Field
 
 from quatrain.specs import DataError, Spec
+from quatrain.specs.errors import shorten
 from quatrain.tasks.detection.assemble import Annotations, ImageEntry, assemble
 from quatrain.tasks.detection.boxes import Box
 from quatrain.tasks.detection.corpus import DetectionCorpus, DetectionPart
-from quatrain.tasks.text import read_bytes, split_lines
+from quatrain.tasks.text import data_folder, decode_text, read_bytes, split_lines
 from quatrain.tasks.vision import ImageSize
-from quatrain.tasks.vision.files import data_folder, decode, refuse_repeats, require_name, sha256
+from quatrain.tasks.vision.files import check_name, check_unique, sha256
 from quatrain.tasks.vision.parts import CheckedPart, read_parts
 
 VOC_CLASSES = (
@@ -39,7 +40,7 @@ VOC_CLASSES = (
 class VocSpec(Spec):
     """The image lists of the three parts, and the classes.
 
-    A list is named by its folder and stem, or by its stem alone if the data folder itself holds
+    A list is named by its folder and stem, or by its stem alone if the data folder itself has
     Annotations, ImageSets and JPEGImages.
 
     Example:
@@ -68,22 +69,15 @@ class VocSpec(Spec):
                 and image contradict each other.
         """
         folder = data_folder(folder, "Pascal VOC annotations")
-        refuse_repeats("classes", self.classes, "VocSpec")
+        check_unique("classes", self.classes, "VocSpec")
 
         def read_part(lists: tuple[str, ...], training: bool) -> CheckedPart[DetectionPart]:
-            title = " and ".join(lists)
-            annotations, contents = _read_lists(self, folder, lists)
-            part, images_hash, data_notes = assemble(
-                annotations, title, training=training, keep_empty=self.keep_empty
-            )
-            hashes = {
-                f"annotations of {title}": sha256(contents),
-                f"images of {title}": images_hash,
-            }
-            return CheckedPart(part, hashes, data_notes)
+            annotations = _read_lists(self, folder, lists)
+            title = annotations.source
+            return assemble(annotations, title, training=training, keep_empty=self.keep_empty)
 
         fields = read_parts((self.train, (self.valid,), (self.test,)), read_part)
-        fields["test_hashes"]["classes"] = sha256(each.encode() + b"\n" for each in self.classes)
+        fields["test_hashes"]["classes"] = sha256(name.encode() + b"\n" for name in self.classes)
         return DetectionCorpus(**fields, categories=self.classes)
 
 
@@ -93,10 +87,9 @@ VOC0712 = VocSpec(
 """VOC 2007 and 2012 as in VOCdevkit: trained on both, scored on the test part of 2007."""
 
 
-def _read_lists(
-    spec: VocSpec, folder: Path, names: tuple[str, ...]
-) -> tuple[Annotations, list[bytes]]:
-    """The annotations of some lists, and the content of all files that were read."""
+def _read_lists(spec: VocSpec, folder: Path, names: tuple[str, ...]) -> Annotations:
+    """The annotations of some lists, with a hash of all files that were read."""
+    source = " and ".join(names)
     images: list[ImageEntry] = []
     boxes: list[Box] = []
     contents: list[bytes] = []
@@ -107,20 +100,20 @@ def _read_lists(
         content = read_bytes(path)
         contents.append(content)
         # Lists of one class have a second column: whether the image contains it.
-        for number, line in enumerate(split_lines(decode(content, path)), start=1):
+        for number, line in enumerate(split_lines(decode_text(content, str(path))), start=1):
             if not line.strip():
                 continue
             stem = line.split()[0]
-            require_name(stem, f"{path}:{number}")
+            check_name(stem, f"{path}:{number}")
             xml = home / "Annotations" / f"{stem}.xml"
             contents.append(read_bytes(xml))
             annotation = _AnnotationFile(spec, xml, contents[-1], image_id=len(images))
             images.append(annotation.image(home / "JPEGImages"))
             boxes += annotation.boxes()
     if not images:
-        raise DataError(" and ".join(names), "empty", "a list of images", "name another list")
-    source = " and ".join(names)
-    return Annotations(source, images, boxes, spec.classes, spec.first_pixel), contents
+        raise DataError(f"{source} names no images; choose another list", source)
+    hashes = {f"annotations of {source}": sha256(contents)}
+    return Annotations(source, hashes, images, boxes, spec.classes, spec.first_pixel)
 
 
 class _AnnotationFile:
@@ -132,25 +125,22 @@ class _AnnotationFile:
 
     def image(self, folder: Path) -> ImageEntry:
         name = self.root.findtext("filename") or f"{self.path.stem}.jpg"
-        require_name(name.strip(), f"filename in {self.path}")
+        check_name(name.strip(), f"filename in {self.path}")
         height, width = (int(self._number(self.root, f"size/{side}")) for side in _SIDES)
         size = ImageSize(height, width)
         return ImageEntry(self.image_id, folder / name.strip(), size, str(self.path))
 
     def boxes(self) -> list[Box]:
         objects = self.root.findall("object")
-        return [self._box(each, number) for number, each in enumerate(objects, start=1)]
+        return [self._box(entry, number) for number, entry in enumerate(objects, start=1)]
 
     def _box(self, entry: ElementTree.Element, number: int) -> Box:
         title = f"object {number} of {self.path}"
         name = (entry.findtext("name") or "").strip()
         if name not in self.spec.classes:
-            raise DataError(
-                f"the class of {title}",
-                name,
-                "one of VocSpec.classes",
-                f"list all classes in the spec, which has {', '.join(self.spec.classes[:8])}",
-            )
+            known = ", ".join(self.spec.classes[:8])
+            problem = f"{title} has the unknown class {shorten(name)}"
+            raise DataError(f"{problem}; list all classes in VocSpec, which has {known}", title)
         left, top, right, bottom = (self._number(entry, f"bndbox/{end}") for end in _ENDS)
         first = self.spec.first_pixel
         xywh = (left - first, top - first, right - left + first, bottom - top + first)
@@ -166,7 +156,8 @@ class _AnnotationFile:
     def _flag(self, element: ElementTree.Element, field: str) -> bool:
         text = (element.findtext(field) or "").strip() or "0"
         if text not in {"0", "1"}:
-            raise DataError(f"{field} in {self.path}", text, "0 or 1", "correct the file")
+            message = f"{field} in {self.path} is {shorten(text)}; correct it to 0 or 1"
+            raise DataError(message, str(self.path))
         return text == "1"
 
     def _number(self, element: ElementTree.Element, field: str) -> float:
@@ -176,28 +167,26 @@ class _AnnotationFile:
         except ValueError:
             value = math.nan
         if not math.isfinite(value):
-            raise DataError(f"{field} in {self.path}", text, "a number", "correct the file")
+            message = f"{field} in {self.path} is {shorten(text)}; correct it to a number"
+            raise DataError(message, str(self.path))
         return value
 
 
 def _parse(content: bytes, path: Path) -> ElementTree.Element:
-    """The root element, decoded here where expat does not know the encoding.
-
-    Raises:
-        DataError: if the file is not well-formed, or not of the encoding that it declares.
-    """
+    """The root element, decoded here where expat does not know the encoding."""
     declaration = _DECLARATION.match(content)
     declared = declaration[1].decode("ascii") if declaration else "utf-8"
     text = content
     if declared.lower() not in _EXPAT:
         utf_8 = content.startswith(codecs.BOM_UTF8)
-        text = decode(content, path) if utf_8 else _decode_as(declared, content, path)
+        text = decode_text(content, str(path)) if utf_8 else _decode_as(declared, content, path)
     try:
         return ElementTree.fromstring(text)  # noqa: S314 - the user's own files
     except (ElementTree.ParseError, LookupError, ValueError) as error:
         if not declaration and not content.startswith(_UTF_16):
-            decode(content, path)  # raises an error with the first byte that is not UTF-8
-        raise DataError(str(path), str(error), "well-formed xml", "correct the file") from None
+            decode_text(content, str(path))  # raises an error with the first byte not in UTF-8
+        message = f"{path} is no well-formed xml ({error}); correct the file"
+        raise DataError(message, str(path)) from None
 
 
 def _decode_as(declared: str, content: bytes, path: Path) -> str:
@@ -209,9 +198,8 @@ def _decode_as(declared: str, content: bytes, path: Path) -> str:
             return content.decode(_LARGER.get(codec, codec) if larger else codec)
         except (LookupError, ValueError) as error:
             reason = str(error)
-    expected = f"a known encoding, and text in it ({reason})"
-    remedy = "convert the file to UTF-8, and declare UTF-8"
-    raise DataError(f"the encoding of {path}", declared, expected, remedy)
+    problem = f"{path} cannot be decoded by its encoding {declared!r} ({reason})"
+    raise DataError(f"{problem}; convert the file to UTF-8, and declare UTF-8", str(path))
 
 
 _DECLARATION = re.compile(

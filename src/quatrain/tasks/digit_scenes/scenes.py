@@ -24,7 +24,7 @@ from torch import Tensor
 from quatrain.specs import Spec, SpecError, name_missing_extra
 from quatrain.tasks.digit_scenes.canvas import RandomIntegers, blend, draw_line, enlarge
 from quatrain.tasks.vision.files import sha256
-from quatrain.tasks.vision.parts import Corpus
+from quatrain.tasks.vision.parts import DatasetParts
 
 DIGITS = tuple("0123456789")
 
@@ -37,7 +37,7 @@ _ATTEMPTS = 20
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """One image; `instances` holds 0 for the background and k for the k-th digit, from 1."""
+    """One image; `instances` is 0 for the background and k for the k-th digit, from 1."""
 
     image: UInt8[Tensor, "3 h w"]
     instances: UInt8[Tensor, "h w"]
@@ -51,11 +51,11 @@ class Scene:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Scenes(Corpus[tuple[Scene, ...]]):
+class Scenes(DatasetParts[tuple[Scene, ...]]):
     """The scenes of the three parts, and the SHA-256 of their pixels and digits."""
 
     def converted(self, part: Callable[[tuple[Scene, ...]], Any]) -> dict[str, Any]:
-        """The fields of a corpus of other parts; `part` converts each."""
+        """The fields of a dataset of other parts; `part` converts each."""
         return {
             "train": part(self.train),
             "valid": part(self.valid),
@@ -96,12 +96,8 @@ class DigitScenesSpec(Spec):
     @model_validator(mode="after")
     def _heights_in_order(self) -> "DigitScenesSpec":
         if self.highest < self.lowest:
-            raise SpecError(
-                "DigitScenesSpec.highest",
-                self.highest,
-                f"at least {self.lowest}, the height of the smallest digit",
-                "exchange the two",
-            )
+            message = f"highest={self.highest} is less than lowest={self.lowest}; exchange the two"
+            raise SpecError(message, "DigitScenesSpec.highest")
         return self
 
     def make(self) -> Scenes:

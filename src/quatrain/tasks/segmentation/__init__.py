@@ -17,8 +17,11 @@ with name_missing_extra():
     from quatrain.tasks.segmentation.inference import Testing, TilesSpec, WholeImageSpec
     from quatrain.tasks.segmentation.metric import ConfusionMatrix, SegmentationScores
     from quatrain.tasks.segmentation.pictures import object_pixel, segmentation_picture
-    from quatrain.tasks.segmentation.small import small_segmentation
-    from quatrain.tasks.segmentation.task import SegmentationSpec, SegmentationTask
+    from quatrain.tasks.segmentation.task import (
+        SegmentationSpec,
+        SegmentationTask,
+        small_segmentation,
+    )
 
 __all__ = [
     "IGNORE",

@@ -17,8 +17,8 @@ from quatrain.tasks.segmentation.classes import Classes
 from quatrain.tasks.segmentation.corpus import IGNORE, SegmentationCorpus, SegmentationPart
 from quatrain.tasks.text import read_bytes
 from quatrain.tasks.vision import DataWarnings, ImageSize, format_names, read_image, scan_images
-from quatrain.tasks.vision.files import refuse_repeats, require_files, sha256
-from quatrain.tasks.vision.images import note_orientation, require_size
+from quatrain.tasks.vision.files import check_files, check_unique, sha256
+from quatrain.tasks.vision.images import check_size, note_orientation, open_image
 from quatrain.tasks.vision.label_maps import read_label_map
 from quatrain.tasks.vision.parts import CheckedPart, read_parts
 
@@ -34,56 +34,50 @@ def assemble(pairs: Sequence[Pair], classes: Classes, part: str) -> CheckedPart[
     """Check a part, reading all labels to count the pixels of each class.
 
     Ignored pixels and absent classes are counted in the data warnings.
-
-    Raises:
-        DataError: if there is no pair, a file is missing or broken, an image and its label differ
-            in size, a label has an unknown value, all pixels are ignored, or some are ignored and
-            all others are of one class.
     """
     source = f"the {part} part"
     if not pairs:
-        raise DataError(source, "empty", "at least one image", "choose other files")
-    refuse_repeats("images", (pair.image for pair in pairs), source)
+        raise DataError(f"{source} has no images; choose other files", source)
+    images = [pair.image for pair in pairs]
+    check_unique("images", images, source)
     problems = DataWarnings()
-    scan = scan_images([pair.image for pair in pairs], source, problems)
-    require_files([pair.label for pair in pairs], source)
+    scan = scan_images(images, source, problems)
+    check_files([pair.label for pair in pairs], source)
     pieces: list[bytes] = []
     pixels = np.zeros(IGNORE + 1, dtype=np.int64)
     for pair, size in zip(pairs, scan.sizes, strict=True):
         label = read_label(pair.label, classes)
-        note_orientation(pair.label, "labels", problems)
-        require_size(size, ImageSize(*label.shape), pair.image, f"its label {pair.label}")
+        with open_image(pair.label) as stored:
+            note_orientation(stored, pair.label, "labels", problems)
+        check_size(size, ImageSize(*label.shape), str(pair.image), f"its label {pair.label}")
         pixels += np.bincount(label.numpy().ravel(), minlength=IGNORE + 1)
         content = read_bytes(pair.label)
         pieces += [os.fsencode(pair.label.name), hashlib.sha256(content).digest()]
     names = [entry.name for entry in classes.entries]
-    _refuse_single_class(pixels, classes, f"the labels of {source}")
+    _check_classes(pixels, names, classes.ignored, source)
     _note_pixels(pixels, names, problems)
-    data_notes = problems.warn(part)
-    loaded = SegmentationPart(
-        [str(pair.image) for pair in pairs], partial(_load, list(pairs), classes)
-    )
+    loaded = SegmentationPart(list(map(str, images)), partial(_load, list(pairs), classes))
     hashes = {f"images of {part}": scan.fingerprint, f"labels of {part}": sha256(pieces)}
-    return CheckedPart(loaded, hashes, data_notes)
+    return CheckedPart(loaded, hashes, problems.warn(part))
 
 
-def _refuse_single_class(pixels: Int64[np.ndarray, " v"], classes: Classes, field: str) -> None:
+def _check_classes(
+    pixels: Int64[np.ndarray, " v"], names: Sequence[str], ignored: str, source: str
+) -> None:
     """Refuse a part of which all scored pixels are of one class, if others are ignored.
 
     Masks of 0 and 255 without `ignore_index` are the common case, and any network scores 100.
     """
-    names = [entry.name for entry in classes.entries]
     present = [name for name, number in zip(names, pixels, strict=False) if number]
     if len(present) > 1 or (present and not pixels[IGNORE]):
         return
     of = f'of the class "{present[0]}"' if present else "of a class"
-    raise DataError(
-        field,
-        f"{pixels[:IGNORE].sum():,} pixels {of} and {pixels[IGNORE]:,} ignored ({classes.ignored})",
-        "pixels of at least two classes, or of one class and none ignored",
-        "set the ids of the classes to the values in the labels, and ignore_index to another value "
-        "([] for none), or choose other labels",
+    numbers = f"{pixels[:IGNORE].sum():,} pixels {of} and {pixels[IGNORE]:,} ignored ({ignored})"
+    message = (
+        f"the labels of {source} have {numbers}; set the ids of the classes to the values in the "
+        "labels, and ignore_index to another value ([] for none), or choose other labels"
     )
+    raise DataError(message, source)
 
 
 def _note_pixels(
@@ -104,11 +98,7 @@ def _load(
 
 
 def read_label(path: Path, classes: Classes) -> Int64[Tensor, "h w"]:
-    """The classes 0...C-1 of a label's pixels, or IGNORE.
-
-    Raises:
-        DataError: if the file is broken, or has a value of no class.
-    """
+    """The classes 0...C-1 of a label's pixels, or IGNORE."""
     mode, values = read_label_map(path)
     return torch.from_numpy(classes.indices(mode, values, str(path)))
 

@@ -41,12 +41,8 @@ class SegmentationAugmentation(Spec):
     @model_validator(mode="after")
     def _factors_in_order(self) -> "SegmentationAugmentation":
         if self.largest < self.smallest:
-            raise SpecError(
-                "SegmentationAugmentation.largest",
-                self.largest,
-                f"at least the smallest factor, {self.smallest}",
-                "exchange the two",
-            )
+            message = f"largest={self.largest} is less than smallest={self.smallest}; exchange them"
+            raise SpecError(message, "SegmentationAugmentation.largest")
         return self
 
     def train(self, sample: SegmentationSample, generator: torch.Generator) -> SegmentationSample:

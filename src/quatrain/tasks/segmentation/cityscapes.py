@@ -19,8 +19,7 @@ from quatrain.specs import DataError, Spec
 from quatrain.tasks.segmentation.assemble import Pair, read_pairs
 from quatrain.tasks.segmentation.classes import Classes, parse_classes
 from quatrain.tasks.segmentation.corpus import IGNORE, SegmentationCorpus
-from quatrain.tasks.text import list_folder
-from quatrain.tasks.vision.files import data_folder
+from quatrain.tasks.text import data_folder, list_folder
 
 
 class CityscapesSpec(Spec):
@@ -42,7 +41,7 @@ class CityscapesSpec(Spec):
         """Read and check all three parts.
 
         Raises:
-            DataError: if an image has no label, a file is damaged, or a label holds another value.
+            DataError: if an image has no label, a file is damaged, or a label has another value.
         """
         root = data_folder(folder, "Cityscapes, with leftImg8bit and gtFine in it")
         classes = cityscapes_classes(self.labels)
@@ -53,21 +52,13 @@ class CityscapesSpec(Spec):
         home = folder / "leftImg8bit" / part
         images = sorted(home.glob("*/*_leftImg8bit.png"))
         if not images:
-            raise DataError(
-                f"the images of the {part} part",
-                str(home),
-                "folders of cities with *_leftImg8bit.png",
-                list_folder(home),
-            )
-        labels = folder / "gtFine" / part
+            problem = f"{home} has no folders of cities with *_leftImg8bit.png"
+            raise DataError(f"{problem}; {list_folder(home)}", str(home))
+        suffix = f"gtFine_{self.labels}.png"
         return [
-            Pair(
-                path,
-                labels
-                / path.parent.name
-                / f"{path.name.removesuffix('_leftImg8bit.png')}_gtFine_{self.labels}.png",
-            )
+            Pair(path, folder / "gtFine" / part / path.parent.name / f"{stem}{suffix}")
             for path in images
+            for stem in [path.name.removesuffix("leftImg8bit.png")]
         ]
 
 

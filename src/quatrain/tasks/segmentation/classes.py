@@ -20,7 +20,7 @@ from typing_extensions import TypedDict
 
 from quatrain.specs import DataError
 from quatrain.tasks.segmentation.corpus import IGNORE, SegmentationClass
-from quatrain.tasks.vision.files import parse_json, refuse_repeats
+from quatrain.tasks.vision.files import check_unique, parse_json
 
 _Channel = Annotated[int, Field(ge=0, le=255)]
 _Color = tuple[_Channel, _Channel, _Channel]
@@ -63,21 +63,14 @@ class Classes:
     def indices(self, mode: str, stored: np.ndarray, name: str) -> Int64[np.ndarray, "h w"]:
         """Convert stored values or colours to classes 0...C-1 and IGNORE.
 
-        Grey and palette images hold values, RGB images hold colours; `mode` is Pillow's mode of
+        Grey and palette images have values, RGB images have colours; `mode` is Pillow's mode of
         the image, and `name` its file.
-
-        Raises:
-            DataError: if a pixel has an unknown value or colour, or the image another mode.
         """
         if mode == "RGB":
             return self._by_color(stored, name)
         if mode not in {"L", "P", "1"} and not mode.startswith("I"):
-            raise DataError(
-                f"label {name}",
-                f"mode {mode}",
-                "grey or palette values, or RGB colours",
-                "write labels without an alpha channel",
-            )
+            problem = f"label {name} is of mode {mode}"
+            raise DataError(f"{problem}; convert it to grey, a palette or RGB, without alpha", name)
         return self._by_value(stored.astype(np.int64), name)
 
     def _by_value(self, stored: np.ndarray, name: str) -> np.ndarray:
@@ -86,7 +79,7 @@ class Classes:
             table[value] = index
         # Values beyond the table, of 16-bit files, use its last entry, which is unknown.
         indices = table[np.where((stored < 0) | (stored > IGNORE), IGNORE + 1, stored)]
-        self._refuse_unknown(indices, stored, name, "value", sorted(self.values))
+        _check_known(indices, stored, name, "value", sorted(self.values))
         return indices
 
     def _by_color(self, stored: np.ndarray, name: str) -> np.ndarray:
@@ -96,32 +89,27 @@ class Classes:
         classes = np.array(list(self.colors.values()), dtype=np.int64)[order]
         place = np.searchsorted(keys[order], packed).clip(max=len(keys) - 1)
         indices = np.where(keys[order][place] == packed, classes[place], _UNKNOWN)
-        self._refuse_unknown(indices, stored, name, "colour", list(self.colors))
+        _check_known(indices, stored, name, "colour", list(self.colors))
         return indices
 
-    def _refuse_unknown(
-        self, indices: np.ndarray, stored: np.ndarray, name: str, kind: str, known: Sequence[object]
-    ) -> None:
-        unknown = indices == _UNKNOWN
-        if not unknown.any():
-            return
+
+def _check_known(
+    indices: np.ndarray, stored: np.ndarray, name: str, kind: str, known: Sequence[object]
+) -> None:
+    unknown = indices == _UNKNOWN
+    if unknown.any():
         row, column = np.argwhere(unknown)[0].tolist()
         examples = ", ".join(map(str, known[:24])) + (", ..." if len(known) > 24 else "")
-        raise DataError(
-            f"label {name}, row {row}, column {column}",
-            stored[row, column].tolist(),
-            f"a {kind} of the classes ({examples})",
-            f"add it to the file of classes, or correct {int(unknown.sum())} pixels",
+        message = (
+            f"label {name} has the unknown {kind} {stored[row, column].tolist()} in row {row}, "
+            f"column {column}; add it to the file of classes, which has {examples}, or correct "
+            f"{int(unknown.sum())} pixels"
         )
+        raise DataError(message, name)
 
 
 def parse_classes(content: bytes, name: str) -> Classes:
-    """Read a file of classes; classes are numbered in the order of their ids.
-
-    Raises:
-        DataError: if it is no such file, an id, name or colour is repeated, or a class has the
-            value of ignored pixels.
-    """
+    """Read a file of classes; classes are numbered in the order of their ids."""
     expected = "json with classes of an id, a name and a color"
     document = parse_json(_FILE.validate_json, content, name, expected)
     entries = sorted(document["classes"], key=lambda entry: entry["id"])
@@ -129,16 +117,15 @@ def parse_classes(content: bytes, name: str) -> Classes:
     ignored = ignored if isinstance(ignored, list) else [ignored]
     ids = [entry["id"] for entry in entries]
     if "ignore_index" not in document and IGNORE in ids:
-        expected = f"a value, since a class has the id {IGNORE}, which is ignored by default"
-        remedy = "set it to [] to ignore no value"
-        raise DataError(f"ignore_index of {name}", "missing", expected, remedy)
+        problem = f"{name} has a class of id {IGNORE}, which is ignored by default"
+        raise DataError(f"{problem}; set ignore_index to [] to ignore no value", "ignore_index")
     ids += ignored
     colors = [entry["color"] for entry in entries]
     if "ignore_color" in document:
         colors.append(document["ignore_color"])
-    refuse_repeats("ids and ignore_index", ids, name)
-    refuse_repeats("names", (entry["name"] for entry in entries), name)
-    refuse_repeats("colours", colors, name)
+    check_unique("ids and ignore_index", ids, name)
+    check_unique("names", (entry["name"] for entry in entries), name)
+    check_unique("colours", colors, name)
     order = [*range(len(entries)), *[IGNORE] * max(len(ignored), 1)]
     return Classes(
         tuple(SegmentationClass(entry["name"], entry["color"]) for entry in entries),

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
-from quatrain.specs import DataError
-from quatrain.tasks.vision.parts import Corpus
+from quatrain.tasks.vision.images import ImageSize, check_unchanged
+from quatrain.tasks.vision.parts import DatasetParts
 
 IGNORE = 255
 """The label of pixels that are excluded from the loss and the scores."""
@@ -67,18 +67,13 @@ class SegmentationPart:
         if not 0 <= index < len(self.names):
             raise IndexError(index)
         image, label = self._load(index)
-        if image.shape[1:] != label.shape:
-            raise DataError(
-                f"the size of {self.names[index]}",
-                f"{image.shape[2]} x {image.shape[1]}",
-                f"{label.shape[1]} x {label.shape[0]}, as its label",
-                "do not change data during a run",
-            )
+        sizes = ImageSize(*image.shape[1:]), ImageSize(*label.shape)
+        check_unchanged(*sizes, self.names[index])
         return SegmentationSample(image, label, index)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class SegmentationCorpus(Corpus[SegmentationPart]):
+class SegmentationCorpus(DatasetParts[SegmentationPart]):
     """Segmentation data, with the classes 0...C-1."""
 
     classes: tuple[SegmentationClass, ...]

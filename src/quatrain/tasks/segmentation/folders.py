@@ -19,12 +19,13 @@ from typing import Literal
 from pydantic import model_validator
 
 from quatrain.specs import DataError, Spec
+from quatrain.specs.errors import shorten
 from quatrain.tasks.segmentation.assemble import Pair, read_pairs
 from quatrain.tasks.segmentation.classes import parse_classes
 from quatrain.tasks.segmentation.corpus import SegmentationCorpus
-from quatrain.tasks.text import list_folder, read_bytes, split_lines
+from quatrain.tasks.text import data_folder, decode_text, list_folder, read_bytes, split_lines
 from quatrain.tasks.vision import DataWarnings
-from quatrain.tasks.vision.files import data_folder, decode, require_part
+from quatrain.tasks.vision.files import check_pattern
 
 _USUAL = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 _RARE = frozenset({".apng", ".gif", ".jfif", ".jpe", ".pbm", ".pgm", ".pnm", ".ppm"})
@@ -59,7 +60,7 @@ class FoldersSpec(Spec):
     @model_validator(mode="after")
     def _patterns_name_the_part(self) -> "FoldersSpec":
         for name in ("lists", "images", "labels"):
-            require_part(f"FoldersSpec.{name}", getattr(self, name))
+            check_pattern(getattr(self, name), f"FoldersSpec.{name}")
         return self
 
     def read(self, folder: Path | None) -> SegmentationCorpus:
@@ -97,28 +98,25 @@ class FoldersSpec(Spec):
         homes = [folder / name.replace("{part}", part) for name in (self.images, self.labels)]
         for home in homes:
             if not home.is_dir():
-                raise DataError(
-                    f"the {part} part",
-                    str(home),
-                    f"a folder that exists, or a list {self.lists.replace('{part}', part)}",
-                    list_folder(folder),
-                )
+                listing = self.lists.replace("{part}", part)
+                problem = f"the {part} part has neither a folder {home} nor a list {listing}"
+                raise DataError(f"{problem}; {list_folder(folder)}", str(home))
         images, labels = (_files_by_stem(home, problems) for home in homes)
         if not images:
-            expected = f"images ending in {', '.join(sorted(_ENDINGS))}"
-            raise DataError(f"the {part} part", str(homes[0]), expected, list_folder(homes[0]))
+            problem = f"{homes[0]} has no images ending in {', '.join(sorted(_ENDINGS))}"
+            raise DataError(f"{problem}; {list_folder(homes[0])}", str(homes[0]))
         images = {f"{stem}{self.label_suffix}": path for stem, path in images.items()}
         pairs = [Pair(path, labels[stem]) for stem, path in images.items() if stem in labels]
         unmatched = [path for stem, path in images.items() if stem not in labels]
         unmatched += [path for stem, path in labels.items() if stem not in images]
         refused = [path for path in unmatched if not (pairs and _is_rare(path))]
         if refused:
-            raise DataError(
-                f"the {part} part",
-                f"{len(refused)} images or labels without a counterpart, the first {refused[0]}",
-                f'for each image a label of its name and "{self.label_suffix}"',
-                "add the missing files, or write a list of pairs",
+            message = (
+                f"the {part} part has {len(refused)} images or labels without a counterpart, the "
+                f"first {refused[0]}; add for each image a label of its name and "
+                f'"{self.label_suffix}", or write a list of pairs'
             )
+            raise DataError(message, f"the {part} part")
         for path in unmatched:
             problems.add("files without a counterpart, ignored", path.name)
         return pairs
@@ -138,12 +136,8 @@ def _choose(paths: list[Path], home: Path, problems: DataWarnings) -> Path | Non
     """The file with a usual ending, else a single file with a rare one, else None."""
     usual = [path for path in paths if not _is_rare(path)]
     if len(usual) > 1:
-        raise DataError(
-            f"the files of {home}",
-            f"{usual[0].name} and {usual[1].name}",
-            "one file of a name",
-            "remove one of them",
-        )
+        files = f"{usual[0].name} and {usual[1].name}"
+        raise DataError(f"{home} has two files of one name, {files}; remove one", str(home))
     chosen = usual[0] if usual else paths[0] if len(paths) == 1 else None
     for path in paths:
         if path != chosen:
@@ -157,19 +151,15 @@ def _is_rare(path: Path) -> bool:
 
 def _parse_list(folder: Path, path: Path, content: bytes) -> list[Pair]:
     pairs: list[Pair] = []
-    for number, line in enumerate(split_lines(decode(content, path)), start=1):
+    for number, line in enumerate(split_lines(decode_text(content, str(path))), start=1):
         words = line.split()
         if not words:
             continue
         if len(words) != 2:
-            raise DataError(
-                f"{path}:{number}",
-                line.strip(),
-                "an image and a label",
-                "write two paths",
-            )
+            problem = f"{path}:{number} is {shorten(line.strip())}"
+            raise DataError(f"{problem}; write an image and a label", f"{path}:{number}")
         pairs.append(Pair(folder / words[0], folder / words[1]))
     if not pairs:
-        expected, remedy = "at least one image and its label", "write one pair on each line"
-        raise DataError(str(path), "an empty list", expected, remedy)
+        message = f"{path} is an empty list; write an image and its label on each line"
+        raise DataError(message, str(path))
     return pairs

@@ -56,7 +56,8 @@ class ConfusionMatrix:
 
     def __init__(self, classes: int) -> None:
         if not 1 <= classes <= IGNORE:
-            raise InputError("classes", classes, f"1 to {IGNORE}", f"{IGNORE} means ignored")
+            message = f"classes={classes} is not from 1 to {IGNORE}; the label {IGNORE} is ignored"
+            raise InputError(message, "classes")
         self.counts: Tensor = torch.zeros(classes, classes, dtype=torch.int64)
         self.images: frozenset[int] = frozenset()
 
@@ -68,7 +69,9 @@ class ConfusionMatrix:
         Pixels whose label is IGNORE are not counted.
 
         Raises:
-            InputError, DataError: as `class_indices` does.
+            InputError: if shapes differ, values are of no integer type, or a prediction is no
+                class.
+            DataError: if a label is neither a class nor IGNORE.
         """
         classes = len(self.counts)
         prediction, label = class_indices(image_id, prediction, label, classes)
@@ -88,19 +91,13 @@ class ConfusionMatrix:
         """
         shared = self.images & other.images
         if shared:
-            raise InputError(
-                "images of both matrices",
-                f"{len(shared)}, the first {min(shared)}",
-                "none",
-                "divide the images by `process_shard`, since training samplers repeat some",
-            )
+            problem = f"both matrices counted {len(shared)} images, the first {min(shared)}"
+            remedy = "divide the images by `process_shard`, since training samplers repeat some"
+            raise InputError(f"{problem}; {remedy}", "images")
         if self.counts.shape != other.counts.shape:
-            raise InputError(
-                "classes of the other matrix",
-                len(other.counts),
-                str(len(self.counts)),
-                "add matrices of equal size",
-            )
+            numbers = f"{len(self.counts)} and {len(other.counts)}"
+            message = f"the matrices have {numbers} classes; add matrices of equal size"
+            raise InputError(message, "classes")
         added = ConfusionMatrix(len(self.counts))
         added.counts = self.counts + other.counts
         added.images = self.images | other.images
@@ -118,11 +115,12 @@ class ConfusionMatrix:
             InputError: if no pixel was counted, or the number of names is wrong.
         """
         if len(names) != len(self.counts):
-            raise InputError("names", len(names), f"{len(self.counts)} names", "name each class")
+            problem = f"there are {len(names)} names for {len(self.counts)} classes"
+            raise InputError(f"{problem}; pass one for each", "names")
         counts = self.counts.double().numpy()
         correct, total = counts.diagonal(), counts.sum()
         if not total:
-            raise InputError("counted pixels", 0, "at least one", "add an image with a label")
+            raise InputError("no pixel was counted; add an image with a label", "counts")
         union = counts.sum(0) + counts.sum(1) - correct
         iou = np.divide(correct, union, out=np.full(len(union), np.nan), where=union > 0)
         return SegmentationScores(
@@ -138,38 +136,31 @@ def class_indices(
     """Prediction and label of an image as int64 on the CPU, both IGNORE where the label is.
 
     Both are (h, w) and of any integer type; arithmetic in uint8 would wrap around at 256.
-
-    Raises:
-        InputError: if shapes differ, values are of no integer type, or a prediction is no class.
-        DataError: if a label is neither a class nor IGNORE.
     """
-    prediction = _to_int64(prediction, f"the prediction of image {image_id}")
-    label = _to_int64(label, f"the label of image {image_id}")
+    prediction = _to_int64(prediction, "prediction", image_id)
+    label = _to_int64(label, "label", image_id)
     if prediction.shape != label.shape:
-        raise InputError(
-            f"the shape of the prediction of image {image_id}",
-            tuple(prediction.shape),
-            f"{tuple(label.shape)}, as the label",
-            "resize the scores of the classes to the label before taking the argmax",
-        )
+        shapes = f"{tuple(prediction.shape)} and the label {tuple(label.shape)}"
+        remedy = "resize the scores of the classes to the label before taking the argmax"
+        message = f"the prediction of image {image_id} has the shape {shapes}; {remedy}"
+        raise InputError(message, "prediction")
     scored = label != IGNORE
     for name, values, error, remedy in (
-        ("label", label[scored], DataError, "correct the label"),
-        ("prediction", prediction[scored], InputError, "predict a class for each pixel"),
+        ("label", label[scored], DataError, f"use 0 to {classes - 1}, or {IGNORE} to ignore"),
+        ("prediction", prediction[scored], InputError, f"predict 0 to {classes - 1}"),
     ):
         if len(values) and not 0 <= int(values.min()) <= int(values.max()) < classes:
-            field = f"the {name} of image {image_id}"
             extremes = f"{int(values.min())} to {int(values.max())}"
-            ignored = f", or {IGNORE}" if name == "label" else ""
-            raise error(field, extremes, f"0 to {classes - 1}{ignored}", remedy)
+            raise error(f"the {name} of image {image_id} has values {extremes}; {remedy}", name)
     return torch.where(scored, prediction, IGNORE), label
 
 
-def _to_int64(values: Shaped[Tensor, "..."], field: str) -> Int64[Tensor, "h w"]:
+def _to_int64(values: Shaped[Tensor, "..."], name: str, image_id: int) -> Int64[Tensor, "h w"]:
+    title = f"the {name} of image {image_id}"
     if values.is_floating_point() or values.is_complex() or values.dtype == torch.bool:
-        remedy = "take the argmax of scores, and convert masks with .long()"
-        raise InputError(field, str(values.dtype), "an integer type, one class a pixel", remedy)
+        remedy = "pass integers: take the argmax of scores, and convert masks with .long()"
+        raise InputError(f"{title} is of {values.dtype}; {remedy}", name)
     if values.ndim != 2:
-        remedy = "pass the images of a batch one by one"
-        raise InputError(f"the shape of {field}", tuple(values.shape), "(height, width)", remedy)
+        problem = f"{title} has the shape {tuple(values.shape)}"
+        raise InputError(f"{problem}; pass (height, width), one image after the other", name)
     return values.cpu().long()

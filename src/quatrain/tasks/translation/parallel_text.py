@@ -19,7 +19,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from quatrain.specs import DataError, Spec, SpecError
-from quatrain.tasks.text import decode_text, read_bytes, split_lines
+from quatrain.tasks.text import data_folder, decode_text, read_bytes, split_lines
 
 Pair = tuple[str, str]
 """A source sentence and its translation."""
@@ -110,10 +110,7 @@ class ParallelTextSpec(Spec):
             DataError: if there is no folder, a file is missing, empty, not UTF-8 or a Git LFS
                 pointer, two files differ in their number of lines, or a line is empty.
         """
-        if folder is None:
-            raise DataError("parallel text is read from a folder; pass --data FOLDER", "--data")
-        if not folder.is_dir():
-            raise DataError(f"there is no folder {folder}; correct the path", "--data")
+        folder = data_folder(folder, "parallel text")
         hashes: dict[str, str] = {}
         train: list[Pair] = []
         ends: list[int] = []

@@ -1,15 +1,20 @@
-"""Code that the detection and segmentation tasks share: images, warnings, sharding, pictures."""
+"""Code that the detection and segmentation tasks share: images, warnings, batches, pictures."""
 
 from quatrain.specs import name_missing_extra
 
 with name_missing_extra():
     from quatrain.tasks.vision.attention_maps import attention_picture
+    from quatrain.tasks.vision.batches import (
+        BatchIndices,
+        image_batches,
+        image_generator,
+        process_shard,
+        sum_over_processes,
+    )
     from quatrain.tasks.vision.data_warnings import DataWarning, DataWarnings, format_names
     from quatrain.tasks.vision.image_task import ImageTask
     from quatrain.tasks.vision.images import ImageScan, ImageSize, read_image, scan_images
     from quatrain.tasks.vision.panels import write_picture
-    from quatrain.tasks.vision.sampler import BatchIndices, image_batches, image_generator
-    from quatrain.tasks.vision.sharding import process_shard, sum_over_processes
 
 __all__ = [
     "BatchIndices",

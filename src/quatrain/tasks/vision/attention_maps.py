@@ -91,11 +91,12 @@ def attention_picture(
         return None
     name = next(reversed(attentions)) if name is None else name
     if name not in attentions:
-        raise InputError("name", name, f"one of {', '.join(attentions)}", "name an attention")
+        raise InputError(f"name={name!r} is no attention; use {', '.join(attentions)}", "name")
     height, width = image.shape[1:]
     row, column = (height // 2, width // 2) if at is None else at
     if not (0 <= row < height and 0 <= column < width):
-        raise InputError("at", at, f"row and column within {height} x {width}", "count from 0")
+        message = f"at={at} is not within the image's {height} rows and {width} columns"
+        raise InputError(f"{message}, which are counted from 0", "at")
     shares = _image_shares((pixels.shape[2], pixels.shape[3]), covered)
     point = ((row + 0.5) / height * shares[0], (column + 0.5) / width * shares[1])
     query = _explain(network, pixels, name, attentions[name], point)
@@ -125,7 +126,8 @@ def _image_shares(size: tuple[int, int], covered: tuple[int, int] | None) -> tup
     """The fractions of the height and width of the input that are image and not padding."""
     covered = size if covered is None else covered
     if not (0 < covered[0] <= size[0] and 0 < covered[1] <= size[1]):
-        raise InputError("covered", covered, f"at most {size}, as pixels", "exclude the padding")
+        message = f"covered={covered} is not within the {size} of the input; pass its unpadded size"
+        raise InputError(message, "covered")
     return covered[0] / size[0], covered[1] / size[1]
 
 
@@ -153,7 +155,7 @@ def _explain(
     ):
         network(pixels)
     if not cells:
-        raise InputError(name, "not called", "a part of the network that is used", "name another")
+        raise InputError(f"the network did not call {name}; name another attention", name)
     return _Query(explanations[""][-1], *cells[-1], attention.spec.key_stride)
 
 

@@ -11,7 +11,6 @@ is found when a PNG is read, by its checksums; other formats have none, and it m
 """
 
 import os
-import stat
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -26,9 +25,9 @@ from PIL import Image
 from torch import Tensor
 
 from quatrain.specs import DataError
-from quatrain.tasks.text import check_not_pointer, unreadable
+from quatrain.tasks.text import check_not_pointer, open_data
 from quatrain.tasks.vision.data_warnings import DataWarnings
-from quatrain.tasks.vision.files import require_files, sha256
+from quatrain.tasks.vision.files import check_files, sha256
 from quatrain.tasks.vision.orientation import load_as_stored, orientation
 
 EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
@@ -67,16 +66,16 @@ def scan_images(paths: Sequence[Path], source: str, problems: DataWarnings) -> I
     Raises:
         DataError: if a file is missing, no image, truncated, or has 16 bits a channel, or may.
     """
-    require_files(paths, source)
+    check_files(paths, source)
     sizes: list[ImageSize] = []
     pieces: list[bytes] = []
     for path in paths:
         head, tail, length = read_ends(path)
         with open_image(path) as image:
-            refuse_high_bit_depth(image, head, path)
+            check_bit_depth(image, head, path)
             if image.mode in {"LA", "PA", "RGBA"} or "transparency" in image.info:
                 problems.add("images with an alpha channel, which is not used", path.name)
-            _note_orientation(image, path, "images", problems)
+            note_orientation(image, path, "images", problems)
             marker = _END_MARKERS.get(image.format or "")
             complete = marker is not None and marker in tail
             stored = image if complete else decode_pixels(image, path)
@@ -95,7 +94,7 @@ def read_image(path: Path) -> UInt8[Tensor, "3 h w"]:
     """
     head, _, _ = read_ends(path)
     with open_image(path) as image:
-        refuse_high_bit_depth(image, head, path)
+        check_bit_depth(image, head, path)
         stored = decode_pixels(image, path)
         with _decoding(path):
             # Pillow drops the alpha of a palette correctly only by way of RGBA.
@@ -104,50 +103,39 @@ def read_image(path: Path) -> UInt8[Tensor, "3 h w"]:
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 
-def require_size(size: ImageSize, expected: ImageSize, path: Path, source: str) -> None:
-    """Refuse an image whose size differs from the one that `source` states.
-
-    Raises:
-        DataError: with both sizes, and a hint where one is the other rotated.
-    """
+def check_size(size: ImageSize, expected: ImageSize, name: str, source: str) -> None:
+    """Refuse an image whose size differs from the one that `source` states."""
     if size == expected:
         return
-    rotated = size == ImageSize(expected.width, expected.height)
-    remedy = (
-        "rotate the stored pixels: the orientation in the metadata is not applied"
-        if rotated
-        else "use files that belong together"
-    )
-    raise DataError(f"the size of {path}", str(size), f"{expected}, as {source} says", remedy)
+    if size == ImageSize(expected.width, expected.height):
+        remedy = "rotate the stored pixels: the orientation in the metadata is not applied"
+    else:
+        remedy = "use files that belong together"
+    message = f"{name} is {size} pixels, but {expected} according to {source}; {remedy}"
+    raise DataError(message, name)
+
+
+def check_unchanged(size: ImageSize, expected: ImageSize, name: str) -> None:
+    """Refuse an image whose size is not that of its annotations any more."""
+    if size != expected:
+        problem = f"{name} is {size} pixels now, but was {expected} when the data were opened"
+        raise DataError(f"{problem}; do not change data during a run", name)
 
 
 def read_ends(path: Path) -> tuple[bytes, bytes, int]:
-    """The first and last 4 KiB of a file, and its length in bytes.
-
-    Raises:
-        DataError: if it is no regular file, cannot be read, or is a pointer to the data.
-    """
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a named pipe waits for a writer
-            raise DataError("image", str(path), "a regular file", "replace or remove it")
-        with path.open("rb") as file:
-            head = file.read(_END_BYTES)
-            length = file.seek(0, 2)
-            file.seek(max(length - _END_BYTES, 0))
-            tail = file.read()
-    except (OSError, ValueError) as error:
-        raise unreadable("image", path, error) from error
+    """The first and last 4 KiB of a file, and its length in bytes."""
+    with open_data(path) as file:
+        head = file.read(_END_BYTES)
+        length = file.seek(0, 2)
+        file.seek(max(length - _END_BYTES, 0))
+        tail = file.read()
     check_not_pointer(head, str(path))
     return head, tail, length
 
 
 @contextmanager
 def open_image(path: Path) -> Iterator[Image.Image]:
-    """The image of a file, its header read.
-
-    Raises:
-        DataError: if it is no image.
-    """
+    """The image of a file, its header read."""
     with ExitStack() as stack:
         with _decoding(path):
             # From a file name Pillow maps the file, and gives a rotated TIFF a wrong width.
@@ -156,11 +144,7 @@ def open_image(path: Path) -> Iterator[Image.Image]:
 
 
 def decode_pixels(image: Image.Image, path: Path) -> Image.Image:
-    """The image with its pixels decoded, in stored order.
-
-    Raises:
-        DataError: if the file is broken.
-    """
+    """The image with its pixels decoded, in stored order."""
     with _decoding(path):
         return load_as_stored(image)
 
@@ -179,32 +163,23 @@ def _decoding(path: Path) -> Iterator[None]:
     except MemoryError:
         raise
     except Exception as error:
-        raise _decode_error(path, error) from error
+        first = (str(error).splitlines() or [""])[0]
+        reason = first.split(" <_io")[0].split(" '")[0].rstrip(".") or type(error).__name__
+        message = f"{str(path)!r} cannot be read as an image ({reason}); replace or remove the file"
+        raise DataError(message, str(path)) from error
 
 
-def _decode_error(path: Path, error: Exception) -> DataError:
-    first = (str(error).splitlines() or [""])[0]
-    reason = first.split(" <_io")[0].split(" '")[0].rstrip(".") or type(error).__name__
-    return DataError(
-        "image", str(path), f"an image that can be read ({reason})", "replace or remove the file"
-    )
-
-
-def refuse_high_bit_depth(image: Image.Image, head: bytes, path: Path) -> None:
-    """Refuse more than 8 bits a channel, which Pillow would clip or shorten silently.
-
-    Raises:
-        DataError: if there are more than 8 bits a channel, or there may be.
-    """
+def check_bit_depth(image: Image.Image, head: bytes, path: Path) -> None:
+    """Refuse more than 8 bits a channel, which Pillow would clip or shorten silently."""
     with _decoding(path):
         bits = bit_depth(image, head)
     if bits is None:
-        formats = "PNG, TIFF, PPM, JPEG, WebP, BMP or GIF, whose bit depth is known"
-        raise DataError(f"image {path}", f"in {image.format}", formats, "convert it")
+        message = f"image {path} is in {image.format}, whose bit depth is unknown; convert it to "
+        raise DataError(f"{message}PNG, TIFF, PPM, JPEG, WebP, BMP or GIF", str(path))
     if bits > 8 or image.mode not in EIGHT_BIT_MODES:
         depth = f"{bits} bits a channel" if bits > 8 else f"mode {image.mode}"
-        remedy = "convert it; the conversion decides how values are scaled"
-        raise DataError(f"image {path}", depth, "8 bits a channel", remedy)
+        remedy = "convert it to 8 bits a channel, which decides how values are scaled"
+        raise DataError(f"image {path} has {depth}; {remedy}", str(path))
 
 
 def bit_depth(image: Any, head: bytes) -> int | None:
@@ -219,16 +194,7 @@ def bit_depth(image: Any, head: bytes) -> int | None:
     return 8 if image.format in _EIGHT_BIT_FORMATS else None
 
 
-def note_orientation(path: Path, kind: str, problems: DataWarnings) -> None:
-    """Count a file of this kind ("labels") whose metadata has an orientation.
-
-    Raises:
-        DataError: if it is no image, or broken.
-    """
-    with open_image(path) as image:
-        _note_orientation(image, path, kind, problems)
-
-
-def _note_orientation(image: Image.Image, path: Path, kind: str, problems: DataWarnings) -> None:
+def note_orientation(image: Image.Image, path: Path, kind: str, problems: DataWarnings) -> None:
+    """Count a file of this kind ("labels") whose metadata has an orientation."""
     if orientation(image, path) != 1:
         problems.add(f"{kind} with an orientation, which is not used", path.name)

@@ -1,4 +1,4 @@
-"""Reading label maps: images whose pixels are class numbers or class colours.
+"""Read label maps: images whose pixels are class numbers or class colours.
 
     read_label_map(labels / "a.png")       ->  "L", uint8 (360, 480)
 
@@ -16,10 +16,10 @@ from quatrain.specs import DataError
 from quatrain.tasks.vision.images import (
     EIGHT_BIT_MODES,
     bit_depth,
+    check_bit_depth,
     decode_pixels,
     open_image,
     read_ends,
-    refuse_high_bit_depth,
 )
 
 _LOSSY = frozenset({"AVIF", "JPEG", "JPEG2000", "MPO", "WEBP", "jpeg", "tiff_jpeg", "webp"})
@@ -31,17 +31,13 @@ def read_label_map(path: Path) -> tuple[str, np.ndarray]:
     """Pillow's mode and the stored values of a label map.
 
     Palette images give their indices, and grey ones the numbers of the file, of 1 to 16 bits.
-
-    Raises:
-        DataError: if the file is broken, has colours of 16 bits a channel, or is of a format that
-            may have changed the values.
     """
     head, _, _ = read_ends(path)
     with open_image(path) as image:
-        _refuse_lossy(image, path)
-        _refuse_ambiguous_grey(image, head, path)
+        _check_lossless(image, path)
+        _check_grey(image, head, path)
         if image.mode in EIGHT_BIT_MODES:
-            refuse_high_bit_depth(image, head, path)
+            check_bit_depth(image, head, path)
         scale = _grey_scale(image, head)
         values = np.array(decode_pixels(image, path))
     if scale != 1:
@@ -49,16 +45,15 @@ def read_label_map(path: Path) -> tuple[str, np.ndarray]:
     return image.mode, values
 
 
-def _refuse_lossy(image: Image.Image, path: Path) -> None:
+def _check_lossless(image: Image.Image, path: Path) -> None:
     """Refuse lossy compression, which changes classes near the borders of objects."""
     for kind in (image.format, image.info.get("compression")):
         if kind in _LOSSY:
-            expected = "a lossless format, such as PNG"
-            remedy = "export the labels again from their source"
-            raise DataError(f"label {path}", f"in {kind.upper()}", expected, remedy)
+            problem = f"label {path} is in {kind.upper()}, which is lossy"
+            raise DataError(f"{problem}; export the labels again, for example as PNG", str(path))
 
 
-def _refuse_ambiguous_grey(image: Any, head: bytes, path: Path) -> None:
+def _check_grey(image: Any, head: bytes, path: Path) -> None:
     """Refuse grey that Pillow misreads: TIFF with white as 0, and BMP of less than 8 bits."""
     problem = None
     if image.format == "TIFF" and image.tag_v2.get(_TIFF_PHOTOMETRIC) == 0:
@@ -66,8 +61,7 @@ def _refuse_ambiguous_grey(image: Any, head: bytes, path: Path) -> None:
     if image.format == "BMP" and image.mode == "L" and head[_BMP_BITS] != 8:
         problem = f"grey of {head[_BMP_BITS]} bits in BMP"
     if problem is not None:
-        expected, remedy = "grey with black as 0, as in PNG", "export the labels again in PNG"
-        raise DataError(f"label {path}", problem, expected, remedy)
+        raise DataError(f"label {path} is {problem}; export the labels again as PNG", str(path))
 
 
 def _grey_scale(image: Any, head: bytes) -> float:

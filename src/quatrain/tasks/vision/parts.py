@@ -1,4 +1,4 @@
-"""The three parts of a data set, with the hashes of their files and their data warnings."""
+"""The three parts of a dataset, with the hashes of their files and their data warnings."""
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ PartT = TypeVar("PartT")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Corpus(Generic[PartT]):
+class DatasetParts(Generic[PartT]):
     """Three parts, SHA-256 of their files by name, and counts of data warnings by part and kind."""
 
     train: PartT
@@ -36,7 +36,7 @@ def read_parts(
     read: Callable[[Any, bool], CheckedPart[Any]],
     shared_hashes: dict[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The fields of a corpus that do not depend on the task.
+    """The fields of `DatasetParts`.
 
     Args:
         names: The names of the training, validation and test part; if the last two are equal, the
@@ -47,15 +47,11 @@ def read_parts(
     shared = shared_hashes or {}
     train, valid = read(names[0], True), read(names[1], False)
     test = valid if names[2] == names[1] else read(names[2], False)
-    hashes, data_notes = dict(shared), {}
-    for each in (train, valid, test):
-        hashes |= each.hashes
-        data_notes |= each.data_notes
     return {
         "train": train.part,
         "valid": valid.part,
         "test": test.part,
-        "hashes": hashes,
-        "data_notes": data_notes,
+        "hashes": shared | train.hashes | valid.hashes | test.hashes,
+        "data_notes": train.data_notes | valid.data_notes | test.data_notes,
         "test_hashes": shared | test.hashes,
     }
