@@ -43,7 +43,7 @@ def test_json_may_begin_with_a_byte_order_mark():
 def test_json_of_another_encoding_is_named(encoding):
     validate = TypeAdapter(list[int]).validate_json
     error = refusal(parse_json, validate, "[1, 2]\n".encode(encoding), "a.json", "numbers")
-    assert "a.json is UTF-" in str(error)
+    assert "a.json is in UTF-" in str(error)
     error = refusal(parse_json, validate, b'[1,\n"\xfc"]', "a.json", "numbers")
     assert error.field == "a.json:2"
 

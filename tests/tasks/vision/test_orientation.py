@@ -151,7 +151,8 @@ def test_labels_are_read_as_stored_with_a_warning(tmp_path, write, value):
     write(Image.fromarray(values), path, value)
     assert np.array_equal(read_label_map(path)[1], values)
     problems = DataWarnings()
-    note_orientation(path, "labels", problems)
+    with open_image(path) as image:
+        note_orientation(image, path, "labels", problems)
     with pytest.warns(DataWarning):
         (kind,) = problems.warn("train")
     assert "with an orientation" in kind

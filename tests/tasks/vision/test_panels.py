@@ -110,7 +110,7 @@ def test_pictures_need_the_extra_that_installs_matplotlib(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingPackageError) as raised:
         draw_panels([Panel("", uniform(3, 3))])
-    assert "quatrain[study]" in raised.value.remedy
+    assert "quatrain[study]" in str(raised.value)
 
 
 def test_a_path_that_is_no_folder_is_refused(tmp_path):
