@@ -48,10 +48,7 @@ class TrainingObjects:
 
 
 def save(folder: Path, state: TrainingState, objects: TrainingObjects) -> None:
-    """Replace the folder's checkpoint; a process killed here leaves the previous one.
-
-    Raises a StudyError if the disk is full or the folder cannot be written.
-    """
+    """Replace the folder's checkpoint; a process killed here leaves the previous one."""
     tensors = {f"model/{name}": value for name, value in objects.model.state_dict().items()}
     average = _weights(objects.average)
     tensors |= {f"average/{name}": value for name, value in average.items()}
@@ -70,10 +67,8 @@ def save(folder: Path, state: TrainingState, objects: TrainingObjects) -> None:
 def load(folder: Path, objects: TrainingObjects, recipe: Recipe) -> TrainingState:
     """Restore all objects in place from the folder's checkpoint; step 0 if there is none.
 
-    Raises:
-        StoredFileError: if the file is damaged, written by a newer version of quatrain, or belongs
-            to another model or recipe.
-        DataError: if the data have changed since the checkpoint.
+    Raises a StoredFileError if the file is damaged, of a newer version of quatrain, or of another
+    model or recipe; a DataError if the data have changed.
     """
     path = folder / NAME
     if not path.exists():

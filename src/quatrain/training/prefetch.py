@@ -55,7 +55,6 @@ def prefetch(
         sampler=plans,
         num_workers=num_workers,
         multiprocessing_context=method,
-        collate_fn=_unchanged,
         pin_memory=pin,
         generator=torch.Generator(),  # the default would draw from the training's own
     )
@@ -103,10 +102,6 @@ def _unavailable(num_workers: int, reason: str) -> StudyError:
         f"num_workers={num_workers} is impossible, as {reason}; leave --num-workers out",
         "num_workers",
     )
-
-
-def _unchanged(batch: Any) -> Any:
-    return batch
 
 
 def _picklable(error: Exception) -> Exception:

@@ -46,11 +46,8 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], texts: dict[str, str])
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors and texts that `write_tensors` wrote.
 
-    Raises:
-        StoredFileError: if a newer version of quatrain wrote the file.
-        ValueError: if the checksum does not match, or `path` is not a regular file.
-        SafetensorError: if it is not a safetensors file.
-        OSError: if it cannot be read.
+    Raises a StoredFileError if a newer version of quatrain wrote the file; a ValueError,
+    SafetensorError or OSError if it is damaged or cannot be read.
     """
     if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would block
         raise ValueError("it is not a regular file")

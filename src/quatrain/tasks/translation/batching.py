@@ -51,11 +51,6 @@ class EncodedPairs:
         sides = zip(self.sources, self.targets, strict=True)
         return [(len(source), len(target) - 1) for source, target in sides]
 
-    @property
-    def longest(self) -> int:
-        """Number of tokens of the longest sentence on either side."""
-        return max(map(max, self.lengths))
-
     def check_lengths(self, budget: int, location: Callable[[int, int], str]) -> None:
         """Check that each pair fits into a batch of `budget` tokens.
 

@@ -69,8 +69,7 @@ class TranslationSpec(Spec):
     batch_tokens: int = Field(default=4096, ge=1)
     """Tokens of a batch, on its longer side, including padding."""
     bleu_tokenizer: BleuTokenizer = "auto"
-    """sacreBLEU's name of a tokenizer; "auto" selects that of the target language, see
-    `bleu_tokenizer`."""
+    """sacreBLEU's name of a tokenizer; "auto" selects that of the target language, see `metric`."""
 
     def open(self, data: Path | None, folder: Path, seed: int) -> "TranslationTask":
         """Read the data, and train the vocabulary or load that of the checkpoint.
@@ -238,7 +237,7 @@ class TranslationTask(Task):
         device = objective.translator.embedding.weight.device
         total = weight = 0.0
         # Pairs of the validation and test parts are scored, however long.
-        budget = max(self.spec.batch_tokens, part.longest)
+        budget = max(self.spec.batch_tokens, *map(max, part.lengths))
         for indices in token_batches(part.lengths, budget, seed=0, epoch=0):
             batch = {name: value.to(device) for name, value in part.collate(indices).items()}
             loss = objective(**batch)
