@@ -56,7 +56,7 @@ def test_after_an_external_failure_the_exit_status_is_2(call, write_study, out):
     path = write_study("[cell('a', trouble='data'), cell('b')]", "(0,)")
     failed = call("run", path, "--out", out, "--jobs", "1")
     assert failed.exit_code == 2
-    assert "Error: data is" in failed.output
+    assert "Error: the task reads data; pass --data" in failed.output
     assert "Differences" not in failed.output
 
 

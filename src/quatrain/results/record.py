@@ -75,8 +75,10 @@ class StoredModel(CheckedModel):
         except ValidationError as error:
             message, field = first_problem(cls, error)
             problems = error.errors(include_url=False)
-            formats = [each["input"] for each in problems if each["loc"][-1:] == ("format",)]
-            if any(isinstance(each, int) and each > FORMAT for each in formats):
+            formats = [
+                problem["input"] for problem in problems if problem["loc"][-1:] == ("format",)
+            ]
+            if any(isinstance(number, int) and number > FORMAT for number in formats):
                 remedy = _NEWER
             elif problems[0]["type"] != "json_invalid":
                 remedy = f"{_NEWER}, or, if none did, {remedy}"
