@@ -7,8 +7,7 @@ from quatrain.cost.count import (
     model_cost,
     training_hours,
 )
-from quatrain.cost.latency import Latency, latency
-from quatrain.cost.memory import allocator_peak, peak_memory
+from quatrain.cost.measure import Latency, allocator_peak, latency, peak_memory
 from quatrain.cost.planned import PlannedCost, planned_cost
 
 __all__ = [

@@ -281,12 +281,11 @@ def _wrap_places(
     wrap: Callable[[str, nn.Module], Wrapper],
 ) -> Surgery:
     """Build all wrappers, then put them into the model, so that an error changes nothing."""
-    names: dict[nn.Module, list[str]] = {}
-    for name, module in model.named_modules(remove_duplicate=False):
-        names.setdefault(module, []).append(name)
-    for name, module in places.items():
-        if len(names[module]) > 1:
-            raise InputError(f"{name} is also {names[module][1]}; untie it or leave it out", name)
+    names = {module: name for name, module in places.items()}
+    for other, module in model.named_modules(remove_duplicate=False):
+        name = names.get(module, other)
+        if name != other:
+            raise InputError(f"{name} is also {other}; untie it or leave it out", name)
     wrappers = {name: wrap(name, module) for name, module in places.items()}
     for name, wrapper in reversed(wrappers.items()):  # inner places first
         model.set_submodule(name, wrapper)

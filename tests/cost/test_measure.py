@@ -1,12 +1,13 @@
 import resource
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from quatrain.cost import memory, peak_memory
-from quatrain.specs import InputError
+from quatrain.cost import Latency, latency, measure, peak_memory
+from quatrain.specs import InputError, SpecError
 
 MEBIBYTE = 2**20
 
@@ -66,12 +67,34 @@ def test_first_call_is_measured_where_the_peak_cannot_be_reset(monkeypatch):
     monkeypatch.setattr(resource, "getrusage", lambda _: next(peaks))
     monkeypatch.setattr(sys, "platform", "freebsd")
     calls = []
-    assert memory._process_peak(lambda: calls.append(1)) == 64 * 1024
+    assert measure._process_peak(lambda: calls.append(1)) == 64 * 1024
     assert len(calls) == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the status file is Linux's")
 def test_unknown_line_of_the_status_file_raises():
     with pytest.raises(InputError) as caught:
-        memory._status("VmNothing")
+        measure._status("VmNothing")
     assert "VmNothing" in str(caught.value)
+
+
+def test_call_runs_once_per_round_and_warmup():
+    calls = []
+    measured = latency(lambda: calls.append(1), warmup=2, rounds=5)
+    assert len(calls) == 2 + 5
+    assert measured.rounds == 5
+
+
+def test_median_and_spread_are_robust_to_one_slow_round(monkeypatch):
+    ticks = iter([0.0, 1.0, 0.0, 2.0, 0.0, 3.0, 0.0, 4.0, 0.0, 1000.0])
+    with monkeypatch.context() as patched:
+        patched.setattr(time, "perf_counter", lambda: next(ticks))
+        measured = latency(lambda: None, warmup=0, rounds=5)
+    assert measured == Latency(3.0, 2.0, 5)
+
+
+@pytest.mark.parametrize("field", ["rounds", "warmup"])
+def test_too_few_rounds_raise(field):
+    with pytest.raises(SpecError) as caught:
+        latency(lambda: None, **{field: 1 if field == "rounds" else -1})
+    assert caught.value.field == field

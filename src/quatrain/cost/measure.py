@@ -1,8 +1,14 @@
-"""The peak memory of a call above the memory in use before it.
+"""The latency and the peak memory of a call.
 
-The call runs in a new child process, whose peak is not hidden by earlier allocations of this one.
-`prepare` is "module:function", a function that takes JSON arguments, builds module and inputs, and
-returns the call to measure.
+    latency(lambda: module(x))      # Latency(median_seconds=0.0021, spread_seconds=0.0001, ...)
+
+Latency is the median of many rounds, with the interquartile range as the spread: both are robust to
+a few rounds that another process disturbs. `torch.utils.benchmark.Timer` is not used: it times
+blocks of calls, or adds two calls to each.
+
+Peak memory is measured in a new child process, where earlier allocations do not hide it. `prepare`
+is "module:function", a function that takes JSON arguments, builds module and inputs, and returns
+the call to measure.
 
     # in measured.py
     def attention(channels: int, length: int) -> Callable[[], object]:
@@ -19,15 +25,18 @@ import gc
 import importlib
 import json
 import os
+import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from quatrain.specs import InputError
+from quatrain.specs import InputError, SpecError
 from quatrain.specs.errors import shorten
 
 _STATUS = Path("/proc/self/status")
@@ -35,6 +44,43 @@ _CLEAR = Path("/proc/self/clear_refs")
 # With fixed thresholds the C library returns freed tensors to the system at once, so that the
 # second call does not reuse the memory of the first.
 _ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Seconds of one call: the median of `rounds`, and the interquartile range as the spread."""
+
+    median_seconds: float
+    spread_seconds: float
+    rounds: int
+
+
+def latency(call: Callable[[], object], *, warmup: int = 3, rounds: int = 30) -> Latency:
+    """Time `call` for some rounds, after warm-up rounds that do not count.
+
+    On a GPU each round is synchronized. The caller sets the gradient mode and number of threads.
+
+    Raises:
+        SpecError: if there are too few rounds for a spread, or `warmup` is negative.
+    """
+    if rounds < 2:
+        raise SpecError(f"rounds={rounds} is too few for a spread; use 2 or more", "rounds")
+    if warmup < 0:
+        raise SpecError(f"warmup={warmup} is negative; use 0 or more untimed rounds", "warmup")
+    seconds = []
+    for _ in range(warmup + rounds):
+        _synchronize()
+        start = time.perf_counter()
+        call()
+        _synchronize()
+        seconds.append(time.perf_counter() - start)
+    lower, median, upper = statistics.quantiles(seconds[warmup:], n=4, method="inclusive")
+    return Latency(median_seconds=median, spread_seconds=upper - lower, rounds=rounds)
+
+
+def _synchronize() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def peak_memory(prepare: str, arguments: Mapping[str, Any], *, device: str = "cpu") -> int:
@@ -47,7 +93,7 @@ def peak_memory(prepare: str, arguments: Mapping[str, Any], *, device: str = "cp
     """
     request = {"prepare": prepare, "arguments": dict(arguments), "device": device}
     child = subprocess.run(
-        [sys.executable, "-P", "-c", "from quatrain.cost.memory import run_child; run_child()"],
+        [sys.executable, "-P", "-c", "from quatrain.cost.measure import run_child; run_child()"],
         input=json.dumps({**request, "path": sys.path}),
         capture_output=True,
         encoding="utf-8",
