@@ -22,13 +22,13 @@ specs = st.builds(
 def built(seed=0, terms="1111"):
     """A translator whose untrained weights are large enough to prefer some tokens."""
     torch.manual_seed(seed)
-    own = None if terms == "w/o" else AttentionSpec(terms=terms, heads=2)
+    self_mixer = None if terms == "w/o" else AttentionSpec(terms=terms, heads=2)
     spec = TranslatorSpec(
         width=8,
         layers=1,
         feed_forward=12,
-        encoder_self=own,
-        decoder_self=own,
+        encoder_self=self_mixer,
+        decoder_self=self_mixer,
         cross=AttentionSpec(heads=2),
         norm="pre",
     )

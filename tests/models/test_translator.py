@@ -42,16 +42,16 @@ def test_without_self_attention_its_sub_layers_are_absent(norm):
 
 @settings(max_examples=10)
 @given(mixers, mixers, st.sampled_from(["pre", "post"]))
-def test_padding_of_the_source_is_ignored(own, cross, norm):
-    model = built(encoder_self=own, norm=norm, cross=cross or AttentionSpec(heads=2))
+def test_padding_of_the_source_is_ignored(self_mixer, cross, norm):
+    model = built(encoder_self=self_mixer, norm=norm, cross=cross or AttentionSpec(heads=2))
     alone = model(SOURCE[:1, :3], TARGET[:1])
     assert_close(model(SOURCE, TARGET)[:1], alone)
 
 
 @settings(max_examples=10)
 @given(mixers, st.integers(0, 2))
-def test_logits_depend_on_no_later_token(own, position):
-    model, changed = built(decoder_self=own), TARGET.clone()
+def test_logits_depend_on_no_later_token(self_mixer, position):
+    model, changed = built(decoder_self=self_mixer), TARGET.clone()
     changed[:, position + 1 :] = 11
     before, after = model(SOURCE, TARGET), model(SOURCE, changed)
     assert torch.equal(before[:, : position + 1], after[:, : position + 1])
@@ -60,8 +60,8 @@ def test_logits_depend_on_no_later_token(own, position):
 
 @settings(max_examples=10)
 @given(mixers, mixers, st.sampled_from(["pre", "post"]))
-def test_decoding_step_by_step_equals_the_full_pass(own, cross, norm):
-    model = built(decoder_self=own, cross=cross or AttentionSpec(heads=2), norm=norm)
+def test_decoding_step_by_step_equals_the_full_pass(self_mixer, cross, norm):
+    model = built(decoder_self=self_mixer, cross=cross or AttentionSpec(heads=2), norm=norm)
     state, outputs = model.start(SOURCE), []
     for t in range(4):
         logits, state = model.step(TARGET[:, t], state)
@@ -97,10 +97,15 @@ def test_a_convolution_with_a_stride_is_refused(mixer):
 
 @pytest.mark.parametrize("name", ["dynamic@5", "deformable", "0010+deformable", "regular"])
 def test_step_by_step_decoding_with_convolutions_equals_the_full_pass(name):
-    own = parse_mixer(name, heads=2)
+    mixer = parse_mixer(name, heads=2)
     torch.manual_seed(0)
     spec = TranslatorSpec(
-        width=16, layers=2, feed_forward=8, encoder_self=own, decoder_self=own, norm="pre"
+        width=16,
+        layers=2,
+        feed_forward=8,
+        encoder_self=mixer,
+        decoder_self=mixer,
+        norm="pre",
     )
     model = spec.build(11).double().eval()
     source, target = torch.tensor([[3, 4, 5], [6, 7, 0]]), torch.tensor([[1, 8, 9], [1, 3, 4]])

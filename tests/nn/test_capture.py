@@ -140,8 +140,8 @@ def test_traced_exported_and_symbolic_models_are_refused():
         exported = torch.export.export(model, (images(),))
     graph = torch.fx.symbolic_trace(torch.nn.Sequential(torch.nn.Linear(2, 2)))
     for compiled in (traced, exported.module(), torch.export.unflatten(exported), graph):
-        for each in (compiled, torch.nn.Sequential(compiled)):
-            with pytest.raises(InputError), capture(each):
+        for model in (compiled, torch.nn.Sequential(compiled)):
+            with pytest.raises(InputError), capture(model):
                 pass
 
 

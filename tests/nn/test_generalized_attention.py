@@ -154,10 +154,10 @@ def test_queries_that_share_cached_keys_attend_as_with_copies(terms, window, pad
 @every_term_set
 def test_a_key_stride_is_a_mask_of_all_other_keys(terms):
     module, x = built(ndim=2, terms=terms), content(ndim=2)
-    kept = torch.zeros(3, 4, dtype=torch.bool)
-    kept[::2, ::2] = True
+    mask = torch.zeros(3, 4, dtype=torch.bool)
+    mask[::2, ::2] = True
     strided = built(ndim=2, terms=terms, key_stride=2)
-    assert_close(strided(x), module(x, attend_mask=kept.flatten().expand(12, 12)))
+    assert_close(strided(x), module(x, attend_mask=mask.flatten().expand(12, 12)))
 
 
 @every_term_set

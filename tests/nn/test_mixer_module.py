@@ -60,10 +60,10 @@ def test_device_and_dtype_do_not_change_the_initial_weights(kind, fields):
 @every_module
 def test_the_signature_lists_the_fields_of_the_spec_with_their_defaults(kind, fields):
     parameters = inspect.signature(kind).parameters
-    own = {"channels", "ndim", "key_channels", "spec", "device", "dtype"}
+    arguments = {"channels", "ndim", "key_channels", "spec", "device", "dtype"}
     defaults = {name: each.get_default() for name, each in kind.spec_class.model_fields.items()}
     defaults.pop("kind")
-    assert parameters.keys() == own | defaults.keys()
+    assert parameters.keys() == arguments | defaults.keys()
     assert {name: parameters[name].default for name in defaults} == defaults
     assert inspect.signature(kind(16, **fields)) == inspect.signature(torch.nn.ReLU())
 

@@ -81,8 +81,8 @@ def test_a_stride_keeps_every_nth_position(kind, kernel, stride, dilation, ndim)
     for sizes in [(7,), (1,)] if ndim == 1 else [(7, 2), (1, 5)]:
         x = content(ndim, sizes)
         expected = whole(x)
-        kept = expected[:, ::stride] if ndim == 1 else expected[..., ::stride, ::stride]
-        assert_close(strided(x), kept)
+        subsampled = expected[:, ::stride] if ndim == 1 else expected[..., ::stride, ::stride]
+        assert_close(strided(x), subsampled)
 
 
 @every_mixer
@@ -282,7 +282,7 @@ def test_convolutions_check_their_input(name):
 @pytest.mark.parametrize(
     "name", ["regular", "deformable", "dynamic", "lightweight", "0010+deformable"]
 )
-def test_mixers_that_read_their_own_input_refuse_other_keys_maps_in_steps_and_a_third_axis(name):
+def test_mixers_that_read_one_input_refuse_other_keys_maps_in_steps_and_a_third_axis(name):
     mixer = parse_mixer(name, heads=2)
     for build, field in (
         (lambda: mixer.build(CHANNELS, 1, key_channels=6), "key_channels"),

@@ -37,8 +37,8 @@ def test_the_subsampled_mask_is_the_mask_of_the_subsampled_keys(ndim, stride):
     x = torch.randn(SHAPES[ndim])
     sizes = spatial_sizes(x, ndim)
     positive = to_tokens(x, ndim)[:, :, 0] > 0
-    kept = to_tokens(subsample(x, ndim, stride), ndim)[:, :, 0] > 0
-    assert_close(subsample_mask(positive, sizes, stride), kept)
+    subsampled = to_tokens(subsample(x, ndim, stride), ndim)[:, :, 0] > 0
+    assert_close(subsample_mask(positive, sizes, stride), subsampled)
     assert subsample(x, ndim, stride).is_contiguous()
 
 

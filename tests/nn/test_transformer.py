@@ -64,8 +64,8 @@ def test_a_key_stride_applies_to_the_padding_mask():
 
 @settings(max_examples=20)
 @given(term_sets, term_sets)
-def test_a_decoder_layer_step_by_step_equals_the_full_pass(own, cross):
-    module = layer(DecoderLayer, attention(str(own), window=3), attention(str(cross)))
+def test_a_decoder_layer_step_by_step_equals_the_full_pass(terms, cross):
+    module = layer(DecoderLayer, attention(str(terms), window=3), attention(str(cross)))
     target, memory = content(5), content(4)
     padding = torch.tensor([[False] * 4, [False, False, True, True]])
     state, outputs = module.start(memory), []

@@ -39,12 +39,12 @@ def test_computed_costs_are_within_a_tenth_of_the_published_ones(task):
 
 @both_tasks
 def test_executed_cost_is_our_base_network_plus_overhead(task):
-    own = base_multiply_adds(task) / 1e9
+    base = base_multiply_adds(task) / 1e9
     for row in cost_rows(task):
-        assert row.base_computed == own
-        assert row.executed == pytest.approx(own + row.overhead_executed)
+        assert row.base_computed == base
+        assert row.executed == pytest.approx(base + row.overhead_executed)
         assert row.overhead_executed == overhead(task, row.config).executed / 1e9
-        assert row.config != "w/o" or row.executed == own
+        assert row.config != "w/o" or row.executed == base
 
 
 @both_tasks
