@@ -54,7 +54,7 @@ def learning_curves(study: StudyRuns) -> list[Curve]:
         curve
         for name in names
         for cell in study.manifest.cells
-        if (curve := _curve(cell, name, [logs[one] for one in cell.identities.values()]))
+        if (curve := _curve(cell, name, [logs[run] for run in cell.identities.values()]))
     ]
 
 

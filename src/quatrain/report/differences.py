@@ -38,16 +38,14 @@ def build_differences(study: StudyRuns) -> DifferenceTable:
     """The table of differences; StudyError if a record lacks the metric."""
     manifest = study.manifest
     metric = manifest.compared_in or manifest.metric
-    summaries = [_difference(study, one, metric) for one in manifest.comparisons]
+    summaries = [_difference(study, pair, metric) for pair in manifest.comparisons]
     p_values = {number: s.p for number, s in enumerate(summaries) if s and s.p is not None}
     adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
     rows: list[DifferenceRow] = []
-    for number, (one, summary) in enumerate(zip(manifest.comparisons, summaries, strict=True)):
-        p = adjusted.get(number)
-        verdict = _verdict(one, summary, p)
-        rows.append(
-            DifferenceRow(one.group, one.left, one.right, summary, p, verdict, one.published)
-        )
+    for number, (pair, summary) in enumerate(zip(manifest.comparisons, summaries, strict=True)):
+        p, names = adjusted.get(number), (pair.group, pair.left, pair.right)
+        verdict = _verdict(pair, summary, p)
+        rows.append(DifferenceRow(*names, summary, p, verdict, pair.published))
     return DifferenceTable(metric, tuple(rows))
 
 

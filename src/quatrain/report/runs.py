@@ -81,10 +81,10 @@ def load_runs(store: ResultStore) -> StudyRuns:
     of one cell were trained on different data; StoredFileError for damaged or edited files.
     """
     manifest = store.manifest()
-    identities = {one: None for cell in manifest.cells for one in cell.identities.values()}
+    identities = {run: None for cell in manifest.cells for run in cell.identities.values()}
     folders = {path.parent for path in store.root.glob("runs/*/record.json")}
-    orphaned_runs = len(folders - {store.folder(one) for one in identities})
-    study = StudyRuns(manifest, {one: _load(store, one) for one in identities}, orphaned_runs)
+    orphaned_runs = len(folders - set(map(store.folder, identities)))
+    study = StudyRuns(manifest, {run: _load(store, run) for run in identities}, orphaned_runs)
     spec_names = {record.spec_name for record in study.all_records() if record.spec}
     groups: dict[str, list[Record]] = {}
     for cell in manifest.cells:
@@ -189,7 +189,7 @@ def _differ_in_training(records: list[Record]) -> bool:
 
 def _check_same(kind: str, first: Record, record: Record) -> None:
     before, now = (
-        (one.test_data or {}) if kind == "test data" else one.data for one in (first, record)
+        (run.test_data or {}) if kind == "test data" else run.data for run in (first, record)
     )
     for name in changed_files(now, before):
         raise StudyError(

@@ -128,8 +128,8 @@ def _row(study: StudyRuns, cell: ManifestCell) -> ReportRow:
         quantities={
             **{name: _mean([r.cost[name] for r in records if name in r.cost]) for name in _COSTS},
             "training_seconds": _mean([record.seconds for record in records]),
-            "latency_seconds": _median([one.median_seconds for one in measurements]),
-            "peak_bytes": _median([one.peak_bytes for one in measurements]),
+            "latency_seconds": _median([measured.median_seconds for measured in measurements]),
+            "peak_bytes": _median([measured.peak_bytes for measured in measurements]),
         },
         state=_state(Counter(run.state for run in runs.values())),
         expected=cell.expected,
@@ -254,7 +254,7 @@ def _version_differences(left: Mapping[int, Record], right: Mapping[int, Record]
 
 def _machine_notes(study: StudyRuns) -> list[str]:
     trained = {(record.device, record.threads) for record in study.all_records()}
-    measured = {(one.device, one.threads) for one in study.measurements()}
+    measured = {(run.device, run.threads) for run in study.measurements()}
     return [
         f"{quantity} were measured on different machines: "
         + "; ".join(f"{device}, {threads} threads" for device, threads in sorted(machines))
