@@ -129,8 +129,8 @@ def metric_of(record: Record, name: str) -> float:
     if name not in record.metrics:
         known = ", ".join(record.metrics) or "none"
         raise StudyError(
-            f"a record has no metric {name!r}, but {known}; correct the metric in the study file "
-            "and run the study again: finished runs are kept",
+            f"a record has no metric {name!r}; its metrics are: {known}; correct the metric in the "
+            "study file and run the study again, which keeps finished runs",
             "metric",
         )
     return record.metrics[name]
@@ -162,7 +162,7 @@ def _check_records(study: StudyRuns, cell: ManifestCell, spec_names: set[str]) -
 def _code_changes(study: StudyRuns) -> list[str]:
     """Notes on runs whose study code differs from that of the latest run."""
     labels = {
-        identity: f"{cell.group}/{cell.name}"
+        identity: cell.label
         for cell in reversed(study.manifest.cells)
         for identity in cell.identities.values()
     }

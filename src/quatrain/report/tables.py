@@ -2,7 +2,7 @@
 
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from quatrain.report.runs import StudyRuns, metric_of
@@ -117,7 +117,11 @@ def _row(study: StudyRuns, cell: ManifestCell) -> ReportRow:
         for name in dict.fromkeys((primary, *record.metrics)):
             values.setdefault(name, []).append(metric_of(record, name))
     metrics = {name: summarize(numbers) for name, numbers in values.items()}
+    costs = {name: [r.cost[name] for r in records if name in r.cost] for name in _COSTS}
+    costs["training_seconds"] = [record.seconds for record in records]
     measurements = [run.measurement for run in runs.values() if run.measurement]
+    latencies = [measured.median_seconds for measured in measurements]
+    peaks = [measured.peak_bytes for measured in measurements]
     return ReportRow(
         group=cell.group,
         cell=cell.name,
@@ -126,10 +130,9 @@ def _row(study: StudyRuns, cell: ManifestCell) -> ReportRow:
         seeds_done=len(records),
         seeds_planned=len(runs),
         quantities={
-            **{name: _mean([r.cost[name] for r in records if name in r.cost]) for name in _COSTS},
-            "training_seconds": _mean([record.seconds for record in records]),
-            "latency_seconds": _median([measured.median_seconds for measured in measurements]),
-            "peak_bytes": _median([measured.peak_bytes for measured in measurements]),
+            **{name: statistics.fmean(each) if each else None for name, each in costs.items()},
+            "latency_seconds": statistics.median(latencies) if latencies else None,
+            "peak_bytes": statistics.median(peaks) if peaks else None,
         },
         state=_state(Counter(run.state for run in runs.values())),
         expected=cell.expected,
@@ -137,14 +140,6 @@ def _row(study: StudyRuns, cell: ManifestCell) -> ReportRow:
             cell.expected.met_by(metrics[primary].mean) if cell.expected and metrics else None
         ),
     )
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return statistics.fmean(values) if values else None
-
-
-def _median(values: Sequence[float]) -> float | None:
-    return statistics.median(values) if values else None
 
 
 def _state(counts: Counter[RunState]) -> str:

@@ -7,12 +7,7 @@ _SHOWN = 5
 
 
 def comparable(first: Hashes | None, second: Hashes | None) -> bool:
-    """Whether both hashes of code exist and follow one rule, which is the text before a colon.
-
-    Example:
-        >>> comparable({"a": "2:1f"}, {"a": "2:3c"}), comparable({"a": "2:1f"}, {"a": "3c"})
-        (True, False)
-    """
+    """Whether both hashes of code exist and follow one rule: the text before a colon, as "2:1f"."""
     if first is None or second is None:
         return False
     rules = [{text.rpartition(":")[0] for text in hashes.values()} for hashes in (first, second)]
@@ -43,22 +38,12 @@ def notes_on_files(runs: Iterable[tuple[str, Hashes | None, Hashes | None]]) -> 
 
 
 def pluralize(number: int, noun: str) -> str:
-    """A number with its noun.
-
-    Example:
-        >>> pluralize(1, "run"), pluralize(1200, "run")
-        ('1 run', '1,200 runs')
-    """
+    """A number with its noun: "1 run", "1,200 runs"."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def join_names(labels: Sequence[str]) -> str:
-    """The first few labels, each once, and how many more there are.
-
-    Example:
-        >>> join_names(["a", "b", "a"]), join_names("abcdefg")
-        ('a, b', 'a, b, c, d, e and 2 more')
-    """
+    """The first five labels, each once, and how many more there are: "a, b and 2 more"."""
     names = list(dict.fromkeys(labels))
     more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more

@@ -211,12 +211,7 @@ class Expectation(StoredModel):
 
     @property
     def bounds(self) -> str:
-        """The bounds as text.
-
-        Example:
-            >>> Expectation(low=95, because="it has the term").bounds
-            '≥ 95'
-        """
+        """The bounds as text: '≥ 95', '≤ 5' or '5 to 95'."""
         if self.low is None or self.high is None:
             return f"≤ {self.high:g}" if self.low is None else f"≥ {self.low:g}"
         return f"{self.low:g} to {self.high:g}"
@@ -301,16 +296,10 @@ def unknown_cell(name: str, labels: Sequence[str], field: str) -> StudyError:
 
 
 def storable(text: str, limit: int | None = None) -> str:
-    r"""Escape lone surrogates, which no encoding has, and cut the middle out of a long text.
+    """Escape lone surrogates, which no encoding has, and cut the middle out of a long text.
 
     A file name that is not UTF-8 has lone surrogates, and so has an exception that names the file.
     The limit is 100 characters or more; None for no limit.
-
-    Example:
-        >>> storable("caf\udce9.txt")
-        'caf\\udce9.txt'
-        >>> storable("0123456789" * 20, limit=100)
-        '0123456789012345678901234 … [150 characters left out] … 5678901234567890123456789'
     """
     text = text.encode("utf-8", "backslashreplace").decode("utf-8")
     if limit is None or len(text) <= limit:

@@ -11,8 +11,6 @@ remain valid.
 
 Values that are equal up to rounding have zero variance, from which no interval can be estimated:
 accuracies of 250 examples are often tied. They have a mean, no interval, and p = 1.
-
-    paired_difference({0: 95.2, 1: 94.8}, {0: 94.8, 1: 94.4})   mean 0.4, no interval, n 2, p 1
 """
 
 import importlib

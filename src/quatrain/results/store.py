@@ -67,13 +67,7 @@ class ResultStore:
 
     @contextmanager
     def claim(self, identity: str) -> Generator[Path | None]:
-        """Hold the run's lock in the block; None if another process holds it.
-
-        Example:
-            >>> with store.claim(identity) as folder:
-            ...     if folder is not None and store.state(identity) is not RunState.DONE:
-            ...         train_into(folder)
-        """
+        """Hold the run's lock in the block; yield its folder, or None if another process has it."""
         folder = self.folder(identity)
         with _lock(folder, timeout=0.2) as is_free:  # not zero: `state` takes a lock for an instant
             yield folder if is_free else None
@@ -163,7 +157,7 @@ class ResultStore:
 
 @contextmanager
 def _lock(folder: Path, timeout: float = -1) -> Generator[bool]:
-    """Hold the lock of `folder`; False if another process holds it for `timeout` seconds."""
+    """Hold the lock of `folder` in the block; False if another process has it till `timeout`."""
     make_folder(folder)
     lock = _file_lock(folder / "lock")
     from filelock import Timeout
