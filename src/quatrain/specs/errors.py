@@ -26,6 +26,12 @@ class QuatrainError(Exception):
         'heads'
     """
 
+    message: str
+    field: str
+    value: object  # TRANSITION, as are expected and remedy
+    expected: str
+    remedy: str
+
     def __init__(
         self, message: str, field: object, expected: str | None = None, remedy: str = ""
     ) -> None:
