@@ -16,7 +16,7 @@ from quatrain.tasks.probes import (
     SaliencySpec,
     Samples,
 )
-from quatrain.tasks.probes.questions import check_far, most_common, validate
+from quatrain.tasks.probes.questions import check_distance, most_common, validate
 
 EVERY_PROBE = pytest.mark.parametrize(
     "probe", [kind() for kind in typing.get_args(typing.get_args(Probe)[0])], ids=lambda p: p.kind
@@ -75,11 +75,11 @@ def test_the_most_common_value_of_each_row():
     assert most_common(torch.tensor([[0, 2, 2, 1], [1, 1, 0, 2]]), 3).tolist() == [2, 1]
 
 
-def test_a_distance_over_half_the_length_is_refused():
-    check_far("far", 4, 8)
+def test_a_distance_beyond_the_largest_is_refused_either_way():
+    check_distance(OffsetSpec(distance=-4), "distance", 4)
     with pytest.raises(SpecError) as raised:
-        check_far("far", 5, 8)
-    assert raised.value.field == "far"
+        check_distance(OffsetSpec(distance=-5), "distance", 4)
+    assert raised.value.field == "OffsetSpec.distance"
 
 
 SAMPLES = Samples(

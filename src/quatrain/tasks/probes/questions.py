@@ -65,19 +65,8 @@ class LocalitySpec(Question):
     """
 
     kind: Literal["locality"] = "locality"
-    length: int = 48
-    """Tokens of a sequence; a multiple of 3."""
-
-    @model_validator(mode="after")
-    def _check_length(self) -> "LocalitySpec":
-        if self.length < _GROUP or self.length % _GROUP:
-            multiple = max(self.length // _GROUP, 1) * _GROUP
-            raise SpecError(
-                f"length={self.length} is not a multiple of {_GROUP}; use {multiple} or "
-                f"{multiple + _GROUP}",
-                "LocalitySpec.length",
-            )
-        return self
+    length: int = Field(default=48, ge=_GROUP, multiple_of=_GROUP)
+    """Tokens of a sequence."""
 
     @property
     def features(self) -> tuple[int, ...]:
@@ -114,12 +103,7 @@ class OffsetSpec(Question):
 
     @model_validator(mode="after")
     def _check_distance(self) -> "OffsetSpec":
-        if abs(self.distance) >= self.length:
-            raise SpecError(
-                f"distance={self.distance} leads out of all sequences of length={self.length}; use "
-                "a shorter one",
-                "OffsetSpec.distance",
-            )
+        check_distance(self, "distance", self.length - 1)
         return self
 
     @property
@@ -158,11 +142,7 @@ class PointerSpec(Question):
 
     @model_validator(mode="after")
     def _check_reach(self) -> "PointerSpec":
-        if self.reach >= self.length:
-            raise SpecError(
-                f"reach={self.reach} is not less than length={self.length}; use a shorter one",
-                "PointerSpec.reach",
-            )
+        check_distance(self, "reach", self.length - 1)
         return self
 
     @property
@@ -202,7 +182,7 @@ class RecallSpec(Question):
 
     @model_validator(mode="after")
     def _check_far(self) -> "RecallSpec":
-        check_far("RecallSpec.far", self.far, self.length)
+        check_distance(self, "far", self.length // 2)
         return self
 
     @property
@@ -248,7 +228,7 @@ class SaliencySpec(Question):
 
     @model_validator(mode="after")
     def _check_far(self) -> "SaliencySpec":
-        check_far("SaliencySpec.far", self.far, self.length)
+        check_distance(self, "far", self.length // 2)
         return self
 
     @property
@@ -281,13 +261,14 @@ def make_samples(features: Sequence[np.ndarray], answers: np.ndarray) -> Samples
     return Samples(torch.from_numpy(tokens), torch.from_numpy(answers.astype(np.int64)))
 
 
-def check_far(field: str, far: int, length: int) -> None:
-    """Check that each token has another at this distance."""
-    if far > length // 2:
+def check_distance(question: Question, name: str, largest: int) -> None:
+    """Check that a sequence is long enough for the distance of this name."""
+    distance = getattr(question, name)
+    if abs(distance) > largest:
         raise SpecError(
-            f"far={far} is over half of length={length}; use {length // 2} or less, or lengthen "
-            "the sequence",
-            field,
+            f"{name}={distance} is beyond {largest} in sequences of length={question.length}; use "
+            "less, or lengthen the sequences",
+            f"{type(question).__name__}.{name}",
         )
 
 

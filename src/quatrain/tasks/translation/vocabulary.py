@@ -18,12 +18,12 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pydantic import model_validator
+from pydantic import Field
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from quatrain.results import write_atomically
 from quatrain.results.files import read_regular
-from quatrain.specs import DataError, Spec, SpecError, StoredFileError
+from quatrain.specs import DataError, Spec, StoredFileError
 from quatrain.specs.errors import shorten
 from quatrain.tasks.text import pointer_kind
 from quatrain.tasks.translation.parallel_text import Pair
@@ -47,18 +47,9 @@ class VocabularySpec(Spec):
         >>> train_vocabulary(corpus.train, VocabularySpec(size=8000)).encode("zwei Hunde")
     """
 
-    size: int = 8000
-    """Maximum number of tokens, including special tokens and bytes; small texts yield fewer."""
-
-    @model_validator(mode="after")
-    def _check_size(self) -> "VocabularySpec":
-        if self.size <= _SPECIAL + _BYTES:
-            raise SpecError(
-                f"size={self.size} is not above {_SPECIAL + _BYTES}, the number of special tokens "
-                "and bytes; use some hundred for numerals and some thousand for real text",
-                "VocabularySpec.size",
-            )
-        return self
+    size: int = Field(default=8000, gt=_SPECIAL + _BYTES)
+    """Maximum number of tokens, including 3 special tokens and 256 bytes; small texts yield
+    fewer. Some hundred are enough for numerals, real text needs some thousand."""
 
 
 class Vocabulary:
