@@ -16,8 +16,8 @@ def event(kind="progress", **fields):
 def output_of(events, *, terminal):
     console = Console(file=io.StringIO(), force_terminal=terminal, width=120)
     with Display(console, runs=2) as display:
-        for each in events:
-            display.notify(each)
+        for event in events:
+            display.notify(event)
     return console.file.getvalue()
 
 

@@ -10,10 +10,10 @@ from quatrain.specs import StoredFileError
 
 def points(curves, cell):
     """The values of a cell's curves by name and step."""
-    own = [curve for curve in curves if (curve.group, curve.cell) == cell]
     return {
         (curve.name, step): value
-        for curve in own
+        for curve in curves
+        if (curve.group, curve.cell) == cell
         for step, value in zip(curve.steps, curve.values, strict=True)
     }
 
@@ -63,7 +63,7 @@ def test_validation_has_a_curve_with_its_own_times(store, log):
     ]
     log.write_text("".join(json.dumps(line) + "\n" for line in lines))
     curves = learning_curves(load_runs(store))
-    (curve,) = [each for each in curves if (each.group, each.name) == ("self", "valid_bleu")]
+    (curve,) = [curve for curve in curves if (curve.group, curve.name) == ("self", "valid_bleu")]
     assert (curve.steps, curve.values, curve.seconds) == ((100,), (2.5,), (66.0,))
     losses = {("loss", 100): 6.0, ("loss", 200): 5.0}
     assert points_of(store, ("self", "1111")) == {**losses, ("valid_bleu", 100): 2.5}

@@ -85,12 +85,12 @@ def test_each_cell_shows_the_pictures_of_its_lowest_seed(drawn):
     two = {"a.png": png(), "b.PNG": png(5, 4)}
     store = drawn({("g", "w/o", "w/o"): {1: two, 0: {}, 2: two}, ("g", "x", "x"): {3: two}})
     result = gallery_of(store)
-    assert [(each.cells, each.seed) for each in result.exhibits] == [
+    assert [(exhibit.cells, exhibit.seed) for exhibit in result.exhibits] == [
         (["g, w/o"], 1),
         (["g, x"], 3),
     ]
     first = result.exhibits[0].pictures
-    assert [(each.name, each.width, each.height) for each in first] == [
+    assert [(picture.name, picture.width, picture.height) for picture in first] == [
         ("a.png", 3, 2),
         ("b.PNG", 5, 4),
     ]
@@ -132,7 +132,7 @@ def test_omitted_pictures_are_counted_by_reason(drawn):
         }
     )
     result = gallery_of(store)
-    assert [each.name for each in result.exhibits[0].pictures] == ["a.png"]
+    assert [picture.name for picture in result.exhibits[0].pictures] == ["a.png"]
     assert result.left_out == (
         "2 missing (the first: gone.png of g, c)",
         "2 not a PNG (the first: text.png of g, c)",
@@ -148,7 +148,7 @@ def test_pipe_and_circular_link_are_not_shown(drawn):
     os.mkfifo(folder / "pipe.png")
     (folder / "circle.png").symlink_to(folder / "circle.png")
     result = gallery_of(store)
-    assert [each.name for each in result.exhibits[0].pictures] == ["a.png"]
+    assert [picture.name for picture in result.exhibits[0].pictures] == ["a.png"]
     assert len(result.left_out) == 2
 
 
@@ -160,7 +160,7 @@ def test_file_outside_the_folder_of_the_run_is_not_read(drawn, tmp_path):
     folder = store.folder(store.manifest().cells[0].identities[0])
     (folder / "link.png").symlink_to(tmp_path / "secret.png")
     result = gallery_of(store)
-    assert [each.name for each in result.exhibits[0].pictures] == ["in/side.png"]
+    assert [picture.name for picture in result.exhibits[0].pictures] == ["in/side.png"]
     (sentence,) = result.left_out
     assert sentence.startswith("3 outside the folder of its run")
 
@@ -169,7 +169,7 @@ def test_huge_picture_is_omitted(drawn):
     limit = gallery.MAX_BYTES
     names = {"huge.png": png(padding=limit), "large.png": png(padding=limit - 1000)}
     result = gallery_of(drawn({("g", "c", "c"): {0: names}}))
-    assert [each.name for each in result.exhibits[0].pictures] == ["large.png"]
+    assert [picture.name for picture in result.exhibits[0].pictures] == ["large.png"]
     assert result.left_out == ("1 of more than 2 MB (the first: huge.png of g, c)",)
 
 
@@ -177,7 +177,7 @@ def test_full_page_has_the_first_picture_of_each_cell(drawn, monkeypatch):
     monkeypatch.setattr(gallery, "MAX_PAGE_BYTES", 2 * len(png()) + 10)
     files = {0: {"a.png": png(), "b.png": png()}}
     result = gallery_of(drawn({("g", cell, cell): files for cell in ("c", "d")}))
-    shown = [[each.name for each in exhibit.pictures] for exhibit in result.exhibits]
+    shown = [[picture.name for picture in exhibit.pictures] for exhibit in result.exhibits]
     assert shown == [["a.png"], ["a.png"]]
     assert result.left_out == ("2 beyond the 0 MB of a page (the first: b.png of g, c)",)
 

@@ -136,7 +136,7 @@ def test_damaged_record_is_rejected(store):
 
 
 def larger(store):
-    """Add a group that shares cell 1111 and has a cell of its own."""
+    """Add a group that shares cell 1111 and has one unshared cell."""
     manifest = store.manifest()
     shared = next(cell for cell in manifest.cells if cell.name == "1111")
     names = {seed: str(seed) * 64 for seed in range(3)}

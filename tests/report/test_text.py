@@ -28,7 +28,7 @@ def rendered(markdown):
     tokens = MARKDOWN.parse(markdown)
     inline = [child for token in tokens for child in token.children or []]
     kinds = {token.type.removesuffix("_open") for token in tokens if token.nesting != -1}
-    return kinds - {"inline"}, {each.type for each in inline}, "".join(x.content for x in inline)
+    return kinds - {"inline"}, {token.type for token in inline}, "".join(x.content for x in inline)
 
 
 @given(TEXTS)
@@ -90,7 +90,7 @@ def test_names_of_cells_are_not_escaped():
 def test_visible_text_can_be_stored_and_has_no_terminal_escapes(text):
     shown = visible(text)
     shown.encode()
-    assert all(each in "\t\n" or each.isprintable() or ord(each) > 0x9F for each in shown)
+    assert all(x in "\t\n" or x.isprintable() or ord(x) > 0x9F for x in shown)
     assert not re.search("[\u202a-\u202e\u2066-\u2069]", shown)
     assert visible(shown) == shown
 

@@ -46,7 +46,7 @@ def test_runs_that_finished_before_the_same_files_changed_are_in_one_note():
 
 
 def test_of_many_cells_five_are_named():
-    runs = [(f"one/{each}", {"a": "1"}, {"a": "2"}) for each in "abcdefg"]
+    runs = [(f"one/{cell}", {"a": "1"}, {"a": "2"}) for cell in "abcdefg"]
     assert notes_on_files(runs) == [
         "a changed after 7 runs finished (one/a, one/b, one/c, one/d, one/e and 2 more)"
     ]

@@ -66,21 +66,21 @@ def test_a_file_instead_of_a_folder_is_an_error(tmp_path):
 
 
 def test_a_link_with_the_name_of_the_temporary_file_is_not_followed(tmp_path, monkeypatch):
-    own = tmp_path / "own.txt"
-    own.write_text("mine")
-    (tmp_path / ".a.json.00c0ffee.tmp").symlink_to(own)
+    target = tmp_path / "target.txt"
+    target.write_text("mine")
+    (tmp_path / ".a.json.00c0ffee.tmp").symlink_to(target)
     monkeypatch.setattr(secrets, "token_hex", lambda _: "00c0ffee")
     with pytest.raises(StudyError):
         write_atomically(tmp_path / "a.json", "new")
-    assert own.read_text() == "mine"
+    assert target.read_text() == "mine"
 
 
 def test_a_link_with_the_name_of_the_file_is_replaced_and_its_target_is_kept(tmp_path):
-    own = tmp_path / "own.txt"
-    own.write_text("mine")
-    (tmp_path / "a.json").symlink_to(own)
+    target = tmp_path / "target.txt"
+    target.write_text("mine")
+    (tmp_path / "a.json").symlink_to(target)
     write_atomically(tmp_path / "a.json", "new")
-    assert own.read_text() == "mine"
+    assert target.read_text() == "mine"
     assert not (tmp_path / "a.json").is_symlink()
 
 
@@ -106,12 +106,12 @@ def test_a_write_removes_old_temporary_files_of_the_same_name(tmp_path):
 
 
 def test_the_only_writer_of_a_file_removes_all_its_temporary_files(tmp_path):
-    own = abandoned(tmp_path, ".swap.tmp", age=0)
+    target = abandoned(tmp_path, ".swap.tmp", age=0)
     other = abandoned(tmp_path, ".b.json.0123abcd.tmp", age=0)
     abandoned(tmp_path, ".a.0123abcd.tmp", age=0)
-    (tmp_path / ".a.4567abcd.tmp").symlink_to(own)
+    (tmp_path / ".a.4567abcd.tmp").symlink_to(target)
     remove_temporary_files(tmp_path, "a")
-    assert sorted(tmp_path.iterdir()) == [other, own]
+    assert sorted(tmp_path.iterdir()) == [other, target]
     remove_temporary_files(tmp_path / "none", "a")
 
 
@@ -174,12 +174,12 @@ def test_a_file_is_within_a_folder_after_all_links_are_resolved(tmp_path):
     folder, outside = tmp_path / "run", tmp_path / "secret"
     folder.mkdir()
     outside.write_text("secret")
-    (folder / "own").write_text("own")
-    (folder / "alias").symlink_to("own")
+    (folder / "target").write_text("target")
+    (folder / "alias").symlink_to("target")
     (folder / "leak").symlink_to(outside)
     (folder / "up").symlink_to("..")
-    assert [name for name in ("own", "alias") if is_file_within(folder / name, folder)] == [
-        "own",
+    assert [name for name in ("target", "alias") if is_file_within(folder / name, folder)] == [
+        "target",
         "alias",
     ]
     for name in ("leak", "up", "up/secret", "absent", "../secret", "a\0b"):

@@ -114,7 +114,7 @@ def test_the_remedy_for_a_newer_format_is_the_newer_version(at):
     assert str(error.value).endswith("use the newer quatrain that wrote it")
 
 
-def test_damage_beside_an_unknown_field_may_be_a_newer_version():
+def test_damage_with_an_unknown_field_may_be_a_newer_version():
     text = Record(**FIELDS).to_json().replace('"seed": 3', '"seeds": [3]')
     with pytest.raises(StudyError) as error:
         Record.from_json(text, "delete it")
@@ -271,8 +271,8 @@ def test_of_a_long_text_both_ends_stay_within_the_limit(text, limit, times):
     assert len(stored) <= limit
     assert storable(stored, limit) == stored
     if len(text) > limit:
-        kept = (limit - 50) // 2
-        assert stored[:kept] + stored[-kept:] == text[:kept] + text[-kept:]
-        assert f"{len(text) - 2 * kept:,} characters left out" in stored
+        side = (limit - 50) // 2
+        assert stored[:side] + stored[-side:] == text[:side] + text[-side:]
+        assert f"{len(text) - 2 * side:,} characters left out" in stored
     else:
         assert stored == text

@@ -236,7 +236,7 @@ def test_all_records_are_read_from_all_folders(store):
     for identity in (OTHER, IDENTITY):
         store.write_record(record(identity))
     store.write_failure("a" * 64, FAILURE)
-    assert [one.identity for one in store.all_records()] == [IDENTITY, OTHER]
+    assert [record.identity for record in store.all_records()] == [IDENTITY, OTHER]
 
 
 def test_a_manifest_that_contradicts_itself_is_an_error(store):
