@@ -90,9 +90,8 @@ def test_any_other_text_is_decoded_unchanged(text):
 def test_a_pointer_in_place_of_the_data_is_refused_with_the_command(tmp_path, content, command):
     with pytest.raises(DataError) as raised:
         check_not_pointer(content, "train.de")
-    for error in (raised.value, decoding_error(content)):
-        assert error.field == "train.de"
-        assert command in str(error)
+    assert raised.value.field == "train.de"
+    assert command in str(raised.value)
     (tmp_path / "a.json").write_bytes(content)
     assert command in str(reading_error(tmp_path / "a.json"))
 
