@@ -73,7 +73,7 @@ class ResNetSpec(Spec):
     @model_validator(mode="after")
     def _check_fields(self) -> "ResNetSpec":
         if self.weights is None and self.weights_file is not None:
-            text = f"weights is not set; set it to the SHA-256 of {self.weights_file}"
+            text = f"weights_file={self.weights_file} needs weights, the SHA-256 of the file"
             raise SpecError(f"{text}, which `sha256sum` prints", "weights")
         for name in ("inserted_stages", "replaced_stages"):
             stages = getattr(self, name)

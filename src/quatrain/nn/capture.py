@@ -63,9 +63,8 @@ def _check_no_graphs(model: nn.Module) -> None:
     for name, module in model.named_modules():
         if isinstance(module, graphs):
             field = name or "model"
-            text = f"{field} is a {type(module).__name__} without modules of attention"
             remedy = "capture the original model, before it is scripted, traced or exported"
-            raise InputError(f"{text}; {remedy}", field)
+            raise InputError(f"{field} is a graph without modules of attention; {remedy}", field)
 
 
 def _explain_into(calls: list[Explanation], at: QueryPosition | None) -> Any:

@@ -68,7 +68,7 @@ class Dropout(nn.Module):
     def __init__(self, p: float) -> None:
         super().__init__()
         if not 0 <= p < 1:
-            raise SpecError(f"p={p} is not a probability below 1; use 0 to drop nothing", "p")
+            raise SpecError(f"p={p} is not at least 0 and below 1; use 0 to drop nothing", "p")
         self.p = p
 
     def forward(self, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:

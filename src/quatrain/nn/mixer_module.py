@@ -79,8 +79,8 @@ class _ConstructorSignature:
         _, channels, *options, _ = inspect.signature(owner.__init__).parameters.values()
         types = get_type_hints(spec_class)
         fields = [
-            each.replace(annotation=types[name])
-            for name, each in inspect.signature(spec_class).parameters.items()
+            field.replace(annotation=types[name])
+            for name, field in inspect.signature(spec_class).parameters.items()
             if name != "kind"
         ]
         return inspect.Signature([channels, *fields, *options])

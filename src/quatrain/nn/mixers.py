@@ -102,7 +102,7 @@ def _parse_part(part: str, heads: int, text: str) -> Mixer:
 def _parse_error(text: str) -> SpecError:
     names = ", ".join(_CONVOLUTIONS)
     return SpecError(
-        f"mixer={shorten(text)} is neither terms, one of {names}, terms+convolution, "
-        'nor "w/o", each with an optional @width; for example "0100@31" or "0010+deformable"',
+        f"{shorten(text)} is no mixer; use terms, a convolution ({names}), terms+convolution "
+        'or "w/o", each with an optional @width, such as "0100@31" or "0010+deformable"',
         "mixer",
     )
