@@ -82,16 +82,14 @@ def execute_run(
 ) -> Event:
     """Execute one run, unless it has a record or another process executes it.
 
-    Returns:
-        The final event of the run; exceptions of the task are stored, not raised.
+    Returns the final event of the run; exceptions of the task are stored, not raised.
     """
-    event = Event(kind="locked", identity=run.identity, label=run.label)
     store = environment.store
     with store.claim(run.identity) as folder:
         if folder is None:
-            return event
+            return run.event("locked")
         if store.state(run.identity) == RunState.DONE:
-            return replace(event, kind="skipped")
+            return run.event("skipped")
         failure = earlier_failure(run, store)
         if failure is not None and not retry:
             return failure
@@ -118,7 +116,7 @@ def write_spec(run: Run, folder: Path) -> None:
 
 def _execute(run: Run, environment: Environment, notify: Callable[[Event], None]) -> Event:
     """Train and evaluate; turn any exception into failure.json."""
-    latest = Event(kind="started", identity=run.identity, label=run.label)
+    latest = run.event("started")
 
     def notify_and_remember(event: Event) -> None:
         nonlocal latest
@@ -140,8 +138,8 @@ def _execute(run: Run, environment: Environment, notify: Callable[[Event], None]
         external = is_external(error)
         if not external and not isinstance(error, StoredFileError):
             environment.store.write_failure(run.identity, failure)
-        fields = {"reason": failure.reason, "message": failure.message}
-        return replace(latest, kind="failed", external=external, **fields)
+        latest = replace(latest, reason=failure.reason, message=failure.message)
+        return replace(latest, kind="failed", external=external)
     return replace(latest, kind="done")
 
 
@@ -189,11 +187,11 @@ def _train_and_evaluate(
     run: Run, environment: Environment, notify: Callable[[Event], None]
 ) -> None:
     folder = environment.store.folder(run.identity)
-    latest = Event(kind="progress", identity=run.identity, label=run.label)
+    latest = run.event("progress")
 
     def report(progress: "Progress") -> None:
         nonlocal latest
-        latest = Event(kind="progress", identity=run.identity, label=run.label, **vars(progress))
+        latest = run.event("progress", **vars(progress))
         notify(latest)
 
     notify(replace(latest, text="reading data"))

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import (
     TYPE_CHECKING,
     Annotated,
+    Any,
     ClassVar,
     Protocol,
     Self,
@@ -37,6 +38,7 @@ from quatrain.specs import QuatrainError, Spec, StudyError, identity_by_seed
 from quatrain.specs.spec import CheckedModel
 from quatrain.study.code import StudyCode
 from quatrain.study.names import Line, Seeds, Text, check_seeds
+from quatrain.study.protocol import Event, Kind
 
 if TYPE_CHECKING:
     from quatrain.training import Task
@@ -108,6 +110,10 @@ class Run:
     def open(self, data: Path | None, folder: Path) -> "Task":
         """Read the data, and prepare the task of its spec in `folder`."""
         return cast("TaskSpec", self.spec).open(data, folder, self.seed)
+
+    def event(self, kind: Kind, **fields: Any) -> Event:
+        """An event of this run."""
+        return Event(kind=kind, identity=self.identity, label=self.label, **fields)
 
 
 class Study(CheckedModel):

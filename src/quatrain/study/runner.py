@@ -17,6 +17,7 @@ from pathlib import Path
 
 from quatrain.results import Failure, ResultStore, RunState
 from quatrain.study.changes import check_stored_code
+from quatrain.study.execute import Reason
 from quatrain.study.grid import Run, Study
 from quatrain.study.load import load_study
 from quatrain.study.manifest import maintained_manifest
@@ -182,12 +183,11 @@ class _Dispatch:
 
     def _event_without_worker(self, run: Run) -> Event | None:
         """The final event of a run that needs no worker."""
-        event = Event(kind="skipped", identity=run.identity, label=run.label)
         state = self._store.state(run.identity)
         if state == RunState.DONE:
-            return event
+            return run.event("skipped")
         if state == RunState.RUNNING:
-            return replace(event, kind="locked")
+            return run.event("locked")
         return None if self._retry else earlier_failure(run, self._store)
 
     def _handle(self, worker: int, event: Event | WorkerExit) -> None:
@@ -202,8 +202,7 @@ class _Dispatch:
             return
         elif event.kind in {"done", "skipped"} and not self._is_done(run):
             message = f"there is no record in {self._store.folder(run.identity)} after the run"
-            failure = Failure(reason="error", message=message, traceback="", step=event.step)
-            event = self._fail(run, failure)
+            event = self._fail(run, "error", message, event.step)
         event = replace(event, worker=worker, label=run.label)
         self._steps[worker] = event.step
         if event.is_final:
@@ -222,20 +221,19 @@ class _Dispatch:
         """
         when = "" if end.sent_events else " before it began a run"
         message = f"{end.reason}{when}, see {log}; run the study again to resume"
-        event = self._fail(run, Failure(reason=KILLED, message=message, traceback="", step=step))
+        event = self._fail(run, KILLED, message, step)
         return replace(event, external=event.kind == "failed" and not end.sent_events)
 
-    def _fail(self, run: Run, failure: Failure) -> Event:
+    def _fail(self, run: Run, reason: Reason, message: str, step: int) -> Event:
         """Record the failure of a run, unless it is done or another process executes it already."""
-        event = Event(kind="locked", identity=run.identity, label=run.label)
         with self._store.claim(run.identity) as folder:
             if folder is None:
-                return event
+                return run.event("locked")
             if self._is_done(run):
-                return replace(event, kind="done")
+                return run.event("done")
+            failure = Failure(reason=reason, message=message, traceback="", step=step)
             self._store.write_failure(run.identity, failure)
-        fields = {"reason": failure.reason, "message": failure.message, "step": failure.step}
-        return replace(event, kind="failed", **fields)
+        return run.event("failed", reason=reason, message=message, step=step)
 
     def _finish(self, run: Run, event: Event) -> None:
         if event.kind == "locked":

@@ -5,8 +5,8 @@ runs/1a2b.../sessions.json             a list of `Session`, the latest at the en
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -17,7 +17,7 @@ from quatrain.study.grid import Run
 from quatrain.study.protocol import Event
 
 SESSIONS = "sessions.json"
-KILLED = "killed"
+KILLED: Literal["killed"] = "killed"
 """The reason of a failure after which a run may simply resume."""
 
 _OLD_SESSIONS = "sittings.json"
@@ -30,8 +30,7 @@ _REMEDY = "delete this file"
 def read_sessions(folder: Path) -> tuple[Session, ...] | None:
     """The sessions that wrote the checkpoint in `folder`; none without a checkpoint.
 
-    Returns:
-        None for a checkpoint of an old version, which stored no sessions.
+    None for a checkpoint of an old version, which stored no sessions.
     """
     if not (folder / CHECKPOINT).exists():
         return ()
@@ -66,5 +65,4 @@ def earlier_failure(run: Run, store: ResultStore) -> Event | None:
     failure = store.failure(run.identity)
     if failure is None or failure.reason == KILLED:
         return None
-    event = Event(kind="failed", identity=run.identity, label=run.label, step=failure.step)
-    return replace(event, reason=failure.reason, message=failure.message)
+    return run.event("failed", step=failure.step, reason=failure.reason, message=failure.message)
