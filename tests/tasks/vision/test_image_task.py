@@ -8,7 +8,7 @@ def test_hashes_and_data_notes_are_those_of_the_corpus():
     notes, test_hashes = {"train: boxes without area": 2}, {"test": "c"}
     parts = {"train": (), "valid": (), "test": ()}
     corpus = DatasetParts(**parts, hashes={"a": "b"}, data_notes=notes, test_hashes=test_hashes)
-    task = ImageTask(SimpleNamespace(recipe=None, batch=1), corpus, seed=0)
+    task = ImageTask(SimpleNamespace(recipe=None, batch=1, augmentation=None), corpus, seed=0)
     assert (task.data_hashes, task.data_notes) == (corpus.hashes, notes)
     assert task.test_hashes == test_hashes
 

@@ -60,7 +60,10 @@ def assemble(
         raise _no_usable_box(annotations, part, problems.warn(part))
     _note_absent_categories(truths, annotations.categories, problems)
     if training and not keep_empty:
-        truths = _without_empty(truths, problems)
+        for truth in truths:
+            if truth.crowd.all():
+                problems.add("images without boxes, left out", Path(truth.name).name)
+        truths = [truth for truth in truths if not truth.crowd.all()]
     files = [paths[truth.image_id] for truth in truths]
     hashes = annotations.hashes | {f"images of {source}": scan.fingerprint}
     return CheckedPart(DetectionPart(truths, partial(_load, files)), hashes, problems.warn(part))
@@ -107,13 +110,6 @@ def _ground_truths(
             )
         )
     return truths
-
-
-def _without_empty(truths: Sequence[GroundTruth], problems: DataWarnings) -> list[GroundTruth]:
-    for truth in truths:
-        if truth.crowd.all():
-            problems.add("images without boxes, left out", Path(truth.name).name)
-    return [truth for truth in truths if not truth.crowd.all()]
 
 
 def _note_absent_categories(

@@ -1,13 +1,11 @@
 """The kinds of detection data: files, or digit scenes with tight boxes around visible pixels."""
 
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from jaxtyping import UInt8
 from pydantic import Field
-from torch import Tensor
 from torchvision.ops import masks_to_boxes
 
 from quatrain.tasks.cache import read_cached
@@ -39,11 +37,8 @@ def digit_boxes(spec: DigitScenesSpec) -> DetectionCorpus:
 
 def _part(scenes: tuple[Scene, ...]) -> DetectionPart:
     truths = [_ground_truth(scene, index) for index, scene in enumerate(scenes)]
-    return DetectionPart(truths, partial(_load, scenes))
-
-
-def _load(scenes: tuple[Scene, ...], index: int) -> UInt8[Tensor, "3 h w"]:
-    return scenes[index].image
+    images = [scene.image for scene in scenes]
+    return DetectionPart(truths, images.__getitem__)
 
 
 def _ground_truth(scene: Scene, index: int) -> GroundTruth:

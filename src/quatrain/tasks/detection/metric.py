@@ -108,13 +108,14 @@ class DetectionMetric:
 
     def merge(self, detections: Mapping[int, Detections]) -> None:
         """Add the detections of another process, checked as by `add`; an image counts once."""
-        for image_id, each in detections.items():
+        for image_id, image_detections in detections.items():
             index = image_index(image_id)
             if index not in self.ground_truths:
                 message = f"image_id={index} has no ground truth; use those of the same part"
                 raise InputError(message, "image_id")
             name = f"image {index} ({self.ground_truths[index].name})"
-            self.detections.setdefault(index, check_detections(each, name, len(self.categories)))
+            checked = check_detections(image_detections, name, len(self.categories))
+            self.detections.setdefault(index, checked)
 
     def results(self, category_ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
         """The detections in COCO's format of results.
@@ -160,7 +161,7 @@ def _evaluate(
 ) -> DetectionScores:
     numbers = {image_id: number for number, image_id in enumerate(sorted(ground_truths), start=1)}
     ground_truths = {numbers[image_id]: truth for image_id, truth in ground_truths.items()}
-    detections = {numbers[image_id]: each for image_id, each in detections.items()}
+    detections = {numbers[image_id]: value for image_id, value in detections.items()}
     head: dict[str, Any] = {
         "images": [
             {"id": number, "height": truth.height, "width": truth.width}
@@ -214,13 +215,13 @@ def _ground_truth_rows(ground_truths: Mapping[int, GroundTruth]) -> list[dict[st
 def _detection_rows(detections: Mapping[int, Detections]) -> list[dict[str, Any]]:
     """The detections in COCO's format of annotations, numbered from 1."""
     rows: list[dict[str, Any]] = []
-    for image_id, each in sorted(detections.items()):
-        starts, sides = each.boxes[:, :2], each.boxes[:, 2:] - each.boxes[:, :2]
+    for image_id, (boxes, scores, labels) in sorted(detections.items()):
+        starts, sides = boxes[:, :2], boxes[:, 2:] - boxes[:, :2]
         columns = zip(
             np.concatenate([starts, sides], axis=1).tolist(),
             sides.prod(axis=1).tolist(),
-            each.scores.tolist(),
-            each.labels.tolist(),
+            scores.tolist(),
+            labels.tolist(),
             strict=True,
         )
         rows += [

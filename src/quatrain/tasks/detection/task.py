@@ -8,11 +8,11 @@ Shapes: n images of size h w.
 
 import json
 import operator
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
 import torch
+from PIL import Image
 from pydantic import Field
 from torch import Tensor
 
@@ -35,10 +35,8 @@ from quatrain.tasks.vision import (
     BatchIndices,
     ImageTask,
     attention_picture,
-    image_generator,
     process_shard,
     sum_over_processes,
-    write_picture,
 )
 from quatrain.tasks.vision.image_task import small_recipe
 from quatrain.training import Evaluation, Recipe, Steps
@@ -46,8 +44,6 @@ from quatrain.training import Evaluation, Recipe, Steps
 DETECTIONS = "detections.json"
 
 _PRICED_CLASSES = 80
-_PICTURES = 4
-"""The number of test images of which a run writes pictures."""
 
 
 class DetectionSpec(Spec):
@@ -151,13 +147,7 @@ class DetectionTask(ImageTask):
 
     def collate(self, plan: BatchIndices) -> dict[str, Tensor]:
         """The augmented images of one batch, padded to one size, and their boxes."""
-        augment = self.spec.augmentation.train
-        return collate(
-            [
-                augment(self.corpus.train[index], image_generator(self.seed, plan.epoch, index))
-                for index in plan.indices
-            ]
-        )
+        return collate(self.training_samples(plan))
 
     def monitor(self, objective: DetectionObjective) -> dict[str, float]:
         """COCO's metrics in percent and the mean loss of the validation part."""
@@ -175,7 +165,10 @@ class DetectionTask(ImageTask):
         scores = metric.scores()
         results = metric.results(self.corpus.category_ids)
         write_atomically(folder / DETECTIONS, json.dumps(results))
-        pictures = self._write_pictures(detector, metric.detections, folder)
+        pictures = self.write_pictures(
+            folder,
+            lambda sample: self._pictures(detector, metric.detections[sample.image_id], sample),
+        )
         return Evaluation(
             {**scores.metrics, **scores.category_metrics},
             {"ap": scores.signature},
@@ -220,26 +213,21 @@ class DetectionTask(ImageTask):
         layers = DetectorLayers(detector, spec.test_proposals)
         return model_cost(objective.detector, count_multiply_adds(layers, meta_image(size)))
 
-    def _write_pictures(
-        self, detector: Detector, detections: Mapping[int, Detections], folder: Path
-    ) -> Iterable[str]:
-        """Draw the detections and the attention of the first test images."""
-        device = next(detector.parameters()).device
-        for index in range(min(_PICTURES, len(self.corpus.test))):
-            sample = self.corpus.test[index]
-            own = detections[sample.image_id]
-            picture = detection_picture(sample, own, self.corpus.categories)
-            yield write_picture(folder / f"detection-{sample.image_id}.png", picture)
-            resized = self.spec.augmentation.evaluate(sample)
-            picture = attention_picture(
-                detector.network.backbone,
-                detector.preprocess(resized.image.to(device)),
-                sample.image,
-                at=largest_object(sample),
-                covered=_size(resized),
-            )
-            if picture is not None:
-                yield write_picture(folder / f"attention-{sample.image_id}.png", picture)
+    def _pictures(
+        self, detector: Detector, detections: Detections, sample: DetectionSample
+    ) -> dict[str, Image.Image | None]:
+        """The detections and the attention of a test image."""
+        resized = self.spec.augmentation.evaluate(sample)
+        pixels = detector.preprocess(resized.image.to(next(detector.parameters()).device))
+        attention = attention_picture(
+            detector.network.backbone,
+            pixels,
+            sample.image,
+            at=largest_object(sample),
+            covered=_size(resized),
+        )
+        detected = detection_picture(sample, detections, self.corpus.categories)
+        return {"detection": detected, "attention": attention}
 
 
 def _size(sample: DetectionSample) -> tuple[int, int]:

@@ -44,7 +44,7 @@ def segmentation_picture(
     predicted, truth = class_indices(sample.image_id, prediction, sample.label, len(classes))
     scored = truth != IGNORE
     present = {*truth.unique().tolist(), *predicted.unique().tolist()}
-    legend = {each.name: each.color for index, each in enumerate(classes) if index in present}
+    legend = {entry.name: entry.color for index, entry in enumerate(classes) if index in present}
     if IGNORE in present:
         legend["ignored"] = IGNORED_COLOR
     correct = (
@@ -92,5 +92,5 @@ def _colored(
     label: Int64[Tensor, "h w"], classes: Sequence[SegmentationClass]
 ) -> UInt8[np.ndarray, "h w 3"]:
     table = np.full((IGNORE + 1, 3), IGNORED_COLOR, dtype=np.uint8)
-    table[: len(classes)] = [each.color for each in classes]
+    table[: len(classes)] = [entry.color for entry in classes]
     return table[label.numpy()]

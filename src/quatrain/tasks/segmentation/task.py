@@ -6,12 +6,12 @@
 Shapes: n images of size h w.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
 import torch
 from jaxtyping import Float, Int64, UInt8
+from PIL import Image
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -39,17 +39,13 @@ from quatrain.tasks.vision import (
     BatchIndices,
     ImageTask,
     attention_picture,
-    image_generator,
     process_shard,
     sum_over_processes,
-    write_picture,
 )
 from quatrain.tasks.vision.image_task import small_recipe
 from quatrain.training import Evaluation, Loss, Polynomial, Recipe
 
 _PRICED_CLASSES = 19
-_PICTURES = 4
-"""The number of test images of which a run writes pictures."""
 
 
 class SegmentationSpec(Spec):
@@ -178,7 +174,7 @@ class SegmentationTask(ImageTask):
         factors = {
             name: spec.scale * getattr(spec.augmentation, name) for name in ("smallest", "largest")
         }
-        self._augmentation = spec.augmentation.model_copy(update=factors)
+        self.augmentation = spec.augmentation.model_copy(update=factors)
 
     def build(self) -> SegmentationObjective:
         """A new segmenter with its objective."""
@@ -187,12 +183,7 @@ class SegmentationTask(ImageTask):
 
     def collate(self, plan: BatchIndices) -> dict[str, Tensor]:
         """The augmented images and labels of one batch."""
-        samples = [
-            self._augmentation.train(
-                self.corpus.train[index], image_generator(self.seed, plan.epoch, index)
-            )
-            for index in plan.indices
-        ]
+        samples = self.training_samples(plan)
         return {
             "images": torch.stack([sample.image for sample in samples]),
             "labels": torch.stack([sample.label for sample in samples]),
@@ -210,8 +201,8 @@ class SegmentationTask(ImageTask):
         """
         segmenter = objective.segmenter
         scores = self.score(segmenter, self.corpus.test)
-        artifacts = tuple(self._write_pictures(segmenter, folder))
-        return Evaluation(scores.metrics, {"miou": scores.signature}, artifacts)
+        pictures = self.write_pictures(folder, lambda sample: self._pictures(segmenter, sample))
+        return Evaluation(scores.metrics, {"miou": scores.signature}, pictures)
 
     @torch.no_grad()
     def score(self, segmenter: Segmenter, part: SegmentationPart) -> SegmentationScores:
@@ -222,6 +213,7 @@ class SegmentationTask(ImageTask):
             matrix.add(sample.image_id, self.predict(segmenter, sample), sample.label)
         return sum_over_processes(matrix).scores([entry.name for entry in self.corpus.classes])
 
+    @torch.no_grad()
     def predict(self, segmenter: Segmenter, sample: SegmentationSample) -> Int64[Tensor, "h w"]:
         """The class of each pixel of a held-out image, in the size of its label."""
         height, width = sample.label.shape
@@ -239,22 +231,20 @@ class SegmentationTask(ImageTask):
         size = self.spec.testing.input_size(self._scaled_size(self.corpus.test[0].image))
         return model_cost(objective.segmenter, count_multiply_adds(segmenter, meta_image(size)))
 
-    @torch.no_grad()
-    def _write_pictures(self, segmenter: Segmenter, folder: Path) -> Iterable[str]:
-        """Draw the predictions and the attention of the first test images.
+    def _pictures(
+        self, segmenter: Segmenter, sample: SegmentationSample
+    ) -> dict[str, Image.Image | None]:
+        """The prediction and the attention of a test image.
 
         Attention is computed on the whole image, also if inference is by tiles.
         """
-        for index in range(min(_PICTURES, len(self.corpus.test))):
-            sample = self.corpus.test[index]
-            prediction = self.predict(segmenter, sample).cpu()
-            picture = segmentation_picture(sample, prediction, self.corpus.classes)
-            yield write_picture(folder / f"segmentation-{sample.image_id}.png", picture)
-            pixels = self._scaled_image(segmenter, sample.image)
-            at = object_pixel(sample.label)
-            picture = attention_picture(segmenter, pixels, sample.image, at=at)
-            if picture is not None:
-                yield write_picture(folder / f"attention-{sample.image_id}.png", picture)
+        prediction = self.predict(segmenter, sample).cpu()
+        pixels = self._scaled_image(segmenter, sample.image)
+        at = object_pixel(sample.label)
+        return {
+            "segmentation": segmentation_picture(sample, prediction, self.corpus.classes),
+            "attention": attention_picture(segmenter, pixels, sample.image, at=at),
+        }
 
     def _scaled_image(
         self, segmenter: Segmenter, image: UInt8[Tensor, "3 h w"]

@@ -83,8 +83,8 @@ def attention_picture(
             that name, or the network did not call it.
     """
     attentions = {
-        each: module
-        for each, module in network.named_modules()
+        path: module
+        for path, module in network.named_modules()
         if isinstance(module, GeneralizedAttention) and module.ndim == 2
     }
     if not attentions:
@@ -194,16 +194,13 @@ def _heat_map(
     )
     visible = mean[: rows[-1] + 1, : columns[-1] + 1]
     highest, on_padding = float(visible.max()), 1 - float(visible.sum())
-    colors = 255 * _colormap(mean[np.ix_(rows, columns)] / (highest or 1.0))
+    # Matplotlib's "inferno" is brighter for greater values from 0 to 1.
+    colormap = load_matplotlib().colormaps["inferno"]
+    colors = 255 * colormap(mean[np.ix_(rows, columns)] / (highest or 1.0))[..., :3]
     grey = image @ np.array([0.299, 0.587, 0.114])
     overlay = (1 - _OPACITY) * grey[..., None] + _OPACITY * colors
     padding = f", {100 * on_padding:.0f} % on padding" if on_padding > _LEAST_SHARE else ""
     return f"{caption}: at most {highest:.3g}{padding}", overlay.round().astype(np.uint8)
-
-
-def _colormap(values: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w 3"]:
-    """Matplotlib's "inferno", which is brighter for greater values from 0 to 1."""
-    return load_matplotlib().colormaps["inferno"](values)[..., :3]
 
 
 def _cell_box(query: _Query, size: tuple[int, int], shares: tuple[float, float]) -> Box:

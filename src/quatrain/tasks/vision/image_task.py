@@ -1,12 +1,17 @@
 """The base class of the detection and segmentation tasks, and their small recipe."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from torch import Tensor
 
-from quatrain.tasks.vision.batches import BatchIndices, image_batches
+from quatrain.tasks.vision.batches import BatchIndices, image_batches, image_generator
+from quatrain.tasks.vision.panels import write_picture
 from quatrain.training import Polynomial, Recipe, Task
+
+_PICTURES = 4
 
 
 class ImageTask(Task):
@@ -17,6 +22,7 @@ class ImageTask(Task):
         self.corpus: Any = corpus
         self.seed: int = seed
         self.recipe: Recipe = spec.recipe
+        self.augmentation: Any = spec.augmentation
         self.data_hashes: dict[str, str] = corpus.hashes
         self.data_notes: dict[str, int] = corpus.data_notes
         self.test_hashes: dict[str, str] | None = corpus.test_hashes
@@ -25,6 +31,27 @@ class ImageTask(Task):
         """The epoch's batches, as indices of training images."""
         images = len(self.corpus.train)
         return image_batches(images, self.spec.batch, seed=self.seed, epoch=epoch)
+
+    def training_samples(self, plan: BatchIndices) -> list[Any]:
+        """The augmented samples of one batch."""
+        return [
+            self.augmentation.train(
+                self.corpus.train[index], image_generator(self.seed, plan.epoch, index)
+            )
+            for index in plan.indices
+        ]
+
+    def write_pictures(
+        self, folder: Path, draw: Callable[[Any], Mapping[str, Image.Image | None]]
+    ) -> tuple[str, ...]:
+        """Write the pictures of the first test images, which `draw` returns by their kind."""
+        names: list[str] = []
+        for index in range(min(_PICTURES, len(self.corpus.test))):
+            sample = self.corpus.test[index]
+            for kind, picture in draw(sample).items():
+                if picture is not None:
+                    names.append(write_picture(folder / f"{kind}-{sample.image_id}.png", picture))
+        return tuple(names)
 
     def example_batch(self) -> Mapping[str, Tensor]:
         """The first training batch."""

@@ -81,7 +81,7 @@ def draw_panels(
     rows = -(-len(panels) // columns)
     size = np.array(panels[0].image.shape[:2])
     height, width = _SIDE * size / size.max()
-    captions = [textwrap.fill(_one_line(each.caption), round(_SIDE / _LETTER)) for each in panels]
+    captions = [textwrap.fill(_one_line(panel.caption), round(_SIDE / _LETTER)) for panel in panels]
     pitch = height + _GAP + _LINE * max(caption.count("\n") + 1 for caption in captions)
     across, down = columns * (_SIDE + _GAP), rows * pitch
     with mpl.rc_context({**default_settings(), "text.parse_math": False}):
