@@ -113,12 +113,11 @@ def run_example(model: nn.Module, names: Iterable[str], example: Example) -> Exa
             before = module.register_forward_pre_hook(recorder.enter, with_kwargs=True)
             hooks.enter_context(before)
             hooks.enter_context(module.register_forward_hook(recorder.leave))
-        devices = {p.device for p in model.parameters() if p.device.type == "cuda"}
-        gpus = [device.index for device in devices if device.index is not None]
+        gpus = {p.device.index for p in model.parameters() if p.device.type == "cuda"}
         with (
             unfused_evaluation(model),
             torch.no_grad(),
-            torch.random.fork_rng(devices=gpus),
+            torch.random.fork_rng(devices=list(gpus)),
             permutations,
         ):
             model(*args, **kwargs)

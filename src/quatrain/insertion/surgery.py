@@ -76,8 +76,8 @@ class Surgery:
         for name, wrapper in self.wrappers.items():
             if self.model.get_submodule(name) is not wrapper:
                 raise InputError(f"{name} was changed since; remove later changes first", name)
-        for name, wrapper in self.wrappers.items():
-            _unwrap(self.model, name, wrapper)
+        for wrapper in self.wrappers.values():
+            _unwrap(self.model, wrapper)
         remove_unused_hooks(self.model)
 
     undo = remove  # the name before 0.2
@@ -247,20 +247,19 @@ def remove(model: nn.Module, at: str = "**") -> list[str]:
         raise InputError(f"no wrapper matches {shorten(at)}; see find(model, at)", "at")
     names = list(dict.fromkeys(_unwrapped_name(name, wrappers) for name in wrappers))
     while wrappers:  # the modules that return may contain wrappers
-        for name, wrapper in reversed(wrappers.items()):  # inner places first
-            _unwrap(model, name, wrapper)
+        for wrapper in reversed(wrappers.values()):  # inner places first
+            _unwrap(model, wrapper)
         wrappers = _wrappers(find(model, at))
     remove_unused_hooks(model)
     return names
 
 
-def _unwrap(model: nn.Module, name: str, wrapper: Wrapper) -> None:
-    """Put the wrapped module back, also under other names that the wrapper has by now."""
+def _unwrap(model: nn.Module, wrapper: Wrapper) -> None:
+    """Put the wrapped module back under each name that the wrapper has by now."""
     original = wrapper.unwrap()
-    for alias, part in list(model.named_modules(remove_duplicate=False)):
-        if part is wrapper and alias != name:
-            model.set_submodule(alias, original)
-    model.set_submodule(name, original)
+    for name, part in list(model.named_modules(remove_duplicate=False)):
+        if part is wrapper:
+            model.set_submodule(name, original)
 
 
 def _wrappers(places: Mapping[str, nn.Module]) -> dict[str, Wrapper]:

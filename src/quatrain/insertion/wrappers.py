@@ -37,6 +37,7 @@ for _name in ("_permute_input", "_permute_output", "to_padding_mask", "_check_ar
 class Wrapper(nn.Module):
     """A block at a place of a model, and the module that it wraps."""
 
+    original: Any  # a module, which may be a container
     block: nn.Module
     activation_shape: ActivationShape
     training: bool
@@ -44,7 +45,7 @@ class Wrapper(nn.Module):
 
     def __init__(
         self,
-        wrapped: nn.Module,
+        original: nn.Module,
         block: nn.Module,
         shape: ActivationShape,
         arguments: MixerArguments | None,
@@ -52,13 +53,13 @@ class Wrapper(nn.Module):
         super().__init__()
         self._model_mask: tuple[Tensor | None] | None = None
         self.arguments = arguments or MixerArguments()
-        self.activation_shape, self.training, self.block = shape, wrapped.training, block
+        self.activation_shape, self.training, self.block = shape, original.training, block
         self.register_load_state_dict_pre_hook(load_unwrapped_weights)
 
     @property
-    @abstractmethod
     def wrapped(self) -> nn.Module:
         """The module that was at the place before."""
+        return self.original
 
     @property
     def shared_names(self) -> dict[str, str]:
@@ -67,7 +68,7 @@ class Wrapper(nn.Module):
 
     def unwrap(self) -> nn.Module:
         """The wrapped module, to be put back into the model."""
-        return self.wrapped
+        return self.original
 
     def extra_repr(self) -> str:
         """The axes and channels at the place, such as "(N, 256, H, W)"."""
@@ -86,8 +87,9 @@ class Wrapper(nn.Module):
             value = getattr(owner, name, _MISSING)
             if owner is None or value is _MISSING:
                 raise
-            if isinstance(value, Tensor | nn.Module) and owner not in self.modules():
-                raise  # weights and parts outside the model
+            is_part = isinstance(value, Tensor | nn.Module)
+            if is_part and owner not in self.modules():  # it is outside the model
+                raise
             if not inspect.ismethod(value):
                 return value
             if value.__func__ not in _CONTAINER_METHODS:
@@ -135,22 +137,21 @@ class Wrapper(nn.Module):
             )
         return owner
 
-    def _apply_block(self, x: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    def _apply_block(self, x: Tensor, arguments: dict[str, Any]) -> Tensor:
         """The output of the block for `x` in a call of the place with these arguments."""
-        arguments = self.arguments
-        bound = arguments.signature.bind(args, kwargs)
+        reads = self.arguments
         rejected = {
             name: value
-            for name, value in list(bound.items())[1:]
-            if self._rejects(name, value) and not arguments.signature.is_unset(name, value)
+            for name, value in list(arguments.items())[1:]
+            if self._rejects(name, value) and not reads.signature.is_unset(name, value)
         }
         x = _check_arguments(x, rejected) if rejected else x
-        causal, padding = arguments.causal or bool(bound.get(arguments.causal_flag)), None
-        if arguments.padding:
-            of_model = arguments.padding_of_model
-            mask = self._mask_of_model() if of_model else bound.get(arguments.padding)
-            padding = to_padding_mask(arguments.padding, mask)
-        sizes = height_and_width(tuple(bound[name] for name in arguments.sizes))
+        causal, padding = reads.causal or bool(arguments.get(reads.causal_flag)), None
+        if reads.padding:
+            of_model = reads.padding_of_model
+            mask = self._mask_of_model() if of_model else arguments.get(reads.padding)
+            padding = to_padding_mask(reads.padding, mask)
+        sizes = height_and_width(tuple(arguments[name] for name in reads.sizes))
         layout = self.activation_shape.layout
         y = self.block(_permute_input(x, layout, sizes), causal=causal, key_padding_mask=padding)
         return _permute_output(y, layout, sizes)
@@ -188,12 +189,7 @@ class InsertionWrapper(Wrapper):
     ) -> None:
         super().__init__(original, block, shape, arguments)
         self.placement = placement
-        self.add_module("original", original)
-
-    @property
-    def wrapped(self) -> nn.Module:
-        """The module of the model."""
-        return self.original
+        self.original = original
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Call the module, and the block before or after it.
@@ -201,12 +197,14 @@ class InsertionWrapper(Wrapper):
         Raises:
             InputError: if there is a mask that was not in the example of the insertion.
         """
+        arguments = self.arguments.signature.bind(args, kwargs)
         if self.placement == "after":
-            return self._apply_block(self.original(*args, **kwargs), args, kwargs)
+            return self._apply_block(self.original(*args, **kwargs), arguments)
+        name, x = next(iter(arguments.items()))
+        y = self._apply_block(x, arguments)
         if args:
-            return self.original(self._apply_block(args[0], args, kwargs), *args[1:], **kwargs)
-        name, x = next(iter(self.arguments.signature.bind(args, kwargs).items()))
-        return self.original(**(kwargs | {name: self._apply_block(x, args, kwargs)}))
+            return self.original(y, *args[1:], **kwargs)
+        return self.original(**kwargs | {name: y})
 
     def _owner(self, name: str) -> nn.Module | None:
         original = vars(self).get("_modules", {}).get("original")
@@ -254,23 +252,18 @@ class ReplacementWrapper(Wrapper):
         arguments: MixerArguments | None = None,
     ) -> None:
         super().__init__(original, block, shape, arguments)
-        self._replaced = (original, convolution)
-
-    @property
-    def wrapped(self) -> nn.Module:
-        """The replaced module."""
-        return self._replaced[0]
+        vars(self).update(original=original, _convolution=convolution)  # not as parts of the model
 
     @property
     def shared_names(self) -> dict[str, str]:
         """The weight and bias of a convolution."""
         parts = self.named_modules()
-        path = next((name for name, part in parts if part is self._replaced[1]), None)
+        path = next((name for name, part in parts if part is self._convolution), None)
         return {} if path is None else {name: f"{path}.{name}" for name in ("weight", "bias")}
 
     def unwrap(self) -> nn.Module:
         """The replaced module, with shared weights and in the mode of the wrapper."""
-        original, convolution = self._replaced
+        original, convolution = self.original, self._convolution
         if convolution is not None:
             original.register_parameter("weight", convolution.weight)
             original.register_parameter("bias", convolution.bias)
@@ -282,23 +275,23 @@ class ReplacementWrapper(Wrapper):
         Raises:
             InputError: if there is another argument that the mixer does not read.
         """
-        x = next(iter(self.arguments.signature.bind(args, kwargs).values()))
-        return self._apply_block(x, args, kwargs)
+        arguments = self.arguments.signature.bind(args, kwargs)
+        return self._apply_block(next(iter(arguments.values())), arguments)
 
     def _owner(self, name: str) -> nn.Module | None:
         """The mixer for its weights and parts, or else the replaced module for its settings."""
-        original, convolution = vars(self).get("_replaced", (None, None))
-        owners = (convolution, vars(self).get("_modules", {}).get("block"), original)
+        block = vars(self).get("_modules", {}).get("block")
+        owners = (vars(self).get("_convolution"), block, vars(self).get("original"))
         return next((owner for owner in owners if hasattr(owner, name)), None)
 
     def _rejects(self, name: str, value: object) -> bool:
         del value
-        return name not in self.arguments.read and name not in self.arguments.ignored
+        return name not in self.arguments.read | self.arguments.ignored
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "ReplacementWrapper":
         """Move or convert the replaced module, too."""
         super()._apply(fn, recurse)
-        self.wrapped._apply(fn)
+        self.original._apply(fn)
         return self
 
 
