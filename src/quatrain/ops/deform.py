@@ -183,7 +183,7 @@ def sampled_conv(
     at, corner_weights = cell_corners(positions, sizes, causal=causal)
     if modulation is not None:
         corner_weights = corner_weights * modulation[..., None]
-    # Row (b * l + position) * d + group holds one position's channels of one offset group.
+    # Row (b * l + position) * d + group has one position's channels of one offset group.
     starts = torch.arange(batch, device=x.device).reshape(-1, 1, 1, 1, 1) * x.shape[1]
     group = torch.arange(offset_groups, device=x.device)[:, None, None]
     at = (at + starts) * offset_groups + group

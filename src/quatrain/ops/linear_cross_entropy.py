@@ -1,9 +1,9 @@
-"""Cross entropy of a linear layer's logits, without holding the logits of all tokens.
+"""Cross entropy of a linear layer's logits, without storing the logits of all tokens.
 
 The logits of a block of tokens are computed, turned into their own gradient in place, and used for
 the gradients of the inputs, before the next block begins: memory for one block instead of several
 copies of tokens x vocabulary, and numbers stay in the cache. Second derivatives
-(`create_graph=True`) hold the logits of all tokens.
+(`create_graph=True`) store the logits of all tokens.
 
 Shapes: n tokens, c channels, v vocabulary.
 """
@@ -83,7 +83,7 @@ def linear_cross_entropy(
     """Sum over tokens of the cross entropy of `hidden @ weight.T`, with label smoothing.
 
     Equal to `cross_entropy(hidden @ weight.T, target, label_smoothing=smoothing, reduction="sum")`.
-    `hidden` and `weight` are kept until the backward pass (n x c numbers beside their gradients)
+    `hidden` and `weight` are kept until the backward pass (n x c numbers besides their gradients)
     and must not be changed in place before it: autograd raises if they are.
 
     Source: Szegedy et al. 2016, https://arxiv.org/abs/1512.00567, section 7 (smoothing);

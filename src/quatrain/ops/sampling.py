@@ -2,7 +2,7 @@
 
 A real position on a grid of n axes lies in a cell with 2**n corners. `cell_corners` gives their
 indices and weights; three sums over corners follow. Each is the derivative of the other two, so
-all can be differentiated any number of times, and none holds more than one corner's content:
+all can be differentiated any number of times, and none stores more than one corner's content:
 
     weighted_gather     y[p]          = sum over c of weights[p, c] * rows[at[p, c]]
     weighted_scatter    rows[i]       = sum over p, c with at[p, c] = i of weights[p, c] * y[p]

@@ -105,11 +105,8 @@ class Support:
     ) -> Bool[Tensor, "#b #h #q k"] | None:
         """All restrictions as one mask, True where a query may attend; None without any."""
         batch, heads = value.shape[:2]
-        parts = [
-            self._structure_mask(grid, value.device),
-            self.key_mask(grid, batch),
-            self.pair_mask(grid, batch, heads),
-        ]
+        structure = self._structure_mask(grid, value.device)
+        parts = [structure, self.key_mask(grid, batch), self.pair_mask(grid, batch, heads)]
         masks = [part for part in parts if part is not None]
         return functools.reduce(operator.and_, masks) if masks else None
 

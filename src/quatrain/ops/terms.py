@@ -151,15 +151,11 @@ def logits(terms: Term, operands: Operands, grid: Grid) -> Float[Tensor, "#b #h 
     else:
         total = query @ operands.key.mT
     if position is not None:
-        total = total + _outer_sum(position_biases(position, operands.relative, grid))
+        bias, *columns = position_biases(position, operands.relative, grid)
+        if columns:
+            bias = (bias[..., :, None] + columns[0][..., None, :]).flatten(-2)
+        total = total + bias
     return total
-
-
-def _outer_sum(biases: list[Float[Tensor, "b h q _"]]) -> Float[Tensor, "b h q k"]:
-    if len(biases) == 1:
-        return biases[0]
-    rows, columns = biases
-    return (rows[..., :, None] + columns[..., None, :]).flatten(-2)
 
 
 def _biased(

@@ -29,7 +29,7 @@ from quatrain.ops.terms import AttentionInputs, biased_query
 from quatrain.specs import Term
 
 MAX_BIASED_NUMBERS = 2**19
-"""Numbers of all queries up to which a biased copy of them is little beside the kernel's memory."""
+"""Up to this many numbers, a biased copy of all queries is small for the kernel's memory."""
 
 
 def fused_attention(inputs: AttentionInputs, kernel: Kernel | None) -> Float[Tensor, "b h q e"]:

@@ -10,7 +10,6 @@ from quatrain.ops.attention.blockwise.softmax import (
     TransposedInputs,
     softmax_backward,
     softmax_weights,
-    weighted_sum,
 )
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Structure
@@ -50,14 +49,13 @@ def formula(inputs, block):
 
 
 @pytest.mark.parametrize(("grid", "structure"), CALLS.values(), ids=CALLS.keys())
-def test_weights_and_outputs_of_a_block_agree_with_the_formula(grid, structure):
+def test_weights_of_a_block_agree_with_the_formula(grid, structure):
     inputs = random_inputs(grid)
     transposed = TransposedInputs(inputs)
     for block in query_blocks(grid, structure):
-        expected, output = formula(inputs, block)
+        expected, _ = formula(inputs, block)
         weights = softmax_weights(transposed, block, [], Structure())
         assert_close(weights, expected)
-        assert_close(weighted_sum(weights, transposed, block), output)
 
 
 @pytest.mark.parametrize(("grid", "structure"), CALLS.values(), ids=CALLS.keys())

@@ -4,7 +4,7 @@ Shapes: b batch, h heads, q queries, k keys, d width of a key, e width of a valu
 """
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -46,10 +46,9 @@ class BlockwiseInputs:
 
     def select(self, batch: slice, heads: slice) -> "BlockwiseInputs":
         """The inputs of some batch elements and heads, as views."""
-        tensors: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        relative = tuple(axis[heads] for axis in tensors.pop("relative"))
+        tensors: dict[str, Any] = {**vars(self), "relative": None}
         views: dict[str, Any] = {name: _select(x, batch, heads) for name, x in tensors.items()}
-        return BlockwiseInputs(**views, relative=relative)
+        return BlockwiseInputs(**{**views, "relative": tuple(x[heads] for x in self.relative)})
 
     def zero_grads(self) -> "BlockwiseInputs":
         """Zeros in which gradients are summed.

@@ -114,7 +114,7 @@ class BlockLoop:
                     output[:, :, block.queries] = sums.output
                     continue
                 weights = softmax.softmax_weights(transposed, block, biases, self.structure)
-                output[:, :, block.queries] = softmax.weighted_sum(weights, transposed, block)
+                output[:, :, block.queries] = weights @ block.narrow_flat(inputs.value, 2)
 
     def _backward_group(
         self,

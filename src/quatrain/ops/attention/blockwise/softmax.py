@@ -42,11 +42,6 @@ class TransposedInputs:
     weights: Workspace = field(default_factory=Workspace)
     grad_weights: Workspace = field(default_factory=Workspace)
 
-    def weights_shape(self, block: QueryBlock) -> tuple[int, int, int, int]:
-        """Sizes b, h, n and k of the weights of a block."""
-        batch, heads = self.inputs.value.shape[:2]
-        return batch, heads, block.count, math.prod(map(len, block.keys))
-
     @cached_property
     def key(self) -> Float[Tensor, "b h d k"]:
         """All keys."""
@@ -80,13 +75,6 @@ def softmax_weights(
     if weights.device.type != "cpu" or bool(empty.any()):  # on a GPU, bool() would synchronize
         weights.masked_fill_(empty, 0.0)
     return weights
-
-
-def weighted_sum(
-    weights: Float[Tensor, "b h n k"], transposed: TransposedInputs, block: QueryBlock
-) -> Tensor:
-    """The weighted sums of values, (b, h, n, e)."""
-    return weights @ block.narrow_flat(transposed.inputs.value, 2)
 
 
 def softmax_backward(
@@ -130,8 +118,10 @@ def _logits(
 ) -> Float[Tensor, "b h n k"]:
     """All logits of a block: content is added to the position bias by its matrix product."""
     inputs = transposed.inputs
-    logits = transposed.weights.buffer(transposed.weights_shape(block), inputs.value)
-    _write_position_bias(biases, logits, tuple(map(len, block.keys)))
+    keys = tuple(map(len, block.keys))
+    shape = (*inputs.value.shape[:2], block.count, math.prod(keys))
+    logits = transposed.weights.buffer(shape, inputs.value)
+    _write_position_bias(biases, logits, keys)
     if inputs.key_logits is not None:
         logits += block.narrow_flat(inputs.key_logits, 2)[:, :, None]
     if inputs.query is not None:

@@ -130,18 +130,6 @@ class KernelInputs:
         return fill_missing(tensors, self.value)
 
 
-@dataclass(frozen=True)
-class KernelGrads:
-    """Gradients of the kernel inputs; those of key logits as numbers, not parts."""
-
-    value: Float[Tensor, "b h nk e"]
-    column_bias: Float[Tensor, "#b h q x"]
-    row_bias: Float[Tensor, "#b h y q"] | None
-    query: Float[Tensor, "b h nq d"] | None
-    key: Float[Tensor, "b h nk d"] | None
-    key_logits: Float[Tensor, "b h nk"] | None
-
-
 def attention_forward(
     inputs: KernelInputs,
 ) -> tuple[Float[Tensor, "b h nq e"], Float[Tensor, "b h nq"]]:
@@ -167,8 +155,10 @@ def attention_backward(
     lse: Float[Tensor, "b h nq"],
     grad_output: Float[Tensor, "b h nq e"],
     grad_lse: Float[Tensor, "b h nq"] | None = None,
-) -> KernelGrads:
+) -> KernelInputs:
     """Gradients of all inputs, from those of the output and, if any, of the lse.
+
+    Those of key logits are numbers, not parts.
 
     Source: Dao 2023, https://arxiv.org/abs/2307.08691, section 3.1.
     """
@@ -197,7 +187,7 @@ def attention_backward(
         _launch("key_grads", inputs, (*incoming, means), outputs)
     else:
         _launch("all_grads", inputs, (*incoming, lse), outputs, **flags)
-    return KernelGrads(
+    return KernelInputs(
         grad_value.to(value.dtype),
         _sum_shared(grad_columns, column_bias),
         None if row_bias is None or grad_rows is None else _sum_shared(grad_rows, row_bias),
@@ -226,7 +216,15 @@ def _launch(
     if not batch * heads * attentions:
         return
     rows = keys // (columns * attentions)
-    config = _launch_config(task, inputs)
+    config = LaunchConfig.of(
+        task,
+        queries,
+        columns,
+        value_width if key is None else key.shape[-1],
+        value_width,
+        half=value.dtype.itemsize == 2,
+        has_key_logits=inputs.key_logits is not None,
+    )
     if task == "key_grads":
         tiles = -(-columns // config.keys) * rows
     else:
@@ -264,19 +262,4 @@ def _launch(
         **flags,
         num_warps=config.warps,
         num_stages=config.stages,
-    )
-
-
-def _launch_config(task: Task, inputs: KernelInputs) -> LaunchConfig:
-    value, key = inputs.value, inputs.key
-    width = value.shape[-1] if key is None else key.shape[-1]
-    queries, columns = inputs.column_bias.shape[2:]
-    return LaunchConfig.of(
-        task,
-        queries,
-        columns,
-        width,
-        value.shape[-1],
-        half=value.dtype.itemsize == 2,
-        has_key_logits=inputs.key_logits is not None,
     )

@@ -60,8 +60,11 @@ def forward(call: AttentionCall, padding: Bool[Tensor, "#b k"] | None) -> Attent
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2, on a map.
     """
-    bias = position_bias(call)
-    logits = _key_logits(call, padding)
+    bias, value = position_bias(call), call.operands.value
+    key, vector = _key_and_vector(call) or (None, None)
+    logits = None
+    if padding is not None or vector is not None:
+        logits = masked_key_logits(value, key, vector, padding, call.operands.scale)
     if not call.axial:
         output, lse = attention_forward(_all_pairs(call, bias, logits))
         return AttentionOutput(output, lse, bias.rows, bias.columns, bias.query, logits)
@@ -134,21 +137,10 @@ def backward(
     )
 
 
-def _key_logits(
-    call: AttentionCall, padding: Bool[Tensor, "#b k"] | None
-) -> Float[Tensor, "b h k *p"] | None:
-    """E3 where E1 is off, and padding; None without either."""
-    operands = call.operands
-    key, bias = _key_and_vector(call) or (None, None)
-    if padding is None and bias is None:
-        return None
-    return masked_key_logits(operands.value, key, bias, padding, operands.scale)
-
-
 def _key_and_vector(
     call: AttentionCall,
 ) -> tuple[Float[Tensor, "b h k d"], Float[Tensor, "h d"]] | None:
-    """Key and content vector, where E3 is on and E1 is off."""
+    """Key and content vector, where E3 is on and E1 is off: they have logits of their own."""
     key, vector = call.operands.key, call.operands.content_vector
     if call.flags["QUERY_KEY"] or key is None or vector is None:
         return None
