@@ -38,7 +38,7 @@ def by_hand(module, query, key):
         return torch.stack([projected[..., m * d : (m + 1) * d] for m in range(2)], dim=1)
 
     grid = Grid((query.shape[1],), (key.shape[1],))
-    encodings = [loops.sinusoid(offset, 8, 10_000) for offset in grid.relative_range(0)]
+    encodings = [loops.sinusoid(position, 8, 10_000) for position in grid.relative_range(0)]
     table = torch.tensor(encodings, dtype=torch.float64)
     relative = tuple(split(layer, table[None])[0] for layer in module.position or ())
     biases = {"content_vector": module.key_bias, "position_vector": module.position_bias}

@@ -3,7 +3,7 @@ import torch
 from torch.testing import assert_close
 
 from ops import loops
-from quatrain.nn.relative_position import OffsetCache, RelativePosition
+from quatrain.nn.relative_position import EncodingCache, RelativePosition
 from quatrain.ops.positions import Grid
 
 
@@ -12,10 +12,10 @@ def built(ndim, channels=8, wavelength=1_000.0):
     return RelativePosition(channels, heads=2, ndim=ndim, wavelength=wavelength).double()
 
 
-def by_hand(module, axis, offset, wavelength=1_000.0):
-    """V^R R of one offset, head by head: (h, d)."""
+def by_hand(module, axis, position, wavelength=1_000.0):
+    """V^R R of one relative position, head by head: (h, d)."""
     layer = module[axis]
-    encoding = torch.tensor(loops.sinusoid(offset, layer.in_features, wavelength)).double()
+    encoding = torch.tensor(loops.sinusoid(position, layer.in_features, wavelength)).double()
     return (layer.weight @ encoding).reshape(2, -1) * len(module) ** -0.5
 
 
@@ -24,23 +24,23 @@ def by_hand(module, axis, offset, wavelength=1_000.0):
     [Grid((3,), (5,)), Grid((1,), (4,), first_query=3), Grid((3, 4), (2, 5), 2)],
     ids=["sequence", "last query", "map"],
 )
-def test_each_offset_of_a_grid_is_encoded_and_projected_for_every_head(grid):
+def test_each_relative_position_of_a_grid_is_encoded_and_projected_for_every_head(grid):
     module = built(grid.ndim)
     tables = module(grid)
     assert len(tables) == grid.ndim
     for axis, table in enumerate(tables):
-        expected = [by_hand(module, axis, offset) for offset in grid.relative_range(axis)]
+        expected = [by_hand(module, axis, position) for position in grid.relative_range(axis)]
         assert_close(table, torch.stack(expected, dim=1))
 
 
-def test_consecutive_offsets_of_a_sequence_are_those_of_a_grid():
+def test_consecutive_relative_positions_of_a_sequence_are_those_of_a_grid():
     module, grid = built(1), Grid((4,), (6,))
     (table,) = module(grid)
     assert_close(module.between(range(-2, 3)), table[:, 1:6])
     assert module.between(range(0)).shape == (2, 0, 4)
 
 
-def test_large_offsets_differ_in_half_precision():
+def test_large_relative_positions_differ_in_half_precision():
     module = built(1).bfloat16()
     table = module.between(range(3000, 3002)).float()
     assert (table[:, 0] - table[:, 1]).abs().max() > 0.1
@@ -54,27 +54,27 @@ def test_parameters_are_one_matrix_per_axis_with_the_names_of_checkpoints():
 
 
 @torch.no_grad()
-def test_the_offset_cache_doubles_when_an_offset_is_missing():
+def test_the_cache_doubles_when_a_relative_position_is_missing():
     requests = []
 
-    def encode(offsets):
-        requests.append(offsets)
-        return torch.arange(offsets.start, offsets.stop).double()[:, None].expand(2, -1, 1)
+    def encode(positions):
+        requests.append(positions)
+        return torch.arange(positions.start, positions.stop).double()[:, None].expand(2, -1, 1)
 
-    table = OffsetCache(encode)
+    table = EncodingCache(encode)
     for position in range(300):
-        offsets = range(-position, 4 - position)
-        encodings = table.encodings(offsets)
-        assert encodings[1, :, 0].tolist() == list(offsets)
+        positions = range(-position, 4 - position)
+        encodings = table.between(positions)
+        assert encodings[1, :, 0].tolist() == list(positions)
     assert [each.start for each in requests] == [-32, -66, -134, -270, -542]
     assert all(each.stop == 4 for each in requests)
 
 
-def test_with_gradients_offsets_are_encoded_again():
+def test_with_gradients_relative_positions_are_encoded_again():
     layer = torch.nn.Linear(1, 3)
-    table = OffsetCache(lambda offsets: layer(torch.ones(len(offsets), 1))[None])
+    table = EncodingCache(lambda positions: layer(torch.ones(len(positions), 1))[None])
     with torch.no_grad():
-        assert not table.encodings(range(-2, 1)).requires_grad
-    table.encodings(range(-2, 1)).sum().backward()
-    table.encodings(range(-2, 1)).sum().backward()
+        assert not table.between(range(-2, 1)).requires_grad
+    table.between(range(-2, 1)).sum().backward()
+    table.between(range(-2, 1)).sum().backward()
     assert layer.bias.grad.tolist() == [6.0] * 3

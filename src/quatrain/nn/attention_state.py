@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from quatrain.nn.relative_position import OffsetCache
+from quatrain.nn.relative_position import EncodingCache
 from quatrain.ops.attention.reference import masked_softmax
 from quatrain.specs import Term
 
@@ -24,20 +24,20 @@ class KeyValueState:
 
     value: Float[Tensor, "b h t d"]
     key: Float[Tensor, "b h t d"] | None = None
-    offsets: OffsetCache | None = None
+    encodings: EncodingCache | None = None
 
     def select(self, rows: Int[Tensor, " n"]) -> "KeyValueState":
         """The state of the chosen batch rows, in that order."""
         key = None if self.key is None else self.key.index_select(0, rows)
-        return KeyValueState(self.value.index_select(0, rows), key, self.offsets)
+        return KeyValueState(self.value.index_select(0, rows), key, self.encodings)
 
     def append(self, new: "KeyValueState", window: int | None) -> "KeyValueState":
         """This state and then `new`; with a `window`, only the last `window` tokens."""
         start = None if window is None else -window
         value = _concatenate(self.value, new.value)[:, :, start:]
         if self.key is None or new.key is None:
-            return KeyValueState(value, None, self.offsets)
-        return KeyValueState(value, _concatenate(self.key, new.key)[:, :, start:], self.offsets)
+            return KeyValueState(value, None, self.encodings)
+        return KeyValueState(value, _concatenate(self.key, new.key)[:, :, start:], self.encodings)
 
 
 def _concatenate(

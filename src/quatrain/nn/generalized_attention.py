@@ -22,7 +22,7 @@ from quatrain.nn.attention_state import Explanation, KeyValueState, RunningState
 from quatrain.nn.checks import Count, WindowWidth, check_stepwise
 from quatrain.nn.layers import Projection
 from quatrain.nn.mixer_module import MixerModule, MixerSpec
-from quatrain.nn.relative_position import OffsetCache, RelativePosition
+from quatrain.nn.relative_position import EncodingCache, RelativePosition
 from quatrain.nn.tokens import (
     check_layout,
     from_tokens,
@@ -218,7 +218,7 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
         return KeyValueState(
             new.value.contiguous(),
             None if new.key is None else new.key.contiguous(),
-            None if self.position is None else OffsetCache(self.position.between),
+            None if self.position is None else EncodingCache(self.position.between),
         )
 
     def attend_cached(
@@ -247,8 +247,8 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
     ) -> tuple[Float[Tensor, "b 1 c"], KeyValueState | RunningState]:
         """Decode one token of causal self-attention: its output, and the next state.
 
-        Only offsets matter, so the cached keys are numbered from 0 and the query is the last of
-        them. If the weights depend on neither the query nor a position, the state is a running sum.
+        Only relative positions matter, so cached keys are numbered from 0 and the query is the last
+        of them. If weights depend on neither the query nor a position, the state is a running sum.
         """
         check_stepwise(self.ndim, "key_stride", self.spec.key_stride)
         terms = self.spec.terms
@@ -311,9 +311,9 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
     def _relative(self, state: KeyValueState, grid: Grid) -> tuple[Float[Tensor, "h _ d"], ...]:
         if self.position is None:
             return ()
-        if state.offsets is None:
+        if state.encodings is None:
             return self.position(grid)
-        return (state.offsets.encodings(grid.relative_range(0)),)
+        return (state.encodings.between(grid.relative_range(0)),)
 
     def _project(self, key: Float[Tensor, "b k c"]) -> KeyValueState:
         # This order decides in which order the gradients of `key` are added up.

@@ -1,6 +1,6 @@
 """Relative position encodings of attention, projected for each head, and their cache.
 
-Shapes: l offsets along an axis, h heads, d width of a head.
+Shapes: l relative positions along an axis, h heads, d width of a head.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ _INITIAL_LENGTH = 32
 
 
 class RelativePosition(nn.ModuleList):
-    """V^R R_{k-q} for each offset of a grid: sinusoidal encodings, and one projection V^R per axis.
+    """V^R R_{k-q} for each relative position: sinusoidal encodings, and a projection V^R per axis.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2.
     Differs: the encodings of the axes of a map are projected separately and divided by the root
@@ -34,32 +34,32 @@ class RelativePosition(nn.ModuleList):
         self.heads, self.wavelength = heads, wavelength
 
     def forward(self, grid: Grid) -> tuple[Float[Tensor, "h _ d"], ...]:
-        """The projected encodings of the offsets of `grid`, in order, one tensor per axis."""
+        """The projected encodings of all relative positions of `grid`, one tensor per axis."""
         device = self._projection(0).weight.device
         return tuple(
             self._encode(grid.relative_tensor(axis, device), axis) for axis in range(len(self))
         )
 
-    def between(self, offsets: range) -> Float[Tensor, "h l d"]:
-        """The projected encodings of consecutive offsets of a sequence."""
+    def between(self, positions: range) -> Float[Tensor, "h l d"]:
+        """The projected encodings of consecutive relative positions of a sequence."""
         device = self._projection(0).weight.device
-        return self._encode(torch.arange(offsets.start, offsets.stop, device=device), 0)
+        return self._encode(torch.arange(positions.start, positions.stop, device=device), 0)
 
     def _projection(self, axis: int) -> Projection:
         return cast("Projection", self[axis])
 
-    def _encode(self, offsets: Int[Tensor, " l"], axis: int) -> Float[Tensor, "h l d"]:
+    def _encode(self, positions: Int[Tensor, " l"], axis: int) -> Float[Tensor, "h l d"]:
         projection = self._projection(axis)
         dtype = projection.weight.dtype
-        encoding = sinusoid(offsets, projection.in_features, self.wavelength, dtype)
+        encoding = sinusoid(positions, projection.in_features, self.wavelength, dtype)
         projected = projection(encoding.to(dtype)) * len(self) ** -0.5
         return projected.unflatten(1, (self.heads, -1)).transpose(0, 1)
 
 
-class OffsetCache:
+class EncodingCache:
     """Cached encodings of relative positions, which each step of a decoding needs again.
 
-    When an offset is missing, the cache doubles, so the cost of encoding is amortized.
+    When a relative position is missing, the cache doubles, so the cost of encoding is amortized.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2 (V^R R_{k-q}).
     """
@@ -69,14 +69,14 @@ class OffsetCache:
         self._cached = range(0)
         self._table: Tensor | None = None
 
-    def encodings(self, offsets: range) -> Float[Tensor, "h l d"]:
-        """The encodings of consecutive offsets; computed again if gradients are enabled."""
+    def between(self, positions: range) -> Float[Tensor, "h l d"]:
+        """The encodings of consecutive positions; computed again if gradients are enabled."""
         if torch.is_grad_enabled():
-            return self._encode(offsets)
+            return self._encode(positions)
         cached = self._cached
-        if self._table is None or offsets.start < cached.start or offsets.stop > cached.stop:
-            first = min(2 * offsets.start, cached.start, -_INITIAL_LENGTH)
-            self._cached = range(first, max(offsets.stop, cached.stop))
+        if self._table is None or positions.start < cached.start or positions.stop > cached.stop:
+            first = min(2 * positions.start, cached.start, -_INITIAL_LENGTH)
+            self._cached = range(first, max(positions.stop, cached.stop))
             self._table = self._encode(self._cached)
-        start = offsets.start - self._cached.start
-        return self._table[:, start : start + len(offsets)]
+        start = positions.start - self._cached.start
+        return self._table[:, start : start + len(positions)]

@@ -111,7 +111,7 @@ def deform_conv1d(
     taps = Taps((x.shape[1],), tuple(weight.shape[2:]), stride, padding, dilation)
     queries = -(-x.shape[1] // stride) if causal else taps.output_sizes[0]
     first = max(0, queries - offset.shape[1]) if causal else 0
-    groups = _offset_groups(offset.shape[2], taps)
+    groups = max(1, offset.shape[2] // taps.count)
     expected = (x.shape[0], queries - first, groups * taps.count)
     _check_shape("offset", offset, expected)
     if modulation is not None:
@@ -145,7 +145,7 @@ def deform_conv2d(
     """
     taps = Taps(tuple(x.shape[2:]), tuple(weight.shape[2:]), stride, padding, dilation)
     height, width = taps.output_sizes
-    groups = _offset_groups(offset.shape[1] // 2, taps)
+    groups = max(1, offset.shape[1] // (2 * taps.count))
     _check_shape("offset", offset, (x.shape[0], 2 * groups * taps.count, height, width))
     if modulation is not None:
         _check_shape("modulation", modulation, (x.shape[0], groups * taps.count, height, width))
@@ -265,11 +265,6 @@ def _torchvision_conv(
         )
     check_kernel_second_derivatives(y, USE_GATHER)
     return y.to(x.dtype)
-
-
-def _offset_groups(offsets_per_position: int, taps: Taps) -> int:
-    """How many groups of channels have offsets of their own."""
-    return max(1, offsets_per_position // taps.count)
 
 
 def _groups(channels: int, weight: Tensor, offset_groups: int) -> int:

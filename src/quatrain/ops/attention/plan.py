@@ -83,7 +83,9 @@ def plan(
     elif method == "reference" or method in reasons:
         chosen, reason = cast(ConcreteMethod, method), "it was requested"
     else:
-        call = f'the terms "{terms}" {_description(grid, structure)}'
+        call = f'the terms "{terms}" on a {"map" if grid.ndim == 2 else "sequence"}'
+        call += "" if structure.window is None else " with a window"
+        call += " with an attend mask" if structure.has_attn_mask else ""
         methods = ", ".join(f'"{name}"' for name in ("auto", *reasons))
         raise SpecError(
             f'method="{method}" does not compute {call}; use {methods} or "reference"', "method"
@@ -172,12 +174,3 @@ def _exceeds_32_bits(grid: Grid) -> bool:
     """Whether the position bias of one head has too many numbers for 32-bit indices."""
     queries, keys = math.prod(grid.queries), max(grid.keys)
     return not is_symbolic(queries, keys) and queries * keys >= 2**31
-
-
-def _description(grid: Grid, structure: Structure) -> str:
-    parts = [
-        "on a map" if grid.ndim == 2 else "on a sequence",
-        "with a window" if structure.window is not None else "",
-        "with an attend mask" if structure.has_attn_mask else "",
-    ]
-    return " ".join(part for part in parts if part)
