@@ -102,13 +102,9 @@ class Convolution(MixerModule, ABC):
 
     @abstractmethod
     def _convolve(
-        self,
-        x: Float[Tensor, "*shape"],
-        key_padding_mask: Bool[Tensor, "b t"] | None,
-        *,
-        causal: bool,
+        self, x: Float[Tensor, "*shape"], mask: Bool[Tensor, "b t"] | None, *, causal: bool
     ) -> Float[Tensor, "*strided"]:
-        """Convolve an input that has been checked."""
+        """Convolve an input that has been checked; `mask` is True at padding."""
 
 
 class KernelConvolution(Convolution):
@@ -156,13 +152,9 @@ class RegularConv(KernelConvolution, spec=RegularConvSpec):
         self.reset_parameters()
 
     def _convolve(
-        self,
-        x: Float[Tensor, "*shape"],
-        key_padding_mask: Bool[Tensor, "b t"] | None,
-        *,
-        causal: bool,
+        self, x: Float[Tensor, "*shape"], mask: Bool[Tensor, "b t"] | None, *, causal: bool
     ) -> Float[Tensor, "*strided"]:
-        x, spec = zero_padding(x, key_padding_mask), self.spec
+        x, spec = zero_padding(x, mask), self.spec
         if self.ndim == 2:
             return conv2d(
                 x, self.weight, self.bias, spec.stride, spec.padding, spec.dilation, spec.groups

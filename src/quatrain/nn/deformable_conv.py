@@ -75,14 +75,10 @@ class DeformableConv(KernelConvolution, spec=DeformableConvSpec):
             nn.init.zeros_(self.offset.bias)
 
     def _convolve(
-        self,
-        x: Float[Tensor, "*shape"],
-        key_padding_mask: Bool[Tensor, "b t"] | None,
-        *,
-        causal: bool,
+        self, x: Float[Tensor, "*shape"], mask: Bool[Tensor, "b t"] | None, *, causal: bool
     ) -> Float[Tensor, "*strided"]:
         warn_of_tracing(self)
-        x, spec = zero_padding(x, key_padding_mask), self.spec
+        x, spec = zero_padding(x, mask), self.spec
         taps = {"stride": spec.stride, "padding": spec.padding, "dilation": spec.dilation}
         if self.ndim == 2:
             predicted = conv2d(x, self.offset.weight, self.offset.bias, **taps)

@@ -65,15 +65,11 @@ class _DepthwiseConv(Convolution):
         self.output: Projection = Projection(self.channels, self.channels)
 
     def _convolve(
-        self,
-        x: Float[Tensor, "*shape"],
-        key_padding_mask: Bool[Tensor, "b t"] | None,
-        *,
-        causal: bool,
+        self, x: Float[Tensor, "*shape"], mask: Bool[Tensor, "b t"] | None, *, causal: bool
     ) -> Float[Tensor, "*shape"]:
         axis = 1 if self.ndim == 2 else -1
         gated = glu(self.gate(x.movedim(axis, -1))).movedim(-1, axis)
-        convolved = self._convolve_channels(zero_padding(gated, key_padding_mask), causal=causal)
+        convolved = self._convolve_channels(zero_padding(gated, mask), causal=causal)
         return self.output(convolved.movedim(axis, -1)).movedim(-1, axis)
 
     def step(

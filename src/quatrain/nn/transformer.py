@@ -19,6 +19,8 @@ from quatrain.nn.layers import Dropout
 from quatrain.nn.mixers import Mixer, MixerState
 
 Norm = Literal["pre", "post"]
+Padding = Bool[Tensor, "b s"] | None
+"""True at padding of the source."""
 
 
 @dataclass(frozen=True)
@@ -131,21 +133,14 @@ class CrossAttentionSublayer(nn.Module):
         self.residual: Residual = Residual(width, dropout, norm, reads=mixer.terms.use_query)
 
     def forward(
-        self,
-        x: Float[Tensor, "b t c"],
-        memory: Float[Tensor, "b s c"],
-        padding: Bool[Tensor, "b s"] | None,
+        self, x: Float[Tensor, "b t c"], memory: Float[Tensor, "b s c"], padding: Padding
     ) -> Float[Tensor, "b t c"]:
-        """Attend from all positions at once; `padding` is True at source padding."""
+        """Attend from all positions at once."""
         y = self.mixer(self.residual.prepare(x), memory, key_padding_mask=padding)
         return self.residual.add(x, y)
 
     def step(
-        self,
-        x: Float[Tensor, "bn 1 c"],
-        memory: KeyValueState,
-        position: int,
-        padding: Bool[Tensor, "b s"] | None,
+        self, x: Float[Tensor, "bn 1 c"], memory: KeyValueState, position: int, padding: Padding
     ) -> Float[Tensor, "bn 1 c"]:
         """Attend from the token at `position` only."""
         y = self.mixer.attend_cached(self.residual.prepare(x), memory, position, padding)
@@ -164,10 +159,8 @@ class EncoderLayer(nn.Module):
         )
         self.feed_forward: FeedForward = FeedForward(width, hidden, dropout, norm)
 
-    def forward(
-        self, x: Float[Tensor, "b s c"], padding: Bool[Tensor, "b s"] | None
-    ) -> Float[Tensor, "b s c"]:
-        """Encode; `padding` is True at source padding."""
+    def forward(self, x: Float[Tensor, "b s c"], padding: Padding) -> Float[Tensor, "b s c"]:
+        """Encode the source."""
         if self.self_attention is not None:
             x = self.self_attention(x, padding=padding)
         return self.feed_forward(x)
@@ -195,10 +188,7 @@ class DecoderLayer(nn.Module):
         self.feed_forward: FeedForward = FeedForward(width, hidden, dropout, norm)
 
     def forward(
-        self,
-        x: Float[Tensor, "b t c"],
-        memory: Float[Tensor, "b s c"],
-        padding: Bool[Tensor, "b s"] | None,
+        self, x: Float[Tensor, "b t c"], memory: Float[Tensor, "b s c"], padding: Padding
     ) -> Float[Tensor, "b t c"]:
         """Decode all positions at once; `padding` is True at source padding."""
         if self.self_attention is not None:
@@ -210,11 +200,7 @@ class DecoderLayer(nn.Module):
         return LayerState(None, self.cross_attention.mixer.cache_keys(memory))
 
     def step(
-        self,
-        x: Float[Tensor, "bn 1 c"],
-        state: LayerState,
-        position: int,
-        padding: Bool[Tensor, "b s"] | None,
+        self, x: Float[Tensor, "bn 1 c"], state: LayerState, position: int, padding: Padding
     ) -> tuple[Float[Tensor, "bn 1 c"], LayerState]:
         """Decode the token at `position` only."""
         mixer_state = state.mixer
