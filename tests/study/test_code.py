@@ -40,7 +40,7 @@ study = Study(title="t", question="q", cells=cells(), seeds=(0, 1), metric="m")
 
 @pytest.fixture
 def code_of(tmp_path, monkeypatch):
-    """The code of the only cell of a study file beside which there is helper.py."""
+    """The code of the only cell of a study file with helper.py in its folder."""
     monkeypatch.syspath_prepend(tmp_path)
 
     def read(study=STUDY, helper="x = 1", name="a_study.py"):
@@ -58,7 +58,7 @@ def edited(old, new):
     return STUDY.replace(old, new)
 
 
-def test_the_study_file_and_the_modules_beside_it_that_it_imports_are_hashed(code_of):
+def test_the_study_file_and_the_modules_of_its_folder_that_it_imports_are_hashed(code_of):
     assert sorted(code_of().code) == ["a_study.py", "helper.py"]
     assert code_of() == code_of()
 
@@ -105,19 +105,19 @@ def test_code_of_the_grid_is_in_the_hash_of_the_file_alone(code_of):
         edited("import helper", "from helper import *").replace("    return 1", "    return x"),
     ],
 )
-def test_a_module_beside_it_counts_as_a_whole_for_a_spec_that_uses_it(code_of, study):
+def test_a_module_of_the_folder_counts_as_a_whole_for_a_spec_that_uses_it(code_of, study):
     helper = "def register(kind): return kind\nx = 1\ny = 1"
     before, after = code_of(study, helper), code_of(study, helper.replace("y = 1", "y = 2"))
     assert before.spec_code != after.spec_code
 
 
-def test_a_module_beside_it_that_no_spec_uses_is_in_its_own_hash_alone(code_of):
+def test_a_module_of_the_folder_that_no_spec_uses_is_in_its_own_hash_alone(code_of):
     before, after = code_of(), code_of(helper="x = 2")
     assert before.spec_code == after.spec_code
     assert before.code["helper.py"] != after.code["helper.py"]
 
 
-def test_a_spec_that_a_module_beside_it_defines_is_the_studys_own(code_of):
+def test_a_spec_that_a_module_of_the_folder_defines_is_the_studys_own(code_of):
     mine = STUDY[STUDY.index("LIMIT") : STUDY.index("def cells")]
     helper = "from quatrain.specs import Spec\n" + mine
     study = STUDY.replace(mine, "from helper import Mine, Part\nNOTE = 'n'\n")

@@ -126,12 +126,12 @@ def test_a_run_of_another_identity_or_label_is_not_found(identity, label):
 
 
 @given(st.sets(st.integers(0, 99), min_size=1), st.sets(st.integers(0, 99)))
-def test_the_manifest_has_every_seed_of_the_study_and_of_extra_runs_of_the_cell(own, further):
-    grid = study(cells=[cell("a"), cell("b", steps=5)], seeds=sorted(own))
+def test_the_manifest_has_every_seed_of_the_study_and_of_extra_runs_of_the_cell(seeds, further):
+    grid = study(cells=[cell("a"), cell("b", steps=5)], seeds=sorted(seeds))
     manifest = grid.manifest(grid.run(grid.cells[0], seed) for seed in further)
     assert [dict(each.identities) for each in manifest.cells] == [
-        {seed: identity(Counting(), seed) for seed in own | further},
-        {seed: identity(Counting(steps=5), seed) for seed in own},
+        {seed: identity(Counting(), seed) for seed in seeds | further},
+        {seed: identity(Counting(steps=5), seed) for seed in seeds},
     ]
 
 
@@ -227,8 +227,8 @@ def test_the_expectation_of_a_cell_is_in_the_manifest_and_not_in_the_identity():
 
 
 def test_a_cell_may_have_seeds_of_its_own():
-    own = Cell(name="b", group="one", spec=Counting(steps=5), seeds=range(1, 4))
-    grid = study(cells=[cell("a"), own])
+    other = Cell(name="b", group="one", spec=Counting(steps=5), seeds=range(1, 4))
+    grid = study(cells=[cell("a"), other])
     assert [run.label for run in grid.select()] == [
         "one/a seed 0",
         "one/a seed 1",

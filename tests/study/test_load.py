@@ -110,7 +110,7 @@ def test_the_module_can_be_found_by_pydantic(write_study):
     assert "quatrain_study_a_study" in sys.modules
 
 
-def test_modules_beside_the_study_are_found_after_all_others(write_study, tmp_path, monkeypatch):
+def test_modules_of_the_folder_are_found_after_all_others(write_study, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.path", [*sys.path])
     (tmp_path / "queue.py").write_text("raise RuntimeError('not the queue that was meant')")
     (tmp_path / "cells_of_this_test.py").write_text("weights = (1, 2)")

@@ -39,6 +39,8 @@ Count = Annotated[int, Field(ge=0, lt=2**63)]
 _NOTE_LENGTH = 50
 """Characters of the note in the middle of a text that `storable` cut."""
 
+Reason = Literal["error", "non-finite loss", "out of memory", "killed"]
+
 Identity = Annotated[str, Field(pattern="^[0-9a-f]{16,64}$")]
 """Hexadecimal digits of `quatrain.specs.identity`; nothing else, since it names a folder."""
 
@@ -181,7 +183,7 @@ class Measurement(StoredModel):
 class Failure(StoredModel):
     """The error that ended a run."""
 
-    reason: Literal["error", "non-finite loss", "out of memory", "killed"]
+    reason: Reason
     message: str
     traceback: str
     step: Count

@@ -12,11 +12,11 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from quatrain.results import Failure, Record, ResultStore, RunState, Session, write_atomically
 from quatrain.results.files import read_text
-from quatrain.results.record import storable
+from quatrain.results.record import Reason, storable
 from quatrain.specs import (
     DataError,
     MissingPackageError,
@@ -39,7 +39,6 @@ from quatrain.study.sessions import (
 if TYPE_CHECKING:
     from quatrain.training import Evaluation, Progress, Task, TrainingResult
 
-Reason = Literal["error", "non-finite loss", "out of memory", "killed"]
 Train = Callable[..., "TrainingResult"]
 """The type of `quatrain.training.train`."""
 

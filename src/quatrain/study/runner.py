@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from quatrain.results import Failure, ResultStore, RunState
+from quatrain.results.record import Reason
 from quatrain.study.changes import check_stored_code
-from quatrain.study.execute import Reason
 from quatrain.study.grid import Run, Study
 from quatrain.study.load import load_study
 from quatrain.study.manifest import maintained_manifest

@@ -116,7 +116,7 @@ def _statement(node: ast.stmt, package: str) -> Statement:
         base_classes = [*getattr(node, "bases", ()), *getattr(node, "keywords", ())]
         calls = bool(node.decorator_list or base_classes)
     else:
-        calls = any(_is_call_or_star(each) for each in ast.walk(node))
+        calls = any(isinstance(each, ast.Call) or _is_star(each) for each in ast.walk(node))
         changes = {name for each in ast.walk(node) for name in _changed_name(each)}
     return Statement(
         text_of_node(node),
@@ -127,8 +127,8 @@ def _statement(node: ast.stmt, package: str) -> Statement:
     )
 
 
-def _is_call_or_star(node: ast.AST) -> bool:
-    return isinstance(node, ast.Call) or (isinstance(node, ast.alias) and node.name == "*")
+def _is_star(node: ast.AST) -> bool:
+    return isinstance(node, ast.alias) and node.name == "*"
 
 
 def text_of_node(node: object) -> str:
