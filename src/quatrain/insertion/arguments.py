@@ -114,11 +114,9 @@ def arguments_for_replacement(place: Place) -> MixerArguments:
         elif name in sizes:
             arguments = replace(arguments, sizes=sizes)
         else:
-            raise InputError(
-                f'{place.name} is called with "{name}", which the mixer cannot use; set causal= or '
-                "key_padding_mask=, replace another module, or insert the mixer",
-                place.name,
-            )
+            call = f'{place.name} is called with "{name}", which the mixer cannot use'
+            remedy = "set causal= or key_padding_mask=, or insert the mixer instead"
+            raise InputError(f"{call}; {remedy}", place.name)
     if arguments.sizes and (arguments.causal or arguments.causal_flag):
         raise _causal_map(place)
     if not arguments.causal_flag:
@@ -138,11 +136,8 @@ def _specified_arguments(place: Place) -> MixerArguments:
     of_model = signature_of(place.model).names
     if name not in signature.names | of_model:
         known = ", ".join(sorted(signature.names | of_model))
-        raise InputError(
-            f"key_padding_mask={shorten(name)} is no argument of {place.name} or of the model; use "
-            f"one of {known}",
-            "key_padding_mask",
-        )
+        message = f"key_padding_mask={shorten(name)} is no argument; use one of {known}"
+        raise InputError(message, "key_padding_mask")
     mask = dict(place.arguments()).get(name)
     at_place = name not in of_model or (
         isinstance(mask, Tensor) and tuple(mask.flatten(1).shape) == place.positions
@@ -176,27 +171,20 @@ def _is_mask_tensor(name: str, value: object) -> bool:
 def _check_specified(place: Place, masks: list[tuple[str, Tensor]]) -> None:
     """Check that the options of the caller account for a causal model and for its masks."""
     if place.causal is None and place.shape.ndim == 1 and (evidence := _causal_evidence(place)):
-        raise InputError(
-            f"{place.name} is in a causal model ({evidence}); pass causal=True to attend to the "
-            "past only, causal=False to attend to all",
-            "causal",
-        )
+        remedy = "pass causal=True to attend to the past only, causal=False to attend to all"
+        raise InputError(f"{place.name} is in a causal model ({evidence}); {remedy}", "causal")
     if place.key_padding_mask is not None:
         return
     unmasked = "key_padding_mask=False to attend to masked positions"
     for name, mask in masks:
         if is_padding_mask(name, mask, place.positions):
-            raise InputError(
-                f'{name} masks positions at {place.name}; pass key_padding_mask="{name}", or '
-                f"{unmasked}",
-                "key_padding_mask",
-            )
+            remedy = f'pass key_padding_mask="{name}", or {unmasked}'
+            message = f"{name} masks positions at {place.name}; {remedy}"
+            raise InputError(message, "key_padding_mask")
     if masks and place.causal is None:
-        raise InputError(
-            f"{masks[0][0]} masks pairs of positions at {place.name}; pass causal=True, "
-            f'key_padding_mask="...", or {unmasked}',
-            "causal, key_padding_mask",
-        )
+        remedy = f'pass causal=True, key_padding_mask="...", or {unmasked}'
+        message = f"{masks[0][0]} masks pairs of positions at {place.name}; {remedy}"
+        raise InputError(message, "causal, key_padding_mask")
 
 
 def _causal_evidence(place: Place) -> str | None:

@@ -13,7 +13,6 @@ from quatrain.nn.convolution import RegularConv
 from quatrain.nn.deformable_conv import DeformableConv
 from quatrain.nn.mixers import Mixer, split_mixer
 from quatrain.specs import SpecError
-from quatrain.specs.errors import shorten
 
 
 def converts(mixer: Mixer, module: nn.Module) -> bool:
@@ -47,19 +46,12 @@ def converted_spec(name: str, module: nn.Module, mixer: Mixer) -> tuple[Activati
         and type(module).forward in (nn.Conv1d.forward, nn.Conv2d.forward)
         and isinstance(module.weight, nn.Parameter)
     ):
-        raise SpecError(
-            f"{name} is {shorten(module)}, not a plain square convolution of odd kernel, centred, "
-            "with as many channels out; choose another place",
-            name,
-        )
+        required = "a plain square convolution of odd kernel, centred, with as many channels out"
+        raise SpecError(f"{name} is not {required}, but {module}; choose another place", name)
     for field, value in fields.items():
         specified = getattr(convolution, field)
         if specified not in (type(convolution).model_fields[field].default, value):
-            raise SpecError(
-                f"{field}={specified} differs from {value} of {name}; leave it out, it is taken "
-                "from the convolution",
-                field,
-            )
+            raise SpecError(f"{field}={specified}, but {value} at {name}; leave it out", field)
     spec = type(convolution).model_validate(convolution.model_dump() | fields)
     if isinstance(mixer, AttendedSpec):
         spec = mixer.model_copy(update={"convolution": spec})

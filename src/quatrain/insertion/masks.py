@@ -49,11 +49,8 @@ def to_padding_mask(name: str, mask: Tensor | None) -> Tensor | None:
     if mask is None:
         return None
     if mask.ndim not in (2, 3):
-        raise InputError(
-            f"{name} has shape {tuple(mask.shape)}, not (B, T) or (N, H, W); name a mask of single "
-            "positions",
-            name,
-        )
+        shape = tuple(mask.shape)
+        raise InputError(f"{name} has shape {shape}, not (B, T) or (N, H, W); name another", name)
     return _is_padding(name, mask).flatten(1)
 
 
@@ -62,10 +59,7 @@ def check_padding_mask(name: str, mask: Tensor, positions: tuple[int, int]) -> N
     padding = to_padding_mask(name, mask)
     if padding is None or tuple(padding.shape) != positions:
         shape = tuple(mask.shape)
-        raise InputError(
-            f"{name} has shape {shape}, not that of the positions, {positions}; name another mask",
-            name,
-        )
+        raise InputError(f"{name} has shape {shape}, not {positions}; name another mask", name)
     if mask.is_meta:
         return
     additive = is_padding_name(name) and mask.is_floating_point()
@@ -74,11 +68,8 @@ def check_padding_mask(name: str, mask: Tensor, positions: tuple[int, int]) -> N
         values = "0 or negative" if additive else "0 or 1"
         raise InputError(f"{name} has values that are not {values}; name another mask", name)
     if _hides_future(name, mask):
-        raise InputError(
-            f"{name} is a causal mask, not one of padding; pass causal=True, or an example whose "
-            "batch size differs from its length",
-            name,
-        )
+        remedy = "pass causal=True, or an example whose batch size differs from its length"
+        raise InputError(f"{name} is a causal mask, not one of padding; {remedy}", name)
 
 
 def _is_padding(name: str, mask: Tensor) -> Tensor:

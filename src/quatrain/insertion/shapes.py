@@ -86,11 +86,8 @@ def activation_shapes(
         modules = [model.get_submodule(each) for each in (name, *ancestors(name))]
         distinct = {_shape_at(name, modules, shape, run, layout) for shape in shapes}
         if len(distinct) > 1:
-            raise InputError(
-                f"the activations {placement} {name} differ between its calls in channels or axes; "
-                "choose another place",
-                name,
-            )
+            shown = " and ".join(sorted(map(str, distinct)))
+            raise InputError(f"{name} has {shown} in its calls; choose another place", name)
         (by_place[name],) = distinct
     return by_place
 
@@ -101,11 +98,8 @@ def _shape_at(
     """The activation shape at a place; `modules` are the place, its parent, up to the model."""
     if isinstance(shape, str) or len(shape) not in LAYOUTS:
         value = shape if isinstance(shape, str) else f"tensor of {len(shape)} axes"
-        raise InputError(
-            f"the activation of {name} is a {value}, not a sequence (three axes) or map (four); "
-            "choose another place",
-            name,
-        )
+        required = "a sequence (three axes) or map (four); choose another place"
+        raise InputError(f"the activation of {name} is a {value}, not {required}", name)
     layouts = LAYOUTS[len(shape)]
     choices = ", ".join(f'"{each}" {axes}' for each, axes in layouts.items())
     if layout is None:

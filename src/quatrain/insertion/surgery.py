@@ -219,11 +219,8 @@ def _replacement_shapes(
     by_place = {}
     for name, shape in activation_shapes(model, places, "before", run, layout).items():
         if outputs[name] != shape:
-            raise InputError(
-                f"{name} turns {shape} into {outputs[name]}; choose a place that keeps its "
-                "channels",
-                name,
-            )
+            change = f"{name} turns {shape} into {outputs[name]}"
+            raise InputError(f"{change}; choose a place that keeps its channels", name)
         place = Place(model, name, shape, run, "before", causal, key_padding_mask)
         arguments = arguments_for_replacement(place)
         ndim = 2 if arguments.sizes else shape.ndim

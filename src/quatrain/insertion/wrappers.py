@@ -42,6 +42,8 @@ class Wrapper(nn.Module):
     activation_shape: ActivationShape
     training: bool
     arguments: MixerArguments
+    _convolution: RegularConv | DeformableConv | None = None
+    """The convolution that shares its weight and bias with the wrapped module."""
 
     def __init__(
         self,
@@ -64,7 +66,9 @@ class Wrapper(nn.Module):
     @property
     def shared_names(self) -> dict[str, str]:
         """Parameters of the wrapped module that the block uses too, and their names here."""
-        return {}
+        parts = self.named_modules()
+        path = next((name for name, part in parts if part is self._convolution), None)
+        return {} if path is None else {name: f"{path}.{name}" for name in ("weight", "bias")}
 
     def unwrap(self) -> nn.Module:
         """The wrapped module, to be put back into the model."""
@@ -163,11 +167,8 @@ class Wrapper(nn.Module):
     def _mask_of_model(self) -> Tensor | None:
         if self._model_mask is None:
             name = self.arguments.padding
-            raise InputError(
-                f"{name} is an argument of the whole model, which is not running; call the model, "
-                "not its parts, and do not recompute them in the backward pass",
-                name,
-            )
+            remedy = "call the model, not its parts, and do not recompute them in the backward pass"
+            raise InputError(f"the model, which has {name}, is not running; {remedy}", name)
         return self._model_mask[0]
 
 
@@ -254,13 +255,6 @@ class ReplacementWrapper(Wrapper):
         super().__init__(original, block, shape, arguments)
         vars(self).update(original=original, _convolution=convolution)  # not as parts of the model
 
-    @property
-    def shared_names(self) -> dict[str, str]:
-        """The weight and bias of a convolution."""
-        parts = self.named_modules()
-        path = next((name for name, part in parts if part is self._convolution), None)
-        return {} if path is None else {name: f"{path}.{name}" for name in ("weight", "bias")}
-
     def unwrap(self) -> nn.Module:
         """The replaced module, with shared weights and in the mode of the wrapper."""
         original, convolution = self.original, self._convolution
@@ -281,7 +275,7 @@ class ReplacementWrapper(Wrapper):
     def _owner(self, name: str) -> nn.Module | None:
         """The mixer for its weights and parts, or else the replaced module for its settings."""
         block = vars(self).get("_modules", {}).get("block")
-        owners = (vars(self).get("_convolution"), block, vars(self).get("original"))
+        owners = (self._convolution, block, vars(self).get("original"))
         return next((owner for owner in owners if hasattr(owner, name)), None)
 
     def _rejects(self, name: str, value: object) -> bool:
@@ -299,21 +293,16 @@ def _check_arguments(x: Tensor, rejected: dict[str, Any]) -> Tensor:
     """Return `x`, unless there is an argument that the mixer does not read."""
     for name, value in rejected.items():
         if value is not None and value is not False:
-            raise InputError(
-                f"the mixer does not read {name}, a {type(value).__name__}; leave it out, or "
-                "insert with an example of such a call",
-                name,
-            )
+            remedy = "leave it out, or insert with an example of such a call"
+            kind = type(value).__name__
+            raise InputError(f"the mixer does not read {name}, a {kind}; {remedy}", name)
     return x
 
 
 def _permute_input(x: Tensor, layout: Layout, sizes: tuple[int, ...]) -> Tensor:
     if x.is_nested:
-        raise InputError(
-            "the input is a nested tensor; build nn.TransformerEncoder with "
-            "enable_nested_tensor=False",
-            "input",
-        )
+        remedy = "build nn.TransformerEncoder with enable_nested_tensor=False"
+        raise InputError(f"the input is a nested tensor; {remedy}", "input")
     x = x.unflatten(1, sizes) if sizes else x
     return x.permute(PERMUTATIONS[x.ndim, layout]) if x.ndim in (3, 4) else x
 
