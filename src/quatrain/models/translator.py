@@ -83,7 +83,7 @@ class DecodingState:
     """
 
     layers: tuple[LayerState, ...]
-    padding: Bool[Tensor, "b s"] | None
+    padding: Bool[Tensor, "b s"]
     position: int
     beam: int = 1
 
@@ -95,11 +95,8 @@ class DecodingState:
         """The state of the chosen sources, in that order, with all of their rows."""
         offsets = torch.arange(self.beam, device=sources.device)
         rows = (sources[:, None] * self.beam + offsets).flatten()
-        return replace(
-            self,
-            layers=tuple(layer.select(sources, rows) for layer in self.layers),
-            padding=None if self.padding is None else self.padding[sources],
-        )
+        layers = tuple(layer.select(sources, rows) for layer in self.layers)
+        return replace(self, layers=layers, padding=self.padding[sources])
 
     def reorder(self, rows: Int[Tensor, " b"]) -> "DecodingState":
         """The state after replacing each row by another of the same source."""
@@ -179,9 +176,8 @@ class Translator(nn.Module):
     def start(self, source: Int[Tensor, "b s"]) -> DecodingState:
         """Encode `source` and prepare to decode its first target token."""
         memory, padding = self.encode(source)
-        return DecodingState(
-            tuple(layer.start(memory) for layer in self._decoder_layers()), padding, 0
-        )
+        layers = tuple(layer.start(memory) for layer in self._decoder_layers())
+        return DecodingState(layers, padding, position=0)
 
     def step(
         self, tokens: Int[Tensor, " bn"], state: DecodingState

@@ -229,7 +229,7 @@ def first_problem(owner: type[BaseModel], error: ValidationError) -> tuple[str, 
     if problem["type"] == "missing":
         return f"{field} is missing", field
     if problem["type"] == "json_invalid":
-        return f"the text is not the complete JSON of a {owner.__name__}", field
+        return f"the text is not the complete JSON of {owner.__name__}", field
     message = problem["msg"].removeprefix("Value error, ")
     if message.startswith("Input should"):
         return f"{field}={value} {message.removeprefix('Input ')}", field
