@@ -109,17 +109,17 @@ class ClassifierTask:
         """The batch of these indices, as keyword arguments of the objective."""
         return {"images": self.images[plan], "labels": self.labels[plan]}
 
-    def monitor(self, objective: nn.Module) -> dict[str, float]:
+    def monitor(self, objective: Objective) -> dict[str, float]:
         """Validation during training, every `monitor_every` steps of the recipe."""
         return {"valid_accuracy": self._accuracy(objective, TRAIN, TRAIN + VALID)}
 
-    def evaluate(self, objective: nn.Module, folder: Path) -> Evaluation:  # noqa: ARG002
+    def evaluate(self, objective: Objective, folder: Path) -> Evaluation:  # noqa: ARG002
         """The final metrics; files written to `folder` may be named as artifacts."""
         return Evaluation({"accuracy": self._accuracy(objective, TRAIN + VALID, None)})
 
-    def cost(self, objective: nn.Module) -> dict[str, float]:
+    def cost(self, objective: Objective) -> dict[str, float]:
         """The cost for one image."""
-        network = self._network(objective)
+        network = objective.network
         example = self.images[:1].to(next(network.parameters()).device)
         return {
             "parameters": float(count_parameters(network)),
@@ -131,15 +131,12 @@ class ClassifierTask:
         return self.collate(list(range(BATCH)))
 
     @torch.no_grad()
-    def _accuracy(self, objective: nn.Module, start: int, stop: int | None) -> float:
+    def _accuracy(self, objective: Objective, start: int, stop: int | None) -> float:
         """Top-1 accuracy in percent."""
-        network = self._network(objective)
+        network = objective.network
         images, labels = self.images[start:stop], self.labels[start:stop]
         predictions = network(images.to(next(network.parameters()).device)).argmax(1).cpu()
         return 100 * float((predictions == labels).double().mean())
-
-    def _network(self, objective: nn.Module) -> nn.Module:
-        return objective.get_submodule("network")
 
 
 study = Study(
