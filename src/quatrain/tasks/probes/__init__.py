@@ -5,12 +5,13 @@ from quatrain.tasks.probes.questions import (
     LocalitySpec,
     OffsetSpec,
     PointerSpec,
+    Probe,
     Question,
     RecallSpec,
     SaliencySpec,
     Samples,
 )
-from quatrain.tasks.probes.task import Probe, ProbeNetwork, ProbeSpec, ProbeTask
+from quatrain.tasks.probes.task import ProbeNetwork, ProbeSpec, ProbeTask
 
 __all__ = [
     "IGNORE_INDEX",

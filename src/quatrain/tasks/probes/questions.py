@@ -8,7 +8,7 @@ Shapes: n sequences, t tokens, f features.
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -245,6 +245,12 @@ class SaliencySpec(Question):
         answers = np.take_along_axis(values, marks, axis=1)
         far = np.abs(positions - marks) >= self.far
         return make_samples([values, positions == marks], np.where(far, answers, IGNORE_INDEX))
+
+
+Probe = Annotated[
+    SaliencySpec | OffsetSpec | PointerSpec | RecallSpec | LocalitySpec,
+    Field(discriminator="kind"),
+]
 
 
 def _values_at(positions: np.ndarray, values: np.ndarray) -> np.ndarray:

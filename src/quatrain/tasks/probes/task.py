@@ -12,7 +12,7 @@ import hashlib
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -28,21 +28,13 @@ from quatrain.nn.parameters import initialize_by_name
 from quatrain.specs import Spec
 from quatrain.tasks.probes.questions import (
     IGNORE_INDEX,
-    LocalitySpec,
-    OffsetSpec,
-    PointerSpec,
-    RecallSpec,
+    Probe,
     SaliencySpec,
     Samples,
     most_common,
     validate,
 )
 from quatrain.training import Evaluation, Loss, Polynomial, Recipe, Task
-
-Probe = Annotated[
-    SaliencySpec | OffsetSpec | PointerSpec | RecallSpec | LocalitySpec,
-    Field(discriminator="kind"),
-]
 
 _HELD_OUT, _TRAINING = 0, 1
 """First part of the seeds, so that held-out and training sequences differ."""
