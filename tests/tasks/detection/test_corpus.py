@@ -37,4 +37,4 @@ def test_an_image_of_changed_size_is_refused():
     with pytest.raises(DataError) as error:
         next(iter(part))
     assert error.value.field == "a.jpg"
-    assert "is 6 x 4 pixels now, but was 6 x 5" in str(error.value)
+    assert "is 6 x 4 pixels now and its annotation 6 x 5" in str(error.value)

@@ -24,4 +24,4 @@ def test_an_image_of_changed_size_is_refused():
     with pytest.raises(DataError) as error:
         operator.getitem(part(width=7), 0)
     assert error.value.field == "a.png"
-    assert "is 7 x 4 pixels now, but was 6 x 4" in str(error.value)
+    assert "is 7 x 4 pixels now and its annotation 6 x 4" in str(error.value)

@@ -58,7 +58,11 @@ def assemble(
     paths = {entry.image_id: entry.path for entry in annotations.images}
     if all(truth.crowd.all() for truth in truths):
         raise _no_usable_box(annotations, part, problems.warn(part))
-    _note_absent_categories(truths, annotations.categories, problems)
+    present = {int(label) for truth in truths for label in truth.labels[~truth.crowd]}
+    names = enumerate(annotations.categories, start=1)
+    absent = [name for label, name in names if label not in present]
+    kind = f"categories without a box (crowd not counted): {format_names(absent)}"
+    problems.add(kind, count=len(absent))
     if training and not keep_empty:
         for truth in truths:
             if truth.crowd.all():
@@ -110,15 +114,6 @@ def _ground_truths(
             )
         )
     return truths
-
-
-def _note_absent_categories(
-    truths: Sequence[GroundTruth], categories: Sequence[str], problems: DataWarnings
-) -> None:
-    present = {int(label) for truth in truths for label in truth.labels[~truth.crowd]}
-    absent = [name for label, name in enumerate(categories, start=1) if label not in present]
-    kind = f"categories without a box (crowd not counted): {format_names(absent)}"
-    problems.add(kind, count=len(absent))
 
 
 def _no_usable_box(annotations: Annotations, part: str, data_notes: dict[str, int]) -> DataError:

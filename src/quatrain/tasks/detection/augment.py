@@ -43,9 +43,14 @@ class DetectionAugmentation(Spec):
         resized = self.evaluate(sample)
         if not flip:
             return resized
-        flipped_boxes = functional.horizontal_flip(_boxed(resized))
+        boxes = tv_tensors.BoundingBoxes(
+            resized.boxes,  # pyright: ignore[reportCallIssue]
+            format=tv_tensors.BoundingBoxFormat.XYXY,
+            canvas_size=(resized.image.shape[1], resized.image.shape[2]),
+        )
+        boxes = functional.horizontal_flip(boxes)
         image = functional.horizontal_flip(tv_tensors.Image(resized.image))
-        return replace(resized, image=_plain(image), boxes=_plain(flipped_boxes))
+        return replace(resized, image=_plain(image), boxes=_plain(boxes))
 
     def evaluate(self, sample: DetectionSample) -> DetectionSample:
         """The sample, resized with its boxes; `rescale` is the inverse for boxes."""
@@ -75,11 +80,3 @@ def rescale(
 def _plain(tensor: Tensor) -> Tensor:
     """The tensor without torchvision's subclass."""
     return tensor.as_subclass(Tensor)
-
-
-def _boxed(sample: DetectionSample) -> tv_tensors.BoundingBoxes:
-    return tv_tensors.BoundingBoxes(
-        sample.boxes,  # pyright: ignore[reportCallIssue]
-        format=tv_tensors.BoundingBoxFormat.XYXY,
-        canvas_size=(sample.image.shape[1], sample.image.shape[2]),
-    )

@@ -61,7 +61,13 @@ def check_boxes(
     crossing = ~flat & ~outside & np.any(np.abs(inside - ends) > _ROUNDING, axis=1)
     _note_units(problems, boxes, xywh, limits, first_pixel=first_pixel, valid=~(flat | outside))
     if not training:
-        _check_held_out(boxes, flat | outside | thin, sizes)
+        bad = flat | outside | thin
+        if bad.any():
+            first = int(bad.argmax())
+            name, (height, width) = boxes[first].name, sizes[first]
+            problem = f"{name}, x y w h {list(boxes[first].xywh)}, has no area in its image of "
+            remedy = f"correct or remove it, and all {int(bad.sum())} such boxes of this part"
+            raise DataError(f"{problem}{width:g} x {height:g}; {remedy}", name)
         _count(problems, "boxes beyond the edge of the image, kept", boxes, crossing)
         return np.ones(len(boxes), dtype=np.bool_), xywh
     _count(problems, "boxes without area, left out", boxes, flat)
@@ -96,17 +102,6 @@ def _note_units(
     ):
         if 2 * cases.sum() > len(boxes):
             _count(problems, kind, boxes, cases)
-
-
-def _check_held_out(
-    boxes: Sequence[Box], bad: Bool[np.ndarray, " n"], sizes: Float64[np.ndarray, "n 2"]
-) -> None:
-    if bad.any():
-        first = int(bad.argmax())
-        name, xywh, (height, width) = boxes[first].name, list(boxes[first].xywh), sizes[first]
-        problem = f"{name}, x y w h {xywh}, has no area in its image of {width:g} x {height:g}"
-        remedy = f"correct or remove it, and all {int(bad.sum())} such boxes of this part"
-        raise DataError(f"{problem}; {remedy}", name)
 
 
 def _count(

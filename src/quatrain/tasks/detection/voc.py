@@ -126,9 +126,8 @@ class _AnnotationFile:
     def image(self, folder: Path) -> ImageEntry:
         name = self.root.findtext("filename") or f"{self.path.stem}.jpg"
         check_name(name.strip(), f"filename in {self.path}")
-        height, width = (int(self._number(self.root, f"size/{side}")) for side in _SIDES)
-        size = ImageSize(height, width)
-        return ImageEntry(self.image_id, folder / name.strip(), size, str(self.path))
+        sides = (int(self._number(self.root, f"size/{side}")) for side in ("height", "width"))
+        return ImageEntry(self.image_id, folder / name.strip(), ImageSize(*sides), str(self.path))
 
     def boxes(self) -> list[Box]:
         objects = self.root.findall("object")
@@ -141,6 +140,10 @@ class _AnnotationFile:
             known = ", ".join(self.spec.classes[:8])
             problem = f"{title} has the unknown class {shorten(name)}"
             raise DataError(f"{problem}; list all classes in VocSpec, which has {known}", title)
+        difficult = (entry.findtext("difficult") or "").strip() or "0"
+        if difficult not in {"0", "1"}:
+            message = f"difficult={shorten(difficult)} of {title} is neither 0 nor 1; correct it"
+            raise DataError(message, title)
         left, top, right, bottom = (self._number(entry, f"bndbox/{end}") for end in _ENDS)
         first = self.spec.first_pixel
         xywh = (left - first, top - first, right - left + first, bottom - top + first)
@@ -148,17 +151,10 @@ class _AnnotationFile:
             image_id=self.image_id,
             xywh=xywh,
             label=self.spec.classes.index(name) + 1,
-            crowd=self._flag(entry, "difficult"),
+            crowd=difficult == "1",
             area=xywh[2] * xywh[3],
             name=title,
         )
-
-    def _flag(self, element: ElementTree.Element, field: str) -> bool:
-        text = (element.findtext(field) or "").strip() or "0"
-        if text not in {"0", "1"}:
-            message = f"{field} in {self.path} is {shorten(text)}; correct it to 0 or 1"
-            raise DataError(message, str(self.path))
-        return text == "1"
 
     def _number(self, element: ElementTree.Element, field: str) -> float:
         text = element.findtext(field)
@@ -214,5 +210,4 @@ _LARGER = {
     "gbk": "gb18030",
     "shift_jis": "cp932",
 }
-_SIDES = ("height", "width")
 _ENDS = ("xmin", "ymin", "xmax", "ymax")

@@ -55,7 +55,11 @@ def assemble(pairs: Sequence[Pair], classes: Classes, part: str) -> CheckedPart[
         pieces += [os.fsencode(pair.label.name), hashlib.sha256(content).digest()]
     names = [entry.name for entry in classes.entries]
     _check_classes(pixels, names, classes.ignored, source)
-    _note_pixels(pixels, names, problems)
+    share = 100 * pixels[IGNORE] / pixels.sum()
+    percent = f"{share:.1f}" if share >= 0.05 else "< 0.1"
+    problems.add(f"pixels ignored, {percent} % of all", count=int(pixels[IGNORE]))
+    absent = [name for name, number in zip(names, pixels, strict=False) if not number]
+    problems.add(f"classes without a pixel: {format_names(absent)}", count=len(absent))
     loaded = SegmentationPart(list(map(str, images)), partial(_load, list(pairs), classes))
     hashes = {f"images of {part}": scan.fingerprint, f"labels of {part}": sha256(pieces)}
     return CheckedPart(loaded, hashes, problems.warn(part))
@@ -78,17 +82,6 @@ def _check_classes(
         "labels, and ignore_index to another value ([] for none), or choose other labels"
     )
     raise DataError(message, source)
-
-
-def _note_pixels(
-    pixels: Int64[np.ndarray, " v"], names: Sequence[str], problems: DataWarnings
-) -> None:
-    """Count ignored pixels and absent classes."""
-    share = 100 * pixels[IGNORE] / pixels.sum()
-    percent = f"{share:.1f}" if share >= 0.05 else "< 0.1"
-    problems.add(f"pixels ignored, {percent} % of all", count=int(pixels[IGNORE]))
-    absent = [name for name, number in zip(names, pixels, strict=False) if not number]
-    problems.add(f"classes without a pixel: {format_names(absent)}", count=len(absent))
 
 
 def _load(

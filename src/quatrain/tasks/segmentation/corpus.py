@@ -67,8 +67,7 @@ class SegmentationPart:
         if not 0 <= index < len(self.names):
             raise IndexError(index)
         image, label = self._load(index)
-        sizes = ImageSize(*image.shape[1:]), ImageSize(*label.shape)
-        check_unchanged(*sizes, self.names[index])
+        check_unchanged(ImageSize(*image.shape[1:]), ImageSize(*label.shape), self.names[index])
         return SegmentationSample(image, label, index)
 
 

@@ -113,13 +113,16 @@ def _panels(
 ) -> list[Panel]:
     """The panel of the query and those of the weights, each with the box of the query's cell."""
     box = _cell_box(query, (image.shape[0], image.shape[1]), shares)
-    return [
-        Panel(f"query: row {at[0]}, column {at[1]}", image, [box]),
-        *(
-            Panel(*_heat_map(caption, weights, query, image, shares), [box])
-            for caption, weights in _weights(query.explanation).items()
-        ),
-    ]
+    terms, weights = list(query.explanation.logits), query.explanation.weights
+    if len(terms) == 1:
+        maps = {MEANINGS[terms[0]]: weights}
+    else:
+        alone = {MEANINGS[term]: query.explanation.term_weights(term) for term in terms}
+        maps = {"all terms": weights, **alone}
+    panels = [Panel(f"query: row {at[0]}, column {at[1]}", image, [box])]
+    for caption, values in maps.items():
+        panels.append(Panel(*_heat_map(caption, values, query, image, shares), [box]))
+    return panels
 
 
 def _image_shares(size: tuple[int, int], covered: tuple[int, int] | None) -> tuple[float, float]:
@@ -157,15 +160,6 @@ def _explain(
     if not cells:
         raise InputError(f"the network did not call {name}; name another attention", name)
     return _Query(explanations[""][-1], *cells[-1], attention.spec.key_stride)
-
-
-def _weights(explanation: Explanation) -> dict[str, Float[Tensor, "1 m 1 k"]]:
-    """The weights by caption: the attention's, and those of each term if there are several."""
-    terms = list(explanation.logits)
-    if len(terms) == 1:
-        return {MEANINGS[terms[0]]: explanation.weights}
-    alone = {MEANINGS[term]: explanation.term_weights(term) for term in terms}
-    return {"all terms": explanation.weights, **alone}
 
 
 def _title(network: nn.Module, name: str, attention: GeneralizedAttention) -> str:

@@ -116,9 +116,9 @@ def check_size(size: ImageSize, expected: ImageSize, name: str, source: str) -> 
 
 
 def check_unchanged(size: ImageSize, expected: ImageSize, name: str) -> None:
-    """Refuse an image whose size is not that of its annotations any more."""
+    """Refuse an image whose size is not that of its annotation any more."""
     if size != expected:
-        problem = f"{name} is {size} pixels now, but was {expected} when the data were opened"
+        problem = f"{name} is {size} pixels now and its annotation {expected}"
         raise DataError(f"{problem}; do not change data during a run", name)
 
 
