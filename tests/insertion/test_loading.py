@@ -27,11 +27,11 @@ def incremented(state):
 
 def assert_loads(model, state):
     """Load the weights, and check that the mixers keep their own."""
-    own = copy.deepcopy(model.state_dict())
+    current = copy.deepcopy(model.state_dict())
     assert str(model.load_state_dict(state)) == "<All keys matched successfully>"
     for name, value in model.state_dict().items():
         if ".block." in name:
-            assert torch.equal(value, own[name])
+            assert torch.equal(value, current[name])
 
 
 @pytest.mark.parametrize("place", PARAMETERLESS, ids=lambda each: type(each).__name__)
@@ -42,12 +42,12 @@ def test_weights_load_at_places_without_parameters(place, side):
     insert(model, parse_mixer("0110", heads=2), **{side: "1"}, example=x, layout="channels_first")
     assert_loads(model, plain)
     assert torch.equal(model[0].weight, plain["0.weight"])
-    own = incremented(model.state_dict())
-    model.load_state_dict(own)
-    assert_close(model.state_dict(), own, rtol=0, atol=0)
-    del own["1.block.mixer.value.weight"]
+    current = incremented(model.state_dict())
+    model.load_state_dict(current)
+    assert_close(model.state_dict(), current, rtol=0, atol=0)
+    del current["1.block.mixer.value.weight"]
     with pytest.raises(RuntimeError, match=r"Missing.*1\.block\.mixer\.value\.weight"):
-        model.load_state_dict(own)
+        model.load_state_dict(current)
 
 
 @pytest.mark.parametrize(
@@ -137,10 +137,10 @@ def test_weights_of_other_parts_leave_a_wrapper_unchanged():
     model = network(nn.Conv2d(8, 8, 1))
     head = {name: value for name, value in model.state_dict().items() if name.startswith("0")}
     insert(model, parse_mixer("0110", heads=2), after="1", example=images())
-    own = copy.deepcopy(model[1].state_dict())
+    current = copy.deepcopy(model[1].state_dict())
     keys = model.load_state_dict(head, strict=False)
-    assert {f"1.{name}" for name in own} == set(keys.missing_keys)
-    assert_close(model[1].state_dict(), own, rtol=0, atol=0)
+    assert {f"1.{name}" for name in current} == set(keys.missing_keys)
+    assert_close(model[1].state_dict(), current, rtol=0, atol=0)
 
 
 def test_tied_weights_stay_tied():
@@ -188,9 +188,9 @@ def test_wrapped_module_may_rename_its_weights():
     )
     assert_loads(model, plain)
     assert torch.equal(model[0].weight, plain["0.kernel"])
-    own = incremented(model.state_dict())
-    model.load_state_dict(own)
-    assert torch.equal(model[0].weight, own["0.original.kernel"])
+    current = incremented(model.state_dict())
+    model.load_state_dict(current)
+    assert torch.equal(model[0].weight, current["0.original.kernel"])
 
 
 def test_weights_can_be_assigned():

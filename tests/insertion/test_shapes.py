@@ -66,7 +66,7 @@ def test_shapes_before_and_after_maps_and_sequences():
         ("channels-last", ActivationShape(9, 2, "channels_last")),
     ],
 )
-def test_given_layout_is_used(layout, shape):
+def test_layout_of_the_caller_is_used(layout, shape):
     assert shape_at(Model(), "blocks.0", "after", torch.randn(2, 3, 7, 11), layout) == shape
 
 

@@ -141,16 +141,16 @@ def test_weights_saved_before_and_after_the_insertion_load():
     model, x = network(), images()
     plain = model.state_dict()
     insert(model, parse_mixer("1111"), after="*", example=x)
-    own = copy.deepcopy(model.state_dict())
+    current = copy.deepcopy(model.state_dict())
     other = copy.deepcopy(model)
     with torch.no_grad():
         for parameter in other.parameters():
             parameter.add_(1.0)
     other.load_state_dict(plain)
     assert torch.equal(other[0].original[0].weight, plain["0.0.weight"])
-    assert not torch.equal(other[0].block.mixer.value.weight, own["0.block.mixer.value.weight"])
-    other.load_state_dict(own)
-    torch.testing.assert_close(other.state_dict(), own, rtol=0, atol=0)
+    assert not torch.equal(other[0].block.mixer.value.weight, current["0.block.mixer.value.weight"])
+    other.load_state_dict(current)
+    torch.testing.assert_close(other.state_dict(), current, rtol=0, atol=0)
 
 
 def test_remove_undoes_nested_insertions_and_replacements():

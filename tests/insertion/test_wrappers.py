@@ -231,26 +231,26 @@ def test_weights_load_where_the_wrapped_module_has_a_part_named_block(block):
     torch.manual_seed(1)
     plain = Place(block)
     wrapper = inserted(block=block)
-    own = wrapper.block.mixer.value.weight.clone()
+    current = wrapper.block.mixer.value.weight.clone()
     wrapper.load_state_dict(plain.state_dict())
     for name, value in plain.state_dict().items():
         assert torch.equal(wrapper.original.state_dict()[name], value)
-    assert torch.equal(wrapper.block.mixer.value.weight, own)
+    assert torch.equal(wrapper.block.mixer.value.weight, current)
 
 
 def test_weights_saved_before_and_after_a_replacement_load():
     model = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8))
     plain = {name: value + 1 for name, value in model.state_dict().items()}
     replace(model, DeformableConvSpec(), at="0")
-    own = copy.deepcopy(model.state_dict())
+    current = copy.deepcopy(model.state_dict())
     model.load_state_dict(plain)
     assert torch.equal(model[0].weight, plain["0.weight"])
     assert torch.equal(model[0].bias, plain["0.bias"])
-    model.load_state_dict(own)
-    torch.testing.assert_close(model.state_dict(), own, rtol=0, atol=0)
-    del own["0.block.offset.bias"]
+    model.load_state_dict(current)
+    torch.testing.assert_close(model.state_dict(), current, rtol=0, atol=0)
+    del current["0.block.offset.bias"]
     with pytest.raises(RuntimeError, match=r"Missing.*0\.block\.offset\.bias"):
-        model.load_state_dict(own)
+        model.load_state_dict(current)
 
 
 def test_replaced_module_has_no_parameters_in_the_model_and_returns_in_its_mode():

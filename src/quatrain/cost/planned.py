@@ -80,20 +80,20 @@ def planned_cost(
     size = counts.AttentionSize(batch, grid, channels, structure=structure, heads=heads)
     holds = "attention weights"
     if chosen.kernel == "augmented":
-        products, held = counts.augmented(terms, size, training=training), 0
+        products, stored = counts.augmented(terms, size, training=training), 0
     elif chosen.kernel == "triton":
         axial = chosen.method == "separable"
         products = counts.triton(terms, size, axial=axial, training=training)
-        held = counts.stored_position_bias(terms, size, axial=axial, training=training)
+        stored = counts.stored_position_bias(terms, size, axial=axial, training=training)
         holds = "position bias"
     else:
         products = counts.attend(terms, chosen.method, size)
         products += counts.attend_backward(terms, chosen.method, size) if training else 0
-        held = counts.stored_weights(terms, chosen.method, size, training=training, device=device)
+        stored = counts.stored_weights(terms, chosen.method, size, training=training, device=device)
         if chosen.method == "factored":
             holds = "sums over rows of keys"
     return PlannedCost(
-        chosen.method, chosen.kernel, products, _FLOAT32 * held, holds, chosen.reason
+        chosen.method, chosen.kernel, products, _FLOAT32 * stored, holds, chosen.reason
     )
 
 

@@ -3,7 +3,7 @@
 Modules of torch imply a layout: a Conv1d has (B, C, T), a Linear has the channels last, a layer of
 nn.Transformer says by `batch_first` whether the batch comes first. The place itself is read first,
 then the modules around it. Where they disagree, or permute axes, the channel axis is the one whose
-size is a number of channels of theirs. If both axes or neither fit, `layout=` must be given.
+size is a number of channels of theirs. If both axes or neither fit, `layout=` is required.
 """
 
 from collections.abc import Iterable, Sequence

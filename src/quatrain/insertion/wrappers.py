@@ -21,7 +21,6 @@ from quatrain.nn.convolution import RegularConv
 from quatrain.nn.deformable_conv import DeformableConv
 from quatrain.specs import InputError
 
-_MISSING = object()
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 _CONTAINER_METHODS = {
     method
@@ -88,16 +87,15 @@ class Wrapper(nn.Module):
             return super().__getattr__(name)
         except AttributeError:
             owner = None if name.startswith("__") else self._owner(name)
-            value = getattr(owner, name, _MISSING)
-            if owner is None or value is _MISSING:
+            if owner is None or not hasattr(owner, name):
                 raise
-            is_part = isinstance(value, Tensor | nn.Module)
-            if is_part and owner not in self.modules():  # it is outside the model
+            value = getattr(owner, name)
+            is_part, is_method = isinstance(value, Tensor | nn.Module), inspect.ismethod(value)
+            outside = is_part and owner not in self.modules()
+            if outside or (is_method and value.__func__ not in _CONTAINER_METHODS):
                 raise
-            if not inspect.ismethod(value):
+            if not is_method:
                 return value
-            if value.__func__ not in _CONTAINER_METHODS:
-                raise
 
             def call(*args: Any, **kwargs: Any) -> Any:
                 result = value(*args, **kwargs)
