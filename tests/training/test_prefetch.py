@@ -29,7 +29,7 @@ class Unpicklable(Exception):  # noqa: N818
 
 def fail(plan):
     if plan == 3:
-        raise DataError("image", "three.png", "an image", "replace it")
+        raise DataError("three.png is no image; replace it", "three.png")
     if plan == 5:
         raise Unpicklable("five", "no more")
     return squares(plan)
@@ -57,7 +57,8 @@ def test_an_error_is_raised_unchanged_when_its_batch_is_due(num_workers):
     assert [int(next(batches)["x"]) for _ in range(3)] == [0, 1, 4]
     with pytest.raises(DataError) as raised:
         next(batches)
-    assert raised.value.args == ("image", "three.png", "an image", "replace it")
+    assert str(raised.value) == "three.png is no image; replace it"
+    assert raised.value.field == "three.png"
 
 
 def test_an_unpicklable_error_is_replaced_by_one_with_its_message():

@@ -94,7 +94,7 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: Path) -> "Vocabulary":
-        """Read the tokens and merges that `save` wrote; the other settings never differ.
+        """Read the tokens and merges that `save` wrote; the other settings are always the same.
 
         Raises:
             StoredFileError: if the file is missing or damaged.
