@@ -104,29 +104,26 @@ class AttentionInputs:
 
 def biased_query(terms: Term, operands: Operands) -> Float[Tensor, "#b h #q d"] | None:
     """The query of key content, scale * (b1 z' + b3 u); None without content terms."""
-    return _biased(
-        operands.query if terms.has(Term.QUERY_KEY) else None,
-        operands.content_vector if terms.has(Term.KEY) else None,
-        operands.scale,
-    )
+    query = operands.query if terms.has(Term.QUERY_KEY) else None
+    vector = operands.content_vector if terms.has(Term.KEY) else None
+    return _biased(query, vector, operands.scale)
 
 
 def position_query(terms: Term, operands: Operands) -> Float[Tensor, "#b h #q d"] | None:
     """The query of relative position, scale * (b2 z' + b4 v); None without position terms."""
-    return _biased(
-        operands.query if terms.has(Term.QUERY_POSITION) else None,
-        operands.position_vector if terms.has(Term.POSITION) else None,
-        operands.scale,
-    )
+    query = operands.query if terms.has(Term.QUERY_POSITION) else None
+    vector = operands.position_vector if terms.has(Term.POSITION) else None
+    return _biased(query, vector, operands.scale)
 
 
 def key_logits(terms: Term, operands: Operands) -> Float[Tensor, "#b #h k"]:
     """E3 alone, which is the same for all queries; zeros where it is off."""
     keys = operands.value.shape[2]
-    bias = _biased(None, operands.content_vector if terms.has(Term.KEY) else None, operands.scale)
-    if bias is None:
+    vector = operands.content_vector if terms.has(Term.KEY) else None
+    query = _biased(None, vector, operands.scale)
+    if query is None:
         return operands.value.new_zeros(1, 1, keys)
-    return torch.einsum("bhqd,bhkd->bhqk", bias, operands.key)[:, :, 0]
+    return torch.einsum("bhqd,bhkd->bhqk", query, operands.key)[:, :, 0]
 
 
 def position_biases(
@@ -159,9 +156,9 @@ def logits(terms: Term, operands: Operands, grid: Grid) -> Float[Tensor, "#b #h 
 
 
 def _biased(
-    query: Float[Tensor, "b h q d"] | None, bias: Float[Tensor, "h d"] | None, scale: float
+    query: Float[Tensor, "b h q d"] | None, vector: Float[Tensor, "h d"] | None, scale: float
 ) -> Float[Tensor, "#b h #q d"] | None:
-    if bias is None:
+    if vector is None:
         return query if query is None or scale == 1.0 else query * scale
-    scaled = (bias if scale == 1.0 else bias * scale)[:, None, :]
+    scaled = (vector if scale == 1.0 else vector * scale)[:, None, :]
     return scaled[None] if query is None else torch.add(scaled, query, alpha=scale)

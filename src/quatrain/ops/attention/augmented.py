@@ -81,12 +81,8 @@ def sdpa_backends(mask: Bool[Tensor, "#b #h #q k"] | None) -> AbstractContextMan
 @torch.compiler.assume_constant_result
 def _enabled_backends() -> tuple[bool, bool, bool]:
     """Whether flash attention, memory-efficient attention and the formula are enabled."""
-    backends = torch.backends.cuda
-    return (
-        backends.flash_sdp_enabled(),
-        backends.mem_efficient_sdp_enabled(),
-        backends.math_sdp_enabled(),
-    )
+    cuda = torch.backends.cuda
+    return cuda.flash_sdp_enabled(), cuda.mem_efficient_sdp_enabled(), cuda.math_sdp_enabled()
 
 
 def pad_for_sdpa(x: Float[Tensor, "b h n d"], *, pad_width: bool) -> Float[Tensor, "b h n w"]:

@@ -112,21 +112,10 @@ class KernelInputs:
     band: Band = UNLIMITED
 
     @property
-    def has_mask(self) -> bool:
-        """Whether logits may be masked."""
-        return self.key_logits is not None or self.band.reach is not None
-
-    @property
     def tensors(self) -> tuple[Tensor, ...]:
         """Tensors in the order of the kernels, with the values in place of missing ones."""
-        tensors = (
-            self.query,
-            self.key,
-            self.key_logits,
-            self.row_bias,
-            self.column_bias,
-            self.value,
-        )
+        by_key = (self.key, self.key_logits)
+        tensors = (self.query, *by_key, self.row_bias, self.column_bias, self.value)
         return fill_missing(tensors, self.value)
 
 
@@ -258,7 +247,7 @@ def _launch(
         HAS_CONTENT=key is not None,
         KEY_LOGITS=0 if logits is None else PARTS if logits.ndim == 4 else 1,
         HAS_ROW_BIAS=inputs.row_bias is not None,
-        HAS_MASK=inputs.has_mask,
+        HAS_MASK=logits is not None or band.reach is not None,
         **flags,
         num_warps=config.warps,
         num_stages=config.stages,

@@ -70,15 +70,7 @@ def forward(call: AttentionCall, padding: Bool[Tensor, "#b k"] | None) -> Attent
         return AttentionOutput(output, lse, bias.rows, bias.columns, bias.query, logits)
     row_output, row_lse = attention_forward(_rows_of_keys(call, bias, logits))
     output, lse = attention_forward(_columns_of_queries(call, bias, row_output, row_lse))
-    return AttentionOutput(
-        output,
-        lse,
-        bias.rows,
-        bias.columns,
-        key_logits=logits,
-        row_output=row_output,
-        row_lse=row_lse,
-    )
+    return AttentionOutput(output, lse, bias.rows, bias.columns, None, logits, row_output, row_lse)
 
 
 def empty_output(call: AttentionCall, *, padded: bool) -> AttentionOutput:
@@ -118,8 +110,8 @@ def backward(
             first, result.row_output, result.row_lse, of_rows.value, of_rows.key_logits
         )
         grad_row_bias = of_rows.column_bias
-    bias_grads = position_bias_backward(call, grad_row_bias, grads.column_bias, grads.query)
-    operands, grad_key, grad_vector = call.operands, grads.key, bias_grads.content_vector
+    others = position_bias_backward(call, grad_row_bias, grads.column_bias, grads.query)
+    operands, grad_key, grad_vector = call.operands, grads.key, others.content_vector
     key_and_vector = _key_and_vector(call)
     if key_and_vector is not None and grads.key_logits is not None:
         grad_key, grad_vector = masked_key_logits_backward(
@@ -128,12 +120,7 @@ def backward(
     if grad_key is not None:
         grad_key = grad_key.to(cast(Tensor, operands.key).dtype)
     return Operands(
-        grads.value,
-        bias_grads.query,
-        grad_key,
-        grad_vector,
-        bias_grads.position_vector,
-        bias_grads.relative,
+        grads.value, others.query, grad_key, grad_vector, others.position_vector, others.relative
     )
 
 
