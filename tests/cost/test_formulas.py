@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
-from laws import operands
+from laws import convert_operands, operands
 from quatrain.cost import count_multiply_adds
 from quatrain.cost.formulas import formulas
 from quatrain.ops import counts
@@ -13,6 +13,7 @@ from quatrain.ops.attention.triton import operator as triton_operator
 from quatrain.ops.counts import AttentionSize
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
+from quatrain.ops.terms import AttentionInputs
 from quatrain.specs import Term
 
 widths = st.integers(1, 9)
@@ -68,13 +69,10 @@ def test_matrix_vector_products_are_counted():
 def test_triton_attention_counts_its_closed_form(terms, window):
     terms, grid = Term.parse(terms), Grid((5, 7), (3, 4), 2)
     axial = not terms.use_query
-    inputs = operands(terms, grid, widths=(3, 3))
-    tensors = {n: x.to("meta") for n, x in vars(inputs).items() if isinstance(x, torch.Tensor)}
-    inputs = type(inputs)(**tensors, relative=tuple(x.to("meta") for x in inputs.relative))
+    x = convert_operands(operands(terms, grid, widths=(3, 3)), lambda x: x.to("meta"))
     support = Support(window=window)
-    counted = count_multiply_adds(
-        Call(triton_operator.triton_attention), terms, inputs, grid, support, axial=axial
-    )
+    inputs = AttentionInputs(terms, x, grid, support)
+    counted = count_multiply_adds(Call(triton_operator.triton_attention), inputs, axial=axial)
     size = AttentionSize(2, grid, 6, structure=support.structure)
     assert counted == counts.triton(terms, size, axial=axial)
 

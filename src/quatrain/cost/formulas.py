@@ -91,7 +91,7 @@ def _blockwise_attention(*arguments: Any, **_: object) -> int:
 
 def _triton_attention(*arguments: Any, **_: object) -> int:
     """Our attention by Triton kernels, a custom operator."""
-    value, _query, key, _key_bias, _position_bias, row_encoding, *others = arguments
+    value, _query, key, _content_vector, _position_vector, row_encoding, *others = arguments
     column_encoding, _padding, terms, _scale, sizes, window, axial = others
     enabled, (height, width, key_rows, key_columns, stride) = Term(terms), sizes
     batch, heads, _, channels = value

@@ -134,8 +134,7 @@ def _backward(grad_output: Tensor, results: list[Tensor], *arguments: Any) -> li
 
 _triton_attention = register_operator(
     "quatrain::triton_attention",
-    # Graphs that users exported name these arguments.
-    """Tensor value, Tensor? query, Tensor? key, Tensor? key_bias, Tensor? position_bias,
+    """Tensor value, Tensor? query, Tensor? key, Tensor? content_vector, Tensor? position_vector,
     Tensor row_encoding, Tensor column_encoding, Tensor? padding, int terms, float scale,
     SymInt[] sizes, SymInt? window, bool axial""",
     forward=_forward,
