@@ -7,7 +7,8 @@
         at intervals: write a line of metrics.jsonl, validate, save a checkpoint
 
 A run killed at any moment continues from its checkpoint to the same weights, bit for bit, on a
-CPU with the same number of threads.
+CPU with the same number of threads. Random numbers within a step, such as dropout or the sampled
+anchors of a detector, depend on the number of processes.
 """
 
 import time
@@ -107,7 +108,14 @@ class _Trainer:
                 remove_temporary_files(folder, name)  # temporary files of a killed training
         self.task, self.folder, self.seed = task, folder, seed
         self.recipe, self.devices, self.notify = task.recipe, devices, notify
-        self.share = _batches_per_process(self.recipe.accumulate, devices.processes)
+        self.share, left = divmod(self.recipe.accumulate, devices.processes)
+        if left:
+            raise SpecError(
+                f"accumulate={self.recipe.accumulate} is not a multiple of the {devices.processes} "
+                "processes; accumulate more batches, and use smaller ones to keep the size of a "
+                "step",
+                "Recipe.accumulate",
+            )
         self.objective = self.evaluated = task.build().to(devices.device)
         self.optimizer = make_optimizer(self.recipe, self.objective)
         self.ema = None
@@ -258,19 +266,3 @@ class _Trainer:
 
     def _seconds(self) -> float:
         return time.perf_counter() - self.started
-
-
-def _batches_per_process(accumulate: int, processes: int) -> int:
-    """The number of a step's batches that each process takes.
-
-    Random numbers within a step, such as dropout or the sampled anchors of a detector, depend on
-    the number of processes.
-    """
-    share, left = divmod(accumulate, processes)
-    if left:
-        raise SpecError(
-            f"accumulate={accumulate} is not a multiple of the {processes} processes; accumulate "
-            "more batches, and use smaller ones to keep the size of a step",
-            "Recipe.accumulate",
-        )
-    return share

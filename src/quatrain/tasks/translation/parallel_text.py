@@ -137,13 +137,12 @@ class ParallelTextSpec(Spec):
         return corpus
 
     def _fits(self, pair: Pair) -> bool:
-        for side in pair:
-            if not side or side.isspace():
-                return False
-            # Texts shorter than this cannot have too many words, and counting words is slow.
-            if len(side) >= 2 * self.longest and len(side.split()) > self.longest:
-                return False
-        return True
+        # Texts shorter than this cannot have too many words, and counting words is slow.
+        short = 2 * self.longest
+        return all(
+            side.strip() and (len(side) < short or len(side.split()) <= self.longest)
+            for side in pair
+        )
 
     def _names(self, stem: str) -> tuple[str, str]:
         return f"{stem}.{self.source}", f"{stem}.{self.target}"
