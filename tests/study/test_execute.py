@@ -184,7 +184,7 @@ def test_a_metric_that_is_not_finite_is_a_failure(run, store):
     "error",
     [
         DataError("the file is empty; add lines", "file"),
-        MissingPackageError("sklearn", "not installed", "a package", "install it"),
+        MissingPackageError("sklearn is not installed; run pip install scikit-learn", "sklearn"),
         StoredFileError("the checkpoint is damaged; delete it", "checkpoint"),
         OSError(28, "No space left on device"),
     ],

@@ -30,9 +30,7 @@ _INSTALLED = {"site-packages", "dist-packages"}
 class StudyCode:
     """The code of a study file and of the modules in its folder, as it was when it was loaded.
 
-    Args:
-        name: the study file's name in sys.modules.
-        path: its location.
+    `name` is the study file's name in sys.modules.
     """
 
     def __init__(self, name: str, path: Path) -> None:
@@ -59,16 +57,16 @@ class StudyCode:
         classes = {
             (each.__module__, each.__qualname__.partition(".")[0]) for each in _classes(spec)
         }
-        own = frozenset(each for each in classes if each[0] in self._statements)
-        if own and own not in self._spec_codes:
-            self._spec_codes[own] = self._hash(own)
-        return self._spec_codes.get(own)
+        defined = frozenset(each for each in classes if each[0] in self._statements)
+        if defined and defined not in self._spec_codes:
+            self._spec_codes[defined] = self._hash(defined)
+        return self._spec_codes.get(defined)
 
-    def _hash(self, own: Iterable[tuple[str, str]]) -> str:
+    def _hash(self, defined: Iterable[tuple[str, str]]) -> str:
         """The hash of the code of classes, each with its module and name."""
-        roots = {name for module, name in own if module == self._name}
+        roots = {name for module, name in defined if module == self._name}
         reached = select(self._statements[self._name], roots) if roots else []
-        waiting = _imports(reached) | {module for module, _ in own} - {self._name}
+        waiting = _imports(reached) | {module for module, _ in defined} - {self._name}
         modules = set[str]()
         while waiting:
             module = waiting.pop()

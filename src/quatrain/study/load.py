@@ -54,11 +54,7 @@ def _import(path: Path, absolute: Path) -> tuple[ModuleType, StudyCode]:
     """Import the file under a unique name, and hash its code.
 
     The module is added to sys.modules, where pydantic looks up annotations of specs that the study
-    file itself defines.
-
-    Args:
-        path: the path for error messages.
-        absolute: the location, whatever folder the file changes to.
+    file itself defines. Error messages have `path`; the file may change the current folder.
     """
     name = f"quatrain_study_{path.stem}"
     location = importlib.util.spec_from_file_location(name, absolute)

@@ -1,7 +1,7 @@
 """Latency and peak memory of finished cells, one at a time, on an idle machine.
 
 Measured after the study, since runs at the same time slow each other down. One forward pass of the
-cell's objective on the task's probe batch is measured, in evaluation mode and without gradients.
+cell's objective on the task's example batch is measured, in evaluation mode and without gradients.
 Its time does not depend on the weights, so these are initial ones.
 """
 

@@ -41,11 +41,9 @@ class Statement:
 
 
 def statements_of(source: bytes, package: str = "") -> tuple[Statement, ...]:
-    """The statements of a source; a single one for a source that cannot be parsed.
+    """The statements of a file; a single one for a file that cannot be parsed.
 
-    Args:
-        source: the content of a Python file.
-        package: the package that its relative imports start from.
+    Relative imports start from `package`.
     """
     try:
         nodes = [part for node in ast.parse(source).body for part in _split(node)]

@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from quatrain.results import ResultStore
+from quatrain.results import ResultStore, RunState
 
 _LONGEST_LINE = 2**16
 _LARGEST_STEP = 2**53
@@ -28,21 +28,17 @@ class RunStatus:
 
 def study_status(store: ResultStore) -> list[RunStatus]:
     """The status of every cell and seed of the manifest, in its order."""
-    return [
-        _status(store, cell.group, cell.name, seed, identity)
-        for cell in store.manifest().cells
-        for seed, identity in sorted(cell.identities.items())
-    ]
-
-
-def _status(store: ResultStore, group: str, cell: str, seed: int, identity: str) -> RunStatus:
-    state = store.state(identity).value
-    failure = store.failure(identity) if state == "failed" else None
-    if failure is None:
-        return RunStatus(group, cell, seed, identity, state, last_step(store, identity), "", "")
-    return RunStatus(
-        group, cell, seed, identity, state, failure.step, failure.reason, failure.message
-    )
+    rows: list[RunStatus] = []
+    for cell in store.manifest().cells:
+        for seed, identity in sorted(cell.identities.items()):
+            state = store.state(identity)
+            failure = store.failure(identity) if state is RunState.FAILED else None
+            if failure is None:
+                end = last_step(store, identity), "", ""
+            else:
+                end = failure.step, failure.reason, failure.message
+            rows.append(RunStatus(cell.group, cell.name, seed, identity, state.value, *end))
+    return rows
 
 
 def last_step(store: ResultStore, identity: str) -> int | None:

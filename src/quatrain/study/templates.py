@@ -36,12 +36,7 @@ _REPOSITORY = Path(__file__).parents[3] / "studies"
 
 
 def write_template(name: str, path: Path | None = None) -> Path:
-    """Write the study file `name` of `TEMPLATES` to `path`, and return where it is.
-
-    Args:
-        name: a key of `TEMPLATES`.
-        path: a file with the ending .py or a folder; by default the current folder.
-    """
+    """Write the study file `name` of `TEMPLATES` to a .py file or a folder; return its path."""
     if name not in TEMPLATES:
         message = f"no template is named {shorten(name)}; use one of {', '.join(TEMPLATES)}"
         raise StudyError(message, "template")

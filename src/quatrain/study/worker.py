@@ -30,12 +30,7 @@ from quatrain.study.provenance import commit_of
 
 
 def main(arguments: list[str] | None = None, train: Train | None = None) -> int:
-    """Execute orders until stdin ends.
-
-    Args:
-        arguments: the command line, by default that of the process.
-        train: the training function, by default `quatrain.training.train`.
-    """
+    """Execute orders until stdin ends; `train` is by default `quatrain.training.train`."""
     options = _parse(arguments)
     os.set_inheritable(options.events, False)  # programs that a task starts do not write events
     events = os.fdopen(options.events, "w", buffering=1, encoding="utf-8")
