@@ -123,26 +123,23 @@ class FoldersSpec(Spec):
 
 
 def _files_by_stem(home: Path, problems: DataWarnings) -> dict[str, Path]:
-    """The image or label of each name, in the order of the files."""
+    """Of each name the file with a usual ending, else a single file with a rare one, sorted."""
     by_stem: dict[str, list[Path]] = {}
     for path in sorted(home.iterdir()):
         if path.suffix.lower() in _ENDINGS and not path.name.startswith("."):
             by_stem.setdefault(path.stem, []).append(path)
-    chosen = [_choose(paths, home, problems) for paths in by_stem.values()]
-    return {path.stem: path for path in sorted(path for path in chosen if path is not None)}
-
-
-def _choose(paths: list[Path], home: Path, problems: DataWarnings) -> Path | None:
-    """The file with a usual ending, else a single file with a rare one, else None."""
-    usual = [path for path in paths if not _is_rare(path)]
-    if len(usual) > 1:
-        files = f"{usual[0].name} and {usual[1].name}"
-        raise DataError(f"{home} has two files of one name, {files}; remove one", str(home))
-    chosen = usual[0] if usual else paths[0] if len(paths) == 1 else None
-    for path in paths:
-        if path != chosen:
-            problems.add("files with the same name as another, ignored", path.name)
-    return chosen
+    files: list[Path] = []
+    for paths in by_stem.values():
+        usual = [path for path in paths if not _is_rare(path)]
+        if len(usual) > 1:
+            names = f"{usual[0].name} and {usual[1].name}"
+            raise DataError(f"{home} has two files of one name, {names}; remove one", str(home))
+        chosen = usual or (paths if len(paths) == 1 else [])
+        files += chosen
+        for path in paths:
+            if path not in chosen:
+                problems.add("files with the same name as another, ignored", path.name)
+    return {path.stem: path for path in sorted(files)}
 
 
 def _is_rare(path: Path) -> bool:
