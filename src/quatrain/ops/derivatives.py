@@ -6,7 +6,7 @@ errors about second derivatives and `torch.func` name no remedy.
 Source: Baydin et al. 2018, https://arxiv.org/abs/1502.05767, section 3.1, for the modes.
 """
 
-import math
+import sys
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -24,7 +24,7 @@ from quatrain.specs import InputError
 USE_REFERENCE = 'set `method = "reference"` on the attention, or pass it to the call'
 USE_GATHER = 'set `method = "gather"` on the convolution, or pass it to the call'
 USE_REVERSE_MODE = "use reverse-mode derivatives, such as torch.func.vjp"
-ANY_ORDER = math.inf
+ANY_ORDER = sys.maxsize
 
 _KERNELS = ("ScaledDotProduct", "deform_conv2d")
 """Parts of the names of autograd nodes of torch's and torchvision's kernels."""
@@ -41,7 +41,7 @@ class SavingInputs(torch.autograd.Function):
 
 
 def check_transforms(
-    inputs: Sequence[Tensor | None], remedy: str, *, order: float = 0, vmap: bool = False
+    inputs: Sequence[Tensor | None], remedy: str, *, order: int = 0, vmap: bool = False
 ) -> None:
     """Check that no input is in forward-mode AD, or in a transform that its operator lacks.
 
