@@ -36,9 +36,7 @@ class Structure:
     def check(self, grid: Grid) -> None:
         """Check causality and window against the grid."""
         if self.window is not None and (self.window < 1 or self.window % 2 == 0):
-            raise InputError(
-                f"window={self.window} is not an odd number; use 1, 3, 5, ...", "window"
-            )
+            raise InputError(f"window={self.window} is not one of 1, 3, 5, 7, ...", "window")
         if self.causal and grid.ndim != 1:
             raise InputError("causal=True works on sequences only; leave it out on a map", "causal")
 
