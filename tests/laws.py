@@ -86,8 +86,8 @@ def convert_operands(operands, convert):
     return replace(operands, **tensors, relative=relative)
 
 
-def serving_methods(terms, grid, structure):
-    """The names of all methods but the reference that serve these arguments."""
+def applicable_methods(terms, grid, structure):
+    """The names of all methods but the reference that apply to these arguments."""
     methods = []
     for method in ("pooled", "separable", "factored", "fused"):
         with suppress(SpecError):

@@ -62,7 +62,7 @@ def test_on_a_large_map_it_compiles_into_one_graph(terms):
 
 @pytest.mark.slow
 @every_method
-def test_a_graph_with_dynamic_sizes_serves_other_maps(terms):
+def test_a_graph_with_dynamic_sizes_takes_other_maps(terms):
     torch.compiler.reset()
     module = Attention(terms, 2)
     compiled = torch.compile(module.forward, fullgraph=True, backend="aot_eager", dynamic=True)

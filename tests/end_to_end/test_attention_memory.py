@@ -8,7 +8,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from laws import METHOD_TERMS, Case, convert_operands, operands, serving_methods
+from laws import METHOD_TERMS, Case, applicable_methods, convert_operands, operands
 from quatrain.ops.attention import attend
 from quatrain.ops.attention.blockwise.loop import BlockLoop
 from quatrain.ops.positions import Grid
@@ -79,20 +79,20 @@ def share(case, method, monkeypatch):
 
 def assert_few_numbers_per_pair(terms, grid, support, monkeypatch):
     case = case_of(terms, grid, support)
-    for method in serving_methods(terms, grid, support.structure):
+    for method in applicable_methods(terms, grid, support.structure):
         assert share(case, method, monkeypatch) <= 1 / 20, method
 
 
 @pytest.mark.parametrize("terms", METHOD_TERMS, ids=str)
 @pytest.mark.parametrize("call", ["a map", "a causal sequence"])
-def test_forward_and_backward_hold_at_most_a_twentieth_of_all_pairs(terms, call, monkeypatch):
+def test_forward_and_backward_store_at_most_a_twentieth_of_all_pairs(terms, call, monkeypatch):
     assert_few_numbers_per_pair(terms, *CALLS[call], monkeypatch)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("terms", ALL_TERM_SETS, ids=str)
 @pytest.mark.parametrize(("grid", "support"), CALLS.values(), ids=CALLS.keys())
-def test_every_term_set_holds_at_most_a_twentieth_of_all_pairs(terms, grid, support, monkeypatch):
+def test_every_term_set_stores_at_most_a_twentieth_of_all_pairs(terms, grid, support, monkeypatch):
     assert_few_numbers_per_pair(terms, grid, support, monkeypatch)
 
 
@@ -102,14 +102,14 @@ def test_every_term_set_holds_at_most_a_twentieth_of_all_pairs(terms, grid, supp
 def test_memory_grows_more_slowly_than_the_pairs(terms, grid, support, monkeypatch):
     terms = Term.parse(terms)
     larger = Grid(*(tuple(2 * size for size in sizes) for sizes in (grid.queries, grid.keys)))
-    for method in serving_methods(terms, grid, support.structure):
+    for method in applicable_methods(terms, grid, support.structure):
         before, after = (
             share(case_of(terms, each, support), method, monkeypatch) for each in (grid, larger)
         )
         assert after <= 0.6 * before, method
 
 
-def test_the_reference_holds_all_pairs(monkeypatch):
+def test_the_reference_stores_all_pairs(monkeypatch):
     grid, terms = Grid((300,), (300,)), Term.parse("1111")
     assert share(case_of(terms, grid, Support()), "reference", monkeypatch) >= 1
 

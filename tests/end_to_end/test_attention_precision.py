@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 
-from laws import METHOD_TERMS, Case, naive_attention, operands, serving_methods
+from laws import METHOD_TERMS, Case, applicable_methods, naive_attention, operands
 from quatrain.ops.attention import attend
 from quatrain.ops.attention.reference import reference_attention
 from quatrain.ops.positions import Grid
@@ -66,7 +66,7 @@ def test_float32_errors_are_those_of_its_logits(terms, grid, support, highest, w
     scores = logits(terms, converted(x, torch.float64), grid)
     allowed = 1e-5 + 4 * EPSILON * (scores.max() - scores.min())
     exact = formula(terms, x, grid, support)
-    for method in ("reference", *serving_methods(terms, grid, support.structure)):
+    for method in ("reference", *applicable_methods(terms, grid, support.structure)):
         output = attend(Case(terms, x, grid, support), method)
         assert output.dtype == torch.float32
         assert (output - exact).abs().max() <= allowed, method
@@ -100,7 +100,7 @@ def test_under_autocast_no_method_is_less_precise_than_the_naive_formula(
     call = terms, x, grid, support
     exact = output_and_grads(reference_attention, *call, lowered=False)
     naive = output_and_grads(naive_attention, *call, lowered=True)
-    for method in ("auto", "reference", *serving_methods(terms, grid, support.structure)):
+    for method in ("auto", "reference", *applicable_methods(terms, grid, support.structure)):
         ours = output_and_grads(partial(attend, method=method), *call, lowered=True)
         for our, other, right in zip(ours, naive, exact, strict=True):
             allowed = 1.1 * (other - right).norm() + 2**-8 * right.norm()

@@ -136,7 +136,7 @@ def test_executed_products_with_gradients_match_the_closed_form(grid, causal):
         assert counter.get_total_flops() == 2 * products, (str(terms), planned.method)
 
 
-def test_only_the_reference_holds_a_weight_for_every_pair():
+def test_only_the_reference_stores_a_weight_for_every_pair():
     grid = Grid((60, 70), (60, 70))
     size = counts.AttentionSize(1, grid, 64, heads=8)
     for terms, planned in plans(grid, causal=False):
@@ -147,7 +147,7 @@ def test_only_the_reference_holds_a_weight_for_every_pair():
             assert stored == 8 * (60 * 70) ** 2
 
 
-def test_without_gradients_on_a_cpu_separable_holds_the_weights_of_few_heads():
+def test_without_gradients_on_a_cpu_separable_stores_the_weights_of_few_heads():
     size = counts.AttentionSize(1, Grid((64, 64), (64, 64)), 256, heads=8)
     arguments = Term.parse("0011"), "separable", size
     stored = counts.stored_weights(*arguments)

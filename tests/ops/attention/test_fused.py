@@ -20,12 +20,12 @@ from quatrain.ops.support import Structure, Support
 from quatrain.specs import Term
 
 fused_attention = partial(attend, method="fused")
-SERVED = [Term.parse("1000"), Term.parse("1010")]
-every_term_set = pytest.mark.parametrize("terms", SERVED, ids=str)
+APPLICABLE = [Term.parse("1000"), Term.parse("1010")]
+every_term_set = pytest.mark.parametrize("terms", APPLICABLE, ids=str)
 FLASH = "aten::_scaled_dot_product_flash_attention_for_cpu"
 FALLBACK = {"aten::_softmax", "aten::_safe_softmax"}
 WIDTHS = {"blockwise": (3, 2), "sdpa": (3, 3)}
-"""Head widths of keys and values, by the kernel that serves them."""
+"""Head widths of keys and values, by the kernel that takes them."""
 either_kernel = pytest.mark.parametrize("widths", WIDTHS.values(), ids=WIDTHS.keys())
 every_type = pytest.mark.parametrize(
     "dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64]
@@ -76,7 +76,7 @@ def test_with_a_mask_cudnn_is_excluded():
 @given(st.sampled_from(list(WIDTHS.items())), st.data())
 def test_it_agrees_with_the_reference_by_either_kernel(kernel_and_widths, data):
     kernel, widths = kernel_and_widths
-    case = data.draw(cases(st.sampled_from(SERVED), longest=7, widths=widths))
+    case = data.draw(cases(st.sampled_from(APPLICABLE), longest=7, widths=widths))
     structure = case.support.structure
     assert plan(case.terms, case.grid, structure, "fused", widths=widths).kernel == kernel
     assert_same_attention(fused_attention, reference_attention, case)

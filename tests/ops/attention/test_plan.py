@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from laws import METHOD_TERMS, Case, operands, serving_methods
+from laws import METHOD_TERMS, Case, applicable_methods, operands
 from quatrain.ops.attention import attend, plan
 from quatrain.ops.attention.plan import SMALL
 from quatrain.ops.attention.triton import operator as triton_operator
@@ -62,7 +62,7 @@ def test_sdpa_is_not_used_where_it_needs_a_mask_of_all_pairs(structure):
     assert kernel(terms, SEQUENCE, widths=(3, 2)) == "blockwise"
 
 
-def test_on_a_gpu_triton_serves_positions_on_maps_without_an_attend_mask(with_triton):
+def test_on_a_gpu_triton_computes_positions_on_maps_without_an_attend_mask(with_triton):
     kernels = {str(t): kernel(t, MAP, device="cuda") for t in ALL_TERM_SETS}
     assert kernels["0110"] == kernels["1111"] == kernels["0011"] == "triton"
     assert kernels["1000"] == "sdpa"
@@ -73,7 +73,7 @@ def test_on_a_gpu_triton_serves_positions_on_maps_without_an_attend_mask(with_tr
     assert kernel(ALL, SEQUENCE, device="cuda") == "blockwise"
 
 
-def test_triton_does_not_serve_biases_beyond_32_bit_indices(with_triton):
+def test_triton_does_not_take_biases_beyond_32_bit_indices(with_triton):
     for sizes, expected in (((64, 5792), "triton"), ((64, 5793), "augmented")):
         assert kernel(ALL, Grid(sizes, sizes), device="cuda") == expected
     assert kernel(Term.parse("0011"), Grid((64, 5793), (64, 5793)), device="cuda") is None
@@ -86,7 +86,7 @@ def test_head_widths_include_encodings_wider_than_values(with_triton):
     assert kernel(terms, grid, device="cuda", widths=widths) == "augmented"
 
 
-def test_a_gpu_takes_the_reference_for_larger_maps_where_only_blocks_serve():
+def test_a_gpu_takes_the_reference_for_larger_maps_where_only_blocks_apply():
     options = {"terms": Term.parse("0100"), "structure": Structure(window=7), "double": True}
     methods = {
         (device, size): plan(grid=Grid((size, size), (size, size)), device=device, **options).method
@@ -97,7 +97,7 @@ def test_a_gpu_takes_the_reference_for_larger_maps_where_only_blocks_serve():
     assert [methods["cuda", size] for size in (32, 33)] == ["reference", "factored"]
 
 
-def test_where_triton_does_not_serve_a_gpu_augments(with_triton, monkeypatch):
+def test_where_triton_does_not_apply_a_gpu_augments(with_triton, monkeypatch):
     assert kernel(ALL, MAP, device="cuda", widths=(128, 128)) == "triton"
     assert kernel(ALL, MAP, device="cuda", widths=(129, 8)) == "augmented"
     assert kernel(ALL, MAP, device="xpu") == "augmented"
@@ -122,9 +122,9 @@ def test_a_plan_has_a_reason(terms):
 @every_term_set
 @pytest.mark.parametrize("method", ["reference", "pooled", "separable", "factored", "fused"])
 def test_a_forced_method_is_used_or_refused_but_never_replaced(terms, method):
-    serves = method in ("reference", "fused") or plan(terms, MAP).method == method
-    serves = serves or (method == "separable" and not terms.use_query)
-    if serves:
+    applies = method in ("reference", "fused") or plan(terms, MAP).method == method
+    applies = applies or (method == "separable" and not terms.use_query)
+    if applies:
         assert plan(terms, MAP, method=method).method == method
         return
     with pytest.raises(SpecError) as caught:
@@ -144,7 +144,7 @@ def test_attend_agrees_with_the_reference(terms):
 @pytest.mark.parametrize("grid", [Grid((300,), (300,)), Grid((24, 24), (24, 24))])
 def test_an_empty_batch_gives_an_empty_batch_by_every_method(terms, grid):
     x = operands(terms, grid, batch=0, widths=(4, 4))
-    for method in ("auto", "reference", *serving_methods(terms, grid, Structure())):
+    for method in ("auto", "reference", *applicable_methods(terms, grid, Structure())):
         output = attend(Case(terms, x, grid, Support()), method)
         assert output.shape == (0, 2, math.prod(grid.queries), 4)
         torch.autograd.grad(output.sum(), Case(terms, x, grid, Support()).leaves, allow_unused=True)

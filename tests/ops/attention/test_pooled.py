@@ -12,16 +12,16 @@ from quatrain.ops.support import Support
 from quatrain.ops.terms import Operands
 from quatrain.specs import Term
 
-SERVED = [Term.parse("0000"), Term.parse("0010")]
+APPLICABLE = [Term.parse("0000"), Term.parse("0010")]
 
 
 @settings(max_examples=60, deadline=None)
-@given(cases(st.sampled_from(SERVED), longest=7, leave_out=("window", "attend_mask")))
+@given(cases(st.sampled_from(APPLICABLE), longest=7, leave_out=("window", "attend_mask")))
 def test_it_agrees_with_the_reference(case):
     assert_same_attention(pooled_attention, reference_attention, case)
 
 
-@pytest.mark.parametrize("terms", SERVED, ids=str)
+@pytest.mark.parametrize("terms", APPLICABLE, ids=str)
 @pytest.mark.parametrize("length", [31, 33, 100, 1100])
 def test_the_running_softmax_agrees_over_several_blocks(terms, length):
     grid = Grid((length,), (length,))
@@ -35,13 +35,13 @@ class Causal(torch.nn.Module):
         grid = Grid((value.shape[2],), (value.shape[2],))
         key, vector = value.flip(2), value[0, :, 0]
         operands = Operands(value=value, key=key, content_vector=vector, scale=10.0)
-        return pooled_attention(Case(SERVED[1], operands, grid, Support(causal=True)))
+        return pooled_attention(Case(APPLICABLE[1], operands, grid, Support(causal=True)))
 
 
 @pytest.mark.compile
 @pytest.mark.slow
 @pytest.mark.parametrize("example", [5, 96])
-def test_exported_for_one_length_it_serves_every_length(example):
+def test_exported_for_one_length_it_takes_every_length(example):
     def content(length):
         generator = torch.Generator().manual_seed(length)
         return torch.randn(2, 2, length, 3, dtype=torch.float64, generator=generator)

@@ -16,16 +16,16 @@ from quatrain.ops.support import Support
 from quatrain.specs import Term
 
 axial_attention = partial(triton_attention, axial=True)
-SERVED = [Term.parse(digits) for digits in ("0000", "0010", "0001", "0011")]
+APPLICABLE = [Term.parse(digits) for digits in ("0000", "0010", "0001", "0011")]
 
 
 @settings(max_examples=50, deadline=None)
-@given(cases(st.sampled_from(SERVED), longest=5, ndims=(2,), leave_out=("attend_mask",)))
+@given(cases(st.sampled_from(APPLICABLE), longest=5, ndims=(2,), leave_out=("attend_mask",)))
 def test_it_agrees_with_the_reference(case):
     assert_same_attention(separable_attention, reference_attention, case)
 
 
-@pytest.mark.parametrize("terms", SERVED, ids=str)
+@pytest.mark.parametrize("terms", APPLICABLE, ids=str)
 @pytest.mark.parametrize("heads", [1, 2, 3])
 def test_it_agrees_for_any_number_of_heads_at_once(terms, heads, monkeypatch):
     grid = Grid((5, 6), (3, 4), key_stride=2)
@@ -36,7 +36,7 @@ def test_it_agrees_for_any_number_of_heads_at_once(terms, heads, monkeypatch):
     assert_same_attention(separable_attention, reference_attention, case)
 
 
-@pytest.mark.parametrize("terms", SERVED, ids=str)
+@pytest.mark.parametrize("terms", APPLICABLE, ids=str)
 def test_it_agrees_on_widely_spread_logits(terms):
     grid = Grid((5, 6), (3, 4))
     case = Case(terms, operands(terms, grid, spread=200.0), grid, Support())
@@ -48,12 +48,14 @@ class TestTriton:
     """The Triton kernels of a GPU, interpreted."""
 
     @settings(max_examples=3, deadline=None)
-    @given(cases(st.sampled_from(SERVED[2:]), longest=5, ndims=(2,), leave_out=("attend_mask",)))
+    @given(
+        cases(st.sampled_from(APPLICABLE[2:]), longest=5, ndims=(2,), leave_out=("attend_mask",))
+    )
     def test_it_agrees_with_the_reference(self, case):
         assert_same_attention(axial_attention, reference_attention, case)
 
     @pytest.mark.slow
-    @pytest.mark.parametrize("terms", SERVED[2:], ids=str)
+    @pytest.mark.parametrize("terms", APPLICABLE[2:], ids=str)
     def test_it_agrees_over_several_tiles_of_widely_spread_logits(self, terms):
         grid = Grid((5, 9), (3, 35))
         case = Case(terms, operands(terms, grid, spread=40.0, widths=(5, 18)), grid, Support())

@@ -16,12 +16,12 @@ from quatrain.ops.terms import Operands
 from quatrain.specs import Term
 
 factored_attention = partial(blockwise_attention, factored=True)
-SERVED = [Term.parse(digits) for digits in ("0100", "0101", "0110", "0111")]
+APPLICABLE = [Term.parse(digits) for digits in ("0100", "0101", "0110", "0111")]
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    cases(st.sampled_from(SERVED), longest=5, ndims=(2,), leave_out=("attend_mask",)),
+    cases(st.sampled_from(APPLICABLE), longest=5, ndims=(2,), leave_out=("attend_mask",)),
     st.sampled_from([20, 200, loop.MAX_NUMBERS]),
 )
 def test_it_agrees_with_the_reference(case, max_numbers):
@@ -31,7 +31,7 @@ def test_it_agrees_with_the_reference(case, max_numbers):
         assert_same_attention(factored_attention, reference_attention, case)
 
 
-@pytest.mark.parametrize("terms", SERVED, ids=str)
+@pytest.mark.parametrize("terms", APPLICABLE, ids=str)
 @pytest.mark.parametrize("spread", [40.0, 1000.0])
 def test_it_agrees_where_products_of_exponentials_underflow(terms, spread):
     grid = Grid((5, 6), (3, 4))

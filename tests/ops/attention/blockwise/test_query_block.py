@@ -11,7 +11,7 @@ structures = st.sampled_from([Structure(), Structure(window=1), Structure(window
 
 
 @given(grids(longest=9), structures, st.booleans())
-def test_blocks_hold_every_query_once_and_reach_every_allowed_key(grid, structure, causal):
+def test_blocks_contain_every_query_once_and_reach_every_allowed_key(grid, structure, causal):
     structure = Structure(causal and grid.ndim == 1, structure.window)
     queries = []
     for block in query_blocks(grid, structure):

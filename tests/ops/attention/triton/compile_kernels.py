@@ -67,7 +67,7 @@ def pretend_gpu(capability):
 
 
 def spilled_bytes(compiled):
-    """Bytes that the kernel writes to memory because registers do not hold them."""
+    """Bytes that the kernel writes to memory because they do not fit in registers."""
     capability = compiled.metadata.target.arch
     gpu = f"--gpu-name=sm_{capability}{'a' * (capability >= 90)}"
     with NamedTemporaryFile("w", suffix=".ptx") as file:

@@ -11,7 +11,7 @@ from quatrain.ops.positions import Grid
 from quatrain.specs import ALL_TERM_SETS, Term
 
 pytest.importorskip("triton", reason="Triton is not installed")
-SERVED = [terms for terms in ALL_TERM_SETS if terms.use_position]
+APPLICABLE = [terms for terms in ALL_TERM_SETS if terms.use_position]
 GRID = Grid((2, 3), (1, 2), 2)
 
 
@@ -20,7 +20,7 @@ def attention_call(terms, axial=False):
     return AttentionCall(terms, x, GRID, axial=axial)
 
 
-@pytest.mark.parametrize("terms", SERVED, ids=str)
+@pytest.mark.parametrize("terms", APPLICABLE, ids=str)
 @pytest.mark.parametrize("padded", [True, False])
 def test_outputs_have_the_shapes_and_types_of_empty_outputs(terms, padded):
     padding = torch.zeros(2, 2, dtype=torch.bool) if padded else None

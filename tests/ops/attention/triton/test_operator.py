@@ -18,10 +18,10 @@ from quatrain.ops.terms import Operands
 from quatrain.specs import ALL_TERM_SETS, InputError, SpecError, Term
 
 triton = pytest.importorskip("triton", reason="Triton is not installed")
-SERVED = [terms for terms in ALL_TERM_SETS if terms.use_position]
+APPLICABLE = [terms for terms in ALL_TERM_SETS if terms.use_position]
 ALL = Term.parse("1111")
 TILED = Grid((5, 9), (3, 35))
-"""Rows of keys that take two tiles, and more queries than one tile holds."""
+"""Rows of keys that take two tiles, and more queries than one tile has."""
 SOME = [
     ALL,
     *(pytest.param(Term.parse(t), marks=pytest.mark.slow) for t in ("0110", "0011")),
@@ -31,13 +31,13 @@ some_term_sets = pytest.mark.parametrize("terms", SOME, ids=str)
 
 
 @settings(max_examples=5, deadline=None)
-@given(cases(st.sampled_from(SERVED), longest=5, ndims=(2,), leave_out=("attend_mask",)))
+@given(cases(st.sampled_from(APPLICABLE), longest=5, ndims=(2,), leave_out=("attend_mask",)))
 def test_it_agrees_with_the_reference(case):
     assert_same_attention(triton_attention, reference_attention, case)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("terms", SERVED, ids=str)
+@pytest.mark.parametrize("terms", APPLICABLE, ids=str)
 def test_it_agrees_over_several_tiles_of_widely_spread_logits(terms):
     case = Case(terms, operands(terms, TILED, spread=40.0, widths=(5, 18)), TILED, Support())
     assert_same_attention(triton_attention, reference_attention, case)
@@ -71,7 +71,7 @@ def test_operands_may_differ_in_type_from_values(terms, monkeypatch):
 
 @pytest.mark.slow
 def test_masked_logits_do_not_overflow_in_16_bits(monkeypatch):
-    """A tile meets rows of keys that are beyond the window of some of its queries."""
+    """Tiles include rows of keys beyond the window of some of its queries."""
     monkeypatch.setattr(key_logits, "PARTS_DTYPE", torch.float32)
     terms, grid, support = Term.parse("1111"), Grid((9, 13), (9, 13)), Support(window=3)
     x = in_dtype(operands(terms, grid, spread=40.0, widths=(5, 18)), torch.float16)
@@ -268,7 +268,7 @@ def gpu(monkeypatch):
     return pretend
 
 
-def test_it_is_available_where_triton_serves_every_gpu(gpu):
+def test_it_is_available_where_triton_works_on_every_gpu(gpu):
     is_available = triton_operator._is_available.__wrapped__
     gpu()
     assert is_available()

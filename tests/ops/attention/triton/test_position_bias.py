@@ -19,7 +19,7 @@ from quatrain.specs import ALL_TERM_SETS, Term
 
 pytest.importorskip("triton", reason="Triton is not installed")
 sizes = st.integers(1, 6)
-SERVED = [terms for terms in ALL_TERM_SETS if terms.use_position]
+APPLICABLE = [terms for terms in ALL_TERM_SETS if terms.use_position]
 
 
 def without_graph(operands):
@@ -55,7 +55,7 @@ def assert_agrees(terms, operands, call, expected):
 
 
 @settings(max_examples=4, deadline=None)
-@given(st.sampled_from(SERVED), st.tuples(sizes, sizes), st.integers(1, 3))
+@given(st.sampled_from(APPLICABLE), st.tuples(sizes, sizes), st.integers(1, 3))
 def test_biases_and_their_gradients_agree_with_the_formula(terms, queries, stride):
     keys = tuple(-(-size // stride) for size in queries)
     grid = Grid(queries, keys, stride)
