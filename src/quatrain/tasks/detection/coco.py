@@ -18,8 +18,7 @@ from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
 from quatrain.specs import DataError, Spec
-from quatrain.tasks.detection.assemble import Annotations, ImageEntry, assemble
-from quatrain.tasks.detection.boxes import Box
+from quatrain.tasks.detection.assemble import Annotations, Box, ImageEntry, assemble
 from quatrain.tasks.detection.corpus import DetectionCorpus, DetectionPart
 from quatrain.tasks.text import data_folder, read_bytes
 from quatrain.tasks.vision import ImageSize

@@ -22,8 +22,7 @@ from pydantic import Field
 
 from quatrain.specs import DataError, Spec
 from quatrain.specs.errors import shorten
-from quatrain.tasks.detection.assemble import Annotations, ImageEntry, assemble
-from quatrain.tasks.detection.boxes import Box
+from quatrain.tasks.detection.assemble import Annotations, Box, ImageEntry, assemble
 from quatrain.tasks.detection.corpus import DetectionCorpus, DetectionPart
 from quatrain.tasks.text import data_folder, decode_text, read_bytes, split_lines
 from quatrain.tasks.vision import ImageSize
