@@ -67,7 +67,7 @@ def grid_of(name: str) -> Grid:
     strided = tuple(-(-size // stride) for size in queries)
     if keys != strided:
         example = f"{strided[0]}x{strided[1]}"
-        raise InputError("maps", name, f"keys of one stride, such as {example}", "change the keys")
+        raise InputError(f"maps={name} has no single stride; use keys of {example}", "maps")
     return Grid(queries, keys, stride)
 
 

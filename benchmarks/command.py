@@ -102,7 +102,7 @@ def parse_size(option: str, text: str) -> tuple[int, int]:
         InputError: if the text is not a size.
     """
     if re.fullmatch(r"[1-9]\d*x[1-9]\d*", text) is None:
-        raise InputError(option, text, "a height and a width above 0", 'write "50x84"')
+        raise InputError(f'{option}={text!r} is no height and width; write "50x84"', option)
     height, width = map(int, text.split("x"))
     return height, width
 
@@ -114,7 +114,7 @@ def choose(option: str, text: str, choices: dict[str, Any]) -> Any:
         InputError: if there is none.
     """
     if text not in choices:
-        raise InputError(option, text, f"one of {', '.join(choices)}", "choose one of them")
+        raise InputError(f"{option}={text!r} is unknown; use {', '.join(choices)}", option)
     return choices[text]
 
 

@@ -224,8 +224,8 @@ def _read(path: Path) -> Result:
     try:
         return Result.from_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError) as error:
-        expected = f"the output of a benchmark with --json ({error})"
-        raise InputError("check", str(path), expected, "name another file") from error
+        message = f"{path} is not the output of a benchmark with --json ({error})"
+        raise InputError(message, "check") from error
 
 
 def main() -> None:

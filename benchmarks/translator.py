@@ -101,7 +101,7 @@ def decoding(tokens: int) -> tuple[str, dict[str, Callable[[], None]]]:
 def measure(tokens: int, rounds: int) -> Result:
     """Measure median tokens per second of each, and the speed ratio of ours."""
     if tokens < LENGTH:
-        raise InputError("tokens", tokens, f"{LENGTH} or more", "give at least one sentence")
+        raise InputError(f"tokens={tokens} is less than a sentence; use {LENGTH} or more", "tokens")
     torch.manual_seed(0)
     rows: list[Row] = []
     for part, calls in (training(tokens), decoding(tokens)):

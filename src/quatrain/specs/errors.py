@@ -26,22 +26,10 @@ class QuatrainError(Exception):
         'heads'
     """
 
-    message: str
-    field: str
-    value: object  # TRANSITION, as are expected and remedy
-    expected: str
-    remedy: str
-
-    def __init__(
-        self, message: str, field: object, expected: str | None = None, remedy: str = ""
-    ) -> None:
-        super().__init__(message, field, expected, remedy)
-        # TRANSITION: the four-argument form (field, value, expected, remedy) goes away.
-        self.message, self.field = message, str(field)
-        if expected is not None:
-            self.message = f"{message} is {shorten(field)}, expected {expected}: {remedy}."
-            self.field, self.value = message, field
-            self.expected, self.remedy = expected, remedy
+    def __init__(self, message: str, field: str) -> None:
+        super().__init__(message, field)
+        self.message = message
+        self.field = field
 
     def __str__(self) -> str:
         return self.message
