@@ -12,7 +12,6 @@ average over positions, classifies 81 % of the test images correctly, and with a
 mixers 93 to 96 %. The study does not cover longer training.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -81,11 +80,11 @@ class ClassifierTask:
     """The task of one run. Its randomness depends on the seed and the arguments only."""
 
     rate_unit = "images"
-    data_hashes: Mapping[str, str] = {}  # SHA-256 of each data file: runs on other data never mix
-    data_notes: Mapping[str, int] = {}  # number of examples left out, by reason
 
     def __init__(self, spec: ClassifierSpec, seed: int) -> None:
         self.recipe, self.spec, self.seed = spec.recipe, spec, seed
+        self.data_hashes: dict[str, str] = {}  # SHA-256 of each file: runs on other data never mix
+        self.data_notes: dict[str, int] = {}  # number of examples left out, by reason
         pixels, labels = load_digits(return_X_y=True)
         order = np.random.default_rng(0).permutation(len(labels))  # the same split for each seed
         self.images = torch.tensor(pixels[order] / 16).float().reshape(-1, 1, 8, 8)
