@@ -109,12 +109,10 @@ class Detector(nn.Module):
         an object is positive at any IoU, not from 0.3 on.
     """
 
-    spec: DetectorSpec
-    classes: int
-
     def __init__(self, spec: DetectorSpec, classes: int) -> None:
         super().__init__()
-        self.spec, self.classes = spec, classes
+        self.spec = spec
+        self.classes = classes
         # Drawn before the backbone, whose mixers draw different amounts of random numbers.
         seed = int(torch.randint(2**62, (), device="cpu"))
         backbone = spec.backbone.build()
@@ -154,12 +152,10 @@ class DetectorLayers(nn.Module):
     Differs: the heads get a fixed number of empty regions instead of proposals.
     """
 
-    detector: Detector
-    proposals: int
-
     def __init__(self, detector: Detector, proposals: int) -> None:
         super().__init__()
-        self.detector, self.proposals = detector, proposals
+        self.detector = detector
+        self.proposals = proposals
 
     def forward(self, images: UInt8[Tensor, "n 3 h w"]) -> None:
         """Compute maps, anchor scores and heads."""

@@ -68,14 +68,12 @@ class Segmenter(nn.Module):
         load; CCNet has three 3 x 3 convolutions.
     """
 
-    spec: SegmenterSpec
-    classes: int
-
     def __init__(self, spec: SegmenterSpec, classes: int) -> None:
         super().__init__()
         # Drawn before the backbone, whose mixers draw different amounts of random numbers.
         seed = int(torch.randint(2**62, (), device="cpu"))
-        self.spec, self.classes = spec, classes
+        self.spec = spec
+        self.classes = classes
         self.backbone: ResNet = spec.backbone.build()
         self.head: _Head = _Head(spec, self.backbone.channels["conv5"], classes)
         self.auxiliary: nn.Sequential = nn.Sequential(

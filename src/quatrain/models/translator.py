@@ -110,13 +110,11 @@ class Translator(nn.Module):
         Press and Wolf 2017, https://arxiv.org/abs/1608.05859.
     """
 
-    spec: TranslatorSpec
-    vocabulary: int
-
     def __init__(self, spec: TranslatorSpec, vocabulary: int) -> None:
         super().__init__()
         seed = int(torch.randint(2**62, (), device="cpu"))
-        self.spec, self.vocabulary = spec, vocabulary
+        self.spec = spec
+        self.vocabulary = vocabulary
         shape = (spec.width, spec.feed_forward, spec.dropout, spec.norm)
         self.embedding: nn.Embedding = nn.Embedding(vocabulary, spec.width, padding_idx=PADDING)
         self.dropout: Dropout = Dropout(spec.dropout)
