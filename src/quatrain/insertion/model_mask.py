@@ -1,6 +1,5 @@
 """Pass the padding mask of each call of a model to the wrappers inside the model."""
 
-from collections.abc import Iterator
 from typing import Any
 
 from torch import nn
@@ -38,7 +37,7 @@ def pass_padding_mask(model: nn.Module, argument: str) -> None:
 def remove_unused_hooks(model: nn.Module) -> None:
     """Remove the hooks of the model, and of models in it, that no wrapper needs any more."""
     for part in list(model.modules()):
-        unread = [hooks for hooks in _mask_hooks(part) if not any(_readers(part, hooks.argument))]
+        unread = [hooks for hooks in _mask_hooks(part) if not _readers(part, hooks.argument)]
         for handle in (handle for hooks in unread for handle in hooks.handles):
             handle.remove()
 
@@ -48,7 +47,7 @@ def _mask_hooks(model: nn.Module) -> list[_MaskHooks]:
     return [owner for owner in owners if isinstance(owner, _MaskHooks)]
 
 
-def _readers(model: nn.Module, argument: str) -> Iterator[Wrapper]:
-    for part in model.modules():
-        if isinstance(part, Wrapper) and part.arguments.padding_of_model:
-            yield from (part,) if part.arguments.padding == argument else ()
+def _readers(model: nn.Module, argument: str) -> list[Wrapper]:
+    wrappers = [part for part in model.modules() if isinstance(part, Wrapper)]
+    of_model = [wrapper for wrapper in wrappers if wrapper.arguments.padding_of_model]
+    return [wrapper for wrapper in of_model if wrapper.arguments.padding == argument]
