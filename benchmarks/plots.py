@@ -39,7 +39,7 @@ def _plot_against_size(rows: Sequence[Row], unit: str, ratio: str, label: str) -
                     for row in selected
                     if isinstance(row[ratio], float)
                 ]
-                # One legend serves both panels.
+                # One legend is for both panels.
                 name = terms if axes is panels[0] else ""
                 _draw(axes, ours, COLORS[number], "o-", label=name)
                 _draw(axes, dense, COLORS[number], "s:", label="")

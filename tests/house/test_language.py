@@ -26,9 +26,15 @@ REPLACED = {
     r"\bmend\b|\bmended\b": "fix",
     r"what passes|what is asked": "name the thing",
     r"\bheard\b|\bhears\b": "no personification",
+    r"\bserve[sd]?\b": "is used for, computes",
+    r"\b(be|a)side\b": "next to, with, apart from",
+    r"\bstood\b": "was, had the place of",
+    r"\basking\b": "name the call",
+    r"\bmeets?\b": "combines with, is multiplied with",
+    r"\bfor each in\b": "name the element",
 }
-FILES = [*SOURCE.rglob("*.py"), *(ROOT / "docs").glob("*.md")]
-FILES += [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+PAGES = ("[A-Z]*.md", "docs/*.md", "docs/log/*.md", "docs/decisions/*.md")
+FILES = [*SOURCE.rglob("*.py"), *(path for pattern in PAGES for path in ROOT.glob(pattern))]
 
 
 @pytest.mark.parametrize("word", REPLACED)

@@ -103,8 +103,8 @@ def run_example(model: nn.Module, names: Iterable[str], example: Example) -> Exa
     permutations = _Permutations()
     calls: dict[nn.Module, list[Call]] = {}
     for name in names:
-        for each in (name, *ancestors(name)):
-            run.calls[each] = calls.setdefault(model.get_submodule(each), [])
+        for path in (name, *ancestors(name)):
+            run.calls[path] = calls.setdefault(model.get_submodule(path), [])
     with ExitStack() as hooks:
         for module in model.modules():
             if isinstance(module, torch.jit.ScriptModule):  # which takes no hooks

@@ -83,7 +83,7 @@ def activation_shapes(
         shapes = {call.before if placement == "before" else call.after for call in run.calls[name]}
         if not shapes:
             raise InputError(f"{name} does not run in the example; choose another example", name)
-        modules = [model.get_submodule(each) for each in (name, *ancestors(name))]
+        modules = [model.get_submodule(path) for path in (name, *ancestors(name))]
         distinct = {_shape_at(name, modules, shape, run, layout) for shape in shapes}
         if len(distinct) > 1:
             shown = " and ".join(sorted(map(str, distinct)))

@@ -285,7 +285,7 @@ def _wrap_places(
     wrappers = {name: wrap(name, module) for name, module in places.items()}
     for name, wrapper in reversed(wrappers.items()):  # inner places first
         model.set_submodule(name, wrapper)
-    layers = [each for each in model.modules() if isinstance(each, nn.TransformerEncoderLayer)]
+    layers = [part for part in model.modules() if isinstance(part, nn.TransformerEncoderLayer)]
     parts_of_layers = {part for layer in layers for part in layer.modules()}
     for wrapper in wrappers.values():
         if wrapper in parts_of_layers:
@@ -338,16 +338,16 @@ def _places(model: nn.Module, mixer: Mixer | None, pattern: str) -> dict[str, nn
         raise SpecError('the mixer is None; leave the model as it is for "w/o"', "mixer")
     places = find(model, pattern)
     for name in places:
-        for each in (name, *ancestors(name)):
-            if isinstance(model.get_submodule(each), torch.jit.ScriptModule):
-                field = each or "model"
+        for path in (name, *ancestors(name)):
+            if isinstance(model.get_submodule(path), torch.jit.ScriptModule):
+                field = path or "model"
                 raise InputError(f"{field} is scripted; change the model before scripting", field)
     return places
 
 
 def _check_nested(places: Mapping[str, nn.Module]) -> None:
     for name in places:
-        outer = next((each for each in places if name.startswith(f"{each}.")), None)
+        outer = next((place for place in places if name.startswith(f"{place}.")), None)
         if outer is not None:
             raise InputError(f"{name} is a part of {outer}, which matches too; name one", name)
 

@@ -128,7 +128,7 @@ class Wrapper(nn.Module):
     def _owner_to_set(self, name: str) -> nn.Module | None:
         """The module on which an attribute is set, None for the wrapper; warn without effect."""
         parts = (self._modules, self._parameters, self._buffers)
-        if name in vars(self) or hasattr(type(self), name) or any(name in each for each in parts):
+        if name in vars(self) or hasattr(type(self), name) or any(name in part for part in parts):
             return None
         owner = self._owner(name)
         if owner is not None and owner not in self.modules():

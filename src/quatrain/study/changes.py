@@ -39,7 +39,7 @@ def check_session_code(runs: Sequence[Run], store: ResultStore) -> None:
         run
         for run in runs
         for sessions in [read_sessions(store.folder(run.identity)) or ()]
-        if any(_has_other_code(run, each) for each in sessions)
+        if any(_has_other_code(run, session) for session in sessions)
     ]
     if changed:
         first = store.folder(changed[0].identity) / CHECKPOINT

@@ -21,7 +21,7 @@ from quatrain.study.statements import Statement, select, statements_of
 _RULE = "2:"
 """Prefix of the hashes of this rule; those of another rule cannot be compared."""
 
-_FOREIGN = {Path(sysconfig.get_path(each)).resolve() for each in ("stdlib", "platstdlib")} | {
+_FOREIGN = {Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")} | {
     Path(__file__).parents[1]
 }
 _INSTALLED = {"site-packages", "dist-packages"}
@@ -37,7 +37,7 @@ class StudyCode:
         path = _resolved(path)
         self._name, self._folder = name, path.parent
         self._statements = {name: statements_of(path.read_bytes())}
-        hashed = (each for each in self._statements[name] if not each.is_study)
+        hashed = (part for part in self._statements[name] if not part.is_study)
         self.files: dict[str, str] = {path.name: _digest(hashed)}
         """The hash of each file, by its path from the folder of the study file."""
         self._spec_codes: dict[frozenset[tuple[str, str]], str] = {}
@@ -55,9 +55,9 @@ class StudyCode:
     def spec_code(self, spec: Spec) -> str | None:
         """The hash of the code of the spec's own classes; None if the study defines none."""
         classes = {
-            (each.__module__, each.__qualname__.partition(".")[0]) for each in _classes(spec)
+            (kind.__module__, kind.__qualname__.partition(".")[0]) for kind in _classes(spec)
         }
-        defined = frozenset(each for each in classes if each[0] in self._statements)
+        defined = frozenset(names for names in classes if names[0] in self._statements)
         if defined and defined not in self._spec_codes:
             self._spec_codes[defined] = self._hash(defined)
         return self._spec_codes.get(defined)
@@ -73,8 +73,8 @@ class StudyCode:
             if module in self._statements and module not in modules:
                 modules.add(module)
                 waiting |= _imports(self._statements[module])
-        whole = (each for module in modules for each in self._statements[module])
-        return _digest(sorted({*reached, *whole}, key=lambda each: each.text))
+        whole = (part for module in modules for part in self._statements[module])
+        return _digest(sorted({*reached, *whole}, key=lambda statement: statement.text))
 
     def _own_file(self, module: str) -> Path | None:
         """The file of a module that lies in the folder of the study; nothing is imported for it."""
@@ -83,7 +83,7 @@ class StudyCode:
             return None
         if _INSTALLED & set(file.relative_to(self._folder).parts):
             return None
-        return None if any(file.is_relative_to(each) for each in _FOREIGN) else file
+        return None if any(file.is_relative_to(folder) for folder in _FOREIGN) else file
 
 
 def _classes(value: object) -> Iterator[type]:
@@ -102,7 +102,7 @@ def _classes(value: object) -> Iterator[type]:
 
 def _imports(statements: Iterable[Statement]) -> set[str]:
     """The modules that the statements import, with their parent packages."""
-    names = [name.split(".") for each in statements for name in each.imports]
+    names = [name.split(".") for statement in statements for name in statement.imports]
     return {".".join(parts[: n + 1]) for parts in names for n in range(len(parts))}
 
 
@@ -129,5 +129,5 @@ def _resolved(path: Path) -> Path:
 
 
 def _digest(statements: Iterable[Statement]) -> str:
-    texts = "\n".join(each.text for each in statements)
+    texts = "\n".join(statement.text for statement in statements)
     return _RULE + hashlib.sha256(texts.encode(errors="surrogatepass")).hexdigest()

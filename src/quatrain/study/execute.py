@@ -216,7 +216,7 @@ def _begin_session(session: Session, folder: Path) -> tuple[Session, ...] | None
     stored = read_sessions(folder)
     if stored is None:
         return None
-    earlier = tuple(each for each in stored if each != session)
+    earlier = tuple(other for other in stored if other != session)
     write_sessions(folder, (*earlier, session))
     return earlier
 

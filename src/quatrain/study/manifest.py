@@ -61,7 +61,7 @@ def runs_of_manifest(study: Study, store: ResultStore) -> list[Run]:
 def _write(store: ResultStore, study: Study, runs: Sequence[Run], stored: Manifest | None) -> None:
     """Write the manifest of `study` with `runs` and the lasting runs of other seeds."""
     earlier = runs_of_manifest(study, store)
-    lasting = [each for each in earlier if store.state(each.identity) in _LASTING]
+    lasting = [run for run in earlier if store.state(run.identity) in _LASTING]
     code = None if study.code is None else study.code.files
     manifest = study.manifest([*runs, *lasting]).model_copy(update={"code": code})
     store.write_manifest(_with_unknown_fields(manifest, stored))
@@ -105,9 +105,9 @@ def _with_unknown_fields(model: Model, stored: StoredModel | None) -> Model:
         if isinstance(value, StoredModel) and isinstance(before, StoredModel):
             update[name] = _with_unknown_fields(value, before)
         elif isinstance(value, tuple) and isinstance(before, tuple):
-            by_key = {_key(each): each for each in before}
+            by_key = {_key(part): part for part in before}
             update[name] = tuple(
-                _with_unknown_fields(each, by_key.get(_key(each))) for each in value
+                _with_unknown_fields(part, by_key.get(_key(part))) for part in value
             )
     return model.model_copy(update=update)
 

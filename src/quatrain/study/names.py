@@ -41,7 +41,7 @@ def check_seeds(seeds: object) -> tuple[int, ...]:
         message = f"seeds={shorten(seeds)} is not a list of whole numbers; write seeds=[...]"
         raise StudyError(message, "seeds")
     items = cast("Iterable[object]", seeds)
-    checked = tuple(_seed(each) for each in islice(items, MOST_SEEDS + 1))
+    checked = tuple(map(_seed, islice(items, MOST_SEEDS + 1)))
     if not checked:
         raise StudyError("seeds is empty; write seeds=(0,)", "seeds")
     if len(checked) > MOST_SEEDS:

@@ -61,13 +61,13 @@ def select(statements: Sequence[Statement], roots: set[str]) -> list[Statement]:
     import, which may bind any name. The statement that defines `study` never counts. All others
     count if no statement binds one of the roots.
     """
-    others = [each for each in statements if not each.is_study]
-    if not roots <= {name for each in others for name in each.binds}:
+    others = [statement for statement in statements if not statement.is_study]
+    if not roots <= {name for statement in others for name in statement.binds}:
         return others
     of_study = _closure(statements, {"study"})
-    always = [each for each in others if each.calls and not each.binds & of_study]
-    names = _closure(others, roots.union(*(each.uses for each in always)))
-    return [each for each in others if each.binds & names or each in always]
+    always = [other for other in others if other.calls and not other.binds & of_study]
+    names = _closure(others, roots.union(*(other.uses for other in always)))
+    return [other for other in others if other.binds & names or other in always]
 
 
 def _closure(statements: Sequence[Statement], names: Iterable[str]) -> set[str]:
@@ -77,7 +77,8 @@ def _closure(statements: Sequence[Statement], names: Iterable[str]) -> set[str]:
         name = waiting.pop()
         if name not in reached:
             reached.add(name)
-            waiting.extend(use for each in statements if name in each.binds for use in each.uses)
+            binding = [statement for statement in statements if name in statement.binds]
+            waiting.extend(use for statement in binding for use in statement.uses)
     return reached
 
 
@@ -108,18 +109,18 @@ def _is_docstring(node: object) -> bool:
 def _statement(node: ast.stmt, package: str) -> Statement:
     code = compile(ast.Module([node], []), "<study>", "exec", dont_inherit=True)
     nested = list(_code_objects(code))
-    stores = (_names(each, _GLOBAL_STORES) for each in nested)
+    stores = (_names(part, _GLOBAL_STORES) for part in nested)
     changes = set[str]()
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         base_classes = [*getattr(node, "bases", ()), *getattr(node, "keywords", ())]
         calls = bool(node.decorator_list or base_classes)
     else:
-        calls = any(isinstance(each, ast.Call) or _is_star(each) for each in ast.walk(node))
-        changes = {name for each in ast.walk(node) for name in _changed_name(each)}
+        calls = any(isinstance(part, ast.Call) or _is_star(part) for part in ast.walk(node))
+        changes = {name for part in ast.walk(node) for name in _changed_name(part)}
     return Statement(
         text_of_node(node),
         _names(code, _LOCAL_STORES).union(changes, *stores),
-        frozenset[str]().union(*(_names(each, _LOADS) for each in nested)),
+        frozenset[str]().union(*(_names(part, _LOADS) for part in nested)),
         frozenset(_imports(node, package)),
         calls,
     )
@@ -135,12 +136,12 @@ def text_of_node(node: object) -> str:
         fields = [(name, value) for name, value in ast.iter_fields(node) if name != "kind"]
         if isinstance(node, ast.JoinedStr):  # Python 3.12 ends some formats in an empty text
             empty = ast.dump(ast.Constant(""))
-            fields = [("values", [each for each in node.values if ast.dump(each) != empty])]
+            fields = [("values", [part for part in node.values if ast.dump(part) != empty])]
         inside = (f"{name}={text_of_node(value)}" for name, value in fields if value is not None)
-        return f"{type(node).__name__}({','.join(each for each in inside if each[-3:] != '=[]')})"
+        return f"{type(node).__name__}({','.join(text for text in inside if text[-3:] != '=[]')})"
     if isinstance(node, list):
-        items: list[object] = [each for each in node if not isinstance(each, ast.Pass)]
-        return f"[{','.join(text_of_node(each) for each in items if not _is_docstring(each))}]"
+        items: list[object] = [item for item in node if not isinstance(item, ast.Pass)]
+        return f"[{','.join(text_of_node(item) for item in items if not _is_docstring(item))}]"
     return repr(node)
 
 
@@ -153,7 +154,7 @@ def _code_objects(code: CodeType) -> Iterator[CodeType]:
 
 def _names(code: CodeType, operations: set[str]) -> frozenset[str]:
     return frozenset(
-        each.argval for each in dis.get_instructions(code) if each.opname in operations
+        step.argval for step in dis.get_instructions(code) if step.opname in operations
     )
 
 
@@ -169,11 +170,11 @@ def _changed_name(node: ast.AST) -> list[str]:
 
 
 def _imports(node: ast.stmt, package: str) -> Iterator[str]:
-    for each in ast.walk(node):
-        if isinstance(each, ast.Import):
-            yield from (name.name for name in each.names)
-        elif isinstance(each, ast.ImportFrom):
-            module = "." * each.level + (each.module or "")
+    for part in ast.walk(node):
+        if isinstance(part, ast.Import):
+            yield from (name.name for name in part.names)
+        elif isinstance(part, ast.ImportFrom):
+            module = "." * part.level + (part.module or "")
             with suppress(ImportError):  # relative, and outside of a package
-                module = resolve_name(module, package) if each.level else module
-                yield from (f"{module}.{name.name}" for name in each.names)
+                module = resolve_name(module, package) if part.level else module
+                yield from (f"{module}.{name.name}" for name in part.names)
