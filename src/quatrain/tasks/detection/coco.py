@@ -13,7 +13,7 @@ import hashlib
 from pathlib import Path
 from typing import Annotated, Literal, NotRequired
 
-from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, field_validator
+from pydantic import BeforeValidator, Field, TypeAdapter, field_validator
 from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict
 
@@ -63,7 +63,6 @@ class _Annotation(TypedDict):
 
 
 class _File(TypedDict):
-    __pydantic_config__ = ConfigDict(hide_input_in_errors=True)  # pyright: ignore[reportGeneralTypeIssues]
     images: list[_Image]
     categories: list[_Category]
     annotations: list[_Annotation]

@@ -12,6 +12,7 @@ from quatrain.tasks.vision.panels import write_picture
 from quatrain.training import Polynomial, Recipe, Task
 
 _PICTURES = 4
+"""The number of test images of which a run writes pictures."""
 
 
 class ImageTask(Task):
