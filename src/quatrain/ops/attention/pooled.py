@@ -66,7 +66,8 @@ def running_softmax(
     keys = logits.shape[2]
     if levels == 0:
         return _triangular_softmax(logits, value)
-    count = _block_count(keys)
+    # For a symbol at least two blocks, since a graph of one fits no other length.
+    count = keys // BLOCK + 2 if isinstance(keys, torch.SymInt) else -(-keys // BLOCK)
     missing = count * BLOCK - keys
     logits = pad(logits, (0, missing), value=-torch.inf).unflatten(2, (count, BLOCK))
     value = pad(value, (0, 0, 0, missing)).unflatten(2, (count, BLOCK))
@@ -92,11 +93,6 @@ def _triangular_softmax(
     logits = logits[..., None, :].expand(*logits.shape[:-1], keys - skip, keys)
     weights, lse = softmax_and_lse(logits, order & (logits > -torch.inf))
     return lse, weights @ value
-
-
-def _block_count(keys: int) -> int:
-    """Blocks of all keys; for a symbol at least two, since a graph of one fits no other length."""
-    return keys // BLOCK + 2 if isinstance(keys, torch.SymInt) else -(-keys // BLOCK)
 
 
 def _levels(keys: int) -> int:

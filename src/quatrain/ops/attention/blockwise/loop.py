@@ -110,11 +110,11 @@ class BlockLoop:
                 sums = None
                 if keys is not None:
                     sums = factored_softmax.factored_sums(AxisWeights.of(biases), keys)
-                if sums is not None:
+                if sums is None:
+                    weights = softmax.softmax_weights(transposed, block, biases, self.structure)
+                    output[:, :, block.queries] = weights @ block.narrow_flat(inputs.value, 2)
+                else:
                     output[:, :, block.queries] = sums.output
-                    continue
-                weights = softmax.softmax_weights(transposed, block, biases, self.structure)
-                output[:, :, block.queries] = weights @ block.narrow_flat(inputs.value, 2)
 
     def _backward_group(
         self,
