@@ -365,10 +365,8 @@ def test_place_may_be_called_by_keyword(placement, place):
 @pytest.mark.slow
 def test_models_of_transformers_are_masked():
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")
-    config = transformers.BertConfig(
-        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
-        vocab_size=40,
-    )  # fmt: skip
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "vocab_size": 40}
+    config = transformers.BertConfig(num_hidden_layers=1, num_attention_heads=2, **sizes)
     model = transformers.BertModel(config).eval()
     example, name = {"input_ids": IDS, "attention_mask": REAL}, "attention_mask"
     mixer = parse_mixer("1111", heads=2)
@@ -378,9 +376,8 @@ def test_models_of_transformers_are_masked():
         surgery = insert(model, mixer, after=place, example=example, key_padding_mask=name)
         enable(surgery)
         other = torch.where(REAL == 1, IDS, IDS + 9)
-        y, changed = (
-            model(each, attention_mask=REAL).last_hidden_state[REAL == 1] for each in (IDS, other)
-        )
+        outputs = [model(ids, attention_mask=REAL).last_hidden_state for ids in (IDS, other)]
+        y, changed = (output[REAL == 1] for output in outputs)
         torch.testing.assert_close(y, changed)
         surgery.remove()
     config = transformers.GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=40)

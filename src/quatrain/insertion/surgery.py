@@ -112,14 +112,12 @@ def insert(
         causal: whether the mixer sees no later positions (sequences); required in a causal model.
         key_padding_mask: the argument that marks padding, which the mixer leaves out; False to
             attend to it. Required where the example has a mask, unless `causal` explains it.
-        seed: the seed of the initial weights, which depend on it and the name of the place alone;
-            None to draw one number from torch's random state, whatever the mixer.
+        seed: of the initial weights, with the place's name; None draws it by torch's random state.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, figure 2 (a).
 
     Raises:
-        InputError: if no module matches, an activation is neither a map nor a sequence, its layout
-            is ambiguous, or a mask of the model is not accounted for.
+        InputError: if no module matches, or an activation, its layout or a mask does not fit.
         SpecError: if the mixer is None or does not fit the channels.
     """
     if (after is None) == (before is None):
