@@ -185,6 +185,13 @@ def test_two_cells_of_one_name_in_a_group_are_an_error():
         Manifest(title="t", question="q", metric="m", cells=(cell("a"), cell("a")))
 
 
+def test_a_comparison_in_a_manifest_without_cells_is_an_error():
+    comparison = Comparison(left="a", right="b", group="g")
+    with pytest.raises(StudyError) as error:
+        Manifest(title="t", question="q", metric="m", cells=(), comparisons=(comparison,))
+    assert error.value.field == "comparisons"
+
+
 def test_a_comparison_of_an_unknown_cell_names_the_known_ones():
     with pytest.raises(StudyError) as error:
         Manifest(

@@ -290,6 +290,8 @@ def check_labels(labels: Sequence[str], comparisons: Iterable[Comparison]) -> No
 
 def unknown_cell(name: str, labels: Sequence[str], field: str) -> StudyError:
     """The error for a name or glob that is no cell, with the nearest one."""
+    if not labels:
+        return StudyError(f"no cell is {name!r}, as there is none; add cells", field)
     (nearest,) = difflib.get_close_matches(name, labels, n=1, cutoff=0.0)
     cells = join_names(labels)
     return StudyError(
