@@ -1,23 +1,30 @@
-from dataclasses import replace
-
 import pytest
 
-from quatrain.report.columns import EQUAL_LEGEND, verdict_legend
-from quatrain.report.differences import build_differences
+from quatrain.report.columns import verdict_legend, verdict_text
+from quatrain.report.differences import build_differences, level_of
+from quatrain.report.groups import Groups
 from quatrain.report.render import differences_as_json
 from quatrain.report.runs import load_runs
-from quatrain.results import summarize
+from quatrain.results import Comparison
+from quatrain.results.answers import LEVEL
+from quatrain.results.fit import fit
 from quatrain.specs import StudyError
 
 
-def test_differences_are_paired_by_seed(report):
-    significant, open_, missing = report.differences.rows
-    assert significant.summary == summarize([31.0 - 29.9, 31.4 - 30.1, 31.1 - 30.2])
-    assert significant.verdict == "1111 is higher"
-    assert significant.adjusted_p == pytest.approx(2 * significant.summary.p)
-    assert open_.summary.low < 0 < open_.summary.high
-    assert open_.verdict == "inconclusive"
-    assert (missing.summary, missing.verdict) == (None, "no common seed")
+def table_of(store):
+    study = load_runs(store)
+    return build_differences(study, Groups(study))
+
+
+@pytest.fixture
+def change(store):
+    """Build the table after changes of the manifest."""
+
+    def build(**changes):
+        store.write_manifest(store.manifest().model_copy(update=changes))
+        return table_of(store)
+
+    return build
 
 
 @pytest.fixture
@@ -27,49 +34,81 @@ def first_row(store, make_record):
     def build(scores):
         for seed, score in enumerate(scores):
             store.write_record(make_record("0110", seed, score))
-        return build_differences(load_runs(store)).rows[0]
+        return table_of(store).rows[0]
 
     return build
 
 
-def test_one_common_seed_is_inconclusive(store):
+def test_differences_are_contrasts_of_the_fit_of_their_group(store, report):
+    first, _, missing = report.differences.rows
+    study = load_runs(store)
+    expected = fit(Groups(study).values("self", "bleu")).contrast({"1111": 1, "0110": -1})
+    assert first.answer.estimate == expected
+    assert (first.outcome, first.seeds) == ("higher", 3)
+    assert (missing.answer, missing.outcome) == (None, "not run")
+
+
+def test_a_difference_has_a_price(report):
+    first, *_ = report.differences.rows
+    assert first.price["multiply_adds"] == pytest.approx(2e8)
+
+
+def test_one_seed_has_a_value_and_no_verdict(store):
     for record in store.all_records():
         if record.seed:
             (store.folder(record.identity) / "record.json").unlink()
-    row = build_differences(load_runs(store)).rows[0]
-    assert (row.summary.n, row.verdict) == (1, "inconclusive (one seed)")
+    row = table_of(store).rows[0]
+    assert (row.seeds, row.outcome) == (1, "one seed")
+    assert row.answer.estimate.value == pytest.approx(1.1)
 
 
-def test_equal_differences_are_inconclusive_and_explained(report, first_row):
-    row = first_row((30.0, 30.4, 30.1))
-    assert (row.verdict, row.adjusted_p) == ("inconclusive (equal differences)", 1.0)
-    table = replace(report.differences, rows=(row,))
-    assert EQUAL_LEGEND in verdict_legend(table)
-    assert EQUAL_LEGEND not in verdict_legend(report.differences)
-    flat = differences_as_json(table)[0]
+def test_equal_differences_of_a_pair_prove_nothing(store, make_record, change):
+    cells = [cell for cell in store.manifest().cells if cell.name in {"1111", "0110"}]
+    pair = Comparison(left="1111", right="0110", group="self")
+    change(cells=tuple(cells), comparisons=(pair,))
+    for seed, score in enumerate((30.0, 30.4, 30.1)):
+        store.write_record(make_record("0110", seed, score))
+    row = table_of(store).rows[0]
+    assert (row.outcome, row.answer.adjusted_p) == ("inconclusive", 1.0)
+    flat = differences_as_json(table_of(store))[0]
     assert (flat["low"], flat["high"], flat["p"]) == (None, None, 1.0)
 
 
-def test_negative_difference_names_the_right_cell(first_row):
-    assert first_row((50.0, 50.2, 50.1)).verdict == "0110 is higher"
+def test_a_negative_difference_is_lower(first_row):
+    assert first_row((50.0, 50.2, 50.1)).outcome == "lower"
 
 
-def test_difference_that_is_significant_only_alone_is_unadjusted(first_row):
-    row = first_row((29.5, 30.6, 30.0))
-    assert row.summary.p < 0.05 < row.adjusted_p
-    assert row.verdict == "1111 is higher, unadjusted"
+def test_a_declared_margin_can_make_cells_equivalent(store, change, make_record):
+    for seed, score in enumerate((31.0, 31.5, 31.1)):
+        store.write_record(make_record("0110", seed, score))
+    assert table_of(store).rows[0].outcome == "inconclusive"
+    table = change(margin=2.0)
+    assert table.rows[0].outcome == "equivalent"
+    assert verdict_text(table.rows[0], table.margin) == "equivalent within 2"
+    assert "within 2." in verdict_legend(table)
 
 
-def test_missing_metric_is_rejected(store, make_record):
+@pytest.mark.parametrize(("expect", "as_expected"), [("higher", True), ("lower", False)])
+def test_a_prediction_is_met_or_not(change, store, expect, as_expected):
+    first = store.manifest().comparisons[0].model_copy(update={"expect": expect})
+    assert change(comparisons=(first,)).rows[0].as_expected is as_expected
+
+
+def test_added_seeds_lower_the_level(change, store):
+    assert level_of(load_runs(store)) == pytest.approx(LEVEL)
+    assert change(looks=(2,)).level == pytest.approx(LEVEL / 2)
+    assert change(looks=(2,), maximum_seeds=4).level == pytest.approx(LEVEL / 4)
+    assert change(looks=(), maximum_seeds=3).level == pytest.approx(LEVEL)
+
+
+def test_a_missing_metric_is_rejected(store, make_record):
     store.write_record(make_record("0110", 1, 30.0, metrics={"chrf": 1.0}))
     with pytest.raises(StudyError) as info:
-        build_differences(load_runs(store))
+        table_of(store)
     assert info.value.field == "metric"
 
 
-def test_differences_may_be_in_another_metric(store):
-    manifest = store.manifest()
-    store.write_manifest(manifest.model_copy(update={"compared_in": "chrf"}))
-    table = build_differences(load_runs(store))
+def test_differences_may_be_in_another_metric(change):
+    table = change(compared_in="chrf")
     assert table.metric == "chrf"
-    assert table.rows[0].summary.mean == pytest.approx(1.1)
+    assert table.rows[0].answer.estimate.value == pytest.approx(1.1)

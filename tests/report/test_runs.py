@@ -2,8 +2,8 @@ import re
 
 import pytest
 
+from quatrain.report.build import load_report
 from quatrain.report.runs import drop_unstarted_groups, load_runs
-from quatrain.report.tables import build_table
 from quatrain.results import Comparison, ResultStore, RunState
 from quatrain.specs import StoredFileError, StudyError
 
@@ -107,7 +107,7 @@ def test_notes_on_code_are_in_the_table(store, make_record):
     manifest = store.manifest()
     store.write_manifest(manifest.model_copy(update={"code": {"s.py": "a" * 64}}))
     store.write_record(make_record("0110", 1, 30.0, code={"s.py": "b" * 64}))
-    assert "s.py changed after 1 run finished (self/0110)" in build_table(load_runs(store)).notes
+    assert "s.py changed after 1 run finished (self/0110)" in load_report(store).table.notes
 
 
 @pytest.mark.parametrize(

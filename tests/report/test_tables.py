@@ -2,9 +2,9 @@ from dataclasses import replace
 
 import pytest
 
-from quatrain.report.runs import load_runs
-from quatrain.report.tables import build_matrix, build_table
-from quatrain.results import Measurement, summarize
+from quatrain.report.build import load_report
+from quatrain.report.tables import build_matrix
+from quatrain.results import Measurement
 from quatrain.specs import StudyError
 
 
@@ -16,12 +16,13 @@ def rows(report):
 @pytest.fixture
 def notes(store):
     """The notes of the study as it is now."""
-    return lambda: build_table(load_runs(store)).notes
+    return lambda: load_report(store).table.notes
 
 
 def test_row_has_means_over_seeds_cost_and_time(rows):
     row = rows["self", "1111"]
-    assert row.metrics["bleu"] == summarize([31.0, 31.4, 31.1])
+    assert row.metrics["bleu"].mean == pytest.approx((31.0 + 31.4 + 31.1) / 3)
+    assert row.metrics["bleu"].n == 3
     assert row.quantities == {
         "multiply_adds": 8e8,
         "parameters": 1.2e6,
@@ -33,7 +34,14 @@ def test_row_has_means_over_seeds_cost_and_time(rows):
 
 
 def test_cell_of_two_groups_is_a_row_in_both(rows):
-    assert rows["self", "1111"].metrics == rows["cross", "1111"].metrics
+    first, second = (rows[group, "1111"].metrics["bleu"] for group in ("self", "cross"))
+    assert (first.mean, first.n) == (second.mean, second.n)
+
+
+def test_intervals_of_means_pool_the_variance_of_their_group(rows):
+    summaries = [rows["self", cell].metrics["bleu"] for cell in ("1111", "0110", "0010")]
+    widths = {round(summary.high - summary.mean, 9) for summary in summaries}
+    assert len(widths) == 1
 
 
 def test_cell_without_finished_runs_has_state_and_note(rows, report):
@@ -52,7 +60,7 @@ def test_primary_metric_comes_first(report):
 def test_missing_primary_metric_is_rejected(store, make_record):
     store.write_record(make_record("0110", 1, 30.0, metrics={"chrf": 1.0}))
     with pytest.raises(StudyError) as info:
-        build_table(load_runs(store))
+        _ = load_report(store).table
     assert info.value.field == "metric"
     assert "chrf" in str(info.value)
 
@@ -113,9 +121,9 @@ def test_runs_resumed_elsewhere_are_counted(store, make_record, notes):
 def test_fields_of_a_newer_version_are_noted_and_the_rest_is_reported(store):
     for path in [*store.root.glob("runs/*/record.json"), store.root / "study.json"]:
         path.write_text(path.read_text().replace("{", '{"energy_joules": 12.5,', 1))
-    table = build_table(load_runs(store))
+    table = load_report(store).table
     assert any("(energy_joules)" in note for note in table.notes)
-    assert table.rows[0].metrics["bleu"] == summarize([31.0, 31.4, 31.1])
+    assert table.rows[0].metrics["bleu"].mean == pytest.approx(31.166667)
 
 
 def test_notes_count_expectations_and_name_those_not_met(matrix_report):

@@ -33,5 +33,5 @@ def test_study_without_finished_run_is_reported(empty_store, tmp_path):
     report = load_report(empty_store)
     write_report(report, tmp_path / "out")
     assert {row.seeds_done for row in report.table.rows} == {0}
-    assert {row.summary for row in report.differences.rows} == {None}
+    assert {row.answer for row in report.differences.rows} == {None}
     assert {path.name for path in (tmp_path / "out").iterdir()} == NAMES

@@ -2,6 +2,7 @@
 
     quatrain study plan | run | status | measure
     quatrain report
+    quatrain findings
     quatrain cost
     quatrain plan
 
@@ -17,6 +18,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from quatrain.cli.cost import app as cost_app
+from quatrain.cli.findings import findings
 from quatrain.cli.output import (
     open_closed_streams,
     print_line,
@@ -52,6 +54,7 @@ app: typer.Typer = typer.Typer(
 app.add_typer(study_app, name="study")
 app.add_typer(cost_app, name="cost")
 app.command()(report)
+app.command()(findings)
 app.command()(plan)
 
 

@@ -23,6 +23,7 @@ from quatrain.report.render import (
     to_csv,
     to_terminal,
 )
+from quatrain.report.sentences import MARKS
 from quatrain.report.text import title_of
 from quatrain.results import ResultStore
 from quatrain.specs import StudyError
@@ -75,8 +76,12 @@ def print_report(console: Console, report: Report) -> None:
     if report.matrix is not None:
         print_table(console, to_terminal(matrix_columns(report.matrix), MATRIX_LEGEND))
     if differences.rows:
-        title = "Differences, paired by seed"
+        title = "Differences"
         print_table(console, to_terminal(difference_columns(differences), title))
+    for sentence in report.sentences:
+        if sentence.word != "not run":
+            mark = MARKS[sentence.mark]
+            print_line(console, f"{mark} {sentence.group}: {sentence.text}")
     for note in table.notes:
         print_line(console, f"Note: {note}")
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import chdir, redirect_stdout
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -28,6 +28,9 @@ from quatrain.specs.errors import shorten
 from quatrain.study import Run, RunSummary, Selection, Study, allocate, load_study, run_study
 from quatrain.study.names import LARGEST_SEED, MOST_SEEDS, too_many_seeds
 from quatrain.study.templates import TEMPLATES, write_template
+
+if TYPE_CHECKING:
+    from quatrain.study.precision import Precision
 
 app: typer.Typer = typer.Typer(no_args_is_help=True, help="Write, plan, run and measure a study.")
 
@@ -113,16 +116,25 @@ def plan(
             help="Train cells without a finished run for 10 seconds each.",
         ),
     ] = False,
+    spread_from: Annotated[
+        Path | None,
+        typer.Option(
+            help="Results of another study, whose spread over seeds is expected here.",
+            metavar="DIR",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Print the state of every run, and an estimate of its hours.
+    """Print the state of every run, an estimate of its hours, and the expected precision.
 
     Hours of training come from the records of finished runs of the same cell; --estimate
-    computes them for the other cells.
+    computes them for the other cells. The precision of differences and their power come from the
+    spread of the finished runs over seeds.
 
     Example: quatrain study plan studies/numerals_terms.py --estimate
     """
     from quatrain.study.estimate import Trial, plan_study
+    from quatrain.study.precision import expected_precision
 
     folder = results_folder(study, out)
     data = data and absolute("--data", data)
@@ -153,6 +165,9 @@ def plan(
             from quatrain.cost.count import ASSUMED
 
             print(f"{gpu_hours:,.0f} GPU hours in all, not measured: arithmetic at {ASSUMED}.")
+        other = None if spread_from is None else ResultStore(absolute("--spread-from", spread_from))
+        for group in expected_precision(loaded, runs, store, other):
+            print(precision_summary(group, loaded.margin))
 
 
 @app.command(cls=RenamedOptions)
@@ -321,6 +336,28 @@ def plan_summary(hours: list[float | None], jobs: int) -> str:
     about = f"about {time_left} with {pluralize(jobs, 'job')}"
     rest = "" if len(known) == len(hours) else f" for the {len(known)} whose duration is known"
     return f"{text}, {about}{rest}."
+
+
+def precision_summary(expected: "Precision", margin: float | None) -> str:
+    """How precisely a group will be known, in one line.
+
+    'self, 17 cells x 3 seeds: differences to ± 0.36, main effects to ± 0.13 (residual sd 0.22).'
+    """
+    size = f"{expected.group}, {pluralize(expected.cells, 'cell')} x {expected.seeds} seeds"
+    if expected.difference is None:
+        return f"{size}: precision unknown until two cells have two finished seeds each."
+    effects = expected.main_effect
+    text = f"{size}: differences to ± {expected.difference:.2g}"
+    text += f", main effects to ± {effects:.2g}" if effects is not None else ""
+    text += f" (residual sd {expected.sd:.2g} with {expected.df} degrees of freedom)"
+    if margin is not None and expected.power_of_equivalence is not None:
+        equivalence = 100 * expected.power_of_equivalence
+        difference = 100 * (expected.power_of_difference or 0.0)
+        text += (
+            f"; power {difference:.0f} % for a difference of {margin:g}, {equivalence:.0f} % for "
+            "the equivalence of equal cells"
+        )
+    return f"{text}."
 
 
 def print_notes(study: Study, store: ResultStore, runs: Sequence[Run]) -> None:

@@ -5,7 +5,11 @@ from functools import cached_property
 
 from quatrain.report.curves import Curve, learning_curves
 from quatrain.report.differences import DifferenceTable, build_differences
+from quatrain.report.effects import GridEffects, build_effects
+from quatrain.report.findings import FindingResult, find_findings
+from quatrain.report.groups import Groups
 from quatrain.report.runs import StudyRuns, drop_unstarted_groups, load_runs
+from quatrain.report.sentences import Sentence, difference_sentence, finding_sentences
 from quatrain.report.tables import Matrix, ReportTable, build_matrix, build_table
 from quatrain.results import ResultStore
 
@@ -25,12 +29,36 @@ class Report:
     @cached_property
     def table(self) -> ReportTable:
         """Metrics and cost of each cell, and the notes."""
-        return build_table(self.study)
+        return build_table(self.study, self.groups)
 
     @cached_property
     def differences(self) -> DifferenceTable:
         """The comparisons of the study."""
-        return build_differences(self.study)
+        return build_differences(self.study, self.groups)
+
+    @cached_property
+    def effects(self) -> list[GridEffects]:
+        """The effects of the four terms, in the metric of the comparisons."""
+        return build_effects(self.groups, self.differences.metric)
+
+    @cached_property
+    def findings(self) -> list[FindingResult]:
+        """The paper's findings that the finished runs speak of."""
+        return find_findings(self.study, self.groups)
+
+    @cached_property
+    def sentences(self) -> list[Sentence]:
+        """What was found: the comparisons of the study, then the paper's findings."""
+        table = self.differences
+        return [
+            *(difference_sentence(row, table) for row in table.rows),
+            *(each for found in self.findings for each in finding_sentences(found)),
+        ]
+
+    @cached_property
+    def groups(self) -> Groups:
+        """The fits of cells and seeds."""
+        return Groups(self.study)
 
     @cached_property
     def matrix(self) -> Matrix | None:

@@ -7,10 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from quatrain.report.curves import Curve, validation_names
-from quatrain.report.differences import DifferenceTable
+from quatrain.report.differences import DifferenceRow, DifferenceTable
+from quatrain.report.findings import FindingResult
 from quatrain.report.tables import NOT_MET, Matrix, ReportRow, ReportTable
 from quatrain.report.text import format_fixed, format_quantity, title_of
-from quatrain.results import RunState, Summary
+from quatrain.results import RunState, Summary, pluralize
+from quatrain.results.answers import Answer
+from quatrain.results.fit import Estimate
 
 Value = str | float | None
 Units = Sequence[tuple[float, str]]
@@ -29,12 +32,6 @@ UNITS: dict[str, Units] = {
 """For each quantity of a row, the units in which it is shown: size and header."""
 
 MATRIX_LEGEND = "Measured value; expected value in brackets."
-VERDICT_LEGEND = (
-    "Inconclusive: the 95 % interval contains zero. p is adjusted for the number of differences "
-    '(Holm); where it is above 0.05, the verdict says "unadjusted". Intervals are not adjusted; '
-    "they cover the variation between seeds, not the choice of test examples."
-)
-EQUAL_LEGEND = "Equal differences have zero variance: they are inconclusive, with p = 1."
 
 
 @dataclass(frozen=True)
@@ -91,28 +88,100 @@ def cell_columns(table: ReportTable) -> list[Column]:
 def difference_columns(table: DifferenceTable) -> list[Column]:
     """The columns of the table of differences."""
     rows = table.rows
-    summaries = [row.summary for row in rows]
-    numbers = [x for s in summaries if s for x in (s.mean, s.low or 0.0, s.high or 0.0)]
+    estimates = [row.answer.estimate if row.answer else None for row in rows]
+    numbers = [x for e in estimates if e for x in (e.value, e.low or 0.0, e.high or 0.0)]
     places = _metric_places(numbers)
-    header = f"{title_of(table.metric)} [95 %]"
     columns = [
-        text_column("group", [row.group for row in rows]),
-        text_column("difference", [f"{row.left} − {row.right}" for row in rows]),
-        _summary_column(header, summaries, lambda summary: _signed(summary, places)),
-        number_column("seeds", [summary.n if summary else 0 for summary in summaries], str),
-        number_column("adjusted p", [row.adjusted_p for row in rows], _format_p),
-        text_column("verdict", [row.verdict for row in rows]),
+        text_column("group", [row.comparison.group for row in rows]),
+        text_column("difference", [row.name for row in rows]),
+        Column(
+            f"{title_of(table.metric)} [95 %]",
+            tuple(format_estimate(e, places) if e else ABSENT for e in estimates),
+            tuple(e.value if e else None for e in estimates),
+            numeric=True,
+        ),
+        number_column("seeds", [row.seeds for row in rows], str),
+        number_column(
+            "adjusted p", [row.answer.adjusted_p if row.answer else None for row in rows], format_p
+        ),
+        text_column("verdict", [verdict_text(row, table.margin) for row in rows]),
+        *(
+            _quantity_column([row.price.get(name) for row in rows], UNITS[name])
+            for name in ("multiply_adds",)
+            if any(name in row.price for row in rows)
+        ),
     ]
     if table.has_published:
-        published = [row.published for row in rows]
+        published = [row.comparison.published for row in rows]
         columns.append(number_column("published", published, lambda x: format_fixed(x, 2, "+")))
     return columns
 
 
+def finding_columns(results: Sequence[tuple[str, FindingResult]]) -> list[Column]:
+    """The statements of a finding in several studies, each given by its name."""
+    rows = [(name, result, each) for name, result in results for each in result.statements]
+    expected = [
+        f"equivalent within {result.margin:g}"
+        if each.statement.expected == "equivalent"
+        else each.statement.expected
+        for _, result, each in rows
+    ]
+    return [
+        text_column("place", [result.place for _, result, _ in rows]),
+        text_column("study, group", [f"{name}, {result.group}" for name, result, _ in rows]),
+        text_column("the paper says", [each.statement.claim for _, _, each in rows]),
+        text_column("contrast", [each.statement.contrast for _, _, each in rows]),
+        text_column("metric", [title_of(result.metric) for _, result, _ in rows]),
+        number_column(
+            "the paper's",
+            [each.statement.published for _, _, each in rows],
+            lambda value: format_fixed(value, 2, "+"),
+        ),
+        Column(
+            "ours [95 %]",
+            tuple(format_estimate(each.answer.estimate, 2) for _, _, each in rows),
+            tuple(each.answer.estimate.value for _, _, each in rows),
+            numeric=True,
+        ),
+        text_column("expected", expected),
+        number_column(
+            "adjusted p",
+            [p_of_claim(each.answer, each.statement.expected) for _, _, each in rows],
+            format_p,
+        ),
+        text_column("verdict", [each.conclusion for _, _, each in rows]),
+    ]
+
+
+def p_of_claim(found: Answer, claim: str) -> float | None:
+    """The adjusted p-value of equivalence or of a difference."""
+    return found.adjusted_p_equivalent if claim == "equivalent" else found.adjusted_p
+
+
+def verdict_text(row: DifferenceRow, margin: float | None) -> str:
+    """The verdict, with the margin, or with the seeds that would settle it."""
+    if row.outcome == "equivalent":
+        return f"equivalent within {margin:g}"
+    if row.answer is not None and row.answer.further_seeds is not None:
+        return f"inconclusive, about {pluralize(row.answer.further_seeds, 'seed')} more"
+    return row.outcome
+
+
 def verdict_legend(table: DifferenceTable) -> str:
-    """The meaning of the verdicts in the table."""
-    equal = any(row.summary and row.summary.zero_variance for row in table.rows)
-    return f"{VERDICT_LEGEND} {EQUAL_LEGEND}" if equal else VERDICT_LEGEND
+    """The meaning of intervals, p-values and verdicts in the table."""
+    margin = (
+        f" Equivalent: two one-sided tests place the difference within {table.margin:g}."
+        if table.margin
+        else " The study declares no margin within which a difference would be equivalent."
+    )
+    return (
+        "Least squares of cells and seeds for each group, with one residual variance; 95 % "
+        "intervals of Student's t cover the variation between seeds, not the choice of test "
+        "examples. Verdicts are at the level of "
+        f"{100 * table.level:.2g} %, with p adjusted for all differences of the table (Shaffer); "
+        f"intervals are not adjusted.{margin} Further seeds: for 80 % power if the estimate is "
+        "the true difference."
+    )
 
 
 def expectation_columns(rows: Sequence[ReportRow]) -> list[Column]:
@@ -225,13 +294,15 @@ def _interval(summary: Summary, places: int) -> str:
     return f"{mean} ± {format_fixed((summary.high - summary.low) / 2, places)}"
 
 
-def _signed(summary: Summary, places: int) -> str:
-    numbers = (summary.mean, summary.low, summary.high)
-    mean, *bounds = (format_fixed(x, places, "+") for x in numbers if x is not None)
-    return f"{mean} [{', '.join(bounds)}]" if bounds else mean
+def format_estimate(estimate: Estimate, places: int) -> str:
+    """The value and its interval, with signs."""
+    numbers = (estimate.value, estimate.low, estimate.high)
+    value, *bounds = (format_fixed(x, places, "+") for x in numbers if x is not None)
+    return f"{value} [{', '.join(bounds)}]" if bounds else value
 
 
-def _format_p(p: float) -> str:
+def format_p(p: float) -> str:
+    """A p-value with three decimal places."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 

@@ -1,24 +1,55 @@
-"""The comparisons of a study: differences paired by seed, with adjusted p-values."""
+"""The comparisons of a study: differences of cell means by one fit for each group, with verdicts.
 
+All comparisons of a study are one family of tests.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
-from quatrain.report.runs import StudyRuns, metric_of
-from quatrain.results import Comparison, Summary, holm, paired_difference
-from quatrain.results.statistics import CONFIDENCE
+from quatrain.report.groups import Groups
+from quatrain.report.runs import StudyRuns
+from quatrain.results import Comparison
+from quatrain.results.answers import Answer, answer, level_at
+from quatrain.results.fit import Fit
+from quatrain.specs import StudyError
+
+Outcome = Literal["higher", "lower", "equivalent", "inconclusive", "one seed", "not run"]
 
 
 @dataclass(frozen=True)
 class DifferenceRow:
-    """`left` minus `right`, paired by seed; no summary if they share no finished seed."""
+    """A comparison, `left` minus `right`, and its answer; None before both cells have a run."""
 
-    group: str
-    left: str
-    right: str
-    summary: Summary | None
-    adjusted_p: float | None
-    """The p-value adjusted for all differences of the table (Holm)."""
-    verdict: str
-    published: float | None
+    comparison: Comparison
+    answer: Answer | None
+    seeds: int
+    """The number of seeds that both cells have."""
+    price: Mapping[str, float]
+    """The difference in `multiply_adds` and `parameters`."""
+
+    @property
+    def name(self) -> str:
+        """The two cells."""
+        return f"{self.comparison.left} − {self.comparison.right}"
+
+    @property
+    def outcome(self) -> Outcome:
+        """The verdict, or why there is none."""
+        if self.answer is None:
+            return "not run"
+        return "one seed" if self.answer.estimate.p is None else self.answer.verdict
+
+    @property
+    def as_expected(self) -> bool | None:
+        """Whether the verdict is the predicted one; None without a prediction or a verdict."""
+        if self.comparison.expect is None or self.outcome in {
+            "inconclusive",
+            "one seed",
+            "not run",
+        }:
+            return None
+        return self.outcome == self.comparison.expect
 
 
 @dataclass(frozen=True)
@@ -26,45 +57,72 @@ class DifferenceTable:
     """The comparisons, in the primary metric or in the study's `compared_in`."""
 
     metric: str
+    margin: float | None
+    level: float
+    """The level of the tests, lower than 5 % if seeds were added after a look."""
     rows: tuple[DifferenceRow, ...]
 
     @property
     def has_published(self) -> bool:
         """Whether the study quotes a published difference."""
-        return any(row.published is not None for row in self.rows)
+        return any(row.comparison.published is not None for row in self.rows)
 
 
-def build_differences(study: StudyRuns) -> DifferenceTable:
-    """The table of differences; StudyError if a record lacks the metric."""
+def build_differences(study: StudyRuns, groups: Groups) -> DifferenceTable:
+    """The table of differences.
+
+    Raises:
+        StudyError: if a record lacks the metric.
+    """
     manifest = study.manifest
     metric = manifest.compared_in or manifest.metric
-    summaries = [_difference(study, pair, metric) for pair in manifest.comparisons]
-    p_values = {number: s.p for number, s in enumerate(summaries) if s and s.p is not None}
-    adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
-    rows: list[DifferenceRow] = []
-    for number, (pair, summary) in enumerate(zip(manifest.comparisons, summaries, strict=True)):
-        p, names = adjusted.get(number), (pair.group, pair.left, pair.right)
-        verdict = _verdict(pair, summary, p)
-        rows.append(DifferenceRow(*names, summary, p, verdict, pair.published))
-    return DifferenceTable(metric, tuple(rows))
-
-
-def _difference(study: StudyRuns, comparison: Comparison, metric: str) -> Summary | None:
-    left, right = (
-        {seed: metric_of(record, metric) for seed, record in side.items()}
-        for side in study.paired_records(comparison)
+    level = level_of(study)
+    family: dict[int, tuple[Fit, dict[str, float]]] = {}
+    for number, each in enumerate(manifest.comparisons):
+        fitted = groups.fit(each.group, metric)
+        weights = {each.left: 1.0, each.right: -1.0}
+        if fitted is not None and _can_estimate(fitted, weights):
+            family[number] = fitted, weights
+    answers = dict(zip(family, answer([*family.values()], manifest.margin, level), strict=True))
+    rows = tuple(
+        DifferenceRow(
+            each,
+            answers.get(number),
+            _common_seeds(groups.fit(each.group, metric), each),
+            _price(groups, each),
+        )
+        for number, each in enumerate(manifest.comparisons)
     )
-    return paired_difference(left, right) if left else None
+    return DifferenceTable(metric, manifest.margin, level, rows)
 
 
-def _verdict(comparison: Comparison, summary: Summary | None, adjusted_p: float | None) -> str:
-    if summary is None:
-        return "no common seed"
-    if adjusted_p is None:
-        return "inconclusive (one seed)"
-    if summary.zero_variance:
-        return "inconclusive (equal differences)"
-    if not summary.significant:
-        return "inconclusive"
-    higher = comparison.left if summary.mean > 0 else comparison.right
-    return f"{higher} is higher" + ("" if adjusted_p <= 1 - CONFIDENCE else ", unadjusted")
+def level_of(study: StudyRuns) -> float:
+    """The level of the tests after all looks at the study."""
+    manifest = study.manifest
+    seeds = max(len(study.records(cell)) for cell in manifest.cells)
+    return level_at((*manifest.looks, seeds), manifest.maximum_seeds)
+
+
+def _can_estimate(fitted: Fit, weights: Mapping[str, float]) -> bool:
+    try:
+        fitted.design.vector(weights)
+    except StudyError:
+        return False
+    return True
+
+
+def _common_seeds(fitted: Fit | None, comparison: Comparison) -> int:
+    if fitted is None:
+        return 0
+    sides = (fitted.values.get(name, {}) for name in (comparison.left, comparison.right))
+    left, right = (set(side) for side in sides)
+    return len(left & right)
+
+
+def _price(groups: Groups, comparison: Comparison) -> dict[str, float]:
+    prices: dict[str, float] = {}
+    for name in ("multiply_adds", "parameters"):
+        costs = groups.costs(comparison.group, name)
+        if comparison.left in costs and comparison.right in costs:
+            prices[name] = costs[comparison.left] - costs[comparison.right]
+    return prices

@@ -97,20 +97,20 @@ def curves_svg(curves: Sequence[Curve], name: str) -> str:
 
 def forest_svg(table: DifferenceTable) -> str:
     """Each difference with its interval; a hollow diamond is the published difference."""
-    rows = [(row, row.summary) for row in table.rows if row.summary]
+    rows = [(row, row.answer.estimate) for row in table.rows if row.answer]
     with open_figure("forest", (6.0, 0.3 + 0.3 * len(rows))) as figure:
         if not rows:
             return to_svg(_message(figure, "No difference to show yet"), "forest")
         axes = figure.subplots()
         axes.axvline(0, color=INK, linewidth=1)
         places = range(len(rows))
-        colors = [COLORS[0] if summary.significant else FAINT for _, summary in rows]
-        values = [(s.low, s.mean, s.high, row.published) for row, s in rows]
+        colors = [FAINT if row.outcome == "inconclusive" else COLORS[0] for row, _ in rows]
+        values = [(e.low, e.value, e.high, row.comparison.published) for row, e in rows]
         low, mean, high, published = np.array(values, dtype=float).T  # None becomes NaN
         axes.hlines(places, low, high, colors, linewidth=2)
         axes.scatter(mean, places, s=49, c=colors, zorder=3)
         axes.scatter(published, places, 36, marker="D", facecolors="none", edgecolors=INK, zorder=4)
-        names = [shorten(f"{row.group}: {row.left} − {row.right}", 80) for row, _ in rows]
+        names = [shorten(f"{row.comparison.group}: {row.name}", 80) for row, _ in rows]
         axes.set_yticks(places, names)
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")

@@ -5,8 +5,9 @@ CSV and JSON keep every digit and the base unit; tables for people are rounded a
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from quatrain.paper.findings import FINDINGS
 from quatrain.report.build import Report
 from quatrain.report.columns import (
     MATRIX_LEGEND,
@@ -14,14 +15,17 @@ from quatrain.report.columns import (
     Value,
     cell_columns,
     difference_columns,
+    finding_columns,
     matrix_columns,
     reason_columns,
     validation_columns,
     verdict_legend,
 )
 from quatrain.report.differences import DifferenceTable
+from quatrain.report.findings import FindingResult
 from quatrain.report.tables import ReportTable
 from quatrain.report.text import for_markdown, for_spreadsheet, visible
+from quatrain.results.answers import Answer
 from quatrain.specs.extras import name_missing_extra
 
 with name_missing_extra():
@@ -71,7 +75,7 @@ def markdown_page(report: Report) -> str:
     parts.append(to_markdown(cell_columns(table)))
     parts.append("Mean ± half the 95 % interval over seeds (Student's t).\n")
     if differences.rows:
-        parts.append("## Differences, paired by seed\n")
+        parts.append("## Differences\n")
         parts.append(to_markdown(difference_columns(differences)))
         parts.append(f"{verdict_legend(differences)}\n")
         if differences.has_published:
@@ -84,6 +88,41 @@ def markdown_page(report: Report) -> str:
         parts.append("".join(f"- {for_markdown(note, block=True)}\n" for note in table.notes))
     if table.has_expectations:
         parts += ["## Expectations\n", to_markdown(reason_columns(table))]
+    return "\n".join(parts)
+
+
+FINDINGS_LEGEND = (
+    "A statement holds if its verdict is the expected one, and does not hold if another is "
+    "significant; a finding holds if all of its statements hold. One least-squares fit of cells "
+    "and seeds for each group, with one residual variance; intervals of 95 % by Student's t cover "
+    "the variation between seeds, not the choice of test examples, and are not adjusted. p-values, "
+    "of a difference or of equivalence within the margin, are adjusted for all statements of a "
+    "group (Shaffer)."
+)
+
+FINDINGS_SOURCE = (
+    "Generated from the records by `quatrain findings --markdown docs/results/*/`; "
+    "[log/results.md](log/results.md) says how the runs were made.\n"
+)
+
+
+def findings_page(reports: Mapping[str, Report]) -> str:
+    """The paper's findings in the records of several studies, as a Markdown page.
+
+    Args:
+        reports: by the name of the study.
+    """
+    parts = ["# The paper's findings in our records\n", f"{FINDINGS_LEGEND}\n", FINDINGS_SOURCE]
+    results = [(name, result) for name, report in reports.items() for result in report.findings]
+    for finding in FINDINGS:
+        parts.append(f"## {finding.number}. {finding.sentence}\n")
+        own = [(name, result) for name, result in results if result.finding is finding]
+        parts.append(to_markdown(finding_columns(own)) if own else "No finished runs yet.\n")
+    parts.append("## Studies\n")
+    for name, report in reports.items():
+        link = f"[{for_markdown(report.table.title)}](results/{name}/report/report.md)"
+        notes = "".join(f"  - {for_markdown(note, block=True)}\n" for note in report.table.notes)
+        parts.append(f"- {link}, `{name}`\n{notes}")
     return "\n".join(parts)
 
 
@@ -112,19 +151,65 @@ def differences_as_json(table: DifferenceTable) -> list[dict[str, Value]]:
     """One flat dictionary per difference."""
     return [
         {
-            "group": row.group,
-            "left": row.left,
-            "right": row.right,
+            "group": row.comparison.group,
+            "left": row.comparison.left,
+            "right": row.comparison.right,
             "metric": table.metric,
-            **{name: getattr(row.summary, name, None) for name in ("mean", "low", "high")},
-            "seeds": row.summary.n if row.summary else 0,
-            "p": row.summary.p if row.summary else None,
-            "adjusted_p": row.adjusted_p,
-            "verdict": row.verdict,
-            "published": row.published,
+            **_estimate_as_json(row.answer),
+            "seeds": row.seeds,
+            "margin": table.margin,
+            "level": table.level,
+            "verdict": row.outcome,
+            "expect": row.comparison.expect,
+            **{f"{name}_difference": value for name, value in row.price.items()},
+            "published": row.comparison.published,
         }
         for row in table.rows
     ]
+
+
+def findings_as_json(results: Sequence[FindingResult]) -> list[dict[str, object]]:
+    """Each finding with its statements."""
+    return [
+        {
+            "number": result.finding.number,
+            "finding": result.finding.sentence,
+            "place": result.place,
+            "group": result.group,
+            "metric": result.metric,
+            "margin": result.margin,
+            "conclusion": result.conclusion,
+            "statements": [
+                {
+                    "claim": each.statement.claim,
+                    "contrast": each.statement.contrast,
+                    "expected": each.statement.expected,
+                    **_estimate_as_json(each.answer),
+                    "verdict": each.answer.verdict,
+                    "conclusion": each.conclusion,
+                    "published": each.statement.published,
+                }
+                for each in result.statements
+            ],
+            "missing": [statement.contrast for statement in result.missing],
+        }
+        for result in results
+    ]
+
+
+def _estimate_as_json(found: Answer | None) -> dict[str, Value]:
+    estimate = found.estimate if found else None
+    return {
+        "mean": getattr(estimate, "value", None),
+        **{
+            name: getattr(estimate, name, None)
+            for name in ("low", "high", "standard_error", "df", "p", "p_equivalent")
+        },
+        **{
+            name: getattr(found, name, None)
+            for name in ("adjusted_p", "adjusted_p_equivalent", "further_seeds")
+        },
+    }
 
 
 def to_csv(rows: Sequence[dict[str, Value]]) -> str:

@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from quatrain.report.runs import StudyRuns, metric_of
+from quatrain.report.groups import Groups
+from quatrain.report.runs import StudyRuns
 from quatrain.report.text import format_fixed, title_of
 from quatrain.results import (
     Expectation,
@@ -14,7 +15,6 @@ from quatrain.results import (
     RunState,
     Summary,
     pluralize,
-    summarize,
 )
 
 NOT_MET = "not met"
@@ -88,10 +88,10 @@ def build_matrix(table: ReportTable) -> Matrix | None:
     return Matrix(table.metric, cells, groups, rows)
 
 
-def build_table(study: StudyRuns) -> ReportTable:
+def build_table(study: StudyRuns, groups: Groups) -> ReportTable:
     """The table of cells; StudyError if a record lacks the primary metric."""
     manifest = study.manifest
-    rows = tuple(_row(study, cell) for cell in manifest.cells)
+    rows = tuple(_row(study, groups, cell) for cell in manifest.cells)
     others = dict.fromkeys(name for row in rows for name in row.metrics if name != manifest.metric)
     names = (manifest.metric, *others)
     notes = (
@@ -108,15 +108,13 @@ def build_table(study: StudyRuns) -> ReportTable:
     return ReportTable(manifest.title, manifest.question, manifest.metric, names, rows, notes)
 
 
-def _row(study: StudyRuns, cell: ManifestCell) -> ReportRow:
+def _row(study: StudyRuns, groups: Groups, cell: ManifestCell) -> ReportRow:
     runs = study.runs_of(cell)
     records = list(study.records(cell).values())
     primary = study.manifest.metric
-    values: dict[str, list[float]] = {}
-    for record in records:
-        for name in dict.fromkeys((primary, *record.metrics)):
-            values.setdefault(name, []).append(metric_of(record, name))
-    metrics = {name: summarize(numbers) for name, numbers in values.items()}
+    names = dict.fromkeys(name for record in records for name in (primary, *record.metrics))
+    fits = {name: groups.fit(cell.group, name) for name in names}
+    metrics = {name: fitted.mean(cell.name) for name, fitted in fits.items() if fitted}
     costs = {name: [r.cost[name] for r in records if name in r.cost] for name in _COSTS}
     costs["training_seconds"] = [record.seconds for record in records]
     measurements = [run.measurement for run in runs.values() if run.measurement]

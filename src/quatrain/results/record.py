@@ -247,6 +247,8 @@ class Comparison(StoredModel):
     group: str
     published: Annotated[Number, Strict()] | None = None
     """The difference in a publication, in its own setting."""
+    expect: Literal["higher", "lower", "equivalent"] | None = None
+    """The verdict on `left` that the study predicts before it is run."""
 
 
 class Manifest(StoredModel):
@@ -255,11 +257,21 @@ class Manifest(StoredModel):
     title: str
     question: str
     metric: str
-    """The primary metric; higher is better."""
+    """The primary metric."""
     cells: tuple[ManifestCell, ...]
     comparisons: tuple[Comparison, ...] = ()
     compared_in: str | None = None
     """The metric of the differences; None for the primary metric."""
+    lower_is_better: bool = False
+    """Whether lower values of the primary and the compared metric are better."""
+    margin: Annotated[Number, Field(gt=0)] | None = None
+    """Differences of at most this size are equivalent, declared before the study was run."""
+    maximum_seeds: Annotated[Count, Field(ge=1)] | None = None
+    """The number of seeds after which no more will be added, declared before the study was run."""
+    variance: Literal["pooled", "separate"] = "pooled"
+    """Whether the cells of a group share a residual variance, as in `quatrain.results.fit`."""
+    looks: tuple[Count, ...] = ()
+    """The numbers of seeds that had finished each time seeds were added."""
     code: dict[str, str] | None = None
     """As in `Session`."""
 

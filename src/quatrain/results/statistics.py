@@ -23,7 +23,7 @@ from typing import Any
 from quatrain.specs import StudyError
 
 CONFIDENCE = 0.95
-_ROUNDING = 2.0**-21
+ROUNDING = 2.0**-21
 """Relative standard deviation up to which values are equal: metrics may be rounded to float32."""
 
 
@@ -66,7 +66,7 @@ def _summarize(sample: list[float], magnitude: float) -> Summary:
     if count == 1:
         return Summary(mean, None, None, 1)
     deviation = statistics.stdev(sample)
-    if deviation <= _ROUNDING * magnitude:
+    if deviation <= ROUNDING * magnitude:
         return Summary(mean, None, None, count, 1.0)
     # scipy is slow to import and `study status` needs none of it.
     special: Any = importlib.import_module("scipy.special")

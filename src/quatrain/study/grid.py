@@ -23,6 +23,7 @@ from typing import (
     Annotated,
     Any,
     ClassVar,
+    Literal,
     Protocol,
     Self,
     cast,
@@ -37,7 +38,7 @@ from quatrain.results.record import check_labels, unknown_cell
 from quatrain.specs import QuatrainError, Spec, StudyError, identity_by_seed
 from quatrain.specs.spec import CheckedModel
 from quatrain.study.code import StudyCode
-from quatrain.study.names import Line, Seeds, Text, check_seeds
+from quatrain.study.names import MOST_SEEDS, Line, Seeds, Text, check_seeds
 from quatrain.study.protocol import Event, Kind
 
 if TYPE_CHECKING:
@@ -121,6 +122,11 @@ class Study(CheckedModel):
 
     Args:
         compared_in: the metric of the differences; None for the primary metric.
+        lower_is_better: whether lower values of these metrics are better.
+        margin: differences of at most this size are equivalent; choose it before the first run.
+        maximum_seeds: the number of seeds that will not be exceeded. With it, seeds can be added
+            after a look at the results at a known rate of false positives.
+        variance: "separate" if the spreads of the cells differ: a wider interval for each cell.
         code: the code of the study file, which `load_study` enters.
     """
 
@@ -134,6 +140,10 @@ class Study(CheckedModel):
     metric: Line
     comparisons: Annotated[Sequence[Comparison], _AsTuple] = ()
     compared_in: Line | None = None
+    lower_is_better: bool = False
+    margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    maximum_seeds: Annotated[int, Field(ge=1, le=MOST_SEEDS)] | None = None
+    variance: Literal["pooled", "separate"] = "pooled"
     code: StudyCode | None = Field(default=None, repr=False)
 
     @model_validator(mode="after")
@@ -243,6 +253,10 @@ class Study(CheckedModel):
             cells=cells,
             comparisons=tuple(self.comparisons),
             compared_in=self.compared_in,
+            lower_is_better=self.lower_is_better,
+            margin=self.margin,
+            maximum_seeds=self.maximum_seeds,
+            variance=self.variance,
         )
 
     def _run(self, identity: str, seed: int, selected: set[str]) -> Run:

@@ -63,8 +63,22 @@ def _write(store: ResultStore, study: Study, runs: Sequence[Run], stored: Manife
     earlier = runs_of_manifest(study, store)
     lasting = [run for run in earlier if store.state(run.identity) in _LASTING]
     code = None if study.code is None else study.code.files
-    manifest = study.manifest([*runs, *lasting]).model_copy(update={"code": code})
+    manifest = study.manifest([*runs, *lasting])
+    manifest = manifest.model_copy(update={"code": code, "looks": _looks(manifest, store, stored)})
     store.write_manifest(_with_unknown_fields(manifest, stored))
+
+
+def _looks(manifest: Manifest, store: ResultStore, stored: Manifest | None) -> tuple[int, ...]:
+    """The numbers of finished seeds at which seeds were added, the present addition included."""
+    if stored is None:
+        return ()
+    finished = max(
+        sum(store.state(run) is RunState.DONE for run in cell.identities.values())
+        for cell in stored.cells
+    )
+    before, now = (max(len(cell.identities) for cell in m.cells) for m in (stored, manifest))
+    added = now > before and finished > 1
+    return (*stored.looks, finished) if added else stored.looks
 
 
 def _add(store: ResultStore, study: Study, runs: Sequence[Run]) -> None:

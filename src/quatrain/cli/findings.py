@@ -1,0 +1,56 @@
+"""`quatrain findings`: which of the paper's conclusions hold in the records of studies."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from quatrain.cli.output import open_console, print_json, print_line
+from quatrain.report.build import load_report
+from quatrain.report.render import findings_as_json, findings_page
+from quatrain.report.sentences import MARKS, finding_sentences
+from quatrain.results import ResultStore
+from quatrain.specs import StudyError
+
+
+def findings(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of results.", metavar="DIR...")],
+    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print the paper's findings that the records speak of: which hold, and with what numbers.
+
+    A finding holds if each of its statements is significant, all statements of a group together
+    at 5 %; "equivalent" is within the margin of the study, or within 0.5 BLEU, mIoU or AP, or 1.0
+    AP50.
+
+    Example: quatrain findings runs/multi30k_terms --json
+    """
+    if as_markdown and as_json:
+        raise StudyError("two formats; use one of --markdown and --json", "format")
+    reports = {folder: load_report(ResultStore(folder)) for folder in folders}
+    if as_markdown:
+        by_name = {folder.resolve().name: report for folder, report in reports.items()}
+        print(findings_page(by_name), end="")
+        return
+    results = [(folder, report.findings) for folder, report in reports.items()]
+    if as_json:
+        print_json(
+            [
+                {"folder": str(folder), **finding}
+                for folder, found in results
+                for finding in findings_as_json(found)
+            ]
+        )
+        return
+    console = open_console()
+    for folder, found in results:
+        if not found:
+            print_line(console, f"{folder}: no finished runs that speak of a finding.")
+        for result in found:
+            first, *statements = finding_sentences(result)
+            place = f"{result.place}, group {result.group}"
+            print_line(console, f"{MARKS[first.mark]} {result.finding.number}. {first.text}")
+            print_line(console, f"   {place}: {first.word}")
+            for each in statements:
+                print_line(console, f"   {MARKS[each.mark]} {each.text}")

@@ -1,0 +1,93 @@
+"""What a study found, one sentence for each comparison and each finding of the paper."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from quatrain.report.columns import format_estimate, format_p
+from quatrain.report.differences import DifferenceRow, DifferenceTable
+from quatrain.report.findings import FindingResult
+from quatrain.report.text import format_fixed, title_of
+from quatrain.results import pluralize
+from quatrain.results.answers import Answer
+
+Mark = Literal["yes", "no", "open"]
+"""Whether a claim holds: shown as a word, a shape and a colour."""
+
+MARKS: dict[Mark, str] = {"yes": "✓", "no": "✗", "open": "?"}
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence of a report's first section."""
+
+    mark: Mark
+    word: str
+    """The verdict in one or two words."""
+    text: str
+    group: str
+
+
+def difference_sentence(row: DifferenceRow, table: DifferenceTable) -> Sentence:
+    """What a comparison says."""
+    comparison, outcome = row.comparison, row.outcome
+    metric, unit = title_of(table.metric), comparison.group
+    if row.answer is None:
+        text = f"{row.name}: not run in a common seed yet."
+        return Sentence("open", outcome, text, unit)
+    numbers = _numbers(row.answer)
+    published = (
+        f"; published {format_fixed(comparison.published, 2, '+')}"
+        if comparison.published is not None
+        else ""
+    )
+    left, right = comparison.left, comparison.right
+    if outcome == "equivalent":
+        text = f"{left} and {right} are equivalent within {table.margin:g} {metric}: {numbers}"
+    elif outcome in {"higher", "lower"}:
+        text = f"{left} has a {outcome} {metric} than {right}: {numbers}"
+    else:
+        text = f"{left} against {right} is open in {metric}: {numbers}{_seeds(row.answer)}"
+    mark = "open" if outcome in {"inconclusive", "one seed"} else "yes"
+    word: str = outcome
+    if row.as_expected is not None:
+        mark = "yes" if row.as_expected else "no"
+        word = f"{outcome}, as predicted" if row.as_expected else f"{outcome}, not as predicted"
+    return Sentence(mark, word, f"{text}{published}.", unit)
+
+
+def finding_sentences(result: FindingResult) -> list[Sentence]:
+    """The finding of the paper, then its statements with their numbers."""
+    mark: dict[str, Mark] = {"holds": "yes", "does not hold": "no"}
+    place = f"{result.place}, {result.group}"
+    sentences = [
+        Sentence(
+            mark.get(result.conclusion, "open"), result.conclusion, result.finding.sentence, place
+        )
+    ]
+    metric = title_of(result.metric)
+    for each in result.statements:
+        statement = each.statement
+        published = statement.published
+        paper = f"; the paper {format_fixed(published, 2, '+')}" if published is not None else ""
+        expected = f"expected {statement.expected}"
+        if statement.expected == "equivalent":
+            expected += f" within {result.margin:g}"
+        numbers = f"{_numbers(each.answer, statement.expected)}, {expected}{_seeds(each.answer)}"
+        claim = f"{statement.claim[0].upper()}{statement.claim[1:]}"
+        text = f"{claim}: {statement.contrast} in {metric} is {numbers}{paper}."
+        sentences.append(Sentence(mark.get(each.conclusion, "open"), each.conclusion, text, place))
+    return sentences
+
+
+def _numbers(found: Answer, claim: str | None = None) -> str:
+    """The estimate, and the p-value of the verdict or of the claim."""
+    equivalent = "equivalent" in {found.verdict, claim if found.verdict == "inconclusive" else None}
+    p = found.adjusted_p_equivalent if equivalent else found.adjusted_p
+    test = f", p {format_p(p) if p < 0.001 else f'= {p:.3f}'}" if p is not None else ""
+    return f"{format_estimate(found.estimate, 2)}{test}"
+
+
+def _seeds(found: Answer) -> str:
+    if found.further_seeds is None:
+        return ""
+    return f"; about {pluralize(found.further_seeds, 'more seed')} would settle it"

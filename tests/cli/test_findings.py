@@ -1,0 +1,68 @@
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from quatrain.cli.main import app
+from quatrain.models.translator import TranslatorSpec
+from quatrain.nn.mixers import parse_mixer
+from quatrain.results import Manifest, ManifestCell, Record, ResultStore
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Encoder-decoder attention of which 1111 is far better than 0111."""
+    store, cells = ResultStore(tmp_path / "out"), []
+    for number, (terms, score) in enumerate({"1111": 30.0, "0111": 25.0}.items()):
+        model = TranslatorSpec(cross=parse_mixer(terms))
+        identities = {seed: f"{number}{seed}" * 32 for seed in range(3)}
+        for seed, identity in identities.items():
+            store.write_record(
+                Record(
+                    cell=terms,
+                    identity=identity,
+                    seed=seed,
+                    spec={"kind": "translation", "model": model.model_dump(mode="json")},
+                    spec_name="TranslationSpec",
+                    metrics={"bleu": score + 0.1 * seed * (1 + number)},
+                    signatures={},
+                    cost={},
+                    versions={},
+                    device="cpu",
+                    threads=1,
+                    commit=None,
+                    data={},
+                    artifacts=(),
+                    steps=1,
+                    seconds=1.0,
+                )
+            )
+        cells.append(
+            ManifestCell(
+                name=terms, group="cross", spec_name="TranslationSpec", identities=identities
+            )
+        )
+    store.write_manifest(Manifest(title="t", question="q", metric="bleu", cells=tuple(cells)))
+    return store.root
+
+
+def test_findings_are_printed_with_their_numbers(folder):
+    done = CliRunner().invoke(app, ["findings", str(folder)], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert "✓ 2." in done.output
+    assert "1111 - 0111 in BLEU is +4.9" in done.output.replace("\n", " ")
+
+
+def test_json_has_statements_and_what_is_missing(folder):
+    done = CliRunner().invoke(app, ["findings", str(folder), "--json"], catch_exceptions=False)
+    (found,) = json.loads(done.output)
+    assert (found["number"], found["conclusion"]) == (2, "holds")
+    assert found["statements"][0]["published"] == 0.75
+    assert found["missing"] == ["1111 - 1000"]
+
+
+def test_a_study_without_such_cells_says_so(folder):
+    for path in folder.glob("runs/*/record.json"):
+        path.unlink()
+    done = CliRunner().invoke(app, ["findings", str(folder)], catch_exceptions=False)
+    assert "no finished runs" in done.output

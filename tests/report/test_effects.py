@@ -1,0 +1,62 @@
+import pytest
+
+from quatrain.report.effects import build_effects
+from quatrain.report.groups import Groups
+from quatrain.report.runs import load_runs
+from quatrain.results import Manifest, ManifestCell, ResultStore
+
+
+@pytest.fixture
+def grid(tmp_path, make_record):
+    """A grid of term sets whose score is 2 for E1, 1 for E3, and 0.5 for both together."""
+
+    def build(sets):
+        store, cells = ResultStore(tmp_path), []
+        for terms in sets:
+            identities = {}
+            for seed in range(2):
+                e1, e3 = terms[0] == "1", terms[2] == "1"
+                score = 20 + 2 * e1 + e3 + 0.5 * (e1 and e3) + 0.01 * seed * (1 + 2 * e1)
+                spec = {"model": {"mixer": {"kind": "attention", "terms": terms}}}
+                record = make_record(terms, seed, score, spec=spec)
+                store.write_record(record)
+                identities[seed] = record.identity
+            cells.append(
+                ManifestCell(
+                    name=terms, group="g", spec_name="TranslationSpec", identities=identities
+                )
+            )
+        store.write_manifest(Manifest(title="t", question="q", metric="bleu", cells=tuple(cells)))
+        study = load_runs(store)
+        return build_effects(Groups(study), "bleu")
+
+    return build
+
+
+SETS = [format(n, "04b") for n in range(16)]
+
+
+def test_effects_of_a_complete_grid(grid):
+    (found,) = grid(SETS)
+    main = {row.name: row.estimate.value for row in found.of_kind("main effect")}
+    assert main == pytest.approx({"E1": 2.26, "E2": 0, "E3": 1.25, "E4": 0}, abs=0.01)
+    interactions = {row.name: row.estimate.value for row in found.of_kind("interaction")}
+    assert interactions["E1 × E3"] == pytest.approx(0.25)
+    shares = [row.estimate.value for row in found.of_kind("Shapley share")]
+    assert sum(shares) == pytest.approx(3.51)
+    assert found.missing == ()
+    assert found.of_kind("main effect")[0].price["multiply_adds"] == pytest.approx(1e8)
+
+
+def test_an_incomplete_grid_names_its_pairs_aliases_and_missing_effects(grid):
+    (found,) = grid(["0000", "0010", "1000", "1111"])
+    main = {row.name: row for row in found.of_kind("main effect")}
+    assert set(main) == {"E1", "E3"}
+    assert main["E1"].averaged == (1, 8)
+    assert main["E1"].aliases[("E1", "E3")] == -1
+    assert ("E2",) in found.missing
+    assert found.of_kind("Shapley share") == ()
+
+
+def test_two_cells_are_no_grid(grid):
+    assert grid(["0000", "1111"]) == []

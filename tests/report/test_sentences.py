@@ -1,0 +1,53 @@
+from dataclasses import replace
+
+from quatrain.paper.findings import FINDINGS
+from quatrain.report.findings import FindingResult, StatementResult
+from quatrain.report.sentences import difference_sentence, finding_sentences
+from quatrain.results.answers import Answer
+from quatrain.results.fit import estimate
+
+
+def test_a_difference_is_said_with_its_interval_and_the_published_one(report):
+    table = report.differences
+    first = table.rows[0]
+    published = first.comparison.model_copy(update={"published": 0.5})
+    sentence = difference_sentence(replace(first, comparison=published), table)
+    assert (sentence.mark, sentence.word, sentence.group) == ("yes", "higher", "self")
+    for part in ("1111", "0110", "BLEU", "+1.10 [", "published +0.50"):
+        assert part in sentence.text
+
+
+def test_an_unmet_prediction_is_marked(report):
+    table = report.differences
+    row = table.rows[0]
+    wrong = row.comparison.model_copy(update={"expect": "lower"})
+    assert difference_sentence(replace(row, comparison=wrong), table).mark == "no"
+    right = row.comparison.model_copy(update={"expect": "higher"})
+    assert difference_sentence(replace(row, comparison=right), table).mark == "yes"
+
+
+def test_what_was_not_run_is_open(report):
+    sentence = difference_sentence(report.differences.rows[2], report.differences)
+    assert (sentence.mark, sentence.word) == ("open", "not run")
+
+
+def test_an_open_difference_says_how_many_seeds_would_do(report):
+    row = report.differences.rows[1]
+    answered = replace(row.answer, further_seeds=7, verdict="inconclusive")
+    text = difference_sentence(replace(row, answer=answered), report.differences).text
+    assert "7 more seeds" in text
+
+
+def test_a_finding_is_said_before_its_statements():
+    finding = FINDINGS[1]
+    found = estimate(1.85, 0.2, 8, 0.5)
+    statement = StatementResult(
+        finding.statements[0], Answer(found, 0.001, 1.0, "higher", None), "holds"
+    )
+    result = FindingResult(
+        finding, "encoder-decoder attention", "cross", "bleu", 0.5, (statement,), ()
+    )
+    first, second = finding_sentences(result)
+    assert (first.mark, first.text) == ("yes", finding.sentence)
+    for part in ("1111 - 0111", "+1.85 [", "the paper +0.75"):
+        assert part in second.text
