@@ -1,7 +1,7 @@
 import pytest
 
 from quatrain.nn.mixers import parse_mixer
-from quatrain.specs.notation import mixer_text, mixers_in
+from quatrain.specs.notation import mixer_text, mixers_in, other_differences
 
 TEXTS = [
     "w/o",
@@ -30,3 +30,24 @@ def test_mixers_are_found_by_their_path():
     spec = {"kind": "detection", "model": {"backbone": {"mixer": attended}}, "heads": [1, 2]}
     assert mixers_in(spec) == {"model.backbone.mixer": attended}
     assert mixers_in({"model": {"backbone": {"mixer": None}}}) == {}
+
+
+def changed(steps=100, terms="0110", width=8):
+    mixer = {"kind": "attention", "terms": terms}
+    return {"model": {"mixer": mixer, "width": width}, "recipe": {"steps": steps}}
+
+
+def test_specs_that_differ_in_their_mixer_differ_in_one_factor():
+    assert other_differences(changed(), changed(terms="1111")) == ()
+    without = changed()
+    without["model"]["mixer"] = None
+    assert other_differences(changed(), without) == ()
+
+
+def test_other_differences_are_named():
+    assert other_differences(changed(), changed(200, "1111", 16)) == ("model.width", "recipe.steps")
+
+
+def test_specs_with_equal_mixers_may_differ_in_one_field():
+    assert other_differences(changed(), changed(200)) == ()
+    assert other_differences(changed(), changed(200, width=16)) == ("model.width", "recipe.steps")

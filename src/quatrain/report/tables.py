@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from quatrain.report.groups import Groups
+from quatrain.report.guards import guard_notes
 from quatrain.report.runs import StudyRuns
 from quatrain.report.text import format_fixed, title_of
 from quatrain.results import (
@@ -103,6 +104,7 @@ def build_table(study: StudyRuns, groups: Groups) -> ReportTable:
         *_data_notes(study),
         *_signature_notes(study),
         *_code_notes(study),
+        *guard_notes(study, groups),
         *_machine_notes(study),
     )
     return ReportTable(manifest.title, manifest.question, manifest.metric, names, rows, notes)

@@ -5,7 +5,7 @@
 The inverse of `quatrain.nn.mixers.parse_mixer` for reports, which read JSON and never import torch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, cast
 
 _MIXERS = {"attention", "attended", "regular", "deformable", "dynamic", "lightweight"}
@@ -39,3 +39,40 @@ def mixers_in(spec: object, path: str = "") -> dict[str, Json]:
     for name, value in fields.items():
         found |= mixers_in(value, f"{path}.{name}" if path else name)
     return found
+
+
+def other_differences(left: Json, right: Json) -> tuple[str, ...]:
+    """The fields in which two specs differ, beyond the one factor that a comparison is about.
+
+    The factor is the mixer, wherever it is in the specs; in specs with equal mixers it is the one
+    field that differs.
+
+    Example:
+        >>> mixer = {"kind": "attention", "terms": "0110"}
+        >>> left = {"mixer": mixer, "recipe": {"steps": 100}}
+        >>> other_differences(left, {"mixer": mixer | {"terms": "1111"}, "recipe": {"steps": 200}})
+        ('recipe.steps',)
+    """
+    mixers = {*mixers_in(left), *mixers_in(right)}
+    sides = [dict(_leaves(spec, "", mixers)) for spec in (left, right)]
+    names = dict.fromkeys(name for side in sides for name in side)
+    different = tuple(name for name in names if len({repr(side.get(name)) for side in sides}) > 1)
+    same_mixers = all(_at(left, path) == _at(right, path) for path in mixers)
+    return () if same_mixers and len(different) <= 1 else different
+
+
+def _leaves(value: object, path: str, mixers: Collection[str]) -> Iterator[tuple[str, object]]:
+    """The scalars of a spec outside of its mixers, by path."""
+    if path in mixers:
+        return
+    if not isinstance(value, Mapping):
+        yield path, value
+        return
+    for name, item in cast("Json", value).items():
+        yield from _leaves(item, f"{path}.{name}" if path else name, mixers)
+
+
+def _at(spec: object, path: str) -> object:
+    for name in path.split("."):
+        spec = cast("Json", spec).get(name) if isinstance(spec, Mapping) else None
+    return spec

@@ -1,0 +1,54 @@
+"""Notes on comparisons that may not be about what they seem: other factors, and equal cells."""
+
+from quatrain.report.groups import Groups
+from quatrain.report.runs import StudyRuns
+from quatrain.results import Record
+from quatrain.specs.notation import other_differences
+
+
+def guard_notes(study: StudyRuns, groups: Groups) -> list[str]:
+    """Comparisons of cells that differ in more than one factor, and cells that compute the same."""
+    return [*_factor_notes(study, groups), *_equal_notes(study)]
+
+
+def _factor_notes(study: StudyRuns, groups: Groups) -> list[str]:
+    comparisons: dict[tuple[str, ...], list[str]] = {}
+    for comparison in study.manifest.comparisons:
+        specs = groups.specs(comparison.group)
+        if comparison.left in specs and comparison.right in specs:
+            fields = other_differences(specs[comparison.left], specs[comparison.right])
+            if fields:
+                name = f"{comparison.left} − {comparison.right}"
+                comparisons.setdefault(fields, []).append(name)
+    return [
+        f"compared cells differ in more than one factor ({', '.join(fields)}): {', '.join(names)}"
+        for fields, names in comparisons.items()
+    ]
+
+
+def _equal_notes(study: StudyRuns) -> list[str]:
+    """Cells of a group with equal metrics to the last digit: an ablation that changed nothing.
+
+    Cells with a single metric are left out, as accuracies on few examples may be equal by chance.
+    """
+    cells: dict[tuple[object, ...], list[str]] = {}
+    for cell in study.manifest.cells:
+        records = study.records(cell)
+        if all(len(record.metrics) > 1 for record in records.values()) and records:
+            cells.setdefault((cell.group, *map(_facts, records.items())), []).append(cell.name)
+    return [
+        f"equal metrics in all seeds, so they may compute the same: {', '.join(names)} ({key[0]})"
+        for key, names in cells.items()
+        if len(names) > 1 and len({_identity(study, key[0], name) for name in names}) > 1
+    ]
+
+
+def _facts(item: tuple[int, Record]) -> tuple[object, ...]:
+    seed, record = item
+    return seed, tuple(sorted(record.metrics.items()))
+
+
+def _identity(study: StudyRuns, group: object, name: str) -> tuple[object, ...]:
+    """The identities of a cell's runs: cells that share them are one."""
+    (cell,) = (c for c in study.manifest.cells if (c.group, c.name) == (group, name))
+    return tuple(sorted(cell.identities.items()))
