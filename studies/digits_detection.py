@@ -66,5 +66,6 @@ study = Study(
     cells=[Cell(name=mixer, group="detector", spec=detection(mixer)) for mixer in MIXERS],
     seeds=(0, 1, 2),
     metric="ap50",
+    margin=1.0,
     comparisons=[Comparison(left=mixer, right="w/o", group="detector") for mixer in MIXERS[1:]],
 )

@@ -55,5 +55,6 @@ study = Study(
     cells=[Cell(name=mixer, group="segmenter", spec=segmentation(mixer)) for mixer in MIXERS],
     seeds=(0, 1, 2),
     metric="miou",
+    margin=0.5,
     comparisons=[Comparison(left=mixer, right="w/o", group="segmenter") for mixer in MIXERS[1:]],
 )

@@ -29,6 +29,7 @@ study = Study(
     ],
     seeds=(0, 1, 2),
     metric="miou",
+    margin=0.5,
     comparisons=[
         Comparison(left=mixer, right="w/o", group="grid") for mixer in MIXERS if mixer != "w/o"
     ],

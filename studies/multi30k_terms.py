@@ -121,6 +121,7 @@ study = Study(
     ],
     seeds=(0, 1, 2),
     metric="bleu",
+    margin=0.5,
     comparisons=[
         *differences("self", "figure-3c", against_1111(SELF)),
         *differences("cross", "figure-3d", against_1111(CROSS)),

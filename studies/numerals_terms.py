@@ -83,10 +83,11 @@ study = Study(
     ],
     seeds=(0, 1, 2),
     metric="bleu",
+    margin=0.5,
     comparisons=[
-        Comparison(left="1000", right="0110", group="encoder-decoder"),
-        Comparison(left="1000", right="0010", group="encoder-decoder"),
-        Comparison(left="1111", right="0110", group="self"),
+        Comparison(left="1000", right="0110", group="encoder-decoder", expect="higher"),
+        Comparison(left="1000", right="0010", group="encoder-decoder", expect="higher"),
+        Comparison(left="1111", right="0110", group="self", expect="equivalent"),
         *[
             Comparison(left="1111", right=terms, group=group)
             for group, names in WHOLE.items()

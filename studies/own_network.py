@@ -147,7 +147,10 @@ study = Study(
     ],
     seeds=(0, 1, 2),
     metric="accuracy",
+    margin=1.0,
     comparisons=[
-        Comparison(left=mixer, right="w/o", group="own") for mixer in MIXERS if mixer != "w/o"
+        Comparison(left=mixer, right="w/o", group="own", expect="higher")
+        for mixer in MIXERS
+        if mixer != "w/o"
     ],
 )

@@ -49,6 +49,7 @@ study = Study(
     ],
     seeds=(0,),
     metric="miou",
+    margin=0.5,
     comparisons=[
         Comparison(
             left=pair.left,

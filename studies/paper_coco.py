@@ -55,6 +55,7 @@ study = Study(
     ],
     seeds=(0,),
     metric="ap",
+    margin=0.5,
     comparisons=[
         Comparison(
             left=pair.left,

@@ -56,6 +56,7 @@ study = Study(
     ],
     seeds=(0,),
     metric="bleu",
+    margin=0.5,
     comparisons=[
         Comparison(left="1111", right="0110", group="figure 3 c: self"),
         Comparison(left="0011", right="w/o", group="figure 3 c: self"),

@@ -57,6 +57,7 @@ study = Study(
     cells=[Cell(name=terms, group="self", spec=translation(terms)) for terms in TERMS],
     seeds=(0, 1, 2),
     metric="bleu",
+    margin=0.5,
     comparisons=[
         Comparison(left="1111", right=terms, group="self") for terms in TERMS if terms != "1111"
     ],

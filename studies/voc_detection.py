@@ -27,6 +27,7 @@ study = Study(
     ],
     seeds=(0, 1, 2),
     metric="ap50",
+    margin=1.0,
     comparisons=[
         Comparison(left=mixer, right="w/o", group="grid") for mixer in MIXERS if mixer != "w/o"
     ],
