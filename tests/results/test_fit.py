@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.weightstats import ttost_paired
 
-from quatrain.results import paired_difference
 from quatrain.results.fit import Design, fit
 from quatrain.specs import StudyError
 
@@ -68,11 +67,10 @@ def test_two_cells_give_the_paired_t_test_and_its_equivalence_test():
     left, right = [31.0, 33.5, 30.2, 34.0], [30.1, 31.0, 30.0, 32.2]
     values = {"left": dict(enumerate(left)), "right": dict(enumerate(right))}
     found = fit(values).contrast({"left": 1, "right": -1}, margin=2.5)
-    paired = paired_difference(values["left"], values["right"])
-    assert (found.value, found.low, found.high) == pytest.approx(
-        (paired.mean, paired.low, paired.high)
-    )
-    assert found.p == pytest.approx(stats.ttest_rel(left, right).pvalue, abs=1e-8)
+    paired = stats.ttest_rel(left, right)
+    interval = paired.confidence_interval()
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    assert found.p == pytest.approx(paired.pvalue, abs=1e-8)
     equivalence = ttost_paired(np.array(left), np.array(right), -2.5, 2.5)[0]
     assert found.p_equivalent == pytest.approx(equivalence, abs=1e-8)
 

@@ -18,7 +18,7 @@ from quatrain.results.record import (
     Record,
     Session,
 )
-from quatrain.results.statistics import Summary, holm, paired_difference, summarize
+from quatrain.results.statistics import Summary
 from quatrain.results.store import ResultStore, RunState
 
 __all__ = [
@@ -36,11 +36,8 @@ __all__ = [
     "Summary",
     "changed_files",
     "comparable",
-    "holm",
     "join_names",
     "notes_on_files",
-    "paired_difference",
     "pluralize",
-    "summarize",
     "write_atomically",
 ]
