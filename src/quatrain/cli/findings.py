@@ -52,5 +52,5 @@ def findings(
             place = f"{result.place}, group {result.group}"
             print_line(console, f"{MARKS[first.mark]} {result.finding.number}. {first.text}")
             print_line(console, f"   {place}: {first.word}")
-            for each in statements:
-                print_line(console, f"   {MARKS[each.mark]} {each.text}")
+            for sentence in statements:
+                print_line(console, f"   {MARKS[sentence.mark]} {sentence.text}")

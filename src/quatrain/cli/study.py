@@ -30,6 +30,7 @@ from quatrain.study.names import LARGEST_SEED, MOST_SEEDS, too_many_seeds
 from quatrain.study.templates import TEMPLATES, write_template
 
 if TYPE_CHECKING:
+    from quatrain.study.estimate import Trial
     from quatrain.study.precision import Precision
 
 app: typer.Typer = typer.Typer(no_args_is_help=True, help="Write, plan, run and measure a study.")
@@ -133,7 +134,7 @@ def plan(
 
     Example: quatrain study plan studies/numerals_terms.py --estimate
     """
-    from quatrain.study.estimate import Trial, plan_study
+    from quatrain.study.estimate import plan_study
     from quatrain.study.precision import expected_precision
 
     folder = results_folder(study, out)
@@ -141,33 +142,27 @@ def plan(
     with leave_on_interrupt():
         loaded = load_study(absolute("study file", study))
     runs = loaded.select(cells or None, parse_seeds(seeds))
-    settings = None
-    if estimate:
-        import torch
-
-        from quatrain.training import train
-
-        torch.set_num_threads(allocate(len(runs), device).threads)
-        settings = Trial(data=data, device=device, train=train)
+    trial = _trial(data, device, len(runs)) if estimate else None
     store = ResultStore(folder)
     with redirect_stdout(sys.stderr):
-        rows = plan_study(loaded, store, runs, settings)
+        rows = plan_study(loaded, store, runs, trial)
     print_notes(loaded, store, runs)
     columns = ["cells", "seed", "state", "steps", "hours", "source"]
     gpu_hours = sum(row.gpu_hours or 0.0 for row in rows)
     if gpu_hours >= 1:
         columns.append("gpu_hours")
     print_rows(rows, columns, as_json=as_json)
-    if not as_json:
-        jobs = allocate(len(runs), device).jobs
-        print(plan_summary([row.hours for row in rows if row.state != "done"], jobs))
-        if gpu_hours >= 1:
-            from quatrain.cost.count import ASSUMED
+    if as_json:
+        return
+    jobs = allocate(len(runs), device).jobs
+    print(plan_summary([row.hours for row in rows if row.state != "done"], jobs))
+    if gpu_hours >= 1:
+        from quatrain.cost.count import ASSUMED
 
-            print(f"{gpu_hours:,.0f} GPU hours in all, not measured: arithmetic at {ASSUMED}.")
-        other = None if spread_from is None else ResultStore(absolute("--spread-from", spread_from))
-        for group in expected_precision(loaded, runs, store, other):
-            print(precision_summary(group, loaded.margin))
+        print(f"{gpu_hours:,.0f} GPU hours in all, not measured: arithmetic at {ASSUMED}.")
+    other = None if spread_from is None else ResultStore(absolute("--spread-from", spread_from))
+    for group in expected_precision(loaded, runs, store, other):
+        print(precision_summary(group, loaded.margin))
 
 
 @app.command(cls=RenamedOptions)
@@ -320,6 +315,17 @@ def parse_seeds(text: str | None) -> list[int] | None:
             raise too_many_seeds(f"{len(seeds) + last - first + 1:,}")
         seeds.extend(range(first, last + 1))
     return seeds
+
+
+def _trial(data: Path | None, device: str, runs: int) -> "Trial":
+    """The settings of short trainings with the threads that a run will have."""
+    import torch
+
+    from quatrain.study.estimate import Trial
+    from quatrain.training import train
+
+    torch.set_num_threads(allocate(runs, device).threads)
+    return Trial(data=data, device=device, train=train)
 
 
 def plan_summary(hours: list[float | None], jobs: int) -> str:

@@ -52,7 +52,7 @@ class Report:
         table = self.differences
         return [
             *(difference_sentence(row, table) for row in table.rows),
-            *(each for found in self.findings for each in finding_sentences(found)),
+            *(said for result in self.findings for said in finding_sentences(result)),
         ]
 
     @cached_property

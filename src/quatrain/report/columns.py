@@ -119,37 +119,37 @@ def difference_columns(table: DifferenceTable) -> list[Column]:
 
 def finding_columns(results: Sequence[tuple[str, FindingResult]]) -> list[Column]:
     """The statements of a finding in several studies, each given by its name."""
-    rows = [(name, result, each) for name, result in results for each in result.statements]
+    rows = [(name, result, claim) for name, result in results for claim in result.statements]
     expected = [
         f"equivalent within {result.margin:g}"
-        if each.statement.expected == "equivalent"
-        else each.statement.expected
-        for _, result, each in rows
+        if claim.statement.expected == "equivalent"
+        else claim.statement.expected
+        for _, result, claim in rows
     ]
     return [
         text_column("place", [result.place for _, result, _ in rows]),
         text_column("study, group", [f"{name}, {result.group}" for name, result, _ in rows]),
-        text_column("the paper says", [each.statement.claim for _, _, each in rows]),
-        text_column("contrast", [each.statement.contrast for _, _, each in rows]),
+        text_column("the paper says", [claim.statement.claim for _, _, claim in rows]),
+        text_column("contrast", [claim.statement.contrast for _, _, claim in rows]),
         text_column("metric", [title_of(result.metric) for _, result, _ in rows]),
         number_column(
             "the paper's",
-            [each.statement.published for _, _, each in rows],
+            [claim.statement.published for _, _, claim in rows],
             lambda value: format_fixed(value, 2, "+"),
         ),
         Column(
             "ours [95 %]",
-            tuple(format_estimate(each.answer.estimate, 2) for _, _, each in rows),
-            tuple(each.answer.estimate.value for _, _, each in rows),
+            tuple(format_estimate(claim.answer.estimate, 2) for _, _, claim in rows),
+            tuple(claim.answer.estimate.value for _, _, claim in rows),
             numeric=True,
         ),
         text_column("expected", expected),
         number_column(
             "adjusted p",
-            [p_of_claim(each.answer, each.statement.expected) for _, _, each in rows],
+            [p_of_claim(claim.answer, claim.statement.expected) for _, _, claim in rows],
             format_p,
         ),
-        text_column("verdict", [each.conclusion for _, _, each in rows]),
+        text_column("verdict", [claim.conclusion for _, _, claim in rows]),
     ]
 
 

@@ -1,4 +1,4 @@
-"""The effects of the four terms in each grid of term sets, beside their price."""
+"""The effects of the four terms in each grid of term sets, with their price."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

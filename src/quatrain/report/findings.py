@@ -46,7 +46,7 @@ class FindingResult:
     @property
     def conclusion(self) -> Conclusion:
         """Holds if all statements hold, does not hold if none does and one is contradicted."""
-        conclusions = {each.conclusion for each in self.statements}
+        conclusions = {found.conclusion for found in self.statements}
         if "holds" in conclusions:
             return "holds" if len(conclusions) == 1 else "holds in part"
         return "does not hold" if "does not hold" in conclusions else "inconclusive"
@@ -128,7 +128,7 @@ def _in_group(
     ]
     found: list[FindingResult] = []
     for finding in FINDINGS:
-        own = tuple(each for each in results if each.statement in finding.statements)
+        own = tuple(found for found in results if found.statement in finding.statements)
         missing = tuple(
             statement
             for other, statement in statements

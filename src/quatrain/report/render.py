@@ -181,15 +181,15 @@ def findings_as_json(results: Sequence[FindingResult]) -> list[dict[str, object]
             "conclusion": result.conclusion,
             "statements": [
                 {
-                    "claim": each.statement.claim,
-                    "contrast": each.statement.contrast,
-                    "expected": each.statement.expected,
-                    **_estimate_as_json(each.answer),
-                    "verdict": each.answer.verdict,
-                    "conclusion": each.conclusion,
-                    "published": each.statement.published,
+                    "claim": found.statement.claim,
+                    "contrast": found.statement.contrast,
+                    "expected": found.statement.expected,
+                    **_estimate_as_json(found.answer),
+                    "verdict": found.answer.verdict,
+                    "conclusion": found.conclusion,
+                    "published": found.statement.published,
                 }
-                for each in result.statements
+                for found in result.statements
             ],
             "missing": [statement.contrast for statement in result.missing],
         }

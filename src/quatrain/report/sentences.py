@@ -65,17 +65,19 @@ def finding_sentences(result: FindingResult) -> list[Sentence]:
         )
     ]
     metric = title_of(result.metric)
-    for each in result.statements:
-        statement = each.statement
+    for found in result.statements:
+        statement = found.statement
         published = statement.published
         paper = f"; the paper {format_fixed(published, 2, '+')}" if published is not None else ""
         expected = f"expected {statement.expected}"
         if statement.expected == "equivalent":
             expected += f" within {result.margin:g}"
-        numbers = f"{_numbers(each.answer, statement.expected)}, {expected}{_seeds(each.answer)}"
+        numbers = f"{_numbers(found.answer, statement.expected)}, {expected}{_seeds(found.answer)}"
         claim = f"{statement.claim[0].upper()}{statement.claim[1:]}"
         text = f"{claim}: {statement.contrast} in {metric} is {numbers}{paper}."
-        sentences.append(Sentence(mark.get(each.conclusion, "open"), each.conclusion, text, place))
+        sentences.append(
+            Sentence(mark.get(found.conclusion, "open"), found.conclusion, text, place)
+        )
     return sentences
 
 

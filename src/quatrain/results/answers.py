@@ -46,7 +46,7 @@ def answer(
         StudyError: if a contrast cannot be estimated.
     """
     estimates = [fitted.contrast(weights, margin) for fitted, weights in contrasts]
-    adjusted = _adjust([(each.p, each.p_equivalent) for each in estimates])
+    adjusted = _adjust([(found.p, found.p_equivalent) for found in estimates])
     answers: list[Answer] = []
     for (fitted, weights), estimate, (p, p_equivalent) in zip(
         contrasts, estimates, adjusted, strict=True

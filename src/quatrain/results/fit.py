@@ -159,7 +159,7 @@ class Fit:
         """
         own = [*self.values[cell].values()]
         cells = [cell] if self.variance == "separate" else [*self.values]
-        samples = [np.array([*self.values[each].values()]) for each in cells]
+        samples = [np.array([*self.values[name].values()]) for name in cells]
         df = sum(len(sample) - 1 for sample in samples)
         mean = sum(own) / len(own)
         if not df:

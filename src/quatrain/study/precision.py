@@ -46,7 +46,7 @@ def expected_precision(
     other = None if spread_from is None else _pooled(spread_from)
     groups = dict.fromkeys(cell.group for cell in study.cells)
     found = [_of_group(study, group, runs, store, other) for group in groups]
-    return [each for each in found if each.cells > 1]
+    return [precision for precision in found if precision.cells > 1]
 
 
 def _of_group(
