@@ -1,32 +1,41 @@
 """The self-contained HTML page of a report: no script, font, style or image is fetched.
 
-The template escapes all text of study files, data and tracebacks; only the SVG of our own figures
-is inserted as it is, and matplotlib has escaped the text in it.
+The template escapes all text of study files, data and tracebacks, and so does the module of SVG.
+The page's script writes text as text, never as markup.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from importlib import resources
 
 from quatrain.report.build import Report
 from quatrain.report.columns import (
     Column,
-    cell_columns,
-    difference_columns,
+    matrix_columns,
     reason_columns,
     validation_columns,
     verdict_legend,
 )
-from quatrain.report.figure import FAINT, INK, PAPER
+from quatrain.report.curves import Curve
 from quatrain.report.gallery import build_gallery
-from quatrain.report.plot import curves_svg, forest_svg
+from quatrain.report.page.cell_rows import build_cells, build_grid
+from quatrain.report.page.diagnosis import build_diagnoses
+from quatrain.report.page.effect_rows import build_group_effects, forests
+from quatrain.report.page.found import build_found
+from quatrain.report.page.lines import curves_svg
+from quatrain.report.page.matrix import build_heat
+from quatrain.report.page.provenance import commands, facts, notes_by_kind, run_rows
+from quatrain.report.page.scatter import Scatter, scatter_svg, scatter_table
+from quatrain.report.page.strips import glyph
+from quatrain.report.page.svg import COLORS, SHAPES
 from quatrain.report.runs import StudyRuns
-from quatrain.report.text import title_of
+from quatrain.report.text import title_of, visible
 from quatrain.results import ManifestCell
 from quatrain.results.files import is_file_within
 from quatrain.specs.extras import name_missing_extra
 
 with name_missing_extra():
     from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
 
 SAMPLE_LINES = 5
 SAMPLE_WIDTH = 400
@@ -34,57 +43,83 @@ SAMPLE_BYTES = 2**20
 """Bytes of an output file that are read: a line may be as long as its file."""
 
 
-def html_page(report: Report, figures: Mapping[str, str]) -> str:
-    """The whole page, which contains the `figures` that are also files, by name."""
+def html_page(report: Report) -> str:
+    """The whole page."""
     study, table, differences = report.study, report.table, report.differences
+    title = title_of(differences.metric)
+    scatter = Scatter(report)
     validation = validation_columns(report.curves, table.metric)
-    environment = Environment(
+    return _environment().get_template("report.html.j2").render(
+        style=_asset("report.css"),
+        script=_asset("report.js"),
+        glyph=glyph,
+        title_of=title_of,
+        table=table,
+        metric=title_of(table.metric),
+        compared=title,
+        done=sum(run.record is not None for run in study.runs.values()),
+        planned=len(study.runs),
+        found=build_found(report),
+        missed=[row for row in table.rows if row.as_expected is False],
+        tested=sum(row.as_expected is not None for row in table.rows),
+        reasons=build_grid(reason_columns(table)) if table.has_expectations else None,
+        heat=build_heat(report.matrix) if report.matrix else None,
+        scatter=scatter,
+        picture=scatter_svg(scatter) if scatter.costs else "",
+        points=build_grid(scatter_table(scatter)),
+        colors=COLORS,
+        shapes=SHAPES,
+        effects=build_group_effects(report, title),
+        forests=forests(report, title),
+        legend=verdict_legend(differences),
+        published=differences.has_published,
+        results=build_cells(report),
+        curves=_curves(report.curves),
+        validation=build_grid(validation) if validation else None,
+        samples=_samples(study),
+        sample_lines=SAMPLE_LINES,
+        gallery=build_gallery(study),
+        diagnoses=build_diagnoses(report, differences.metric, title),
+        notes=notes_by_kind(table.notes),
+        facts=facts(study),
+        runs=run_rows(report),
+        commands=commands(study.manifest),
+        failures=[
+            (cell, seed, run.failure)
+            for cell in study.manifest.cells
+            for seed, run in study.runs_of(cell).items()
+            if run.failure is not None
+        ],
+    )  # fmt: skip
+
+
+def _environment() -> Environment:
+    return Environment(
         loader=PackageLoader("quatrain.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=lambda value: visible(value) if type(value) is str else value,
     )
-    runs = [
-        (cell, seed, run)
-        for cell in study.manifest.cells
-        for seed, run in study.runs_of(cell).items()
+
+
+def _asset(name: str) -> Markup:
+    """A style sheet or script of the page, without its indentation and comments."""
+    text = (resources.files("quatrain.report") / "templates" / name).read_text("utf-8")
+    text = re.sub(r"^\s*(//.*)?\n|^\s+", "", text, flags=re.MULTILINE)
+    return Markup(text)  # noqa: S704 - a file of this package
+
+
+def _curves(curves: list[Curve]) -> list[tuple[str, list[tuple[str, Markup, list[Curve]]]]]:
+    """For each logged metric its title, and each group with its figure and curves."""
+    found: dict[str, dict[str, list[Curve]]] = {}
+    for curve in curves:
+        found.setdefault(curve.name, {}).setdefault(curve.group, []).append(curve)
+    return [
+        (title_of(name), [(group, curves_svg(own), own) for group, own in groups.items()])
+        for name, groups in found.items()
     ]
-    return environment.get_template("report.html.j2").render(
-        table=table,
-        metric=title_of(table.metric),
-        results=_grid(cell_columns(table)),
-        matrix=_inline(figures.get("matrix.svg", "")),
-        reasons=_grid(reason_columns(table)) if table.has_expectations else None,
-        differences=_grid(difference_columns(differences)) if differences.rows else None,
-        verdict_legend=verdict_legend(differences),
-        published=differences.has_published,
-        forest=_inline(forest_svg(differences)) if differences.rows else None,
-        accuracy_cost=_inline(figures["accuracy_cost.svg"]),
-        curves=[
-            (title_of(name), _inline(curves_svg(report.curves, name)))
-            for name in dict.fromkeys(curve.name for curve in report.curves)
-        ],
-        validation=_grid(validation) if validation else None,
-        samples=_samples(study),
-        sample_lines=SAMPLE_LINES,
-        gallery=build_gallery(study),
-        provenance=_provenance(study),
-        runs=runs,
-        failures=[line for line in runs if line[-1].failure is not None],
-    )
-
-
-def _grid(columns: Sequence[Column]) -> dict[str, object]:
-    cells = (list(zip(column.texts, column.values, strict=True)) for column in columns)
-    rows = [list(zip(columns, row, strict=True)) for row in zip(*cells, strict=True)]
-    return {"columns": columns, "rows": rows}
-
-
-def _inline(svg: str) -> str:
-    themed = svg.replace(INK, "currentColor").replace(FAINT, "var(--faint)")
-    # Groups are called figure_1, axes_1, ... in every figure, but ids of a page are unique.
-    return re.sub('<g id="[^"]*"', "<g", themed.replace(PAPER, "none"))
 
 
 def _samples(study: StudyRuns) -> dict[str, dict[str, list[str]]]:
@@ -109,18 +144,3 @@ def _hypotheses(study: StudyRuns, cell: ManifestCell) -> list[str]:
         lines = text.removesuffix("\n").split("\n") if text else []
         return [line[:SAMPLE_WIDTH] for line in lines[:SAMPLE_LINES]]
     return []
-
-
-def _provenance(study: StudyRuns) -> list[tuple[str, str]]:
-    """Each fact about the records with its values."""
-    facts: dict[str, set[str]] = {}
-    for record in study.all_records():
-        for name, value in (
-            ("commit", record.commit or "not in a repository"),
-            ("device", f"{record.device}, {record.threads} threads"),
-            *((f"version of {name}", version) for name, version in record.versions.items()),
-            *((f"signature of {name}", text) for name, text in record.signatures.items()),
-            *((f"hash of {name}", digest) for name, digest in record.data.items()),
-        ):
-            facts.setdefault(name, set()).add(value)
-    return [(name, ", ".join(sorted(values))) for name, values in facts.items()]

@@ -11,6 +11,7 @@ from quatrain.report.curves import Curve
 from quatrain.report.differences import DifferenceTable
 from quatrain.report.figure import COLORS, FAINT, INK, cell_len, open_figure, to_svg
 from quatrain.report.tables import NOT_MET, Matrix, ReportRow, ReportTable
+from quatrain.report.text import shorten_name as shorten
 from quatrain.report.text import title_of
 from quatrain.results import Summary
 
@@ -150,12 +151,6 @@ def pareto_front(points: Sequence[Point]) -> list[Point]:
         if not front or value > front[-1][1]:
             front.append((cost, value))
     return front
-
-
-def shorten(name: str, most: int = 40) -> str:
-    """A name of at most `most` letters, its middle replaced by an ellipsis: 'encod…er'."""
-    head = most * 2 // 3
-    return name if len(name) <= most else f"{name[:head]}…{name[1 - most + head :]}"
 
 
 def label_points(axes: "Axes", labels: Sequence[Label]) -> None:

@@ -51,6 +51,17 @@ def format_quantity(value: float, places: int) -> str:
     return format_fixed(value, places) if value >= least / 2 else f"< {least:.{places}f}"
 
 
+def shorten_name(name: str, most: int = 40) -> str:
+    """A name of at most `most` letters, its middle replaced by an ellipsis.
+
+    Example:
+        >>> shorten_name("encoder-decoder", 8)
+        'encod…er'
+    """
+    head = most * 2 // 3
+    return name if len(name) <= most else f"{name[:head]}…{name[1 - most + head :]}"
+
+
 def visible(text: str) -> str:
     """The text with invisible characters written as escapes."""
     return _INVISIBLE.sub(lambda match: _escape(match[0]), text)

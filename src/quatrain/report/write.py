@@ -19,7 +19,7 @@ def write_report(report: Report, folder: Path) -> Path:
     if report.matrix is not None:
         figures["matrix.svg"] = matrix_svg(report.matrix)
     files = {
-        "report.html": html_page(report, figures),
+        "report.html": html_page(report),
         "report.md": markdown_page(report),
         "report.csv": to_csv(rows_as_json(report.all_groups.table)),
         **figures,

@@ -1,8 +1,9 @@
 """The front of accuracy against cost, and how sure it is which cells belong to it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from quatrain.results.fit import Fit
 
@@ -27,27 +28,50 @@ def membership(
 
     Cell means are drawn jointly from their t distribution; costs have no noise.
     """
+    found = memberships(fitted, [costs], lower_is_better=lower_is_better, seed=seed)
+    return found[0] if found else None
+
+
+def memberships(
+    fitted: Fit,
+    costs: Sequence[Mapping[str, float]],
+    *,
+    lower_is_better: bool = False,
+    seed: int = 0,
+) -> list[dict[str, float]] | None:
+    """`membership` for each of several costs, from the same draws."""
     if not fitted.sd:
         return None
-    cells = [cell for cell in fitted.design.cells if cell in costs]
-    means = np.array([fitted.contrast({cell: 1.0}).value for cell in cells])
-    order = [fitted.design.cells.index(cell) for cell in cells]
-    covariance = fitted.covariance_of_means()[np.ix_(order, order)] * fitted.sd**2
-    values, vectors = np.linalg.eigh(covariance)
-    generator = np.random.default_rng(seed)
-    normal = generator.standard_normal((DRAWS, len(cells)))
-    scale = np.sqrt(fitted.df / generator.chisquare(fitted.df, (DRAWS, 1)))
-    drawn = means + scale * (normal @ (vectors * np.sqrt(values.clip(0))).T)
+    drawn = _draw_means(fitted, seed)
     if lower_is_better:
         drawn = -drawn
-    cost = np.array([costs[cell] for cell in cells])
-    counts = np.zeros(len(cells))
-    best = np.full(DRAWS, -np.inf)
+    return [_shares(drawn, fitted.design.cells, each) for each in costs]
+
+
+def _draw_means(fitted: Fit, seed: int) -> NDArray[np.float32]:
+    """Cell means, `DRAWS` times: rows are draws and columns are `design.cells`."""
+    means = np.array([fitted.contrast({cell: 1.0}).value for cell in fitted.design.cells])
+    values, vectors = np.linalg.eigh(fitted.covariance_of_means() * (fitted.sd or 0.0) ** 2)
+    roots = (vectors * np.sqrt(values.clip(0))).T.astype(np.float32)
+    generator = np.random.default_rng(seed)
+    normal = generator.standard_normal((DRAWS, len(means)), np.float32)
+    scale = np.sqrt(fitted.df / generator.chisquare(fitted.df, (DRAWS, 1)))
+    return (means + scale * (normal @ roots)).astype(np.float32)
+
+
+def _shares(
+    drawn: NDArray[np.float32], cells: Sequence[str], costs: Mapping[str, float]
+) -> dict[str, float]:
+    """The share of draws in which each cell with a cost is on the front."""
+    columns = [column for column, cell in enumerate(cells) if cell in costs]
+    cost = np.array([costs[cells[column]] for column in columns])
+    values = np.ascontiguousarray(drawn[:, columns].T)
+    counts = np.zeros(len(columns))
+    best = np.full(DRAWS, -np.inf, np.float32)
     for level in np.unique(cost):
         tied = np.flatnonzero(cost == level)
-        highest = drawn[:, tied].max(axis=1)
-        counts[tied] = ((drawn[:, tied] == highest[:, None]) & (highest > best)[:, None]).sum(
-            axis=0
-        )
+        highest = values[tied].max(axis=0)
+        counts[tied] = ((values[tied] == highest) & (highest > best)).sum(axis=1)
         best = np.maximum(best, highest)
-    return dict(zip(cells, (counts / DRAWS).tolist(), strict=True))
+    names = (cells[column] for column in columns)
+    return dict(zip(names, (counts / DRAWS).tolist(), strict=True))
