@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import special  # pyright: ignore[reportMissingTypeStubs]
 
 from quatrain.results.fit import Fit
 from quatrain.results.statistics import CONFIDENCE
 
+_functions: Any = special
 _FEWEST = 3
 """With two seeds both values of a cell are equally far from its median: no test."""
 
@@ -49,12 +51,18 @@ def diagnose(fitted: Fit) -> Diagnostics:
 
 
 def _brown_forsythe(samples: list[list[float]]) -> float | None:
-    from scipy import stats  # pyright: ignore[reportMissingTypeStubs]
-
-    functions: Any = stats
+    """p-value of an analysis of variance of the distances to each cell's median."""
     if len(samples) < 2 or not any(np.ptp(sample) for sample in samples):
         return None
-    return float(functions.levene(*samples, center="median").pvalue)
+    distances = [np.abs(np.array(sample) - np.median(sample)) for sample in samples]
+    count, groups = sum(map(len, distances)), len(distances)
+    center = float(np.concatenate(distances).mean())
+    between = sum(len(own) * (float(own.mean()) - center) ** 2 for own in distances)
+    within = sum(float(((own - own.mean()) ** 2).sum()) for own in distances)
+    if not within:
+        return 0.0 if between else None
+    ratio = between / (groups - 1) / (within / (count - groups))
+    return float(_functions.fdtrc(groups - 1, count - groups, ratio))
 
 
 def _seed_correlation(fitted: Fit) -> float | None:

@@ -1,5 +1,6 @@
 """The section of effects: figures as tables, whose rows have an interval, its numbers and a price."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -227,4 +228,5 @@ def _price(price: float | None, size: float) -> str:
 
 
 def _signed(text: str) -> str:
-    return text.replace("-", "−")
+    """Numbers with a minus sign in place of a hyphen, and no negative zero."""
+    return re.sub(r"-(?=0\.0*(?!\d))", "", text).replace("-", "−")

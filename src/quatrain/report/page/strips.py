@@ -78,12 +78,12 @@ def axis(scale: Scale) -> Markup:
 
 
 def _spaced(scale: Scale) -> list[float]:
-    """Ticks whose labels do not touch in a column of 150 pixels and lie within it."""
-    for most in (4, 3, 2, 1):
-        found = [at for at in ticks(scale.low, scale.high, most) if 5 <= scale(at) <= 95]
+    """Ticks whose labels do not touch in a column of 110 pixels."""
+    for most in (5, 4, 3, 2, 1):
+        found = ticks(scale.low, scale.high, most)
         widths = [text_width(write_tick(at), 11) for at in found]
-        gaps = [1.5 * (scale(b) - scale(a)) for a, b in zip(found, found[1:], strict=False)]
-        if all(gap > max(widths) + 4 for gap in gaps):
+        gaps = [1.1 * (scale(b) - scale(a)) for a, b in zip(found, found[1:], strict=False)]
+        if found and all(gap > max(widths) + 4 for gap in gaps):
             return found
     return [0.0]
 

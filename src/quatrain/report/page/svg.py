@@ -168,7 +168,7 @@ def place_labels(
         for dx, dy in PLACES:
             left = x + GAP * dx + (dx - 1) / 2 * width
             top = y + GAP * dy + (dy - 1) / 2 * height
-            box = np.array([left, top, left + width, top + height])
+            box = np.array([left - 2, top, left + width + 2, top + height])
             if not _is_free(box, taken, frame):
                 continue
             taken = np.vstack([taken, box])

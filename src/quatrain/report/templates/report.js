@@ -115,7 +115,7 @@ function drawPlot() {
       const width = pen.measureText(text).width, height = 13;
       for (const [dx, dy] of places) {
         const left = point.x + 6 * dx + (dx - 1) / 2 * width, top = point.y + 6 * dy + (dy - 1) / 2 * height;
-        const box = [left, top, left + width, top + height];
+        const box = [left - 2, top, left + width + 2, top + height];
         if (left < frame[0] || top < frame[1] || box[2] > frame[2] || box[3] > frame[3]) continue;
         if (taken.some((b) => box[0] < b[2] && b[0] < box[2] && box[1] < b[3] && b[1] < box[3])) continue;
         taken.push(box);
