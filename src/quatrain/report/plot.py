@@ -1,122 +1,55 @@
-"""The figures of a report, as deterministic SVG text."""
+"""The figures that are files of a report: SVG that follows light and dark mode by itself."""
 
-from collections.abc import Sequence
-from itertools import product
-from typing import TYPE_CHECKING
+from quatrain.report.build import Report
+from quatrain.report.columns import format_mean
+from quatrain.report.page.scatter import HEIGHT, WIDTH, Scatter, scatter_body
+from quatrain.report.page.svg import COLORS, SHAPES, tag, text_width
+from quatrain.report.tables import NOT_MET, Matrix, ReportRow
+from quatrain.report.text import shorten_name, title_of
+from quatrain.specs.extras import name_missing_extra
 
-import numpy as np
+with name_missing_extra():
+    from markupsafe import Markup
 
-from quatrain.report.columns import UNITS, format_mean, scale_of
-from quatrain.report.curves import Curve
-from quatrain.report.differences import DifferenceTable
-from quatrain.report.figure import COLORS, FAINT, INK, cell_len, open_figure, to_svg
-from quatrain.report.tables import NOT_MET, Matrix, ReportRow, ReportTable
-from quatrain.report.text import shorten_name as shorten
-from quatrain.report.text import title_of
-from quatrain.results import Summary
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-MARKERS = "osD^v"
-STYLES = ("-", "--", ":", "-.")
-MOST_CURVES = len(COLORS) * len(STYLES)
-"""Curves of a panel that can be distinguished; with more of them there is no legend."""
-_LEGEND_ROWS = 12
-_LABEL_SIZE = 9.5
-_LABEL_GAP = 5.0
-"""Points from the centre of a marker to its label, in both directions."""
-_PLACES = ((1, -1), (-1, 1), (1, 0), (1, 1), (-1, 0), (-1, -1), (0, 1), (0, -1))
-"""Directions (right, up) of labels; the first two are free of a front that rises to the right."""
-
-Point = tuple[float, float]
-Label = tuple[Point, str, str]
-"""A point in data coordinates, its name and its colour."""
-
-
-def accuracy_cost_svg(table: ReportTable) -> str:
-    """Primary metric against counted multiply-adds, with intervals and each group's Pareto front.
-
-    Points on a front are labelled first; a label that has no free place is left out.
-    """
-    groups: dict[str, list[tuple[float, Summary, str]]] = {}
-    for row in table.rows:
-        cost = row.quantities["multiply_adds"]
-        if row.metrics and cost is not None:
-            point = cost, row.metrics[table.metric], row.cell
-            groups.setdefault(row.group, []).append(point)
-    with open_figure("accuracy-cost", (7.0, 4.2)) as figure:
-        if not groups:
-            return to_svg(_message(figure, "No finished run with counted cost"), "accuracy-cost")
-        axes = figure.subplots()
-        costs = [cost for members in groups.values() for cost, _, _ in members]
-        size, unit = scale_of(costs, UNITS["multiply_adds"])
-        on_front: list[Label] = []
-        others: list[Label] = []
-        for number, (group, members) in enumerate(groups.items()):
-            color, marker = COLORS[number % len(COLORS)], MARKERS[number % len(MARKERS)]
-            points = [(cost / size, summary.mean) for cost, summary, _ in members]
-            intervals = [
-                (cost / size, s.low, s.high) for cost, s, _ in members if s.low is not None
-            ]
-            if intervals:
-                axes.vlines(*zip(*intervals, strict=True), color=color, linewidth=1.2, alpha=0.55)
-            front = pareto_front(points)
-            axes.plot(*zip(*front, strict=True), "--", color=color, linewidth=1.2, alpha=0.8)
-            label = shorten(group)
-            axes.plot(*zip(*points, strict=True), marker, color=color, alpha=0.85, label=label)
-            for point, (_, _, cell) in zip(points, members, strict=True):
-                (on_front if point in front else others).append((point, cell, color))
-        axes.set_xlabel(unit)
-        axes.set_ylabel(title_of(table.metric))
-        axes.margins(0.12, 0.14)
-        _add_legend(axes, len(groups))
-        label_points(axes, on_front + others)
-        return to_svg(figure, "accuracy-cost")
+_LIGHT = "--ink:#1d2329;--muted:#59636e;--line:#d9dee3;--paper:#fff;--no:#b3261e;" + ";".join(
+    f"--c{n}:{color}"
+    for n, color in enumerate(
+        "#0072b2 #c8500a #00845f #b0508c #8a6d00 #2f86c1 #6b4fa3 #5f6b76".split()
+    )
+)
+_DARK = "--ink:#e4e8ec;--muted:#a0aab4;--line:#363d45;--paper:#14181c;--no:#ff8f85;" + ";".join(
+    f"--c{n}:{color}"
+    for n, color in enumerate(
+        "#56b0ee #f58c4a #35c79b #e796c8 #dcb93c #8ecbf5 #b8a1ea #a9b3bd".split()
+    )
+)
+_STYLE = Markup(
+    f"svg{{{_LIGHT};font:12px system-ui,'Segoe UI','DejaVu Sans',sans-serif}}"
+    f"@media(prefers-color-scheme:dark){{svg{{{_DARK}}}}}"
+    "text{fill:var(--ink)}.tick,.title{fill:var(--muted)}.label{font-size:11px}"
+    ".grid{stroke:var(--line)}.baseline{stroke:var(--muted)}"
+    ".point{fill:var(--c);stroke:var(--paper)}"
+    ".whisker{stroke:var(--c);stroke-width:1.4;opacity:.5}"
+    ".front{fill:none;stroke:var(--c);stroke-width:1.3;stroke-dasharray:5 4}"
+    ".cell{fill:var(--c0);stroke:var(--line)}.missed{fill:none;stroke:var(--no);stroke-width:3}"
+    + "".join(f".c{n}{{--c:var(--c{n})}}" for n in range(COLORS))
+)
+_LEGEND = 24.0
+_CELL = (92.0, 40.0)
 
 
-def curves_svg(curves: Sequence[Curve], name: str) -> str:
-    """The curves called `name` over steps, one panel per group, one line per cell."""
-    groups: dict[str, list[Curve]] = {}
-    for curve in curves:
-        if curve.name == name:
-            groups.setdefault(curve.group, []).append(curve)
-    salt = f"curves-{name}"
-    with open_figure(salt, (6.5, 3.2 * max(1, len(groups)))) as figure:
-        if not groups:
-            return to_svg(_message(figure, f"No log of {title_of(name)} yet"), salt)
-        panels = figure.subplots(len(groups), 1, squeeze=False, sharex=True)[:, 0]
-        for axes, (group, members) in zip(panels, groups.items(), strict=True):
-            _draw_curves(axes, members)
-            _frame_late(axes, members)
-            axes.set_title(shorten(group), loc="left", fontsize=11)
-            axes.set_ylabel(title_of(name))
-        panels[-1].set_xlabel("step")
-        return to_svg(figure, salt)
-
-
-def forest_svg(table: DifferenceTable) -> str:
-    """Each difference with its interval; a hollow diamond is the published difference."""
-    rows = [(row, row.answer.estimate) for row in table.rows if row.answer]
-    with open_figure("forest", (6.0, 0.3 + 0.3 * len(rows))) as figure:
-        if not rows:
-            return to_svg(_message(figure, "No difference to show yet"), "forest")
-        axes = figure.subplots()
-        axes.axvline(0, color=INK, linewidth=1)
-        places = range(len(rows))
-        colors = [FAINT if row.outcome == "inconclusive" else COLORS[0] for row, _ in rows]
-        values = [(e.low, e.value, e.high, row.comparison.published) for row, e in rows]
-        low, mean, high, published = np.array(values, dtype=float).T  # None becomes NaN
-        axes.hlines(places, low, high, colors, linewidth=2)
-        axes.scatter(mean, places, s=49, c=colors, zorder=3)
-        axes.scatter(published, places, 36, marker="D", facecolors="none", edgecolors=INK, zorder=4)
-        names = [shorten(f"{row.comparison.group}: {row.name}", 80) for row, _ in rows]
-        axes.set_yticks(places, names)
-        axes.set_ylim(len(rows) - 0.4, -0.6)
-        axes.grid(visible=False, axis="y")
-        axes.set_xlabel(f"difference in {title_of(table.metric)}, 95 % interval")
-        return to_svg(figure, "forest")
+def accuracy_cost_svg(report: Report) -> str:
+    """Primary metric against cost, with intervals and the front of each group."""
+    scatter = Scatter(report)
+    body = scatter_body(scatter) if scatter.costs else []
+    if not body:
+        message = tag("text", "No finished run with counted cost", x=20, y=HEIGHT / 2)
+        return _file("Accuracy against cost", WIDTH, HEIGHT, [message])
+    legend, rows = _legend(scatter.groups)
+    shift = f"translate(0 {rows * _LEGEND:.0f})"
+    figure = tag("g", *body, transform=shift)
+    height = HEIGHT + rows * _LEGEND
+    return _file("Accuracy against cost", WIDTH, height, [*legend, figure])
 
 
 def matrix_svg(matrix: Matrix) -> str:
@@ -124,130 +57,85 @@ def matrix_svg(matrix: Matrix) -> str:
 
     The fill grows with the metric; a cell that misses its expectation has a thick frame.
     """
-    height, width = len(matrix.cells), len(matrix.groups)
-    with open_figure("matrix", (1.25 * width, 0.46 * height)) as figure:
-        axes = figure.subplots()
-        rows = [[matrix.rows[cell, group] for group in matrix.groups] for cell in matrix.cells]
-        _fill_cells(axes, rows, matrix.metric)
-        for y, x in product(range(height), range(width)):
-            _draw_cell(axes, (x, y), rows[y][x], matrix.metric)
-        axes.set_xlim(-0.02, width + 0.02)
-        axes.set_ylim(height + 0.05, -0.05)
-        tilted = max(map(cell_len, matrix.groups)) > 14
-        turn = {"rotation": 30, "ha": "left"} if tilted else {}
-        axes.set_xticks([x + 0.5 for x in range(width)], [*map(shorten, matrix.groups)], **turn)
-        axes.set_yticks([y + 0.5 for y in range(height)], [*map(shorten, matrix.cells)])
-        axes.tick_params(length=0, labeltop=True, labelbottom=False)
-        axes.grid(visible=False)
-        axes.spines[:].set_visible(False)
-        axes.set_xlabel(f"{title_of(matrix.metric)}, measured (expected)")
-        return to_svg(figure, "matrix")
+    cells, groups = ([shorten_name(n) for n in names] for names in (matrix.cells, matrix.groups))
+    widest = max(text_width(name, 12) for name in groups)
+    width, height = max(_CELL[0], widest + 12), _CELL[1]
+    left, top = max(text_width(name, 12) for name in cells) + 14, 28.0
+    rows = matrix.rows.values()
+    means = [row.metrics[matrix.metric].mean for row in rows if row.metrics]
+    bounds = min(means, default=0.0), max(means, default=0.0)
+    parts: list[Markup] = []
+    for y, cell in enumerate(matrix.cells):
+        middle = top + (y + 0.5) * height
+        parts.append(tag("text", cells[y], x=left - 8, y=middle + 4, text_anchor="end"))
+        for x, group in enumerate(matrix.groups):
+            corner = left + x * width, top + y * height
+            row = matrix.rows[cell, group]
+            parts += _matrix_cell(row, matrix.metric, corner, (width, height), bounds)
+    for x, name in enumerate(groups):
+        parts.append(tag("text", name, x=left + (x + 0.5) * width, y=18, text_anchor="middle"))
+    bottom = top + len(cells) * height
+    legend = f"{title_of(matrix.metric)}, measured (expected)"
+    parts.append(tag("text", legend, x=left, y=bottom + 20, class_="title"))
+    total = left + max(len(groups) * width, text_width(legend, 12)) + 4
+    return _file("Matrix of results", total, bottom + 30, parts)
 
 
-def pareto_front(points: Sequence[Point]) -> list[Point]:
-    """The points (cost, value) that no other point beats at the same cost or less."""
-    front: list[Point] = []
-    for cost, value in sorted(points, key=lambda point: (point[0], -point[1])):
-        if not front or value > front[-1][1]:
-            front.append((cost, value))
-    return front
+def _matrix_cell(
+    row: ReportRow,
+    metric: str,
+    corner: tuple[float, float],
+    size: tuple[float, float],
+    bounds: tuple[float, float],
+) -> list[Markup]:
+    (x, y), (width, height), (low, high) = corner, size, bounds
+    share = (row.metrics[metric].mean - low) / ((high - low) or 1.0) if row.metrics else 0.0
+    box = {"x": x, "y": y, "width": width, "height": height}
+    parts = [tag("rect", class_="cell", fill_opacity=round(0.35 * share, 3), **box)]
+    missed = row.as_expected is False
+    if missed:
+        inner = {"x": x + 2, "y": y + 2, "width": width - 4, "height": height - 4}
+        parts.append(tag("rect", class_="missed", **inner))
+    expected = row.expected.bounds if row.expected else ""
+    below = f"({expected}) {NOT_MET}" if missed else f"({expected})" if expected else ""
+    middle = x + width / 2
+    parts.append(
+        tag("text", format_mean(row, metric), x=middle, y=y + (18 if below else 25),
+            text_anchor="middle")
+    )  # fmt: skip
+    if below:
+        parts.append(tag("text", below, x=middle, y=y + 32, text_anchor="middle", class_="label"))
+    return parts
 
 
-def label_points(axes: "Axes", labels: Sequence[Label]) -> None:
-    """Write names next to points, without covering a point or another name.
-
-    Each name tries eight places around its point, in the order of `labels`, and is left out if
-    none is free. Its width is estimated. The limits of the axes must be final.
-    """
-    axes.autoscale_view()
-    centers = axes.transData.transform([point for point, _, _ in labels])
-    taken = np.concatenate([centers - 4.0, centers + 4.0], axis=1)
-    left, bottom, right, top = axes.bbox.extents
-    horizontal, vertical = ("center", "left", "right"), ("center", "bottom", "top")
-    for (x, y), (point, name, color) in zip(centers, labels, strict=True):
-        text = shorten(name)
-        width, height = 0.65 * _LABEL_SIZE * cell_len(text), 1.2 * _LABEL_SIZE
-        for dx, dy in _PLACES:
-            x0 = x + _LABEL_GAP * dx + (dx - 1) / 2 * width
-            y0 = y + _LABEL_GAP * dy + (dy - 1) / 2 * height
-            box = np.array([x0, y0, x0 + width, y0 + height])
-            inside = x0 >= left and y0 >= bottom and box[2] <= right and box[3] <= top
-            overlaps = (box[:2] < taken[:, 2:]).all(1) & (taken[:, :2] < box[2:]).all(1)
-            if inside and not overlaps.any():
-                taken = np.vstack([taken, box])
-                axes.annotate(
-                    text,
-                    point,
-                    (_LABEL_GAP * dx, _LABEL_GAP * dy),
-                    textcoords="offset points",
-                    ha=horizontal[dx],
-                    va=vertical[dy],
-                    color=color,
-                    fontsize=_LABEL_SIZE,
-                )
-                break
+def _legend(groups: list[str]) -> tuple[list[Markup], int]:
+    """The names of the groups with their markers, and the number of lines that they take."""
+    parts: list[Markup] = []
+    x, line = 12.0, 0
+    for number, group in enumerate(groups):
+        name = shorten_name(group)
+        width = text_width(name, 12) + 34
+        if x + width > WIDTH and x > 12.0:
+            x, line = 12.0, line + 1
+        y = 16 + line * _LEGEND
+        shape = SHAPES[number % len(SHAPES)]
+        marker = tag("path", d=shape, transform=f"translate({x:.1f} {y - 4:.1f})")
+        label = tag("text", name, x=x + 10, y=y)
+        parts.append(tag("g", marker, class_=f"point c{number % COLORS}"))
+        parts.append(label)
+        x += width
+    return parts, line + 1
 
 
-def _draw_curves(axes: "Axes", curves: Sequence[Curve]) -> None:
-    for number, curve in enumerate(curves):
-        style = STYLES[number // len(COLORS) % len(STYLES)]
-        marker = "o" if len(curve.steps) == 1 else ""
-        color = COLORS[number % len(COLORS)]
-        label = shorten(curve.cell)
-        axes.plot(curve.steps, curve.values, style, c=color, marker=marker, label=label)
-    if len(curves) <= MOST_CURVES:
-        _add_legend(axes, len(curves))
-
-
-def _add_legend(axes: "Axes", entries: int) -> None:
-    """A legend to the right of the axes, in columns, so that it is no higher than a panel."""
-    columns = -(-entries // _LEGEND_ROWS)
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), ncols=columns)
-
-
-def _frame_late(axes: "Axes", curves: Sequence[Curve]) -> None:
-    """Fit the y axis to the values after a tenth of the steps, so that a steep start is cut off."""
-    begin = max(curve.steps[-1] for curve in curves) / 10
-    late = [
-        value
-        for curve in curves
-        for step, value in zip(curve.steps, curve.values, strict=True)
-        if step >= begin
-    ]
-    low, high = min(late, default=0.0), max(late, default=0.0)
-    if high > low:
-        margin = 0.05 * (high - low)
-        axes.set_ylim(low - margin, high + margin)
-
-
-def _fill_cells(axes: "Axes", rows: list[list[ReportRow]], metric: str) -> None:
-    """Fill each cell the more, the nearer its metric is to the highest of all."""
-    from matplotlib.colors import LinearSegmentedColormap, to_rgb
-
-    summaries = [[row.metrics.get(metric) for row in line] for line in rows]
-    means = np.array([[s.mean if s else np.nan for s in line] for line in summaries])
-    rgb = to_rgb(COLORS[0])
-    fill = LinearSegmentedColormap.from_list("fill", [(*rgb, 0.0), (*rgb, 0.35)])
-    axes.pcolormesh(np.ma.masked_invalid(means), cmap=fill, edgecolor=FAINT, linewidth=0.6)
-
-
-def _draw_cell(axes: "Axes", corner: tuple[int, int], row: ReportRow, metric: str) -> None:
-    from matplotlib.patches import Rectangle
-
-    x, y = corner
-    middle = y + 0.5
-    if row.as_expected is False:
-        middle = y + 0.36
-        # A little smaller than the cell, so that the neighbours do not cover it.
-        frame = {"fill": False, "edgecolor": COLORS[5], "linewidth": 3.0}
-        axes.add_patch(Rectangle((x + 0.04, y + 0.04), 0.92, 0.92, **frame))
-        axes.text(x + 0.5, y + 0.76, NOT_MET, ha="center", va="center", fontsize=9)
-    axes.text(x + 0.46, middle, format_mean(row, metric), ha="right", va="center", fontsize=12)
-    if row.expected is not None:
-        bounds = f"({row.expected.bounds})"
-        axes.text(x + 0.52, middle, bounds, ha="left", va="center", fontsize=9)
-
-
-def _message(figure: "Figure", text: str) -> "Figure":
-    figure.text(0.5, 0.5, text, ha="center", va="center")
-    return figure
+def _file(title: str, width: float, height: float, parts: list[Markup]) -> str:
+    content = tag(
+        "svg",
+        tag("title", title),
+        tag("style", _STYLE),
+        *parts,
+        xmlns="http://www.w3.org/2000/svg",
+        viewBox=f"0 0 {width:.0f} {height:.0f}",
+        width=round(width),
+        height=round(height),
+    )
+    return f"{content}\n"

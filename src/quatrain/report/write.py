@@ -15,7 +15,7 @@ def write_report(report: Report, folder: Path) -> Path:
     The figures are accuracy_cost.svg and, if all groups have the same cells, matrix.svg. After an
     error in the records or logs nothing is written.
     """
-    figures = {"accuracy_cost.svg": accuracy_cost_svg(report.table)}
+    figures = {"accuracy_cost.svg": accuracy_cost_svg(report)}
     if report.matrix is not None:
         figures["matrix.svg"] = matrix_svg(report.matrix)
     files = {

@@ -158,16 +158,27 @@ class Fit:
         The variance within cells is pooled over the group, unless variances are separate.
         """
         own = [*self.values[cell].values()]
-        cells = [cell] if self.variance == "separate" else [*self.values]
-        samples = [np.array([*self.values[name].values()]) for name in cells]
-        df = sum(len(sample) - 1 for sample in samples)
+        squares, df = self._within[cell] if self.variance == "separate" else self._pooled
         mean = sum(own) / len(own)
         if not df:
             return Summary(mean, None, None, len(own))
-        squares = sum(float(((sample - sample.mean()) ** 2).sum()) for sample in samples)
         error = (squares / df / len(own)) ** 0.5
         found = estimate(mean, error if error > ROUNDING * self._largest else 0.0, df, None)
         return Summary(mean, found.low, found.high, len(own))
+
+    @cached_property
+    def _within(self) -> dict[str, tuple[float, int]]:
+        """Sum of squares and degrees of freedom within each cell."""
+        samples = {cell: np.array([*own.values()]) for cell, own in self.values.items()}
+        return {
+            cell: (float(((sample - sample.mean()) ** 2).sum()), len(sample) - 1)
+            for cell, sample in samples.items()
+        }
+
+    @cached_property
+    def _pooled(self) -> tuple[float, int]:
+        squares, degrees = zip(*self._within.values(), strict=True)
+        return sum(squares), sum(degrees)
 
     def contrast(self, weights: Weights, margin: float | None = None) -> Estimate:
         """The estimate of a weighted sum of cell means.

@@ -160,48 +160,58 @@ class Scatter:
                     own[cell].odds[metric, place] = probability
 
 
-def scatter_svg(scatter: Scatter, metric: int = 0, cost: int = 0) -> Markup:
-    """The figure of one metric and one cost; empty if no cell has both."""
-    shown = [p for p in scatter.points if p.values[metric] and p.costs[cost] is not None]
-    if not shown:
+def scatter_svg(scatter: Scatter) -> Markup:
+    """The first view: the primary metric and the first cost; empty if no cell has both."""
+    body = scatter_body(scatter)
+    if not body:
         return Markup("")
-    x, y = _scales(shown, metric, cost)
-    places = {id(p): (x(p.costs[cost] or 0.0), y((p.values[metric] or (0,))[0])) for p in shown}
-    fronts = scatter.on_front(metric, cost)
-    leading = {id(point) for members in fronts for point in members}
-    ordered = sorted(shown, key=lambda point: id(point) not in leading)
-    texts = [_label(point, (metric, cost), id(point) in leading) for point in ordered]
-    frame = (LEFT, TOP - 4, WIDTH - 2, HEIGHT - BOTTOM)
-    labels = place_labels([places[id(point)] for point in ordered], texts, frame)
-    title = title_of(scatter.metrics[metric])
+    title = title_of(scatter.metrics[0])
     return tag(
         "svg",
-        axes(x, y, scatter.costs[cost].title, title),
-        *(_front(members, places, number) for number, members in enumerate(fronts)),
-        *(_marker(point, places[id(point)], y, metric, _describe(scatter, point, metric, cost))
-          for point in shown),
-        *(tag("text", text, x=place[0], y=place[1], class_="label")
-          for text, place in zip(texts, labels, strict=True) if place),
+        *body,
         viewBox=f"0 0 {WIDTH:.0f} {HEIGHT:.0f}",
         role="group",
-        aria_label=f"{title} against {scatter.costs[cost].title}, one point for each cell",
-    )  # fmt: skip
+        aria_label=f"{title} against {scatter.costs[0].title}, one point for each cell",
+    )
 
 
-def _scales(shown: Sequence[PointOfCell], metric: int, cost: int) -> tuple[Scale, Scale]:
-    costs = [price for point in shown if (price := point.costs[cost]) is not None]
-    ends = [
-        bound for p in shown for bound in p.values[metric] or () if bound is not None
+def scatter_body(scatter: Scatter) -> list[Markup]:
+    """The axes, fronts, points and labels of the first view."""
+    shown = [p for p in scatter.points if p.values[0] and p.costs[0] is not None]
+    if not shown:
+        return []
+    x, y = _scales(shown)
+    places = {id(p): (x(p.costs[0] or 0.0), y((p.values[0] or (0,))[0])) for p in shown}
+    fronts = scatter.on_front(0, 0)
+    leading = {id(point) for members in fronts for point in members}
+    ordered = sorted(shown, key=lambda point: id(point) not in leading)
+    texts = [_label(point, id(point) in leading) for point in ordered]
+    frame = (LEFT, TOP - 4, WIDTH - 2, HEIGHT - BOTTOM)
+    labels = place_labels([places[id(point)] for point in ordered], texts, frame)
+    return [
+        axes(x, y, scatter.costs[0].title, title_of(scatter.metrics[0])),
+        *(_front(members, places, number) for number, members in enumerate(fronts) if members),
+        *(_marker(point, places[id(point)], y, _describe(scatter, point)) for point in shown),
+        *(
+            tag("text", text, x=place[0], y=place[1], class_="label")
+            for text, place in zip(texts, labels, strict=True)
+            if place
+        ),
     ]
+
+
+def _scales(shown: Sequence[PointOfCell]) -> tuple[Scale, Scale]:
+    costs = [price for point in shown if (price := point.costs[0]) is not None]
+    ends = [bound for p in shown for bound in p.values[0] or () if bound is not None]
     y = scale_around(ends, HEIGHT - BOTTOM, TOP)
     if min(costs) > 0 and max(costs) / min(costs) > LOG_RATIO:
         return Scale(min(costs) / 1.4, max(costs) * 1.4, LEFT, WIDTH - RIGHT, log=True), y
     return scale_around(costs, LEFT, WIDTH - RIGHT), y
 
 
-def _label(point: PointOfCell, view: tuple[int, int], leads: bool) -> str:
-    name = shorten_name(point.name, LABEL)
-    return f"{name} · {100 * point.odds[view]:.0f} %" if leads and view in point.odds else name
+def _label(point: PointOfCell, leads: bool) -> str:
+    name, odds = shorten_name(point.name, LABEL), point.odds.get((0, 0))
+    return f"{name} · {100 * odds:.0f} %" if leads and odds is not None else name
 
 
 def _front(members: Sequence[PointOfCell], places: dict[int, tuple[float, float]], n: int) -> Markup:
@@ -209,10 +219,8 @@ def _front(members: Sequence[PointOfCell], places: dict[int, tuple[float, float]
     return tag("polyline", points=line, class_=f"front c{n % COLORS}")
 
 
-def _marker(
-    point: PointOfCell, place: tuple[float, float], y: Scale, metric: int, text: str
-) -> Markup:
-    _, low, high = point.values[metric] or (0, None, None)
+def _marker(point: PointOfCell, place: tuple[float, float], y: Scale, text: str) -> Markup:
+    _, low, high = point.values[0] or (0, None, None)
     color, (left, top) = point.group % COLORS, place
     parts: list[Markup] = [tag("title", text)]
     if low is not None and high is not None:
@@ -222,15 +230,15 @@ def _marker(
     return tag("g", *parts, class_=f"point c{color}")
 
 
-def _describe(scatter: Scatter, point: PointOfCell, metric: int, cost: int) -> str:
-    mean, low, high = point.values[metric] or (0.0, None, None)
+def _describe(scatter: Scatter, point: PointOfCell) -> str:
+    mean, low, high = point.values[0] or (0.0, None, None)
     bounds = (
         f" [{format_fixed(low, 2)}, {format_fixed(high, 2)}]"
         if low is not None and high is not None
         else ""
     )
-    title = title_of(scatter.metrics[metric])
-    price = f"{point.costs[cost]:.4g} {scatter.costs[cost].title}"
+    title = title_of(scatter.metrics[0])
+    price = f"{point.costs[0]:.4g} {scatter.costs[0].title}"
     return (
         f"{scatter.groups[point.group]}, {point.name}: {title} {format_fixed(mean, 2)}{bounds}, "
         f"{price}"

