@@ -14,6 +14,7 @@ class Groups:
         """Fits are computed when they are first used."""
         self._study = study
         self._fits: dict[tuple[str, str], Fit | None] = {}
+        self._costs: dict[tuple[str, str], dict[str, float]] = {}
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -49,13 +50,16 @@ class Groups:
 
     def costs(self, group: str, name: str) -> dict[str, float]:
         """A counted cost by cell, of the first finished run."""
-        return {
-            cell.name: record.cost[name]
-            for cell in self._study.manifest.cells
-            if cell.group == group
-            for record in list(self._study.records(cell).values())[:1]
-            if name in record.cost
-        }
+        key = group, name
+        if key not in self._costs:
+            self._costs[key] = {
+                cell.name: record.cost[name]
+                for cell in self._study.manifest.cells
+                if cell.group == group
+                for record in list(self._study.records(cell).values())[:1]
+                if name in record.cost
+            }
+        return self._costs[key]
 
     def specs(self, group: str) -> dict[str, dict[str, Any]]:
         """The resolved spec of each cell that has a finished run."""

@@ -43,11 +43,11 @@ SAMPLE_BYTES = 2**20
 """Bytes of an output file that are read: a line may be as long as its file."""
 
 
-def html_page(report: Report) -> str:
-    """The whole page."""
+def html_page(report: Report, scatter: Scatter | None = None) -> str:
+    """The whole page; `scatter` saves computing the points of accuracy and cost again."""
     study, table, differences = report.study, report.table, report.differences
     title = title_of(differences.metric)
-    scatter = Scatter(report)
+    scatter = scatter or Scatter(report)
     validation = validation_columns(report.curves, table.metric)
     return _environment().get_template("report.html.j2").render(
         style=_asset("report.css"),
@@ -65,7 +65,7 @@ def html_page(report: Report) -> str:
         reasons=build_grid(reason_columns(table)) if table.has_expectations else None,
         heat=build_heat(report.matrix) if report.matrix else None,
         scatter=scatter,
-        picture=scatter_svg(scatter) if scatter.costs else "",
+        picture=scatter_svg(scatter),
         points=build_grid(scatter_table(scatter)),
         colors=COLORS,
         shapes=SHAPES,

@@ -1,8 +1,7 @@
 """The figures that are files of a report: SVG that follows light and dark mode by itself."""
 
-from quatrain.report.build import Report
 from quatrain.report.columns import format_mean
-from quatrain.report.page.scatter import HEIGHT, WIDTH, Scatter, scatter_body
+from quatrain.report.page.scatter import HEIGHT, WIDTH, Scatter
 from quatrain.report.page.svg import COLORS, SHAPES, tag, text_width
 from quatrain.report.tables import NOT_MET, Matrix, ReportRow
 from quatrain.report.text import shorten_name, title_of
@@ -38,10 +37,9 @@ _LEGEND = 24.0
 _CELL = (92.0, 40.0)
 
 
-def accuracy_cost_svg(report: Report) -> str:
+def accuracy_cost_svg(scatter: Scatter) -> str:
     """Primary metric against cost, with intervals and the front of each group."""
-    scatter = Scatter(report)
-    body = scatter_body(scatter) if scatter.costs else []
+    body = scatter.body
     if not body:
         message = tag("text", "No finished run with counted cost", x=20, y=HEIGHT / 2)
         return _file("Accuracy against cost", WIDTH, HEIGHT, [message])

@@ -49,10 +49,19 @@ class StudyRuns:
         """The runs of a cell by seed."""
         return {seed: self.runs[identity] for seed, identity in sorted(cell.identities.items())}
 
-    def records(self, cell: ManifestCell) -> dict[int, Record]:
+    def records(self, cell: ManifestCell) -> Mapping[int, Record]:
         """The records of a cell's finished runs by seed."""
+        return self._records[cell.group, cell.name]
+
+    @cached_property
+    def _records(self) -> dict[tuple[str, str], dict[int, Record]]:
         return {
-            seed: run.record for seed, run in self.runs_of(cell).items() if run.record is not None
+            (cell.group, cell.name): {
+                seed: run.record
+                for seed, run in self.runs_of(cell).items()
+                if run.record is not None
+            }
+            for cell in self.manifest.cells
         }
 
     def paired_records(self, comparison: Comparison) -> list[dict[int, Record]]:

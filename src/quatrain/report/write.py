@@ -4,6 +4,7 @@ from pathlib import Path
 
 from quatrain.report.build import Report
 from quatrain.report.html import html_page
+from quatrain.report.page.scatter import Scatter
 from quatrain.report.plot import accuracy_cost_svg, matrix_svg
 from quatrain.report.render import markdown_page, rows_as_json, to_csv
 from quatrain.results import write_atomically
@@ -15,11 +16,12 @@ def write_report(report: Report, folder: Path) -> Path:
     The figures are accuracy_cost.svg and, if all groups have the same cells, matrix.svg. After an
     error in the records or logs nothing is written.
     """
-    figures = {"accuracy_cost.svg": accuracy_cost_svg(report)}
+    scatter = Scatter(report)
+    figures = {"accuracy_cost.svg": accuracy_cost_svg(scatter)}
     if report.matrix is not None:
         figures["matrix.svg"] = matrix_svg(report.matrix)
     files = {
-        "report.html": html_page(report),
+        "report.html": html_page(report, scatter),
         "report.md": markdown_page(report),
         "report.csv": to_csv(rows_as_json(report.all_groups.table)),
         **figures,

@@ -47,10 +47,11 @@ class ResultStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._runs = root / "runs"
 
     def folder(self, identity: str) -> Path:
         """The folder of the run `identity`, which may not exist yet."""
-        return self.root / "runs" / identity[:16]
+        return self._runs / identity[:16]
 
     def state(self, identity: str) -> RunState:
         """The state of the run, by its lock and the files in its folder."""

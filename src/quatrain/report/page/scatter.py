@@ -110,6 +110,11 @@ class Scatter:
             fronts.append([members[name][0] for name in names] if sign else [])
         return fronts
 
+    @cached_property
+    def body(self) -> list[Markup]:
+        """The axes, fronts, points and labels of the first view; empty if no cell has both."""
+        return _draw(self) if self.costs else []
+
     def as_json(self) -> dict[str, object]:
         """The data of the figure for the page's script."""
         return {
@@ -162,7 +167,7 @@ class Scatter:
 
 def scatter_svg(scatter: Scatter) -> Markup:
     """The first view: the primary metric and the first cost; empty if no cell has both."""
-    body = scatter_body(scatter)
+    body = scatter.body
     if not body:
         return Markup("")
     title = title_of(scatter.metrics[0])
@@ -175,8 +180,7 @@ def scatter_svg(scatter: Scatter) -> Markup:
     )
 
 
-def scatter_body(scatter: Scatter) -> list[Markup]:
-    """The axes, fronts, points and labels of the first view."""
+def _draw(scatter: Scatter) -> list[Markup]:
     shown = [p for p in scatter.points if p.values[0] and p.costs[0] is not None]
     if not shown:
         return []
