@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+from quatrain.report.figure import COLORS, open_figure, to_svg
 
 from benchmarks.result import Row
-from quatrain.report.figure import COLORS, open_figure, to_svg
 
 DRAWN = ("0010", "0011", "0110", "1000", "1111")
 """One term set for each method; 1000 uses torch's kernel."""

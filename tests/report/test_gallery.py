@@ -78,7 +78,7 @@ class Page(HTMLParser):
 
 
 def page_of(store):
-    return Page(html_page(load_report(store), {"accuracy_cost.svg": ""}))
+    return Page(html_page(load_report(store)))
 
 
 def test_each_cell_shows_the_pictures_of_its_lowest_seed(drawn):

@@ -3,20 +3,23 @@ import os
 import re
 import sys
 from html.parser import HTMLParser
+from importlib import resources
 
 import pytest
 
+from fake.results import write_results
 from quatrain.report.build import load_report
 from quatrain.report.html import html_page
+from quatrain.results import Comparison
 from quatrain.specs import MissingPackageError
 
-FIGURES = {"accuracy_cost.svg": "<svg></svg>"}
+SECTIONS = ["What it found", "Accuracy against cost", "Effects", "Table", "Provenance"]
 
 
 class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
-        self.tags, self.texts, self.links = [], [], []
+        self.tags, self.texts, self.links, self.headings = [], [], [], []
         self.feed(text)
         self.text = "".join(self.texts)
 
@@ -26,6 +29,8 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         self.texts.append(data)
+        if self.tags and self.tags[-1] == "h2" and data.strip():
+            self.headings.append(data.strip())
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +52,22 @@ def test_missing_jinja_names_the_extra(monkeypatch):
 
 
 def test_page_fetches_nothing(page, parsed):
-    assert all(link.startswith("#") for link in parsed.links)
-    assert not re.search(r"url\((?!#)|@import|fetch\(", page)
+    assert all(link.startswith(("#", "data:")) for link in parsed.links)
+    assert not re.search(r"url\((?!#)|@import|fetch\(|XMLHttpRequest|innerHTML|eval\(", page)
+    assert "default-src 'none'" in page
+
+
+def test_sections_stand_in_order(parsed):
+    assert [heading for heading in parsed.headings if heading in SECTIONS] == SECTIONS
+
+
+def test_the_script_is_small():
+    script = resources.files("quatrain.report") / "templates" / "report.js"
+    assert len(script.read_bytes()) <= 20_000
 
 
 def test_text_is_escaped(parsed):
-    assert not {"translation", "b", "nan"} & set(parsed.tags)
+    assert not {"translation", "b>", "nan"} & set(parsed.tags)
     for text in ("Terms & <translation>", "1111 sagt <b>0</b>", "loss is <nan>"):
         assert text in parsed.text
 
@@ -71,23 +86,67 @@ def test_page_has_failures_runs_and_provenance(parsed):
 def test_ids_are_unique_and_references_resolve(page):
     ids = re.findall(r' id="([^"]+)"', page)
     assert len(ids) == len(set(ids))
-    references = set(re.findall(r'(?:url\(|href=")#([^)"]+)', page))
+    references = set(re.findall(r'(?:href="#|aria-labelledby=")([^"]+)', page))
     assert references
     assert references <= set(ids)
 
 
 def parse(store):
-    return Page(html_page(load_report(store), FIGURES))
+    return Page(html_page(load_report(store)))
 
 
-def test_page_has_no_empty_sections(store):
+def test_page_has_no_empty_parts(store):
     manifest = store.manifest()
     store.write_manifest(manifest.model_copy(update={"comparisons": ()}))
     for path in [*store.root.glob("runs/*/metrics.jsonl"), *store.root.glob("runs/*/*.txt")]:
         path.unlink()
     text = parse(store).text
-    assert not re.search("Differences,|Learning curves|Samples", text)
-    assert "Results" in text
+    assert not re.search("Differences in|Learning curves|Predictions|Pictures", text)
+    assert "The study declares no comparison." in text
+
+
+ODD = ["a|b", "<script>alert(1)</script>", "$x_1$", "emoji 😀", "עברית", "\u202eevil", "x" * 300]
+
+
+def runs(*values, metric="accuracy"):
+    return {seed: {metric: value} for seed, value in enumerate(values)}
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ({("g", "a"): {}, ("g", "b"): {}}, "No run is finished yet."),
+        ({("g", "a"): runs(1.0), ("g", "b"): runs(2.0)}, "1 with one seed"),
+        ({("g", "a"): runs(1, 1), ("g", "b"): runs(2, 2)}, "no noise to estimate"),
+        ({("g", "a"): {0: {"accuracy": 1, "x": 2}}, ("g", "b"): runs(1)}, "1 with one seed"),
+        ({("g", "a"): runs(1e100, 0), ("g", "b"): runs(-1e100, 1)}, "1 inconclusive"),
+    ],
+    ids=["nothing finished", "one seed", "zero variance", "missing metric", "extreme"],
+)
+def test_bad_input_gives_a_page(values, shown, tmp_path):
+    comparisons = (Comparison(group="g", left="a", right="b"),)
+    page = parse(write_results(tmp_path, values, comparisons=comparisons))
+    assert shown in page.text
+    assert [heading for heading in page.headings if heading in SECTIONS] == SECTIONS
+
+
+def test_names_of_any_kind_are_text(tmp_path):
+    values = {(f"g {name}", name): runs(n, n + 1) for n, name in enumerate(ODD)}
+    comparisons = ()
+    store = write_results(tmp_path, values, comparisons=comparisons, title=ODD[1], question=ODD[5])
+    page = parse(store)
+    assert page.tags.count("script") == 2
+    assert all(name in page.text for name in (*ODD[:5], "x" * 300))
+    assert "\u202e" not in page.text
+
+
+def test_two_hundred_cells_fit_a_page(tmp_path):
+    values = {("g", f"cell {n}"): runs(n % 7, n % 5) for n in range(200)}
+    comparisons = tuple(
+        Comparison(group="g", left=f"cell {n}", right="cell 0") for n in range(1, 200)
+    )
+    page = parse(write_results(tmp_path, values, comparisons=comparisons))
+    assert re.search(r"\d+ more in g", page.text)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ def test_report_is_written_as_the_same_bytes_twice(report, files, tmp_path):
 def test_matrix_is_a_file_and_a_part_of_the_pages(matrix_report, tmp_path):
     page = write_report(matrix_report, tmp_path).read_text()
     assert {path.name for path in tmp_path.iterdir()} == {*NAMES, "matrix.svg"}
-    assert "<h2>Matrix</h2>" in page
+    assert '<table class="heat">' in page
     assert "a bag | &lt;counted&gt;" in page
     assert "40.0 (≤ 25, not met)" in (tmp_path / "report.md").read_text()
 

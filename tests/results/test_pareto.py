@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from quatrain.results.fit import fit
-from quatrain.results.pareto import front, membership
+from quatrain.results.pareto import front, membership, memberships
 
 
 def test_the_front_is_of_cells_that_no_other_exceeds():
@@ -48,3 +48,9 @@ def test_the_dearer_of_two_equal_cells_is_on_the_front_half_of_the_time():
 
 def test_one_seed_gives_no_probability():
     assert membership(fit({"a": {0: 1.0}, "b": {0: 2.0}}), {"a": 1, "b": 2}) is None
+
+
+def test_several_costs_share_their_draws():
+    fitted = fit(values({"a": 10, "b": 10.1, "c": 9.9}, 0.3))
+    costs = [{"a": 1, "b": 2, "c": 3}, {"a": 3, "b": 2, "c": 1}, {"b": 1}]
+    assert memberships(fitted, costs) == [membership(fitted, each) for each in costs]

@@ -9,8 +9,6 @@ from importlib import resources
 
 from quatrain.report.build import Report
 from quatrain.report.columns import (
-    Column,
-    matrix_columns,
     reason_columns,
     validation_columns,
     verdict_legend,

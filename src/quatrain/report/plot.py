@@ -13,13 +13,13 @@ with name_missing_extra():
 _LIGHT = "--ink:#1d2329;--muted:#59636e;--line:#d9dee3;--paper:#fff;--no:#b3261e;" + ";".join(
     f"--c{n}:{color}"
     for n, color in enumerate(
-        "#0072b2 #c8500a #00845f #b0508c #8a6d00 #2f86c1 #6b4fa3 #5f6b76".split()
+        ["#0072b2", "#c8500a", "#00845f", "#b0508c", "#8a6d00", "#2f86c1", "#6b4fa3", "#5f6b76"]
     )
 )
 _DARK = "--ink:#e4e8ec;--muted:#a0aab4;--line:#363d45;--paper:#14181c;--no:#ff8f85;" + ";".join(
     f"--c{n}:{color}"
     for n, color in enumerate(
-        "#56b0ee #f58c4a #35c79b #e796c8 #dcb93c #8ecbf5 #b8a1ea #a9b3bd".split()
+        ["#56b0ee", "#f58c4a", "#35c79b", "#e796c8", "#dcb93c", "#8ecbf5", "#b8a1ea", "#a9b3bd"]
     )
 )
 _STYLE = Markup(

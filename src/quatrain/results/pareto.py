@@ -49,14 +49,15 @@ def memberships(
 
 
 def _draw_means(fitted: Fit, seed: int) -> NDArray[np.float32]:
-    """Cell means, `DRAWS` times: rows are draws and columns are `design.cells`."""
+    """Cell means in residual standard deviations: rows are draws, columns are `design.cells`."""
     means = np.array([fitted.contrast({cell: 1.0}).value for cell in fitted.design.cells])
-    values, vectors = np.linalg.eigh(fitted.covariance_of_means() * (fitted.sd or 0.0) ** 2)
+    values, vectors = np.linalg.eigh(fitted.covariance_of_means())
     roots = (vectors * np.sqrt(values.clip(0))).T.astype(np.float32)
     generator = np.random.default_rng(seed)
     normal = generator.standard_normal((DRAWS, len(means)), np.float32)
     scale = np.sqrt(fitted.df / generator.chisquare(fitted.df, (DRAWS, 1)))
-    return (means + scale * (normal @ roots)).astype(np.float32)
+    center = (means - means.mean()) / (fitted.sd or 1.0)
+    return (center + scale * (normal @ roots)).astype(np.float32)
 
 
 def _shares(

@@ -35,18 +35,12 @@ class Grid:
 
 def build_grid(columns: Sequence[Column], marks: dict[int, list[Mark]] | None = None) -> Grid:
     """The rows of some columns; `marks` by the number of the column."""
-    cells = [
-        [
-            TableCell(text, value, mark)
-            for text, value, mark in zip(
-                column.texts,
-                column.values,
-                (marks or {}).get(number) or [""] * len(column.texts),
-                strict=True,
-            )
-        ]
-        for number, column in enumerate(columns)
-    ]
+    found = marks or {}
+    cells: list[list[TableCell]] = []
+    for number, column in enumerate(columns):
+        pairs = zip(column.texts, column.values, strict=True)
+        own = found.get(number)
+        cells.append([TableCell(*pair, own[row] if own else "") for row, pair in enumerate(pairs)])
     return Grid(tuple(columns), tuple(zip(*cells, strict=True)))
 
 

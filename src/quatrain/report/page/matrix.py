@@ -26,9 +26,7 @@ class Heat:
 
 def build_heat(matrix: Matrix) -> Heat:
     """The rows of a matrix; the fill grows with the metric."""
-    means = [
-        row.metrics[matrix.metric].mean for row in matrix.rows.values() if row.metrics
-    ]
+    means = [row.metrics[matrix.metric].mean for row in matrix.rows.values() if row.metrics]
     low, high = min(means, default=0.0), max(means, default=0.0)
     rows: list[tuple[str, tuple[HeatCell, ...]]] = []
     for cell in matrix.cells:

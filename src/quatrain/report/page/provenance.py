@@ -15,7 +15,10 @@ KINDS = (
     ("Expectations", r"expectation not met|\d+ of \d+ expectations"),
     ("Unfinished runs", r"runs still to be done|groups not started|.*: of \d+ runs, |excluded: "),
     ("Data", r"data[ ,:]|cells of group .* were trained on different data"),
-    ("Code and versions", r"compared cells ran|resumed with|uncommitted|.* changed after \d|ignored"),
+    (
+        "Code and versions",
+        r"compared cells ran|resumed with|uncommitted|.* changed after \d|ignored",
+    ),
     ("Machines", r".* were measured on different machines"),
     ("Metrics", r".* was computed differently"),
 )

@@ -218,7 +218,9 @@ def _label(point: PointOfCell, leads: bool) -> str:
     return f"{name} · {100 * odds:.0f} %" if leads and odds is not None else name
 
 
-def _front(members: Sequence[PointOfCell], places: dict[int, tuple[float, float]], n: int) -> Markup:
+def _front(
+    members: Sequence[PointOfCell], places: dict[int, tuple[float, float]], n: int
+) -> Markup:
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in (places[id(point)] for point in members))
     return tag("polyline", points=line, class_=f"front c{n % COLORS}")
 

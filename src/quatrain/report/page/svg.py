@@ -99,9 +99,7 @@ class Scale:
         return log_ticks(self.low, self.high) if self.log else ticks(self.low, self.high)
 
 
-def scale_around(
-    values: Sequence[float], start: float, end: float, margin: float = 0.08
-) -> Scale:
+def scale_around(values: Sequence[float], start: float, end: float, margin: float = 0.08) -> Scale:
     """A linear scale of all values, with a margin on both sides.
 
     Example:
@@ -114,7 +112,7 @@ def scale_around(
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """At most `most` multiples of 1, 2 or 5 times a power of ten.
+    """Multiples of 1, 2 or 5 times a power of ten, in at most `most` steps.
 
     Example:
         >>> ticks(0.1, 0.93), ticks(-1, 11)
@@ -199,7 +197,10 @@ def axes(x: Scale, y: Scale, x_title: str, y_title: str) -> Markup:
     lines = [
         *(tag("line", class_="grid", x1=left, x2=right, y1=y(at), y2=y(at)) for at in y.ticks),
         tag("line", class_="baseline", x1=left, x2=right, y1=bottom, y2=bottom),
-        *(tag("line", class_="baseline", x1=x(at), x2=x(at), y1=bottom, y2=bottom + 4) for at in x.ticks),
+        *(
+            tag("line", class_="baseline", x1=x(at), x2=x(at), y1=bottom, y2=bottom + 4)
+            for at in x.ticks
+        ),
     ]
     texts = [
         *(
