@@ -40,7 +40,7 @@ def test_accuracy_cost_names_cells_groups_and_unit(accuracy_cost):
 
 def test_figures_follow_light_and_dark_mode(accuracy_cost, matrix_report):
     for svg in (accuracy_cost, matrix_svg(matrix_report.matrix)):
-        assert "prefers-color-scheme:dark" in svg
+        assert "prefers-color-scheme: dark" in svg
         assert 'xmlns="http://www.w3.org/2000/svg"' in svg
 
 

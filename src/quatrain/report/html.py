@@ -4,9 +4,6 @@ The template escapes all text of study files, data and tracebacks, and so does t
 The page's script writes text as text, never as markup.
 """
 
-import re
-from importlib import resources
-
 from quatrain.report.build import Report
 from quatrain.report.columns import (
     reason_columns,
@@ -24,7 +21,7 @@ from quatrain.report.page.matrix import build_heat
 from quatrain.report.page.provenance import commands, facts, notes_by_kind, run_rows
 from quatrain.report.page.scatter import Scatter, scatter_svg, scatter_table
 from quatrain.report.page.strips import glyph
-from quatrain.report.page.svg import COLORS, SHAPES
+from quatrain.report.page.svg import COLORS, SHAPES, asset
 from quatrain.report.runs import StudyRuns
 from quatrain.report.text import title_of, visible
 from quatrain.results import ManifestCell
@@ -48,8 +45,8 @@ def html_page(report: Report, scatter: Scatter | None = None) -> str:
     scatter = scatter or Scatter(report)
     validation = validation_columns(report.curves, table.metric)
     return _environment().get_template("report.html.j2").render(
-        style=_asset("report.css"),
-        script=_asset("report.js"),
+        style=asset("report.css"),
+        script=asset("report.js"),
         glyph=glyph,
         title_of=title_of,
         table=table,
@@ -100,13 +97,6 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=lambda value: visible(value) if type(value) is str else value,
     )
-
-
-def _asset(name: str) -> Markup:
-    """A style sheet or script of the page, without its indentation and comments."""
-    text = (resources.files("quatrain.report") / "templates" / name).read_text("utf-8")
-    text = re.sub(r"^\s*(//.*)?\n|^\s+", "", text, flags=re.MULTILINE)
-    return Markup(text)  # noqa: S704 - a file of this package
 
 
 def _curves(curves: list[Curve]) -> list[tuple[str, list[tuple[str, Markup, list[Curve]]]]]:

@@ -2,7 +2,7 @@
 
 from quatrain.report.columns import format_mean
 from quatrain.report.page.scatter import HEIGHT, WIDTH, Scatter
-from quatrain.report.page.svg import COLORS, SHAPES, tag, text_width
+from quatrain.report.page.svg import COLORS, SHAPES, asset, tag, text_width
 from quatrain.report.tables import NOT_MET, Matrix, ReportRow
 from quatrain.report.text import shorten_name, title_of
 from quatrain.specs.extras import name_missing_extra
@@ -10,29 +10,6 @@ from quatrain.specs.extras import name_missing_extra
 with name_missing_extra():
     from markupsafe import Markup
 
-_LIGHT = "--ink:#1d2329;--muted:#59636e;--line:#d9dee3;--paper:#fff;--no:#b3261e;" + ";".join(
-    f"--c{n}:{color}"
-    for n, color in enumerate(
-        ["#0072b2", "#c8500a", "#00845f", "#b0508c", "#8a6d00", "#2f86c1", "#6b4fa3", "#5f6b76"]
-    )
-)
-_DARK = "--ink:#e4e8ec;--muted:#a0aab4;--line:#363d45;--paper:#14181c;--no:#ff8f85;" + ";".join(
-    f"--c{n}:{color}"
-    for n, color in enumerate(
-        ["#56b0ee", "#f58c4a", "#35c79b", "#e796c8", "#dcb93c", "#8ecbf5", "#b8a1ea", "#a9b3bd"]
-    )
-)
-_STYLE = Markup(
-    f"svg{{{_LIGHT};font:12px system-ui,'Segoe UI','DejaVu Sans',sans-serif}}"
-    f"@media(prefers-color-scheme:dark){{svg{{{_DARK}}}}}"
-    "text{fill:var(--ink)}.tick,.title{fill:var(--muted)}.label{font-size:11px}"
-    ".grid{stroke:var(--line)}.baseline{stroke:var(--muted)}"
-    ".point{fill:var(--c);stroke:var(--paper)}"
-    ".whisker{stroke:var(--c);stroke-width:1.4;opacity:.5}"
-    ".front{fill:none;stroke:var(--c);stroke-width:1.3;stroke-dasharray:5 4}"
-    ".cell{fill:var(--c0);stroke:var(--line)}.missed{fill:none;stroke:var(--no);stroke-width:3}"
-    + "".join(f".c{n}{{--c:var(--c{n})}}" for n in range(COLORS))
-)
 _LEGEND = 24.0
 _CELL = (92.0, 40.0)
 
@@ -129,7 +106,7 @@ def _file(title: str, width: float, height: float, parts: list[Markup]) -> str:
     content = tag(
         "svg",
         tag("title", title),
-        tag("style", _STYLE),
+        tag("style", asset("figure.css")),
         *parts,
         xmlns="http://www.w3.org/2000/svg",
         viewBox=f"0 0 {width:.0f} {height:.0f}",

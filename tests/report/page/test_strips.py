@@ -1,3 +1,4 @@
+import itertools
 import re
 from xml.etree import ElementTree
 
@@ -37,7 +38,7 @@ def test_labels_of_an_axis_do_not_touch(values):
     svg = axis(percent_scale(values))
     found = sorted(places(svg)[1:])
     assert found
-    assert all(b - a > 5 for a, b in zip(found, found[1:], strict=False))
+    assert all(b - a > 5 for a, b in itertools.pairwise(found))
 
 
 def test_each_verdict_has_a_shape_of_its_own():

@@ -1,4 +1,4 @@
-"""The section of effects: figures as tables, whose rows have an interval, its numbers and a price."""
+"""The section of effects: tables whose rows have an interval as a drawing, numbers and a price."""
 
 import re
 from collections.abc import Sequence

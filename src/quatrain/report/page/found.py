@@ -1,4 +1,4 @@
-"""The first section of a page: findings of the paper and comparisons of the study, with verdicts."""
+"""The first section of a page: the paper's findings and the study's comparisons, with verdicts."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The primary metric by mechanism and question, as a table whose cells are filled by their value."""
+"""The primary metric by mechanism and question, as a table with cells filled by their value."""
 
 from dataclasses import dataclass
 

@@ -5,6 +5,7 @@ the table also has the numbers, so the drawings are hidden from screen readers.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from quatrain.report.page.svg import Scale, scale_around, tag, text_width, ticks, write_tick
 from quatrain.specs.extras import name_missing_extra
@@ -18,7 +19,8 @@ GLYPHS = {
     "lower": "M0 5 5-4H-5z",
     "equivalent": "M-4.5-4.5H4.5V4.5H-4.5z",
     "yes": "M-4.5 0a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0-9 0z",
-    "no": "M-4.5-2.8-2.8-4.5 0-1.7 2.8-4.5 4.5-2.8 1.7 0 4.5 2.8 2.8 4.5 0 1.7-2.8 4.5-4.5 2.8-1.7 0z",
+    "no": "M-4.5-2.8-2.8-4.5 0-1.7 2.8-4.5 "
+    "4.5-2.8 1.7 0 4.5 2.8 2.8 4.5 0 1.7-2.8 4.5-4.5 2.8-1.7 0z",
     "open": "M-3.8 0a3.8 3.8 0 1 0 7.6 0a3.8 3.8 0 1 0-7.6 0z",
 }
 """The shape of each verdict: triangles up and down, a square, a disc, a cross and a hollow ring."""
@@ -82,7 +84,7 @@ def _spaced(scale: Scale) -> list[float]:
     for most in (5, 4, 3, 2, 1):
         found = ticks(scale.low, scale.high, most)
         widths = [text_width(write_tick(at), 11) for at in found]
-        gaps = [1.1 * (scale(b) - scale(a)) for a, b in zip(found, found[1:], strict=False)]
+        gaps = [1.1 * (scale(b) - scale(a)) for a, b in pairwise(found)]
         if found and all(gap > max(widths) + 4 for gap in gaps):
             return found
     return [0.0]

@@ -9,8 +9,10 @@ follows light and dark mode.
 
 import functools
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import resources
 
 import numpy as np
 
@@ -55,6 +57,14 @@ def tag(name: str, *children: object, **attributes: object) -> Markup:
     )
     body = "".join(map(_plain, children))
     return Markup(f"<{name}{listed}>{body}</{name}>")  # noqa: S704 - all parts are escaped
+
+
+@functools.cache
+def asset(name: str) -> Markup:
+    """A style sheet or script of the package, without indentation and lines of comments."""
+    text = (resources.files("quatrain.report") / "templates" / name).read_text("utf-8")
+    text = re.sub(r"^\s*(//.*)?\n|^\s+", "", text, flags=re.MULTILINE)
+    return Markup(text)  # noqa: S704 - a file of this package
 
 
 @functools.cache
@@ -191,7 +201,7 @@ def _is_free(box: np.ndarray, taken: np.ndarray, frame: Box) -> bool:
 
 
 def axes(x: Scale, y: Scale, x_title: str, y_title: str) -> Markup:
-    """Ticks, faint horizontal lines and titles of a figure with a horizontal and a vertical axis."""
+    """Ticks, faint horizontal lines and titles of a figure with two axes."""
     left, right = sorted((x.start, x.end))
     top, bottom = sorted((y.start, y.end))
     lines = [
