@@ -1,6 +1,7 @@
 """`quatrain report`: the tables of a study and the page with its plots."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,9 @@ from quatrain.report.sentences import MARKS
 from quatrain.report.text import title_of
 from quatrain.results import ResultStore
 from quatrain.specs import StudyError
+
+MOST_ROWS = 100
+"""Rows of a table that are printed."""
 
 
 def report(
@@ -64,11 +68,14 @@ def report(
 def print_report(console: Console, report: Report) -> None:
     """Print the table of cells, the matrix if there is one, the differences and the notes.
 
-    If the table is too wide, its last metrics are only in the HTML page and the CSV file.
+    If the table is too wide, its last metrics are only in the HTML page and the CSV file; so are
+    the rows after the first `MOST_ROWS`.
     """
     table, differences = report.table, report.differences
-    shown, left_out = fitting(cell_columns(table), table.metric_names[1:], console.width)
+    columns = first_rows(cell_columns(table))
+    shown, left_out = fitting(columns, table.metric_names[1:], console.width)
     print_table(console, to_terminal(shown, table.title))
+    print_rest(console, len(table.rows))
     if left_out:
         print_line(
             console, f"{left_out} more metrics do not fit here; --csv and the page have them."
@@ -77,13 +84,28 @@ def print_report(console: Console, report: Report) -> None:
         print_table(console, to_terminal(matrix_columns(report.matrix), MATRIX_LEGEND))
     if differences.rows:
         title = "Differences"
-        print_table(console, to_terminal(difference_columns(differences), title))
-    for sentence in report.sentences:
-        if sentence.word != "not run":
-            mark = MARKS[sentence.mark]
-            print_line(console, f"{mark} {sentence.group}: {sentence.text}")
+        columns = first_rows(difference_columns(differences))
+        print_table(console, to_terminal(columns, title))
+        print_rest(console, len(differences.rows))
+    sentences = [sentence for sentence in report.sentences if sentence.word != "not run"]
+    for sentence in sentences[:MOST_ROWS]:
+        print_line(console, f"{MARKS[sentence.mark]} {sentence.group}: {sentence.text}")
     for note in table.notes:
         print_line(console, f"Note: {note}")
+
+
+def first_rows(columns: Sequence[Column]) -> list[Column]:
+    """The columns with the rows that are printed."""
+    return [
+        replace(column, texts=column.texts[:MOST_ROWS], values=column.values[:MOST_ROWS])
+        for column in columns
+    ]
+
+
+def print_rest(console: Console, rows: int) -> None:
+    """Print how many rows of a table are not printed."""
+    if rows > MOST_ROWS:
+        print_line(console, f"{rows - MOST_ROWS:,} more rows are in the page.")
 
 
 def fitting(
