@@ -78,6 +78,7 @@ def html_page(report: Report, scatter: Scatter | None = None) -> str:
         notes=notes_by_kind(table.notes),
         facts=facts(study),
         runs=run_rows(report),
+        listed=sum(len(cell.identities) for cell in study.manifest.cells),
         commands=commands(study.manifest),
         failures=[
             (cell, seed, run.failure)

@@ -200,6 +200,8 @@ def _check_same(kind: str, first: Record, record: Record) -> None:
     before, now = (
         (run.test_data or {}) if kind == "test data" else run.data for run in (first, record)
     )
+    if now == before:
+        return
     for name in changed_files(now, before):
         raise StudyError(
             f"{kind} {name} is {_short(now, name)} in {record.cell} seed {record.seed}, but "

@@ -93,7 +93,8 @@ class StoredModel(CheckedModel):
         """The names of fields, also of nested models, that only a newer version knows."""
         nested = [
             name
-            for _, value in self
+            for value in self.__dict__.values()
+            if isinstance(value, StoredModel | tuple)
             for part in (
                 cast("tuple[object, ...]", value) if isinstance(value, tuple) else (value,)
             )

@@ -94,7 +94,7 @@ class ResultStore:
         record = _read(path, Record, RUN_AGAIN)
         if record is None:
             return None
-        if self.folder(record.identity) != path.parent or identity not in (None, record.identity):
+        if record.identity[:16] != path.parent.name or identity not in (None, record.identity):
             message = f"{path} is the record of run {record.identity}; {RUN_AGAIN}"
             raise StoredFileError(message, str(path))
         return record

@@ -8,8 +8,12 @@ from dataclasses import dataclass
 
 from quatrain.report.build import Report
 from quatrain.report.runs import ReportedRun, StudyRuns
-from quatrain.report.text import format_fixed
-from quatrain.results import Manifest, ManifestCell
+from quatrain.report.text import format_fixed, visible
+from quatrain.results import Manifest
+from quatrain.specs.extras import name_missing_extra
+
+with name_missing_extra():
+    from markupsafe import Markup, escape
 
 KINDS = (
     ("Expectations", r"expectation not met|\d+ of \d+ expectations"),
@@ -34,20 +38,6 @@ class Notes:
 
 
 @dataclass(frozen=True)
-class RunRow:
-    """A run: its cell and seed, the first digits of its identity, and what it measured."""
-
-    group: str
-    cell: str
-    seed: int
-    folder: str
-    state: str
-    steps: str
-    seconds: str
-    value: str
-
-
-@dataclass(frozen=True)
 class Command:
     """The command that executes the runs of a cell again."""
 
@@ -68,26 +58,34 @@ def notes_by_kind(notes: Iterable[str]) -> list[Notes]:
 def facts(study: StudyRuns) -> list[tuple[str, str]]:
     """Each fact about the records with its values."""
     found: dict[str, set[str]] = {}
+    known: set[tuple[object, ...]] = set()
     for record in study.all_records():
-        for name, value in (
-            ("commit", record.commit or "not in a repository"),
-            ("device", f"{record.device}, {record.threads} threads"),
-            *((f"version of {name}", version) for name, version in record.versions.items()),
-            *((f"signature of {name}", text) for name, text in record.signatures.items()),
-            *((f"hash of {name}", digest) for name, digest in record.data.items()),
+        device = f"{record.device}, {record.threads} threads"
+        for kind, values in (
+            ("", {"commit": record.commit or "not in a repository", "device": device}),
+            ("version of ", record.versions),
+            ("signature of ", record.signatures),
+            ("hash of ", record.data),
         ):
-            found.setdefault(name, set()).add(value)
+            key = kind, *values.items()
+            if key in known:
+                continue
+            known.add(key)
+            for name, value in values.items():
+                found.setdefault(kind + name, set()).add(value)
     return [(name, ", ".join(sorted(values))) for name, values in found.items()]
 
 
-def run_rows(report: Report) -> list[RunRow]:
-    """All runs by cell and seed."""
+def run_rows(report: Report) -> Markup:
+    """The rows of the table of all runs, by cell and seed."""
     metric = report.table.metric
-    return [
-        _row(cell, seed, run, metric)
-        for cell in report.study.manifest.cells
-        for seed, run in report.study.runs_of(cell).items()
-    ]
+    rows: list[str] = []
+    for cell in report.study.manifest.cells:
+        names = f"<tr><td>{escape(visible(cell.group))}<td>{escape(visible(cell.name))}<td>"
+        for seed, run in report.study.runs_of(cell).items():
+            texts = _texts(run, metric)
+            rows.append(f"{names}{seed}<td>{cell.identities[seed][:16]}<td>{'<td>'.join(texts)}\n")
+    return Markup("".join(rows))  # noqa: S704 - names are escaped, the rest are numbers
 
 
 def commands(manifest: Manifest) -> list[Command]:
@@ -104,16 +102,15 @@ def commands(manifest: Manifest) -> list[Command]:
     ]
 
 
-def _row(cell: ManifestCell, seed: int, run: ReportedRun, metric: str) -> RunRow:
+def _texts(run: ReportedRun, metric: str) -> list[str]:
+    """State, steps, seconds and the metric of a run."""
     record = run.record
-    value = record.metrics.get(metric) if record else None
-    return RunRow(
-        cell.group,
-        cell.name,
-        seed,
-        cell.identities[seed][:16],
+    if record is None:
+        return [run.state.value, *["–"] * 3]
+    value = record.metrics.get(metric)
+    return [
         run.state.value,
-        f"{record.steps:,}" if record else "–",
-        format_fixed(record.seconds, 1) if record else "–",
+        f"{record.steps:,}",
+        format_fixed(record.seconds, 1),
         "–" if value is None else format_fixed(value, 4),
-    )
+    ]
