@@ -22,27 +22,28 @@ def write_results(
         }
         default = {"parameters": 1e6 + 1e5 * number, "multiply_adds": 1e8 + 1e7 * number}
         for seed, metrics in by_seed.items():
-            store.write_record(
-                Record(
-                    cell=f"{group}/{name}",
-                    identity=identities[seed],
-                    seed=seed,
-                    spec={"kind": "test", "terms": name if set(name) <= {"0", "1"} else "0000@"},
-                    spec_name="TestSpec",
-                    metrics=dict(metrics),
-                    signatures={},
-                    cost=dict((costs or {}).get(name, default)),
-                    versions={"torch": "2.14.1"},
-                    device="cpu",
-                    threads=1,
-                    commit="0123abc",
-                    data={"test": "a" * 64},
-                    data_notes={},
-                    artifacts=(),
-                    steps=100,
-                    seconds=10.0,
-                )
+            record = Record(
+                cell=f"{group}/{name}",
+                identity=identities[seed],
+                seed=seed,
+                spec={"kind": "test", "terms": name if set(name) <= {"0", "1"} else "0000@"},
+                spec_name="TestSpec",
+                metrics=dict(metrics),
+                signatures={},
+                cost=dict((costs or {}).get(name, default)),
+                versions={"torch": "2.14.1"},
+                device="cpu",
+                threads=1,
+                commit="0123abc",
+                data={"test": "a" * 64},
+                data_notes={},
+                artifacts=(),
+                steps=100,
+                seconds=10.0,
             )
+            folder = store.folder(record.identity)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "record.json").write_text(record.to_json(), "utf-8")
         cells.append(
             ManifestCell(name=name, group=group, spec_name="TestSpec", identities=identities)
         )

@@ -1,7 +1,12 @@
+import random
+import time
+
 import pytest
+from fake.results import write_results
 
 from quatrain.report.build import load_report
 from quatrain.report.write import write_report
+from quatrain.results import Comparison
 
 NAMES = {"report.html", "report.md", "report.csv", "accuracy_cost.svg"}
 
@@ -35,3 +40,27 @@ def test_study_without_finished_run_is_reported(empty_store, tmp_path):
     assert {row.seeds_done for row in report.table.rows} == {0}
     assert {row.answer for row in report.differences.rows} == {None}
     assert {path.name for path in (tmp_path / "out").iterdir()} == NAMES
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("groups", [1, 10])
+def test_ten_thousand_records_take_five_seconds_and_ten_megabytes(groups, tmp_path):
+    draw = random.Random(0).gauss
+    size = 500 // groups
+    values = {
+        (f"g{group}", f"c{cell}"): {
+            seed: {"accuracy": draw(cell / 50, 0.5), "loss": draw(2, 0.1)} for seed in range(20)
+        }
+        for group in range(groups)
+        for cell in range(size)
+    }
+    comparisons = tuple(
+        Comparison(group=f"g{group}", left=f"c{cell}", right="c0")
+        for group in range(groups)
+        for cell in range(1, size)
+    )
+    store = write_results(tmp_path, values, comparisons=comparisons, margin=0.5)
+    begin = time.process_time()
+    page = write_report(load_report(store), tmp_path / "report")
+    assert time.process_time() - begin < 5
+    assert page.stat().st_size < 10_000_000

@@ -87,12 +87,13 @@ def _adjust(
     ]
     adjusted: dict[tuple[int, int], float] = {}
     open_tests = [sum(p is not None for p in pair) for pair in pairs]
+    possible = sum(count > 0 for count in open_tests)
     least = 0.0
     for p, contrast, side in sorted(tests):
-        possible = sum(count > 0 for count in open_tests)
         least = max(least, min(1.0, possible * p))
         adjusted[contrast, side] = least
         open_tests[contrast] -= 1
+        possible -= not open_tests[contrast]
     return [(adjusted.get((n, 0)), adjusted.get((n, 1))) for n in range(len(pairs))]
 
 
