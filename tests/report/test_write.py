@@ -2,8 +2,8 @@ import random
 import time
 
 import pytest
-from fake.results import write_results
 
+from fake.results import write_results
 from quatrain.report.build import load_report
 from quatrain.report.write import write_report
 from quatrain.results import Comparison
