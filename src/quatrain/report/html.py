@@ -24,7 +24,7 @@ from quatrain.report.page.strips import glyph
 from quatrain.report.page.svg import COLORS, SHAPES, asset
 from quatrain.report.runs import StudyRuns
 from quatrain.report.text import title_of, visible
-from quatrain.results import ManifestCell
+from quatrain.results import ManifestCell, pluralize
 from quatrain.results.files import is_file_within
 from quatrain.specs.extras import name_missing_extra
 
@@ -49,9 +49,11 @@ def html_page(report: Report, scatter: Scatter | None = None) -> str:
         script=asset("report.js"),
         glyph=glyph,
         title_of=title_of,
+        pluralize=pluralize,
         table=table,
         metric=title_of(table.metric),
         compared=title,
+        lower=study.manifest.lower_is_better,
         done=sum(run.record is not None for run in study.runs.values()),
         planned=len(study.runs),
         found=build_found(report),

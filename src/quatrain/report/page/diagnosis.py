@@ -52,24 +52,20 @@ def _sentences(result: Diagnostics, fitted: Fit, title: str) -> tuple[str, ...]:
     if result.sd == 0:
         sentences = [f"All seeds of a cell give equal values of {title}: no noise to estimate."]
     if result.seed_correlation is not None:
-        sentences.append(
-            f"Correlation of two cells under one seed: {result.seed_correlation:.2f}".replace(
-                "-", "−"
-            )
-            + "."
-        )
+        correlation = f"{round(result.seed_correlation, 2) + 0.0:.2f}".replace("-", "−")
+        sentences.append(f"Correlation of two cells under one seed: {correlation}.")
     p = result.equal_variances_p
     if fitted.variance == "separate":
         sentences.append("Each cell has a variance of its own (Welch), as the study declares.")
-    elif p is None:
+    elif p is None and result.sd:
         sentences.append("Equality of variances is not tested: it needs three seeds of two cells.")
-    elif result.variances_differ:
+    elif p is not None and result.variances_differ:
         sentences.append(
             f"The variances of the cells differ (Brown-Forsythe, p = {p:.3f}), so pooled intervals "
             'are too narrow for the noisier cells: set variance="separate" in the study file, or '
             "read the differences of quieter cells only."
         )
-    else:
+    elif p is not None:
         sentences.append(f"No sign of unequal variances (Brown-Forsythe, p = {p:.2f}).")
     return tuple(sentences)
 

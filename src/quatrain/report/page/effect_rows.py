@@ -8,7 +8,7 @@ from quatrain.report.build import Report
 from quatrain.report.columns import UNITS, format_estimate, format_p, scale_of, verdict_text
 from quatrain.report.effects import EffectRow, GridEffects
 from quatrain.report.page.strips import axis, bar, interval, percent_scale
-from quatrain.report.text import format_fixed
+from quatrain.report.text import format_fixed, visible
 from quatrain.results import pluralize
 from quatrain.results.fit import Estimate
 from quatrain.results.statistics import CONFIDENCE
@@ -86,7 +86,7 @@ def forests(report: Report, title: str) -> list[StripTable]:
         has_published = any(value is not None for value in published)
         lines = tuple(
             StripRow(
-                row.name,
+                _names(row.comparison.left, row.comparison.right),
                 interval(
                     scale, e.value, (e.low, e.high), _shape(row.outcome), row.comparison.published
                 ),
@@ -186,6 +186,11 @@ def _remarks(effects: GridEffects) -> tuple[str, ...]:
         names = ", ".join(" × ".join(terms) for terms in effects.missing)
         remarks.append(f"Without a complete pair of cells, and so not estimated: {names}.")
     return tuple(remarks)
+
+
+def _names(left: str, right: str) -> Markup:
+    """The two cells of a difference, each with its own writing direction."""
+    return Markup("<bdi>{}</bdi> − <bdi>{}</bdi>").format(visible(left), visible(right))
 
 
 def _share(share: float) -> str:

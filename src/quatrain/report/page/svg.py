@@ -33,7 +33,7 @@ SHAPES = (
     "M0 5.4 5-3.8H-5z",
 )
 """Paths of markers around the origin: circle, square, triangle, diamond, triangle down."""
-LETTER = 0.58
+LETTER = 0.64
 """Estimated width of a letter, in sizes of the font."""
 PLACES = ((1, -1), (-1, 1), (1, 0), (1, 1), (-1, 0), (-1, -1), (0, 1), (0, -1))
 """Directions (right, down) of labels around their point, in order of preference."""
