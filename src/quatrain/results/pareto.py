@@ -45,7 +45,7 @@ def memberships(
     drawn = _draw_means(fitted, seed)
     if lower_is_better:
         drawn = -drawn
-    return [_shares(drawn, fitted.design.cells, each) for each in costs]
+    return [_shares(drawn, fitted.design.cells, by_cell) for by_cell in costs]
 
 
 def _draw_means(fitted: Fit, seed: int) -> NDArray[np.float32]:

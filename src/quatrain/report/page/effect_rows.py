@@ -52,7 +52,6 @@ class GroupEffects:
     """The figures of one grid of term sets, and sentences about what the grid lacks."""
 
     group: str
-    cells: int
     tables: tuple[StripTable, ...]
     remarks: tuple[str, ...]
 
@@ -61,9 +60,9 @@ def build_group_effects(report: Report, title: str) -> list[GroupEffects]:
     """The figures of effects, by grid."""
     places = _places(report)
     return [
-        GroupEffects(each.group, len(each.grid.cells), _tables(each, title, places), _remarks(each))
-        for each in report.effects
-        if each.rows
+        GroupEffects(found.group, _tables(found, title, places), _remarks(found))
+        for found in report.effects
+        if found.rows
     ]
 
 

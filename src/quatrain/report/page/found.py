@@ -88,7 +88,7 @@ def _findings(results: list[FindingResult]) -> tuple[FindingLines, ...]:
     found: dict[int, FindingLines] = {}
     for result in results:
         head, *statements = finding_sentences(result)
-        lines = tuple(_line(each, each.mark) for each in statements)
+        lines = tuple(_line(statement, statement.mark) for statement in statements)
         place = head.group, _line(head, head.mark), lines
         number = result.finding.number
         before = found[number].places if number in found else ()

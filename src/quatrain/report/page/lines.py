@@ -15,7 +15,7 @@ WIDTH, HEIGHT = 560.0, 300.0
 LEFT, TOP, BOTTOM = 52.0, 30.0, 46.0
 LABEL, LABEL_LETTERS, LINE = 10.0, 22, 12.0
 MOST_LABELS = int((HEIGHT - TOP - BOTTOM) // LINE)
-"""Labels that fit beside a panel."""
+"""Labels that fit at the right of a panel."""
 POINTS = 120
 """Points of a curve that are drawn."""
 DASHES = (None, "6 3", "2 3", "8 3 2 3")

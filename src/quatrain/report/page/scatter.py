@@ -252,7 +252,7 @@ def _describe(scatter: Scatter, point: PointOfCell) -> str:
 
 
 def _rounded(value: Sequence[float | None] | None) -> list[float | None] | None:
-    return None if value is None else [_digits(each) for each in value]
+    return None if value is None else [_digits(number) for number in value]
 
 
 def _digits(value: float | None) -> float | None:
