@@ -11,6 +11,8 @@ def test_notes_are_grouped_by_kind():
         "expectation not met: near, 0010: 40.00, expected ≤ 25 because x",
         "runs still to be done: self/w/o",
         "self, w/o: of 3 runs, 1 failed",
+        "compared cells differ in more than one factor (width): a − b",
+        "equal metrics in all seeds, so they may compute the same: a, b (self)",
         "data, empty lines: 3",
         "cells of group self were trained on different data",
         "compared cells ran different commits: a − b",
@@ -23,6 +25,7 @@ def test_notes_are_grouped_by_kind():
     found = {each.kind: len(each.notes) for each in notes_by_kind(notes)}
     assert found == {
         "Expectations": 2,
+        "Compared cells": 2,
         "Unfinished runs": 3,
         "Data": 2,
         "Code and versions": 2,

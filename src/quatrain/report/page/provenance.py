@@ -17,6 +17,7 @@ with name_missing_extra():
 
 KINDS = (
     ("Expectations", r"expectation not met|\d+ of \d+ expectations"),
+    ("Compared cells", r"compared cells differ|equal metrics in all seeds"),
     ("Unfinished runs", r"runs still to be done|groups not started|.*: of \d+ runs, |excluded: "),
     ("Data", r"data[ ,:]|cells of group .* were trained on different data"),
     (
