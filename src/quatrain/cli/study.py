@@ -44,6 +44,10 @@ Cells = Annotated[
     list[str] | None,
     typer.Option(help='A glob of cell names or "group/name"; can be repeated. Default: all.'),
 ]
+SpreadFrom = Annotated[
+    Path | None,
+    typer.Option(help="Results of a study whose spread over seeds is expected.", metavar="DIR"),
+]
 Seeds = Annotated[
     str | None, typer.Option(help='Seeds, such as "0,1,2" or "0-4". Default: those of the study.')
 ]
@@ -117,13 +121,7 @@ def plan(
             help="Train cells without a finished run for 10 seconds each.",
         ),
     ] = False,
-    spread_from: Annotated[
-        Path | None,
-        typer.Option(
-            help="Results of another study, whose spread over seeds is expected here.",
-            metavar="DIR",
-        ),
-    ] = None,
+    spread_from: SpreadFrom = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the state of every run, an estimate of its hours, and the expected precision.

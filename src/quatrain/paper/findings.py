@@ -63,7 +63,7 @@ class Finding:
 
     def at(self, place: Place) -> tuple[Statement, ...]:
         """The statements about one place."""
-        return tuple(each for each in self.statements if each.place == place)
+        return tuple(claim for claim in self.statements if claim.place == place)
 
 
 Claim = tuple[str, str, Expected]
