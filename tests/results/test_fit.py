@@ -189,3 +189,13 @@ def test_intervals_of_simulated_studies_cover_their_nominal_share(spread):
         found = fit(values).contrast({"c0": 1, "c1": -1})
         covered += found.low <= 0 <= found.high
     assert covered / studies == pytest.approx(0.95, abs=0.03)
+
+
+@pytest.mark.parametrize("scale", [1e-100, 1.0, 1e99])
+def test_separate_variances_do_not_depend_on_the_unit(scale):
+    values = {"a": {0: 1.0, 1: 2.0, 2: 4.0}, "b": {0: 1.0, 1: 1.5, 2: 1.2}}
+    scaled = {cell: {s: v * scale for s, v in own.items()} for cell, own in values.items()}
+    found, expected = (
+        fit(each, "separate").contrast({"a": 1, "b": -1}) for each in (scaled, values)
+    )
+    assert (found.df, found.p) == pytest.approx((expected.df, expected.p))

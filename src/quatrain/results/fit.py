@@ -234,7 +234,8 @@ class Fit:
         error = total**0.5
         if error <= ROUNDING * self._largest:
             return estimate(value, 0.0, sum(counts.values()) - len(counts), margin)
-        df = total**2 / sum(part**2 / (counts[cell] - 1) for cell, part in parts.items())
+        shares = {cell: part / total for cell, part in parts.items()}  # squares may overflow
+        df = 1 / sum(share**2 / (counts[cell] - 1) for cell, share in shares.items())
         return estimate(value, error, df, margin)
 
 
