@@ -124,3 +124,7 @@ def test_cells_that_vary_self_and_cross_attention_are_two_grids():
     found = [set(grid.cells) for grid in term_grids(specs)]
     assert {"0110", "0010", "1111"} in found
     assert {"0110", "0010", "1000", "1111"} in found
+
+
+def test_terms_that_are_no_term_set_make_no_grid():
+    assert term_grids({t: {"terms": t} for t in ("a", "01", "00000", "w/o")}) == []

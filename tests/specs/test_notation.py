@@ -51,3 +51,7 @@ def test_other_differences_are_named():
 def test_specs_with_equal_mixers_may_differ_in_one_field():
     assert other_differences(changed(), changed(200)) == ()
     assert other_differences(changed(), changed(200, width=16)) == ("model.width", "recipe.steps")
+
+
+def test_a_kind_that_is_no_text_is_no_mixer():
+    assert mixers_in({"kind": ["attention"], "part": {"kind": 3}}) == {}

@@ -16,6 +16,7 @@ Source: Montgomery, Design and Analysis of Experiments, chapters 6 and 8; Shaple
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain, combinations
@@ -116,7 +117,11 @@ def term_grids(specs: Mapping[str, Mapping[str, Any]]) -> list[TermGrid]:
     families: dict[frozenset[tuple[str, object]], dict[str, dict[str, str]]] = {}
     for cell, spec in specs.items():
         leaves = dict(_leaves("", spec))
-        terms = {path: str(leaf) for path, leaf in leaves.items() if path.endswith(".terms")}
+        terms = {
+            path: str(leaf)
+            for path, leaf in leaves.items()
+            if path.endswith(".terms") and re.fullmatch("[01]{4}", str(leaf))
+        }
         rest = frozenset((path, leaf) for path, leaf in leaves.items() if path not in terms)
         families.setdefault(rest, {})[cell] = terms
     grids = [grid for family in families.values() for grid in _grids(family)]

@@ -33,7 +33,8 @@ def mixers_in(spec: object, path: str = "") -> dict[str, Json]:
     if not isinstance(spec, Mapping):
         return {}
     fields = cast("Json", spec)
-    if fields.get("kind") in _MIXERS:
+    kind = fields.get("kind")
+    if isinstance(kind, str) and kind in _MIXERS:
         return {path: fields}
     found: dict[str, Json] = {}
     for name, value in fields.items():
