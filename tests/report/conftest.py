@@ -177,3 +177,80 @@ def matrix_report(matrix_store: ResultStore) -> Report:
 def files(report: Report, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the written report."""
     return write_report(report, tmp_path_factory.mktemp("report")).parent
+
+
+@pytest.fixture
+def make_report(tmp_path: Path) -> Callable[..., Report]:
+    """Write records with these metrics, by group and cell, then by seed; return their report.
+
+    `spec_of` gives the spec of a cell; further arguments are fields of the manifest. A cell without
+    seeds has one planned run.
+    """
+
+    def make(values, spec_of=lambda cell: {"terms": cell}, changes=None, **manifest):
+        store, cells = ResultStore(tmp_path / "made"), []
+        for (group, cell), by_seed in values.items():
+            seeds = by_seed or (0,)
+            identities = {seed: identity_of(f"{group}/{cell}", seed) for seed in seeds}
+            for seed, metrics in by_seed.items():
+                fields = {
+                    "identity": identities[seed],
+                    "metrics": metrics,
+                    "spec": spec_of(cell),
+                    "signatures": {},
+                    **(changes or {}),
+                }
+                store.write_record(record_of(cell, seed, 0.0, **fields))
+            name = "TranslationSpec"
+            made = ManifestCell(name=cell, group=group, spec_name=name, identities=identities)
+            cells.append(made)
+        fields = {"title": "A study", "question": "Which?", "metric": "bleu", **manifest}
+        store.write_manifest(Manifest(cells=tuple(cells), **fields))
+        return load_report(store)
+
+    return make
+
+
+@pytest.fixture
+def grid_report(make_report: Callable[..., Report]) -> Report:
+    """A complete grid of term sets in three seeds, with three comparisons and a margin."""
+    noise = (0.03, -0.05, 0.01, 0.04, -0.02, 0.0, 0.05)
+    values = {
+        ("self", terms): {
+            seed: {"bleu": 20.0 + 3 * (terms[2] == "1") + noise[(3 * number + 2 * seed) % 7]}
+            for seed in range(3)
+        }
+        for number, terms in enumerate(format(n, "04b") for n in range(16))
+    }
+    pairs = (("1111", "0111"), ("1111", "1101"), ("0000", "0010"))
+    comparisons = tuple(Comparison(group="self", left=a, right=b) for a, b in pairs)
+    return make_report(
+        values,
+        lambda terms: {"model": {"mixer": {"kind": "attention", "terms": terms}}},
+        comparisons=comparisons,
+        margin=0.5,
+    )
+
+
+HOSTILE = (
+    "a|b", "<script>alert(1)</script>", "$x_1^2$", "50 % & more #1", "~{\\input{x}}",
+    "\U0001f600", "\u05d0\u05d1\u05d2", "\u202eevil", "--,,'`\"", "[t] *", "=1+1", "é\u0301",
+)  # fmt: skip
+"""Names that mean something in Markdown, HTML, LaTeX, CSV or the terminal."""
+
+
+@pytest.fixture
+def hostile_report(make_report: Callable[..., Report]) -> Report:
+    """Cells, groups, metrics, title and question with hostile names; one group is incomplete."""
+    values = {
+        (group, name): {
+            seed: {"bleu": 1.0 + number + 0.1 * seed, name: -1.0} for seed in range(1 + number % 3)
+        }
+        for group in HOSTILE[:3]
+        for number, name in enumerate(HOSTILE)
+    }
+    comparisons = tuple(
+        Comparison(group=HOSTILE[0], left=HOSTILE[0], right=name) for name in HOSTILE[1:]
+    )
+    title = " ".join(HOSTILE)
+    return make_report(values, comparisons=comparisons, title=title, question=title, margin=0.5)

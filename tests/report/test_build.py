@@ -24,3 +24,9 @@ def test_folder_without_study_is_rejected(tmp_path):
     with pytest.raises(StudyError) as info:
         load_report(ResultStore(tmp_path / "nothing"))
     assert info.value.field == "study folder"
+
+
+def test_diagnostics_are_by_group_and_only_of_finished_runs(report, make_report):
+    assert list(report.diagnostics) == ["self", "cross"]
+    assert report.diagnostics["self"].df == 4
+    assert make_report({("g", "a"): {}}).diagnostics == {}

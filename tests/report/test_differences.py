@@ -2,8 +2,8 @@ import pytest
 
 from quatrain.report.columns import verdict_legend, verdict_text
 from quatrain.report.differences import build_differences, level_of
+from quatrain.report.document import differences_as_json
 from quatrain.report.groups import Groups
-from quatrain.report.render import differences_as_json
 from quatrain.report.runs import load_runs
 from quatrain.results import Comparison
 from quatrain.results.answers import LEVEL
@@ -46,6 +46,14 @@ def test_differences_are_contrasts_of_the_fit_of_their_group(store, report):
     assert first.answer.estimate == expected
     assert (first.outcome, first.seeds) == ("higher", 3)
     assert (missing.answer, missing.outcome) == (None, "not run")
+
+
+def test_a_difference_has_an_estimate_of_its_own_cells(store, report):
+    first, _, missing = report.differences.rows
+    values = Groups(load_runs(store)).values("self", "bleu")
+    own = {cell: values[cell] for cell in ("1111", "0110")}
+    assert first.welch == fit(own, "separate").contrast({"1111": 1, "0110": -1})
+    assert missing.welch is None
 
 
 def test_a_difference_has_a_price(report):

@@ -12,6 +12,7 @@ from quatrain.report.runs import StudyRuns, drop_unstarted_groups, load_runs
 from quatrain.report.sentences import Sentence, difference_sentence, finding_sentences
 from quatrain.report.tables import Matrix, ReportTable, build_matrix, build_table
 from quatrain.results import ResultStore
+from quatrain.results.diagnostics import Diagnostics, diagnose
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,12 @@ class Report:
             *(difference_sentence(row, table) for row in table.rows),
             *(said for result in self.findings for said in finding_sentences(result)),
         ]
+
+    @cached_property
+    def diagnostics(self) -> dict[str, Diagnostics]:
+        """Whether the assumptions of the fits hold, by group, in the metric of the comparisons."""
+        fits = {name: self.groups.fit(name, self.differences.metric) for name in self.groups.names}
+        return {name: diagnose(fitted) for name, fitted in fits.items() if fitted is not None}
 
     @cached_property
     def groups(self) -> Groups:

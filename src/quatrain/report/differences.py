@@ -11,7 +11,7 @@ from quatrain.report.groups import Groups
 from quatrain.report.runs import StudyRuns
 from quatrain.results import Comparison
 from quatrain.results.answers import Answer, answer, level_at
-from quatrain.results.fit import Fit
+from quatrain.results.fit import Estimate, Fit, fit
 from quatrain.specs import StudyError
 
 Outcome = Literal["higher", "lower", "equivalent", "inconclusive", "one seed", "not run"]
@@ -27,6 +27,8 @@ class DifferenceRow:
     """The number of seeds that both cells have."""
     price: Mapping[str, float]
     """The difference in `multiply_adds` and `parameters`."""
+    welch: Estimate | None = None
+    """The difference by these two cells alone, each with a variance of its own."""
 
     @property
     def name(self) -> str:
@@ -81,7 +83,7 @@ def build_differences(study: StudyRuns, groups: Groups) -> DifferenceTable:
     for number, each in enumerate(manifest.comparisons):
         fitted = groups.fit(each.group, metric)
         weights = {each.left: 1.0, each.right: -1.0}
-        if fitted is not None and _can_estimate(fitted, weights):
+        if fitted is not None and can_estimate(fitted, weights):
             family[number] = fitted, weights
     answers = dict(zip(family, answer([*family.values()], manifest.margin, level), strict=True))
     rows = tuple(
@@ -90,6 +92,7 @@ def build_differences(study: StudyRuns, groups: Groups) -> DifferenceTable:
             answers.get(number),
             _common_seeds(groups.fit(each.group, metric), each),
             _price(groups, each),
+            _welch(family[number]) if number in family else None,
         )
         for number, each in enumerate(manifest.comparisons)
     )
@@ -103,7 +106,8 @@ def level_of(study: StudyRuns) -> float:
     return level_at((*manifest.looks, seeds), manifest.maximum_seeds)
 
 
-def _can_estimate(fitted: Fit, weights: Mapping[str, float]) -> bool:
+def can_estimate(fitted: Fit, weights: Mapping[str, float]) -> bool:
+    """Whether the cells of a contrast have finished runs, connected by common seeds."""
     try:
         fitted.design.vector(weights)
     except StudyError:
@@ -117,6 +121,11 @@ def _common_seeds(fitted: Fit | None, comparison: Comparison) -> int:
     sides = (fitted.values.get(name, {}) for name in (comparison.left, comparison.right))
     left, right = (set(side) for side in sides)
     return len(left & right)
+
+
+def _welch(contrast: tuple[Fit, Mapping[str, float]]) -> Estimate:
+    fitted, weights = contrast
+    return fit({cell: fitted.values[cell] for cell in weights}, "separate").contrast(weights)
 
 
 def _price(groups: Groups, comparison: Comparison) -> dict[str, float]:
