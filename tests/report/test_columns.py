@@ -8,6 +8,7 @@ from quatrain.report.columns import (
     Column,
     cell_columns,
     difference_columns,
+    effect_columns,
     expectation_columns,
     format_mean,
     matrix_columns,
@@ -18,7 +19,7 @@ from quatrain.report.columns import (
     validation_columns,
 )
 from quatrain.report.curves import Curve
-from quatrain.report.render import to_markdown
+from quatrain.report.markdown import to_markdown
 
 
 def test_text_column_is_sorted_by_its_text():
@@ -88,6 +89,22 @@ def test_published_differences_have_a_column_only_if_there_are_any(report):
         for row in report.differences.rows
     )
     assert difference_columns(replace(report.differences, rows=rows)) == columns[:-1]
+
+
+def test_a_lower_price_is_negative(report):
+    rows = tuple(replace(row, price={"multiply_adds": -2.5e8}) for row in report.differences.rows)
+    columns = {
+        c.header: c.texts for c in difference_columns(replace(report.differences, rows=rows))
+    }
+    assert columns["M multiply-adds"] == ("-250.00",) * 3
+
+
+def test_effects_have_estimate_p_and_price(grid_report):
+    columns = effect_columns(grid_report.effects, "bleu")
+    headers = ["group", "effect", "terms", "BLEU [95 %]", "p", "M multiply-adds"]
+    assert [column.header for column in columns] == headers
+    assert len(columns[0].texts) == 22
+    assert columns[5].texts[2] == "+100.00"
 
 
 def test_each_cell_has_bounds_and_a_verdict_if_it_is_done(matrix_report):

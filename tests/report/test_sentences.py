@@ -2,7 +2,11 @@ from dataclasses import replace
 
 from quatrain.paper.findings import FINDINGS
 from quatrain.report.findings import FindingResult, StatementResult
-from quatrain.report.sentences import difference_sentence, finding_sentences
+from quatrain.report.sentences import (
+    difference_sentence,
+    finding_sentences,
+    not_run_sentence,
+)
 from quatrain.results.answers import Answer
 from quatrain.results.fit import estimate
 
@@ -29,6 +33,16 @@ def test_an_unmet_prediction_is_marked(report):
 def test_what_was_not_run_is_open(report):
     sentence = difference_sentence(report.differences.rows[2], report.differences)
     assert (sentence.mark, sentence.word) == ("open", "not run")
+
+
+def test_all_that_was_not_run_is_one_sentence(report):
+    table = report.differences
+    expected = "1 comparison is not run in a common seed yet: self (1)."
+    assert not_run_sentence(table) == expected
+    absent = tuple(replace(row, answer=None) for row in table.rows)
+    expected = "3 comparisons are not run in a common seed yet: self (2), cross (1)."
+    assert not_run_sentence(replace(table, rows=absent)) == expected
+    assert not_run_sentence(replace(table, rows=table.rows[:2])) is None
 
 
 def test_an_open_difference_says_how_many_seeds_would_do(report):

@@ -3,11 +3,12 @@
 Numbers are rounded and scaled, with the unit in the header: `training, min`, `G multiply-adds`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from quatrain.report.curves import Curve, validation_names
 from quatrain.report.differences import DifferenceRow, DifferenceTable
+from quatrain.report.effects import GridEffects
 from quatrain.report.findings import FindingResult
 from quatrain.report.tables import NOT_MET, Matrix, ReportRow, ReportTable
 from quatrain.report.text import format_fixed, format_quantity, title_of
@@ -105,16 +106,35 @@ def difference_columns(table: DifferenceTable) -> list[Column]:
             "adjusted p", [row.answer.adjusted_p if row.answer else None for row in rows], format_p
         ),
         text_column("verdict", [verdict_text(row, table.margin) for row in rows]),
-        *(
-            _quantity_column([row.price.get(name) for row in rows], UNITS[name])
-            for name in ("multiply_adds",)
-            if any(name in row.price for row in rows)
-        ),
+        *_price_columns([row.price for row in rows]),
     ]
     if table.has_published:
         published = [row.comparison.published for row in rows]
         columns.append(number_column("published", published, lambda x: format_fixed(x, 2, "+")))
     return columns
+
+
+def effect_columns(effects: Sequence[GridEffects], metric: str) -> list[Column]:
+    """The effects of terms in the metric of the comparisons, each with its price."""
+    rows = [(grid.group, row) for grid in effects for row in grid.rows]
+    estimates = [row.estimate for _, row in rows]
+    places = _metric_places([x for e in estimates for x in (e.value, e.low or 0.0, e.high or 0.0)])
+    full = all(row.averaged[0] == row.averaged[1] for _, row in rows)
+    pairs = [ABSENT if row.aliases is None else "{} of {}".format(*row.averaged) for _, row in rows]
+    return [
+        text_column("group", [group for group, _ in rows]),
+        text_column("effect", [row.kind for _, row in rows]),
+        text_column("terms", [row.name for _, row in rows]),
+        Column(
+            f"{title_of(metric)} [95 %]",
+            tuple(format_estimate(e, places) for e in estimates),
+            tuple(e.value for e in estimates),
+            numeric=True,
+        ),
+        number_column("p", [e.p for e in estimates], format_p),
+        *_price_columns([row.price for _, row in rows]),
+        *([] if full else [text_column("averaged over", pairs)]),
+    ]
 
 
 def finding_columns(results: Sequence[tuple[str, FindingResult]]) -> list[Column]:
@@ -280,6 +300,14 @@ def _quantity_column(values: Sequence[float | None], units: Units) -> Column:
     largest = max((value / size for value in values if value is not None), default=0.0)
     places = 1 if largest >= 100 else 2
     return number_column(header, values, lambda value: format_quantity(value / size, places))
+
+
+def _price_columns(prices: Sequence[Mapping[str, float]]) -> list[Column]:
+    """The differences in multiply-adds; no column if none is known."""
+    values = [price.get("multiply_adds") for price in prices]
+    size, header = scale_of(values, UNITS["multiply_adds"])
+    column = number_column(header, values, lambda value: format_fixed(value / size, 2, "+"))
+    return [column] if any(value is not None for value in values) else []
 
 
 def _metric_places(values: Sequence[float]) -> int:

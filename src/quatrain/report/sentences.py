@@ -1,5 +1,6 @@
 """What a study found, one sentence for each comparison and each finding of the paper."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
@@ -53,6 +54,21 @@ def difference_sentence(row: DifferenceRow, table: DifferenceTable) -> Sentence:
         mark = "yes" if row.as_expected else "no"
         word = f"{outcome}, as predicted" if row.as_expected else f"{outcome}, not as predicted"
     return Sentence(mark, word, f"{text}{published}.", unit)
+
+
+def not_run_sentence(table: DifferenceTable) -> str | None:
+    """One sentence about all comparisons that are not run; None if there are none.
+
+    Example: 3 comparisons are not run in a common seed yet: self (2), cross (1).
+    """
+    absent = Counter(row.comparison.group for row in table.rows if row.answer is None)
+    if not absent:
+        return None
+    groups = ", ".join(f"{group} ({times})" for group, times in absent.items())
+    verb = "is" if absent.total() == 1 else "are"
+    return (
+        f"{pluralize(absent.total(), 'comparison')} {verb} not run in a common seed yet: {groups}."
+    )
 
 
 def finding_sentences(result: FindingResult) -> list[Sentence]:

@@ -1,0 +1,49 @@
+"""The best cell of each group in a metric, and the cells that are tied with it."""
+
+from typing import Literal
+
+from quatrain.report.build import Report
+from quatrain.report.differences import can_estimate
+from quatrain.results.fit import Fit
+
+Mark = Literal["best", "tied", ""]
+
+
+def mark_best(report: Report, metric: str) -> list[Mark]:
+    """The mark of each row of `report.table`.
+
+    The best cell has the highest mean of its group, or the lowest if the study declares
+    `lower_is_better`. A cell is tied with it if the 95 % interval of their difference contains
+    zero. A group with one cell has no marks.
+    """
+    marks: dict[tuple[str, str], Mark] = {}
+    for group in report.groups.names:
+        fitted = report.groups.fit(group, metric)
+        if fitted is not None:
+            own = _marks_of(fitted, lower=report.study.manifest.lower_is_better)
+            marks.update({(group, cell): mark for cell, mark in own.items()})
+    return [marks.get((row.group, row.cell), "") for row in report.table.rows]
+
+
+def _marks_of(fitted: Fit, *, lower: bool) -> dict[str, Mark]:
+    means = {cell: sum(own.values()) / len(own) for cell, own in fitted.values.items()}
+    if len(means) < 2:
+        return {}
+    target = min(means.values()) if lower else max(means.values())
+    best = next(cell for cell, mean in means.items() if mean == target)
+    marks: dict[str, Mark] = {}
+    for cell, mean in means.items():
+        if mean == target:
+            marks[cell] = "best"
+        elif _is_tied(fitted, best, cell):
+            marks[cell] = "tied"
+    return marks
+
+
+def _is_tied(fitted: Fit, best: str, cell: str) -> bool:
+    """Whether the interval of the difference to the best cell contains zero."""
+    weights = {best: 1.0, cell: -1.0}
+    if not can_estimate(fitted, weights):
+        return False
+    found = fitted.contrast(weights)
+    return found.low is not None and found.high is not None and found.low <= 0 <= found.high
