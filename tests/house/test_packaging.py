@@ -96,9 +96,10 @@ def core(distributions, tmp_path_factory):
 def test_the_wheel_holds_the_package_and_no_tests_or_data(distributions):
     names = zipfile.ZipFile(distributions[1]).namelist()
     studies = {f"quatrain/study/templates/{each.file}" for each in TEMPLATES.values()}
-    page = {f"report.{kind}" for kind in ("html.j2", "css", "js")} | {"figure.css"}
-    templates = {f"quatrain/report/templates/{name}" for name in page}
-    assert studies | templates | {"quatrain/py.typed"} <= {*names}
+    page = {f"templates/report.{kind}" for kind in ("html.j2", "css", "js")}
+    files = page | {"templates/figure.css", "references.bib", "report.schema.json"}
+    assert studies | {f"quatrain/report/{file}" for file in files} <= {*names}
+    assert "quatrain/py.typed" in names
     assert all(re.match(r"quatrain(/|-[\d.]+\.dist-info/)", name) for name in names)
     assert not [name for name in names if re.search(r"(^|/)(tests|test_\w+\.py|conftest)", name)]
     assert not {Path(name).suffix for name in names} & DATA
