@@ -43,6 +43,13 @@ def test_json_has_cells_and_differences(folder):
     assert content["differences"][0]["mean"] == 6
 
 
+def test_json_is_the_document_of_the_report_folder(folder):
+    printed = json.loads(call(folder, "--json").output)
+    call(folder)
+    assert printed == json.loads((folder / "report" / "report.json").read_text())
+    assert printed["format"] == 1
+
+
 def test_markdown_and_csv_are_printed_and_nothing_is_written(folder):
     assert call(folder, "--markdown").output.startswith("# A study")
     assert call(folder, "--csv").output.splitlines()[0].startswith("group,cell,")

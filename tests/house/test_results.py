@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from quatrain.report.build import load_report
-from quatrain.report.render import findings_page
+from quatrain.report.markdown import findings_page
 from quatrain.report.runs import drop_unstarted_groups, load_runs
 from quatrain.report.write import write_report
 from quatrain.results import Manifest, ResultStore

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from quatrain.report.text import (
+    for_latex,
     for_markdown,
     for_spreadsheet,
     format_fixed,
@@ -152,3 +153,47 @@ def test_number_has_its_decimal_places_unless_it_is_astronomical(value, text):
 def test_quantity_below_the_last_digit_is_an_upper_bound():
     assert [format_quantity(value, 2) for value in (0.0, 0.006)] == ["< 0.01", "0.01"]
     assert format_quantity(12.0, 1) == "12.0"
+
+
+LATEX = re.compile(
+    r"\\uchar\{(?P<number>[0-9A-F]{4,6})\}|\\(?P<escaped>[&%$#_{}])|\\(?P<name>[a-z]+)\{\}"
+    r"|\\ensuremath\{\\(?P<symbol>[a-z]+)\}|\{(?P<single>[][*])\}|(?P<empty>\{\})"
+    r"|(?P<plain>[^\\{}&%$#_^~])"
+)
+NAMED = {
+    "textbackslash": "\\", "textasciitilde": "~", "textasciicircum": "^", "textbar": "|",
+    "textless": "<", "textgreater": ">", "textasciigrave": "`", "textquotesingle": "'",
+    "textquotedbl": '"', "textminus": "−", "textpm": "±", "texttimes": "×", "textendash": "–",
+    "textemdash": "—", "ldots": "…", "leq": "≤", "geq": "≥",
+}  # fmt: skip
+
+
+def typeset(latex):
+    """The text that LaTeX shows; fails at a character with a meaning of its own."""
+    shown, place = [], 0
+    while place < len(latex):
+        match = LATEX.match(latex, place)
+        assert match, latex[place:]
+        place = match.end()
+        named = match["name"] or match["symbol"]
+        number = chr(int(match["number"], 16)) if match["number"] else None
+        plain = match["escaped"] or match["single"] or match["plain"] or ""
+        shown.append(number or (NAMED[named] if named else plain))
+    return "".join(shown)
+
+
+LATEX_MARKS = st.sampled_from(
+    [*"\\{}&%$#_^~[]*|<>'`\"-,−±×–…≤ a1é", "--", "\U0001f600", "א", "\u202e"]
+)
+
+
+@given(TEXTS | st.lists(LATEX_MARKS, max_size=12).map("".join) | ANY_TEXTS)
+def test_latex_shows_any_text(text):
+    latex = for_latex(text)
+    assert typeset(latex) == visible(" ".join(text.split()))
+    assert not re.search(r"--|,,", latex)
+
+
+def test_latex_keeps_letters_and_names_other_characters_by_number():
+    assert for_latex("50 % of a_b") == r"50 \% of a\_b"
+    assert for_latex("Müller 😀") == r"Müller \uchar{1F600}"

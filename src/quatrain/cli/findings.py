@@ -7,7 +7,8 @@ import typer
 
 from quatrain.cli.output import open_console, print_json, print_line
 from quatrain.report.build import load_report
-from quatrain.report.render import findings_as_json, findings_page
+from quatrain.report.document import findings_as_json
+from quatrain.report.markdown import findings_page
 from quatrain.report.sentences import MARKS, finding_sentences
 from quatrain.results import ResultStore
 from quatrain.specs import StudyError

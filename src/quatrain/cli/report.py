@@ -17,13 +17,9 @@ from quatrain.report.columns import (
     difference_columns,
     matrix_columns,
 )
-from quatrain.report.render import (
-    differences_as_json,
-    markdown_page,
-    rows_as_json,
-    to_csv,
-    to_terminal,
-)
+from quatrain.report.document import report_document, rows_as_json
+from quatrain.report.markdown import markdown_page
+from quatrain.report.render import to_csv, to_terminal
 from quatrain.report.sentences import MARKS
 from quatrain.report.text import title_of
 from quatrain.results import ResultStore
@@ -39,9 +35,10 @@ def report(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Report a study, finished or not: tables, differences and a page with figures.
+    """Report a study, finished or not: what it found, tables, differences and a page with figures.
 
-    Writes HTML, Markdown, CSV and SVG to DIR/report. With a format option, prints that format.
+    Writes HTML, Markdown, LaTeX, BibTeX, CSV, JSON and SVG to DIR/report. With a format option,
+    prints that format: --csv the cells, --json all tables, effects, findings and notes.
 
     Example: quatrain report runs/numerals_terms --markdown
     """
@@ -53,9 +50,7 @@ def report(
     elif as_csv:
         print(to_csv(rows_as_json(report.all_groups.table)), end="")
     elif as_json:
-        cells = rows_as_json(report.all_groups.table)
-        differences = differences_as_json(report.all_groups.differences)
-        print_json({"cells": cells, "differences": differences})
+        print_json(report_document(report))
     else:
         from quatrain.report.write import write_report
 

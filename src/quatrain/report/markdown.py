@@ -111,11 +111,11 @@ def _effects(report: Report) -> list[str]:
         if effects.grid.complete:
             continue
         missing = ", ".join(" × ".join(terms) for terms in effects.missing) or "none"
+        group, cells = for_markdown(effects.group, block=True), len(effects.grid.cells)
         parts.append(
-            f"{for_markdown(effects.group, block=True)}: {len(effects.grid.cells)} of 16 term sets have "
-            "finished runs. An effect is averaged over the complete pairs of cells and contains a "
-            "part of other effects, which effects.csv names as aliases; effects without a complete "
-            f"pair: {missing}.\n"
+            f"{group}: {cells} of 16 term sets have finished runs. An effect is averaged over the "
+            "complete pairs of cells and contains a part of other effects, which effects.csv names "
+            f"as aliases; effects without a complete pair: {missing}.\n"
         )
     return parts
 

@@ -6,6 +6,7 @@ r"""Text of a report: names of metrics, rounded numbers, and escapes for each fo
     visible("a\x1b[31mb")             # "a\\x1b[31mb", which no terminal interprets
     for_markdown("<b> [x](y)")        # "&lt;b> [x\\](y)", which is shown as written
     for_spreadsheet("=1+1")           # "'=1+1", which no spreadsheet evaluates
+    for_latex("50 % of a_b")          # "50 \\% of a\\_b"
 
 The template of the HTML page escapes its text itself.
 """
@@ -33,6 +34,33 @@ _MARKS = re.compile(
 _BLOCK = re.compile(r"^(?:[#>+=-]|\d+(?=[.)]))")
 _ENTITY = re.compile(r"&(?=#?\w+;)")
 _FORMULA = re.compile(r"^\s*[=+\-@\uff1d\uff0b\uff0d\uff20\t]")
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    **{mark: f"\\{mark}" for mark in "&%$#_{}"},
+    **{mark: f"{{{mark}}}" for mark in "[]*"},  # not an argument of a line end
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "|": r"\textbar{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "`": r"\textasciigrave{}",
+    "'": r"\textquotesingle{}",
+    '"': r"\textquotedbl{}",
+    "−": r"\textminus{}",
+    "±": r"\textpm{}",
+    "×": r"\texttimes{}",
+    "–": r"\textendash{}",
+    "—": r"\textemdash{}",
+    "…": r"\ldots{}",
+    "≤": r"\ensuremath{\leq}",
+    "≥": r"\ensuremath{\geq}",
+}
+_LATEX_LETTERS = frozenset(
+    "ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜÝßàáâãäåæçèéêëìíîïñòóôõöøùúûüýÿ"
+    "ĂăĄąĆćČčĎďĘęĚěĞğŁłŃńŇňŐőŒœŔŕŘřŚśŞşŠšŢţŤťŮůŰűŸŹźŻżŽž"
+)
+"""Letters that fonts of the encoding T1 have."""
 
 
 def title_of(metric: str) -> str:
@@ -78,6 +106,23 @@ def for_spreadsheet(text: str) -> str:
     """A text field of a CSV file, with an apostrophe before a formula."""
     field = visible(text)
     return f"'{field}" if _FORMULA.match(field) else field
+
+
+def for_latex(text: str) -> str:
+    r"""Text of a LaTeX document that is typeset as `text`, by the encoding T1.
+
+    Characters that its fonts lack, such as emoji, are written as `\\uchar{1F600}`.
+    """
+    line = "".join(map(_escape_latex, visible(" ".join(text.split()))))
+    return re.sub(r"(?<=([-,]))(?=\1)", "{}", line)  # -- would be a dash
+
+
+def _escape_latex(character: str) -> str:
+    if character in _LATEX:
+        return _LATEX[character]
+    if character.isascii() or character in _LATEX_LETTERS:
+        return character
+    return f"\\uchar{{{ord(character):04X}}}"
 
 
 def _escape(character: str) -> str:
