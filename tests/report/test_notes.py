@@ -15,7 +15,7 @@ NOTES = (
 def test_notes_are_grouped_in_a_fixed_order_and_none_is_lost():
     found = notes_by_kind(NOTES)
     assert [(each.kind, len(each.notes)) for each in found] == [
-        ("Comparability", 2),
+        ("Compared cells", 2),
         ("Unfinished runs", 1),
         ("Data", 2),
         ("Code and versions", 1),

@@ -12,13 +12,14 @@ from quatrain.report.columns import (
 )
 from quatrain.report.curves import Curve
 from quatrain.report.gallery import build_gallery
+from quatrain.report.notes import notes_by_kind
 from quatrain.report.page.cell_rows import build_cells, build_grid
 from quatrain.report.page.diagnosis import build_diagnoses
 from quatrain.report.page.effect_rows import build_group_effects, forests
 from quatrain.report.page.found import build_found
 from quatrain.report.page.lines import curves_svg
 from quatrain.report.page.matrix import build_heat
-from quatrain.report.page.provenance import commands, facts, notes_by_kind, run_rows
+from quatrain.report.page.provenance import commands, facts, run_rows
 from quatrain.report.page.scatter import Scatter, scatter_svg, scatter_table
 from quatrain.report.page.strips import glyph
 from quatrain.report.page.svg import COLORS, SHAPES, asset

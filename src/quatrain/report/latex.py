@@ -68,7 +68,9 @@ def _cells(report: Report) -> list[str]:
     tables: list[str] = []
     for number, (group, rows) in enumerate(places.items(), 1):
         done = [place for place in rows if report.table.rows[place].seeds_done]
-        own_marks = {column: [found[row] for row in done] for column, found in marks.items()}
+        own_marks: dict[int, list[Mark]] = {
+            column: [found[row] for row in done] for column, found in marks.items()
+        }
         columns_of_group = [_select(column, done) for column in columns]
         caption, label = f"Group {group}.", f"tab:cells-{number}"
         tables.append(_table(columns_of_group, caption, label, own_marks))

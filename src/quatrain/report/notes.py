@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 KINDS = (
     ("Expectations", r"expectation not met|\d+ of \d+ expectations"),
-    ("Comparability", r"compared cells differ in|equal metrics in all seeds"),
+    ("Compared cells", r"compared cells differ|equal metrics in all seeds"),
     ("Unfinished runs", r"runs still to be done|groups not started|.*: of \d+ runs, |excluded: "),
     ("Data", r"data[ ,:]|cells of group .* were trained on different data"),
     (

@@ -3,7 +3,8 @@ import pytest
 from fake.results import write_results
 from quatrain.report.build import load_report
 from quatrain.report.columns import text_column
-from quatrain.report.page.cell_rows import build_cells, build_grid, mark_best
+from quatrain.report.page.cell_rows import build_cells, build_grid
+from quatrain.report.ranking import mark_best
 
 
 @pytest.fixture

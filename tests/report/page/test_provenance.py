@@ -1,7 +1,8 @@
 import re
 import shlex
 
-from quatrain.report.page.provenance import commands, facts, notes_by_kind, run_rows
+from quatrain.report.notes import notes_by_kind
+from quatrain.report.page.provenance import commands, facts, run_rows
 from quatrain.report.tables import build_table
 
 

@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from quatrain.report.build import Report
 from quatrain.report.columns import Column, Value, cell_columns
+from quatrain.report.ranking import Mark, mark_best
 from quatrain.report.text import title_of
-from quatrain.results.fit import Fit
 
-Mark = Literal["best", "tied", ""]
 MOST_COLUMNS = 12
 """Columns that are shown at first; others can be selected."""
 _FIRST_METRICS = 3
@@ -60,35 +58,3 @@ def build_cells(report: Report) -> Grid:
         hidden = frozenset(n for n, name in enumerate(headers) if name in minor and n not in marks)
     grid = build_grid(columns, marks)
     return Grid(grid.columns, grid.rows, hidden)
-
-
-def mark_best(report: Report, metric: str) -> list[Mark]:
-    """Which rows are the best of their group, and which differ from it by no more than noise."""
-    by_cell: dict[tuple[str, str], Mark] = {}
-    for group in report.groups.names:
-        fitted = report.groups.fit(group, metric)
-        if fitted is not None:
-            own = _marks_of(fitted, lower=report.study.manifest.lower_is_better)
-            by_cell.update({(group, cell): mark for cell, mark in own.items()})
-    return [by_cell.get((row.group, row.cell), "") for row in report.table.rows]
-
-
-def _marks_of(fitted: Fit, *, lower: bool) -> dict[str, Mark]:
-    means = {cell: sum(own.values()) / len(own) for cell, own in fitted.values.items()}
-    if len(means) < 2:
-        return {}
-    target = min(means.values()) if lower else max(means.values())
-    best = next(cell for cell, mean in means.items() if mean == target)
-    marks: dict[str, Mark] = {}
-    for cell, mean in means.items():
-        if mean == target:
-            marks[cell] = "best"
-        elif _is_tied(fitted, best, cell):
-            marks[cell] = "tied"
-    return marks
-
-
-def _is_tied(fitted: Fit, best: str, cell: str) -> bool:
-    """Whether the interval of the difference to the best cell contains zero."""
-    found = fitted.contrast({best: 1.0, cell: -1.0})
-    return found.low is not None and found.high is not None and found.low <= 0 <= found.high

@@ -1,9 +1,7 @@
 """The last section of a page: notes by kind, facts of the records, and how to repeat each run."""
 
 import glob
-import re
 import shlex
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from quatrain.report.build import Report
@@ -15,28 +13,6 @@ from quatrain.specs.extras import name_missing_extra
 with name_missing_extra():
     from markupsafe import Markup, escape
 
-KINDS = (
-    ("Expectations", r"expectation not met|\d+ of \d+ expectations"),
-    ("Compared cells", r"compared cells differ|equal metrics in all seeds"),
-    ("Unfinished runs", r"runs still to be done|groups not started|.*: of \d+ runs, |excluded: "),
-    ("Data", r"data[ ,:]|cells of group .* were trained on different data"),
-    (
-        "Code and versions",
-        r"compared cells ran|resumed with|uncommitted|.* changed after \d|ignored",
-    ),
-    ("Machines", r".* were measured on different machines"),
-    ("Metrics", r".* was computed differently"),
-)
-"""The kind of a note by its beginning; others are "Other"."""
-
-
-@dataclass(frozen=True)
-class Notes:
-    """The notes of one kind."""
-
-    kind: str
-    notes: tuple[str, ...]
-
 
 @dataclass(frozen=True)
 class Command:
@@ -45,15 +21,6 @@ class Command:
     group: str
     cell: str
     text: str
-
-
-def notes_by_kind(notes: Iterable[str]) -> list[Notes]:
-    """The notes by kind, in the order of `KINDS`."""
-    kinds: dict[str, list[str]] = {kind: [] for kind, _ in KINDS}
-    for note in notes:
-        kind = next((kind for kind, start in KINDS if re.match(start, note, re.DOTALL)), "Other")
-        kinds.setdefault(kind, []).append(note)
-    return [Notes(kind, tuple(members)) for kind, members in kinds.items() if members]
 
 
 def facts(study: StudyRuns) -> list[tuple[str, str]]:
