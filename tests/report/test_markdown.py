@@ -40,7 +40,7 @@ def test_effects_have_their_price_and_follow_the_differences(grid_report):
     page = markdown_page(grid_report)
     assert headings(page)[1:5] == ["What it found", "Cells", "Differences", "Effects of terms"]
     assert re.search(
-        r"\| self \| main effect \| E3 \| \+3\.0\d \[[^|]*\| < 0.001 \| \+100.00 \|", page
+        r"\| self \| main effect \| E3 \| \+3\.0\d \[[^|]*\| &lt; 0.001 \| \+100.00 \|", page
     )
     assert page.count("| Shapley share |") == 4
     assert page.count("| interaction |") == 6
