@@ -31,6 +31,13 @@ MOST_ROWS = 100
 
 def report(
     folder: Annotated[Path, typer.Argument(help="The folder of results.", metavar="DIR")],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="The folder of parallel text that the study read: adds intervals over its test "
+            "sentences to differences in BLEU."
+        ),
+    ] = None,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -44,7 +51,7 @@ def report(
     """
     if as_markdown + as_csv + as_json > 1:
         raise StudyError("several formats; use one of --markdown, --csv, --json", "format")
-    report = load_report(ResultStore(folder))
+    report = load_report(ResultStore(folder), data)
     if as_markdown:
         print(markdown_page(report), end="")
     elif as_csv:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from quatrain.report.curves import Curve, learning_curves
 from quatrain.report.differences import DifferenceTable, build_differences
@@ -11,6 +12,7 @@ from quatrain.report.groups import Groups
 from quatrain.report.runs import StudyRuns, drop_unstarted_groups, load_runs
 from quatrain.report.sentences import Sentence, difference_sentence, finding_sentences
 from quatrain.report.tables import Matrix, ReportTable, build_matrix, build_table
+from quatrain.report.test_noise import METRIC, resample_bleu
 from quatrain.results import ResultStore
 from quatrain.results.diagnostics import Diagnostics, diagnose
 
@@ -26,6 +28,8 @@ class Report:
     study: StudyRuns
     """Without groups that were not started."""
     full_study: StudyRuns
+    data: Path | None = None
+    """The folder of parallel text that the runs read, for intervals over test sentences."""
 
     @cached_property
     def table(self) -> ReportTable:
@@ -35,7 +39,10 @@ class Report:
     @cached_property
     def differences(self) -> DifferenceTable:
         """The comparisons of the study."""
-        return build_differences(self.study, self.groups)
+        manifest = self.study.manifest
+        is_bleu = (manifest.compared_in or manifest.metric) == METRIC
+        compared = self.study.compared_runs() if is_bleu else []
+        return build_differences(self.study, self.groups, resample_bleu(compared, self.data))
 
     @cached_property
     def effects(self) -> list[GridEffects]:
@@ -80,10 +87,14 @@ class Report:
     @cached_property
     def all_groups(self) -> "Report":
         """The report with groups that were not started, as CSV and JSON have it."""
-        return self if self.study is self.full_study else Report(self.full_study, self.full_study)
+        return (
+            self
+            if self.study is self.full_study
+            else Report(self.full_study, self.full_study, self.data)
+        )
 
 
-def load_report(store: ResultStore) -> Report:
-    """Read and check the runs of the study in `store`."""
+def load_report(store: ResultStore, data: Path | None = None) -> Report:
+    """Read and check the runs of the study in `store`; `data` as in `Report`."""
     study = load_runs(store)
-    return Report(drop_unstarted_groups(study), study)
+    return Report(drop_unstarted_groups(study), study, data)

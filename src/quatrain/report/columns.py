@@ -15,6 +15,7 @@ from quatrain.report.text import format_fixed, format_quantity, title_of
 from quatrain.results import RunState, Summary, pluralize
 from quatrain.results.answers import Answer
 from quatrain.results.fit import Estimate
+from quatrain.results.test_noise import RESAMPLES, Interval
 
 Value = str | float | None
 Units = Sequence[tuple[float, str]]
@@ -31,6 +32,12 @@ UNITS: dict[str, Units] = {
     "peak_bytes": ((2.0**20, "memory, MiB"), (2.0**30, "memory, GiB")),
 }
 """For each quantity of a row, the units in which it is shown: size and header."""
+
+TEST_NOISE_LEGEND = (
+    " Over test sentences: 95 % percentile interval of the difference for the trained seeds, by a "
+    f"paired bootstrap of {RESAMPLES:,} resamples of the test sentences (Koehn 2004; sacreBLEU); "
+    "it covers the choice of test sentences, not the variation between seeds."
+)
 
 MATRIX_LEGEND = "Measured value; expected value in brackets."
 
@@ -108,6 +115,10 @@ def difference_columns(table: DifferenceTable) -> list[Column]:
         text_column("verdict", [verdict_text(row, table.margin) for row in rows]),
         *_price_columns([row.price for row in rows]),
     ]
+    if table.has_test_noise:
+        texts = [format_interval(row.over_test_sentences, places) for row in rows]
+        lows = [getattr(row.over_test_sentences, "low", None) for row in rows]
+        columns.insert(3, Column("over test sentences", tuple(texts), tuple(lows), numeric=True))
     if table.has_published:
         published = [row.comparison.published for row in rows]
         columns.append(number_column("published", published, lambda x: format_fixed(x, 2, "+")))
@@ -200,7 +211,7 @@ def verdict_legend(table: DifferenceTable) -> str:
         "examples. Verdicts are at the level of "
         f"{100 * table.level:.2g} %, with p adjusted for all differences of the table (Shaffer); "
         f"intervals are not adjusted.{margin} Further seeds: for 80 % power if the estimate is "
-        "the true difference."
+        f"the true difference.{TEST_NOISE_LEGEND if table.has_test_noise else ''}"
     )
 
 
@@ -327,6 +338,14 @@ def format_estimate(estimate: Estimate, places: int) -> str:
     numbers = (estimate.value, estimate.low, estimate.high)
     value, *bounds = (format_fixed(x, places, "+") for x in numbers if x is not None)
     return f"{value} [{', '.join(bounds)}]" if bounds else value
+
+
+def format_interval(interval: Interval | None, places: int) -> str:
+    """The bounds of an interval, with signs; None is a dash."""
+    if interval is None:
+        return ABSENT
+    low, high = (format_fixed(bound, places, "+") for bound in (interval.low, interval.high))
+    return f"[{low}, {high}]"
 
 
 def format_p(p: float) -> str:

@@ -12,6 +12,7 @@ from quatrain.report.runs import StudyRuns
 from quatrain.results import Comparison
 from quatrain.results.answers import Answer, answer, level_at
 from quatrain.results.fit import Estimate, Fit, fit
+from quatrain.results.test_noise import Array, Interval, interval
 from quatrain.specs import StudyError
 
 Outcome = Literal["higher", "lower", "equivalent", "inconclusive", "one seed", "not run"]
@@ -29,6 +30,8 @@ class DifferenceRow:
     """The difference in `multiply_adds` and `parameters`."""
     welch: Estimate | None = None
     """The difference by these two cells alone, each with a variance of its own."""
+    over_test_sentences: Interval | None = None
+    """The interval over the choice of test sentences, where these are available."""
 
     @property
     def name(self) -> str:
@@ -69,9 +72,21 @@ class DifferenceTable:
         """Whether the study quotes a published difference."""
         return any(row.comparison.published is not None for row in self.rows)
 
+    @property
+    def has_test_noise(self) -> bool:
+        """Whether a difference has an interval over the choice of test sentences."""
+        return any(row.over_test_sentences is not None for row in self.rows)
 
-def build_differences(study: StudyRuns, groups: Groups) -> DifferenceTable:
+
+def build_differences(
+    study: StudyRuns, groups: Groups, resampled: Mapping[str, Array] | None = None
+) -> DifferenceTable:
     """The table of differences.
+
+    Args:
+        study: the runs.
+        groups: their fits.
+        resampled: by the identity of a run, the metric on resamples of the test set.
 
     Raises:
         StudyError: if a record lacks the metric.
@@ -93,6 +108,7 @@ def build_differences(study: StudyRuns, groups: Groups) -> DifferenceTable:
             _common_seeds(groups.fit(each.group, metric), each),
             _price(groups, each),
             _welch(family[number]) if number in family else None,
+            _over_test_sentences(study, each, resampled or {}),
         )
         for number, each in enumerate(manifest.comparisons)
     )
@@ -104,6 +120,20 @@ def level_of(study: StudyRuns) -> float:
     manifest = study.manifest
     seeds = max(len(study.records(cell)) for cell in manifest.cells)
     return level_at((*manifest.looks, seeds), manifest.maximum_seeds)
+
+
+def _over_test_sentences(
+    study: StudyRuns, comparison: Comparison, resampled: Mapping[str, Array]
+) -> Interval | None:
+    """The interval of the difference of the means over the common seeds."""
+    sides = study.paired_records(comparison)
+    weights: dict[str, float] = {}
+    for sign, records in zip((1.0, -1.0), sides, strict=True):
+        for record in records.values():
+            weights[record.identity] = sign / len(records)
+    if not weights or not weights.keys() <= resampled.keys():
+        return None
+    return interval(resampled, weights)
 
 
 def can_estimate(fitted: Fit, weights: Mapping[str, float]) -> bool:

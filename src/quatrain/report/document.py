@@ -105,6 +105,8 @@ def differences_as_json(table: DifferenceTable) -> list[Row]:
             "metric": table.metric,
             **_answer_as_json(row.answer),
             **{f"welch_{name}": getattr(row.welch, name, None) for name in _ESTIMATE},
+            "test_sentences_low": getattr(row.over_test_sentences, "low", None),
+            "test_sentences_high": getattr(row.over_test_sentences, "high", None),
             "seeds": row.seeds,
             "margin": table.margin,
             "level": table.level,

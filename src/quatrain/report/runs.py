@@ -70,6 +70,14 @@ class StudyRuns:
         left, right = (self.records(self._cells[comparison.group, name]) for name in names)
         return [{seed: side[seed] for seed in left.keys() & right.keys()} for side in (left, right)]
 
+    def compared_runs(self) -> list[ReportedRun]:
+        """The runs of all cells in comparisons, each once."""
+        comparisons = self.manifest.comparisons
+        labels = [(each.group, name) for each in comparisons for name in (each.left, each.right)]
+        cells = [self._cells[label] for label in dict.fromkeys(labels)]
+        identities = dict.fromkeys(run for cell in cells for run in cell.identities.values())
+        return [self.runs[identity] for identity in identities]
+
     @cached_property
     def _cells(self) -> dict[tuple[str, str], ManifestCell]:
         return {(cell.group, cell.name): cell for cell in self.manifest.cells}

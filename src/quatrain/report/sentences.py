@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
-from quatrain.report.columns import format_estimate, format_p
+from quatrain.report.columns import format_estimate, format_interval, format_p
 from quatrain.report.differences import DifferenceRow, DifferenceTable
 from quatrain.report.findings import FindingResult
 from quatrain.report.text import format_fixed, title_of
@@ -36,6 +36,8 @@ def difference_sentence(row: DifferenceRow, table: DifferenceTable) -> Sentence:
         text = f"{row.name}: not run in a common seed yet."
         return Sentence("open", outcome, text, unit)
     numbers = _numbers(row.answer)
+    if row.over_test_sentences is not None:
+        numbers += f", over test sentences {format_interval(row.over_test_sentences, 2)}"
     published = (
         f"; published {format_fixed(comparison.published, 2, '+')}"
         if comparison.published is not None

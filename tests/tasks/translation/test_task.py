@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from quatrain.specs import (
     identity,
 )
 from quatrain.tasks.translation import ParallelTextSpec, TranslationSpec, load_translator
-from quatrain.tasks.translation.task import HYPOTHESES, VOCABULARY, translate
+from quatrain.tasks.translation.task import HYPOTHESES, REFERENCES, VOCABULARY, translate
 from quatrain.training import train
 
 
@@ -32,6 +33,16 @@ def test_eight_pairs_are_memorized_and_the_hypotheses_written(finished, tmp_path
     assert "tok:13a" in evaluation.signatures["bleu"]
     assert evaluation.artifacts == (HYPOTHESES, VOCABULARY)
     lines = (tmp_path / HYPOTHESES).read_text().splitlines()
+    assert lines == [target for _, target in task.corpus.test]
+    assert not (tmp_path / REFERENCES).exists()
+
+
+def test_the_references_of_generated_data_are_written(finished, tmp_path, monkeypatch):
+    _, task, objective = finished
+    monkeypatch.setattr(task, "corpus", replace(task.corpus, lines=None))
+    evaluation = task.evaluate(objective, tmp_path)
+    assert evaluation.artifacts == (HYPOTHESES, REFERENCES, VOCABULARY)
+    lines = (tmp_path / REFERENCES).read_text().splitlines()
     assert lines == [target for _, target in task.corpus.test]
 
 

@@ -48,6 +48,7 @@ from quatrain.tasks.translation.vocabulary import (
 from quatrain.training import Evaluation, Loss, Recipe, Task, checkpoint, load_model
 
 HYPOTHESES = "hypotheses.txt"
+REFERENCES = "references.txt"
 VOCABULARY = "vocabulary.json"
 
 _ESTIMATE_LENGTH = 50
@@ -191,17 +192,25 @@ class TranslationTask(Task):
         }
 
     def evaluate(self, objective: TranslationObjective, folder: Path) -> Evaluation:
-        """BLEU and chrF of the test part by beam search; writes the hypotheses."""
+        """BLEU and chrF of the test part by beam search.
+
+        Writes the hypotheses, and the references if the data are generated.
+        """
         hypotheses = self.translate(objective.translator, self.test.sources, self.spec.decoding)
+        references = _references(self.corpus.test)
         write_hypotheses(folder / HYPOTHESES, hypotheses)
-        scores = score(hypotheses, _references(self.corpus.test), self.tokenizer)
+        artifacts = (HYPOTHESES, VOCABULARY)
+        if self.corpus.lines is None:
+            write_hypotheses(folder / REFERENCES, references)
+            artifacts = (HYPOTHESES, REFERENCES, VOCABULARY)
+        scores = score(hypotheses, references, self.tokenizer)
         metrics = {
             "bleu": scores.bleu,
             "chrf": scores.chrf,
             "test_loss": self._loss(objective, self.test),
             "valid_loss": self._loss(objective, self.valid),
         }
-        return Evaluation(metrics, scores.signatures, (HYPOTHESES, VOCABULARY))
+        return Evaluation(metrics, scores.signatures, artifacts)
 
     def translate(
         self, translator: Translator, sources: Sequence[Sequence[int]], decoding: DecodingSpec
