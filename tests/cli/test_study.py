@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from quatrain.cli import study as cli
 from quatrain.cli.main import app
-from quatrain.cli.study import RenamedOptions, parse_seeds, plan_summary
+from quatrain.cli.study import RenamedOptions, plan_summary
 from quatrain.specs import SpecError, StoredFileError, StudyError
 from quatrain.study import load_study, run_study
 
@@ -149,29 +149,6 @@ def test_the_default_folder_of_results_has_the_name_of_the_study(
     monkeypatch.chdir(tmp_path)
     call("run", write_study("[cell('a')]", "(0,)"))
     assert (tmp_path / "runs" / "a_study" / "study.json").exists()
-
-
-@pytest.mark.parametrize(
-    ("text", "seeds"), [(None, None), ("3", [3]), ("0,1, 2", [0, 1, 2]), ("0-2,7", [0, 1, 2, 7])]
-)
-def test_seeds_are_numbers_and_ranges(text, seeds):
-    assert parse_seeds(text) == seeds
-
-
-@pytest.mark.parametrize("text", ["", "a", "1-", "-1", "1..3", "5-2", "٣", "１-２", "9" * 5000])
-def test_other_seeds_are_an_error(text):
-    with pytest.raises(StudyError) as error:
-        parse_seeds(text)
-    assert error.value.field == "--seeds"
-
-
-@pytest.mark.parametrize(
-    ("text", "number"), [("0-20000000", "20,000,001"), ("0-9999,10000", "10,001")]
-)
-def test_too_many_seeds_are_an_error_at_once(text, number):
-    with pytest.raises(StudyError) as error:
-        parse_seeds(text)
-    assert number in str(error.value)
 
 
 @pytest.mark.parametrize("option", ["--out", "--data"])

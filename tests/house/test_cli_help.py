@@ -29,6 +29,7 @@ def test_the_list_of_commands():
         "quatrain study plan",
         "quatrain study run",
         "quatrain study status",
+        "quatrain study watch",
     ]
 
 

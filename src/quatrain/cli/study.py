@@ -1,10 +1,9 @@
-"""`quatrain study`: new, plan, run, status and measure.
+"""`quatrain study`: new, plan, run, watch, status and measure.
 
 The command line selects cells, and the resources of their runs. The study file alone defines the
 hyper-parameters of a cell.
 """
 
-import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -16,24 +15,28 @@ import typer
 from rich.console import Console
 from typer.core import TyperCommand
 
-from quatrain.cli.display import Display
+from quatrain.cli.arguments import absolute, parse_seeds, results_folder
+from quatrain.cli.observers import observe
 from quatrain.cli.output import open_console, print_json, print_line, print_rows
 from quatrain.cli.report import print_report
 from quatrain.cli.start import STATUS, leave_on_interrupt
+from quatrain.cli.watch import watch
 from quatrain.report.build import load_report
 from quatrain.report.text import format_quantity, visible
 from quatrain.results import ResultStore, pluralize
 from quatrain.specs import StudyError
 from quatrain.specs.errors import shorten
 from quatrain.study import Run, RunSummary, Selection, Study, allocate, load_study, run_study
-from quatrain.study.names import LARGEST_SEED, MOST_SEEDS, too_many_seeds
+from quatrain.study.sinks import SINKS
 from quatrain.study.templates import TEMPLATES, write_template
 
 if TYPE_CHECKING:
     from quatrain.study.estimate import Trial
     from quatrain.study.precision import Precision
 
-app: typer.Typer = typer.Typer(no_args_is_help=True, help="Write, plan, run and measure a study.")
+app: typer.Typer = typer.Typer(
+    no_args_is_help=True, help="Write, plan, run, watch and measure a study."
+)
 
 StudyFile = Annotated[Path, typer.Argument(help="The study file, a Python file.", metavar="STUDY")]
 Out = Annotated[
@@ -57,6 +60,19 @@ Jobs = Annotated[int | None, typer.Option(help="Runs at once. Default: fill the 
 Threads = Annotated[int | None, typer.Option(help="Threads of each run. Default: fill the cores.")]
 NumWorkers = Annotated[
     int, typer.Option(min=0, help="Processes of each run that prepare its batches.")
+]
+Live = Annotated[
+    bool, typer.Option("--live", help="Show the report as a local web page that updates itself.")
+]
+Port = Annotated[
+    int, typer.Option(min=0, max=65535, help="The port of --live. Default: a free one.")
+]
+LogTo = Annotated[
+    list[str] | None,
+    typer.Option(
+        help=f"{' or '.join(SINKS)}: write the logged numbers there, too; can be repeated.",
+        metavar="NAME",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -177,6 +193,9 @@ def run(
     retry: Annotated[
         str | None, typer.Option(help='"failed": run failed runs again.', metavar="failed")
     ] = None,
+    live: Live = False,
+    port: Port = 0,
+    log_to: LogTo = None,
 ) -> None:
     """Execute the runs that are not done yet, then report.
 
@@ -198,7 +217,7 @@ def run(
     print_notes(loaded, ResultStore(folder), runs)
     console = open_console()
     try:
-        with Display(console, len(runs)) as display:
+        with observe(console, folder, len(runs), port if live else None, log_to or ()) as notify:
             summary = run_study(
                 study,
                 folder,
@@ -209,13 +228,16 @@ def run(
                 num_workers=num_workers,
                 device=device,
                 select=selection,
-                notify=display.notify,
+                notify=notify,
             )
     except KeyboardInterrupt:
         resume = "Stopped; checkpoints are kept: run the same command again to resume."
         Console(stderr=True).print(resume)
         raise typer.Exit(STATUS) from None
     _conclude(console, folder, summary)
+
+
+app.command()(watch)
 
 
 @app.command()
@@ -277,42 +299,6 @@ def measure(
         print_json(rows)
     elif not rows:
         print("No cell has a finished run yet.")
-
-
-def results_folder(study: Path, out: Path | None) -> Path:
-    """The folder of the results of a study file."""
-    return absolute("--out", Path("runs") / study.stem if out is None else out)
-
-
-def absolute(option: str, path: Path) -> Path:
-    """The absolute path, since a study file may change the current folder."""
-    try:
-        path.exists()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        message = f"{option} {shorten(str(path))} is no valid path ({reason}); correct it"
-        raise StudyError(message, option) from error
-    return path.absolute()
-
-
-def parse_seeds(text: str | None) -> list[int] | None:
-    """Read "0,1,2", "0-4", or both together: "0,3-5"."""
-    if text is None:
-        return None
-    seeds: list[int] = []
-    for part in text.split(","):
-        numbers = re.fullmatch(r" *([0-9]{1,20})(?:-([0-9]{1,20}))? *", part)
-        first, last = (int(numbers[1]), int(numbers[2] or numbers[1])) if numbers else (0, -1)
-        if last < first:
-            raise StudyError(
-                f"--seeds {shorten(text)} is not a list of whole numbers from 0 to {LARGEST_SEED}; "
-                'write "0,1,2" or "0-4"',
-                "--seeds",
-            )
-        if len(seeds) + last - first >= MOST_SEEDS:
-            raise too_many_seeds(f"{len(seeds) + last - first + 1:,}")
-        seeds.extend(range(first, last + 1))
-    return seeds
 
 
 def _trial(data: Path | None, device: str, runs: int) -> "Trial":

@@ -1,7 +1,8 @@
 """Optional dependencies: the extra that installs each, and the error where one is missing.
 
 `pip install quatrain` installs the library; `quatrain[study]`, `quatrain[vision]` and
-`quatrain[translation]` add the packages of the table below, `quatrain[all]` all of them.
+`quatrain[translation]` add the packages of the table below, `quatrain[all]` all three;
+`quatrain[tensorboard]` and `quatrain[trackio]` are for `study run --log-to`.
 """
 
 from collections.abc import Generator
@@ -13,6 +14,8 @@ _PACKAGES = {
     "study": ("filelock", "jinja2", "matplotlib", "rich", "scipy", "typer", "accelerate"),
     "vision": ("torchvision", "PIL", "sklearn", "faster_coco_eval"),
     "translation": ("tokenizers", "sacrebleu", "num2words", "babel"),
+    "tensorboard": ("tensorboard",),
+    "trackio": ("trackio",),
 }
 """By extra, the names under which its packages are imported."""
 

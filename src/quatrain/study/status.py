@@ -4,6 +4,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from quatrain.results import ResultStore, RunState
 
@@ -43,12 +44,18 @@ def study_status(store: ResultStore) -> list[RunStatus]:
 
 def last_step(store: ResultStore, identity: str) -> int | None:
     """The step of the last complete line of metrics.jsonl; None if it has none."""
+    step = last_values(store, identity).get("step")
+    return step if type(step) is int and 0 <= step <= _LARGEST_STEP else None
+
+
+def last_values(store: ResultStore, identity: str) -> dict[str, Any]:
+    """The last complete line of metrics.jsonl; empty if there is none or it is damaged."""
     line = _last_line(store.folder(identity) / "metrics.jsonl")
     try:
-        step = json.loads(line).get("step")
-    except (ValueError, AttributeError, RecursionError):
-        return None
-    return step if type(step) is int and 0 <= step <= _LARGEST_STEP else None
+        values = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) else {}
 
 
 def _last_line(path: Path) -> bytes:

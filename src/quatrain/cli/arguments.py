@@ -1,0 +1,44 @@
+"""Arguments of `quatrain study`: paths and lists of seeds."""
+
+import re
+from pathlib import Path
+
+from quatrain.specs import StudyError
+from quatrain.specs.errors import shorten
+from quatrain.study.names import LARGEST_SEED, MOST_SEEDS, too_many_seeds
+
+
+def results_folder(study: Path, out: Path | None) -> Path:
+    """The folder of the results of a study file."""
+    return absolute("--out", Path("runs") / study.stem if out is None else out)
+
+
+def absolute(option: str, path: Path) -> Path:
+    """The absolute path, since a study file may change the current folder."""
+    try:
+        path.exists()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        message = f"{option} {shorten(str(path))} is no valid path ({reason}); correct it"
+        raise StudyError(message, option) from error
+    return path.absolute()
+
+
+def parse_seeds(text: str | None) -> list[int] | None:
+    """Read "0,1,2", "0-4", or both together: "0,3-5"."""
+    if text is None:
+        return None
+    seeds: list[int] = []
+    for part in text.split(","):
+        numbers = re.fullmatch(r" *([0-9]{1,20})(?:-([0-9]{1,20}))? *", part)
+        first, last = (int(numbers[1]), int(numbers[2] or numbers[1])) if numbers else (0, -1)
+        if last < first:
+            raise StudyError(
+                f"--seeds {shorten(text)} is not a list of whole numbers from 0 to {LARGEST_SEED}; "
+                'write "0,1,2" or "0-4"',
+                "--seeds",
+            )
+        if len(seeds) + last - first >= MOST_SEEDS:
+            raise too_many_seeds(f"{len(seeds) + last - first + 1:,}")
+        seeds.extend(range(first, last + 1))
+    return seeds
