@@ -79,12 +79,16 @@ def test_without_a_running_run_the_time_left_is_unknown(store):
     assert StudyWatch(store).look().seconds_left is None
 
 
-def test_a_run_that_has_no_step_yet_leaves_the_time_unknown(store, study):
-    run = run_of(study, "a")
-    with store.claim(run.identity):
+def test_a_run_that_has_no_step_yet_takes_as_long_as_others(store, study):
+    a0, b0 = run_of(study, "a"), run_of(study, "b")
+    with store.claim(a0.identity):
         progress = StudyWatch(store).look()
     assert progress.of_state("running")[0].step is None
     assert progress.seconds_left is None
+    write_log(store, b0, {"step": 50, "seconds": 50.0}, steps=100)
+    with store.claim(a0.identity), store.claim(b0.identity):
+        progress = StudyWatch(store).look()
+    assert progress.seconds_left == pytest.approx((100 + 50 + 4 * 100) / 2)
 
 
 def test_the_study_is_over_when_all_runs_are_done_or_failed(store, study, finish, tmp_path):
@@ -155,6 +159,16 @@ def test_cells_that_share_a_run_count_it_once(write_study, tmp_path):
     store = ResultStore(tmp_path / "out")
     store.write_manifest(study.manifest())
     assert [run.label for run in StudyWatch(store).look().runs] == ["one/x seed 0"]
+
+
+def test_only_the_chosen_cells_and_seeds_are_watched(store, finish, tmp_path):
+    finish(tmp_path / "a_study.py", cells=["a"], seeds=[0])
+    assert [run.label for run in StudyWatch(store, ["[ab]"], [1]).look().runs] == [
+        "one/a seed 1", "one/b seed 1"
+    ]  # fmt: skip
+    assert StudyWatch(store, ["one/a"], [0]).look().is_over
+    with pytest.raises(StudyError, match="no cell is 'x'"):
+        StudyWatch(store, ["x"]).look()
 
 
 def test_a_folder_without_a_study_is_an_error(tmp_path):

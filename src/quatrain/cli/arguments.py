@@ -1,11 +1,22 @@
-"""Arguments of `quatrain study`: paths and lists of seeds."""
+"""Arguments of `quatrain study`: cells, seeds and paths."""
 
 import re
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from quatrain.specs import StudyError
 from quatrain.specs.errors import shorten
 from quatrain.study.names import LARGEST_SEED, MOST_SEEDS, too_many_seeds
+
+Cells = Annotated[
+    list[str] | None,
+    typer.Option(help='A glob of cell names or "group/name"; can be repeated. Default: all.'),
+]
+Seeds = Annotated[
+    str | None, typer.Option(help='Seeds, such as "0,1,2" or "0-4". Default: those of the study.')
+]
 
 
 def results_folder(study: Path, out: Path | None) -> Path:

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperCommand
 
-from quatrain.cli.arguments import absolute, parse_seeds, results_folder
+from quatrain.cli.arguments import Cells, Seeds, absolute, parse_seeds, results_folder
 from quatrain.cli.observers import observe
 from quatrain.cli.output import open_console, print_json, print_line, print_rows
 from quatrain.cli.report import print_report
@@ -43,16 +43,9 @@ Out = Annotated[
     Path | None,
     typer.Option(help="The folder of results; by default runs/NAME for a study file NAME.py."),
 ]
-Cells = Annotated[
-    list[str] | None,
-    typer.Option(help='A glob of cell names or "group/name"; can be repeated. Default: all.'),
-]
 SpreadFrom = Annotated[
     Path | None,
     typer.Option(help="Results of a study whose spread over seeds is expected.", metavar="DIR"),
-]
-Seeds = Annotated[
-    str | None, typer.Option(help='Seeds, such as "0,1,2" or "0-4". Default: those of the study.')
 ]
 Data = Annotated[Path | None, typer.Option(help="The folder of data, for studies that read one.")]
 Device = Annotated[str, typer.Option(help="The device, such as cpu or cuda:0.")]

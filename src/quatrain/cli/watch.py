@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from quatrain.cli.arguments import absolute
+from quatrain.cli.arguments import Cells, Seeds, absolute, parse_seeds
 from quatrain.cli.display import duration
 from quatrain.cli.output import open_console, print_json, print_line
 from quatrain.cli.start import STATUS
@@ -38,6 +38,8 @@ _WORDS = {"absent": "waiting"}
 
 def watch(
     folder: Annotated[Path, typer.Argument(help="The folder of results.", metavar="DIR")],
+    cells: Cells = None,
+    seeds: Seeds = None,
     every: Annotated[
         float, typer.Option(min=0.1, help="Seconds between two looks at the folder.")
     ] = 2.0,
@@ -54,7 +56,7 @@ def watch(
     if as_json and not once:
         raise StudyError("--json prints one state; add --once", "--json")
     store = ResultStore(absolute("folder", folder))
-    looks, findings = StudyWatch(store), Findings(store)
+    looks, findings = StudyWatch(store, cells or None, parse_seeds(seeds)), Findings(store)
     console = open_console()
     if once:
         progress = looks.look()
@@ -214,8 +216,9 @@ class Lines:
             print_line(self._console, summary_line(progress))
         for run in progress.runs:
             self._show_run(run, progress)
-        for sentence in _first([each for each in sentences if each not in self._sentences]):
-            print_line(self._console, sentence)
+        new = [sentence for sentence in sentences if sentence not in self._sentences]
+        for line in _first(new):
+            print_line(self._console, line)
         self._states = {run.identity: run.state for run in progress.runs}
         self._sentences = sentences
 

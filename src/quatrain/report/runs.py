@@ -72,8 +72,11 @@ class StudyRuns:
 
     def compared_runs(self) -> list[ReportedRun]:
         """The runs of all cells in comparisons, each once."""
-        comparisons = self.manifest.comparisons
-        labels = [(each.group, name) for each in comparisons for name in (each.left, each.right)]
+        labels = [
+            (comparison.group, name)
+            for comparison in self.manifest.comparisons
+            for name in (comparison.left, comparison.right)
+        ]
         cells = [self._cells[label] for label in dict.fromkeys(labels)]
         identities = dict.fromkeys(run for cell in cells for run in cell.identities.values())
         return [self.runs[identity] for identity in identities]

@@ -26,6 +26,7 @@ from typing import (
     Literal,
     Protocol,
     Self,
+    TypeVar,
     cast,
     get_args,
     runtime_checkable,
@@ -163,7 +164,7 @@ class Study(CheckedModel):
             StudyError: if a glob matches nothing, or the seeds are not distinct whole numbers from
                 0 to 2^64 - 1.
         """
-        chosen = self._matching(cells)
+        chosen = matching_cells(self.cells, cells)
         if seeds is None:
             planned = [(seed, cell) for cell in chosen for seed in self.seeds_for(cell)]
             planned.sort(key=lambda pair: pair[0])
@@ -289,16 +290,25 @@ class Study(CheckedModel):
                 cells[seed].setdefault(self.identity(cell, seed), []).append(cell)
         return cells[seed]
 
-    def _matching(self, globs: Sequence[str] | None) -> list[Cell]:
-        if globs is None:
-            return list(self.cells)
-        chosen: set[str] = set()
-        names = [(cell.name, cell.label) for cell in self.cells]
-        for glob in globs:
-            matches = [label for name, label in names if glob in {name, label}]
-            if not matches:
-                matches = [both[1] for both in names if any(fnmatchcase(x, glob) for x in both)]
-            if not matches:
-                raise unknown_cell(glob, [label for _, label in names], "cells")
-            chosen.update(matches)
-        return [cell for cell in self.cells if cell.label in chosen]
+
+AnyCell = TypeVar("AnyCell", Cell, ManifestCell)
+
+
+def matching_cells(cells: Sequence[AnyCell], globs: Sequence[str] | None) -> list[AnyCell]:
+    """The cells that match one of the globs, as in `Study.select`; all for None.
+
+    Raises:
+        StudyError: if a glob matches nothing.
+    """
+    if globs is None:
+        return list(cells)
+    chosen: set[str] = set()
+    names = [(cell.name, cell.label) for cell in cells]
+    for glob in globs:
+        matches = [label for name, label in names if glob in {name, label}]
+        if not matches:
+            matches = [both[1] for both in names if any(fnmatchcase(x, glob) for x in both)]
+        if not matches:
+            raise unknown_cell(glob, [label for _, label in names], "cells")
+        chosen.update(matches)
+    return [cell for cell in cells if cell.label in chosen]

@@ -12,7 +12,7 @@ import math
 import statistics
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 from quatrain.results import Manifest, ManifestCell, Record, ResultStore, RunState
 from quatrain.results.files import read_regular
 from quatrain.specs import QuatrainError
+from quatrain.study.grid import matching_cells
 from quatrain.study.status import last_step, last_values
 
 ACTIVE_SECONDS = 300.0
@@ -83,8 +84,14 @@ class StudyProgress:
 class StudyWatch:
     """Looks at a study's folder again and again; reads the record of a finished run once."""
 
-    def __init__(self, store: ResultStore) -> None:
-        self._store = store
+    def __init__(
+        self,
+        store: ResultStore,
+        cells: Sequence[str] | None = None,
+        seeds: Sequence[int] | None = None,
+    ) -> None:
+        """Watch the runs of these cells, given as in `Study.select`, and seeds; None for all."""
+        self._store, self._cells, self._seeds = store, cells, seeds
         self._records: dict[str, Record] = {}
         self._sizes: dict[str, tuple[int, float]] = {}
         """By run, the bytes of its log, and the time at which they last grew."""
@@ -93,18 +100,17 @@ class StudyWatch:
         """The present state.
 
         Raises:
-            StudyError: if no study was run into this folder.
+            StudyError: if no study was run into this folder, or it has no such cell.
             StoredFileError: if the manifest is damaged.
         """
         manifest = self._store.manifest()
-        runs = {
-            identity: self._progress(manifest, cell, seed, identity)
-            for cell, seed, identity in _runs(manifest)
-        }
-        cells = {identity: cell.label for cell, _, identity in _runs(manifest)}
-        return StudyProgress(
-            manifest.title, manifest.metric, tuple(runs.values()), _seconds_left(runs, cells)
-        )
+        runs: dict[str, RunProgress] = {}
+        for cell in matching_cells(manifest.cells, self._cells):
+            for seed, identity in sorted(cell.identities.items()):
+                if identity not in runs and (self._seeds is None or seed in self._seeds):
+                    runs[identity] = self._progress(manifest, cell, seed, identity)
+        every = tuple(runs.values())
+        return StudyProgress(manifest.title, manifest.metric, every, _seconds_left(every))
 
     def _progress(
         self, manifest: Manifest, cell: ManifestCell, seed: int, identity: str
@@ -156,16 +162,6 @@ class StudyWatch:
         return next((record.steps for record in records if record is not None), None)
 
 
-def _runs(manifest: Manifest) -> Iterator[tuple[ManifestCell, int, str]]:
-    """Each run once, with the first of its cells."""
-    seen: set[str] = set()
-    for cell in manifest.cells:
-        for seed, identity in sorted(cell.identities.items()):
-            if identity not in seen:
-                seen.add(identity)
-                yield cell, seed, identity
-
-
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
@@ -183,24 +179,26 @@ def _planned_steps(folder: Path) -> int | None:
     return steps if type(steps) is int and steps > 0 else None
 
 
-def _seconds_left(runs: Mapping[str, RunProgress], cells: Mapping[str, str]) -> float | None:
+def _seconds_left(runs: Sequence[RunProgress]) -> float | None:
     """The time left if as many runs are trained at once as now.
 
-    The duration of a run that waits is the mean of its cell, or of all cells if its own is unknown.
+    The duration of a run without steps is the mean of its cell, or of all cells if its own is
+    unknown.
     """
-    running = [run for run in runs.values() if run.state == "running"]
-    waiting = [name for name, run in runs.items() if run.state in {"absent", "paused"}]
-    lefts = [run.seconds_left for run in running]
-    known = [left for left in lefts if left is not None]
-    if not running or len(known) < len(lefts):
+    durations: dict[tuple[str, str], list[float]] = {}
+    for run in runs:
+        is_known = run.state == "done" or run.seconds_left is not None
+        if run.seconds is not None and is_known:
+            total = run.seconds + (run.seconds_left or 0.0)
+            durations.setdefault((run.group, run.cell), []).append(total)
+    running = [run for run in runs if run.state == "running"]
+    waiting = [run for run in runs if run.state in {"absent", "paused"}]
+    if not running or not durations:
         return None
-    durations: dict[str, list[float]] = {}
-    for name, run in runs.items():
-        if run.seconds is not None and run.state in {"done", "running"}:
-            durations.setdefault(cells[name], []).append(run.seconds + (run.seconds_left or 0.0))
     means = {cell: statistics.fmean(own) for cell, own in durations.items()}
     overall = statistics.fmean(means.values())
-    for name in waiting:
-        left = runs[name].seconds_left
-        known.append(means.get(cells[name], overall) if left is None else left)
-    return max(sum(known) / len(running), *known[: len(running)])
+    left = [
+        means.get((run.group, run.cell), overall) if run.seconds_left is None else run.seconds_left
+        for run in (*running, *waiting)
+    ]
+    return max(sum(left) / len(running), *left[: len(running)])
