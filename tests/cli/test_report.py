@@ -61,6 +61,13 @@ def test_two_formats_at_once_are_an_error(folder):
         call(folder, "--csv", "--json")
 
 
+def test_data_without_differences_in_bleu_are_a_note(folder, tmp_path):
+    done = call(folder, "--json", "--data", tmp_path)
+    assert "Note: no intervals over test sentences" in done.stderr
+    assert json.loads(done.stdout)["differences"][0]["test_sentences_low"] is None
+    assert "Note: no intervals" not in call(folder).output
+
+
 def test_a_study_that_has_not_begun_is_reported_too(write_study, tmp_path):
     store = ResultStore(tmp_path / "out")
     store.write_manifest(load_study(write_study("[cell('a')]")).manifest())

@@ -41,6 +41,25 @@ def test_a_run_ends_with_the_tables_and_the_path_of_the_page(call, write_study, 
     assert "0 done now, 4 before, 0 failed." in call("run", path, "--out", out).output
 
 
+def test_a_run_can_be_shown_as_a_page_and_logged(call, write_study, out):
+    path = write_study("[cell('a')]", "(0,)")
+    done = call("run", path, "--out", out, "--live", "--log-to", "tensorboard")
+    assert done.exit_code == 0
+    assert "note: the report is at http://127.0.0.1:" in done.output
+    assert len(list((out / "tensorboard").glob("one-a-seed-0-*/events.out.tfevents.*"))) == 1
+    assert "1 done now" in done.output
+
+
+@pytest.mark.parametrize(
+    ("options", "field"), [(("--port", "8000"), "--port"), (("--log-to", "wandb"), "--log-to")]
+)
+def test_options_of_pages_and_logs_are_checked_first(call, write_study, out, options, field):
+    with pytest.raises(StudyError) as error:
+        call("run", write_study("[cell('a')]"), "--out", out, *options)
+    assert error.value.field == field
+    assert not out.exists()
+
+
 def test_after_a_failed_run_the_exit_status_is_1(call, write_study, out):
     path = write_study("[cell('bad', trouble='error'), cell('good')]", "(0,)")
     done = call("run", path, "--out", out)

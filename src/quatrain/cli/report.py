@@ -27,6 +27,10 @@ from quatrain.specs import StudyError
 
 MOST_ROWS = 100
 """Rows of a table that are printed."""
+NO_TEST_NOISE = (
+    "Note: no intervals over test sentences; they need differences in BLEU between runs that have "
+    "hypotheses.txt. Runs of other metrics store no scores of single examples."
+)
 
 
 def report(
@@ -52,6 +56,8 @@ def report(
     if as_markdown + as_csv + as_json > 1:
         raise StudyError("several formats; use one of --markdown, --csv, --json", "format")
     report = load_report(ResultStore(folder), data)
+    if data is not None and not report.differences.has_test_noise:
+        print_line(Console(stderr=True), NO_TEST_NOISE)
     if as_markdown:
         print(markdown_page(report), end="")
     elif as_csv:

@@ -210,7 +210,7 @@ def run(
     print_notes(loaded, ResultStore(folder), runs)
     console = open_console()
     try:
-        with observe(console, folder, len(runs), port if live else None, log_to or ()) as notify:
+        with observe(console, folder, len(runs), _page_port(live, port), log_to or ()) as notify:
             summary = run_study(
                 study,
                 folder,
@@ -292,6 +292,13 @@ def measure(
         print_json(rows)
     elif not rows:
         print("No cell has a finished run yet.")
+
+
+def _page_port(live: bool, port: int) -> int | None:
+    """The port of a local page; None for no page."""
+    if port and not live:
+        raise StudyError("--port is the port of a local page; add --live", "--port")
+    return port if live else None
 
 
 def _trial(data: Path | None, device: str, runs: int) -> "Trial":
