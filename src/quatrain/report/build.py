@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from quatrain.report.bleu_resampling import METRIC, resample_bleu
 from quatrain.report.curves import Curve, learning_curves
 from quatrain.report.differences import DifferenceTable, build_differences
 from quatrain.report.effects import GridEffects, build_effects
@@ -12,7 +13,6 @@ from quatrain.report.groups import Groups
 from quatrain.report.runs import StudyRuns, drop_unstarted_groups, load_runs
 from quatrain.report.sentences import Sentence, difference_sentence, finding_sentences
 from quatrain.report.tables import Matrix, ReportTable, build_matrix, build_table
-from quatrain.report.test_noise import METRIC, resample_bleu
 from quatrain.results import ResultStore
 from quatrain.results.diagnostics import Diagnostics, diagnose
 

@@ -15,7 +15,7 @@ from quatrain.report.text import format_fixed, format_quantity, title_of
 from quatrain.results import RunState, Summary, pluralize
 from quatrain.results.answers import Answer
 from quatrain.results.fit import Estimate
-from quatrain.results.test_noise import RESAMPLES, Interval
+from quatrain.results.resampling import RESAMPLES, Interval
 
 Value = str | float | None
 Units = Sequence[tuple[float, str]]

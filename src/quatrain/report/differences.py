@@ -12,7 +12,7 @@ from quatrain.report.runs import StudyRuns
 from quatrain.results import Comparison
 from quatrain.results.answers import Answer, answer, level_at
 from quatrain.results.fit import Estimate, Fit, fit
-from quatrain.results.test_noise import Array, Interval, interval
+from quatrain.results.resampling import Array, Interval, interval
 from quatrain.specs import StudyError
 
 Outcome = Literal["higher", "lower", "equivalent", "inconclusive", "one seed", "not run"]

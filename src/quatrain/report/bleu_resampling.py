@@ -20,7 +20,7 @@ import numpy as np
 from quatrain.report.runs import ReportedRun
 from quatrain.results.files import is_file_within
 from quatrain.results.record import Record
-from quatrain.results.test_noise import Array, resampled_scores
+from quatrain.results.resampling import Array, resampled_scores
 from quatrain.specs import DataError
 from quatrain.specs.extras import missing_package
 from quatrain.tasks.text import decode_text, read_bytes, split_lines

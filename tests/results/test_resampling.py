@@ -3,7 +3,7 @@ import pytest
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.significance import PairedTest, _bootstrap_resample, estimate_ci
 
-from quatrain.results.test_noise import RESAMPLES, SEED, Interval, interval, resampled_scores
+from quatrain.results.resampling import RESAMPLES, SEED, Interval, interval, resampled_scores
 from quatrain.specs import InputError
 
 WORDS = ["a", "the", "dog", "cat", "man", "runs", "sees", "red", "on", "street"]

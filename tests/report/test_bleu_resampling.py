@@ -7,12 +7,12 @@ import pytest
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.significance import PairedTest
 
+from quatrain.report.bleu_resampling import bleu_of, resample_bleu, sentence_statistics
 from quatrain.report.build import load_report
 from quatrain.report.columns import difference_columns, verdict_legend
 from quatrain.report.render import differences_as_json
 from quatrain.report.runs import load_runs
-from quatrain.report.test_noise import bleu_of, resample_bleu, sentence_statistics
-from quatrain.results.test_noise import SEED
+from quatrain.results.resampling import SEED
 from quatrain.specs import DataError, MissingPackageError
 
 WORDS = ["a", "the", "dog", "cat", "man", "runs", "sees", "red", "on", "street", "."]
