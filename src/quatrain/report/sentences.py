@@ -49,7 +49,7 @@ def difference_sentence(row: DifferenceRow, table: DifferenceTable) -> Sentence:
     elif outcome in {"higher", "lower"}:
         text = f"{left} has a {outcome} {metric} than {right}: {numbers}"
     else:
-        text = f"{left} against {right} is open in {metric}: {numbers}{_seeds(row.answer)}"
+        text = f"{left} − {right} in {metric} is inconclusive: {numbers}{_seeds(row.answer)}"
     mark = "open" if outcome in {"inconclusive", "one seed"} else "yes"
     word: str = outcome
     if row.as_expected is not None:
