@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
-from quatrain.report.figure import COLORS, open_figure, to_svg
 
+from benchmarks.figure import COLORS, open_figure, to_svg
 from benchmarks.result import Row
 
 DRAWN = ("0010", "0011", "0110", "1000", "1111")

@@ -10,7 +10,7 @@ from sacrebleu.significance import PairedTest
 from quatrain.report.bleu_resampling import bleu_of, resample_bleu, sentence_statistics
 from quatrain.report.build import load_report
 from quatrain.report.columns import difference_columns, verdict_legend
-from quatrain.report.render import differences_as_json
+from quatrain.report.document import differences_as_json
 from quatrain.report.runs import load_runs
 from quatrain.results.resampling import SEED
 from quatrain.specs import DataError, MissingPackageError
