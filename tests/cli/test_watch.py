@@ -220,6 +220,11 @@ def read_until(terminal, text, seconds=60):
     return output
 
 
+def read_to_end(terminal):
+    """What the program prints until it ends: its last output is only flushed when it is read."""
+    return read_until(terminal, "\0")
+
+
 @pytest.mark.slow
 def test_ctrl_c_in_a_terminal_ends_with_one_sentence_and_130(started):
     _, store = started
@@ -227,7 +232,7 @@ def test_ctrl_c_in_a_terminal_ends_with_one_sentence_and_130(started):
     try:
         assert "0 of 4 runs done" in read_until(terminal, "4 waiting")
         process.send_signal(signal.SIGINT)
-        rest = read_until(terminal, "not affected.")
+        rest = read_to_end(terminal)
         assert process.wait(30) == 130
     finally:
         process.kill()
@@ -244,7 +249,7 @@ def test_a_terminal_shows_runs_that_another_process_executes(started, command):
         read_until(terminal, "4 waiting")
         runner = threading.Thread(target=execute_in_process, args=(path, store, command))
         runner.start()
-        output = read_until(terminal, "All runs have ended")
+        output = read_to_end(terminal)
         runner.join()
         assert process.wait(30) == 0
     finally:

@@ -92,7 +92,8 @@ def _differences(report: Report) -> list[str]:
     groups = [row.comparison.group for row in rows]
     tables: list[str] = []
     for number, group in enumerate(dict.fromkeys(groups), 1):
-        own = [_select(each, [n for n, of in enumerate(groups) if of == group]) for each in columns]
+        places = [n for n, of in enumerate(groups) if of == group]
+        own = [_select(column, places) for column in columns]
         caption = f"Differences in {title_of(table.metric)}, group {group}."
         tables.append(_table(own, caption, f"tab:differences-{number}"))
     return tables

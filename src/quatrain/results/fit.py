@@ -33,6 +33,7 @@ from quatrain.results.statistics import CONFIDENCE, ROUNDING, Summary
 from quatrain.specs import StudyError
 
 Array = NDArray[np.float64]
+Indices = NDArray[np.int64]
 Weights = Mapping[str, float]
 """The weights of a contrast by the name of the cell; a difference has weights 1 and -1."""
 
@@ -64,14 +65,16 @@ class Design:
 
     def __init__(self, seeds: Mapping[str, Iterable[int]]) -> None:
         """Build the normal equations of cell means and seed effects."""
-        self.pairs = [(cell, seed) for cell, own in seeds.items() for seed in own]
-        self.cells = list(dict.fromkeys(cell for cell, _ in self.pairs))
+        self.pairs: list[tuple[str, int]] = [
+            (cell, seed) for cell, own in seeds.items() for seed in own
+        ]
+        self.cells: list[str] = list(dict.fromkeys(cell for cell, _ in self.pairs))
         self._row_of_cell = {cell: row for row, cell in enumerate(self.cells)}
-        self.seeds = sorted({seed for _, seed in self.pairs})
+        self.seeds: list[int] = sorted({seed for _, seed in self.pairs})
         column_of_seed = {seed: len(self.cells) + n for n, seed in enumerate(self.seeds)}
         size = len(self.cells) + len(self.seeds)
-        self.rows = np.array([self._row_of_cell[cell] for cell, _ in self.pairs], dtype=int)
-        self.columns = np.array([column_of_seed[seed] for _, seed in self.pairs], dtype=int)
+        self.rows: Indices = np.array([self._row_of_cell[cell] for cell, _ in self.pairs])
+        self.columns: Indices = np.array([column_of_seed[seed] for _, seed in self.pairs])
         normal = np.zeros((size, size))
         np.add.at(normal, (self.rows, self.rows), 1.0)
         np.add.at(normal, (self.columns, self.columns), 1.0)
@@ -79,7 +82,7 @@ class Design:
         np.add.at(normal, (self.columns, self.rows), 1.0)
         values, vectors = np.linalg.eigh(normal)
         positive = values > _TOLERANCE * max(values.max(initial=0.0), 1.0)
-        self.rank = int(positive.sum())
+        self.rank: int = int(positive.sum())
         self.basis: Array = vectors[:, positive]
         self.inverse: Array = (self.basis / values[positive]) @ self.basis.T
 
@@ -120,7 +123,9 @@ class Fit:
         self, values: Mapping[str, Mapping[int, float]], variance: Variance = "pooled"
     ) -> None:
         """Fit all values, by cell and seed."""
-        self.values = {cell: dict(by_seed) for cell, by_seed in values.items() if by_seed}
+        self.values: dict[str, dict[int, float]] = {
+            cell: dict(by_seed) for cell, by_seed in values.items() if by_seed
+        }
         if not self.values:
             raise StudyError("no run is finished; run the study", "seeds")
         self.variance: Variance = variance

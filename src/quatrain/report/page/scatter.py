@@ -20,6 +20,7 @@ from quatrain.report.page.svg import (
 )
 from quatrain.report.tables import ReportRow
 from quatrain.report.text import format_fixed, shorten_name, title_of, visible
+from quatrain.results import Manifest
 from quatrain.results.pareto import front, memberships
 from quatrain.specs.extras import name_missing_extra
 
@@ -62,10 +63,10 @@ class Scatter:
     def __init__(self, report: Report) -> None:
         """Points are computed when they are first used."""
         self.report = report
-        self.manifest = report.study.manifest
-        self.rows = [row for row in report.table.rows if row.metrics]
-        self.metrics = list(report.table.metric_names)
-        self.groups = list(dict.fromkeys(row.group for row in self.rows))
+        self.manifest: Manifest = report.study.manifest
+        self.rows: list[ReportRow] = [row for row in report.table.rows if row.metrics]
+        self.metrics: list[str] = list(report.table.metric_names)
+        self.groups: list[str] = list(dict.fromkeys(row.group for row in self.rows))
 
     @cached_property
     def costs(self) -> list[Cost]:

@@ -19,7 +19,10 @@ class DatasetParts(Generic[PartT]):
     test_hashes: dict[str, str] | None = None
     """SHA-256 of the files of the test part."""
 
-    skipped = property(lambda self: self.data_notes)  # the name of 0.1
+    @property
+    def skipped(self) -> dict[str, int]:
+        """The name of `data_notes` in 0.1."""
+        return self.data_notes
 
 
 @dataclass(frozen=True)
