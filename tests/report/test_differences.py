@@ -106,6 +106,7 @@ def test_added_seeds_lower_the_level(change, store):
     assert level_of(load_runs(store)) == pytest.approx(LEVEL)
     assert change(looks=(2,)).level == pytest.approx(LEVEL / 2)
     assert change(looks=(2,), maximum_seeds=4).level == pytest.approx(LEVEL / 4)
+    assert change(looks=(2, 3), maximum_seeds=4).level == pytest.approx(LEVEL / 4)
     assert change(looks=(), maximum_seeds=3).level == pytest.approx(LEVEL)
 
 

@@ -64,3 +64,14 @@ def test_a_margin_settles_what_no_test_of_a_difference_can():
 
 def test_without_an_estimate_of_the_noise_there_is_no_plan():
     assert further_seeds(fit({"a": {0: 1.0}, "b": {0: 2.0}}), {"a": 1, "b": -1}, None) is None
+
+
+def test_cells_with_separate_variances_are_planned_by_their_own_spread():
+    values = {
+        "calm": {0: 1.0, 1: 1.1, 2: 0.9, 3: 1.0},
+        "calmer": {0: 1.5, 1: 1.4, 2: 1.6, 3: 1.2},
+        "loud": {0: -20.0, 1: 30.0, 2: 5.0, 3: -9.0},
+    }
+    weights = {"calmer": 1, "calm": -1}
+    assert further_seeds(fit(values), weights, None) is None
+    assert further_seeds(fit(values, "separate"), weights, None) == 1

@@ -116,10 +116,14 @@ def build_differences(
 
 
 def level_of(study: StudyRuns) -> float:
-    """The level of the tests after all looks at the study."""
+    """The level of the tests after all looks at the study.
+
+    Seeds that were added and have not finished yet do not change it.
+    """
     manifest = study.manifest
-    seeds = max(len(study.records(cell)) for cell in manifest.cells)
-    return level_at((*manifest.looks, seeds), manifest.maximum_seeds)
+    seeds = max(1, *(len(study.records(cell)) for cell in manifest.cells))
+    earlier = [look for look in manifest.looks if look < seeds]
+    return level_at((*earlier, seeds), manifest.maximum_seeds)
 
 
 def _over_test_sentences(

@@ -2,7 +2,7 @@
 
 from quatrain.report.groups import Groups
 from quatrain.report.runs import StudyRuns
-from quatrain.results import Record
+from quatrain.results import ManifestCell, Record
 from quatrain.specs.notation import other_differences
 
 
@@ -31,24 +31,19 @@ def _equal_notes(study: StudyRuns) -> list[str]:
 
     Cells with a single metric are left out, as accuracies on few examples may be equal by chance.
     """
-    cells: dict[tuple[object, ...], list[str]] = {}
+    equal: dict[tuple[object, ...], list[ManifestCell]] = {}
     for cell in study.manifest.cells:
         records = study.records(cell)
         if all(len(record.metrics) > 1 for record in records.values()) and records:
-            cells.setdefault((cell.group, *map(_facts, records.items())), []).append(cell.name)
+            equal.setdefault((cell.group, *map(_facts, records.items())), []).append(cell)
     return [
-        f"equal metrics in all seeds, so they may compute the same: {', '.join(names)} ({key[0]})"
-        for key, names in cells.items()
-        if len(names) > 1 and len({_identity(study, key[0], name) for name in names}) > 1
+        "equal metrics in all seeds, so they may compute the same: "
+        f"{', '.join(cell.name for cell in cells)} ({cells[0].group})"
+        for cells in equal.values()
+        if len({tuple(cell.identities.values()) for cell in cells}) > 1
     ]
 
 
 def _facts(item: tuple[int, Record]) -> tuple[object, ...]:
     seed, record = item
     return seed, tuple(sorted(record.metrics.items()))
-
-
-def _identity(study: StudyRuns, group: object, name: str) -> tuple[object, ...]:
-    """The identities of a cell's runs: cells that share them are one."""
-    (cell,) = (c for c in study.manifest.cells if (c.group, c.name) == (group, name))
-    return tuple(sorted(cell.identities.items()))

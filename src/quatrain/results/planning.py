@@ -58,15 +58,16 @@ def further_seeds(
     None without an estimate of the variance, or if more than a hundred seeds would be needed. If
     the cells have unequal seeds so far, the number is an approximation.
     """
-    if not fitted.sd:
+    estimate = fitted.contrast(weights)
+    if not estimate.standard_error:
         return None
-    sd, value = fitted.sd, fitted.contrast(weights).value
+    value, error_now = estimate.value, estimate.standard_error
     information = fitted.design.factor(weights) ** -2
     of_a_seed = 1 / sum(weight**2 for weight in weights.values())
 
     def settled(further: int) -> bool:
-        error = sd / (information + further * of_a_seed) ** 0.5
-        df = fitted.df + further * (len(fitted.design.cells) - 1)
+        error = error_now / (1 + further * of_a_seed / information) ** 0.5
+        df = estimate.df + further * (len(fitted.design.cells) - 1)
         found = power_of_difference(value, error, df, level)
         if margin is not None and abs(value) < margin:
             found = max(found, power_of_equivalence(value, margin, error, df, level))

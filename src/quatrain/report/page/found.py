@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from quatrain.report.build import Report
 from quatrain.report.findings import FindingResult
 from quatrain.report.page.strips import glyph
-from quatrain.report.sentences import Sentence, difference_sentence, finding_sentences
+from quatrain.report.sentences import (
+    Sentence,
+    difference_sentence,
+    finding_sentences,
+    not_run_sentence,
+)
 from quatrain.results import pluralize
 from quatrain.specs.extras import name_missing_extra
 
@@ -60,23 +65,23 @@ def build_found(report: Report) -> Found:
     table = report.differences
     settled: dict[str, list[Line]] = {}
     inconclusive: dict[str, list[Line]] = {}
-    not_run: Counter[str] = Counter()
+    absent = 0
     outcomes: Counter[str] = Counter()
     for row in table.rows:
         group = row.comparison.group
         if row.answer is None:
-            not_run[group] += 1
+            absent += 1
             continue
         outcomes[row.outcome] += 1
         is_open = row.outcome in {"inconclusive", "one seed"}
         line = _line(difference_sentence(row, table), "open" if is_open else row.outcome)
         (inconclusive if is_open else settled).setdefault(group, []).append(line)
     return Found(
-        _summary(outcomes, len(table.rows), sum(not_run.values())),
+        _summary(outcomes, len(table.rows), absent),
         _findings(report.findings),
         settled,
         inconclusive,
-        _not_run(not_run),
+        not_run_sentence(table) or "",
     )
 
 
@@ -105,12 +110,3 @@ def _summary(outcomes: Counter[str], declared: int, absent: int) -> str:
     parts = ", ".join(f"{n} {words.get(outcome, outcome)}" for outcome, n in outcomes.most_common())
     rest = f"; {absent} not run" if absent else ""
     return f"{declared - absent} of {pluralize(declared, 'declared comparison')}: {parts}{rest}."
-
-
-def _not_run(by_group: Counter[str]) -> str:
-    if not by_group:
-        return ""
-    total = sum(by_group.values())
-    groups = ", ".join(f"{group} ({times})" for group, times in by_group.items())
-    verb = "is" if total == 1 else "are"
-    return f"{pluralize(total, 'comparison')} {verb} not run in a common seed yet: {groups}."
