@@ -61,6 +61,12 @@ def test_two_formats_at_once_are_an_error(folder):
         call(folder, "--csv", "--json")
 
 
+def test_a_missing_folder_of_data_is_an_error(folder, tmp_path):
+    with pytest.raises(StudyError) as error:
+        call(folder, "--data", tmp_path / "absent")
+    assert error.value.field == "data"
+
+
 def test_data_without_differences_in_bleu_are_a_note(folder, tmp_path):
     done = call(folder, "--json", "--data", tmp_path)
     assert "Note: no intervals over test sentences" in done.stderr

@@ -151,6 +151,14 @@ def test_many_gpu_hours_are_printed(call, write_study, out, hours, is_printed):
     assert ("60 GPU hours" in output) is is_printed
 
 
+def test_a_wrong_folder_of_another_study_is_an_error_before_the_plan(
+    call, write_study, out, monkeypatch
+):
+    monkeypatch.setattr("quatrain.study.estimate.plan_study", lambda *_: pytest.fail("planned"))
+    with pytest.raises(StudyError):
+        call("plan", write_study("[cell('a')]"), "--out", out, "--spread-from", out)
+
+
 def test_a_plan_writes_nothing(call, write_study, out):
     call("plan", write_study("[cell('a')]"), "--out", out)
     assert not out.exists()

@@ -55,6 +55,8 @@ def report(
     """
     if as_markdown + as_csv + as_json > 1:
         raise StudyError("several formats; use one of --markdown, --csv, --json", "format")
+    if data is not None and not data.is_dir():
+        raise StudyError(f"--data {str(data)!r} is not a folder; correct its path", "data")
     report = load_report(ResultStore(folder), data)
     if data is not None and not report.differences.has_test_noise:
         print_line(Console(stderr=True), NO_TEST_NOISE)

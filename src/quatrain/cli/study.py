@@ -149,6 +149,9 @@ def plan(
     with leave_on_interrupt():
         loaded = load_study(absolute("study file", study))
     runs = loaded.select(cells or None, parse_seeds(seeds))
+    other = None if spread_from is None else ResultStore(absolute("--spread-from", spread_from))
+    if other is not None:
+        other.manifest()  # a wrong folder is an error before anything is printed
     trial = _trial(data, device, len(runs)) if estimate else None
     store = ResultStore(folder)
     with redirect_stdout(sys.stderr):
@@ -167,7 +170,6 @@ def plan(
         from quatrain.cost.count import ASSUMED
 
         print(f"{gpu_hours:,.0f} GPU hours in all, not measured: arithmetic at {ASSUMED}.")
-    other = None if spread_from is None else ResultStore(absolute("--spread-from", spread_from))
     for group in expected_precision(loaded, runs, store, other):
         print(precision_summary(group, loaded.margin))
 
