@@ -9,7 +9,7 @@ from quatrain.report.runs import load_runs
 def notes(store):
     def build():
         study = load_runs(store)
-        return guard_notes(study, Groups(study))
+        return [note.text for note in guard_notes(study, Groups(study))]
 
     return build
 

@@ -6,6 +6,7 @@ import pytest
 from quatrain.report.build import Report
 from quatrain.report.columns import Column
 from quatrain.report.markdown import findings_page, markdown_page, to_markdown
+from quatrain.report.notes import Note
 
 
 def headings(page):
@@ -20,8 +21,10 @@ def test_tables_keep_their_columns_whatever_the_names():
 def test_page_has_title_differences_and_notes(report):
     page = markdown_page(report)
     assert page.startswith("# Terms & &lt;translation>\n\nWhich terms")
-    assert re.search(r"\| self \| 1111 − 0110 \| \+1\.10 \[[^|]*\| 3 \| 0\.\d+ \| higher \|", page)
-    assert f"- {report.table.notes[0]}" in page
+    assert re.search(
+        r"\| self \| 1111 − 0110 \| \+1\.10 \[[^|]*\| – \| 3 \| 0\.\d+ \| higher \|", page
+    )
+    assert f"- {report.table.notes[0].text}" in page
 
 
 def test_page_begins_with_what_was_found(report):
@@ -78,7 +81,7 @@ HOSTILE = "<b> [a](http://b) | `c` \x1b[31m # =1"
 def hostile(report):
     """A report in which every name and sentence of the table is hostile."""
     rows = [replace(row, group="=g", cell=HOSTILE, spec_name="@s") for row in report.table.rows]
-    texts = {"title": HOSTILE, "question": f"# {HOSTILE}", "notes": (f"- {HOSTILE}",)}
+    texts = {"title": HOSTILE, "question": f"# {HOSTILE}", "notes": (Note("Data", f"- {HOSTILE}"),)}
     copy = Report(report.study, report.full_study)
     copy.__dict__["table"] = replace(report.table, rows=tuple(rows), **texts)
     return copy

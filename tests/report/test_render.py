@@ -8,6 +8,7 @@ from rich.console import Console
 from quatrain.report.build import Report
 from quatrain.report.columns import Column, cell_columns, difference_columns
 from quatrain.report.document import rows_as_json
+from quatrain.report.notes import Note
 from quatrain.report.render import to_csv, to_terminal
 
 
@@ -39,7 +40,7 @@ HOSTILE = "<b> [a](http://b) | `c` \x1b[31m # =1"
 def hostile(report):
     """A report in which every name and sentence is hostile."""
     rows = [replace(row, group="=g", cell=HOSTILE, spec_name="@s") for row in report.table.rows]
-    texts = {"title": HOSTILE, "question": f"# {HOSTILE}", "notes": (f"- {HOSTILE}",)}
+    texts = {"title": HOSTILE, "question": f"# {HOSTILE}", "notes": (Note("Data", f"- {HOSTILE}"),)}
     copy = Report(report.study, report.full_study)
     copy.__dict__["table"] = replace(report.table, rows=tuple(rows), **texts)
     return copy

@@ -3,6 +3,7 @@ import re
 import pytest
 
 from quatrain.report.build import load_report
+from quatrain.report.notes import Note
 from quatrain.report.runs import drop_unstarted_groups, load_runs
 from quatrain.results import Comparison, ResultStore, RunState
 from quatrain.specs import StoredFileError, StudyError
@@ -63,7 +64,9 @@ def grown(store, make_record):
 
 
 def test_cells_trained_on_different_data_are_compared_with_a_note(grown):
-    assert load_runs(grown).notes == ("cells of group self were trained on different data",)
+    assert load_runs(grown).notes == (
+        Note("Data", "cells of group self were trained on different data"),
+    )
 
 
 @pytest.mark.parametrize(
@@ -91,7 +94,9 @@ def test_specs_without_data_are_compared_as_a_whole(grown, make_record):
         for seed in range(3):
             changes = {**pairs(size), "spec": {"size": size}}
             grown.write_record(make_record(cell, seed, 30.0 + seed, **changes))
-    assert load_runs(grown).notes == ("cells of group self were trained on different data",)
+    assert load_runs(grown).notes == (
+        Note("Data", "cells of group self were trained on different data"),
+    )
 
 
 def test_runs_of_older_study_code_are_noted(store, make_record):
@@ -100,14 +105,17 @@ def test_runs_of_older_study_code_are_noted(store, make_record):
     store.write_record(make_record("0110", 1, 30.0, code={"s.py": "a" * 64}))
     assert load_runs(store).notes == ()
     store.write_record(make_record("0110", 1, 30.0, code={"s.py": "b" * 64, "net.py": "c" * 64}))
-    assert load_runs(store).notes == ("net.py, s.py changed after 1 run finished (self/0110)",)
+    assert load_runs(store).notes == (
+        Note("Code and versions", "net.py, s.py changed after 1 run finished (self/0110)"),
+    )
 
 
 def test_notes_on_code_are_in_the_table(store, make_record):
     manifest = store.manifest()
     store.write_manifest(manifest.model_copy(update={"code": {"s.py": "a" * 64}}))
     store.write_record(make_record("0110", 1, 30.0, code={"s.py": "b" * 64}))
-    assert "s.py changed after 1 run finished (self/0110)" in load_report(store).table.notes
+    texts = [note.text for note in load_report(store).table.notes]
+    assert "s.py changed after 1 run finished (self/0110)" in texts
 
 
 @pytest.mark.parametrize(
@@ -159,7 +167,10 @@ def test_group_of_which_no_own_run_was_started_is_only_noted(store):
     larger(store)
     study = drop_unstarted_groups(load_runs(store))
     assert study.manifest == before.manifest
-    assert study.notes == ("groups not started, not shown: whole (2 cells)", *before.notes)
+    assert study.notes == (
+        Note("Unfinished runs", "groups not started, not shown: whole (2 cells)"),
+        *before.notes,
+    )
 
 
 def test_group_is_shown_once_an_own_run_was_started(store, make_record):

@@ -2,7 +2,9 @@ from dataclasses import replace
 
 from quatrain.paper.findings import FINDINGS
 from quatrain.report.findings import FindingResult, StatementResult
+from quatrain.report.page.strips import GLYPHS
 from quatrain.report.sentences import (
+    MARKS,
     difference_sentence,
     finding_sentences,
     not_run_sentence,
@@ -65,3 +67,18 @@ def test_a_finding_is_said_before_its_statements():
     assert (first.mark, first.text) == ("yes", finding.sentence)
     for part in ("1111 - 0111", "+1.85 [", "the paper +0.75"):
         assert part in second.text
+
+
+def test_a_finding_that_holds_in_part_has_a_mark_of_its_own():
+    finding = FINDINGS[1]
+    found = Answer(estimate(1.85, 0.2, 8, 0.5), 0.001, 1.0, "higher", None)
+    statements = tuple(
+        StatementResult(finding.statements[0], found, conclusion)
+        for conclusion in ("holds", "inconclusive")
+    )
+    result = FindingResult(finding, "self-attention", "self", "bleu", 0.5, statements, ())
+    head, *others = finding_sentences(result)
+    assert (head.mark, head.word) == ("part", "holds in part")
+    assert [sentence.mark for sentence in others] == ["yes", "open"]
+    assert len({*MARKS.values()}) == len(MARKS)
+    assert MARKS.keys() <= GLYPHS.keys()

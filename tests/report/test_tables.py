@@ -16,7 +16,7 @@ def rows(report):
 @pytest.fixture
 def notes(store):
     """The notes of the study as it is now."""
-    return lambda: load_report(store).table.notes
+    return lambda: [note.text for note in load_report(store).table.notes]
 
 
 def test_row_has_means_over_seeds_cost_and_time(rows):
@@ -48,7 +48,7 @@ def test_cell_without_finished_runs_has_state_and_note(rows, report):
     row = rows["self", "w/o"]
     assert (row.metrics, set(row.quantities.values())) == ({}, {None})
     assert row.state == "1 failed, 2 absent"
-    (note,) = report.table.notes
+    (note,) = [note.text for note in report.table.notes]
     assert "w/o" in note
     assert row.state in note
 
@@ -122,12 +122,12 @@ def test_fields_of_a_newer_version_are_noted_and_the_rest_is_reported(store):
     for path in [*store.root.glob("runs/*/record.json"), store.root / "study.json"]:
         path.write_text(path.read_text().replace("{", '{"energy_joules": 12.5,', 1))
     table = load_report(store).table
-    assert any("(energy_joules)" in note for note in table.notes)
+    assert any("(energy_joules)" in note.text for note in table.notes)
     assert table.rows[0].metrics["bleu"].mean == pytest.approx(31.166667)
 
 
 def test_notes_count_expectations_and_name_those_not_met(matrix_report):
-    count, not_met = matrix_report.table.notes[:2]
+    count, not_met = (note.text for note in matrix_report.table.notes[:2])
     assert count.startswith("1 of 2 ")
     assert "near, 0010: 40.00, expected ≤ 25" in not_met
 

@@ -101,7 +101,7 @@ def print_report(console: Console, report: Report) -> None:
     for sentence in sentences[:MOST_ROWS]:
         print_line(console, f"{MARKS[sentence.mark]} {sentence.group}: {sentence.text}")
     for note in table.notes:
-        print_line(console, f"Note: {note}")
+        print_line(console, f"Note: {note.text}")
 
 
 def first_rows(columns: Sequence[Column]) -> list[Column]:

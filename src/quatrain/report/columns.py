@@ -4,7 +4,7 @@ Numbers are rounded and scaled, with the unit in the header: `training, min`, `G
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from quatrain.report.curves import Curve, validation_names
 from quatrain.report.differences import DifferenceRow, DifferenceTable
@@ -50,6 +50,11 @@ class Column:
     texts: tuple[str, ...]
     values: tuple[Value, ...]
     numeric: bool
+
+    def at(self, rows: Sequence[int]) -> "Column":
+        """The column of these rows only."""
+        texts, values = ([items[row] for row in rows] for items in (self.texts, self.values))
+        return replace(self, texts=tuple(texts), values=tuple(values))
 
 
 def text_column(header: str, texts: Sequence[str]) -> Column:
@@ -115,13 +120,13 @@ def difference_columns(table: DifferenceTable) -> list[Column]:
         text_column("verdict", [verdict_text(row, table.margin) for row in rows]),
         *_price_columns([row.price for row in rows]),
     ]
+    if table.has_published:
+        published = [row.comparison.published for row in rows]
+        columns.insert(3, number_column("published", published, lambda x: format_fixed(x, 2, "+")))
     if table.has_test_noise:
         texts = [format_interval(row.over_test_sentences, places) for row in rows]
         lows = [getattr(row.over_test_sentences, "low", None) for row in rows]
         columns.insert(3, Column("over test sentences", tuple(texts), tuple(lows), numeric=True))
-    if table.has_published:
-        published = [row.comparison.published for row in rows]
-        columns.append(number_column("published", published, lambda x: format_fixed(x, 2, "+")))
     return columns
 
 

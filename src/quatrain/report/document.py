@@ -59,9 +59,9 @@ def report_document(report: Report) -> dict[str, object]:
         ],
         "references": references_of(methods),
         "notes": [
-            {"kind": kind.kind, "text": note}
-            for kind in notes_by_kind(report.table.notes)
-            for note in kind.notes
+            {"kind": kind, "text": text}
+            for kind, texts in notes_by_kind(report.table.notes).items()
+            for text in texts
         ],
     }
 

@@ -1,17 +1,18 @@
 """Notes on comparisons that may not be about what they seem: other factors, and equal cells."""
 
 from quatrain.report.groups import Groups
+from quatrain.report.notes import Note
 from quatrain.report.runs import StudyRuns
 from quatrain.results import ManifestCell, Record
 from quatrain.specs.notation import other_differences
 
 
-def guard_notes(study: StudyRuns, groups: Groups) -> list[str]:
+def guard_notes(study: StudyRuns, groups: Groups) -> list[Note]:
     """Comparisons of cells that differ in more than one factor, and cells that compute the same."""
     return [*_factor_notes(study, groups), *_equal_notes(study)]
 
 
-def _factor_notes(study: StudyRuns, groups: Groups) -> list[str]:
+def _factor_notes(study: StudyRuns, groups: Groups) -> list[Note]:
     comparisons: dict[tuple[str, ...], list[str]] = {}
     for comparison in study.manifest.comparisons:
         specs = groups.specs(comparison.group)
@@ -21,12 +22,16 @@ def _factor_notes(study: StudyRuns, groups: Groups) -> list[str]:
                 name = f"{comparison.left} − {comparison.right}"
                 comparisons.setdefault(fields, []).append(name)
     return [
-        f"compared cells differ in more than one factor ({', '.join(fields)}): {', '.join(names)}"
+        Note(
+            "Compared cells",
+            "compared cells differ in more than one factor "
+            f"({', '.join(fields)}): {', '.join(names)}",
+        )
         for fields, names in comparisons.items()
     ]
 
 
-def _equal_notes(study: StudyRuns) -> list[str]:
+def _equal_notes(study: StudyRuns) -> list[Note]:
     """Cells of a group with equal metrics to the last digit: an ablation that changed nothing.
 
     Cells with a single metric are left out, as accuracies on few examples may be equal by chance.
@@ -37,8 +42,11 @@ def _equal_notes(study: StudyRuns) -> list[str]:
         if all(len(record.metrics) > 1 for record in records.values()) and records:
             equal.setdefault((cell.group, *map(_facts, records.items())), []).append(cell)
     return [
-        "equal metrics in all seeds, so they may compute the same: "
-        f"{', '.join(cell.name for cell in cells)} ({cells[0].group})"
+        Note(
+            "Compared cells",
+            "equal metrics in all seeds, so they may compute the same: "
+            f"{', '.join(cell.name for cell in cells)} ({cells[0].group})",
+        )
         for cells in equal.values()
         if len({tuple(cell.identities.values()) for cell in cells}) > 1
     ]

@@ -71,7 +71,7 @@ def _cells(report: Report) -> list[str]:
         own_marks: dict[int, list[Mark]] = {
             column: [found[row] for row in done] for column, found in marks.items()
         }
-        columns_of_group = [_select(column, done) for column in columns]
+        columns_of_group = [column.at(done) for column in columns]
         caption, label = f"Group {group}.", f"tab:cells-{number}"
         tables.append(_table(columns_of_group, caption, label, own_marks))
     return tables
@@ -93,15 +93,10 @@ def _differences(report: Report) -> list[str]:
     tables: list[str] = []
     for number, group in enumerate(dict.fromkeys(groups), 1):
         places = [n for n, of in enumerate(groups) if of == group]
-        own = [_select(column, places) for column in columns]
+        own = [column.at(places) for column in columns]
         caption = f"Differences in {title_of(table.metric)}, group {group}."
         tables.append(_table(own, caption, f"tab:differences-{number}"))
     return tables
-
-
-def _select(column: Column, rows: Sequence[int]) -> Column:
-    texts, values = (tuple(items[row] for row in rows) for items in (column.texts, column.values))
-    return replace(column, texts=texts, values=values)
 
 
 def _judged(report: Report) -> list[str]:

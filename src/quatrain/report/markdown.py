@@ -55,9 +55,9 @@ def markdown_page(report: Report) -> str:
         parts += ["## Validation during training\n", to_markdown(validation)]
     if table.notes:
         parts.append("## Notes\n")
-    for kind in notes_by_kind(table.notes):
-        listed = (f"- {for_markdown(note, block=True)}\n" for note in kind.notes)
-        parts += [f"**{kind.kind}**\n", "".join(listed)]
+    for kind, texts in notes_by_kind(table.notes).items():
+        listed = (f"- {for_markdown(text, block=True)}\n" for text in texts)
+        parts += [f"**{kind}**\n", "".join(listed)]
     if table.has_expectations:
         parts += ["## Expectations\n", to_markdown(reason_columns(table))]
     return "\n".join(parts)
@@ -157,6 +157,7 @@ def findings_page(reports: Mapping[str, Report]) -> str:
     parts.append("## Studies\n")
     for name, report in reports.items():
         link = f"[{for_markdown(report.table.title)}](results/{name}/report/report.md)"
-        notes = "".join(f"  - {for_markdown(note, block=True)}\n" for note in report.table.notes)
+        texts = (for_markdown(note.text, block=True) for note in report.table.notes)
+        notes = "".join(f"  - {text}\n" for text in texts)
         parts.append(f"- {link}, `{name}`\n{notes}")
     return "\n".join(parts)

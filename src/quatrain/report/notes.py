@@ -1,41 +1,36 @@
-"""The notes of a report by kind: data, code, machines."""
+"""The notes of a report, each of a kind: limits of data, code, machines and comparisons."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal, get_args
 
-KINDS = (
-    ("Expectations", r"expectation not met|\d+ of \d+ expectations"),
-    ("Compared cells", r"compared cells differ|equal metrics in all seeds"),
-    ("Unfinished runs", r"runs still to be done|groups not started|.*: of \d+ runs, |excluded: "),
-    ("Data", r"data[ ,:]|cells of group .* were trained on different data"),
-    (
-        "Code and versions",
-        r"compared cells ran|resumed with|uncommitted|.* changed after \d|ignored",
-    ),
-    ("Machines", r".* were measured on different machines"),
-    ("Metrics", r".* was computed differently"),
-)
-"""The kind of a note by its beginning; others are "Other"."""
+Kind = Literal[
+    "Expectations",
+    "Compared cells",
+    "Unfinished runs",
+    "Data",
+    "Code and versions",
+    "Machines",
+    "Metrics",
+]
 
 
 @dataclass(frozen=True)
-class Notes:
-    """The notes of one kind."""
+class Note:
+    """A sentence about what limits a comparison."""
 
-    kind: str
-    notes: tuple[str, ...]
+    kind: Kind
+    text: str
 
 
-def notes_by_kind(notes: Iterable[str]) -> list[Notes]:
-    """The notes by kind, in the order of `KINDS`.
+def notes_by_kind(notes: Iterable[Note]) -> dict[Kind, list[str]]:
+    """The texts of notes by kind, in the order of `Kind`.
 
     Example:
-        >>> notes_by_kind(["uncommitted code changes in 2 runs"])
-        [Notes(kind='Code and versions', notes=('uncommitted code changes in 2 runs',))]
+        >>> notes_by_kind([Note("Data", "data, test: images without boxes: 2")])
+        {'Data': ['data, test: images without boxes: 2']}
     """
-    kinds: dict[str, list[str]] = {kind: [] for kind, _ in KINDS}
+    kinds: dict[Kind, list[str]] = {kind: [] for kind in get_args(Kind)}
     for note in notes:
-        kind = next((kind for kind, start in KINDS if re.match(start, note, re.DOTALL)), "Other")
-        kinds.setdefault(kind, []).append(note)
-    return [Notes(kind, tuple(members)) for kind, members in kinds.items() if members]
+        kinds[note.kind].append(note.text)
+    return {kind: texts for kind, texts in kinds.items() if texts}

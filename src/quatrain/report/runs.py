@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from quatrain.report.notes import Note
 from quatrain.results import (
     Comparison,
     Failure,
@@ -42,7 +43,7 @@ class StudyRuns:
     runs: Mapping[str, ReportedRun]
     orphaned_runs: int
     """Number of finished runs in the folder that belong to no cell, as after a change of specs."""
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     """Groups that are not shown, and differences in code or training data between runs."""
 
     def runs_of(self, cell: ManifestCell) -> dict[int, ReportedRun]:
@@ -113,7 +114,8 @@ def load_runs(store: ResultStore) -> StudyRuns:
     notes = _code_changes(study)
     for group, records in groups.items():
         if _differ_in_training(records):
-            notes.append(f"cells of group {group} were trained on different data")
+            text = f"cells of group {group} were trained on different data"
+            notes.append(Note("Data", text))
     return replace(study, notes=tuple(notes))
 
 
@@ -140,8 +142,8 @@ def drop_unstarted_groups(study: StudyRuns) -> StudyRuns:
         for items in (study.manifest.cells, study.manifest.comparisons)
     )
     manifest = study.manifest.model_copy(update={"cells": cells, "comparisons": comparisons})
-    notes = (f"groups not started, not shown: {listed}", *study.notes)
-    return replace(study, manifest=manifest, notes=notes)
+    note = Note("Unfinished runs", f"groups not started, not shown: {listed}")
+    return replace(study, manifest=manifest, notes=(note, *study.notes))
 
 
 def metric_of(record: Record, name: str) -> float:
@@ -179,17 +181,18 @@ def _check_records(study: StudyRuns, cell: ManifestCell, spec_names: set[str]) -
             raise StoredFileError(f"{path}: {wrong[0]}; {RUN_AGAIN}", str(path))
 
 
-def _code_changes(study: StudyRuns) -> list[str]:
+def _code_changes(study: StudyRuns) -> list[Note]:
     """Notes on runs whose study code differs from that of the latest run."""
     labels = {
         identity: cell.label
         for cell in reversed(study.manifest.cells)
         for identity in cell.identities.values()
     }
-    return notes_on_files(
+    texts = notes_on_files(
         (labels[record.identity], study.manifest.code, record.code)
         for record in study.all_records()
     )
+    return [Note("Code and versions", text) for text in texts]
 
 
 def _differ_in_training(records: list[Record]) -> bool:

@@ -11,10 +11,10 @@ from quatrain.report.text import format_fixed, title_of
 from quatrain.results import pluralize
 from quatrain.results.answers import Answer
 
-Mark = Literal["yes", "no", "open"]
+Mark = Literal["yes", "part", "no", "open"]
 """Whether a claim holds: shown as a word, a shape and a colour."""
 
-MARKS: dict[Mark, str] = {"yes": "✓", "no": "✗", "open": "?"}
+MARKS: dict[Mark, str] = {"yes": "✓", "part": "◐", "no": "✗", "open": "?"}
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def not_run_sentence(table: DifferenceTable) -> str | None:
 
 def finding_sentences(result: FindingResult) -> list[Sentence]:
     """The finding of the paper, then its statements with their numbers."""
-    mark: dict[str, Mark] = {"holds": "yes", "does not hold": "no"}
+    mark: dict[str, Mark] = {"holds": "yes", "holds in part": "part", "does not hold": "no"}
     place = f"{result.place}, {result.group}"
     sentences = [
         Sentence(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from quatrain.report.groups import Groups
 from quatrain.report.guards import guard_notes
+from quatrain.report.notes import Note
 from quatrain.report.runs import StudyRuns
 from quatrain.report.text import format_fixed, title_of
 from quatrain.results import (
@@ -55,7 +56,7 @@ class ReportTable:
     metric_names: tuple[str, ...]
     """The primary metric first."""
     rows: tuple[ReportRow, ...]
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
     """Limits of a comparison: unfinished runs, different code, data or machines."""
 
     @property
@@ -148,13 +149,13 @@ def _state(counts: Counter[RunState]) -> str:
     return ", ".join(f"{counts[state]} {state.value}" for state in RunState if counts[state])
 
 
-def _expectation_notes(rows: tuple[ReportRow, ...], metric: str) -> list[str]:
+def _expectation_notes(rows: tuple[ReportRow, ...], metric: str) -> list[Note]:
     """The number of expectations that are met, and each one that is not."""
     tested = [row for row in rows if row.as_expected is not None]
     if not tested:
         return []
     failed = [(row, row.expected) for row in tested if row.expected and not row.as_expected]
-    return [
+    texts = [
         f"{len(tested) - len(failed)} of {len(tested)} expectations met",
         *(
             f"expectation not met: {row.group}, {row.cell}: "
@@ -163,56 +164,65 @@ def _expectation_notes(rows: tuple[ReportRow, ...], metric: str) -> list[str]:
             for row, expected in failed
         ),
     ]
+    return [Note("Expectations", text) for text in texts]
 
 
-def _unfinished_notes(rows: tuple[ReportRow, ...]) -> list[str]:
+def _unfinished_notes(rows: tuple[ReportRow, ...]) -> list[Note]:
     """One note for each cell with failed runs, and one for all other unfinished cells."""
     unfinished = [row for row in rows if row.seeds_done < row.seeds_planned]
     failed = [row for row in unfinished if RunState.FAILED.value in row.state]
     waiting = [f"{row.group}/{row.cell}" for row in unfinished if row not in failed]
-    notes = [f"{row.group}, {row.cell}: of {row.seeds_planned} runs, {row.state}" for row in failed]
-    return [*notes, f"runs still to be done: {', '.join(waiting)}"] if waiting else notes
+    texts = [f"{row.group}, {row.cell}: of {row.seeds_planned} runs, {row.state}" for row in failed]
+    texts += [f"runs still to be done: {', '.join(waiting)}"] if waiting else []
+    return [Note("Unfinished runs", text) for text in texts]
 
 
-def _orphaned_notes(study: StudyRuns) -> list[str]:
+def _orphaned_notes(study: StudyRuns) -> list[Note]:
     if not study.orphaned_runs:
         return []
     runs = pluralize(study.orphaned_runs, "finished run")
-    return [f"excluded: {runs} of cells that are no longer in the study"]
+    text = f"excluded: {runs} of cells that are no longer in the study"
+    return [Note("Unfinished runs", text)]
 
 
-def _unknown_field_notes(study: StudyRuns) -> list[str]:
+def _unknown_field_notes(study: StudyRuns) -> list[Note]:
     """The fields of stored files that this version does not know."""
     stored = [study.manifest, *study.all_records(), *study.measurements()]
     names = dict.fromkeys(name for model in stored for name in model.unknown)
-    return [f"ignored: fields written by a newer quatrain ({', '.join(names)})"] if names else []
+    text = f"ignored: fields written by a newer quatrain ({', '.join(names)})"
+    return [Note("Code and versions", text)] if names else []
 
 
-def _data_notes(study: StudyRuns) -> list[str]:
+def _data_notes(study: StudyRuns) -> list[Note]:
     """The data warnings of all runs, each once: runs share their data."""
     records = study.all_records()
-    notes = {note: None for record in records for note in (record.data_notes or {}).items()}
+    warnings = dict.fromkeys(
+        counted for record in records for counted in (record.data_notes or {}).items()
+    )
     missing = sum(record.data_notes is None for record in records)
-    return [
-        *(f"data, {warning}: {times:,}" for warning, times in notes),
-        *([f"data: warnings were not recorded in {pluralize(missing, 'run')}"] if missing else []),
-    ]
+    texts = [f"data, {warning}: {times:,}" for warning, times in warnings]
+    if missing:
+        texts.append(f"data: warnings were not recorded in {pluralize(missing, 'run')}")
+    return [Note("Data", text) for text in texts]
 
 
-def _signature_notes(study: StudyRuns) -> list[str]:
+def _signature_notes(study: StudyRuns) -> list[Note]:
     """Metrics that were computed differently, for example as a mean over fewer classes."""
     signatures: dict[str, dict[str, None]] = {}
     for record in study.all_records():
         for metric, signature in record.signatures.items():
             signatures.setdefault(metric, {})[signature] = None
     return [
-        f"{title_of(metric)} was computed differently between runs: {' / '.join(different)}"
+        Note(
+            "Metrics",
+            f"{title_of(metric)} was computed differently between runs: {' / '.join(different)}",
+        )
         for metric, different in signatures.items()
         if len(different) > 1
     ]
 
 
-def _code_notes(study: StudyRuns) -> list[str]:
+def _code_notes(study: StudyRuns) -> list[Note]:
     """Comparisons of cells that ran different commits or versions of packages."""
     records = study.all_records()
     commits: list[str] = []
@@ -227,13 +237,14 @@ def _code_notes(study: StudyRuns) -> list[str]:
     dirty = sum((record.commit or "").endswith("-dirty") for record in records)
     moved = sum(bool(record.earlier) for record in records)
     elsewhere = "resumed with different code or on another machine"
-    notes = [f"{elsewhere}: {pluralize(moved, 'run')}"] if moved else []
-    notes += [f"compared cells ran different commits: {', '.join(commits)}"] if commits else []
-    notes += [
+    texts = [f"{elsewhere}: {pluralize(moved, 'run')}"] if moved else []
+    texts += [f"compared cells ran different commits: {', '.join(commits)}"] if commits else []
+    texts += [
         f"compared cells ran different versions of {difference}: {', '.join(names)}"
         for difference, names in versions.items()
     ]
-    return [*notes, f"uncommitted code changes in {pluralize(dirty, 'run')}"] if dirty else notes
+    texts += [f"uncommitted code changes in {pluralize(dirty, 'run')}"] if dirty else []
+    return [Note("Code and versions", text) for text in texts]
 
 
 def _version_differences(left: Mapping[int, Record], right: Mapping[int, Record]) -> list[str]:
@@ -247,12 +258,15 @@ def _version_differences(left: Mapping[int, Record], right: Mapping[int, Record]
     return [f"{name} ({' and '.join(sorted(different[name]))})" for name in sorted(different)]
 
 
-def _machine_notes(study: StudyRuns) -> list[str]:
+def _machine_notes(study: StudyRuns) -> list[Note]:
     trained = {(record.device, record.threads) for record in study.all_records()}
     measured = {(run.device, run.threads) for run in study.measurements()}
     return [
-        f"{quantity} were measured on different machines: "
-        + "; ".join(f"{device}, {threads} threads" for device, threads in sorted(machines))
+        Note(
+            "Machines",
+            f"{quantity} were measured on different machines: "
+            + "; ".join(f"{device}, {threads} threads" for device, threads in sorted(machines)),
+        )
         for quantity, machines in (("training times", trained), ("latencies", measured))
         if len(machines) > 1
     ]

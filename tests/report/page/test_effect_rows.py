@@ -1,9 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from fake.results import write_results
 from quatrain.report.build import load_report
+from quatrain.report.html import html_page
 from quatrain.report.page.effect_rows import build_group_effects, forests
+from quatrain.results.resampling import Interval
 
 GRID = [f"{n:04b}" for n in range(16)]
 
@@ -56,7 +60,7 @@ def test_an_incomplete_grid_names_aliases_and_missing_effects(tmp_path):
 
 
 def test_forests_have_the_differences_that_are_known(report):
-    tables = {table.title: table for table in forests(report, "BLEU")}
+    tables = {table.title: table for table in forests(report)}
     (row,) = tables["self"].rows
     assert row.name.striptags() == "1111 − 0110"
     assert "published" not in tables["self"].headers
@@ -64,3 +68,21 @@ def test_forests_have_the_differences_that_are_known(report):
     cells = dict(zip(tables["cross"].headers, row.texts, strict=True))
     assert cells["published"] == "+0.25"
     assert "M0-5 5 0 0 5-5 0z" in row.drawing
+    assert row.texts[-1] == "−300.00"
+    assert "thin" not in row.drawing
+
+
+def test_forests_have_intervals_over_test_sentences(shared_store):
+    report = load_report(shared_store)
+    assert "thin bars" not in html_page(report)
+    first, *others = report.differences.rows
+    rows = (replace(first, over_test_sentences=Interval(-0.25, 2.5)), *others)
+    vars(report)["differences"] = replace(report.differences, rows=rows)
+    ours, other = forests(report)
+    (row,) = ours.rows
+    assert dict(zip(ours.headers, row.texts, strict=True))["over test sentences"] == (
+        "[−0.25, +2.50]"
+    )
+    assert 'class="thin"' in row.drawing
+    assert "over test sentences" not in other.headers
+    assert "thin bars below: over test sentences" in html_page(report)

@@ -25,6 +25,15 @@ def test_a_value_without_interval_is_its_shape_only():
     assert GLYPHS["open"] in svg
 
 
+def test_a_second_interval_is_a_thin_bar_below():
+    scale = percent_scale([1.0, 4.0])
+    svg = ElementTree.fromstring(interval(scale, 2.0, (1.0, 3.0), "higher", thin=(1.5, 4.0)))
+    lines = {line.get("class"): line for line in svg.iter("line")}
+    assert float(lines["thin"].get("y1")) > float(lines["bar higher"].get("y1"))
+    ends = [float(lines["thin"].get(end)[:-1]) for end in ("x1", "x2")]
+    assert ends == [pytest.approx(scale(x), abs=0.01) for x in (1.5, 4.0)]
+
+
 def test_bars_grow_from_zero_to_both_sides():
     scale = percent_scale([-1.0, 2.0])
     for value in (-1.0, 2.0):

@@ -5,7 +5,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from quatrain.report.build import Report
-from quatrain.report.columns import UNITS, format_estimate, format_p, scale_of, verdict_text
+from quatrain.report.columns import (
+    ABSENT,
+    UNITS,
+    Column,
+    difference_columns,
+    format_estimate,
+    format_p,
+    scale_of,
+)
+from quatrain.report.differences import DifferenceRow
 from quatrain.report.effects import EffectRow, GridEffects
 from quatrain.report.page.strips import axis, bar, interval, percent_scale
 from quatrain.report.text import format_fixed, visible
@@ -66,48 +75,46 @@ def build_group_effects(report: Report, title: str) -> list[GroupEffects]:
     ]
 
 
-def forests(report: Report, title: str) -> list[StripTable]:
+def forests(report: Report) -> list[StripTable]:
     """The differences of each group with their intervals, and the published differences."""
-    table, places = report.differences, _places(report)
-    found: list[StripTable] = []
-    for group in dict.fromkeys(row.comparison.group for row in table.rows):
-        rows = [
-            (row, row.answer.estimate)
-            for row in table.rows
-            if row.comparison.group == group and row.answer is not None
-        ]
-        if not rows:
-            continue
-        published = [row.comparison.published for row, _ in rows]
-        scale = percent_scale([*_ends([e for _, e in rows]), *(x for x in published if x)])
-        prices = [row.price.get("multiply_adds") for row, _ in rows]
-        size, unit = scale_of(prices, UNITS["multiply_adds"])
-        has_published = any(value is not None for value in published)
-        lines = tuple(
-            StripRow(
-                _names(row.comparison.left, row.comparison.right),
-                interval(
-                    scale, e.value, (e.low, e.high), _shape(row.outcome), row.comparison.published
-                ),
-                (
-                    _signed(format_estimate(e, places)),
-                    *([_published(row.comparison.published)] if has_published else []),
-                    _p(row.answer.adjusted_p if row.answer else None),
-                    verdict_text(row, table.margin),
-                    *([_price(price, size)] if any(p is not None for p in prices) else []),
-                ),
-            )
-            for (row, e), price in zip(rows, prices, strict=True)
+    table = report.differences
+    columns = difference_columns(table)[2:]
+    groups: dict[str, list[int]] = {}
+    for number, row in enumerate(table.rows):
+        if row.answer is not None:
+            groups.setdefault(row.comparison.group, []).append(number)
+    return [
+        _forest(group, [table.rows[n] for n in numbers], [column.at(numbers) for column in columns])
+        for group, numbers in groups.items()
+    ]
+
+
+def _forest(group: str, rows: Sequence[DifferenceRow], columns: Sequence[Column]) -> StripTable:
+    """The differences of a group; columns without information are left out."""
+    known = [(row, row.answer.estimate) for row in rows if row.answer is not None]
+    published = [x for row in rows if (x := row.comparison.published) is not None]
+    second = [row.over_test_sentences for row in rows]
+    bounds = [bound for other in second if other for bound in (other.low, other.high)]
+    scale = percent_scale([*_ends([e for _, e in known]), *published, *bounds])
+    shown = [column for column in columns if {*column.texts} != {ABSENT}]
+    texts = [[_signed(text) if c.numeric else text for text in c.texts] for c in shown]
+    lines = [
+        StripRow(
+            _names(row.comparison.left, row.comparison.right),
+            interval(
+                scale,
+                e.value,
+                (e.low, e.high),
+                _shape(row.outcome),
+                published=row.comparison.published,
+                thin=(other.low, other.high) if other else None,
+            ),
+            own,
         )
-        headers = (
-            f"{title} [95 %]",
-            *(["published"] if has_published else []),
-            "adjusted p",
-            "verdict",
-            *([unit] if any(p is not None for p in prices) else []),
-        )
-        found.append(StripTable(group, "difference", axis(scale), headers, lines))
-    return found
+        for (row, e), other, own in zip(known, second, zip(*texts, strict=True), strict=True)
+    ]
+    headers = tuple(column.header for column in shown)
+    return StripTable(group, "difference", axis(scale), headers, tuple(lines))
 
 
 def _tables(effects: GridEffects, title: str, places: int) -> tuple[StripTable, ...]:
@@ -220,15 +227,11 @@ def _shape(outcome: str) -> str:
 
 
 def _p(p: float | None) -> str:
-    return "–" if p is None else format_p(p)
-
-
-def _published(value: float | None) -> str:
-    return "–" if value is None else _signed(format_fixed(value, 2, "+"))
+    return ABSENT if p is None else format_p(p)
 
 
 def _price(price: float | None, size: float) -> str:
-    return "–" if price is None else _signed(format_fixed(price / size, 2, "+"))
+    return ABSENT if price is None else _signed(format_fixed(price / size, 2, "+"))
 
 
 def _signed(text: str) -> str:

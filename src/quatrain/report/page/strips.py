@@ -13,17 +13,18 @@ from quatrain.specs.extras import name_missing_extra
 with name_missing_extra():
     from markupsafe import Markup
 
-HEIGHT, MIDDLE = 20, 10
+HEIGHT, MIDDLE, BELOW = 20, 10, 17
 GLYPHS = {
     "higher": "M0-5 5 4H-5z",
     "lower": "M0 5 5-4H-5z",
     "equivalent": "M-4.5-4.5H4.5V4.5H-4.5z",
     "yes": "M-4.5 0a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0-9 0z",
+    "part": "M0-4.8a4.8 4.8 0 1 0 0 9.6a4.8 4.8 0 1 0 0-9.6zM0-3.2a3.2 3.2 0 0 1 0 6.4z",
     "no": "M-4.5-2.8-2.8-4.5 0-1.7 2.8-4.5 "
     "4.5-2.8 1.7 0 4.5 2.8 2.8 4.5 0 1.7-2.8 4.5-4.5 2.8-1.7 0z",
     "open": "M-3.8 0a3.8 3.8 0 1 0 7.6 0a3.8 3.8 0 1 0-7.6 0z",
 }
-"""The shape of each verdict: triangles up and down, a square, a disc, a cross and a hollow ring."""
+"""The shape of each verdict: triangles up and down, square, disc, half disc, cross and ring."""
 
 
 def glyph(kind: str) -> Markup:
@@ -45,20 +46,23 @@ def interval(
     value: float,
     bounds: tuple[float | None, float | None],
     kind: str,
-    published: float | None = None,
     *,
+    published: float | None = None,
+    thin: tuple[float, float] | None = None,
     filled: bool = False,
 ) -> Markup:
     """An interval with its verdict's shape at the estimate; a hollow diamond is published.
 
-    With `filled` a bar from zero to the estimate lies under the interval.
+    With `thin` a second interval is a thin bar below; with `filled` a bar from zero to the estimate
+    lies under the interval.
     """
     low, high = bounds
     parts = [_box(scale, value, "share")] if filled else []
     parts.append(_zero(scale))
     if low is not None and high is not None:
-        ends = {"x1": _percent(scale(low)), "x2": _percent(scale(high))}
-        parts.append(tag("line", class_=f"bar {kind}", y1=MIDDLE, y2=MIDDLE, **ends))
+        parts.append(_line(scale, (low, high), f"bar {kind}", MIDDLE))
+    if thin is not None:
+        parts.append(_line(scale, thin, "thin", BELOW))
     if published is not None:
         parts.append(_shape(scale(published), "M0-5 5 0 0 5-5 0z", "published"))
     parts.append(_shape(scale(value), GLYPHS[kind], kind))
@@ -94,6 +98,11 @@ def _box(scale: Scale, value: float, kind: str) -> Markup:
     start, end = sorted((scale(0.0), scale(value)))
     box = {"x": _percent(start), "width": _percent(max(end - start, 0.3))}
     return tag("rect", class_=kind, y=5, height=10, **box)
+
+
+def _line(scale: Scale, bounds: tuple[float, float], kind: str, y: int) -> Markup:
+    start, end = (_percent(scale(bound)) for bound in bounds)
+    return tag("line", class_=kind, x1=start, x2=end, y1=y, y2=y)
 
 
 def _zero(scale: Scale) -> Markup:
