@@ -121,6 +121,7 @@ study = Study(
     ],
     seeds=(0, 1, 2),
     metric="bleu",
+    lower_is_better={"chrf": False},
     margin=0.5,
     comparisons=[
         *differences("self", "figure-3c", against_1111(SELF)),

@@ -83,6 +83,7 @@ study = Study(
     ],
     seeds=(0, 1, 2),
     metric="bleu",
+    lower_is_better={"chrf": False},
     margin=0.5,
     comparisons=[
         Comparison(left="1000", right="0110", group="encoder-decoder", expect="higher"),

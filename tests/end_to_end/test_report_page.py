@@ -164,6 +164,7 @@ def test_axes_and_groups_can_be_selected(page):
     Select(page.find_element("id", "metric")).select_by_visible_text("loss")
     assert label().startswith("loss against M parameters")
     assert not find(page, "#plot .front")[0].get_attribute("points")
+    assert "does not declare" in page.find_element("id", "direction").text
     find(page, "[data-group='0']")[0].click()
     assert len(find(page, "#plot .point")) == 3
     find(page, "[data-group='1']")[0].click()

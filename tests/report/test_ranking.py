@@ -1,6 +1,6 @@
 import pytest
 
-from quatrain.report.ranking import mark_best
+from quatrain.report.ranking import judged_metrics, mark_best
 
 MEANS = {"a": 10.0, "b": 20.0, "c": 20.1}
 
@@ -23,6 +23,20 @@ def test_the_best_and_those_tied_with_it_are_marked(marks):
 
 def test_the_lowest_is_best_where_the_study_declares_it(marks):
     assert marks(MEANS, lower_is_better=True) == ["best", "", ""]
+
+
+def test_a_metric_of_undeclared_direction_has_no_best_cell(make_report):
+    values = {
+        ("g", cell): {s: {"bleu": mean + s / 10, "loss": mean - s / 10} for s in range(3)}
+        for cell, mean in MEANS.items()
+    }
+    report = make_report(values)
+    assert judged_metrics(report) == ["bleu"]
+    assert mark_best(report, "loss") == ["", "", ""]
+    report = make_report(values, lower_is_better={"loss": True})
+    assert judged_metrics(report) == ["bleu", "loss"]
+    assert mark_best(report, "bleu")[2] == "best"
+    assert mark_best(report, "loss")[0] == "best"
 
 
 def test_equal_cells_are_both_best_and_one_seed_has_no_ties(marks):

@@ -91,6 +91,14 @@ def test_orphaned_runs_are_counted(store, make_record, notes):
     assert any("1 finished run " in note for note in notes())
 
 
+def test_directions_of_metrics_that_no_run_has_are_noted(store, notes):
+    manifest = store.manifest()
+    for names, noted in (({"chrf": False}, 0), ({"chrff": False, "bleu": False}, 1)):
+        store.write_manifest(manifest.model_copy(update={"lower_is_better": names}))
+        expected = "lower_is_better names metrics of no run: chrff"
+        assert notes().count(expected) == noted
+
+
 def test_different_signatures_of_a_metric_are_noted(store, make_record, notes):
     signatures = {"bleu": "nrefs:1|case:mixed", "miou": "mean over 3 of 3 classes"}
     store.write_record(make_record("0110", 0, 30.0, signatures=signatures))

@@ -50,6 +50,32 @@ def test_one_seed_gives_no_probability():
     assert membership(fit({"a": {0: 1.0}, "b": {0: 2.0}}), {"a": 1, "b": 2}) is None
 
 
+def test_separate_variances_let_a_quiet_cell_be_sure_of_its_place():
+    noisy = {"a": {0: 10.0, 1: 10.01, 2: 9.99}, "b": {0: 10.1, 1: 10.11, 2: 10.09}}
+    noisy["c"] = {0: 2.0, 1: 5.0, 2: -1.0}
+    costs = {"a": 1, "b": 2, "c": 3}
+    assert membership(fit(noisy), costs)["b"] < 0.7
+    assert membership(fit(noisy, "separate"), costs) == pytest.approx(
+        {"a": 1.0, "b": 1.0, "c": 0.07}, abs=0.07
+    )
+
+
+def test_the_odds_of_separate_variances_are_those_of_welchs_difference():
+    left, right = {0: 1.0, 1: 2.0, 2: 3.0, 3: 2.5}, {0: 2.0, 1: 2.6, 2: 4.4, 3: 3.0}
+    fitted = fit({"a": left, "b": right}, "separate")
+    found = membership(fitted, {"a": 1, "b": 2})
+    draws = np.random.default_rng(1).standard_t(3, (200_000, 2))
+    means, errors = np.array([2.125, 3.0]), np.array([np.std([*v.values()], ddof=1) / 2
+                                                      for v in (left, right)])  # fmt: skip
+    drawn = means + errors * draws
+    assert found["b"] == pytest.approx((drawn[:, 1] > drawn[:, 0]).mean(), abs=0.03)
+
+
+def test_separate_variances_need_two_seeds_of_each_cell():
+    assert membership(fit({"a": {0: 1.0, 1: 2.0}, "b": {0: 2.0}}, "separate"), {"a": 1}) is None
+    assert membership(fit({"a": {0: 1.0, 1: 1.0}, "b": {0: 2.0, 1: 2.0}}, "separate"), {}) is None
+
+
 def test_several_costs_share_their_draws():
     fitted = fit(values({"a": 10, "b": 10.1, "c": 9.9}, 0.3))
     costs = [{"a": 1, "b": 2, "c": 3}, {"a": 3, "b": 2, "c": 1}, {"b": 1}]

@@ -180,6 +180,22 @@ def test_a_manifest_is_read_back_from_json_with_integer_seeds():
     assert list(again.cells[0].identities) == [0]
 
 
+def better(declared):
+    """The directions of a primary, a compared and two further metrics."""
+    made = Manifest(title="t", question="q", metric="bleu", compared_in="chrf", cells=(),
+                    lower_is_better=declared)  # fmt: skip
+    read = Manifest.from_json(made.to_json(), "")
+    assert read == made
+    return [read.better(name) for name in ("bleu", "chrf", "loss", "ter")]
+
+
+def test_directions_are_declared_for_the_compared_metrics_or_by_metric():
+    assert better(declared=False) == [1, 1, 0, 0]
+    assert better(declared=True) == [-1, -1, 0, 0]
+    assert better({"loss": True}) == [1, 1, -1, 0]
+    assert better({"chrf": True, "ter": False}) == [1, -1, 0, 1]
+
+
 def test_two_cells_of_one_name_in_a_group_are_an_error():
     with pytest.raises(StudyError):
         Manifest(title="t", question="q", metric="m", cells=(cell("a"), cell("a")))

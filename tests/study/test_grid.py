@@ -205,6 +205,9 @@ def test_a_comparison_of_wrong_types_is_an_error(field, value):
         ({"comparisons": 3}, "Study.comparisons"),
         ({"comparisons": [("a", "b")]}, "Study.comparisons.0"),
         ({"seeds": 3}, "seeds"),
+        ({"lower_is_better": "m"}, "Study.lower_is_better"),
+        ({"lower_is_better": ["m"]}, "Study.lower_is_better"),
+        ({"lower_is_better": {"m": 1}}, "Study.lower_is_better"),
     ],
 )
 def test_a_study_of_wrong_types_is_an_error(fields, field):

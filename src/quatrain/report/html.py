@@ -25,7 +25,7 @@ from quatrain.report.page.strips import glyph
 from quatrain.report.page.svg import COLORS, SHAPES, asset
 from quatrain.report.runs import StudyRuns
 from quatrain.report.text import title_of, visible
-from quatrain.results import ManifestCell, pluralize
+from quatrain.results import ManifestCell, join_names, pluralize
 from quatrain.results.files import is_file_within
 from quatrain.specs.extras import name_missing_extra
 
@@ -54,7 +54,7 @@ def html_page(report: Report, scatter: Scatter | None = None) -> str:
         table=table,
         metric=title_of(table.metric),
         compared=title,
-        lower=study.manifest.lower_is_better,
+        lower=study.manifest.better(table.metric) < 0,
         done=sum(run.record is not None for run in study.runs.values()),
         planned=len(study.runs),
         found=build_found(report),
@@ -72,6 +72,9 @@ def html_page(report: Report, scatter: Scatter | None = None) -> str:
         legend=verdict_legend(differences),
         differences=differences,
         results=build_cells(report),
+        unjudged=join_names(
+            [title_of(name) for name in table.metric_names if not study.manifest.better(name)]
+        ),
         curves=_curves(report.curves),
         validation=build_grid(validation) if validation else None,
         samples=_samples(study),

@@ -20,7 +20,7 @@ from quatrain.report.columns import (
     text_column,
 )
 from quatrain.report.methods import methods_of
-from quatrain.report.ranking import Mark, mark_best
+from quatrain.report.ranking import Mark, judged_metrics, mark_best
 from quatrain.report.sentences import not_run_sentence
 from quatrain.report.text import for_latex, title_of
 from quatrain.results import pluralize
@@ -58,7 +58,7 @@ def _cells(report: Report) -> list[str]:
     marks: dict[int, list[Mark]] = {
         number: mark_best(report, name)
         for number, column in enumerate(columns)
-        for name in _judged(report)
+        for name in judged_metrics(report)
         if column.header == title_of(name)
     }
     places = {
@@ -99,16 +99,11 @@ def _differences(report: Report) -> list[str]:
     return tables
 
 
-def _judged(report: Report) -> list[str]:
-    """The metrics in which higher, or lower, is known to be better."""
-    return list(dict.fromkeys((report.table.metric, report.differences.metric)))
-
-
 def _shown(report: Report) -> list[Column]:
     """The cell, its primary metric, some further metrics, seeds and multiply-adds."""
     names = report.table.metric_names[: 1 + FURTHER_METRICS]
     units = {header for _, header in UNITS["multiply_adds"]}
-    shown = {"cell", "seeds", *units, *map(title_of, (*names, *_judged(report)))}
+    shown = {"cell", "seeds", *units, *map(title_of, (*names, *judged_metrics(report)))}
     return [column for column in cell_columns(report.table) if column.header in shown]
 
 
@@ -141,13 +136,16 @@ def _texts(column: Column, marks: Sequence[Mark] | None) -> list[str]:
 
 def _note(report: Report) -> str:
     """What the numbers are: marks, intervals, methods and their sources."""
-    judged = " and ".join(map(title_of, _judged(report)))
-    best = "lowest" if report.study.manifest.lower_is_better else "highest"
+    better = report.study.manifest.better
+    best = [
+        f"{'highest' if better(name) > 0 else 'lowest'} {title_of(name)}"
+        for name in judged_metrics(report)
+    ]
     sentences = [
         for_latex(
             "Cells have the mean over seeds, with half the width of its interval. "
-            f"Bold: the {best} {judged} of a group; underlined: the interval of the difference to "
-            "it contains zero. Multiply-adds are counted for one example."
+            f"Bold: the {' and the '.join(best)} of a group; underlined: the interval of the "
+            "difference to it contains zero. Multiply-adds are counted for one example."
         )
     ]
     absent = sum(not row.seeds_done for row in report.table.rows)

@@ -9,18 +9,27 @@ from quatrain.results.fit import Fit
 Mark = Literal["best", "tied", ""]
 
 
+def judged_metrics(report: Report) -> list[str]:
+    """The metrics of which the study declares whether higher or lower is better."""
+    better = report.study.manifest.better
+    return [name for name in report.table.metric_names if better(name)]
+
+
 def mark_best(report: Report, metric: str) -> list[Mark]:
     """The mark of each row of `report.table`.
 
-    The best cell has the highest mean of its group, or the lowest if the study declares
-    `lower_is_better`. A cell is tied with it if the 95 % interval of their difference contains
-    zero. A group with one cell has no marks.
+    The best cell has the highest mean of its group, or the lowest if the study declares so. A cell
+    is tied with it if the 95 % interval of their difference contains zero. A group with one cell
+    has no marks, and neither has a metric of which the study declares no direction.
     """
+    better = report.study.manifest.better(metric)
+    if not better:
+        return [""] * len(report.table.rows)
     marks: dict[tuple[str, str], Mark] = {}
     for group in report.groups.names:
         fitted = report.groups.fit(group, metric)
         if fitted is not None:
-            own = _marks_of(fitted, lower=report.study.manifest.lower_is_better)
+            own = _marks_of(fitted, lower=better < 0)
             marks.update({(group, cell): mark for cell, mark in own.items()})
     return [marks.get((row.group, row.cell), "") for row in report.table.rows]
 

@@ -2,7 +2,7 @@
 
 import statistics
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from quatrain.report.groups import Groups
@@ -104,6 +104,7 @@ def build_table(study: StudyRuns, groups: Groups) -> ReportTable:
         *_unknown_field_notes(study),
         *_data_notes(study),
         *_signature_notes(study),
+        *_direction_notes(study, names),
         *_code_notes(study),
         *guard_notes(study, groups),
         *_machine_notes(study),
@@ -220,6 +221,15 @@ def _signature_notes(study: StudyRuns) -> list[Note]:
         for metric, different in signatures.items()
         if len(different) > 1
     ]
+
+
+def _direction_notes(study: StudyRuns, names: Collection[str]) -> list[Note]:
+    """The metrics of `lower_is_better` that no finished run has, as after a typing error."""
+    declared = study.manifest.lower_is_better
+    unknown = [name for name in declared if name not in names] if isinstance(declared, dict) else []
+    if not unknown or not study.all_records():
+        return []
+    return [Note("Metrics", f"lower_is_better names metrics of no run: {', '.join(unknown)}")]
 
 
 def _code_notes(study: StudyRuns) -> list[Note]:

@@ -26,7 +26,8 @@ def membership(
 ) -> dict[str, float] | None:
     """The probability of each cell to be on the front; None without an estimate of the noise.
 
-    Cell means are drawn jointly from their t distribution; costs have no noise.
+    Cell means are drawn jointly from their t distribution, or each from its own if variances are
+    separate; costs have no noise.
     """
     found = memberships(fitted, [costs], lower_is_better=lower_is_better, seed=seed)
     return found[0] if found else None
@@ -40,24 +41,39 @@ def memberships(
     seed: int = 0,
 ) -> list[dict[str, float]] | None:
     """`membership` for each of several costs, from the same draws."""
-    if not fitted.sd:
+    separate = fitted.variance == "separate"
+    drawn = _draw_separately(fitted, seed) if separate else _draw_means(fitted, seed)
+    if drawn is None:
         return None
-    drawn = _draw_means(fitted, seed)
     if lower_is_better:
         drawn = -drawn
     return [_shares(drawn, fitted.design.cells, by_cell) for by_cell in costs]
 
 
-def _draw_means(fitted: Fit, seed: int) -> NDArray[np.float32]:
+def _draw_means(fitted: Fit, seed: int) -> NDArray[np.float32] | None:
     """Cell means in residual standard deviations: rows are draws, columns are `design.cells`."""
+    if not fitted.sd:
+        return None
     means = np.array([fitted.contrast({cell: 1.0}).value for cell in fitted.design.cells])
     values, vectors = np.linalg.eigh(fitted.covariance_of_means())
     roots = (vectors * np.sqrt(values.clip(0))).T.astype(np.float32)
     generator = np.random.default_rng(seed)
     normal = generator.standard_normal((DRAWS, len(means)), np.float32)
     scale = np.sqrt(fitted.df / generator.chisquare(fitted.df, (DRAWS, 1)))
-    center = (means - means.mean()) / (fitted.sd or 1.0)
+    center = (means - means.mean()) / fitted.sd
     return (center + scale * (normal @ roots)).astype(np.float32)
+
+
+def _draw_separately(fitted: Fit, seed: int) -> NDArray[np.float32] | None:
+    """The same, each mean with its own variance; None if a cell has one seed only."""
+    found = [fitted.contrast({cell: 1.0}) for cell in fitted.design.cells]
+    errors = np.array([estimate.standard_error or 0.0 for estimate in found])
+    if any(estimate.standard_error is None for estimate in found) or not errors.any():
+        return None
+    means = np.array([estimate.value for estimate in found])
+    df = np.array([estimate.df for estimate in found])
+    noise = np.random.default_rng(seed).standard_t(df, (DRAWS, len(found)))
+    return ((means - means.mean() + errors * noise) / errors.max()).astype(np.float32)
 
 
 def _shares(

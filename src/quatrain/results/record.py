@@ -7,13 +7,14 @@ since no report could be computed from it.
 
 import difflib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, cast
 
 from pydantic import (
     ConfigDict,
     Field,
     FiniteFloat,
+    PlainValidator,
     Strict,
     ValidationError,
     model_validator,
@@ -252,6 +253,20 @@ class Comparison(StoredModel):
     """The verdict on `left` that the study predicts before it is run."""
 
 
+def _check_directions(value: object) -> bool | dict[str, bool]:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, Mapping):
+        directions = dict(cast("Mapping[object, object]", value))
+        if all(isinstance(x, str) and isinstance(y, bool) for x, y in directions.items()):
+            return cast("dict[str, bool]", directions)
+    raise ValueError('give True or False, or a dictionary of these by metric: {"loss": True}')
+
+
+LowerIsBetter = Annotated[bool | dict[str, bool], PlainValidator(_check_directions)]
+"""Whether lower values are better: of the primary and the compared metric, or by metric."""
+
+
 class Manifest(StoredModel):
     """The description of a study when it was last run."""
 
@@ -263,8 +278,9 @@ class Manifest(StoredModel):
     comparisons: tuple[Comparison, ...] = ()
     compared_in: str | None = None
     """The metric of the differences; None for the primary metric."""
-    lower_is_better: bool = False
-    """Whether lower values of the primary and the compared metric are better."""
+    lower_is_better: LowerIsBetter = False
+    """Whether lower values of the primary and the compared metric are better; by metric in a
+    dictionary, in which these two may be left out if higher values are better."""
     margin: Annotated[Number, Field(gt=0)] | None = None
     """Differences of at most this size are equivalent, declared before the study was run."""
     maximum_seeds: Annotated[Count, Field(ge=1)] | None = None
@@ -280,6 +296,15 @@ class Manifest(StoredModel):
     def _check_labels(self) -> Self:
         check_labels([cell.label for cell in self.cells], self.comparisons)
         return self
+
+    def better(self, metric: str) -> Literal[1, 0, -1]:
+        """1 if higher values of a metric are better, -1 if lower, 0 if the study declares none."""
+        is_lower = None
+        if metric in {self.metric, self.compared_in}:
+            is_lower = self.lower_is_better is True
+        if isinstance(self.lower_is_better, dict):
+            is_lower = self.lower_is_better.get(metric, is_lower)
+        return 0 if is_lower is None else -1 if is_lower else 1
 
 
 def check_labels(labels: Sequence[str], comparisons: Iterable[Comparison]) -> None:

@@ -35,7 +35,7 @@ from typing import (
 from pydantic import ConfigDict, Field, GetPydanticSchema, field_validator, model_validator
 
 from quatrain.results import Comparison, Expectation, Manifest, ManifestCell
-from quatrain.results.record import check_labels, unknown_cell
+from quatrain.results.record import LowerIsBetter, check_labels, unknown_cell
 from quatrain.specs import QuatrainError, Spec, StudyError, identity_by_seed
 from quatrain.specs.spec import CheckedModel
 from quatrain.study.code import StudyCode
@@ -123,7 +123,8 @@ class Study(CheckedModel):
 
     Args:
         compared_in: the metric of the differences; None for the primary metric.
-        lower_is_better: whether lower values of these metrics are better.
+        lower_is_better: whether lower values of these metrics are better; a dictionary declares it
+            for further metrics too: {"loss": True, "chrf": False}.
         margin: differences of at most this size are equivalent; choose it before the first run.
         maximum_seeds: the number of seeds that will not be exceeded. With it, seeds can be added
             after a look at the results at a known rate of false positives.
@@ -141,7 +142,7 @@ class Study(CheckedModel):
     metric: Line
     comparisons: Annotated[Sequence[Comparison], _AsTuple] = ()
     compared_in: Line | None = None
-    lower_is_better: bool = False
+    lower_is_better: LowerIsBetter = False
     margin: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     maximum_seeds: Annotated[int, Field(ge=1, le=MOST_SEEDS)] | None = None
     variance: Literal["pooled", "separate"] = "pooled"

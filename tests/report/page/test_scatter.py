@@ -42,10 +42,24 @@ def test_the_front_follows_the_declared_direction(make_scatter, tmp_path):
     assert names(make_scatter(values, lower_is_better=True).on_front(0, 0)) == [["a"]]
 
 
-def test_other_metrics_have_no_front(report):
+def test_a_front_follows_the_declared_direction_of_each_metric(make_scatter):
+    values = {
+        ("g", cell): {s: {"accuracy": x + s * x / 50, "loss": x + s * x / 50} for s in (0, 1, 2)}
+        for cell, x in {"a": 1.0, "b": 3.0, "c": 2.0}.items()
+    }
+    scatter = make_scatter(values, lower_is_better={"loss": True})
+    assert names(scatter.on_front(0, 0)) == [["a", "b"]]
+    assert names(scatter.on_front(1, 0)) == [["a"]]
+    assert scatter.points[1].odds[1, 0] == pytest.approx(0, abs=0.01)
+    assert scatter.direction("loss") == "Lower loss is better."
+    assert scatter.direction("accuracy") == "Higher accuracy is better."
+
+
+def test_other_metrics_have_no_front_and_say_so(report):
     scatter = Scatter(report)
     assert scatter.metrics[1] == "chrf"
     assert names(scatter.on_front(1, 0)) == [[], []]
+    assert "does not declare whether higher or lower chrF is better" in scatter.direction("chrf")
     assert not any(metric == 1 for point in scatter.points for metric, _ in point.odds)
 
 
@@ -68,7 +82,11 @@ def test_costs_over_several_decades_have_a_logarithmic_axis(make_scatter):
 
 def test_data_for_the_script_are_rounded_json(report):
     data = json.loads(json.dumps(Scatter(report).as_json(), allow_nan=False))
-    assert data["metrics"][0] == {"title": "BLEU", "better": 1}
+    assert data["metrics"][0] == {
+        "title": "BLEU",
+        "better": 1,
+        "direction": "Higher BLEU is better.",
+    }
     assert data["cells"][0]["values"][0] == [31.1667, 30.7274, 31.6059]
     assert data["cells"][0]["odds"]["0,0"] == pytest.approx(1, abs=0.01)
 

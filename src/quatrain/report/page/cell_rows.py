@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from quatrain.report.build import Report
 from quatrain.report.columns import Column, Value, cell_columns
-from quatrain.report.ranking import Mark, mark_best
+from quatrain.report.ranking import Mark, judged_metrics, mark_best
 from quatrain.report.text import title_of
 
 MOST_COLUMNS = 12
@@ -46,11 +46,8 @@ def build_cells(report: Report) -> Grid:
     """The table of all cells."""
     columns = cell_columns(report.table)
     headers = [column.header for column in columns]
-    manifest = report.study.manifest
     marks = {
-        headers.index(title_of(name)): mark_best(report, name)
-        for name in dict.fromkeys((manifest.metric, manifest.compared_in))
-        if name is not None and title_of(name) in headers
+        headers.index(title_of(name)): mark_best(report, name) for name in judged_metrics(report)
     }
     hidden: frozenset[int] = frozenset()
     if len(columns) > MOST_COLUMNS:

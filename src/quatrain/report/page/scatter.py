@@ -84,19 +84,23 @@ class Scatter:
         """The cells, with their probabilities to be on the front of their group."""
         points = [self._point(row) for row in self.rows]
         for metric, name in enumerate(self.metrics):
-            if self.better(name):
+            if self.manifest.better(name):
                 self._add_odds(points, metric, name)
         return points
 
-    def better(self, metric: str) -> int:
-        """1 if higher values of a metric are better, -1 if lower, 0 if the study declares none."""
-        if metric not in {self.manifest.metric, self.manifest.compared_in}:
-            return 0
-        return -1 if self.manifest.lower_is_better else 1
+    def direction(self, metric: str) -> str:
+        """A sentence that says which values of a metric are better."""
+        better, title = self.manifest.better(metric), title_of(metric)
+        if not better:
+            return (
+                f"The study does not declare whether higher or lower {title} is better "
+                "(lower_is_better), so it has no front and no best cell."
+            )
+        return f"{'Higher' if better > 0 else 'Lower'} {title} is better."
 
     def on_front(self, metric: int, cost: int) -> list[list[PointOfCell]]:
         """The points on the front of each group, by rising cost."""
-        sign = self.better(self.metrics[metric])
+        sign = self.manifest.better(self.metrics[metric])
         fronts: list[list[PointOfCell]] = []
         for number in range(len(self.groups)):
             members: dict[str, tuple[PointOfCell, float, float]] = {}
@@ -120,7 +124,12 @@ class Scatter:
         """The data of the figure for the page's script."""
         return {
             "metrics": [
-                {"title": title_of(name), "better": self.better(name)} for name in self.metrics
+                {
+                    "title": title_of(name),
+                    "better": self.manifest.better(name),
+                    "direction": self.direction(name),
+                }
+                for name in self.metrics
             ],
             "costs": [{"title": cost.title} for cost in self.costs],
             "groups": [visible(group) for group in self.groups],
@@ -160,7 +169,7 @@ class Scatter:
             ]
             if fitted is None:
                 continue
-            odds = memberships(fitted, costs, lower_is_better=self.better(name) < 0)
+            odds = memberships(fitted, costs, lower_is_better=self.manifest.better(name) < 0)
             for place, by_cell in enumerate(odds or []):
                 for cell, probability in by_cell.items():
                     own[cell].odds[metric, place] = probability
@@ -271,7 +280,7 @@ def scatter_table(scatter: Scatter) -> list[Column]:
         prices = [point.costs[place] for point in points]
         columns.append(number_column(cost.title, prices, lambda value: f"{value:,.4g}"))
     for number, name in enumerate(scatter.metrics):
-        if not scatter.better(name):
+        if not scatter.manifest.better(name):
             continue
         values = [value[0] if (value := p.values[number]) else None for p in points]
         columns.append(number_column(title_of(name), values, lambda value: format_fixed(value, 2)))

@@ -149,6 +149,7 @@ function drawPlot() {
       !view.hidden.has(cell.group) && cell.values[view.metric] && cell.costs[view.cost] !== null);
     const title = `${data.metrics[view.metric].title} against ${data.costs[view.cost].title}, one point for each cell; arrow keys move between points`;
     const svg = make("svg", { viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": title });
+    byId("direction").textContent = data.metrics[view.metric].direction;
     tip.hidden = true;
     points = []; current = -1;
     plot.replaceChildren(svg);
