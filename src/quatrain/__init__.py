@@ -10,6 +10,7 @@ Example:
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from quatrain.ablation import draw_terms, knockout, one_shot, sampled_terms, switch
     from quatrain.cost import count_multiply_adds
     from quatrain.insertion import find, insert, remove, replace
     from quatrain.nn import (
@@ -77,16 +78,22 @@ __all__ = [
     "__version__",
     "capture",
     "count_multiply_adds",
+    "draw_terms",
     "find",
     "insert",
+    "knockout",
+    "one_shot",
     "param_groups",
     "parse_mixer",
     "plan",
     "remove",
     "replace",
+    "sampled_terms",
+    "switch",
 ]
 
 _PACKAGES = {
+    "quatrain.ablation": "draw_terms knockout one_shot sampled_terms switch",
     "quatrain.cost": "count_multiply_adds",
     "quatrain.insertion": "find insert remove replace",
     "quatrain.ops.attention.plan": "plan",

@@ -39,7 +39,7 @@ def test_running_sums_equal_the_softmax_over_the_past_for_any_spread_of_logits(s
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(1, 2, 9, dtype=torch.float64, generator=generator) * spread
     values = torch.randn(1, 2, 9, 3, dtype=torch.float64, generator=generator)
-    state = RunningState.empty(values[:, :, 0])
+    state = RunningState.empty(values[:, :, 0], Term.KEY)
     for t in range(9):
         state = state.append(logits[..., t : t + 1], values[:, :, t])
         weights = logits[..., : t + 1].softmax(-1)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from quatrain.nn import GeneralizedAttention
 from quatrain.training import InverseSqrt, Loss, Recipe
 
 WIDTH = 3
@@ -28,16 +29,42 @@ class TinyObjective(nn.Module):
         return Loss(error.square().sum(), torch.tensor(float(len(x))))
 
 
+class TinyAttention(nn.Module):
+    """Squared error of attention over the numbers of a row as tokens."""
+
+    def __init__(self, dropout):
+        super().__init__()
+        self.embedding, self.head = nn.Linear(1, 8), nn.Linear(8, 1)
+        self.dropout = nn.Dropout(dropout)
+        self.attention = GeneralizedAttention(8, terms="1111", heads=2, ndim=1)
+
+    def forward(self, x, y):
+        tokens = self.dropout(self.embedding(x[..., None]))
+        error = self.head(self.attention(tokens).mean(1)) - y
+        return Loss(error.square().sum(), torch.tensor(float(len(x))))
+
+
 class TinyTask:
     """Twenty numbered rows in batches of `size`; the last batch of an epoch may be smaller."""
 
     rate_unit = "rows"
 
-    def __init__(self, *, size=3, width=WIDTH, dropout=0.5, data=None, on_batch=None, **recipe):
+    def __init__(
+        self,
+        *,
+        size=3,
+        width=WIDTH,
+        dropout=0.5,
+        attention=False,
+        data=None,
+        on_batch=None,
+        **recipe,
+    ):
         fields = {"steps": 12, "warmup_steps": 2, "report_every": 5, "checkpoint_every": 4}
         fields |= {"learning_rate": 0.05, "schedule": InverseSqrt()}
         self.recipe = Recipe(**(fields | recipe))
         self.size, self.width, self.dropout = size, width, dropout
+        self.attention = attention
         self.data_hashes = data or {"rows": "0"}
         self.data_notes = {}
         self.on_batch = on_batch
@@ -46,6 +73,8 @@ class TinyTask:
         self.y = self.x.sum(1, keepdim=True)
 
     def build(self):
+        if self.attention:
+            return TinyAttention(self.dropout)
         return TinyObjective(self.width, self.dropout)
 
     def batches(self, epoch):

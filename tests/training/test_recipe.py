@@ -1,9 +1,12 @@
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from quatrain.ablation import draw_terms, switch
 from quatrain.specs import SpecError
-from quatrain.training import InverseSqrt, Polynomial, Recipe, Steps
+from quatrain.specs.spec import canonical
+from quatrain.training import InverseSqrt, Polynomial, Recipe, Steps, train
 
 
 @given(step=st.integers(1, 100_000))
@@ -80,3 +83,67 @@ def test_a_milestone_is_a_fraction_of_the_training():
     with pytest.raises(SpecError) as raised:
         Steps(milestones=(8.0, 11.0))
     assert raised.value.field == "Steps.milestones.0"
+
+
+def test_sampled_terms_are_a_function_of_seed_and_step():
+    assert Recipe().term_sets(0, 1) == (None,)
+    assert Recipe(terms="sampled").term_sets(3, 5) == draw_terms(3, 5)
+    assert Recipe(terms="sandwich").term_sets(3, 5) == draw_terms(3, 5, "sandwich")
+
+
+def test_a_place_of_terms_that_are_not_drawn_is_refused():
+    with pytest.raises(SpecError, match="has no effect") as raised:
+        Recipe(terms_at="encoder")
+    assert raised.value.field == "Recipe.terms_at"
+
+
+def test_fixed_terms_are_not_in_the_identity():
+    assert canonical(Recipe(terms="fixed", terms_at=None)) == canonical(Recipe())
+    assert "terms" not in canonical(Recipe())
+    assert canonical(Recipe(terms="sampled"))["terms"] == "sampled"
+
+
+def run(tiny, folder, seed, **options):
+    return train(tiny.Task(**options), folder, seed=seed)
+
+
+def test_a_sampled_step_is_a_step_with_the_drawn_terms(tiny, tmp_path):
+    """Weights that the first set does not need are not changed by the first step."""
+    options = {"attention": True, "dropout": 0.0, "warmup_steps": 0, "optimizer": "sgd"}
+    for seed in range(40):
+        (terms,) = draw_terms(seed, 1)
+        if str(terms) in {"0001", "0010"}:
+            folder = tmp_path / str(seed)
+            torch.manual_seed(seed)
+            before = tiny.Task(**options).build().state_dict()
+            after = tiny.weights_of(run(tiny, folder, seed, steps=1, terms="sampled", **options))
+            same = {name for name, value in after.items() if torch.equal(value, before[name])}
+            others = {"0001": "key", "0010": "position"}[str(terms)]
+            parts = {name.split(".")[1] for name in same}
+            assert parts == {"query", others, f"{others}_bias"}
+
+
+def test_a_sandwich_step_has_the_mean_gradient_of_its_sets(tiny, tmp_path):
+    options = {"attention": True, "dropout": 0.0, "size": 20}
+    options |= {"warmup_steps": 0, "optimizer": "sgd", "learning_rate": 0.5, "momentum": 0.0}
+    after = tiny.weights_of(run(tiny, tmp_path, 7, steps=1, terms="sandwich", **options))
+    torch.manual_seed(7)
+    task = tiny.Task(**options)
+    objective = task.build()
+    batch = task.collate(task.batches(0)[0])
+    before = {name: value.clone() for name, value in objective.state_dict().items()}
+    gradients = {name: torch.zeros_like(value) for name, value in before.items()}
+    for terms in draw_terms(7, 1, "sandwich"):
+        objective.zero_grad()
+        with switch(objective, terms):
+            loss = objective(**batch)
+        (loss.total / loss.weight / 3).backward()
+        for name, weight in objective.named_parameters():
+            gradients[name] += 0 if weight.grad is None else weight.grad
+    for name, value in after.items():
+        torch.testing.assert_close(value, before[name] - 0.5 * gradients[name])
+
+
+def test_the_trained_objective_has_all_terms_on(tiny, tmp_path):
+    result = run(tiny, tmp_path, 7, attention=True, terms="sampled", monitor_every=2)
+    assert str(result.objective.attention.terms) == "1111"

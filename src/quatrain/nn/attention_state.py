@@ -63,16 +63,19 @@ class RunningState:
     maximum: Float[Tensor, "b h 1"]
     total: Float[Tensor, "b h 1"]
     weighted_sum: Float[Tensor, "b h d"]
+    terms: Term
+    """The terms of the logits."""
 
     @classmethod
-    def empty(cls, value: Float[Tensor, "b h d"]) -> "RunningState":
+    def empty(cls, value: Float[Tensor, "b h d"], terms: Term) -> "RunningState":
         """The state before the first token."""
         zero = torch.zeros_like(value[..., :1])
-        return cls(torch.full_like(zero, -torch.inf), zero, torch.zeros_like(value))
+        return cls(torch.full_like(zero, -torch.inf), zero, torch.zeros_like(value), terms)
 
     def select(self, rows: Int[Tensor, " n"]) -> "RunningState":
         """The state of the chosen batch rows, in that order."""
-        return RunningState(self.maximum[rows], self.total[rows], self.weighted_sum[rows])
+        sums = (self.maximum[rows], self.total[rows], self.weighted_sum[rows])
+        return RunningState(*sums, self.terms)
 
     def append(
         self, logit: Float[Tensor, "b h 1"], value: Float[Tensor, "b h d"]
@@ -81,7 +84,7 @@ class RunningState:
         maximum = torch.maximum(self.maximum, logit)
         rescale, weight = (self.maximum - maximum).exp(), (logit - maximum).exp()
         weighted_sum = self.weighted_sum * rescale + value * weight
-        return RunningState(maximum, self.total * rescale + weight, weighted_sum)
+        return RunningState(maximum, self.total * rescale + weight, weighted_sum, self.terms)
 
     @property
     def mean(self) -> Float[Tensor, "b h d"]:

@@ -10,7 +10,7 @@ Shapes: b batch, q queries, k keys, c channels, h heads, d width of a head, t to
 
 import math
 from collections.abc import Callable
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -39,7 +39,7 @@ from quatrain.ops.positions import Grid
 from quatrain.ops.precision import autocast_disabled
 from quatrain.ops.support import Support
 from quatrain.ops.terms import AttentionInputs, Operands, logits, upcast_operands
-from quatrain.specs import Spec, SpecError, Term, Terms
+from quatrain.specs import InputError, Spec, SpecError, Term, Terms
 
 QueryPosition = tuple[int, ...] | Callable[[tuple[int, ...]], tuple[int, ...]]
 """Coordinates (t,) or (y, x) of a query, or a function from the sizes (T,) or (H, W) to them."""
@@ -107,9 +107,12 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
 
     takes_keys: ClassVar[bool] = True
     spec: AttentionSpec
+    _terms_on: Term | None = None
+    """The terms that are on; None for all of the spec, also in modules of older pickles."""
 
     def _create_parameters(self) -> None:
         spec, terms, channels, ndim = self.spec, self.spec.terms, self.channels, self.ndim
+        self._terms_on = None
         self.method: Method = "auto"
         width = channels // spec.heads
         scaled = ndim == 1 if spec.scaled is None else spec.scaled
@@ -134,6 +137,24 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
         self.position_bias: nn.Parameter | None = bias() if terms.has(Term.POSITION) else None
         self.output: Projection = Projection(channels, channels)
         self.reset_parameters()
+
+    @property
+    def terms(self) -> Term:
+        """The terms that are on: those of the spec, unless some are switched off.
+
+        Assigning a set switches on the terms that both it and the spec have; see
+        `quatrain.switch`. Computations are those of a module that was built with these terms.
+        """
+        return self.spec.terms if self._terms_on is None else self._terms_on
+
+    @terms.setter
+    def terms(self, terms: Term) -> None:
+        self._terms_on = terms & self.spec.terms
+
+    def extra_repr(self) -> str:
+        """The channels, the fields of the spec, and the terms that are on if some are off."""
+        is_switched = self.terms != self.spec.terms
+        return super().extra_repr() + f", switched to {self.terms}" * is_switched
 
     def reset_parameters(self) -> None:
         """Draw u and v, of variance 1 / (6 d); each projection draws its weights itself.
@@ -251,10 +272,14 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
         of them. If weights depend on neither the query nor a position, the state is a running sum.
         """
         check_stepwise(self.ndim, "key_stride", self.spec.key_stride)
-        terms = self.spec.terms
+        terms = self.terms
         if self.spec.window is None and not terms.use_query and not terms.use_position:
-            return self._step_running(query, cast("RunningState | None", state))
-        state = self.cache_keys(query, cast("KeyValueState | None", state))
+            if state is not None and not (isinstance(state, RunningState) and state.terms == terms):
+                raise _outdated_state(terms)
+            return self._step_running(query, state)
+        if isinstance(state, RunningState):
+            raise _outdated_state(terms)
+        state = self.cache_keys(query, state)
         last = state.value.shape[2] - 1
         grid = Grid((1,), (last + 1,), first_query=last)
         attended = attend(self._inputs(query, state, grid, Support()), self.method)
@@ -267,10 +292,11 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
         dtype = torch.promote_types(new.value.dtype, torch.float32)
         value = new.value[:, :, 0].to(dtype)
         logit = torch.zeros_like(value[..., :1])
-        if new.key is not None and self.key_bias is not None:
+        if new.key is not None and self.key_bias is not None and self.terms.has(Term.KEY):
             product = (new.key[:, :, 0] * self.key_bias).sum(-1, keepdim=True)
             logit = (product * self.scale).to(dtype)
-        state = (RunningState.empty(value) if state is None else state).append(logit, value)
+        state = RunningState.empty(value, self.terms) if state is None else state
+        state = state.append(logit, value)
         return self.output(state.mean.to(new.value.dtype).flatten(1)[:, None]), state
 
     def _prepare(
@@ -297,19 +323,23 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
     def _inputs(
         self, query: Float[Tensor, "b q c"], state: KeyValueState, grid: Grid, support: Support
     ) -> AttentionInputs:
+        terms = self.terms
+        if terms.use_content and state.key is None:
+            raise _outdated_state(terms)
+        project = self.query if terms.use_query else None
         operands = Operands(
             value=state.value,
-            query=None if self.query is None else self._split_heads(self.query(query)),
-            key=state.key,
-            content_vector=self.key_bias,
-            position_vector=self.position_bias,
+            query=None if project is None else self._split_heads(project(query)),
+            key=state.key if terms.use_content else None,
+            content_vector=self.key_bias if terms.has(Term.KEY) else None,
+            position_vector=self.position_bias if terms.has(Term.POSITION) else None,
             relative=self._relative(state, grid),
             scale=self.scale,
         )
-        return AttentionInputs(self.spec.terms, operands, grid, support)
+        return AttentionInputs(terms, operands, grid, support)
 
     def _relative(self, state: KeyValueState, grid: Grid) -> tuple[Float[Tensor, "h _ d"], ...]:
-        if self.position is None:
+        if self.position is None or not self.terms.use_position:
             return ()
         if state.encodings is None:
             return self.position(grid)
@@ -318,11 +348,17 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
     def _project(self, key: Float[Tensor, "b k c"]) -> KeyValueState:
         # This order decides in which order the gradients of `key` are added up.
         value_heads = self._split_heads(self.value(key))
-        key_heads = None if self.key is None else self._split_heads(self.key(key))
+        project = self.key if self.terms.use_content else None
+        key_heads = None if project is None else self._split_heads(project(key))
         return KeyValueState(value_heads, key_heads)
 
     def _split_heads(self, x: Float[Tensor, "b t c"]) -> Float[Tensor, "b h t d"]:
         return x.unflatten(2, (self.spec.heads, -1)).transpose(1, 2)
+
+
+def _outdated_state(terms: Term) -> InputError:
+    remedy = "start decoding again after switching terms"
+    return InputError(f'state was not cached with the terms "{terms}"; {remedy}', "state")
 
 
 def _merge_heads(x: Float[Tensor, "b h q d"]) -> Float[Tensor, "b q c"]:

@@ -165,6 +165,9 @@ class Record(StoredModel):
     number; None in older records."""
     artifacts: tuple[str, ...]
     """Names of files of the result in the run folder."""
+    term_sets: dict[str, dict[str, Number]] | None = None
+    """The metrics of each term set with the shared weights, by its digits, after a training with
+    sampled terms; None after any other, whose terms are those of the spec."""
     steps: Count
     seconds: Seconds
     """Wall-clock seconds of training, in all sessions together."""

@@ -35,6 +35,7 @@ from quatrain.study.sessions import (
     remove_checkpoint,
     write_sessions,
 )
+from quatrain.study.term_sets import evaluate_shared_weights
 
 if TYPE_CHECKING:
     from quatrain.training import Evaluation, Progress, Task, TrainingResult
@@ -204,7 +205,9 @@ def _train_and_evaluate(
     )
     notify(replace(latest, text="evaluating"))
     evaluation = task.evaluate(result.objective, folder)
-    environment.store.write_record(_record(run, session, task, result, evaluation, earlier))
+    term_sets = evaluate_shared_weights(task, result.objective)
+    record = _record(run, session, task, result, evaluation, earlier)
+    environment.store.write_record(record.model_copy(update={"term_sets": term_sets}))
     remove_checkpoint(folder)
 
 

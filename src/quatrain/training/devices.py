@@ -36,13 +36,23 @@ def check_device(name: str) -> torch.device:
 
 
 class Devices:
-    """Device, precision and processes of one training."""
+    """Device, precision and processes of one training.
 
-    def __init__(self, device: str, precision: str) -> None:
+    Args:
+        device: the name of a torch device.
+        precision: the type of autocast.
+        skips_weights: whether some steps use only a part of the weights, the same in all processes.
+    """
+
+    def __init__(self, device: str, precision: str, *, skips_weights: bool = False) -> None:
         requested = check_device(device)
         with name_missing_extra():
-            from accelerate import Accelerator
-        self._accelerator = Accelerator(cpu=requested.type == "cpu", device_placement=False)
+            from accelerate import Accelerator, DistributedDataParallelKwargs
+        self._accelerator = Accelerator(
+            cpu=requested.type == "cpu",
+            device_placement=False,
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=skips_weights)],
+        )
         self.process: int = self._accelerator.process_index
         self.processes: int = self._accelerator.num_processes
         self.is_main: bool = self._accelerator.is_main_process

@@ -2,6 +2,7 @@
 
     for step in state.step + 1 .. steps:
         seed from (seed, step, process)
+        draw the step's term sets, if the recipe samples them
         sum the gradients of `accumulate` batches over all processes; divide by their weight
         clip, take an optimizer step, update the EMA
         at intervals: write a line of metrics.jsonl, validate, save a checkpoint
@@ -12,8 +13,8 @@ anchors of a detector, depend on the number of processes.
 """
 
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from quatrain.ablation import switch
 from quatrain.results.files import make_folder, remove_temporary_files
-from quatrain.specs import DataError, SpecError
+from quatrain.specs import DataError, SpecError, Term
 from quatrain.training import checkpoint
 from quatrain.training.checkpoint import TrainingObjects
 from quatrain.training.devices import Devices
@@ -77,7 +79,9 @@ def train(
     """
     make_folder(folder)
     torch.manual_seed(seed)
-    trainer = _Trainer(task, folder, seed, Devices(device, task.recipe.precision), notify)
+    recipe = task.recipe
+    devices = Devices(device, recipe.precision, skips_weights=recipe.terms == "sampled")
+    trainer = _Trainer(task, folder, seed, devices, notify)
     with closing(trainer.batches(num_workers)) as batches:
         trainer.run(batches)
     return TrainingResult(trainer.finish(), trainer.state.step, trainer.state.seconds)
@@ -197,8 +201,9 @@ class _Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate * group["lr_scale"]
         self.optimizer.zero_grad(set_to_none=True)
+        term_sets = self.recipe.term_sets(self.seed, step)
         losses = [
-            self._backward(batches, last=number == self.share)
+            self._backward(batches, term_sets, last=number == self.share)
             for number in range(1, self.share + 1)
         ]
         total, weight = self.devices.sum(torch.stack(losses).sum(0)).unbind()
@@ -209,17 +214,28 @@ class _Trainer:
             self.ema.update(self.objective, step)
         return Loss(total, weight)
 
-    def _backward(self, batches: Iterator[Batch], *, last: bool) -> Tensor:
-        """Add the next batch's gradients to those of the step; return its loss and weight."""
+    def _backward(
+        self, batches: Iterator[Batch], term_sets: Sequence[Term | None], *, last: bool
+    ) -> Tensor:
+        """Add the next batch's gradients, the mean over term sets; return its loss and weight."""
         started, device = time.perf_counter(), self.devices.device
         batch = next(batches)
         self.waited += time.perf_counter() - started
         moved = {name: value.to(device, non_blocking=True) for name, value in batch.items()}
-        with self.devices.synchronized(self.wrapped, last=last):
-            with self.devices.autocast():
-                loss: Loss = self.wrapped(**moved)
-            self.devices.backward(loss.total)
-        return torch.stack((loss.total.detach().float(), loss.weight.float()))
+        losses: list[Tensor] = []
+        for number, terms in enumerate(term_sets, 1):
+            is_last = last and number == len(term_sets)
+            with self._switched(terms), self.devices.synchronized(self.wrapped, last=is_last):
+                with self.devices.autocast():
+                    loss: Loss = self.wrapped(**moved)
+                self.devices.backward(loss.total / len(term_sets))
+            losses.append(torch.stack((loss.total.detach().float(), loss.weight.float())))
+        return torch.stack(losses).mean(0)
+
+    def _switched(self, terms: Term | None) -> AbstractContextManager[object]:
+        if terms is None:
+            return nullcontext()
+        return switch(self.objective, terms, at=self.recipe.terms_at)
 
     def _report(self) -> None:
         """Write a line of the log and call `notify`."""

@@ -4,7 +4,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from quatrain.specs import Spec, SpecError
+from quatrain.ablation import draw_terms
+from quatrain.specs import Spec, SpecError, Term
+from quatrain.specs.errors import shorten
 
 
 class InverseSqrt(Spec):
@@ -87,6 +89,11 @@ class Recipe(Spec):
     average: Fraction = 0.0
     """Decay of the exponential moving average (EMA) of the weights to evaluate, in a deep copy of
     the objective; 0 for none."""
+    terms: Literal["fixed", "sampled", "sandwich"] = "fixed"
+    """Which attention terms a step trains: those of the model; or those of `draw_terms`, one set a
+    step or three with the mean of their gradients, after which each set is evaluated."""
+    terms_at: str | None = None
+    """A glob of the modules whose terms are drawn, as in `switch`; None for all attention."""
     report_every: int = Field(default=50, ge=1)
     """Steps between lines of metrics.jsonl."""
     monitor_every: int = Field(default=0, ge=0)
@@ -103,6 +110,20 @@ class Recipe(Spec):
                 "Recipe.warmup_steps",
             )
         return self
+
+    @model_validator(mode="after")
+    def _check_terms(self) -> "Recipe":
+        if self.terms == "fixed" and self.terms_at is not None:
+            raise SpecError(
+                f'terms_at={shorten(self.terms_at)} has no effect if terms="fixed"; leave it out, '
+                'or set terms="sampled"',
+                "Recipe.terms_at",
+            )
+        return self
+
+    def term_sets(self, seed: int, step: int) -> tuple[Term | None, ...]:
+        """The term sets of an optimizer step, counted from 1; None for those of the model."""
+        return (None,) if self.terms == "fixed" else draw_terms(seed, step, self.terms)
 
     def rate(self, step: int) -> float:
         """The learning rate of an optimizer step, counted from 1."""

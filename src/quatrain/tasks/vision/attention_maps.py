@@ -169,7 +169,7 @@ def _title(network: nn.Module, name: str, attention: GeneralizedAttention) -> st
     heads = "1 head" if spec.heads == 1 else f"mean of {spec.heads} heads"
     gamma = getattr(network.get_submodule(name.rpartition(".")[0]), "gamma", None)
     scale = f", gamma {float(gamma.detach()):.3g}" if isinstance(gamma, Tensor) else ""
-    return f"{name or 'attention'}: {spec.terms}{window}, {heads}{scale}"
+    return f"{name or 'attention'}: {attention.terms}{window}, {heads}{scale}"
 
 
 def _heat_map(
