@@ -8,7 +8,7 @@ import numpy as np
 from scipy import special  # pyright: ignore[reportMissingTypeStubs]
 
 from quatrain.results.fit import Fit
-from quatrain.results.statistics import CONFIDENCE
+from quatrain.results.statistics import CONFIDENCE, ordered_sum
 
 _functions: Any = special
 _FEWEST = 3
@@ -57,8 +57,8 @@ def _brown_forsythe(samples: list[list[float]]) -> float | None:
     distances = [np.abs(np.array(sample) - np.median(sample)) for sample in samples]
     count, groups = sum(map(len, distances)), len(distances)
     center = float(np.concatenate(distances).mean())
-    between = sum(len(own) * (float(own.mean()) - center) ** 2 for own in distances)
-    within = sum(float(((own - own.mean()) ** 2).sum()) for own in distances)
+    between = ordered_sum(len(own) * (float(own.mean()) - center) ** 2 for own in distances)
+    within = ordered_sum(float(((own - own.mean()) ** 2).sum()) for own in distances)
     if not within:
         return 0.0 if between else None
     ratio = between / (groups - 1) / (within / (count - groups))
@@ -72,7 +72,7 @@ def _seed_correlation(fitted: Fit) -> float | None:
     if cells < 2 or between < 1 or not fitted.sd:
         return None
     within = [np.array(list(by_seed.values())) for by_seed in fitted.values.values()]
-    total = sum(float(((own - own.mean()) ** 2).sum()) for own in within)
+    total = ordered_sum(float(((own - own.mean()) ** 2).sum()) for own in within)
     mean_square = (total - fitted.sd**2 * fitted.df) / between
     common = (mean_square - fitted.sd**2) * seeds / len(fitted.design.pairs)
     return common / (common + fitted.sd**2)

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from itertools import chain, combinations
 from typing import Any, cast
 
+from quatrain.results.statistics import ordered_sum
+
 TERMS: tuple[str, ...] = ("E1", "E2", "E3", "E4")
 Effect = tuple[str, ...]
 """The terms of an effect: one for a main effect, several for an interaction."""
@@ -64,7 +66,7 @@ class TermGrid:
         weights = self.effect(*terms) or {}
         sets = {cell: digits for digits, cell in self.cells.items()}
         shares = {
-            other: sum(w * _sign(sets[cell], other) for cell, w in weights.items()) / 2
+            other: ordered_sum(w * _sign(sets[cell], other) for cell, w in weights.items()) / 2
             for other in EFFECTS
             if other != terms
         }
@@ -141,7 +143,7 @@ def price(weights: Mapping[str, float], costs: Mapping[str, float]) -> float | N
     """The same contrast of costs; None if a cell's cost is unknown."""
     if not weights.keys() <= costs.keys():
         return None
-    return sum(weight * costs[cell] for cell, weight in weights.items())
+    return ordered_sum(weight * costs[cell] for cell, weight in weights.items())
 
 
 def _grids(family: Mapping[str, Mapping[str, str]]) -> list[TermGrid]:

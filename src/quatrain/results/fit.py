@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special  # pyright: ignore[reportMissingTypeStubs]
 
-from quatrain.results.statistics import CONFIDENCE, ROUNDING, Summary
+from quatrain.results.statistics import CONFIDENCE, ROUNDING, Summary, ordered_sum
 from quatrain.specs import StudyError
 
 Array = NDArray[np.float64]
@@ -183,7 +183,7 @@ class Fit:
     @cached_property
     def _pooled(self) -> tuple[float, int]:
         squares, degrees = zip(*self._within.values(), strict=True)
-        return sum(squares), sum(degrees)
+        return ordered_sum(squares), sum(degrees)
 
     def contrast(self, weights: Weights, margin: float | None = None) -> Estimate:
         """The estimate of a weighted sum of cell means.
@@ -200,7 +200,7 @@ class Fit:
             return self._separate(weights, margin)
         vector = self.design.vector(weights)
         center, coefficients = self._solution
-        value = float(vector @ coefficients) + center * sum(weights.values())
+        value = float(vector @ coefficients) + center * ordered_sum(weights.values())
         if self.sd is None:
             return Estimate(value, None, 0, None, None, None, margin)
         return estimate(value, self.sd * self.design.factor(weights), self.df, margin)
@@ -227,7 +227,8 @@ class Fit:
         """Welch's standard error and Satterthwaite's degrees of freedom."""
         self.design.vector(dict.fromkeys(weights, 0.0))
         used = {cell: weight for cell, weight in weights.items() if weight}
-        value = sum(w * float(np.mean([*self.values[c].values()])) for c, w in used.items())
+        means = {cell: float(np.mean([*self.values[cell].values()])) for cell in used}
+        value = ordered_sum(weight * means[cell] for cell, weight in used.items())
         counts = {cell: len(self.values[cell]) for cell in used}
         if min(counts.values(), default=0) < 2:
             return Estimate(value, None, 0, None, None, None, margin)
@@ -235,12 +236,12 @@ class Fit:
             cell: weight**2 * float(np.var([*self.values[cell].values()], ddof=1)) / counts[cell]
             for cell, weight in used.items()
         }
-        total = sum(parts.values())
+        total = ordered_sum(parts.values())
         error = total**0.5
         if error <= ROUNDING * self._largest:
             return estimate(value, 0.0, sum(counts.values()) - len(counts), margin)
         shares = {cell: part / total for cell, part in parts.items()}  # squares may overflow
-        df = 1 / sum(share**2 / (counts[cell] - 1) for cell, share in shares.items())
+        df = 1 / ordered_sum(share**2 / (counts[cell] - 1) for cell, share in shares.items())
         return estimate(value, error, df, margin)
 
 

@@ -56,7 +56,8 @@ def _draw_means(fitted: Fit, seed: int) -> NDArray[np.float32] | None:
         return None
     means = np.array([fitted.contrast({cell: 1.0}).value for cell in fitted.design.cells])
     values, vectors = np.linalg.eigh(fitted.covariance_of_means())
-    roots = (vectors * np.sqrt(values.clip(0))).T.astype(np.float32)
+    # The symmetric root is unique: eigenvectors differ between versions of the library.
+    roots = (vectors * np.sqrt(values.clip(0)) @ vectors.T).astype(np.float32)
     generator = np.random.default_rng(seed)
     normal = generator.standard_normal((DRAWS, len(means)), np.float32)
     scale = np.sqrt(fitted.df / generator.chisquare(fitted.df, (DRAWS, 1)))

@@ -13,7 +13,7 @@ import numpy as np
 from scipy import special  # pyright: ignore[reportMissingTypeStubs]
 
 from quatrain.results.fit import Fit, Weights
-from quatrain.results.statistics import CONFIDENCE
+from quatrain.results.statistics import CONFIDENCE, ordered_sum
 
 POWER = 0.8
 MOST_SEEDS = 100
@@ -63,7 +63,7 @@ def further_seeds(
         return None
     value, error_now = estimate.value, estimate.standard_error
     information = fitted.design.factor(weights) ** -2
-    of_a_seed = 1 / sum(weight**2 for weight in weights.values())
+    of_a_seed = 1 / ordered_sum(weight**2 for weight in weights.values())
 
     def settled(further: int) -> bool:
         error = error_now / (1 + further * of_a_seed / information) ** 0.5
