@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         parse_mixer,
     )
     from quatrain.ops.attention.plan import plan
+    from quatrain.own_network import Ablation, ablate
     from quatrain.specs import (
         DataError,
         InputError,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 __all__ = [
+    "Ablation",
     "Attended",
     "AttendedSpec",
     "AttentionSpec",
@@ -76,6 +78,7 @@ __all__ = [
     "Term",
     "Terms",
     "__version__",
+    "ablate",
     "capture",
     "count_multiply_adds",
     "draw_terms",
@@ -97,6 +100,7 @@ _PACKAGES = {
     "quatrain.cost": "count_multiply_adds",
     "quatrain.insertion": "find insert remove replace",
     "quatrain.ops.attention.plan": "plan",
+    "quatrain.own_network": "Ablation ablate",
     "quatrain.specs": "DataError InputError MissingPackageError QuatrainError Spec SpecError "
     "StoredFileError StudyError Term Terms",
     "quatrain.study": "Cell Comparison Study",

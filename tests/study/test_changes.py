@@ -84,7 +84,9 @@ def test_a_new_revision_leaves_the_old_runs_alone(done):
     edit(path, "float(objective)", "float(objective) + 1")
     edit(path, "import SimpleNamespace", "import SimpleNamespace\nfrom typing import ClassVar")
     refuse(path, store)
-    assert notes(path, store) == []
+    (note,) = notes(path, store)
+    assert "4 runs finished with other hyper-parameters or other code" in note
+    assert "(one/a, one/b)" in note
 
 
 def test_cells_that_are_not_done_may_be_run_with_other_code(done):
@@ -138,11 +140,18 @@ def test_cells_that_exchange_their_names_are_noted(done):
     assert "(one/a, one/b)" in note
 
 
-@pytest.mark.parametrize("cells", ["[cell('c'), cell('b', weight=2)]", "[cell('a', weight=9)]"])
-def test_a_cell_that_is_renamed_or_edited_is_not_noted(done, cells):
+def test_a_cell_that_is_renamed_is_not_noted(done):
     path, store = done
-    edit(path, CELLS, cells)
+    edit(path, CELLS, "[cell('c'), cell('b', weight=2)]")
     assert notes(path, store) == []
+
+
+def test_a_cell_that_is_edited_is_noted(done):
+    path, store = done
+    edit(path, CELLS, "[cell('a', weight=9)]")
+    (note,) = notes(path, store)
+    assert note.startswith("2 runs finished with other hyper-parameters")
+    assert "(one/a)" in note
 
 
 @pytest.fixture

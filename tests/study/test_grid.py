@@ -128,7 +128,7 @@ def test_a_run_of_another_identity_or_label_is_not_found(identity, label):
 @given(st.sets(st.integers(0, 99), min_size=1), st.sets(st.integers(0, 99)))
 def test_the_manifest_has_every_seed_of_the_study_and_of_extra_runs_of_the_cell(seeds, further):
     grid = study(cells=[cell("a"), cell("b", steps=5)], seeds=sorted(seeds))
-    manifest = grid.manifest(grid.run(grid.cells[0], seed) for seed in further)
+    manifest = grid.manifest(grid.runs((seed, grid.cells[0]) for seed in further))
     assert [dict(each.identities) for each in manifest.cells] == [
         {seed: identity(Counting(), seed) for seed in seeds | further},
         {seed: identity(Counting(steps=5), seed) for seed in seeds},

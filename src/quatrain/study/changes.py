@@ -51,7 +51,10 @@ def check_session_code(runs: Sequence[Run], store: ResultStore) -> None:
 def notes_on(study: Study, store: ResultStore, runs: Sequence[Run]) -> list[str]:
     """Notes to print before `runs` are executed into the folder, one sentence each."""
     manifest = stored_manifest(store)
-    notes = [] if manifest is None else [*_title(study, manifest), *_swapped(study, manifest)]
+    notes: list[str] = []
+    if manifest is not None:
+        notes = [*_title(study, manifest), *_swapped(study, manifest)]
+        notes += _replaced(study, store, manifest)
     try:
         check_stored_code(store, runs)
     except StudyError as error:
@@ -98,6 +101,27 @@ def _swapped(study: Study, manifest: Manifest) -> list[str]:
     note = "cells have exchanged their names since the study was last run ({}): if cells are "
     note += "numbered, sort the values that number them"
     return [note.format(join_names(swapped))] if swapped else []
+
+
+def _replaced(study: Study, store: ResultStore, manifest: Manifest) -> list[str]:
+    """Cells with finished runs that have another spec by now."""
+    cells = {cell.label: cell for cell in study.cells}
+    replaced = [
+        stored.label
+        for stored in manifest.cells
+        for seed, run in stored.identities.items()
+        if stored.label in cells
+        and run != study.identity(cells[stored.label], seed)
+        and not study.has(run, seed)
+        and store.state(run) is RunState.DONE
+    ]
+    if not replaced:
+        return []
+    return [
+        f"{pluralize(len(replaced), 'run')} finished with other hyper-parameters or other code of "
+        f"these cells: they are kept in {store.root}, and not averaged with new runs "
+        f"({join_names(list(dict.fromkeys(replaced)))})"
+    ]
 
 
 def _different_data(study: Study) -> list[str]:

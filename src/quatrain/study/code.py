@@ -30,13 +30,14 @@ _INSTALLED = {"site-packages", "dist-packages"}
 class StudyCode:
     """The code of a study file and of the modules in its folder, as it was when it was loaded.
 
-    `name` is the study file's name in sys.modules.
+    `name` is the study file's name in sys.modules; `source` replaces the content of a file, for a
+    study that is defined in a notebook.
     """
 
-    def __init__(self, name: str, path: Path) -> None:
+    def __init__(self, name: str, path: Path, source: bytes | None = None) -> None:
         path = _resolved(path)
         self._name, self._folder = name, path.parent
-        self._statements = {name: statements_of(path.read_bytes())}
+        self._statements = {name: statements_of(path.read_bytes() if source is None else source)}
         hashed = (part for part in self._statements[name] if not part.is_study)
         self.files: dict[str, str] = {path.name: _digest(hashed)}
         """The hash of each file, by its path from the folder of the study file."""
@@ -57,13 +58,18 @@ class StudyCode:
         classes = {
             (kind.__module__, kind.__qualname__.partition(".")[0]) for kind in _classes(spec)
         }
-        defined = frozenset(names for names in classes if names[0] in self._statements)
+        defined = frozenset(names for names in classes if self.has(names[0]))
         if defined and defined not in self._spec_codes:
-            self._spec_codes[defined] = self._hash(defined)
+            self._spec_codes[defined] = self.hash_of(defined)
         return self._spec_codes.get(defined)
 
-    def _hash(self, defined: Iterable[tuple[str, str]]) -> str:
-        """The hash of the code of classes, each with its module and name."""
+    def has(self, module: str) -> bool:
+        """Whether it is the study file or a module in its folder that the file imports."""
+        return module in self._statements
+
+    def hash_of(self, defined: Iterable[tuple[str, str]]) -> str:
+        """The hash of the code of functions and classes, each with its module and name."""
+        defined = [*defined]
         roots = {name for module, name in defined if module == self._name}
         reached = select(self._statements[self._name], roots) if roots else []
         waiting = _imports(reached) | {module for module, _ in defined} - {self._name}

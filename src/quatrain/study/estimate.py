@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from quatrain.results import Record, ResultStore
 from quatrain.study.execute import Train
-from quatrain.study.grid import Run, Study
+from quatrain.study.grid import Run, SelfTraining, Study
 from quatrain.study.manifest import runs_of_manifest
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def plan_study(
             measured[run.identity] = Duration(record.steps, record.seconds)
             records.setdefault(specs[run.labels[0]], []).append(record)
     means = {spec: _mean(of_spec) for spec, of_spec in records.items()}
-    extrapolated: dict[str, Duration] = {}
+    extrapolated: dict[str, Duration | None] = {}
     planned: list[PlannedRun] = []
     for run in runs:
         duration, source = means.get(specs[run.labels[0]], (None, "unknown"))
@@ -76,8 +76,10 @@ def plan_study(
             duration, source = measured[run.identity], "record"
         if duration is None and trial is not None:
             spec = run.spec.to_json()
-            extrapolated[spec] = extrapolated.get(spec) or extrapolate(run, trial)
-            duration, source = extrapolated[spec], "probe"
+            if spec not in extrapolated:
+                extrapolated[spec] = extrapolate(run, trial)
+            duration = extrapolated[spec]
+            source = "unknown" if duration is None else "probe"
         gpu_hours = getattr(run.spec, "gpu_hours", None)
         planned.append(
             PlannedRun(
@@ -114,8 +116,11 @@ class _TrialEndError(Exception):
     """Ends a trial from within the training loop, which has no other way to be stopped."""
 
 
-def extrapolate(run: Run, trial: Trial) -> Duration:
-    """Train `run` in a temporary folder for some seconds; extrapolate to all steps."""
+def extrapolate(run: Run, trial: Trial) -> Duration | None:
+    """Train `run` in a temporary folder for some seconds; extrapolate to all steps.
+
+    None for a task with a training loop of its own, which has no steps to count.
+    """
     reports: list[tuple[float, int]] = []
     steps = 0
 
@@ -129,6 +134,8 @@ def extrapolate(run: Run, trial: Trial) -> Duration:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         task = run.open(trial.data, folder)
+        if isinstance(task, SelfTraining):
+            return None
         start = time.monotonic()
         try:
             result = trial.train(task, folder, seed=run.seed, device=trial.device, notify=report)

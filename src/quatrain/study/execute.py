@@ -26,7 +26,7 @@ from quatrain.specs import (
     identity,
 )
 from quatrain.study.changes import check_session_code
-from quatrain.study.grid import Run
+from quatrain.study.grid import Run, SelfTraining
 from quatrain.study.protocol import TEXT_LIMIT, Event
 from quatrain.study.provenance import device_name, versions
 from quatrain.study.sessions import (
@@ -200,9 +200,11 @@ def _train_and_evaluate(
         notify(replace(latest, kind="note", message=f"{note}: {count:,}"))
     session = environment.session(run)
     earlier = _begin_session(session, folder)
-    result = environment.train(
-        task, folder, seed=run.seed, device=environment.device, notify=report
-    )
+    options = {"seed": run.seed, "device": environment.device, "notify": report}
+    if isinstance(task, SelfTraining):
+        result = task.train(folder, **options)
+    else:
+        result = environment.train(task, folder, **options)
     notify(replace(latest, text="evaluating"))
     evaluation = task.evaluate(result.objective, folder)
     term_sets = evaluate_shared_weights(task, result.objective)

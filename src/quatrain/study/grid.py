@@ -43,7 +43,7 @@ from quatrain.study.names import MOST_SEEDS, Line, Seeds, Text, check_seeds
 from quatrain.study.protocol import Event, Kind
 
 if TYPE_CHECKING:
-    from quatrain.training import Task
+    from quatrain.training import Progress, Task, TrainingResult
 
 _AsTuple = GetPydanticSchema(lambda of, handler: handler(tuple[get_args(of)[0], ...]))
 """Accepts any iterable for a field that is declared as a sequence, and makes it a tuple."""
@@ -55,6 +55,17 @@ class TaskSpec(Protocol):
 
     def open(self, data: Path | None, folder: Path, seed: int) -> "Task":
         """Read the data, and prepare the task; files that it needs go to `folder`."""
+        ...
+
+
+@runtime_checkable
+class SelfTraining(Protocol):
+    """A task with a training loop of its own, in place of `quatrain.training.train`."""
+
+    def train(
+        self, folder: Path, *, seed: int, device: str, notify: "Callable[[Progress], None]"
+    ) -> "TrainingResult":
+        """Train, and return the objective in evaluation mode; files may be kept in `folder`."""
         ...
 
 
@@ -184,10 +195,6 @@ class Study(CheckedModel):
             selected.setdefault(self.identity(cell, seed), (seed, set()))[1].add(cell.label)
         return tuple(self._run(run, seed, labels) for run, (seed, labels) in selected.items())
 
-    def run(self, cell: Cell, seed: int) -> Run:
-        """The run of `cell` with `seed`."""
-        return self._run(self.identity(cell, seed), seed, {cell.label})
-
     def identity(self, cell: Cell, seed: int) -> str:
         """The identity of the run of `cell` with `seed`."""
         return self._identities[cell.label](seed)
@@ -208,7 +215,7 @@ class Study(CheckedModel):
         cells = self._by_identity(seed).get(identity, [])
         planned = [cell for cell in cells if seed in self.seeds_for(cell)]
         for cell in [*planned, *cells]:
-            run = self.run(cell, seed)
+            run = self._run(identity, seed, {cell.label})
             if spec_code is not None and run.spec_code != spec_code:
                 name = type(run.spec).__name__
                 raise StudyError(

@@ -11,6 +11,7 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from contextvars import ContextVar
 from pathlib import Path
 from types import ModuleType
 
@@ -20,6 +21,7 @@ from quatrain.study.code import StudyCode
 from quatrain.study.grid import Study
 
 _LONGEST_LINE = 200
+_LOADING: ContextVar[bool] = ContextVar("loading", default=False)
 _STREAMS = threading.RLock()
 """Held while sys.stdout and its like, which all threads share, are replaced."""
 
@@ -41,6 +43,11 @@ def load_study(path: Path) -> Study:
     if not isinstance(study, Study):
         raise StudyError(f"{path} defines no study; write study = Study(...) in it", "study")
     return study.model_copy(update={"code": code})
+
+
+def is_loading() -> bool:
+    """Whether a study file is being executed by `load_study`."""
+    return _LOADING.get()
 
 
 def _is_file(path: Path) -> bool:
@@ -90,10 +97,12 @@ def _worker_streams(absolute: Path) -> Iterator[None]:
     """Give the file the streams and arguments of a worker: no terminal, no input, no options."""
     stdin, argv = sys.stdin, sys.argv
     sys.stdin, sys.argv = io.StringIO(), [str(absolute)]
+    loading = _LOADING.set(True)
     try:
         with redirect_stdout(sys.stderr):
             yield
     finally:
+        _LOADING.reset(loading)
         sys.stdin, sys.argv = stdin, argv
 
 

@@ -1,0 +1,159 @@
+"""The code of a user's functions: a hash of all that decides their results."""
+
+import ast
+import functools
+import hashlib
+import inspect
+import linecache
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from quatrain.specs import StudyError
+from quatrain.specs.errors import shorten
+from quatrain.study.code import StudyCode
+from quatrain.study.statements import statements_of, text_of_node
+
+Function = Callable[..., Any]
+
+
+def study_code(namespace: Mapping[str, Any], functions: Iterable[Function]) -> StudyCode:
+    """The code of the file, or of the notebook, with these global names.
+
+    Raises:
+        StudyError: if the source of a function of a notebook cannot be read.
+    """
+    name, file = str(namespace.get("__name__")), namespace.get("__file__")
+    if isinstance(file, str) and Path(file).is_file():
+        return StudyCode(name, Path(file))
+    roots: set[str] = set()
+    for part in _parts(functions):
+        roots |= {part.__qualname__.partition(".")[0], *_names_in_lambda(part)}
+    return StudyCode(name, Path("notebook"), notebook_source(namespace, roots).encode())
+
+
+def code_hash(functions: Iterable[Function], code: StudyCode) -> str:
+    """The hash of the code that decides the results of `functions`, in hexadecimal.
+
+    It covers the functions, the statements of the study file and whole modules of its folder that
+    they depend on, and the values that closures and `functools.partial` bind; of functions of
+    installed packages only the names. Comments, docstrings and layout do not change it.
+    """
+    functions = [*functions]
+    parts = [*_parts(functions)]
+    own = {
+        (part.__module__, part.__qualname__.partition(".")[0])
+        for part in parts
+        if code.has(part.__module__)
+    }
+    texts = [code.hash_of(own)] if own else []
+    for part in parts:
+        texts += [part.__qualname__, *map(text_of_node, _lambda_nodes(part))]
+    texts += [_value_text(value) for function in functions for value in _bound(function)]
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+
+
+def notebook_source(namespace: Mapping[str, Any], roots: Iterable[str]) -> str:
+    """The definitions of the names `roots` and of all names that they use, as one source.
+
+    Functions and classes of the notebook have their source; imported ones an import; numbers, texts
+    and containers of these their value; all other objects only the name of their class.
+    """
+    texts: dict[str, str] = {}
+    waiting = [*roots]
+    while waiting:
+        name = waiting.pop()
+        if name not in texts and name in namespace:
+            texts[name] = _definition(name, namespace[name])
+            used = (statement.uses for statement in statements_of(texts[name].encode()))
+            waiting.extend(frozenset[str]().union(*used))
+    return "\n".join(texts[name] for name in sorted(texts))
+
+
+def _parts(functions: Iterable[Function]) -> Iterator[Any]:
+    """The functions and classes under partial applications, decorators, methods and objects."""
+    for function in functions:
+        yield from _parts(value for value in _bound(function) if callable(value))
+        part = function
+        while isinstance(part, functools.partial):
+            part = part.func
+        part = inspect.unwrap(part)
+        part = getattr(part, "__func__", part)
+        named = isinstance(part, type) or inspect.isroutine(part)
+        yield part if named else type(part)
+
+
+def _bound(function: Function) -> list[object]:
+    """The values that partial applications and closures bind."""
+    values: list[object] = []
+    while isinstance(function, functools.partial):
+        values += [*function.args, *(value for _, value in sorted(function.keywords.items()))]
+        function = function.func
+    if inspect.isfunction(function):
+        values += inspect.getclosurevars(function).nonlocals.values()
+    return values
+
+
+def _value_text(value: object) -> str:
+    """A number, a text or a container of these; of another object only the name of its class."""
+    text = repr(value)
+    try:
+        ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return repr(getattr(value, "__qualname__", type(value).__qualname__))
+    return text
+
+
+def _definition(name: str, value: Any) -> str:
+    if isinstance(value, types.ModuleType):
+        return f"import {value.__name__} as {name}"
+    if not isinstance(value, type | types.FunctionType):
+        return f"{name} = {_value_text(value)}"
+    if value.__module__ == "__main__":
+        return _source_of(value)
+    return f"from {value.__module__} import {value.__qualname__.partition('.')[0]} as {name}"
+
+
+def _source_of(value: Any) -> str:
+    """The last definition of a function or class in the cell of a notebook that defined it."""
+    methods = vars(value).values() if isinstance(value, type) else [value]
+    files = {part.__code__.co_filename for part in methods if inspect.isfunction(part)}
+    nodes = [
+        node
+        for file in files
+        for node in ast.walk(_tree(file, value.__name__))
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == value.__name__
+    ]
+    return ast.unparse(nodes[-1]) if nodes else f"{value.__name__} = {value.__qualname__!r}"
+
+
+def _lambda_nodes(part: Any) -> list[ast.Lambda]:
+    """All lambda functions of the line of one; none for another function."""
+    if part.__qualname__.rpartition(".")[2] != "<lambda>":
+        return []
+    code: types.CodeType = part.__code__
+    nodes = ast.walk(_tree(code.co_filename, "a lambda function"))
+    lambdas = [node for node in nodes if isinstance(node, ast.Lambda)]
+    return [node for node in lambdas if node.lineno == code.co_firstlineno]
+
+
+def _names_in_lambda(part: Any) -> set[str]:
+    return {
+        name.id
+        for node in _lambda_nodes(part)
+        for name in ast.walk(node)
+        if isinstance(name, ast.Name)
+    }
+
+
+def _tree(filename: str, name: str) -> ast.Module:
+    linecache.checkcache(filename)
+    source = "".join(linecache.getlines(filename))
+    if not source:
+        raise StudyError(
+            f"the source of {shorten(name)} cannot be read, so changes of it would go unnoticed; "
+            "define it in a file or in a notebook",
+            name,
+        )
+    return ast.parse(source)

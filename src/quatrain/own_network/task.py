@@ -1,0 +1,191 @@
+"""The task of one run of an ablation: the user's functions, called with seeds and checks."""
+
+import hashlib
+import inspect
+import random
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from quatrain.cost import count_multiply_adds, model_cost
+from quatrain.own_network.spec import AblationSpec, Functions
+from quatrain.specs import StudyError
+from quatrain.specs.errors import shorten
+from quatrain.training import Evaluation, NonFiniteLoss, Progress, TrainingResult, save_model
+
+UNCHANGED = "trainings that changed no weight"
+"""The note on a run whose `train` left all weights as they were."""
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the random numbers of Python, of numpy's global generator and of torch."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - the generator that the user's functions may use
+    torch.manual_seed(seed)
+
+
+class Network(nn.Module):
+    """The user's network, whose inputs are named by their order or their keyword."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, **inputs: Any) -> object:
+        """The output of the network for the inputs of `AblationTask.example_batch`."""
+        positional = [inputs.pop(name) for name in sorted(filter(str.isdecimal, inputs), key=int)]
+        return self.network(*positional, **inputs)
+
+
+class AblationTask:
+    """One run: build the network, insert the mixer, train and evaluate by the user's functions.
+
+    Under one seed, cells start from equal weights wherever they have the same layers.
+    """
+
+    rate_unit = "examples"
+
+    def __init__(self, spec: AblationSpec, functions: Functions, seed: int) -> None:
+        self.spec, self.functions, self.seed = spec, functions, seed
+        self.data_hashes: dict[str, str] = {}
+        self.data_notes: dict[str, int] = {}
+
+    def build(self) -> Network:
+        """A new network with the mixer at its place.
+
+        Raises:
+            StudyError: if `build` returns no module, or one that it has returned before.
+            InputError: if no module matches the place, or the mixer does not fit there.
+        """
+        seed_everything(self.seed)
+        network: object = self.functions.build()
+        if not isinstance(network, nn.Module):
+            raise StudyError(
+                f"build returned {_kind(network)}, not a torch.nn.Module; return the network",
+                "build",
+            )
+        if network in self.functions.built:
+            raise StudyError(
+                "build returned a network that it had returned before, which has the mixers and "
+                "the weights of another run; create a new network in each call",
+                "build",
+            )
+        self.functions.built.add(network)
+        if self.spec.mixer is not None:
+            self.spec.place.put(self.spec.mixer, network, self.functions.example, self.seed)
+        return Network(network)
+
+    def train(
+        self,
+        folder: Path,
+        *,
+        seed: int,
+        device: str,
+        notify: Callable[[Progress], None],
+    ) -> TrainingResult:
+        """Train a new network by the user's function, and save its weights.
+
+        A new network is evaluated before, so that an error in `evaluate` costs no training.
+        `train` is called with the network, the seed and the device, and with the folder of the run
+        if it has a parameter `folder`: files in it survive an interruption.
+
+        Raises:
+            NonFiniteLoss: if a weight is NaN or infinite after the training.
+        """
+        notify(_progress("evaluating before the training"))
+        self._metrics(self.build().network.to(device), torch.device(device))
+        objective = self.build().to(device)
+        before = _digest(objective)
+        named = {"folder": folder} if _has_folder(self.functions.train) else {}
+        seed_everything(seed)
+        notify(_progress("training"))
+        started = time.perf_counter()
+        self.functions.train(objective.network, seed, torch.device(device), **named)
+        seconds = time.perf_counter() - started
+        if not all(torch.isfinite(weight).all() for weight in objective.parameters()):
+            raise NonFiniteLoss("weights are not finite after the training")
+        if _digest(objective) == before:
+            self.data_notes[UNCHANGED] = 1
+        save_model(folder, objective.eval())
+        return TrainingResult(objective, 0, seconds)
+
+    def evaluate(self, objective: Network, folder: Path) -> Evaluation:  # noqa: ARG002
+        """The metrics that the user's function returns."""
+        device = next(objective.parameters(), torch.empty(0)).device
+        return Evaluation(self._metrics(objective.network, device))
+
+    def cost(self, objective: Network) -> dict[str, float]:
+        """Parameters, and the multiply-adds of the example."""
+        device = next(objective.parameters(), torch.empty(0)).device
+        inputs = {name: _moved(value, device) for name, value in self.example_batch().items()}
+        return model_cost(objective, count_multiply_adds(objective, **inputs))
+
+    def example_batch(self) -> dict[str, Any]:
+        """The example, as the inputs of `Network`."""
+        example = self.functions.example
+        if isinstance(example, Mapping):
+            return dict(example)
+        inputs = example if isinstance(example, tuple) else (example,)
+        return {str(number): value for number, value in enumerate(inputs)}
+
+    def _metrics(self, network: nn.Module, device: torch.device) -> dict[str, float]:
+        metrics: object = self.functions.evaluate(network, device)
+        if not isinstance(metrics, Mapping):
+            raise StudyError(
+                f"evaluate returned {_kind(metrics)}, not a dictionary of metrics; return "
+                f'{{"{self.functions.metric}": ...}}',
+                "evaluate",
+            )
+        numbers = {str(name): _number(str(name), value) for name, value in metrics.items()}
+        if self.functions.metric not in numbers:
+            names = ", ".join(numbers) or "none"
+            raise StudyError(
+                f"evaluate returned no {shorten(self.functions.metric)}, the metric of the study, "
+                f"but {names}; return it, or change metric=",
+                "evaluate",
+            )
+        return numbers
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise StudyError(
+            f"evaluate returned {_kind(value)} as {shorten(name)}; return one number", "evaluate"
+        ) from None
+
+
+def _kind(value: object) -> str:
+    shape = f" of shape {tuple(value.shape)}" if isinstance(value, Tensor) else ""
+    return f"{shorten(type(value).__name__)}{shape}"
+
+
+def _has_folder(function: Callable[..., object]) -> bool:
+    try:
+        return "folder" in inspect.signature(function).parameters
+    except (TypeError, ValueError):  # a function of C without a signature
+        return False
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    return value.to(device) if isinstance(value, Tensor) else value
+
+
+def _digest(module: nn.Module) -> str:
+    """The hash of all parameters."""
+    found = hashlib.sha256()
+    for weight in module.parameters():
+        found.update(weight.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
+
+
+def _progress(text: str) -> Progress:
+    return Progress(
+        step=0, steps=0, loss=None, rate=0.0, rate_unit="", seconds_left=None, text=text
+    )

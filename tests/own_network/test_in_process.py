@@ -1,0 +1,65 @@
+import subprocess
+import sys
+
+import pytest
+
+from quatrain.results import ResultStore
+from quatrain.specs import StudyError
+from quatrain.study import load_study
+
+
+def test_a_script_runs_its_study_and_writes_the_report(study_file, tmp_path):
+    done = subprocess.run(
+        [sys.executable, study_file()], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert "6/6 done" in done.stdout
+    assert (tmp_path / "runs/mine/report/report.html").is_file()
+
+
+def test_a_second_call_goes_on_with_what_is_missing(study_file, tmp_path, capsys):
+    study = load_study(study_file())
+    study.run(tmp_path / "out", cells=["w/o"], seeds=[0])
+    report = study.run(tmp_path / "out")
+    assert len(report.study.all_records()) == 6
+    assert "6/6" in capsys.readouterr().out
+
+
+def test_failed_runs_raise_after_all_others_were_executed(study_file, tmp_path):
+    path = study_file(
+        ("def train(model, seed, device):", "def train(model, seed, device):\n    fail(model)"),
+        (
+            "RATE = 0.1",
+            "RATE = 0.1\n\ndef fail(model):\n    assert not hasattr(model.second, 'block')",
+        ),
+    )
+    study = load_study(path)
+    with pytest.raises(StudyError) as info:
+        study.run(tmp_path / "out")
+    assert "4 of 6 runs failed" in str(info.value)
+    store = ResultStore(tmp_path / "out")
+    assert [store.state(run.identity).value for run in study.select(["w/o"])] == ["done"] * 2
+
+
+def test_run_under_no_guard_is_refused(study_file):
+    path = study_file(('if __name__ == "__main__":\n    study', "study"))
+    with pytest.raises(StudyError) as info:
+        load_study(path)
+    assert "__main__" in str(info.value)
+
+
+def test_runs_of_another_process_are_waited_for(study_file, tmp_path, monkeypatch):
+    study = load_study(study_file())
+    store = ResultStore(tmp_path / "out")
+    first = study.select()[0]
+    claim = store.claim(first.identity)
+    claim.__enter__()
+    waits = []
+
+    def sleep(seconds):
+        waits.append(seconds)
+        claim.__exit__(None, None, None)
+
+    monkeypatch.setattr("quatrain.own_network.in_process.time.sleep", sleep)
+    report = study.run(tmp_path / "out", cells=["w/o"], seeds=[0])
+    assert len(waits) == 1
+    assert len(report.study.all_records()) == 1
