@@ -26,8 +26,8 @@ USE_GATHER = 'set `method = "gather"` on the convolution, or pass it to the call
 USE_REVERSE_MODE = "use reverse-mode derivatives, such as torch.func.vjp"
 ANY_ORDER = sys.maxsize
 
-_KERNELS = ("ScaledDotProduct", "deform_conv2d")
-"""Parts of the names of autograd nodes of torch's and torchvision's kernels."""
+_KERNELS = ("ScaledDotProduct", "deform_conv2d", "DeformConv2d")
+"""Parts of the names of autograd nodes of torch's and torchvision's kernels, old and new."""
 
 
 class SavingInputs(torch.autograd.Function):
