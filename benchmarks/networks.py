@@ -18,23 +18,19 @@ and one batch in memory, compared with the same network built from torchvision's
 import functools
 import statistics
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from benchmarks.alternation import alternate, median_ratio
 from benchmarks.command import measure_rows, parse_size, run
 from benchmarks.result import Result, Row
 from benchmarks.vision_steps import PLAIN, step
 from quatrain.cost import count_multiply_adds, peak_memory
-from quatrain.insertion import InsertionWrapper
 from quatrain.models.resnet import ResNetSpec
 from quatrain.nn.deformable_conv import DeformableConv
 from quatrain.nn.mixers import parse_mixer
-from quatrain.paper import counting
 
 SIZE = "800x1333"
 MIXERS = (
@@ -88,24 +84,12 @@ def forward(mixer: str, size: str, device: str) -> Callable[[], object]:
     return call
 
 
-def multiply_adds(mixer: str, size: str) -> tuple[int, int]:
+def multiply_adds(mixer: str, size: str) -> tuple[int | None, int]:
     """Multiply-adds of ResNet-50 with a mixer: by the paper's convention, and as executed."""
     with torch.device("meta"):
-        images = torch.empty(1, 3, *parse_size("size", size))
-        plain, network = resnet("w/o"), resnet(mixer)
-    added: list[int] = []
-    with ExitStack() as hooks:
-        for part in network.modules():
-            if isinstance(part, InsertionWrapper):
-                inserted: Any = part.block
-                handle = inserted.mixer.register_forward_pre_hook(functools.partial(_record, added))
-                hooks.callback(handle.remove)
-        executed = count_multiply_adds(network, images)
-    return count_multiply_adds(plain, images) + sum(added), executed
-
-
-def _record(added: list[int], mixer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    added.append(counting.count_mixer(mixer, tuple(inputs[0].shape[2:])))
+        images, network = torch.empty(1, 3, *parse_size("size", size)), resnet(mixer)
+    executed = count_multiply_adds(network, images)
+    return executed.by_convention, executed
 
 
 def forward_cases(mixers: str, size: str, device: str) -> list[Case]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from torch import nn
 
 from quatrain.cost import count_multiply_adds
+from quatrain.cost.convention import count_attention, count_linears, count_mixer
 from quatrain.nn.attended import Attended
 from quatrain.nn.convolution import Convolution, RegularConv
 from quatrain.nn.deformable_conv import DeformableConv
@@ -19,7 +20,6 @@ from quatrain.ops import counts
 from quatrain.ops.attention import plan
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import FULL_SUPPORT, Structure
-from quatrain.paper.counting import count_linears
 
 
 def mixer_multiply_adds(module, *, batch, sizes, causal=False):
@@ -75,6 +75,20 @@ def translator_multiply_adds(translator, *, source, target):
         layer_multiply_adds(layer, **sizes) for layer in (*translator.encoder, *translator.decoder)
     )
     return layers + counts.linear(target, translator.spec.width, translator.vocabulary)
+
+
+def translator_by_convention(translator, *, source, target):
+    """One sentence pair, by the paper's convention, without embeddings and the vocabulary."""
+    total = 0
+    for layer in (*translator.encoder, *translator.decoder):
+        decodes = isinstance(layer, DecoderLayer)
+        length = target if decodes else source
+        total += count_linears(layer.feed_forward, length)
+        if layer.self_attention is not None:
+            total += count_mixer(layer.self_attention.mixer, (length,))
+        if decodes:
+            total += count_attention(layer.cross_attention.mixer, (target,), (source,))
+    return total
 
 
 def network_multiply_adds(network, plain, *inputs):

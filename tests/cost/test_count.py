@@ -21,6 +21,7 @@ from quatrain.cost import (
     model_cost,
     training_hours,
 )
+from quatrain.cost.convention import count_mixer
 from quatrain.cost.count import _may_multiply, build_on_meta, meta_image
 from quatrain.cost.formulas import formulas
 from quatrain.models.resnet import ResNetSpec
@@ -104,6 +105,14 @@ def test_cost_of_a_model_keeps_its_uncounted_operators():
     assert cost["multiply_adds"].uncounted == {"aten::det": 1}
 
 
+def test_cost_of_a_model_has_the_count_by_the_papers_convention():
+    mixer = parse_mixer("deformable").build(8)
+    counted = count_multiply_adds(mixer, torch.zeros(2, 8, 3, 4))
+    assert counted.by_convention == 2 * count_mixer(mixer, (3, 4))
+    cost = model_cost(mixer, counted)
+    assert cost["paper_multiply_adds"] == counted.by_convention != counted
+
+
 @pytest.mark.parametrize(
     ("function", "shape", "names"),
     [
@@ -163,6 +172,7 @@ def test_count_is_formatted_pickled_and_converted():
     named = MultiplyAdds(3, {"aten::det": 1})
     copied = pickle.loads(pickle.dumps(named))
     assert (copied, copied.uncounted) == (named, named.uncounted)
+    assert pickle.loads(pickle.dumps(counted)).by_convention == counted.by_convention == 30
     assert yaml.safe_load(yaml.safe_dump(int(counted))) == 30
     assert type(int(counted)) is int
 

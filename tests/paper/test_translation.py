@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 import torch
 
-from closed_forms import layer_multiply_adds
+from closed_forms import layer_multiply_adds, translator_by_convention
 from quatrain.cost import count_multiply_adds
 from quatrain.models.translator import TranslatorSpec
 from quatrain.paper.published import configurations, pairs
@@ -52,6 +52,19 @@ def test_network_costs_one_layer_times_their_number():
     whole = count_multiply_adds(translator, tokens, tokens)
     of_vocabulary = TOKENS * translator.spec.width * 2
     assert (whole - of_vocabulary) / 1e9 == cost_row(POINTS["figure-3c", "1111"]).executed
+
+
+@pytest.mark.parametrize(("table", "config"), SOME)
+def test_computed_cost_is_the_closed_form_and_the_count_of_the_whole_network(table, config):
+    point = POINTS[table, config]
+    with torch.device("meta"):
+        translator = translator_spec(point).build(vocabulary=2)
+        tokens = torch.zeros(1, TOKENS, dtype=torch.long)
+    expected = translator_by_convention(translator, source=TOKENS, target=TOKENS)
+    of_vocabulary = TOKENS * translator.spec.width * 2
+    counted = count_multiply_adds(translator, tokens, tokens)
+    assert counted.by_convention - of_vocabulary == expected
+    assert expected / 1e9 == cost_row(point).computed
 
 
 @pytest.fixture(scope="module")

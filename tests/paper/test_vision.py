@@ -5,7 +5,10 @@ from torch import nn
 
 from closed_forms import mixer_multiply_adds
 from quatrain.cost import count_multiply_adds
+from quatrain.cost.count import build_on_meta, meta_image
+from quatrain.models.detector import DetectorLayers, DetectorSpec
 from quatrain.models.resnet import ResNetSpec
+from quatrain.models.segmenter import SegmenterSpec
 from quatrain.nn.mixers import parse_mixer
 from quatrain.paper.published import configurations, points
 from quatrain.paper.vision import (
@@ -56,6 +59,27 @@ def test_executed_overhead_is_the_closed_form(task, config):
             module = parse_mixer(config).build(stage.channels)
         expected += stage.blocks * mixer_multiply_adds(module, batch=1, sizes=stage.sizes)
     assert overhead(task, config).executed == expected
+
+
+@both_tasks
+@pytest.mark.parametrize(
+    "config",
+    [
+        "w/o+deformable",
+        "0110+deformable",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("1111", "0100@31", "dynamic@13")),
+    ],
+)
+def test_count_of_the_whole_network_is_the_base_network_plus_overhead(task, config):
+    mixer = parse_mixer(config)
+    if task == "segmentation":
+        backbone = ResNetSpec(output_stride=8, mixer=mixer)
+        network = build_on_meta(SegmenterSpec(backbone=backbone), 19)
+    else:
+        spec = DetectorSpec(backbone=ResNetSpec(mixer=mixer))
+        network = DetectorLayers(build_on_meta(spec, 80), spec.test_proposals)
+    counted = count_multiply_adds(network, meta_image(IMAGE_SIZES[task]))
+    assert counted.by_convention - base_multiply_adds(task) == overhead(task, config).computed
 
 
 @both_tasks

@@ -13,6 +13,10 @@ operators without a formula, such as decompositions and Fourier transforms, and 
 another library without a formula, which may be element-wise.
 `torch.utils.flop_counter.register_flop_formula` gives an operator a formula.
 
+The same pass counts by the convention of the paper, which `quatrain.cost.convention` describes:
+
+    count_multiply_adds(network, images).by_convention
+
 Shapes: an image is h high and w wide.
 """
 
@@ -28,6 +32,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils.flop_counter import FlopCounterMode
 
+from quatrain.cost.convention import ConventionCounter
 from quatrain.cost.formulas import formulas
 from quatrain.nn.modes import unfused_evaluation
 
@@ -46,18 +51,29 @@ class MultiplyAdds(int):
 
     uncounted: Mapping[str, int]
     """The number of calls of each uncounted operator, by name."""
+    by_convention: int | None
+    """The count by the paper's convention; None if the paper does not count a mixer that ran."""
 
-    def __new__(cls, count: int, uncounted: Mapping[str, int] | None = None) -> Self:
-        """Store the count and the uncounted operators."""
+    def __new__(
+        cls,
+        count: int,
+        uncounted: Mapping[str, int] | None = None,
+        by_convention: int | None = None,
+    ) -> Self:
+        """Store both counts and the uncounted operators."""
         multiply_adds = super().__new__(cls, count)
         multiply_adds.uncounted = dict(uncounted or {})
+        multiply_adds.by_convention = by_convention
         return multiply_adds
 
 
 def count_multiply_adds(module: nn.Module, *inputs: Any, **named_inputs: Any) -> MultiplyAdds:
     """Run `module(*inputs, **named_inputs)` once and count the multiply-adds it executes.
 
-    Training modes are restored afterwards.
+    Training modes are restored afterwards. `by_convention` of the result replaces the executed
+    multiply-adds of each mixer that ran by the number of the paper's convention.
+
+    Source of the convention: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, tables 1 to 3.
 
     Warns:
         UserWarning: if an operator of unknown cost ran: a matrix operator without a formula, or
@@ -66,14 +82,24 @@ def count_multiply_adds(module: nn.Module, *inputs: Any, **named_inputs: Any) ->
     counter = FlopCounterMode(display=False, custom_mapping=formulas())
     unknown = _UnknownOperators(counter.flop_registry)
     higher_order = _HigherOrderOperators(counter, unknown.calls)
-    with unfused_evaluation(module), torch.no_grad(), unknown, counter, higher_order:
+    convention = ConventionCounter(lambda: counter.get_total_flops() // 2)
+    with (
+        convention.attached(module),
+        unfused_evaluation(module),
+        torch.no_grad(),
+        unknown,
+        counter,
+        higher_order,
+    ):
         module(*inputs, **named_inputs)
     if unknown.calls:
         operators = ", ".join(f"{name} ({calls}x)" for name, calls in unknown.calls.items())
         warnings.warn(
             f"multiply-adds of these operators are not counted: {operators}", stacklevel=2
         )
-    return MultiplyAdds(counter.get_total_flops() // 2, unknown.calls)
+    executed, difference = counter.get_total_flops() // 2, convention.difference
+    by_convention = None if difference is None else executed + difference
+    return MultiplyAdds(executed, unknown.calls, by_convention)
 
 
 def count_parameters(module: nn.Module) -> int:
@@ -85,12 +111,18 @@ def model_cost(model: nn.Module, multiply_adds: int) -> dict[str, float]:
     """The cost of a model for its record; `multiply_adds` keeps its uncounted operators.
 
     `multiply_adds_closed_form` repeats the number, since tests prove that the count of our modules
-    equals closed forms; records have had this field from the beginning.
+    equals closed forms; records have had this field from the beginning. `paper_multiply_adds` is
+    the count by the paper's convention, if `multiply_adds` has it.
+
+        model_cost(network, count_multiply_adds(network, images))
     """
+    by_convention: int | None = getattr(multiply_adds, "by_convention", None)
+    paper = {} if by_convention is None else {"paper_multiply_adds": float(by_convention)}
     return {
         "parameters": float(count_parameters(model)),
         "multiply_adds": multiply_adds,
         "multiply_adds_closed_form": float(multiply_adds),
+        **paper,
     }
 
 

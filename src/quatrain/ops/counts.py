@@ -17,7 +17,7 @@ window, attend mask) undoes that for the weighted sum.
 
 Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, table 1, gives the orders of growth.
 Differs: these are exact counts of what is executed; the paper's own convention is in
-`quatrain.paper.counting`.
+`quatrain.cost.convention`.
 """
 
 import functools

@@ -1,1 +1,1 @@
-"""The paper: its published numbers and its counting convention, applied to our modules."""
+"""The paper: its published numbers, their cost by our modules, and its findings."""

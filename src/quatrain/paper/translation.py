@@ -12,12 +12,10 @@ from dataclasses import dataclass
 import torch
 
 from quatrain.cost import count_multiply_adds
-from quatrain.models.translator import Translator, TranslatorSpec
+from quatrain.models.translator import TranslatorSpec
 from quatrain.nn.generalized_attention import AttentionSpec
 from quatrain.nn.mixers import parse_mixer
-from quatrain.nn.transformer import CrossAttentionSublayer, FeedForward, MixerSublayer
 from quatrain.ops import counts
-from quatrain.paper import counting
 from quatrain.paper.published import Point, configurations
 
 TOKENS = 50
@@ -74,17 +72,7 @@ def _costs(spec: TranslatorSpec) -> tuple[int, int]:
         translator = spec.model_copy(update={"layers": 1}).build(vocabulary=1)
         tokens = torch.zeros(1, TOKENS, dtype=torch.long)
     projection = counts.linear(TOKENS, spec.width, 1)  # to the vocabulary of one token
-    executed = count_multiply_adds(translator, tokens, tokens) - projection
-    return spec.layers * _count_by_convention(translator), spec.layers * executed
-
-
-def _count_by_convention(translator: Translator) -> int:
-    total = 0
-    for part in translator.modules():
-        if isinstance(part, FeedForward):
-            total += counting.count_linears(part, TOKENS)
-        elif isinstance(part, MixerSublayer):
-            total += counting.count_mixer(part.mixer, (TOKENS,))
-        elif isinstance(part, CrossAttentionSublayer):
-            total += counting.count_attention(part.mixer, (TOKENS,), (TOKENS,))
-    return total
+    executed = count_multiply_adds(translator, tokens, tokens)
+    by_convention = executed.by_convention
+    assert by_convention is not None  # noqa: S101 - the paper has every mixer of its tables
+    return spec.layers * (by_convention - projection), spec.layers * (executed - projection)

@@ -13,13 +13,13 @@ from typing import Literal
 import torch
 
 from quatrain.cost import count_multiply_adds
+from quatrain.cost.convention import count_mixer
 from quatrain.cost.count import build_on_meta, meta_image
 from quatrain.models.detector import DetectorLayers, DetectorSpec
 from quatrain.models.segmenter import SegmenterSpec
 from quatrain.nn.convolution import RegularConvSpec
 from quatrain.nn.deformable_conv import DeformableConvSpec
 from quatrain.nn.mixers import Mixer, parse_mixer, split_mixer
-from quatrain.paper import counting
 from quatrain.paper.published import configurations
 
 VisionTask = Literal["detection", "segmentation"]
@@ -160,4 +160,4 @@ def _count(mixer: Mixer, stage: Stage) -> Overhead:
 def _count_module(mixer: Mixer, channels: int, sizes: tuple[int, int]) -> Overhead:
     with torch.device("meta"):
         module, x = mixer.build(channels, ndim=2), torch.empty(1, channels, *sizes)
-    return Overhead(counting.count_mixer(module, sizes), count_multiply_adds(module, x))
+    return Overhead(count_mixer(module, sizes), count_multiply_adds(module, x))
