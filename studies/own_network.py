@@ -22,7 +22,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from quatrain.cost import count_multiply_adds, count_parameters
+from quatrain.cost import count_multiply_adds, model_cost
 from quatrain.insertion import insert
 from quatrain.nn import Mixer, parse_mixer
 from quatrain.specs import Spec
@@ -120,10 +120,7 @@ class ClassifierTask:
         """The cost for one image."""
         network = objective.network
         example = self.images[:1].to(next(network.parameters()).device)
-        return {
-            "parameters": float(count_parameters(network)),
-            "multiply_adds": count_multiply_adds(network, example),
-        }
+        return model_cost(network, count_multiply_adds(network, example))
 
     def example_batch(self) -> dict[str, Tensor]:
         """The batch of which `study measure` times a forward pass, without gradients."""

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from quatrain.cli.output import (
+    measurement_summary,
     open_console,
     print_json,
     print_line,
@@ -18,6 +19,7 @@ from quatrain.cli.output import (
     print_table,
     width_of,
 )
+from quatrain.results import Measurement
 
 
 @dataclass
@@ -25,6 +27,15 @@ class Row:
     name: str
     hours: float | None
     cells: tuple[str, ...] = ("a", "b")
+
+
+def test_a_measurement_is_summarized_in_one_line():
+    fields = {"device": "cpu", "threads": 1, "versions": {}}
+    cost = {"paper_multiply_adds": 1208320.0}
+    time = {"median_seconds": 0.00121, "spread_seconds": 2e-5, "peak_bytes": 3.5 * 2**20}
+    text = measurement_summary(Measurement(**fields, **time, cost=cost))
+    assert text == "1.21 ms (spread 0.02), 3.5 MiB, paper multiply adds 1,208,320"
+    assert measurement_summary(Measurement(**fields)) == "the record has all counts"
 
 
 def test_rows_are_a_table_of_the_chosen_columns(capsys):

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 from quatrain.cli import study as cli
 from quatrain.cli.main import app
 from quatrain.cli.study import RenamedOptions, plan_summary
+from quatrain.results import Measurement
 from quatrain.specs import SpecError, StoredFileError, StudyError
 from quatrain.study import load_study, run_study
 
@@ -168,6 +169,23 @@ def test_without_a_finished_run_nothing_is_measured(call, write_study, out):
     path = write_study("[cell('a')]")
     done = call("measure", path, "--out", out, "--busy")
     assert (done.exit_code, done.output) == (0, "No cell has a finished run yet.\n")
+
+
+def test_costs_are_counted_also_on_a_busy_machine(call, write_study, out, monkeypatch):
+    path = write_study("[cell('a')]", "(0,)")
+    call("run", path, "--out", out)
+    monkeypatch.setattr("quatrain.study.measure.check_idle", lambda: pytest.fail("checked"))
+    setups = []
+
+    def count(run, setup):
+        setups.append(setup)
+        cost = {"paper_multiply_adds": 1234.0}
+        return Measurement(device="cpu", threads=1, versions={}, cost=cost)
+
+    monkeypatch.setattr("quatrain.study.measure.measure_run", count)
+    done = call("measure", path, "--out", out, "--count-only")
+    assert done.output == "one/a: paper multiply adds 1,234\n"
+    assert setups[0].count_only
 
 
 def test_the_default_folder_of_results_has_the_name_of_the_study(

@@ -59,6 +59,15 @@ def test_a_difference_has_an_estimate_of_its_own_cells(store, report):
 def test_a_difference_has_a_price(report):
     first, *_ = report.differences.rows
     assert first.price["multiply_adds"] == pytest.approx(2e8)
+    assert "paper_multiply_adds" not in first.price
+
+
+def test_a_difference_has_a_price_by_the_papers_convention(store):
+    for record in store.all_records():
+        cost = {**record.cost, "paper_multiply_adds": 3 * record.cost["multiply_adds"]}
+        store.write_record(record.model_copy(update={"cost": cost}))
+    first, *_ = table_of(store).rows
+    assert first.price["paper_multiply_adds"] == pytest.approx(6e8)
 
 
 def test_one_seed_has_a_value_and_no_verdict(store):

@@ -147,6 +147,7 @@ def test_unknown_differences_are_null(report):
     assert {tuple(row) for row in rows} == {tuple(rows[0])}
     assert (rows[2]["mean"], rows[2]["welch_low"], rows[2]["verdict"]) == (None, None, "not run")
     assert rows[0]["multiply_adds_difference"] == pytest.approx(2e8)
+    assert rows[0]["paper_multiply_adds_difference"] is None
 
 
 def test_differences_have_the_interval_of_the_pair_alone(report):
@@ -168,6 +169,7 @@ def test_effects_are_flat_rows_with_one_set_of_keys(grid_report):
     e3 = next(row for row in rows if (row["effect"], row["terms"]) == ("main effect", "E3"))
     assert (e3["mean"], e3["of_complete_grid"]) == (pytest.approx(3, abs=0.1), 8)
     assert e3["multiply_adds_difference"] == pytest.approx(1e8)
+    assert e3["paper_multiply_adds_difference"] is None
 
 
 def test_expectations_are_columns_only_if_there_are_some(matrix_report, report):

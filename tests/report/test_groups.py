@@ -20,6 +20,16 @@ def test_costs_are_those_of_a_finished_run(store):
     assert costs == {"1111": 8e8, "0110": 6e8, "0010": 5e8}
 
 
+def test_costs_may_be_counted_after_a_run(store, make_record):
+    record = make_record("1111", 0, 31.0)
+    measured = store.measurement(record.identity)
+    cost = {"paper_multiply_adds": 9e8, "multiply_adds": 1.0}
+    store.write_measurement(record.identity, measured.model_copy(update={"cost": cost}))
+    groups = Groups(load_runs(store))
+    assert groups.costs("self", "paper_multiply_adds") == {"1111": 9e8}
+    assert groups.costs("self", "multiply_adds")["1111"] == 8e8
+
+
 def test_a_group_without_runs_has_no_fit(store):
     for record in store.all_records():
         (store.folder(record.identity) / "record.json").unlink()

@@ -46,6 +46,15 @@ def test_cells_have_mean_seeds_and_cost_and_the_best_is_bold(report):
     assert "M multiply-adds" in body
 
 
+def test_both_counts_of_multiply_adds_are_columns(make_report):
+    cost = {"multiply_adds": 5e6, "paper_multiply_adds": 7e6}
+    body = check(
+        latex_document(make_report({("g", "a"): {0: {"bleu": 1.0}}}, changes={"cost": cost}))
+    )
+    assert r"M multiply-adds & M multiply-adds, paper\textquotesingle{}s convention" in body
+    assert "5.00 & 7.00" in body
+
+
 def test_cells_and_comparisons_that_are_not_run_are_counted_and_have_no_row(report):
     body = check(latex_document(report))
     assert "w/o" not in body

@@ -25,6 +25,7 @@ def test_row_has_means_over_seeds_cost_and_time(rows):
     assert row.metrics["bleu"].n == 3
     assert row.quantities == {
         "multiply_adds": 8e8,
+        "paper_multiply_adds": None,
         "parameters": 1.2e6,
         "training_seconds": 91.0,
         "latency_seconds": 0.012,
@@ -73,6 +74,18 @@ def test_different_machines_are_noted(store, make_record, notes):
     times, latencies = notes()[-2:]
     assert times.endswith(": cpu, 1 threads; cuda, 1 threads")
     assert latencies.endswith(": cpu, 1 threads; cpu, 8 threads")
+
+
+def test_costs_that_were_counted_afterwards_are_in_the_row(store, make_record, notes):
+    identity = make_record("1111", 1, 1.0).identity
+    counted = {"paper_multiply_adds": 9e8}
+    fields = {"device": "cuda", "threads": 3, "versions": {}, "cost": counted}
+    store.write_measurement(identity, Measurement(**fields))
+    first, second, *_ = load_report(store).table.rows
+    assert first.quantities["paper_multiply_adds"] == 9e8
+    assert first.quantities["latency_seconds"] == 0.012
+    assert second.quantities["paper_multiply_adds"] is None
+    assert not any(note.startswith("latencies") for note in notes())
 
 
 def test_data_warnings_are_noted_once(store, make_record, notes):

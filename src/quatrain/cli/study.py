@@ -17,12 +17,18 @@ from typer.core import TyperCommand
 
 from quatrain.cli.arguments import Cells, Seeds, absolute, parse_seeds, results_folder
 from quatrain.cli.observers import observe
-from quatrain.cli.output import open_console, print_json, print_line, print_rows
+from quatrain.cli.output import (
+    measurement_summary,
+    open_console,
+    print_json,
+    print_line,
+    print_rows,
+)
 from quatrain.cli.report import print_report
 from quatrain.cli.start import STATUS, leave_on_interrupt
 from quatrain.cli.watch import watch
 from quatrain.report.build import load_report
-from quatrain.report.text import format_quantity, visible
+from quatrain.report.text import visible
 from quatrain.results import ResultStore, pluralize
 from quatrain.specs import StudyError
 from quatrain.specs.errors import shorten
@@ -264,21 +270,27 @@ def measure(
     device: Device = "cpu",
     threads: Annotated[int, typer.Option(min=1, help="Threads of each measurement.")] = 1,
     busy: Annotated[bool, typer.Option(help="Measure also on a busy machine.")] = False,
+    count_only: Annotated[
+        bool, typer.Option("--count-only", help="Count costs, and measure neither time nor memory.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure latency and peak memory of finished cells, one at a time.
 
-    Latency is the median of one forward pass, memory its peak above model and inputs.
+    Latency is the median of one forward pass, memory its peak above model and inputs. Costs that a
+    record lacks are counted too: older ones have no multiply-adds by the paper's convention.
 
     Example: quatrain study measure studies/numerals_terms.py
     """
     from quatrain.study.measure import MeasurementSetup, check_idle, measurable, measure_run
 
-    if not busy:
+    if not busy and not count_only:
         check_idle()
     store = ResultStore(results_folder(study, out))
     study, data = absolute("study file", study), data and absolute("--data", data)
-    setup = MeasurementSetup(study=study, store=store, data=data, device=device, threads=threads)
+    setup = MeasurementSetup(
+        study=study, store=store, data=data, device=device, threads=threads, count_only=count_only
+    )
     rows = []
     with leave_on_interrupt():
         loaded = load_study(study)
@@ -287,9 +299,7 @@ def measure(
             result = measure_run(run, setup)
         rows.append({"cells": run.labels, "seed": run.seed, **result.model_dump()})
         if not as_json:
-            time, spread = 1e3 * result.median_seconds, 1e3 * result.spread_seconds
-            mib = format_quantity(result.peak_bytes / 2**20, 1)
-            print(f"{visible(run.labels[0])}: {time:.2f} ms (spread {spread:.2f}), {mib} MiB")
+            print(f"{visible(run.labels[0])}: {measurement_summary(result)}")
     if as_json:
         print_json(rows)
     elif not rows:

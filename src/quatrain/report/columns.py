@@ -26,6 +26,10 @@ MAX_STEPS = 10
 
 UNITS: dict[str, Units] = {
     "multiply_adds": ((1e6, "M multiply-adds"), (1e9, "G multiply-adds")),
+    "paper_multiply_adds": (
+        (1e6, "M multiply-adds, paper's convention"),
+        (1e9, "G multiply-adds, paper's convention"),
+    ),
     "parameters": ((1e3, "K parameters"), (1e6, "M parameters")),
     "training_seconds": ((1.0, "training, s"), (60.0, "training, min"), (3600.0, "training, h")),
     "latency_seconds": ((1e-3, "latency, ms"), (1.0, "latency, s")),

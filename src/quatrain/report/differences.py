@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from quatrain.report.groups import Groups
+from quatrain.report.groups import COSTS, Groups
 from quatrain.report.runs import StudyRuns
 from quatrain.results import Comparison
 from quatrain.results.answers import Answer, answer, level_at
@@ -27,7 +27,7 @@ class DifferenceRow:
     seeds: int
     """The number of seeds that both cells have."""
     price: Mapping[str, float]
-    """The difference in `multiply_adds` and `parameters`."""
+    """The difference in each of `COSTS` that both cells have."""
     welch: Estimate | None = None
     """The difference by these two cells alone, each with a variance of its own."""
     over_test_sentences: Interval | None = None
@@ -164,7 +164,7 @@ def _welch(contrast: tuple[Fit, Mapping[str, float]]) -> Estimate:
 
 def _price(groups: Groups, comparison: Comparison) -> dict[str, float]:
     prices: dict[str, float] = {}
-    for name in ("multiply_adds", "parameters"):
+    for name in COSTS:
         costs = groups.costs(comparison.group, name)
         if comparison.left in costs and comparison.right in costs:
             prices[name] = costs[comparison.left] - costs[comparison.right]

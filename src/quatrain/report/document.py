@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from quatrain.report.build import Report
 from quatrain.report.columns import Value
 from quatrain.report.differences import DifferenceTable
-from quatrain.report.effects import PRICES, GridEffects
+from quatrain.report.effects import GridEffects
 from quatrain.report.findings import FindingResult
+from quatrain.report.groups import COSTS
 from quatrain.report.methods import methods_of, references_of
 from quatrain.report.notes import notes_by_kind
 from quatrain.report.tables import ReportTable
@@ -112,7 +113,7 @@ def differences_as_json(table: DifferenceTable) -> list[Row]:
             "level": table.level,
             "verdict": row.outcome,
             "expect": row.comparison.expect,
-            **{f"{name}_difference": row.price.get(name) for name in PRICES},
+            **{f"{name}_difference": row.price.get(name) for name in COSTS},
             "published": row.comparison.published,
         }
         for row in table.rows
@@ -131,7 +132,7 @@ def effects_as_json(effects: GridEffects, metric: str) -> list[Row]:
             "terms": row.name,
             "metric": metric,
             **_estimate_as_json(row.estimate),
-            **{f"{name}_difference": row.price.get(name) for name in PRICES},
+            **{f"{name}_difference": row.price.get(name) for name in COSTS},
             "averaged_over": row.averaged[0],
             "of_complete_grid": row.averaged[1],
             "aliases": "; ".join(

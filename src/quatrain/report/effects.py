@@ -4,14 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from quatrain.report.groups import Groups
+from quatrain.report.groups import COSTS, Groups
 from quatrain.results.factorial import TERMS, TermGrid, price, term_grids
 from quatrain.results.fit import Estimate, Fit
 
 Kind = Literal[
     "main effect", "interaction", "added to all others", "added to none", "Shapley share"
 ]
-PRICES = ("multiply_adds", "parameters")
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def build_effects(groups: Groups, metric: str) -> list[GridEffects]:
         fitted = groups.fit(group, metric)
         if fitted is None:
             continue
-        costs = {name: groups.costs(group, name) for name in PRICES}
+        costs = {name: groups.costs(group, name) for name in COSTS}
         found += [
             _effects_of(group, grid, fitted, costs)
             for grid in term_grids(groups.specs(group))

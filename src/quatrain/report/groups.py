@@ -6,6 +6,9 @@ from typing import Any
 from quatrain.report.runs import StudyRuns, metric_of
 from quatrain.results.fit import Fit, fit
 
+COSTS = ("multiply_adds", "paper_multiply_adds", "parameters")
+"""The counted costs of a report: executed, by the paper's convention, and learned values."""
+
 
 class Groups:
     """The fit of each group of a study, by group and metric."""
@@ -49,16 +52,16 @@ class Groups:
         return self._fits[key]
 
     def costs(self, group: str, name: str) -> dict[str, float]:
-        """A counted cost by cell, of the first finished run."""
+        """A counted cost by cell, of the first finished run that has it."""
         key = group, name
         if key not in self._costs:
-            self._costs[key] = {
-                cell.name: record.cost[name]
-                for cell in self._study.manifest.cells
-                if cell.group == group
-                for record in list(self._study.records(cell).values())[:1]
-                if name in record.cost
-            }
+            by_cell: dict[str, float] = {}
+            for cell in self._study.manifest.cells:
+                runs = self._study.runs_of(cell).values() if cell.group == group else ()
+                for run in runs:
+                    if name in run.cost:
+                        by_cell.setdefault(cell.name, run.cost[name])
+            self._costs[key] = by_cell
         return self._costs[key]
 
     def specs(self, group: str) -> dict[str, dict[str, Any]]:

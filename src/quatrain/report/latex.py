@@ -102,7 +102,8 @@ def _differences(report: Report) -> list[str]:
 def _shown(report: Report) -> list[Column]:
     """The cell, its primary metric, some further metrics, seeds and multiply-adds."""
     names = report.table.metric_names[: 1 + FURTHER_METRICS]
-    units = {header for _, header in UNITS["multiply_adds"]}
+    counts = ("multiply_adds", "paper_multiply_adds")
+    units = {header for name in counts for _, header in UNITS[name]}
     shown = {"cell", "seeds", *units, *map(title_of, (*names, *judged_metrics(report)))}
     return [column for column in cell_columns(report.table) if column.header in shown]
 

@@ -34,6 +34,13 @@ class ReportedRun:
     failure: Failure | None
     measurement: Measurement | None
 
+    @property
+    def cost(self) -> dict[str, float]:
+        """The counted costs of a finished run, also those that were added to it afterwards."""
+        if self.record is None:
+            return {}
+        return {**(getattr(self.measurement, "cost", None) or {}), **self.record.cost}
+
 
 @dataclass(frozen=True)
 class StudyRuns:

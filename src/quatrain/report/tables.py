@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from quatrain.report.groups import Groups
+from quatrain.report.groups import COSTS, Groups
 from quatrain.report.guards import guard_notes
 from quatrain.report.notes import Note
 from quatrain.report.runs import StudyRuns
@@ -22,8 +22,6 @@ from quatrain.results import (
 NOT_MET = "not met"
 """Verdict of a cell whose primary metric is outside the expected bounds."""
 
-_COSTS = ("multiply_adds", "parameters")
-
 
 @dataclass(frozen=True)
 class ReportRow:
@@ -36,8 +34,8 @@ class ReportRow:
     seeds_done: int
     seeds_planned: int
     quantities: Mapping[str, float | None]
-    """Mean `multiply_adds`, `parameters` and `training_seconds`; median over seeds of the measured
-    `latency_seconds` and `peak_bytes`. None where nothing was measured."""
+    """Mean over seeds of the counted `COSTS` and of `training_seconds`; median of the measured
+    `latency_seconds` and `peak_bytes`. None where nothing was counted or measured."""
     state: str
     """`done`, or the number of runs in each state."""
     expected: Expectation | None
@@ -119,11 +117,12 @@ def _row(study: StudyRuns, groups: Groups, cell: ManifestCell) -> ReportRow:
     names = dict.fromkeys(name for record in records for name in (primary, *record.metrics))
     fits = {name: groups.fit(cell.group, name) for name in names}
     metrics = {name: fitted.mean(cell.name) for name, fitted in fits.items() if fitted}
-    costs = {name: [r.cost[name] for r in records if name in r.cost] for name in _COSTS}
+    counted = [run.cost for run in runs.values()]
+    costs = {name: [cost[name] for cost in counted if name in cost] for name in COSTS}
     costs["training_seconds"] = [record.seconds for record in records]
     measurements = [run.measurement for run in runs.values() if run.measurement]
-    latencies = [measured.median_seconds for measured in measurements]
-    peaks = [measured.peak_bytes for measured in measurements]
+    latencies = [s for each in measurements if (s := each.median_seconds) is not None]
+    peaks = [size for each in measurements if (size := each.peak_bytes) is not None]
     return ReportRow(
         group=cell.group,
         cell=cell.name,
@@ -270,7 +269,8 @@ def _version_differences(left: Mapping[int, Record], right: Mapping[int, Record]
 
 def _machine_notes(study: StudyRuns) -> list[Note]:
     trained = {(record.device, record.threads) for record in study.all_records()}
-    measured = {(run.device, run.threads) for run in study.measurements()}
+    timed = [each for each in study.measurements() if each.median_seconds is not None]
+    measured = {(run.device, run.threads) for run in timed}
     return [
         Note(
             "Machines",

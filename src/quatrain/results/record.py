@@ -145,8 +145,9 @@ class Record(StoredModel):
     signatures: dict[str, str]
     """How each metric was computed, for example sacreBLEU's signature."""
     cost: dict[str, Number]
-    """`parameters` and `multiply_adds` of the model, and `multiply_adds_closed_form`, which equals
-    the latter."""
+    """`parameters` and executed `multiply_adds` of the model, `multiply_adds_closed_form`, which
+    equals the latter, and `paper_multiply_adds`, the count by the paper's convention. Older records
+    and models with a mixer that the paper lacks have no `paper_multiply_adds`."""
     versions: dict[str, str]
     device: str
     threads: Count
@@ -174,12 +175,17 @@ class Record(StoredModel):
 
 
 class Measurement(StoredModel):
-    """Latency and peak memory of a run's model, measured afterwards on an idle machine."""
+    """Quantities of a run's model that were added afterwards; None for those that were not.
 
-    median_seconds: Seconds
-    spread_seconds: Seconds
-    rounds: Count
-    peak_bytes: Count
+    Latency and peak memory are measured on an idle machine.
+    """
+
+    median_seconds: Seconds | None = None
+    spread_seconds: Seconds | None = None
+    rounds: Count | None = None
+    peak_bytes: Count | None = None
+    cost: dict[str, Number] | None = None
+    """Counted costs that the record lacks, by the names of `Record.cost`."""
     device: str
     threads: Count
     versions: dict[str, str]

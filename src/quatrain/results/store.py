@@ -121,12 +121,12 @@ class ResultStore:
             raise write_error(path.parent, error) from error
 
     def measurement(self, identity: str) -> Measurement | None:
-        """The run's latency and memory, or None before `study measure`."""
+        """The quantities that `study measure` added to the run, or None before."""
         remedy = "delete this file and measure the study again"
         return _read(self.folder(identity) / "measurement.json", Measurement, remedy)
 
     def write_measurement(self, identity: str, measurement: Measurement) -> None:
-        """Write the run's latency and memory."""
+        """Write the quantities that `study measure` added to the run."""
         write_atomically(self.folder(identity) / "measurement.json", measurement.to_json())
 
     def manifest(self) -> Manifest:

@@ -105,6 +105,14 @@ def test_a_cell_may_lack_a_metric_or_a_cost(make_scatter):
     assert len(scatter_table(scatter)[0].texts) == 2
 
 
+def test_the_count_by_the_papers_convention_is_an_axis_where_some_cell_has_it(make_scatter):
+    costs = {"a": {"multiply_adds": 1e6, "paper_multiply_adds": 2e9}, "b": {"multiply_adds": 2e6}}
+    scatter = make_scatter({("g", "a"): runs(1), ("g", "b"): runs(2)}, costs=costs)
+    titles = ["M multiply-adds", "G multiply-adds, paper's convention", "training, s"]
+    assert [cost["title"] for cost in scatter.as_json()["costs"]] == titles
+    assert [point.costs[1] for point in scatter.points] == [2.0, None]
+
+
 def test_the_table_has_the_numbers_of_the_figure(report):
     columns = {column.header: column.texts for column in scatter_table(Scatter(report))}
     assert columns["M multiply-adds"][0] == "800"

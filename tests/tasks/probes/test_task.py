@@ -62,6 +62,7 @@ def test_cost_is_counted(tmp_path, mixer):
     task = open_task(tmp_path, probe=SaliencySpec(), mixer=parse_mixer(mixer, heads=1))
     cost = task.cost(task.build())
     assert cost["multiply_adds"] == cost["multiply_adds_closed_form"] > 0
+    assert cost["paper_multiply_adds"] > 0
     assert cost["parameters"] > 0
 
 

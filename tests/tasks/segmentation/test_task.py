@@ -117,6 +117,7 @@ def test_cost_is_counted(tmp_path, mixer):
     task = open_task(tmp_path, mixer, scale=1.5)
     cost = task.cost(task.build())
     assert cost["multiply_adds"] == cost["multiply_adds_closed_form"] > 0
+    assert (cost["paper_multiply_adds"] == cost["multiply_adds"]) is (mixer == "w/o")
     assert cost["parameters"] == sum(p.numel() for p in task.build().parameters())
 
 

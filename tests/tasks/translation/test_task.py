@@ -4,8 +4,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from closed_forms import translator_multiply_adds
+from closed_forms import translator_by_convention, translator_multiply_adds
 from quatrain.models.decoding import DecodingSpec
+from quatrain.ops.counts import linear
 from quatrain.specs import (
     DataError,
     SpecError,
@@ -76,6 +77,9 @@ def test_cost_is_the_closed_form_for_a_pair_of_mean_lengths(
     source, target = pair["source"].shape[1], pair["target"].shape[1] - 1
     closed = translator_multiply_adds(objective.translator, source=source, target=target)
     assert cost["multiply_adds"] == cost["multiply_adds_closed_form"] == closed
+    by_convention = translator_by_convention(objective.translator, source=source, target=target)
+    vocabulary = linear(target, objective.translator.spec.width, objective.translator.vocabulary)
+    assert cost["paper_multiply_adds"] == by_convention + vocabulary
     assert cost["parameters"] > 0
 
 
