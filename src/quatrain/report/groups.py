@@ -55,13 +55,13 @@ class Groups:
         """A counted cost by cell, of the first finished run that has it."""
         key = group, name
         if key not in self._costs:
-            by_cell: dict[str, float] = {}
-            for cell in self._study.manifest.cells:
-                runs = self._study.runs_of(cell).values() if cell.group == group else ()
-                for run in runs:
-                    if name in run.cost:
-                        by_cell.setdefault(cell.name, run.cost[name])
-            self._costs[key] = by_cell
+            counted = {
+                cell.name: [run.cost[name] for run in runs.values() if name in run.cost]
+                for cell in self._study.manifest.cells
+                if cell.group == group
+                for runs in (self._study.runs_of(cell),)
+            }
+            self._costs[key] = {cell: costs[0] for cell, costs in counted.items() if costs}
         return self._costs[key]
 
     def specs(self, group: str) -> dict[str, dict[str, Any]]:

@@ -121,8 +121,8 @@ def _row(study: StudyRuns, groups: Groups, cell: ManifestCell) -> ReportRow:
     costs = {name: [cost[name] for cost in counted if name in cost] for name in COSTS}
     costs["training_seconds"] = [record.seconds for record in records]
     measurements = [run.measurement for run in runs.values() if run.measurement]
-    latencies = [s for each in measurements if (s := each.median_seconds) is not None]
-    peaks = [size for each in measurements if (size := each.peak_bytes) is not None]
+    latencies = [s for run in measurements if (s := run.median_seconds) is not None]
+    peaks = [size for run in measurements if (size := run.peak_bytes) is not None]
     return ReportRow(
         group=cell.group,
         cell=cell.name,
@@ -269,7 +269,7 @@ def _version_differences(left: Mapping[int, Record], right: Mapping[int, Record]
 
 def _machine_notes(study: StudyRuns) -> list[Note]:
     trained = {(record.device, record.threads) for record in study.all_records()}
-    timed = [each for each in study.measurements() if each.median_seconds is not None]
+    timed = [run for run in study.measurements() if run.median_seconds is not None]
     measured = {(run.device, run.threads) for run in timed}
     return [
         Note(
