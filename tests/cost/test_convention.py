@@ -11,6 +11,7 @@ from quatrain.nn.attended import AttendedSpec
 from quatrain.nn.convolution import RegularConvSpec
 from quatrain.nn.generalized_attention import AttentionSpec
 from quatrain.nn.mixers import parse_mixer
+from quatrain.specs import ALL_TERM_SETS
 
 
 def test_attention_with_all_terms_on_a_sequence():
@@ -61,6 +62,15 @@ def test_strides_reduce_outputs_of_convolutions_and_keys_of_attention():
     combined = AttendedSpec(convolution=strided, attention=plain).build(8)
     expected = count_mixer(strided.build(8), (5, 4)) + count_mixer(plain.build(8), (3, 2))
     assert count_mixer(combined, (5, 4)) == expected
+
+
+@pytest.mark.parametrize("terms", ALL_TERM_SETS, ids=str)
+def test_terms_that_are_switched_off_cost_nothing(terms):
+    module = AttentionSpec(terms="1111", heads=2).build(8)
+    module.terms = terms
+    assert count_mixer(module, (5, 4)) == count_mixer(
+        AttentionSpec(terms=terms, heads=2).build(8), (5, 4)
+    )
 
 
 NAMES = ("0000", "0010", "0011", "0110", "1111", "0100@5", "dynamic@5", "regular", "deformable")

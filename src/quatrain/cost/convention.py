@@ -131,7 +131,7 @@ def count_mixer(module: nn.Module, sizes: Sizes, keys: Sizes | None = None) -> i
 def count_attention(module: GeneralizedAttention, queries: Sizes, keys: Sizes) -> int:
     """Multiply-adds of attention for one image or sentence; sizes are (T,) or (H, W).
 
-    `keys` are the sizes before the key stride.
+    `keys` are the sizes before the key stride. Terms that are switched off cost nothing.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, table 1, figure 3, tables 2 and 3:
         the paper states orders of growth; the constants are those that reproduce its numbers.
@@ -139,15 +139,16 @@ def count_attention(module: GeneralizedAttention, queries: Sizes, keys: Sizes) -
         offsets for each axis of a map, where ours projects half of the channels for each. The paper
         has no key stride.
     """
-    terms, window, stride = module.spec.terms, module.spec.window, module.spec.key_stride
+    terms, window, stride = module.terms, module.spec.window, module.spec.key_stride
     grid = Grid(queries, _strided(keys, stride), stride)
     query_count, key_count = math.prod(grid.queries), math.prod(grid.keys)
     total = count_linears(module.output, query_count) + count_linears(module.value, key_count)
-    if module.query is not None:
+    if module.query is not None and terms.use_query:
         total += count_linears(module.query, query_count)
-    if module.key is not None:
+    if module.key is not None and terms.use_content:
         total += count_linears(module.key, key_count)
-    for axis, layer in enumerate(module.position or ()):
+    position = module.position if terms.use_position else None
+    for axis, layer in enumerate(position or ()):
         offsets = len(grid.relative_range(axis)) if window is None else window
         total += module.ndim * count_linears(layer, offsets)
     if terms == Term.KEY or not terms:  # all queries share one row of logits and one mean
