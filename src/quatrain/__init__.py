@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from quatrain.ablation import draw_terms, knockout, one_shot, sampled_terms, switch
     from quatrain.cost import count_multiply_adds
     from quatrain.insertion import find, insert, remove, replace
+    from quatrain.models.mmdetection import load_mmdet, load_mmdet_backbone
     from quatrain.nn import (
         Attended,
         AttendedSpec,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         Mixer,
         RegularConv,
         RegularConvSpec,
+        attention_from_mmcv,
         capture,
         param_groups,
         parse_mixer,
@@ -79,12 +81,15 @@ __all__ = [
     "Terms",
     "__version__",
     "ablate",
+    "attention_from_mmcv",
     "capture",
     "count_multiply_adds",
     "draw_terms",
     "find",
     "insert",
     "knockout",
+    "load_mmdet",
+    "load_mmdet_backbone",
     "one_shot",
     "param_groups",
     "parse_mixer",
@@ -99,6 +104,7 @@ _PACKAGES = {
     "quatrain.ablation": "draw_terms knockout one_shot sampled_terms switch",
     "quatrain.cost": "count_multiply_adds",
     "quatrain.insertion": "find insert remove replace",
+    "quatrain.models.mmdetection": "load_mmdet load_mmdet_backbone",
     "quatrain.ops.attention.plan": "plan",
     "quatrain.own_network": "Ablation ablate",
     "quatrain.specs": "DataError InputError MissingPackageError QuatrainError Spec SpecError "

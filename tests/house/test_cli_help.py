@@ -20,6 +20,7 @@ COMMANDS = dict(commands(typer.main.get_command(app)))
 
 def test_the_list_of_commands():
     assert sorted(COMMANDS) == [
+        "quatrain convert",
         "quatrain cost paper",
         "quatrain findings",
         "quatrain plan",

@@ -17,7 +17,7 @@ from quatrain.specs import DataError, StoredFileError, StudyError
 from quatrain.training import Recipe, checkpoint, load_model, save_model, train
 from quatrain.training.checkpoint import MODEL, NAME, TrainingObjects
 from quatrain.training.log import TrainingState
-from quatrain.training.tensor_file import read_tensors, write_tensors
+from quatrain.weights.tensor_file import read_tensors, write_tensors
 
 RECIPE = Recipe(steps=20, accumulate=2, warmup_steps=0)
 STATE = TrainingState(step=3, batches=6, seconds=0.7, total=0.1 + 0.2, weight=7.0, since=1 / 3)
@@ -193,7 +193,7 @@ def test_unknown_fields_and_a_missing_checksum_are_ignored(tmp_path, change, che
 
 
 def test_a_file_of_a_later_format_is_not_called_damaged(tmp_path, monkeypatch):
-    monkeypatch.setattr("quatrain.training.tensor_file._FORMAT", 2)
+    monkeypatch.setattr("quatrain.weights.tensor_file._FORMAT", 2)
     checkpoint.save(tmp_path, STATE, trained())
     save_model(tmp_path, nn.Linear(2, 1))
     monkeypatch.undo()

@@ -5,6 +5,7 @@
     quatrain findings
     quatrain cost
     quatrain plan
+    quatrain convert
 
 An error in the input is one sentence and exit status 2, Ctrl-C one sentence and exit status 130; a
 traceback is a bug of the program.
@@ -17,6 +18,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
+from quatrain.cli.convert import convert
 from quatrain.cli.cost import app as cost_app
 from quatrain.cli.findings import findings
 from quatrain.cli.output import (
@@ -56,6 +58,7 @@ app.add_typer(cost_app, name="cost")
 app.command()(report)
 app.command()(findings)
 app.command()(plan)
+app.command()(convert)
 
 
 def main() -> None:

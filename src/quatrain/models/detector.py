@@ -17,10 +17,12 @@ from jaxtyping import Float, Int64, UInt8
 from pydantic import Field
 from torch import Tensor, nn
 
+from quatrain.models.regions import AlignedRegions, ExactAnchors
 from quatrain.models.resnet import STAGES, ResNetSpec, norm_layer, normalize_images
 from quatrain.nn.modes import restored_modes
 from quatrain.ops.precision import upcast
 from quatrain.specs import Spec, name_missing_extra
+from quatrain.weights import SavedModule
 
 with name_missing_extra():
     from torchvision.models.detection import FasterRCNN
@@ -33,6 +35,7 @@ with name_missing_extra():
 
 _POOLED = 7
 _SAMPLES = 2
+_MAPS = ["conv2", "conv3", "conv4", "conv5"]
 
 
 class DetectorSpec(Spec):
@@ -54,6 +57,9 @@ class DetectorSpec(Spec):
     """Side of a square anchor, as a multiple of the stride of its map."""
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     """Height over width of the anchors at each position."""
+    geometry: Literal["torchvision", "mmdetection"] = "torchvision"
+    """Anchors and RoIAlign: anchors rounded to pixels, spaced by the ratio of image to map, and
+    regions shifted by half a pixel ("torchvision"); or exact, as weights of mmdetection need it."""
     anchors_sampled: int = Field(default=256, ge=1)
     """Anchors per image in the loss of the proposals, at most half of them on objects."""
     train_proposals: int = Field(default=2000, ge=1)
@@ -99,7 +105,7 @@ class Detections(NamedTuple):
     labels: Int64[Tensor, " n"]
 
 
-class Detector(nn.Module):
+class Detector(SavedModule):
     """Faster R-CNN on uint8 images, which are not resized.
 
     Source: Ren et al. 2015, https://arxiv.org/abs/1506.01497; Lin et al. 2017,
@@ -108,6 +114,9 @@ class Detector(nn.Module):
         not the second 1; anchors across the border of an image are trained too; the best anchor of
         an object is positive at any IoU, not from 0.3 on.
     """
+
+    spec_class: ClassVar[type[Spec]] = DetectorSpec
+    spec: DetectorSpec
 
     def __init__(self, spec: DetectorSpec, classes: int) -> None:
         super().__init__()
@@ -120,6 +129,9 @@ class Detector(nn.Module):
             torch.manual_seed(seed)
             pyramid = _Pyramid(backbone, spec)
             self.network: Any = _faster_rcnn(pyramid, spec, classes)
+
+    def _build_arguments(self) -> dict[str, int]:
+        return {"classes": self.classes}
 
     def forward(self, images: Sequence[UInt8[Tensor, "3 _ _"]]) -> list[Detections]:
         """The detections of each image, in evaluation mode."""
@@ -222,19 +234,24 @@ class _NormalizeAndPad(GeneralizedRCNNTransform):
 
 
 def _faster_rcnn(pyramid: _Pyramid, spec: DetectorSpec, classes: int) -> FasterRCNN:
+    sizes = tuple((round(spec.anchor_scale * stride),) for stride in spec.strides)
+    ratios = (spec.anchor_ratios,) * len(spec.strides)
+    if spec.geometry == "torchvision":
+        anchors = AnchorGenerator(sizes, ratios)
+        regions = MultiScaleRoIAlign(_MAPS, _POOLED, _SAMPLES)
+    else:
+        anchors = ExactAnchors(sizes, ratios, spec.strides)
+        regions = AlignedRegions(_MAPS, _POOLED, spec.strides)
     network = FasterRCNN(
         pyramid,
-        rpn_anchor_generator=AnchorGenerator(
-            tuple((round(spec.anchor_scale * stride),) for stride in spec.strides),
-            (spec.anchor_ratios,) * len(spec.strides),
-        ),
+        rpn_anchor_generator=anchors,
         rpn_pre_nms_top_n_train=spec.train_proposals,
         rpn_pre_nms_top_n_test=spec.test_proposals,
         rpn_post_nms_top_n_train=spec.train_proposals,
         rpn_post_nms_top_n_test=spec.test_proposals,
         rpn_nms_thresh=spec.proposal_overlap,
         rpn_batch_size_per_image=spec.anchors_sampled,
-        box_roi_pool=MultiScaleRoIAlign(["conv2", "conv3", "conv4", "conv5"], _POOLED, _SAMPLES),
+        box_roi_pool=regions,
         box_head=TwoMLPHead(spec.channels * _POOLED**2, spec.head_channels),
         box_predictor=_Predictor(spec.head_channels, classes + 1),
         rpn_head=_ProposalHead(spec.channels, len(spec.anchor_ratios)),

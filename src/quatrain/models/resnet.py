@@ -22,6 +22,7 @@ from quatrain.insertion import insert, replace
 from quatrain.models.pretrained import load_pretrained
 from quatrain.nn.mixers import Mixer, split_mixer
 from quatrain.specs import Spec, SpecError, name_missing_extra
+from quatrain.weights import SavedModule
 
 with name_missing_extra():
     import torchvision
@@ -69,6 +70,7 @@ class ResNetSpec(Spec):
     """Path of that file, or of a copy of torchvision's; None to download torchvision's."""
 
     outside_identity: ClassVar[frozenset[str]] = frozenset({"weights_file"})
+    initial_weights: ClassVar[frozenset[str]] = frozenset({"weights", "weights_file"})
 
     @model_validator(mode="after")
     def _check_fields(self) -> "ResNetSpec":
@@ -123,7 +125,7 @@ class _Body(torchvision.models.ResNet):
         return super()._make_layer(block, round(planes * self._factor), *rest, **named)
 
 
-class ResNet(nn.Module):
+class ResNet(SavedModule):
     """A residual network without classifier, which returns the maps of all four stages.
 
     In a bottleneck block the mixer reads the output of the 3 x 3 convolution, its normalization
@@ -132,6 +134,9 @@ class ResNet(nn.Module):
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, figure 2 (a).
     Differs: the paper uses bottleneck blocks only; dilation applies to all 3 x 3s of a stage.
     """
+
+    spec_class: ClassVar[type[Spec]] = ResNetSpec
+    spec: ResNetSpec
 
     def __init__(self, spec: ResNetSpec) -> None:
         super().__init__()

@@ -11,7 +11,7 @@ Shapes: n images, h w their size, c classes, k channels of a map, y x its size.
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, UInt8
@@ -24,6 +24,7 @@ from quatrain.nn.layers import Dropout, GatedResidual
 from quatrain.nn.mixers import split_mixer
 from quatrain.nn.parameters import initialize_by_name
 from quatrain.specs import Spec
+from quatrain.weights import SavedModule
 
 HeadNorm = Literal["synchronized", "batch", "group"]
 
@@ -58,7 +59,7 @@ class Scores(NamedTuple):
     auxiliary: Float[Tensor, "n c y x"]
 
 
-class Segmenter(nn.Module):
+class Segmenter(SavedModule):
     """Semantic segmentation of uint8 images.
 
     Source: Huang et al. 2019, https://arxiv.org/abs/1811.11721, section 3.2 and its released
@@ -67,6 +68,9 @@ class Segmenter(nn.Module):
     Differs: the stem of the backbone is torchvision's 7 x 7 convolution, so that published weights
         load; CCNet has three 3 x 3 convolutions.
     """
+
+    spec_class: ClassVar[type[Spec]] = SegmenterSpec
+    spec: SegmenterSpec
 
     def __init__(self, spec: SegmenterSpec, classes: int) -> None:
         super().__init__()
@@ -83,6 +87,9 @@ class Segmenter(nn.Module):
         )
         initialize_by_name(self.head, seed)
         initialize_by_name(self.auxiliary, seed)
+
+    def _build_arguments(self) -> dict[str, int]:
+        return {"classes": self.classes}
 
     def forward(self, images: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n c h w"]:
         """Logits of the classes at each pixel."""

@@ -26,6 +26,7 @@ from quatrain.nn.mixers import Mixer
 from quatrain.nn.parameters import initialize_by_name
 from quatrain.nn.transformer import DecoderLayer, EncoderLayer, LayerState, Norm
 from quatrain.specs import Spec, SpecError
+from quatrain.weights import SavedModule
 
 PADDING = 0
 """The token that pads sentences to the longest of their batch."""
@@ -103,12 +104,15 @@ class DecodingState:
         return replace(self, layers=tuple(layer.reorder(rows) for layer in self.layers))
 
 
-class Translator(nn.Module):
+class Translator(SavedModule):
     """Encoder, decoder and one embedding for source, target and output.
 
     Source: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3; embeddings tied as
         Press and Wolf 2017, https://arxiv.org/abs/1608.05859.
     """
+
+    spec_class: ClassVar[type[Spec]] = TranslatorSpec
+    spec: TranslatorSpec
 
     def __init__(self, spec: TranslatorSpec, vocabulary: int) -> None:
         super().__init__()
@@ -131,6 +135,9 @@ class Translator(nn.Module):
         self.encoder_norm: nn.LayerNorm | nn.Identity = final_norm()
         self.decoder_norm: nn.LayerNorm | nn.Identity = final_norm()
         initialize_by_name(self, seed)
+
+    def _build_arguments(self) -> dict[str, int]:
+        return {"vocabulary": self.vocabulary}
 
     def reset_parameters(self) -> None:
         """Draw the embeddings; each layer draws its weights itself."""

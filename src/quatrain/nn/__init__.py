@@ -13,6 +13,7 @@ from quatrain.nn.dynamic_conv import (
 )
 from quatrain.nn.generalized_attention import AttentionSpec, GeneralizedAttention
 from quatrain.nn.mixers import Mixer, parse_mixer
+from quatrain.nn.mmcv import attention_from_mmcv
 from quatrain.nn.parameters import param_groups
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Mixer",
     "RegularConv",
     "RegularConvSpec",
+    "attention_from_mmcv",
     "capture",
     "param_groups",
     "parse_mixer",

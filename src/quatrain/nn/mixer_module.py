@@ -12,11 +12,11 @@ from contextlib import nullcontext
 from typing import Any, ClassVar, Generic, TypeVar, cast, get_type_hints
 
 import torch
-from torch import nn
 
 from quatrain.nn.checks import check_channels, check_divides
 from quatrain.nn.tracing import check_not_scripted
 from quatrain.specs import Spec, SpecError
+from quatrain.weights import SavedModule
 
 M = TypeVar("M", bound="MixerModule")
 
@@ -86,7 +86,7 @@ class _ConstructorSignature:
         return inspect.Signature([channels, *fields, *options])
 
 
-class MixerModule(nn.Module):
+class MixerModule(SavedModule):
     """Base of all mixers: modules that exchange information between positions.
 
     `__init__(channels, *, ndim=2, key_channels=None, spec=None, device=None, dtype=None, **fields)`
@@ -147,6 +147,10 @@ class MixerModule(nn.Module):
     def _create_parameters(self) -> None:
         """Create and initialize parameters and parts, from `spec`, `channels` and `ndim`."""
         raise NotImplementedError
+
+    def _build_arguments(self) -> dict[str, int]:
+        sizes = {"channels": self.channels, "ndim": self.ndim}
+        return sizes | ({"key_channels": self.key_channels} if self.takes_keys else {})
 
     @classmethod
     def _read_spec(cls, spec: object, hyperparameters: dict[str, Any]) -> Spec:

@@ -2,7 +2,8 @@
 
 `pip install quatrain` installs the library; `quatrain[study]`, `quatrain[vision]` and
 `quatrain[translation]` add the packages of the table below, `quatrain[all]` all three;
-`quatrain[tensorboard]` and `quatrain[trackio]` are for `study run --log-to`.
+`quatrain[tensorboard]` and `quatrain[trackio]` are for `study run --log-to`, `quatrain[hub]` for
+`from_pretrained("owner/name")`.
 """
 
 from collections.abc import Generator
@@ -16,6 +17,7 @@ _PACKAGES = {
     "translation": ("tokenizers", "sacrebleu", "num2words", "babel"),
     "tensorboard": ("tensorboard",),
     "trackio": ("trackio",),
+    "hub": ("huggingface_hub",),
 }
 """By extra, the names under which its packages are imported."""
 

@@ -28,12 +28,13 @@ from quatrain.results import CHECKPOINT as NAME
 from quatrain.specs import DataError, StoredFileError
 from quatrain.training.log import TrainingState
 from quatrain.training.recipe import Recipe
-from quatrain.training.tensor_file import read_tensors, write_tensors
+from quatrain.weights import describe_misfits, misfits, read_tensors, write_tensors
 
 MODEL = "model.safetensors"
 
 _DAMAGE = (SafetensorError, KeyError, ValueError, OSError)
 _STATE = TypeAdapter(TrainingState)
+_LONGEST_REASON = 600
 
 
 @dataclass(frozen=True)
@@ -151,12 +152,10 @@ def _restore_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None
 
 
 def _check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Check that names and shapes are those of this training."""
-    _check_names(tensors, expected)
-    for name, value in expected.items():
-        shape, shape_here = tuple(tensors[name].shape), tuple(value.shape)
-        if shape != shape_here:
-            raise ValueError(f"{name} has shape {shape} in the file and {shape_here} in this model")
+    """Check that names, shapes and kinds of types are those of this training."""
+    problems = misfits(tensors, expected)
+    if problems:
+        raise ValueError(describe_misfits(problems))
 
 
 def _check_names(names: Mapping[str, object], expected: Mapping[str, object]) -> None:
@@ -167,7 +166,7 @@ def _check_names(names: Mapping[str, object], expected: Mapping[str, object]) ->
 
 
 def _damaged(path: Path, error: Exception, remedy: str) -> StoredFileError:
-    reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
+    reason = " ".join(str(error).split())[:_LONGEST_REASON].rstrip(".") or type(error).__name__
     return StoredFileError(
         f"{path} is not an undamaged file of this run ({reason}); {remedy}", str(path)
     )

@@ -6,7 +6,7 @@ import torch
 from safetensors import safe_open
 
 from quatrain.specs import StudyError
-from quatrain.training.tensor_file import read_tensors, write_tensors
+from quatrain.weights.tensor_file import read_tensors, write_tensors
 
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b/c": torch.tensor(7, dtype=torch.int64)}
 TEXTS = {"one": '{"sha256":"%s"}' % ("0" * 64), "two": "ä\n"}
