@@ -109,6 +109,30 @@ def test_operators_that_are_not_counted_are_noted_in_the_record(run, store, monk
     assert record.data_notes[note] == 2
 
 
+def test_a_record_has_the_fingerprint_of_the_task_once_it_is_evaluated(run, store):
+    events = []
+
+    def fingerprint(task, device):
+        assert (store.folder(run.identity) / "answers.txt").exists()
+        return float(task.spec.steps), float(len(device))
+
+    with_fingerprint = replace(environment(store), fingerprint=fingerprint)
+    execute_run(run, with_fingerprint, retry=False, notify=events.append)
+    assert store.record(run.identity).fingerprint == (4.0, 3.0)
+
+
+def test_an_objective_without_a_fingerprint_fails_no_run(run, store, capsys):
+    def fingerprint(task, device):
+        raise RuntimeError("eval() is not supported")
+
+    failing = replace(environment(store), fingerprint=fingerprint)
+    assert execute_run(run, failing, retry=False, notify=lambda _: None).kind == "done"
+    assert store.record(run.identity).fingerprint is None
+    log = capsys.readouterr().err
+    assert "no fingerprint of one/a, seed 3:" in log
+    assert "RuntimeError: eval() is not supported" in log
+
+
 def stopped(run, store, **elsewhere):
     """A session that left a checkpoint, in a changed environment."""
     train = environment(store, KeyboardInterrupt()).train

@@ -169,6 +169,9 @@ class Record(StoredModel):
     term_sets: dict[str, dict[str, Number]] | None = None
     """The metrics of each term set with the shared weights, by its digits, after a training with
     sampled terms; None after any other, whose terms are those of the spec."""
+    fingerprint: tuple[Number, ...] | None = None
+    """Losses for random parameters, as `quatrain.training.fingerprint` computes them: equal for
+    cells that compute the same function. None in older records, and if the objective failed."""
     steps: Count
     seconds: Seconds
     """Wall-clock seconds of training, in all sessions together."""

@@ -54,12 +54,23 @@ def other_differences(left: Json, right: Json) -> tuple[str, ...]:
         >>> other_differences(left, {"mixer": mixer | {"terms": "1111"}, "recipe": {"steps": 200}})
         ('recipe.steps',)
     """
-    mixers = {*mixers_in(left), *mixers_in(right)}
+    mixers, others = differences(left, right)
+    return () if not mixers and len(others) <= 1 else others
+
+
+def differences(left: Json, right: Json) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The mixers and the other fields in which two specs differ, by path.
+
+    Example:
+        >>> left = {"model": {"mixer": None, "width": 8}}
+        >>> differences(left, {"model": {"mixer": {"kind": "dynamic"}, "width": 16}})
+        (('model.mixer',), ('model.width',))
+    """
+    mixers = dict.fromkeys([*mixers_in(left), *mixers_in(right)])
     sides = [dict(_leaves(spec, "", mixers)) for spec in (left, right)]
     names = dict.fromkeys(name for side in sides for name in side)
     different = tuple(name for name in names if len({repr(side.get(name)) for side in sides}) > 1)
-    same_mixers = all(_at(left, path) == _at(right, path) for path in mixers)
-    return () if same_mixers and len(different) <= 1 else different
+    return tuple(path for path in mixers if _at(left, path) != _at(right, path)), different
 
 
 def _leaves(value: object, path: str, mixers: Collection[str]) -> Iterator[tuple[str, object]]:

@@ -8,6 +8,7 @@ is external to the run (missing data or packages, a full disk, a damaged checkpo
 not stored: the next `study run` tries again.
 """
 
+import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
 Train = Callable[..., "TrainingResult"]
 """The type of `quatrain.training.train`."""
 
+Fingerprint = Callable[["Task", str], tuple[float, ...]]
+"""The type of `quatrain.training.fingerprint.fingerprint`: from a task and the name of a device."""
+
 TRACEBACK_LIMIT = 100_000
 """Characters of a traceback in failure.json; the middle of a longer one is left out."""
 
@@ -64,6 +68,8 @@ class Environment:
     threads: int
     commit: str | None
     train: Train
+    fingerprint: Fingerprint | None = None
+    """None for records without fingerprints."""
 
     def session(self, run: Run) -> Session:
         """The session of `run` in this environment, as its record stores it."""
@@ -207,10 +213,29 @@ def _train_and_evaluate(
         result = environment.train(task, folder, **options)
     notify(replace(latest, text="evaluating"))
     evaluation = task.evaluate(result.objective, folder)
-    term_sets = evaluate_shared_weights(task, result.objective)
     record = _record(run, session, task, result, evaluation, earlier)
-    environment.store.write_record(record.model_copy(update={"term_sets": term_sets}))
+    added = {
+        "term_sets": evaluate_shared_weights(task, result.objective),
+        "fingerprint": _fingerprint(run, task, environment),
+    }
+    environment.store.write_record(record.model_copy(update=added))
     remove_checkpoint(folder)
+
+
+def _fingerprint(run: Run, task: "Task", environment: Environment) -> tuple[float, ...] | None:
+    """The fingerprint of the task, after the training, which it cannot change then.
+
+    An objective may refuse random parameters or evaluation mode. Its run is finished nevertheless,
+    so the error goes to the worker's log.
+    """
+    if environment.fingerprint is None:
+        return None
+    try:
+        return environment.fingerprint(task, environment.device)
+    except Exception:
+        print(f"no fingerprint of {run.labels[0]}, seed {run.seed}:", file=sys.stderr)  # noqa: T201
+        traceback.print_exc()
+        return None
 
 
 def _begin_session(session: Session, folder: Path) -> tuple[Session, ...] | None:

@@ -22,7 +22,14 @@ from typing import TextIO
 
 from quatrain.results import ResultStore
 from quatrain.specs import QuatrainError
-from quatrain.study.execute import Environment, Train, execute_run, is_external, text_of
+from quatrain.study.execute import (
+    Environment,
+    Fingerprint,
+    Train,
+    execute_run,
+    is_external,
+    text_of,
+)
 from quatrain.study.grid import Study
 from quatrain.study.load import load_study
 from quatrain.study.protocol import Event, Order
@@ -43,6 +50,7 @@ def main(arguments: list[str] | None = None, train: Train | None = None) -> int:
         threads=options.threads,
         commit=commit_of(options.study.resolve().parent),
         train=_training(options.threads, options.num_workers) if train is None else train,
+        fingerprint=_fingerprint() if train is None else None,
     )
 
     def report(event: Event) -> None:
@@ -88,6 +96,12 @@ def _training(threads: int, num_workers: int) -> Train:
 
     torch.set_num_threads(threads)
     return partial(train, num_workers=num_workers)
+
+
+def _fingerprint() -> Fingerprint:
+    from quatrain.training.fingerprint import fingerprint
+
+    return fingerprint
 
 
 def _accept_any_text() -> None:
