@@ -1,8 +1,11 @@
+from functools import partial
+
 import numpy as np
 import pytest
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.significance import PairedTest, _bootstrap_resample, estimate_ci
 
+from quatrain.results import resampling
 from quatrain.results.resampling import RESAMPLES, SEED, Interval, interval, resampled_scores
 from quatrain.specs import InputError
 
@@ -21,14 +24,11 @@ def texts(seed, noise, count=120):
     return hypotheses, references
 
 
-def mean(sums):
-    return float(sums[0] / sums[1])
-
-
 def scores_of(values):
-    return resampled_scores(
-        {name: np.stack([own, np.ones(len(own))], axis=1) for name, own in values.items()}, mean
-    )
+    """The means of the values of each run in the resamples."""
+    (examples,) = {len(own) for own in values.values()}
+    means = {name: lambda times, own=own: times @ own / examples for name, own in values.items()}
+    return resampled_scores(means, examples)
 
 
 def test_the_scores_of_bleu_are_those_of_sacrebleu_on_the_same_hypotheses(monkeypatch):
@@ -39,8 +39,12 @@ def test_the_scores_of_bleu_are_those_of_sacrebleu_on_the_same_hypotheses(monkey
         name: np.array(metric._extract_corpus_statistics(own, [references]), dtype=float)
         for name, own in (("left", left), ("right", right))
     }
+
+    def bleu(times, own):
+        return [metric._compute_score_from_stats(sums.tolist()).score for sums in times @ own]
+
     scores = resampled_scores(
-        statistics, lambda sums: metric._compute_score_from_stats(sums.tolist()).score
+        {name: partial(bleu, own=own) for name, own in statistics.items()}, len(references)
     )
     _, expected = _bootstrap_resample(statistics["left"].tolist(), metric, RESAMPLES)
     assert scores["left"].tolist() == pytest.approx([each.score for each in expected], abs=1e-5)
@@ -91,12 +95,14 @@ def test_one_example_has_no_noise():
     assert interval(scores_of({"a": np.array([2.0])}), {"a": 1.0}) == Interval(2.0, 2.0)
 
 
-@pytest.mark.parametrize(
-    "statistics",
-    [{}, {"a": np.ones((0, 2))}, {"a": np.ones((3, 2)), "b": np.ones((4, 2))}],
-    ids=["no run", "no example", "unequal"],
-)
-def test_runs_need_the_same_examples(statistics):
-    with pytest.raises(InputError) as error:
-        resampled_scores(statistics, mean)
-    assert error.value.field == "statistics"
+def test_resamples_do_not_depend_on_how_many_are_computed_at_once(monkeypatch):
+    values = {"a": np.random.default_rng(0).normal(size=50)}
+    expected = scores_of(values)["a"]
+    monkeypatch.setattr(resampling, "_LARGEST", 120)
+    assert scores_of(values)["a"].tolist() == pytest.approx(expected.tolist(), abs=1e-12)
+
+
+def test_an_empty_test_set_is_refused():
+    with pytest.raises(InputError, match="examples=0") as error:
+        resampled_scores({}, 0)
+    assert error.value.field == "examples"

@@ -1,11 +1,12 @@
 """Test-set noise: intervals of differences over the choice of test examples, by paired bootstrap.
 
-    scores = resampled_scores({"a": statistics_a, "b": statistics_b}, score)
-    interval({name: scores[name] for name in scores}, {"a": 1.0, "b": -1.0})
+    scores = resampled_scores({"a": score_a, "b": score_b}, examples=500)
+    interval(scores, {"a": 1.0, "b": -1.0})
 
-A corpus score such as BLEU is a function of sums of statistics over examples. Each resample draws
-as many examples as the test set has, with replacement, the same ones for all runs, and sums their
-statistics. The interval covers other test sets of the same kind; it does not cover other seeds.
+A corpus score such as BLEU, mean IoU or AP is not a mean over examples. Each resample draws as many
+examples as the test set has, with replacement, the same ones for all runs, and the score of the
+drawn ones is computed as that of a test set. The interval covers other test sets of the same kind;
+it does not cover other seeds.
 
 Source: Koehn 2004, Statistical significance tests for machine translation evaluation,
     https://aclanthology.org/W04-3250. Resamples, their number and their seed are those of
@@ -29,6 +30,9 @@ RESAMPLES = 1000
 SEED = 12345
 """The seed of sacreBLEU's significance tests."""
 
+_LARGEST = 2**22
+"""Numbers in the largest array of draws."""
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -38,40 +42,43 @@ class Interval:
     high: float
 
 
+Score = Callable[[Array], Array]
+"""From how often resamples have each example, (resamples, examples), to scores, (resamples,)."""
+
+
 def resampled_scores(
-    statistics: Mapping[str, Array], score: Callable[[Array], float], resamples: int = RESAMPLES
+    scores: Mapping[str, Score], examples: int, resamples: int = RESAMPLES
 ) -> dict[str, Array]:
     """The score of each run on each resample of the test set.
 
     Args:
-        statistics: by run, an array of shape (examples, k).
-        score: the score of a vector of k sums.
+        scores: by run, a function that computes the scores of several resamples at once.
+        examples: the size of the test set.
         resamples: how often the examples are drawn.
 
     Returns:
         By run, an array of shape (resamples,).
 
     Raises:
-        InputError: if the runs differ in their number of examples, or have none.
+        InputError: if there are no examples.
     """
-    sizes = {len(own) for own in statistics.values()}
-    if len(sizes) != 1 or 0 in sizes:
-        found = ", ".join(map(str, sorted(sizes))) or "none"
-        raise InputError(
-            f"statistics have {found} examples; give each run the same, at least one", "statistics"
-        )
-    (examples,) = sizes
-    names = list(statistics)
-    stacked = np.concatenate([statistics[name] for name in names], axis=1, dtype=np.float64)
-    bounds = np.cumsum([statistics[name].shape[1] for name in names])[:-1]
-    scores = np.empty((len(names), resamples))
+    if examples < 1:
+        raise InputError(f"examples={examples}; give at least one", "examples")
     generator = np.random.default_rng(SEED)
-    for number in range(resamples):
-        drawn = generator.choice(examples, size=examples, replace=True)
-        times = np.bincount(drawn, minlength=examples).astype(np.float64)
-        sums = np.split(times @ stacked, bounds)
-        scores[:, number] = [score(own) for own in sums]
-    return dict(zip(names, scores, strict=True))
+    found = {name: np.empty(resamples) for name in scores}
+    rows = max(1, _LARGEST // examples)
+    for start in range(0, resamples, rows):
+        count = min(rows, resamples - start)
+        times = np.stack([_times(generator, examples) for _ in range(count)])
+        for name, score in scores.items():
+            found[name][start : start + count] = score(times)
+    return found
+
+
+def _times(generator: np.random.Generator, examples: int) -> Array:
+    """How often each example is drawn, (examples,)."""
+    drawn = generator.choice(examples, size=examples, replace=True)
+    return np.bincount(drawn, minlength=examples).astype(np.float64)
 
 
 def interval(scores: Mapping[str, Array], weights: Mapping[str, float]) -> Interval:

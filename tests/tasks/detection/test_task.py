@@ -1,6 +1,7 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
@@ -8,6 +9,7 @@ from torch.testing import assert_close
 from quatrain.models.detector import Detections, DetectorSpec, Targets
 from quatrain.models.resnet import ResNetSpec
 from quatrain.nn.mixers import parse_mixer
+from quatrain.results.image_scores import read_image_scores
 from quatrain.specs import DataError, StoredFileError
 from quatrain.tasks.detection import (
     CocoSpec,
@@ -165,6 +167,12 @@ def test_evaluation_writes_detections_and_pictures(tmp_path):
     detections = json.loads((tmp_path / module.DETECTIONS).read_text())
     assert detections
     assert set(detections[0]) >= {"image_id", "category_id", "bbox", "score"}
+    matches = read_image_scores(tmp_path)
+    once = np.ones((1, len(task.corpus.test)))
+    known = {name: value for name, value in evaluation.metrics.items() if matches.knows(name)}
+    assert {"ap", "ap50", "ap75"} < known.keys()
+    found = {name: matches.scores(name, once)[0] for name in known}
+    assert found == pytest.approx(known, abs=1e-9)
 
 
 def test_boxes_are_in_pixels_of_the_original_image(tmp_path, monkeypatch):

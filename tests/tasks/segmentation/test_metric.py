@@ -72,6 +72,26 @@ def test_the_sum_of_shards_equals_the_matrix_of_a_single_process(seed, processes
     assert total.counts.dtype == torch.int64
 
 
+@given(st.integers(0, 1000))
+@settings(max_examples=10)
+def test_counts_by_image_give_the_scores_of_a_test_set_with_copies_of_images(seed):
+    predictions, labels = random_pairs(seed)
+    counts = (
+        counted(predictions, labels, [3, 0, 4]) + counted(predictions, labels, [1, 2])
+    ).pixel_counts(NAMES)
+    assert counts.is_valid()
+    assert counts.image_ids.tolist() == [0, 1, 2, 3, 4]
+    drawn = np.random.default_rng(seed).integers(0, 5, (4, 5))
+    drawn[0] = range(5)
+    times = np.stack([np.bincount(each, minlength=5) for each in drawn]).astype(float)
+    for number, indices in enumerate(drawn):
+        scores = counted(predictions[indices], labels[indices], range(5)).scores(NAMES)
+        for metric, value in scores.metrics.items():
+            assert counts.scores(metric, times)[number] == pytest.approx(value, abs=1e-9)
+        known = [name for name in NAMES if f"iou_{name}" not in scores.metrics]
+        assert all(np.isnan(counts.scores(f"iou_{name}", times)[number]) for name in known)
+
+
 def test_a_repeated_image_counts_once():
     predictions, labels = random_pairs(0)
     assert torch.equal(

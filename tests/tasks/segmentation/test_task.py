@@ -1,6 +1,7 @@
 import itertools
 import json
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -8,6 +9,7 @@ from PIL import Image
 from quatrain.models.resnet import ResNetSpec
 from quatrain.models.segmenter import SegmenterSpec
 from quatrain.nn.mixers import parse_mixer
+from quatrain.results.image_scores import IMAGE_SCORES, read_image_scores
 from quatrain.specs import DataError, SpecError, StoredFileError
 from quatrain.tasks.digit_scenes import DigitScenesSpec
 from quatrain.tasks.segmentation import (
@@ -158,11 +160,20 @@ def test_scores_are_computed_at_the_size_of_the_labels(tmp_path, testing):
 def test_evaluation_writes_pictures_of_predictions_and_attention(tmp_path):
     scenes = SCENES.model_copy(update={"test": 1})
     task = open_task(tmp_path, "0011", scale=1.5, data=scenes)
-    pictures = task.evaluate(task.build().eval(), tmp_path).artifacts
-    assert sorted(pictures) == ["attention-0.png", "segmentation-0.png"]
-    assert all((tmp_path / name).stat().st_size > 0 for name in pictures)
+    names = task.evaluate(task.build().eval(), tmp_path).artifacts
+    assert sorted(names) == ["attention-0.png", IMAGE_SCORES, "segmentation-0.png"]
+    assert all((tmp_path / name).stat().st_size > 0 for name in names)
     plain = open_task(tmp_path, data=scenes)
-    assert len(plain.evaluate(plain.build().eval(), tmp_path).artifacts) == 1
+    assert len(plain.evaluate(plain.build().eval(), tmp_path).artifacts) == 2
+
+
+def test_the_counts_of_all_images_give_the_metrics_of_the_record(tmp_path):
+    task = open_task(tmp_path, scale=1.5)
+    metrics = task.evaluate(task.build().eval(), tmp_path).metrics
+    counts = read_image_scores(tmp_path)
+    once = np.ones((1, len(task.corpus.test)))
+    found = {name: counts.scores(name, once)[0] for name in metrics}
+    assert found == pytest.approx(metrics, abs=1e-9)
 
 
 def test_a_perfect_segmenter_scores_100(tmp_path, monkeypatch):

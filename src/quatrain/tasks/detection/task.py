@@ -25,11 +25,13 @@ from quatrain.models.detector import Detector, DetectorLayers, DetectorSpec, Tar
 from quatrain.models.resnet import ResNetSpec
 from quatrain.nn.mixers import Mixer
 from quatrain.results import write_atomically
+from quatrain.results.image_scores import write_image_scores
 from quatrain.specs import Spec
 from quatrain.tasks.detection.augment import DetectionAugmentation, rescale
 from quatrain.tasks.detection.corpus import DetectionCorpus, DetectionPart, DetectionSample
 from quatrain.tasks.detection.data import DetectionData, read_detection
 from quatrain.tasks.detection.detections import Detections
+from quatrain.tasks.detection.matches import match_detections
 from quatrain.tasks.detection.metric import DetectionMetric
 from quatrain.tasks.detection.pictures import detection_picture, largest_object
 from quatrain.tasks.digit_scenes import DigitScenesSpec
@@ -219,13 +221,15 @@ class DetectionTask(ImageTask):
     def evaluate(self, objective: DetectionObjective, folder: Path) -> Evaluation:
         """COCO's metrics and the AP of each category on the test part, in percent.
 
-        Writes the detections in COCO's format of results, and pictures of the first images.
+        Writes the detections in COCO's format of results, their matches with objects, and pictures
+        of the first images.
         """
         detector = objective.detector
         metric = self.detect(detector, self.corpus.test)
         scores = metric.scores()
         results = metric.results(self.corpus.category_ids)
         write_atomically(folder / DETECTIONS, json.dumps(results))
+        matches = write_image_scores(folder, match_detections(metric))
         pictures = self.write_pictures(
             folder,
             lambda sample: self._pictures(detector, metric.detections[sample.image_id], sample),
@@ -233,7 +237,7 @@ class DetectionTask(ImageTask):
         return Evaluation(
             {**scores.metrics, **scores.category_metrics},
             {"ap": scores.signature},
-            (DETECTIONS, *pictures),
+            (DETECTIONS, *matches, *pictures),
         )
 
     @torch.no_grad()

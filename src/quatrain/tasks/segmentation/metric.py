@@ -14,8 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Int64, Shaped
+from numpy.typing import NDArray
 from torch import Tensor
 
+from quatrain.results.pixel_counts import PixelCounts
 from quatrain.specs import DataError, InputError
 from quatrain.tasks.segmentation.corpus import IGNORE
 from quatrain.tasks.vision import format_names
@@ -60,6 +62,7 @@ class ConfusionMatrix:
             raise InputError(message, "classes")
         self.counts: Tensor = torch.zeros(classes, classes, dtype=torch.int64)
         self.images: frozenset[int] = frozenset()
+        self._by_image: dict[int, NDArray[np.int32]] = {}
 
     def add(
         self, image_id: int, prediction: Shaped[Tensor, "..."], label: Shaped[Tensor, "..."]
@@ -79,9 +82,11 @@ class ConfusionMatrix:
             return
         scored = label != IGNORE
         pairs = label[scored] * classes + prediction[scored]
-        counts = torch.bincount(pairs, minlength=classes * classes)
-        self.counts += counts.reshape(classes, classes)
+        counts = torch.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+        self.counts += counts
         self.images |= {image_id}
+        margins = (counts.diagonal(), counts.sum(0), counts.sum(1))
+        self._by_image[image_id] = torch.stack(margins).to(torch.int32).numpy()
 
     def __add__(self, other: "ConfusionMatrix") -> "ConfusionMatrix":
         """The matrix of the images of both.
@@ -101,7 +106,14 @@ class ConfusionMatrix:
         added = ConfusionMatrix(len(self.counts))
         added.counts = self.counts + other.counts
         added.images = self.images | other.images
+        added._by_image = self._by_image | other._by_image
         return added
+
+    def pixel_counts(self, names: Sequence[str]) -> PixelCounts:
+        """The counts of each image, by ascending id; `names` as in `scores`."""
+        ids = sorted(self._by_image)
+        counts = np.stack([self._by_image[image_id] for image_id in ids])
+        return PixelCounts(np.array(ids, np.int64), tuple(names), counts)
 
     def scores(self, names: Sequence[str]) -> SegmentationScores:
         """The scores of all images; `names` are those of the classes, in order.

@@ -22,6 +22,7 @@ from quatrain.cost.count import build_on_meta, meta_image
 from quatrain.models.resnet import ResNetSpec
 from quatrain.models.segmenter import Segmenter, SegmenterSpec, resize_scores
 from quatrain.nn.mixers import Mixer
+from quatrain.results.image_scores import write_image_scores
 from quatrain.specs import Spec
 from quatrain.tasks.digit_scenes import DigitScenesSpec
 from quatrain.tasks.segmentation.augment import SegmentationAugmentation
@@ -197,21 +198,33 @@ class SegmentationTask(ImageTask):
     def evaluate(self, objective: SegmentationObjective, folder: Path) -> Evaluation:
         """mIoU, pixel accuracy and the IoU of each class on the test part, in percent.
 
-        Writes pictures of the predictions for the first images.
+        Writes the counts of pixels of each image, and pictures of the predictions for the first
+        images.
         """
         segmenter = objective.segmenter
-        scores = self.score(segmenter, self.corpus.test)
+        matrix = self.count(segmenter, self.corpus.test)
+        scores = matrix.scores(self.class_names)
+        counts = write_image_scores(folder, matrix.pixel_counts(self.class_names))
         pictures = self.write_pictures(folder, lambda sample: self._pictures(segmenter, sample))
-        return Evaluation(scores.metrics, {"miou": scores.signature}, pictures)
+        return Evaluation(scores.metrics, {"miou": scores.signature}, (*counts, *pictures))
 
-    @torch.no_grad()
+    @property
+    def class_names(self) -> list[str]:
+        """The names of the classes, in order."""
+        return [entry.name for entry in self.corpus.classes]
+
     def score(self, segmenter: Segmenter, part: SegmentationPart) -> SegmentationScores:
         """The scores of a part; each process predicts its shard of the images."""
+        return self.count(segmenter, part).scores(self.class_names)
+
+    @torch.no_grad()
+    def count(self, segmenter: Segmenter, part: SegmentationPart) -> ConfusionMatrix:
+        """The pixels of a part by class; each process predicts its shard of the images."""
         matrix = ConfusionMatrix(len(self.corpus.classes))
         for index in process_shard(len(part)):
             sample = part[index]
             matrix.add(sample.image_id, self.predict(segmenter, sample), sample.label)
-        return sum_over_processes(matrix).scores([entry.name for entry in self.corpus.classes])
+        return sum_over_processes(matrix)
 
     @torch.no_grad()
     def predict(self, segmenter: Segmenter, sample: SegmentationSample) -> Int64[Tensor, "h w"]:
