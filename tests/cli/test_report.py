@@ -70,7 +70,7 @@ def test_a_missing_folder_of_data_is_an_error(folder, tmp_path):
 def test_data_without_differences_in_bleu_are_a_note(folder, tmp_path):
     done = call(folder, "--json", "--data", tmp_path)
     assert "Note: no intervals over test sentences" in done.stderr
-    assert json.loads(done.stdout)["differences"][0]["test_sentences_low"] is None
+    assert json.loads(done.stdout)["differences"][0]["test_examples_low"] is None
     assert "Note: no intervals" not in call(folder).output
 
 

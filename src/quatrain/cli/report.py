@@ -29,7 +29,7 @@ MOST_ROWS = 100
 """Rows of a table that are printed."""
 NO_TEST_NOISE = (
     "Note: no intervals over test sentences; they need differences in BLEU between runs that have "
-    "hypotheses.txt. Runs of other metrics store no scores of single examples."
+    "hypotheses.txt."
 )
 
 

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from quatrain.report.bleu_resampling import METRIC, resample_bleu
 from quatrain.report.curves import Curve, learning_curves
 from quatrain.report.differences import DifferenceTable, build_differences
 from quatrain.report.effects import GridEffects, build_effects
 from quatrain.report.findings import FindingResult, find_findings
 from quatrain.report.groups import Groups
+from quatrain.report.resampling.resample import resample
 from quatrain.report.runs import StudyRuns, drop_unstarted_groups, load_runs
 from quatrain.report.sentences import Sentence, difference_sentence, finding_sentences
 from quatrain.report.tables import Matrix, ReportTable, build_matrix, build_table
@@ -40,9 +40,9 @@ class Report:
     def differences(self) -> DifferenceTable:
         """The comparisons of the study."""
         manifest = self.study.manifest
-        is_bleu = (manifest.compared_in or manifest.metric) == METRIC
-        compared = self.study.compared_runs() if is_bleu else []
-        return build_differences(self.study, self.groups, resample_bleu(compared, self.data))
+        metric = manifest.compared_in or manifest.metric
+        resampled = resample(self.study.compared_runs(), metric, self.data)
+        return build_differences(self.study, self.groups, resampled)
 
     @cached_property
     def effects(self) -> list[GridEffects]:

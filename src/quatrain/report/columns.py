@@ -37,12 +37,6 @@ UNITS: dict[str, Units] = {
 }
 """For each quantity of a row, the units in which it is shown: size and header."""
 
-TEST_NOISE_LEGEND = (
-    " Over test sentences: 95 % percentile interval of the difference for the trained seeds, by a "
-    f"paired bootstrap of {RESAMPLES:,} resamples of the test sentences (Koehn 2004; sacreBLEU); "
-    "it covers the choice of test sentences, not the variation between seeds."
-)
-
 MATRIX_LEGEND = "Measured value; expected value in brackets."
 
 
@@ -128,9 +122,11 @@ def difference_columns(table: DifferenceTable) -> list[Column]:
         published = [row.comparison.published for row in rows]
         columns.insert(3, number_column("published", published, lambda x: format_fixed(x, 2, "+")))
     if table.has_test_noise:
-        texts = [format_interval(row.over_test_sentences, places) for row in rows]
-        lows = [getattr(row.over_test_sentences, "low", None) for row in rows]
-        columns.insert(3, Column("over test sentences", tuple(texts), tuple(lows), numeric=True))
+        texts = [format_interval(row.over_test_examples, places) for row in rows]
+        lows = [getattr(row.over_test_examples, "low", None) for row in rows]
+        columns.insert(
+            3, Column(f"over test {table.examples}", tuple(texts), tuple(lows), numeric=True)
+        )
     return columns
 
 
@@ -220,7 +216,19 @@ def verdict_legend(table: DifferenceTable) -> str:
         "examples. Verdicts are at the level of "
         f"{100 * table.level:.2g} %, with p adjusted for all differences of the table (Shaffer); "
         f"intervals are not adjusted.{margin} Further seeds: for 80 % power if the estimate is "
-        f"the true difference.{TEST_NOISE_LEGEND if table.has_test_noise else ''}"
+        f"the true difference.{_test_noise_legend(table)}"
+    )
+
+
+def _test_noise_legend(table: DifferenceTable) -> str:
+    """The meaning of the second interval; nothing if there is none."""
+    if not table.has_test_noise:
+        return ""
+    return (
+        f" Over test {table.examples}: 95 % percentile interval of the difference for the trained "
+        f"seeds, by a paired bootstrap of {RESAMPLES:,} resamples of the test {table.examples} "
+        f"(Koehn 2004); it covers the choice of test {table.examples}, not the variation between "
+        "seeds."
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from quatrain.report.groups import COSTS, Groups
+from quatrain.report.resampling.resample import Resampled
 from quatrain.report.runs import StudyRuns
 from quatrain.results import Comparison
 from quatrain.results.answers import Answer, answer, level_at
@@ -30,8 +31,8 @@ class DifferenceRow:
     """The difference in each of `COSTS` that both cells have."""
     welch: Estimate | None = None
     """The difference by these two cells alone, each with a variance of its own."""
-    over_test_sentences: Interval | None = None
-    """The interval over the choice of test sentences, where these are available."""
+    over_test_examples: Interval | None = None
+    """The interval over the choice of test examples, where these are available."""
 
     @property
     def name(self) -> str:
@@ -66,6 +67,8 @@ class DifferenceTable:
     level: float
     """The level of the tests, lower than 5 % if seeds were added after a look."""
     rows: tuple[DifferenceRow, ...]
+    examples: str = "examples"
+    """The kind of test examples, in the plural: sentences or images."""
 
     @property
     def has_published(self) -> bool:
@@ -74,23 +77,24 @@ class DifferenceTable:
 
     @property
     def has_test_noise(self) -> bool:
-        """Whether a difference has an interval over the choice of test sentences."""
-        return any(row.over_test_sentences is not None for row in self.rows)
+        """Whether a difference has an interval over the choice of test examples."""
+        return any(row.over_test_examples is not None for row in self.rows)
 
 
 def build_differences(
-    study: StudyRuns, groups: Groups, resampled: Mapping[str, Array] | None = None
+    study: StudyRuns, groups: Groups, resampled: Resampled | None = None
 ) -> DifferenceTable:
     """The table of differences.
 
     Args:
         study: the runs.
         groups: their fits.
-        resampled: by the identity of a run, the metric on resamples of the test set.
+        resampled: the metric of runs on resamples of the test set.
 
     Raises:
         StudyError: if a record lacks the metric.
     """
+    resampled = resampled or Resampled()
     manifest = study.manifest
     metric = manifest.compared_in or manifest.metric
     level = level_of(study)
@@ -108,11 +112,11 @@ def build_differences(
             _common_seeds(groups.fit(each.group, metric), each),
             _price(groups, each),
             _welch(family[number]) if number in family else None,
-            _over_test_sentences(study, each, resampled or {}),
+            _over_test_examples(study, each, resampled.scores),
         )
         for number, each in enumerate(manifest.comparisons)
     )
-    return DifferenceTable(metric, manifest.margin, level, rows)
+    return DifferenceTable(metric, manifest.margin, level, rows, resampled.examples)
 
 
 def level_of(study: StudyRuns) -> float:
@@ -126,7 +130,7 @@ def level_of(study: StudyRuns) -> float:
     return level_at((*earlier, seeds), manifest.maximum_seeds)
 
 
-def _over_test_sentences(
+def _over_test_examples(
     study: StudyRuns, comparison: Comparison, resampled: Mapping[str, Array]
 ) -> Interval | None:
     """The interval of the difference of the means over the common seeds."""

@@ -16,6 +16,7 @@ from quatrain.report.text import title_of
 from quatrain.results import pluralize
 from quatrain.results.answers import LEVEL
 from quatrain.results.fit import Fit
+from quatrain.results.resampling import RESAMPLES
 from quatrain.specs.notation import mixers_in
 
 
@@ -68,6 +69,7 @@ def methods_of(report: Report) -> list[Method]:
         *_intervals(finished.values()),
         *_equal_variances(report),
         *_verdicts(report),
+        *_test_noise(report),
         *_effects(report),
         *_mechanisms(report),
         *_metrics(report),
@@ -154,6 +156,17 @@ def _verdicts(report: Report) -> Iterator[Method]:
             "differences.csv also has the interval of each pair of cells by itself, with separate "
             "variances.",
             ("welch1947generalization", "satterthwaite1946approximate"),
+        )
+
+
+def _test_noise(report: Report) -> Iterator[Method]:
+    table = report.differences
+    if table.has_test_noise:
+        yield Method(
+            f"Intervals over test {table.examples} cover the choice of test {table.examples} for "
+            "the trained seeds: 95 % percentile intervals of a paired bootstrap of "
+            f"{RESAMPLES:,} resamples, the same for all cells and seeds. Verdicts do not use them.",
+            ("koehn2004statistical",),
         )
 
 

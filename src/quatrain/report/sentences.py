@@ -36,8 +36,8 @@ def difference_sentence(row: DifferenceRow, table: DifferenceTable) -> Sentence:
         text = f"{row.name}: not run in a common seed yet."
         return Sentence("open", outcome, text, unit)
     numbers = _numbers(row.answer)
-    if row.over_test_sentences is not None:
-        numbers += f", over test sentences {format_interval(row.over_test_sentences, 2)}"
+    if row.over_test_examples is not None:
+        numbers += f", over test {table.examples} {format_interval(row.over_test_examples, 2)}"
     published = (
         f"; published {format_fixed(comparison.published, 2, '+')}"
         if comparison.published is not None

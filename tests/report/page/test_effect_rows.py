@@ -72,11 +72,11 @@ def test_forests_have_the_differences_that_are_known(report):
     assert "thin" not in row.drawing
 
 
-def test_forests_have_intervals_over_test_sentences(shared_store):
+def test_forests_have_intervals_over_test_examples(shared_store):
     report = load_report(shared_store)
     assert "thin bars" not in html_page(report)
     first, *others = report.differences.rows
-    rows = (replace(first, over_test_sentences=Interval(-0.25, 2.5)), *others)
+    rows = (replace(first, over_test_examples=Interval(-0.25, 2.5)), *others)
     vars(report)["differences"] = replace(report.differences, rows=rows)
     ours, other = forests(report)
     (row,) = ours.rows

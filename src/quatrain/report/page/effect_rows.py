@@ -93,7 +93,7 @@ def _forest(group: str, rows: Sequence[DifferenceRow], columns: Sequence[Column]
     """The differences of a group; columns without information are left out."""
     known = [(row, row.answer.estimate) for row in rows if row.answer is not None]
     published = [x for row in rows if (x := row.comparison.published) is not None]
-    second = [row.over_test_sentences for row in rows]
+    second = [row.over_test_examples for row in rows]
     bounds = [bound for other in second if other for bound in (other.low, other.high)]
     scale = percent_scale([*_ends([e for _, e in known]), *published, *bounds])
     shown = [column for column in columns if {*column.texts} != {ABSENT}]

@@ -7,10 +7,10 @@ import pytest
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.significance import PairedTest
 
-from quatrain.report.bleu_resampling import bleu_of, resample_bleu, sentence_statistics
 from quatrain.report.build import load_report
 from quatrain.report.columns import difference_columns, verdict_legend
 from quatrain.report.document import differences_as_json
+from quatrain.report.resampling.bleu import bleu_of, resample_bleu, sentence_statistics
 from quatrain.report.runs import load_runs
 from quatrain.results.resampling import SEED
 from quatrain.specs import DataError, MissingPackageError
@@ -104,16 +104,16 @@ def test_the_scores_of_resamples_are_those_of_sacrebleus_paired_bootstrap(
 def test_a_difference_has_an_interval_over_the_test_sentences(bleu_store, data):
     report = load_report(bleu_store, data)
     row, *others = report.differences.rows
-    low, high = row.over_test_sentences.low, row.over_test_sentences.high
+    low, high = row.over_test_examples.low, row.over_test_examples.high
     assert low < row.answer.estimate.value < high
-    assert [other.over_test_sentences for other in others] == [None, None]
+    assert [other.over_test_examples for other in others] == [None, None]
     (column,) = [
         x for x in difference_columns(report.differences) if x.header == "over test sentences"
     ]
     assert column.texts == (f"[+{low:.2f}, +{high:.2f}]", "–", "–")
     assert "not the variation between seeds" in verdict_legend(report.differences)
     assert "over test sentences [" in report.sentences[0].text
-    assert differences_as_json(report.differences)[0]["test_sentences_low"] == low
+    assert differences_as_json(report.differences)[0]["test_examples_low"] == low
     assert report.all_groups.differences.has_test_noise
 
 
@@ -122,19 +122,19 @@ def test_without_references_there_is_no_such_interval_and_no_column(bleu_store):
     assert not table.has_test_noise
     assert "over test sentences" not in [x.header for x in difference_columns(table)]
     assert "Koehn" not in verdict_legend(table)
-    assert differences_as_json(table)[0]["test_sentences_low"] is None
+    assert differences_as_json(table)[0]["test_examples_low"] is None
 
 
 def test_references_in_the_folders_of_runs_need_no_data(bleu_store, data):
     for record in bleu_store.all_records():
         (bleu_store.folder(record.identity) / "references.txt").write_text(TEXT)
-    assert row_of(bleu_store).over_test_sentences == row_of(bleu_store, data).over_test_sentences
+    assert row_of(bleu_store).over_test_examples == row_of(bleu_store, data).over_test_examples
 
 
 def test_one_seed_without_hypotheses_leaves_no_interval(bleu_store, data, make_record):
     folder = bleu_store.folder(make_record("1111", 2, 0.0).identity)
     (folder / "hypotheses.txt").unlink()
-    assert row_of(bleu_store, data).over_test_sentences is None
+    assert row_of(bleu_store, data).over_test_examples is None
 
 
 def test_hypotheses_that_do_not_give_the_bleu_of_the_record_are_left_out(
@@ -143,14 +143,14 @@ def test_hypotheses_that_do_not_give_the_bleu_of_the_record_are_left_out(
     folder = bleu_store.folder(make_record("1111", 2, 0.0).identity)
     lines = (folder / "hypotheses.txt").read_text().splitlines()
     (folder / "hypotheses.txt").write_text("".join(f"{line}\n" for line in reversed(lines)))
-    assert row_of(bleu_store, data).over_test_sentences is None
+    assert row_of(bleu_store, data).over_test_examples is None
 
 
 def test_a_link_out_of_the_run_is_not_read(bleu_store, data, make_record):
     path = bleu_store.folder(make_record("1111", 2, 0.0).identity) / "hypotheses.txt"
     path.rename(data / "elsewhere.txt")
     path.symlink_to(data / "elsewhere.txt")
-    assert row_of(bleu_store, data).over_test_sentences is None
+    assert row_of(bleu_store, data).over_test_examples is None
 
 
 def test_other_data_are_refused(bleu_store, data):
@@ -166,12 +166,12 @@ def test_other_data_are_refused(bleu_store, data):
 def test_another_metric_reads_no_hypotheses(bleu_store, tmp_path):
     manifest = bleu_store.manifest().model_copy(update={"compared_in": "chrf"})
     bleu_store.write_manifest(manifest)
-    assert row_of(bleu_store, tmp_path / "absent").over_test_sentences is None
+    assert row_of(bleu_store, tmp_path / "absent").over_test_examples is None
 
 
 def test_without_sacrebleu_only_data_are_an_error(bleu_store, data, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    assert row_of(bleu_store).over_test_sentences is None
+    assert row_of(bleu_store).over_test_examples is None
     with pytest.raises(MissingPackageError, match=r'pip install "quatrain\[translation\]"'):
         row_of(bleu_store, data)
 

@@ -4,15 +4,14 @@
     runs/1a2b.../references.txt     one reference per line, for data that are generated
     DATA/test.de                    the references of parallel text, if the SHA-256 is the record's
 
-Runs whose files are missing, or do not give the BLEU of the record, are left out. Runs of detection
-and segmentation store no scores of single images, so their metrics have no such intervals.
+Runs whose files are missing, or do not give the BLEU of the record, are left out.
 """
 
 import hashlib
 import importlib.util
 import re
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -61,8 +60,14 @@ def resample_bleu(runs: Iterable[ReportedRun], data: Path | None = None) -> dict
             by_references.setdefault((references, tokenizer), {})[identity] = statistics
     scores: dict[str, Array] = {}
     for statistics in by_references.values():
-        scores |= resampled_scores(statistics, bleu_of)
+        (examples,) = {len(own) for own in statistics.values()}
+        own = {identity: partial(_bleu_of_resamples, each) for identity, each in statistics.items()}
+        scores |= resampled_scores(own, examples)
     return scores
+
+
+def _bleu_of_resamples(statistics: Array, times: Array) -> Array:
+    return np.array([bleu_of(sums) for sums in times @ statistics])
 
 
 def bleu_of(sums: Array) -> float:
