@@ -1,10 +1,14 @@
 """The parser, and the laws of all mixers."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
+from torch import nn
 from torch.testing import assert_close
 
 from closed_forms import mixer_multiply_adds
@@ -61,6 +65,19 @@ def content(ndim, sizes=None, batch=2, dtype=torch.float64):
     return torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(
         dtype
     )
+
+
+@every_mixer
+@every_ndim
+def test_a_mixer_is_copied_pickled_and_loaded(name, ndim):
+    module, x = built(name, ndim), content(ndim)
+    loaded = built(name, ndim)
+    nn.init.ones_(next(loaded.parameters()))
+    loaded.load_state_dict(module.state_dict())
+    for other in (copy.deepcopy(module), pickle.loads(pickle.dumps(module)), loaded):
+        assert_close(other(x), module(x), rtol=0, atol=0)
+        nn.init.ones_(next(other.parameters()))
+        assert not torch.equal(next(module.parameters()), next(other.parameters()))
 
 
 @every_mixer

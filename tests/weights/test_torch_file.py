@@ -173,6 +173,37 @@ def test_a_file_without_named_tensors_is_refused(tmp_path, content):
         read_torch_file(tmp_path / "a.pth")
 
 
+UNUSABLE = {
+    "meta": (torch.zeros(2, device="meta"), "has no values"),
+    "sparse": (torch.eye(2).to_sparse(), "is sparse"),
+    "expanded": (torch.zeros(1).expand(10**14), "more elements than numbers"),
+}
+
+
+@pytest.mark.parametrize(("tensor", "message"), UNUSABLE.values(), ids=UNUSABLE)
+def test_tensors_without_values_of_their_own_are_refused(tmp_path, tensor, message):
+    torch.save({"state_dict": STATE | {"weight": tensor}}, tmp_path / "a.pth")
+    with pytest.raises(DataError, match=f"^weight in .*{message}"):
+        read_torch_file(tmp_path / "a.pth")
+
+
+def test_a_view_of_a_larger_tensor_is_read(tmp_path):
+    view = torch.arange(12.0).reshape(3, 4)[:, 1:3]
+    torch.save({"a": view, "empty": torch.zeros(0)}, tmp_path / "a.pth")
+    assert equal(read_torch_file(tmp_path / "a.pth").tensors, {"a": view, "empty": torch.zeros(0)})
+
+
+def test_a_size_beyond_the_file_is_refused(tmp_path):
+    path = tmp_path / "a.pth"
+    torch.save({"a": torch.zeros(1000)}, path, _use_new_zipfile_serialization=False)
+    content = path.read_bytes()
+    size, huge = b"M\xe8\x03", b"J\xff\xff\xff\x7f"  # 1,000 and 2**31 - 1 as in a pickle
+    assert content.count(size) == 2  # of the storage, and of the tensor
+    path.write_bytes(content.replace(size, huge))
+    with pytest.raises(DataError, match="undamaged"):
+        read_torch_file(path)
+
+
 def test_other_files_are_refused(tmp_path):
     path = tmp_path / "a.pth"
     with pytest.raises(DataError, match="does not exist"):

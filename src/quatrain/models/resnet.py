@@ -201,8 +201,13 @@ def normalize_images(images: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w
 def norm_layer(kind: Norm) -> Callable[[int], nn.Module]:
     """The constructor of a normalization layer, which takes the number of channels."""
     if kind == "group":
-        return lambda channels: nn.GroupNorm(math.gcd(_GROUPS, channels), channels)
+        return _group_norm
     return FrozenBatchNorm2d if kind == "frozen" else nn.BatchNorm2d
+
+
+def _group_norm(channels: int) -> nn.GroupNorm:
+    # Named, since torchvision's network keeps the function, and must be pickled.
+    return nn.GroupNorm(math.gcd(_GROUPS, channels), channels)
 
 
 def _dilate(stage: nn.Module, dilation: int) -> None:

@@ -77,6 +77,11 @@ def read_torch_file(path: Path) -> TorchFile:
     if not isinstance(state, Mapping) or not state or not all(map(_is_named, state.items())):
         text = f"{path} contains no state_dict (tensors by name)"
         raise DataError(f"{text}; save model.state_dict()", str(path))
+    for name, tensor in state.items():
+        problem = _problem(tensor)
+        if problem is not None:
+            text = f"{name[:100]} in {path} {problem}"
+            raise DataError(f"{text}; save the dense state_dict of a model", str(path))
     parallel = all(name.startswith("module.") for name in state)
     tensors = {name.removeprefix("module.") if parallel else name: state[name] for name in state}
     meta = {} if state is content else content.get("meta")
@@ -85,6 +90,16 @@ def read_torch_file(path: Path) -> TorchFile:
 
 def _is_named(item: tuple[object, object]) -> bool:
     return isinstance(item[0], str) and isinstance(item[1], Tensor)
+
+
+def _problem(tensor: Tensor) -> str | None:
+    """The reason why a tensor is not used; views that repeat few numbers could fill the memory."""
+    if tensor.is_meta:
+        return "has no values"
+    if tensor.is_nested or tensor.is_quantized or tensor.layout != torch.strided:
+        return "is sparse, nested or quantized"
+    stored = tensor.untyped_storage().nbytes()
+    return "has more elements than numbers" if tensor.nbytes > stored else None
 
 
 def _reason(error: Exception) -> str:
