@@ -33,7 +33,7 @@ from quatrain.nn.tokens import (
 )
 from quatrain.nn.tracing import record_call, warn_of_tracing
 from quatrain.ops.attention import Method, attend
-from quatrain.ops.attention.one_query import one_query
+from quatrain.ops.attention.query_range import one_query
 from quatrain.ops.attention.reference import attention_weights
 from quatrain.ops.positions import Grid
 from quatrain.ops.precision import autocast_disabled
@@ -191,11 +191,11 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
         Raises:
             InputError: if a shape or mask does not fit.
         """
+        masks = {"key_padding_mask": key_padding_mask, "attend_mask": attend_mask}
         if isinstance(query, Proxy):
-            masks = {"key_padding_mask": key_padding_mask, "attend_mask": attend_mask}
             return record_call(self, query, key, causal=causal, **masks, method=method)
         warn_of_tracing(self)
-        inputs = self._prepare(query, key, causal, key_padding_mask, attend_mask)
+        inputs = self.attention_inputs(query, key, causal=causal, **masks)
         attended = attend(inputs, self.method if method == "auto" else method)
         return from_tokens(self.output(_merge_heads(attended)), query)
 
@@ -214,7 +214,8 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
         With `at`, the position of a query, this is computed for that query only: the query axis
         has size 1, and no Q x K matrix is created.
         """
-        inputs = self._prepare(query, key, causal, key_padding_mask, attend_mask)
+        masks = {"key_padding_mask": key_padding_mask, "attend_mask": attend_mask}
+        inputs = self.attention_inputs(query, key, causal=causal, **masks)
         if at is not None:
             inputs = one_query(at(inputs.grid.queries) if callable(at) else at, inputs)
         grid = inputs.grid
@@ -299,14 +300,16 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
         state = state.append(logit, value)
         return self.output(state.mean.to(new.value.dtype).flatten(1)[:, None]), state
 
-    def _prepare(
+    def attention_inputs(
         self,
         query: Float[Tensor, "*shape"],
-        key: Float[Tensor, "*key_shape"] | None,
-        causal: bool,
-        key_padding_mask: Bool[Tensor, "b k"] | None,
-        attend_mask: Bool[Tensor, "..."] | None,
+        key: Float[Tensor, "*key_shape"] | None = None,
+        *,
+        causal: bool = False,
+        key_padding_mask: Bool[Tensor, "b k"] | None = None,
+        attend_mask: Bool[Tensor, "..."] | None = None,
     ) -> AttentionInputs:
+        """The projected operands, coordinates and support of a call of `forward`."""
         key = query if key is None else key
         check_layout(query, "query", self.channels, self.ndim)
         check_layout(key, "key", self.key_channels, self.ndim, batch=query.shape[0])
