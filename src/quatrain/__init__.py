@@ -10,7 +10,14 @@ Example:
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from quatrain.ablation import draw_terms, knockout, one_shot, sampled_terms, switch
+    from quatrain.ablation import (
+        draw_terms,
+        knockout,
+        one_shot,
+        sampled_terms,
+        switch,
+        term_shares,
+    )
     from quatrain.cost import count_multiply_adds
     from quatrain.insertion import find, insert, remove, replace
     from quatrain.models.mmdetection import load_mmdet, load_mmdet_backbone
@@ -98,10 +105,11 @@ __all__ = [
     "replace",
     "sampled_terms",
     "switch",
+    "term_shares",
 ]
 
 _PACKAGES = {
-    "quatrain.ablation": "draw_terms knockout one_shot sampled_terms switch",
+    "quatrain.ablation": "draw_terms knockout one_shot sampled_terms switch term_shares",
     "quatrain.cost": "count_multiply_adds",
     "quatrain.insertion": "find insert remove replace",
     "quatrain.models.mmdetection": "load_mmdet load_mmdet_backbone",

@@ -87,7 +87,7 @@ def test_shares_are_those_of_the_formulas_for_any_block(name, largest, monkeypat
     check(result, by_hand(module, x, rows=rows, **arguments))
     total = sum(result.variance.values())
     assert_close(total, torch.ones_like(total))
-    assert all(0 <= each.min() and each.max() <= 1 for each in result.mass.values())
+    assert all(each.min() >= 0 and each.max() <= 1 for each in result.mass.values())
 
 
 def test_all_queries_of_encoder_decoder_attention_are_counted():

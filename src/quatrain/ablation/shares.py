@@ -143,10 +143,10 @@ def _adding_to(sums: _Sums) -> Any:
     def hook(
         module: GeneralizedAttention, args: tuple[Any, ...], named: dict[str, Any], _: Tensor
     ) -> None:
-        options = {name: value for name, value in named.items() if name != "method"}
-        inputs = module.attention_inputs(*args, **options).upcast()
-        key = args[1] if len(args) > 1 else named.get("key")
-        is_self = key is None or key is args[0]
+        call = dict(zip(("query", "key"), args, strict=False)) | named
+        call.pop("method", None)
+        inputs = module.attention_inputs(**call).upcast()
+        is_self = call.get("key") is None or call["key"] is call["query"]
         counted = _counted_queries(inputs, is_self=is_self)
         for queries, block in query_blocks(inputs, LARGEST_BLOCK):
             shape = (*inputs.value.shape[:2], queries.stop - queries.start, inputs.value.shape[2])

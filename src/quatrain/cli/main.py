@@ -3,6 +3,8 @@
     quatrain study new | plan | run | watch | status | measure
     quatrain report
     quatrain findings
+    quatrain knockout
+    quatrain one-shot
     quatrain cost
     quatrain plan
     quatrain convert
@@ -21,6 +23,8 @@ from typer.core import TyperGroup
 from quatrain.cli.convert import convert
 from quatrain.cli.cost import app as cost_app
 from quatrain.cli.findings import findings
+from quatrain.cli.knockout import knockout
+from quatrain.cli.one_shot import one_shot
 from quatrain.cli.output import (
     open_closed_streams,
     print_line,
@@ -57,6 +61,8 @@ app.add_typer(study_app, name="study")
 app.add_typer(cost_app, name="cost")
 app.command()(report)
 app.command()(findings)
+app.command()(knockout)
+app.command()(one_shot)
 app.command()(plan)
 app.command()(convert)
 
