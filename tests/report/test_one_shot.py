@@ -1,0 +1,49 @@
+import pytest
+
+from fake.one_shot import CELLS, FIXED, SHARED, TRAINED, write
+from quatrain.report.one_shot import one_shot_markdown, one_shot_report
+from quatrain.results import ResultStore
+from quatrain.specs import StudyError
+
+
+@pytest.fixture
+def store(tmp_path):
+    return ResultStore(tmp_path)
+
+
+def test_cost_scores_and_order_of_each_training(store):
+    write(store, CELLS)
+    report = one_shot_report(store)
+    sampled, sandwich = report.trainings
+    assert (sampled.group, sampled.variant, sampled.seeds) == ("self", "sampled", 2)
+    assert (sampled.cost, sandwich.cost) == (60 / 300, 30 / 300)
+    assert sampled.scores == {terms: value + 0.5 for terms, value in SHARED.items()}
+    assert (sampled.agreement.concordant, sampled.agreement.discordant) == (2, 1)
+    assert sampled.tau_by_seed == (sampled.agreement.tau,) * 2
+    assert report.trained["self"]["1000"] == {0: 80.0, 1: 81.5}
+
+
+def test_the_tables_have_one_row_per_training_and_per_set(store):
+    write(store, CELLS)
+    first, second = one_shot_markdown(one_shot_report(store)).split("\n\n")
+    assert first.splitlines()[2] == (
+        "| self | sampled | 2 | 20.0 | 0.33 | 2 of 3 | 0.33, 0.33 | 0.33 |"
+    )
+    assert [line.split(" | ")[0] for line in second.splitlines()[2:]] == [
+        "| 1111",
+        "| 1000",
+        "| 0110",
+    ]
+    assert second.splitlines()[2] == "| 1111 | 2 | 90.50 | 70.50 | 70.50 |"
+
+
+def test_a_study_without_one_shot_trainings_is_refused(store):
+    write(store, {f"self/{terms}": FIXED for terms in TRAINED} | {"one-shot x/a": FIXED}, None)
+    with pytest.raises(StudyError, match="no finished run of a group that begins with 'one-shot '"):
+        one_shot_report(store)
+
+
+def test_a_record_without_term_sets_is_refused(store):
+    write(store, CELLS, None)
+    with pytest.raises(StudyError, match="no metrics of term sets"):
+        one_shot_report(store)
