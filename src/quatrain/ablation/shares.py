@@ -130,7 +130,7 @@ def term_shares(
     finally:
         for handle in handles:
             handle.remove()
-    if not any(each.queries.any() for each in sums.values()):
+    if not any(found.queries.any() for found in sums.values()):
         names = ", ".join(attentions)
         raise InputError(f"the model called none of {names}; use another example", "inputs")
     return {

@@ -66,7 +66,7 @@ def knockout(
 def _print(console: Console, result: "RunKnockout") -> None:
     metric = result.metric
     everywhere = {
-        str(each.terms): each.metrics[metric] for each in result.results if each.at is None
+        str(found.terms): found.metrics[metric] for found in result.results if found.at is None
     }
     full = list(everywhere.values())[-1]
     print_line(console, f"{result.cell}, seed {result.seed}: {metric} {full:.2f}.")
@@ -88,9 +88,9 @@ def _print(console: Console, result: "RunKnockout") -> None:
 def _print_modules(console: Console, result: "RunKnockout", full: float) -> None:
     """The change of the metric, by module and term that is off."""
     by_module: dict[str, dict[Term, float]] = {}
-    for each in result.results:
-        if each.at is not None:
-            by_module.setdefault(each.at, {})[each.terms] = each.metrics[result.metric]
+    for found in result.results:
+        if found.at is not None:
+            by_module.setdefault(found.at, {})[found.terms] = found.metrics[result.metric]
     rows: list[list[str]] = []
     for name, changes in by_module.items():
         built = Term(0)
@@ -161,8 +161,8 @@ def _as_json(result: "RunKnockout") -> dict[str, Any]:
         "metric": result.metric,
         "recorded": result.recorded,
         "results": [
-            {"at": each.at, "terms": str(each.terms), "metrics": each.metrics}
-            for each in result.results
+            {"at": found.at, "terms": str(found.terms), "metrics": found.metrics}
+            for found in result.results
         ],
         "retrained": [vars(cell) | {"terms": terms_text(cell.terms)} for cell in result.retrained],
         "shares": {

@@ -91,20 +91,23 @@ def one_shot_report(store: ResultStore) -> OneShotReport:
 def one_shot_markdown(report: OneShotReport) -> str:
     """The tables as Markdown: the agreement of each training, then the metric of each set."""
     rows = report.trainings
-    agreements = [each.agreement for each in rows]
+    agreements = [row.agreement for row in rows]
     tables = [
         to_markdown(
             [
-                text_column("attention", [each.group for each in rows]),
-                text_column("training", [each.variant for each in rows]),
-                number_column("seeds", [each.seeds for each in rows], str),
-                number_column("% of the grid", [100 * each.cost for each in rows], _one_place),
-                number_column("Kendall's tau", [each.tau for each in agreements], _two_places),
+                text_column("attention", [row.group for row in rows]),
+                text_column("training", [row.variant for row in rows]),
+                number_column("seeds", [row.seeds for row in rows], str),
+                number_column("% of the grid", [100 * row.cost for row in rows], _one_place),
+                number_column("Kendall's tau", [found.tau for found in agreements], _two_places),
                 text_column(
-                    "pairs alike", [f"{x.concordant} of {x.significant}" for x in agreements]
+                    "pairs alike",
+                    [f"{found.concordant} of {found.significant}" for found in agreements],
                 ),
-                text_column("tau by seed", [_taus(each.tau_by_seed) for each in rows]),
-                number_column("tau, all pairs", [x.tau_of_all for x in agreements], _two_places),
+                text_column("tau by seed", [_taus(row.tau_by_seed) for row in rows]),
+                number_column(
+                    "tau, all pairs", [found.tau_of_all for found in agreements], _two_places
+                ),
             ]
         )
     ]
@@ -119,9 +122,9 @@ def one_shot_markdown(report: OneShotReport) -> str:
             ),
         ]
         columns += [
-            number_column(each.variant, [each.scores.get(terms) for terms in order], _two_places)
-            for each in rows
-            if each.group == group
+            number_column(row.variant, [row.scores.get(terms) for terms in order], _two_places)
+            for row in rows
+            if row.group == group
         ]
         tables.append(to_markdown(columns))
     return "\n".join(tables)
@@ -153,7 +156,7 @@ def _one_shot(
     passes: int,
 ) -> OneShot:
     by_seed = [_by_set(record, metric) for record in records]
-    scores = {terms: fmean(each[terms] for each in by_seed) for terms in by_seed[0]}
+    scores = {terms: fmean(scores[terms] for scores in by_seed) for terms in by_seed[0]}
     return OneShot(
         group=group,
         variant=variant,
@@ -161,7 +164,7 @@ def _one_shot(
         cost=_passes(records[0].spec) / passes,
         scores=scores,
         agreement=rank_agreement(trained, scores),
-        tau_by_seed=tuple(rank_agreement(trained, each).tau for each in by_seed),
+        tau_by_seed=tuple(rank_agreement(trained, own).tau for own in by_seed),
     )
 
 
