@@ -23,6 +23,8 @@ def test_the_list_of_commands():
         "quatrain convert",
         "quatrain cost paper",
         "quatrain findings",
+        "quatrain knockout",
+        "quatrain one-shot",
         "quatrain plan",
         "quatrain report",
         "quatrain study measure",
