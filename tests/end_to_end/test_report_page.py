@@ -55,7 +55,12 @@ def write_study(root, cells=16, seeds=3):
     }
     comparisons = [Comparison(group="grid", left=names[-1], right=name) for name in names[:4]]
     comparisons.append(Comparison(group="odd <i>", left=ODD[1], right=ODD[0], published=0.5))
-    store = write_results(root, values, comparisons=tuple(comparisons), margin=0.5)
+    counted = ("parameters", "multiply_adds", "paper_multiply_adds")
+    costs = {
+        name: {cost: 1e6 * (10 + n) * 10**place for place, cost in enumerate(counted)}
+        for n, name in enumerate(names)
+    }
+    store = write_results(root, values, costs, comparisons=tuple(comparisons), margin=0.5)
     for number, path in enumerate(sorted(root.glob("runs/*"))):
         log = [{"step": step, "loss": 3 / step + number / 100} for step in range(1, 20)]
         (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log))
@@ -158,7 +163,11 @@ def test_axes_and_groups_can_be_selected(page):
 
     assert label().startswith("accuracy against M multiply-adds")
     assert len(find(page, "#plot .point")) == 19
-    Select(page.find_element("id", "price")).select_by_visible_text("M parameters")
+    price = Select(page.find_element("id", "price"))
+    price.select_by_visible_text("G multiply-adds, paper's convention")
+    assert label().startswith("accuracy against G multiply-adds, paper's convention")
+    assert len(find(page, "#plot .point")) == 16
+    price.select_by_visible_text("M parameters")
     assert label().startswith("accuracy against M parameters")
     assert find(page, "#plot .front")[0].get_attribute("points")
     Select(page.find_element("id", "metric")).select_by_visible_text("loss")
