@@ -151,18 +151,15 @@ def test_two_probes_from_the_command_line_to_the_report(tmp_path, monkeypatch):
 def test_own_network_from_the_command_line_to_the_records(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     source = (STUDIES / "own_network.py").read_text()
-    short = source.replace("steps=200", "steps=6, monitor_every=3")
-    (tmp_path / "own.py").write_text(short.replace("warmup_steps=20", "warmup_steps=2"))
+    (tmp_path / "own.py").write_text(source.replace("STEPS, TEST = 200", "STEPS, TEST = 6"))
     command = ["study", "run", "own.py", "--out", "out", "--seeds", "0", "--threads", "1"]
-    chosen = ["--cells", "own/w/o", "--cells", "own/deformable", "--jobs", "1"]
+    chosen = ["--cells", "w/o", "--cells", "deformable", "--jobs", "1"]
     ran = CliRunner().invoke(app, [*command, *chosen])
     assert ran.exit_code == 0, ran.output
     records = ResultStore(tmp_path / "out").all_records()
-    assert {record.cell for record in records} == {"own/w/o", "own/deformable"}
+    assert {record.cell for record in records} == {"network/w/o", "network/deformable"}
     parameters = [record.cost["parameters"] for record in records]
     assert parameters[0] != parameters[1]
-    logs = (tmp_path / "out").glob("runs/*/metrics.jsonl")
-    assert all("valid_accuracy" in path.read_text() for path in logs)
 
 
 @pytest.mark.slow

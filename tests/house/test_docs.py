@@ -1,5 +1,6 @@
 import json
 import re
+import runpy
 import shlex
 from pathlib import Path
 
@@ -73,7 +74,8 @@ def test_the_readme_has_make_study_and_make_test():
 )
 def test_each_python_block_of_the_docs_runs(text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    exec(compile(text, "example", "exec"), {"__name__": "__main__"})
+    (tmp_path / "example.py").write_text(text)
+    runpy.run_path("example.py", run_name="example")
 
 
 def test_each_decimal_number_of_the_readme_is_in_a_report_or_a_table_of_measurements():
