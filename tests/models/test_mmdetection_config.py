@@ -54,12 +54,12 @@ tta = dict(scales=[(1333, 800), (666, 400)])
 
 
 def test_settings_of_the_first_version_are_read():
-    expected = Settings(Term.parse("0010"), 8, 2, modulated=False, anchor_scale=8)
+    expected = Settings(Term.parse("0010"), 8, 2, modulated=False, anchor_scale=8.0)
     assert read_settings(FIRST, "a.pth") == expected
 
 
 def test_settings_of_the_third_version_are_read_with_defaults_of_mmcv():
-    expected = Settings(Term.parse("1111"), 4, 2, modulated=True, anchor_scale=4)
+    expected = Settings(Term.parse("1111"), 4, 2, modulated=True, anchor_scale=4.0)
     assert read_settings(THIRD, "a.pth") == expected
 
 

@@ -12,7 +12,7 @@ from quatrain.models.segmenter import SegmenterSpec
 from quatrain.models.translator import TranslatorSpec
 from quatrain.nn import AttentionSpec, GeneralizedAttention
 from quatrain.nn.mixers import parse_mixer
-from quatrain.specs import StoredFileError, StudyError
+from quatrain.specs import InputError, StoredFileError, StudyError
 from quatrain.weights.folder import without_initial_weights
 
 MIXERS = ("1111@3", "0010", "0000", "regular", "deformable", "modulated", "dynamic", "lightweight")
@@ -231,6 +231,16 @@ def test_missing_files_are_named(tmp_path):
     attention().save_pretrained(tmp_path)
     (tmp_path / "model.safetensors").unlink()
     assert "model.safetensors" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.pth", "model.pt", "model.json"])
+def test_a_path_of_another_kind_of_file_is_refused(tmp_path, name):
+    with pytest.raises(InputError, match=r"use model\.safetensors"):
+        attention().save_pretrained(tmp_path / name)
+    with pytest.raises(InputError, match=r"use model\.safetensors"):
+        GeneralizedAttention.from_pretrained(tmp_path / name)
+    attention().save_pretrained(tmp_path / "v1.0")
+    assert (tmp_path / "v1.0" / "model.json").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):

@@ -20,17 +20,17 @@ _PATTERN = r"(\[[^\[\]]*\]|\([^()]*\)|'[^']*'|\"[^\"]*\"|[\w.+-]+)"
 _MEAN, _DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 _NEEDED: dict[str, tuple[Value, ...]] = {
     "style": ("pytorch",),
-    "spatial_range": ((-1,),),
-    "q_stride": ((1,),),
-    "position_magnitude": ((1,),),
+    "spatial_range": ((-1.0,),),
+    "q_stride": ((1.0,),),
+    "position_magnitude": ((1.0,),),
     "position": ("after_conv2",),
-    "dilations": ((1, 1, 1, 1),),
-    "target_means": ((0, 0, 0, 0),),
-    "target_stds": ((1, 1, 1, 1), (0.1, 0.1, 0.2, 0.2)),
+    "dilations": ((1.0, 1.0, 1.0, 1.0),),
+    "target_means": ((0.0, 0.0, 0.0, 0.0),),
+    "target_stds": ((1.0, 1.0, 1.0, 1.0), (0.1, 0.1, 0.2, 0.2)),
     "mean": (_MEAN,),
     "std": (_DEVIATION,),
-    "ratios": ((0.5, 1, 2),),
-    "anchor_ratios": ((0.5, 1, 2),),
+    "ratios": ((0.5, 1.0, 2.0),),
+    "anchor_ratios": ((0.5, 1.0, 2.0),),
 }
 """Settings for which the network is that of `Detector`, and their values."""
 

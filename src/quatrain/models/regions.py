@@ -40,8 +40,8 @@ class ExactAnchors(AnchorGenerator):
 
     def generate_anchors(
         self,
-        scales: list[int],
-        aspect_ratios: list[float],
+        scales: Sequence[int],
+        aspect_ratios: Sequence[float],
         dtype: torch.dtype = torch.float32,
         device: torch.device = torch.device("cpu"),  # noqa: B008 - as in torchvision
     ) -> Tensor:
@@ -53,14 +53,14 @@ class ExactAnchors(AnchorGenerator):
         return torch.stack((-widths, -heights, widths, heights), dim=1) / 2
 
     def grid_anchors(
-        self, grid_sizes: list[list[int]], strides: list[list[Tensor]]
+        self, grid_sizes: Sequence[Sequence[int]], strides: Sequence[Sequence[Tensor]]
     ) -> list[Tensor]:
         """The anchors of each map, by row, column and anchor."""
         exact = [
             [torch.full_like(axis, stride) for axis in axes]
             for axes, stride in zip(strides, self.map_strides, strict=True)
         ]
-        return super().grid_anchors(grid_sizes, exact)
+        return super().grid_anchors([list(size) for size in grid_sizes], exact)
 
 
 class AlignedRegions(MultiScaleRoIAlign):

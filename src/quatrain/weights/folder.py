@@ -25,12 +25,13 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from quatrain.results.files import read_text, write_atomically
-from quatrain.specs import QuatrainError, Spec, StoredFileError
+from quatrain.specs import InputError, QuatrainError, Spec, StoredFileError
 from quatrain.weights.hub import download, is_repository
 from quatrain.weights.matching import describe_misfits, misfits
 from quatrain.weights.tensor_file import read_tensors, write_tensors
 
 _TENSORS, _SUFFIX = "model.safetensors", ".safetensors"
+_OTHER_SUFFIXES = {".pth", ".pt", ".bin", ".ckpt", ".json"}
 _FORMAT = 1
 """Version of the sidecar; increase it when older versions of quatrain would misread a file."""
 
@@ -83,6 +84,7 @@ class SavedModule(nn.Module):
             notes: texts and numbers to store in model.json, such as the source of the weights.
 
         Raises:
+            InputError: if the path ends in .pth or the like.
             StudyError: if the folder cannot be written.
         """
         path = _tensor_path(Path(folder))
@@ -112,6 +114,7 @@ class SavedModule(nn.Module):
             revision: branch, tag or commit of that repository.
 
         Raises:
+            InputError: if the path ends in .pth or the like.
             StoredFileError: if a file is missing, damaged, of another class, or of a newer version
                 of quatrain; or if tensors do not fit the spec, with their names.
             DataError: if the repository cannot be downloaded.
@@ -138,6 +141,10 @@ def _versions() -> dict[str, str]:
 
 
 def _tensor_path(path: Path) -> Path:
+    """The file of tensors: the path itself, or in the folder at the path."""
+    if path.suffix in _OTHER_SUFFIXES:
+        text = f"{path} is neither a folder nor a {_SUFFIX} file"
+        raise InputError(f"{text}; use {path.with_suffix(_SUFFIX).name}", "path")
     return path if path.suffix == _SUFFIX else path / _TENSORS
 
 
