@@ -55,6 +55,12 @@ def test_a_study_may_import_modules_beside_it(run):
     run(start="import own_grid", files={"own_grid.py": "sizes = (1, 2)"})
 
 
+def test_a_record_has_the_fingerprint_of_its_function(run, tmp_path):
+    run()
+    (record,) = ResultStore(tmp_path / "out").all_records()
+    assert len(set(record.fingerprint)) == 3
+
+
 BANNER = "import os\nos.write(1, b'Welcome to the cluster! \\xe9\\n')\nprint('{')\n"
 
 
