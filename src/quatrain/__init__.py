@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     )
     from quatrain.ops.attention.plan import plan
     from quatrain.own_network import Ablation, ablate
+    from quatrain.results.answers import Answer, answer
+    from quatrain.results.fit import Estimate, Fit, fit
     from quatrain.specs import (
         DataError,
         InputError,
@@ -60,6 +62,7 @@ __version__ = "0.2.0"
 
 __all__ = [
     "Ablation",
+    "Answer",
     "Attended",
     "AttendedSpec",
     "AttentionSpec",
@@ -70,6 +73,8 @@ __all__ = [
     "DeformableConvSpec",
     "DynamicConv",
     "DynamicConvSpec",
+    "Estimate",
+    "Fit",
     "GeneralizedAttention",
     "InputError",
     "LightweightConv",
@@ -88,11 +93,13 @@ __all__ = [
     "Terms",
     "__version__",
     "ablate",
+    "answer",
     "attention_from_mmcv",
     "capture",
     "count_multiply_adds",
     "draw_terms",
     "find",
+    "fit",
     "insert",
     "knockout",
     "load_mmdet",
@@ -115,6 +122,8 @@ _PACKAGES = {
     "quatrain.models.mmdetection": "load_mmdet load_mmdet_backbone",
     "quatrain.ops.attention.plan": "plan",
     "quatrain.own_network": "Ablation ablate",
+    "quatrain.results.answers": "Answer answer",
+    "quatrain.results.fit": "Estimate Fit fit",
     "quatrain.specs": "DataError InputError MissingPackageError QuatrainError Spec SpecError "
     "StoredFileError StudyError Term Terms",
     "quatrain.study": "Cell Comparison Study",

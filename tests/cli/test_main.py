@@ -53,6 +53,35 @@ def test_an_error_prints_no_control_characters(monkeypatch, capsys):
     assert "field is \\x1b]0;title\\x07 \\udce9" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            ("study", "run", "x.py", "--port", "99999"),
+            "--port should be less than or equal to 65535",
+        ),
+        (("study", "run", "x.py", "--jobs", "x"), "--jobs should be a valid integer"),
+        (("study", "run"), "missing argument 'STUDY'"),
+        (("study", "status", ".", "--bogus"), "no such option"),
+        (("bogus",), "no such command 'bogus'"),
+    ],
+)
+def test_a_wrong_argument_is_one_sentence_and_exit_status_2(arguments, sentence):
+    result = CliRunner().invoke(main.app, arguments, prog_name="quatrain")
+    assert result.exit_code == 2
+    assert result.stderr.lower().startswith(f"error: {sentence.lower()}")
+    assert result.stderr.count("\n") == 1
+    command = " ".join(word for word in arguments[:2] if word in {"study", "run", "status"})
+    assert f"see `{' '.join(filter(None, ('quatrain', command)))} --help`" in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [(), ("study",)])
+def test_a_group_without_arguments_prints_its_help(arguments):
+    result = CliRunner().invoke(main.app, arguments)
+    assert result.exit_code == 2
+    assert "Commands" in result.output
+
+
 @pytest.mark.parametrize("arguments", [("study", "status", str(RESULTS)), ("--help",)])
 def test_commands_print_in_any_encoding(arguments):
     done = call(*arguments, encoding="ascii", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
@@ -95,7 +124,7 @@ def test_a_paragraph_of_the_help_fills_its_lines():
 def test_an_unknown_option_is_a_usage_error():
     done = CliRunner().invoke(main.app, ["study", "run", "x.py", "--learning-rate", "3"])
     assert done.exit_code == 2
-    assert "No such option" in done.stderr
+    assert "no such option" in done.stderr
 
 
 def test_an_interrupted_command_ends_in_a_sentence_and_exit_status_130(monkeypatch):

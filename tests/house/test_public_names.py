@@ -54,6 +54,12 @@ def test_import_quatrain_imports_none_of_its_dependencies():
     assert not loaded & {"torch", "numpy", "pydantic", "quatrain.specs"}
 
 
+def test_the_statistics_import_no_torch():
+    code = "import sys, quatrain; quatrain.fit, quatrain.answer; print('torch' in sys.modules)"
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert child.stdout == "False\n"
+
+
 @pytest.mark.slow
 def test_type_checkers_know_the_types_of_all_public_names():
     scripts = Path(sys.executable).parent

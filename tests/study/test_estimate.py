@@ -92,7 +92,7 @@ def test_a_trial_extrapolates_its_pace_and_tries_each_cell_once(write_study, sto
     monkeypatch.setattr("quatrain.study.estimate.time.monotonic", lambda: clock.now)
     trial = Trial(data=None, device="cpu", train=train, seconds=10.0)
     rows = rows_of(write_study("[cell('a')]", "(0, 1)"), store, trial)
-    assert [(row.source, row.steps, row.hours) for row in rows] == [("probe", 100, 200 / 3600)] * 2
+    assert [(row.source, row.steps, row.hours) for row in rows] == [("trial", 100, 200 / 3600)] * 2
     assert (len(trained), clock.now) == (1, 12.0)
 
 

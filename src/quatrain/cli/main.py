@@ -13,6 +13,7 @@ An error in the input is one sentence and exit status 2, Ctrl-C one sentence and
 traceback is a bug of the program.
 """
 
+import re
 import sys
 from typing import Any
 
@@ -37,9 +38,22 @@ from quatrain.cli.start import STATUS, STOPPED
 from quatrain.cli.study import app as study_app
 from quatrain.specs import QuatrainError
 
+_UsageError: Any = typer.BadParameter.__base__
+"""The base of typer's errors about arguments, which it does not export."""
+
 
 class _Program(TyperGroup):
-    """The commands, with a sentence after Ctrl-C."""
+    """The commands, with one sentence after a wrong argument or Ctrl-C."""
+
+    def main(self, *arguments: Any, standalone_mode: bool = True, **options: Any) -> Any:
+        if not standalone_mode:
+            return super().main(*arguments, standalone_mode=False, **options)
+        try:
+            status = super().main(*arguments, standalone_mode=False, **options)
+        except _UsageError as error:
+            _print_usage_error(error)
+            sys.exit(2)
+        sys.exit(status if isinstance(status, int) else 0)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -47,6 +61,18 @@ class _Program(TyperGroup):
         except KeyboardInterrupt:
             sys.stderr.write(STOPPED)
             raise typer.Exit(STATUS) from None
+
+
+def _print_usage_error(error: Any) -> None:
+    """Print one sentence, or the help of a command that was called without arguments."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return
+    text = " ".join(error.format_message().split()).rstrip(".")
+    text = re.sub(r"^Invalid value for '?([^:']+)'?:(?: Input(?= should))?", r"\1", text)
+    path = error.ctx.command_path if error.ctx else "quatrain"
+    sentence = f"Error: {text[:1].lower()}{text[1:]}; see `{path} --help`"
+    print_line(Console(stderr=True), sentence, style="red")
 
 
 app: typer.Typer = typer.Typer(

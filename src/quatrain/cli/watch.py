@@ -41,7 +41,7 @@ def watch(
     cells: Cells = None,
     seeds: Seeds = None,
     every: Annotated[
-        float, typer.Option(min=0.1, help="Seconds between two looks at the folder.")
+        float, typer.Option(min=0.1, max=86_400, help="Seconds between two looks at the folder.")
     ] = 2.0,
     once: Annotated[bool, typer.Option("--once", help="Print the present state and end.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --once: print JSON.")] = False,

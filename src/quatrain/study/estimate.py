@@ -41,6 +41,7 @@ class PlannedRun:
     steps: int | None
     hours: float | None
     source: str
+    """The origin of the hours: records, a trial, or unknown."""
     gpu_hours: float | None
     """Hours on one GPU, for a spec that has `gpu_hours()`."""
 
@@ -79,7 +80,7 @@ def plan_study(
             if spec not in extrapolated:
                 extrapolated[spec] = extrapolate(run, trial)
             duration = extrapolated[spec]
-            source = "unknown" if duration is None else "probe"
+            source = "unknown" if duration is None else "trial"
         gpu_hours = getattr(run.spec, "gpu_hours", None)
         planned.append(
             PlannedRun(
