@@ -1,12 +1,13 @@
 import pytest
 
-from quatrain.report.columns import verdict_legend, verdict_text
-from quatrain.report.differences import build_differences, level_of
+from quatrain.report.columns import difference_columns, verdict_text
+from quatrain.report.differences import build_differences
 from quatrain.report.document import differences_as_json
 from quatrain.report.groups import Groups
+from quatrain.report.legend import verdict_legend
 from quatrain.report.runs import load_runs
+from quatrain.report.sentences import difference_sentence
 from quatrain.results import Comparison
-from quatrain.results.answers import LEVEL
 from quatrain.results.fit import fit
 from quatrain.specs import StudyError
 
@@ -111,12 +112,20 @@ def test_a_prediction_is_met_or_not(change, store, expect, as_expected):
     assert change(comparisons=(first,)).rows[0].as_expected is as_expected
 
 
-def test_added_seeds_lower_the_level(change, store):
-    assert level_of(load_runs(store)) == pytest.approx(LEVEL)
-    assert change(looks=(2,)).level == pytest.approx(LEVEL / 2)
-    assert change(looks=(2,), maximum_seeds=4).level == pytest.approx(LEVEL / 4)
-    assert change(looks=(2, 3), maximum_seeds=4).level == pytest.approx(LEVEL / 4)
-    assert change(looks=(), maximum_seeds=3).level == pytest.approx(LEVEL)
+def test_a_difference_without_all_planned_seeds_is_judged_at_a_lower_level(store, make_record):
+    complete = table_of(store)
+    assert complete.rows[0].level == complete.level == pytest.approx(0.05)
+    assert "while planned seeds" not in verdict_legend(complete)
+    (store.folder(make_record("0110", 2, 0.0).identity) / "record.json").unlink()
+    table = table_of(store)
+    row = table.rows[0]
+    assert (table.level, row.level) == pytest.approx((0.05, 0.05 / 3))
+    assert (row.progress.done, row.progress.planned) == (2, 3)
+    assert "of 1.7 % while planned seeds have not finished" in verdict_legend(table)
+    seeds = next(x for x in difference_columns(table) if x.header == "seeds")
+    assert seeds.texts == ("2 of 3", "3", "0")
+    assert "with 2 of 3 planned seeds" in difference_sentence(row, table).text
+    assert differences_as_json(table)[0]["seeds_planned"] == 3
 
 
 def test_a_missing_metric_is_rejected(store, make_record):

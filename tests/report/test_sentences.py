@@ -2,6 +2,7 @@ from dataclasses import replace
 
 from quatrain.paper.findings import FINDINGS
 from quatrain.report.findings import FindingResult, StatementResult
+from quatrain.report.levels import Progress
 from quatrain.report.page.strips import GLYPHS
 from quatrain.report.sentences import (
     MARKS,
@@ -58,7 +59,7 @@ def test_a_finding_is_said_before_its_statements():
     finding = FINDINGS[1]
     found = estimate(1.85, 0.2, 8, 0.5)
     statement = StatementResult(
-        finding.statements[0], Answer(found, 0.001, 1.0, "higher", None), "holds"
+        finding.statements[0], Answer(found, 0.001, 1.0, "higher", None), "holds", Progress(3, 3)
     )
     result = FindingResult(
         finding, "encoder-decoder attention", "cross", "bleu", 0.5, (statement,), ()
@@ -73,12 +74,13 @@ def test_a_finding_that_holds_in_part_has_a_mark_of_its_own():
     finding = FINDINGS[1]
     found = Answer(estimate(1.85, 0.2, 8, 0.5), 0.001, 1.0, "higher", None)
     statements = tuple(
-        StatementResult(finding.statements[0], found, conclusion)
+        StatementResult(finding.statements[0], found, conclusion, Progress(2, 3))
         for conclusion in ("holds", "inconclusive")
     )
     result = FindingResult(finding, "self-attention", "self", "bleu", 0.5, statements, ())
     head, *others = finding_sentences(result)
     assert (head.mark, head.word) == ("part", "holds in part")
     assert [sentence.mark for sentence in others] == ["yes", "open"]
+    assert "with 2 of 3 planned seeds" in others[0].text
     assert len({*MARKS.values()}) == len(MARKS)
     assert MARKS.keys() <= GLYPHS.keys()

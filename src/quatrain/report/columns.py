@@ -15,7 +15,7 @@ from quatrain.report.text import format_fixed, format_quantity, title_of
 from quatrain.results import RunState, Summary, pluralize
 from quatrain.results.answers import Answer
 from quatrain.results.fit import Estimate
-from quatrain.results.resampling import RESAMPLES, Interval
+from quatrain.results.resampling import Interval
 
 Value = str | float | None
 Units = Sequence[tuple[float, str]]
@@ -111,7 +111,12 @@ def difference_columns(table: DifferenceTable) -> list[Column]:
             tuple(e.value if e else None for e in estimates),
             numeric=True,
         ),
-        number_column("seeds", [row.seeds for row in rows], str),
+        Column(
+            "seeds",
+            tuple(_seeds(row) for row in rows),
+            tuple(row.seeds for row in rows),
+            numeric=True,
+        ),
         number_column(
             "adjusted p", [row.answer.adjusted_p if row.answer else None for row in rows], format_p
         ),
@@ -203,33 +208,10 @@ def verdict_text(row: DifferenceRow, margin: float | None) -> str:
     return row.outcome
 
 
-def verdict_legend(table: DifferenceTable) -> str:
-    """The meaning of intervals, p-values and verdicts in the table."""
-    margin = (
-        f" Equivalent: two one-sided tests place the difference within {table.margin:g}."
-        if table.margin
-        else " The study declares no margin within which a difference would be equivalent."
-    )
-    return (
-        "Least squares of cells and seeds for each group, with one residual variance; 95 % "
-        "intervals of Student's t cover the variation between seeds, not the choice of test "
-        "examples. Verdicts are at the level of "
-        f"{100 * table.level:.2g} %, with p adjusted for all differences of the table (Shaffer); "
-        f"intervals are not adjusted.{margin} Further seeds: for 80 % power if the estimate is "
-        f"the true difference.{_test_noise_legend(table)}"
-    )
-
-
-def _test_noise_legend(table: DifferenceTable) -> str:
-    """The meaning of the second interval; nothing if there is none."""
-    if not table.has_test_noise:
-        return ""
-    return (
-        f" Over test {table.examples}: 95 % percentile interval of the difference for the trained "
-        f"seeds, by a paired bootstrap of {RESAMPLES:,} resamples of the test {table.examples} "
-        f"(Koehn 2004); it covers the choice of test {table.examples}, not the variation between "
-        "seeds."
-    )
+def _seeds(row: DifferenceRow) -> str:
+    """The common seeds: '3', or '2 of 3' while planned ones have not finished."""
+    is_interim = row.answer is not None and not row.progress.is_complete
+    return f"{row.seeds} of {row.progress.planned}" if is_interim else str(row.seeds)
 
 
 def expectation_columns(rows: Sequence[ReportRow]) -> list[Column]:

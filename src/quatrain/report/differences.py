@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from quatrain.report.groups import COSTS, Groups
+from quatrain.report.levels import Levels, Progress
 from quatrain.report.resampling.resample import Resampled
 from quatrain.report.runs import StudyRuns
 from quatrain.results import Comparison
-from quatrain.results.answers import Answer, answer, level_at
-from quatrain.results.fit import Estimate, Fit, fit
+from quatrain.results.answers import Answer, answer
+from quatrain.results.fit import Estimate, Fit, Variance, fit
 from quatrain.results.resampling import Array, Interval, interval
 from quatrain.specs import StudyError
 
@@ -29,6 +30,9 @@ class DifferenceRow:
     """The number of seeds that both cells have."""
     price: Mapping[str, float]
     """The difference in each of `COSTS` that both cells have."""
+    level: float
+    """The level of its tests: lower while its planned seeds have not all finished."""
+    progress: Progress
     welch: Estimate | None = None
     """The difference by these two cells alone, each with a variance of its own."""
     over_test_examples: Interval | None = None
@@ -65,7 +69,9 @@ class DifferenceTable:
     metric: str
     margin: float | None
     level: float
-    """The level of the tests, lower than 5 % if seeds were added after a look."""
+    """The level of comparisons whose planned seeds have finished: 5 %, or lower if seeds were added
+    after a look."""
+    variance: Variance
     rows: tuple[DifferenceRow, ...]
     examples: str = "examples"
     """The kind of test examples, in the plural: sentences or images."""
@@ -97,37 +103,34 @@ def build_differences(
     resampled = resampled or Resampled()
     manifest = study.manifest
     metric = manifest.compared_in or manifest.metric
-    level = level_of(study)
+    levels = Levels(study)
+    sides = [(pair.group, (pair.left, pair.right)) for pair in manifest.comparisons]
+    own = [levels.of(*side) for side in sides]
     family: dict[int, tuple[Fit, dict[str, float]]] = {}
     for number, each in enumerate(manifest.comparisons):
         fitted = groups.fit(each.group, metric)
         weights = {each.left: 1.0, each.right: -1.0}
         if fitted is not None and can_estimate(fitted, weights):
             family[number] = fitted, weights
-    answers = dict(zip(family, answer([*family.values()], manifest.margin, level), strict=True))
+    interim = [own[number] for number in family]
+    found = answer([*family.values()], manifest.margin, levels.complete, interim)
+    answers = dict(zip(family, found, strict=True))
     rows = tuple(
         DifferenceRow(
             each,
             answers.get(number),
             _common_seeds(groups.fit(each.group, metric), each),
             _price(groups, each),
+            own[number],
+            levels.progress(*sides[number]),
             _welch(family[number]) if number in family else None,
             _over_test_examples(study, each, resampled.scores),
         )
         for number, each in enumerate(manifest.comparisons)
     )
-    return DifferenceTable(metric, manifest.margin, level, rows, resampled.examples)
-
-
-def level_of(study: StudyRuns) -> float:
-    """The level of the tests after all looks at the study.
-
-    Seeds that were added and have not finished yet do not change it.
-    """
-    manifest = study.manifest
-    seeds = max(1, *(len(study.records(cell)) for cell in manifest.cells))
-    earlier = [look for look in manifest.looks if look < seeds]
-    return level_at((*earlier, seeds), manifest.maximum_seeds)
+    return DifferenceTable(
+        metric, manifest.margin, levels.complete, manifest.variance, rows, resampled.examples
+    )
 
 
 def _over_test_examples(

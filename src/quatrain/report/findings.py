@@ -4,12 +4,13 @@ The cells of a group are recognized by their specs: one place of the network has
 and all else is equal.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from quatrain.paper.findings import FINDINGS, Finding, Place, Statement
 from quatrain.report.groups import Groups
+from quatrain.report.levels import Levels, Progress
 from quatrain.report.runs import StudyRuns
 from quatrain.results.answers import Answer, answer
 from quatrain.results.fit import Fit
@@ -27,6 +28,7 @@ class StatementResult:
     statement: Statement
     answer: Answer
     conclusion: Conclusion
+    progress: Progress
 
 
 @dataclass(frozen=True)
@@ -61,13 +63,18 @@ def find_findings(study: StudyRuns, groups: Groups) -> list[FindingResult]:
     metric = study.manifest.compared_in or study.manifest.metric
     margin = study.manifest.margin or MARGINS.get(metric, 1.0)
     found: list[FindingResult] = []
+    levels = Levels(study)
     for group in groups.names:
         fitted = groups.fit(group, metric)
         if fitted is None:
             continue
         place, cells = cells_by_mixer(groups.specs(group))
         if place is not None:
-            found += _in_group(group, place, metric, margin, fitted, cells)
+            results = _judge(group, place, margin, fitted, cells, levels)
+            found += [
+                FindingResult(finding, place, group, metric, margin, own, missing)
+                for finding, own, missing in _by_finding(place, results)
+            ]
     return sorted(found, key=lambda result: result.finding.number)
 
 
@@ -104,39 +111,48 @@ def _place(kind: object, varying: list[str]) -> Place | None:
     )
 
 
-def _in_group(
-    group: str, place: Place, metric: str, margin: float, fitted: Fit, cells: dict[str, str]
-) -> list[FindingResult]:
-    """The findings at a place, whose statements are one family of tests."""
-    cells = cells | {f"w/o+{mixer}": cell for mixer, cell in cells.items()}
-    statements = [(finding, statement) for finding in FINDINGS for statement in finding.at(place)]
-    present = [
-        (finding, statement)
-        for finding, statement in statements
+def _judge(
+    group: str, place: Place, margin: float, fitted: Fit, cells: Mapping[str, str], levels: Levels
+) -> list[StatementResult]:
+    """The statements about a place whose cells have finished runs: one family of tests."""
+    cells = {**cells, **{f"w/o+{mixer}": cell for mixer, cell in cells.items()}}
+    statements = [
+        statement
+        for finding in FINDINGS
+        for statement in finding.at(place)
         if statement.weights.keys() <= cells.keys()
     ]
-    answers = answer(
-        [
-            (fitted, {cells[mixer]: weight for mixer, weight in statement.weights.items()})
-            for _, statement in present
-        ],
-        margin,
-    )
-    results = [
-        StatementResult(statement, found, conclusion_of(statement, found, margin))
-        for (_, statement), found in zip(present, answers, strict=True)
+    contrasts = [
+        {cells[mixer]: weight for mixer, weight in statement.weights.items()}
+        for statement in statements
     ]
-    found: list[FindingResult] = []
+    answers = answer(
+        [(fitted, weights) for weights in contrasts],
+        margin,
+        levels.complete,
+        [levels.of(group, weights) for weights in contrasts],
+    )
+    return [
+        StatementResult(
+            statement,
+            found,
+            conclusion_of(statement, found, margin),
+            levels.progress(group, weights),
+        )
+        for statement, found, weights in zip(statements, answers, contrasts, strict=True)
+    ]
+
+
+def _by_finding(
+    place: Place, results: Sequence[StatementResult]
+) -> Iterator[tuple[Finding, tuple[StatementResult, ...], tuple[Statement, ...]]]:
+    """Each finding with some results, and its statements about the place without one."""
     for finding in FINDINGS:
         own = tuple(found for found in results if found.statement in finding.statements)
-        missing = tuple(
-            statement
-            for other, statement in statements
-            if other is finding and (other, statement) not in present
-        )
+        judged = [found.statement for found in own]
         if own:
-            found.append(FindingResult(finding, place, group, metric, margin, own, missing))
-    return found
+            missing = tuple(other for other in finding.at(place) if other not in judged)
+            yield finding, own, missing
 
 
 def conclusion_of(statement: Statement, found: Answer, margin: float) -> Conclusion:

@@ -8,10 +8,10 @@ from quatrain.report.build import Report
 from quatrain.report.columns import (
     reason_columns,
     validation_columns,
-    verdict_legend,
 )
 from quatrain.report.curves import Curve
 from quatrain.report.gallery import build_gallery
+from quatrain.report.legend import verdict_legend
 from quatrain.report.notes import notes_by_kind
 from quatrain.report.page.cell_rows import build_cells, build_grid
 from quatrain.report.page.diagnosis import build_diagnoses

@@ -14,8 +14,8 @@ from quatrain.report.columns import (
     matrix_columns,
     reason_columns,
     validation_columns,
-    verdict_legend,
 )
+from quatrain.report.legend import verdict_legend
 from quatrain.report.notes import notes_by_kind
 from quatrain.report.sentences import (
     MARKS,
@@ -129,7 +129,8 @@ EFFECTS_LEGEND = (
 
 FINDINGS_LEGEND = (
     "A statement holds if its verdict is the expected one, and does not hold if another is "
-    "significant; a finding holds if all of its statements hold. One least-squares fit of cells "
+    "significant, at a level of 5 %, or of 5 % divided by the planned seeds where these have not "
+    "all finished; a finding holds if all of its statements hold. One least-squares fit of cells "
     "and seeds for each group, with one residual variance; intervals of 95 % by Student's t cover "
     "the variation between seeds, not the choice of test examples, and are not adjusted. p-values, "
     "of a difference or of equivalence within the margin, are adjusted for all statements of a "

@@ -12,6 +12,7 @@ from typing import Any
 
 from quatrain.report.build import Report
 from quatrain.report.columns import format_p
+from quatrain.report.legend import interim_levels
 from quatrain.report.text import title_of
 from quatrain.results import pluralize
 from quatrain.results.answers import LEVEL
@@ -148,6 +149,12 @@ def _verdicts(report: Report) -> Iterator[Method]:
         yield Method(
             "Seeds were added after a look at the results, so verdicts are at the level of "
             f"{100 * table.level:.2g} %.",
+            ("kim1987design",),
+        )
+    if levels := interim_levels(table):
+        yield Method(
+            "Comparisons whose planned seeds have not all finished are judged at the level of "
+            f"{levels}, as if the results were looked at after each seed.",
             ("kim1987design",),
         )
     separate = [row for row in tested if row.welch is not None and row.welch.low is not None]

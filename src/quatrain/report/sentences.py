@@ -7,6 +7,7 @@ from typing import Literal
 from quatrain.report.columns import format_estimate, format_interval, format_p
 from quatrain.report.differences import DifferenceRow, DifferenceTable
 from quatrain.report.findings import FindingResult
+from quatrain.report.levels import Progress
 from quatrain.report.text import format_fixed, title_of
 from quatrain.results import pluralize
 from quatrain.results.answers import Answer
@@ -38,6 +39,7 @@ def difference_sentence(row: DifferenceRow, table: DifferenceTable) -> Sentence:
     numbers = _numbers(row.answer)
     if row.over_test_examples is not None:
         numbers += f", over test {table.examples} {format_interval(row.over_test_examples, 2)}"
+    numbers += _planned(row.progress)
     published = (
         f"; published {format_fixed(comparison.published, 2, '+')}"
         if comparison.published is not None
@@ -90,7 +92,8 @@ def finding_sentences(result: FindingResult) -> list[Sentence]:
         expected = f"expected {statement.expected}"
         if statement.expected == "equivalent":
             expected += f" within {result.margin:g}"
-        numbers = f"{_numbers(found.answer, statement.expected)}, {expected}{_seeds(found.answer)}"
+        numbers = f"{_numbers(found.answer, statement.expected)}, {expected}"
+        numbers += f"{_planned(found.progress)}{_seeds(found.answer)}"
         claim = f"{statement.claim[0].upper()}{statement.claim[1:]}"
         text = f"{claim}: {statement.contrast} in {metric} is {numbers}{paper}."
         sentences.append(
@@ -105,6 +108,13 @@ def _numbers(found: Answer, claim: str | None = None) -> str:
     p = found.adjusted_p_equivalent if equivalent else found.adjusted_p
     test = f", p {format_p(p) if p < 0.001 else f'= {p:.3f}'}" if p is not None else ""
     return f"{format_estimate(found.estimate, 2)}{test}"
+
+
+def _planned(progress: Progress) -> str:
+    """The finished seeds, as long as others are planned."""
+    if progress.is_complete:
+        return ""
+    return f", with {progress.done} of {progress.planned} planned seeds"
 
 
 def _seeds(found: Answer) -> str:

@@ -38,20 +38,30 @@ class Answer:
 
 
 def answer(
-    contrasts: Sequence[tuple[Fit, Weights]], margin: float | None = None, level: float = LEVEL
+    contrasts: Sequence[tuple[Fit, Weights]],
+    margin: float | None = None,
+    level: float = LEVEL,
+    interim: Sequence[float] | None = None,
 ) -> list[Answer]:
     """The verdicts on a family of contrasts, each of its own fit.
+
+    Args:
+        contrasts: fits and weights.
+        margin: as in `Fit.contrast`.
+        level: the level of the tests; further seeds are for this one.
+        interim: the level of each contrast, where it is lower before all planned seeds finish.
 
     Raises:
         StudyError: if a contrast cannot be estimated.
     """
     estimates = [fitted.contrast(weights, margin) for fitted, weights in contrasts]
     adjusted = _adjust([(found.p, found.p_equivalent) for found in estimates])
+    levels = [level] * len(contrasts) if interim is None else interim
     answers: list[Answer] = []
-    for (fitted, weights), estimate, (p, p_equivalent) in zip(
-        contrasts, estimates, adjusted, strict=True
+    for (fitted, weights), estimate, (p, p_equivalent), own in zip(
+        contrasts, estimates, adjusted, levels, strict=True
     ):
-        verdict = _verdict(estimate.value, p, p_equivalent, level)
+        verdict = _verdict(estimate.value, p, p_equivalent, own)
         more = None
         if verdict == "inconclusive":
             more = further_seeds(fitted, weights, margin, level / len(contrasts))

@@ -8,8 +8,9 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.significance import PairedTest
 
 from quatrain.report.build import load_report
-from quatrain.report.columns import difference_columns, verdict_legend
+from quatrain.report.columns import difference_columns
 from quatrain.report.document import differences_as_json
+from quatrain.report.legend import verdict_legend
 from quatrain.report.resampling.bleu import bleu_of, resample_bleu, sentence_statistics
 from quatrain.report.runs import load_runs
 from quatrain.results.resampling import SEED

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from quatrain.report.build import load_report
-from quatrain.report.columns import difference_columns, verdict_legend
+from quatrain.report.columns import difference_columns
 from quatrain.report.document import differences_as_json
 from quatrain.report.html import html_page
+from quatrain.report.legend import verdict_legend
 from quatrain.report.methods import methods_of, references_of
 from quatrain.report.resampling import images
 from quatrain.report.resampling.images import resample_images
