@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import quatrain
 from quatrain.models.detector import DetectorSpec
 from quatrain.models.resnet import ResNetSpec
 from quatrain.models.segmenter import SegmenterSpec
@@ -233,6 +234,17 @@ def test_missing_files_are_named(tmp_path):
     assert "model.safetensors" in refused(tmp_path)
 
 
+def test_a_module_that_its_spec_does_not_build_is_not_saved(tmp_path):
+    body = ResNetSpec(depth=18, width=8).build()
+    example = torch.zeros(1, 3, 32, 32)
+    quatrain.insert(body.body, parse_mixer("0010", heads=2), after="layer1.0", example=example)
+    with pytest.raises(InputError, match=r"block\.gamma is not in this model.*state_dict"):
+        body.save_pretrained(tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    quatrain.remove(body.body)
+    assert equal(restored(body, tmp_path), body)
+
+
 @pytest.mark.parametrize("name", ["model.pth", "model.pt", "model.json"])
 def test_a_path_of_another_kind_of_file_is_refused(tmp_path, name):
     with pytest.raises(InputError, match=r"use model\.safetensors"):
@@ -256,6 +268,6 @@ def test_initial_weights_are_not_loaded_for_a_restored_model(tmp_path):
     assert (plain.backbone.weights, plain.backbone.weights_file) == (None, None)
     assert spec.backbone.weights == digest
     assert without_initial_weights(plain.backbone) == ResNetSpec(depth=18)
-    body = ResNetSpec(depth=18, width=64).build()
+    body = ResNetSpec(depth=18).build()
     body.spec = spec.backbone
     assert restored(body, tmp_path).spec == ResNetSpec(depth=18)

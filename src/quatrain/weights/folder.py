@@ -84,11 +84,16 @@ class SavedModule(nn.Module):
             notes: texts and numbers to store in model.json, such as the source of the weights.
 
         Raises:
-            InputError: if the path ends in .pth or the like.
+            InputError: if the path ends in .pth or the like, or if the module has other tensors
+                than its spec describes, as after `quatrain.insert`.
             StudyError: if the folder cannot be written.
         """
         path = _tensor_path(Path(folder))
-        spec = cast("Spec", self.spec)
+        spec, state = cast("Spec", self.spec), self.state_dict()
+        problems = misfits(state, _expected(without_initial_weights(spec), self._build_arguments()))
+        if problems:
+            text = f"the module is not the one of its spec ({describe_misfits(problems)})"
+            raise InputError(f"{text}; save module.state_dict() instead", "module")
         sidecar = Sidecar(
             module=type(self).__name__,
             spec_name=type(spec).__name__,
@@ -98,7 +103,7 @@ class SavedModule(nn.Module):
             versions=_versions(),
             notes=dict(notes or {}),
         )
-        write_tensors(path, self.state_dict(), {"module": sidecar.digest})
+        write_tensors(path, state, {"module": sidecar.digest})
         write_atomically(path.with_suffix(".json"), sidecar.model_dump_json(indent=2) + "\n")
 
     @classmethod
@@ -215,14 +220,19 @@ def without_initial_weights(spec: Spec) -> Spec:
     return spec.model_copy(update=changes) if changes else spec
 
 
+def _expected(spec: Any, arguments: Mapping[str, int]) -> dict[str, Tensor]:
+    """The state_dict of a module of the spec, without memory for its values."""
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        return spec.build(**arguments).state_dict()
+
+
 def _build(
     spec: Any, arguments: dict[str, int], tensors: Mapping[str, Tensor], path: Path
 ) -> nn.Module:
     """A module of the spec, unless the tensors do not fit it."""
     with torch.random.fork_rng(devices=[]):
         try:
-            with torch.device("meta"):
-                expected = spec.build(**arguments).state_dict()
+            expected = _expected(spec, arguments)
         except (QuatrainError, TypeError, ValueError, RuntimeError) as error:
             text = f"{path.with_suffix('.json')} describes no model ({error})"
             raise StoredFileError(f"{text}; {_REMEDY}", str(path)) from error
