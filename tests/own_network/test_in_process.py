@@ -63,3 +63,24 @@ def test_runs_of_another_process_are_waited_for(study_file, tmp_path, monkeypatc
     report = study.run(tmp_path / "out", cells=["w/o"], seeds=[0])
     assert len(waits) == 1
     assert len(report.study.all_records()) == 1
+
+
+def test_cells_that_compute_the_same_and_seeds_that_change_nothing_are_noted(study_file, tmp_path):
+    path = study_file(
+        ("nn.Conv2d(4, 2, 1)", "nn.Conv2d(4, 2, 1).double()"),
+        ("self.first(x).relu()", "self.first(x).relu().double()"),
+        ('["w/o", "0010", "1111"]', '{"one": None, "two": None}'),
+        ("import quatrain\n", "import quatrain\n\nSEED = 0\n"),
+        (
+            "        super().__init__()",
+            "        torch.manual_seed(SEED)\n        super().__init__()",
+        ),
+        ("optimizer = torch", "torch.manual_seed(SEED)\n    optimizer = torch"),
+    )
+    study = load_study(path)
+    changed = study.cells[1].spec.model_copy(update={"settings": {"steps": 4}})
+    cells = [study.cells[0], study.cells[1].model_copy(update={"spec": changed})]
+    report = study.model_copy(update={"cells": tuple(cells)}).run(tmp_path / "out")
+    texts = [note.text for note in report.table.notes]
+    assert any("compute the same: one, two" in text for text in texts)
+    assert any("make no use of the seed: network/one, network/two" in text for text in texts)

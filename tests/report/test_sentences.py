@@ -84,3 +84,13 @@ def test_a_finding_that_holds_in_part_has_a_mark_of_its_own():
     assert "with 2 of 3 planned seeds" in others[0].text
     assert len({*MARKS.values()}) == len(MARKS)
     assert MARKS.keys() <= GLYPHS.keys()
+
+
+def test_small_differences_have_as_many_places_as_in_the_table(report):
+    table = report.differences
+    small = [
+        replace(row, answer=replace(row.answer, estimate=estimate(0.0123, 0.001, 4, None)))
+        for row in table.rows[:2]
+    ]
+    sentence = difference_sentence(small[0], replace(table, rows=tuple(small)))
+    assert "+0.0123 [+0.0095, +0.0151]" in sentence.text

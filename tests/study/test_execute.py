@@ -36,7 +36,7 @@ def environment(store, error=None):
         )
         if error is not None:
             raise error
-        return SimpleNamespace(objective=seed, steps=9, seconds=0.1)
+        return SimpleNamespace(objective=seed, steps=9, seconds=0.1, weights=None)
 
     return Environment(
         store=store, data=None, device="cpu", threads=1, commit="c" * 40, train=train
@@ -198,7 +198,7 @@ def test_a_metric_that_is_not_finite_is_a_failure(run, store):
     (store.folder(run.identity) / "record.json").unlink()
     broken = environment(store)
     broken = Environment(**{**vars(broken), "train": lambda *_, **__: SimpleNamespace(
-        objective=float("nan"), steps=1, seconds=0.1)})  # fmt: skip
+        objective=float("nan"), steps=1, seconds=0.1, weights=None)})  # fmt: skip
     closing = execute_run(run, broken, retry=False, notify=lambda _: None)
     assert (closing.kind, store.state(run.identity)) == ("failed", RunState.FAILED)
     assert "a finite number" in store.failure(run.identity).message

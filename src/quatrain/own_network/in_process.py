@@ -22,6 +22,7 @@ from quatrain.study.manifest import maintained_manifest
 from quatrain.study.provenance import commit_of
 from quatrain.study.resources import check_device
 from quatrain.training import train
+from quatrain.training.fingerprint import fingerprint
 
 _POLL_SECONDS = 0.5
 
@@ -46,6 +47,7 @@ def execute(study: Study, out: Path, device: str, selection: Selection) -> Repor
         threads=torch.get_num_threads(),
         commit=commit_of(Path.cwd()),
         train=train,
+        fingerprint=fingerprint,
     )
     console = open_console()
     for note in notes_on(study, store, runs):

@@ -1,6 +1,5 @@
 """The task of one run of an ablation: the user's functions, called with seeds and checks."""
 
-import hashlib
 import inspect
 import random
 import time
@@ -17,6 +16,7 @@ from quatrain.own_network.spec import AblationSpec, Functions
 from quatrain.specs import StudyError
 from quatrain.specs.errors import shorten
 from quatrain.training import Evaluation, NonFiniteLoss, Progress, TrainingResult, save_model
+from quatrain.training.checkpoint import hash_of_weights
 
 UNCHANGED = "trainings that changed no weight"
 """The note on a run whose `train` left all weights as they were."""
@@ -100,7 +100,7 @@ class AblationTask:
         notify(_progress("evaluating before the training"))
         self._metrics(self.build().network.to(device), torch.device(device))
         objective = self.build().to(device)
-        before = _digest(objective)
+        before = hash_of_weights(objective)
         named = {"folder": folder} if _has_folder(self.functions.train) else {}
         seed_everything(seed)
         notify(_progress("training"))
@@ -109,7 +109,7 @@ class AblationTask:
         seconds = time.perf_counter() - started
         if not all(torch.isfinite(weight).all() for weight in objective.parameters()):
             raise NonFiniteLoss("weights are not finite after the training")
-        if _digest(objective) == before:
+        if hash_of_weights(objective) == before:
             self.data_notes[UNCHANGED] = 1
         save_model(folder, objective.eval())
         return TrainingResult(objective, 0, seconds)
@@ -175,14 +175,6 @@ def _has_folder(function: Callable[..., object]) -> bool:
 
 def _moved(value: Any, device: torch.device) -> Any:
     return value.to(device) if isinstance(value, Tensor) else value
-
-
-def _digest(module: nn.Module) -> str:
-    """The hash of all parameters."""
-    found = hashlib.sha256()
-    for weight in module.parameters():
-        found.update(weight.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()
 
 
 def _progress(text: str) -> Progress:

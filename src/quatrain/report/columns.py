@@ -100,8 +100,7 @@ def difference_columns(table: DifferenceTable) -> list[Column]:
     """The columns of the table of differences."""
     rows = table.rows
     estimates = [row.answer.estimate if row.answer else None for row in rows]
-    numbers = [x for e in estimates if e for x in (e.value, e.low or 0.0, e.high or 0.0)]
-    places = _metric_places(numbers)
+    places = difference_places(table)
     columns = [
         text_column("group", [row.comparison.group for row in rows]),
         text_column("difference", [row.name for row in rows]),
@@ -133,6 +132,13 @@ def difference_columns(table: DifferenceTable) -> list[Column]:
             3, Column(f"over test {table.examples}", tuple(texts), tuple(lows), numeric=True)
         )
     return columns
+
+
+def difference_places(table: DifferenceTable) -> int:
+    """The decimal places of the differences of a study."""
+    estimates = [row.answer.estimate for row in table.rows if row.answer]
+    numbers = [x for e in estimates for x in (e.value, e.low or 0.0, e.high or 0.0)]
+    return _metric_places(numbers)
 
 
 def effect_columns(effects: Sequence[GridEffects], metric: str) -> list[Column]:

@@ -1,4 +1,4 @@
-"""Notes on comparisons that may not be about what they seem: other factors, and equal cells."""
+"""Notes on comparisons that are not what they seem: other factors, equal cells, equal seeds."""
 
 from collections.abc import Sequence
 
@@ -12,8 +12,8 @@ Digits = tuple[str, ...]
 
 
 def guard_notes(study: StudyRuns, groups: Groups) -> list[Note]:
-    """Comparisons of cells that differ in more than one factor, and cells that compute the same."""
-    return [*_factor_notes(study, groups), *_equal_notes(study)]
+    """Cells that differ in more than one factor, cells that compute the same, and equal seeds."""
+    return [*_factor_notes(study, groups), *_equal_notes(study), *_equal_seeds(study)]
 
 
 def _factor_notes(study: StudyRuns, groups: Groups) -> list[Note]:
@@ -127,6 +127,17 @@ def _equal_metrics(
 def _facts(item: tuple[int, Record]) -> tuple[object, ...]:
     seed, record = item
     return seed, tuple(sorted(record.metrics.items()))
+
+
+def _equal_seeds(study: StudyRuns) -> list[Note]:
+    """Cells whose seeds ended with weights that are equal to the bit."""
+    equal: list[str] = []
+    for cell in study.manifest.cells:
+        hashes = [record.weights for record in study.records(cell).values() if record.weights]
+        if len(set(hashes)) < len(hashes):
+            equal.append(cell.label)
+    text = "seeds ended with equal weights, so the training may make no use of the seed"
+    return [Note("Compared cells", f"{text}: {', '.join(equal)}")] if equal else []
 
 
 def _listed(cells: Sequence[ManifestCell]) -> str:

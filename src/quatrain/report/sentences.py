@@ -4,7 +4,12 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
-from quatrain.report.columns import format_estimate, format_interval, format_p
+from quatrain.report.columns import (
+    difference_places,
+    format_estimate,
+    format_interval,
+    format_p,
+)
 from quatrain.report.differences import DifferenceRow, DifferenceTable
 from quatrain.report.findings import FindingResult
 from quatrain.report.levels import Progress
@@ -36,9 +41,11 @@ def difference_sentence(row: DifferenceRow, table: DifferenceTable) -> Sentence:
     if row.answer is None:
         text = f"{row.name}: not run in a common seed yet."
         return Sentence("open", outcome, text, unit)
-    numbers = _numbers(row.answer)
+    places = difference_places(table)
+    numbers = _numbers(row.answer, places)
     if row.over_test_examples is not None:
-        numbers += f", over test {table.examples} {format_interval(row.over_test_examples, 2)}"
+        bounds = format_interval(row.over_test_examples, places)
+        numbers += f", over test {table.examples} {bounds}"
     numbers += _planned(row.progress)
     published = (
         f"; published {format_fixed(comparison.published, 2, '+')}"
@@ -92,7 +99,7 @@ def finding_sentences(result: FindingResult) -> list[Sentence]:
         expected = f"expected {statement.expected}"
         if statement.expected == "equivalent":
             expected += f" within {result.margin:g}"
-        numbers = f"{_numbers(found.answer, statement.expected)}, {expected}"
+        numbers = f"{_numbers(found.answer, 2, statement.expected)}, {expected}"
         numbers += f"{_planned(found.progress)}{_seeds(found.answer)}"
         claim = f"{statement.claim[0].upper()}{statement.claim[1:]}"
         text = f"{claim}: {statement.contrast} in {metric} is {numbers}{paper}."
@@ -102,12 +109,12 @@ def finding_sentences(result: FindingResult) -> list[Sentence]:
     return sentences
 
 
-def _numbers(found: Answer, claim: str | None = None) -> str:
+def _numbers(found: Answer, places: int, claim: str | None = None) -> str:
     """The estimate, and the p-value of the verdict or of the claim."""
     equivalent = "equivalent" in {found.verdict, claim if found.verdict == "inconclusive" else None}
     p = found.adjusted_p_equivalent if equivalent else found.adjusted_p
     test = f", p {format_p(p) if p < 0.001 else f'= {p:.3f}'}" if p is not None else ""
-    return f"{format_estimate(found.estimate, 2)}{test}"
+    return f"{format_estimate(found.estimate, places)}{test}"
 
 
 def _planned(progress: Progress) -> str:

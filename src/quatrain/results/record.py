@@ -172,6 +172,8 @@ class Record(StoredModel):
     fingerprint: tuple[Number, ...] | None = None
     """Losses for random parameters, as `quatrain.training.fingerprint` computes them: equal for
     cells that compute the same function. None in older records, and if the objective failed."""
+    weights: str | None = None
+    """SHA-256 of the trained parameters; None in older records."""
     steps: Count
     seconds: Seconds
     """Wall-clock seconds of training, in all sessions together."""

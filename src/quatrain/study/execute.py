@@ -216,6 +216,7 @@ def _train_and_evaluate(
     record = _record(run, session, task, result, evaluation, earlier)
     added = {
         "term_sets": evaluate_shared_weights(task, result.objective),
+        "weights": result.weights,
         "fingerprint": _fingerprint(run, task, environment),
     }
     environment.store.write_record(record.model_copy(update=added))

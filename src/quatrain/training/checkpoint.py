@@ -13,6 +13,7 @@ The checksum detects damage. Names and shapes must match those of the training. 
 the header are ignored; a file of a later format is refused.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -111,6 +112,14 @@ def save_model(folder: Path, model: nn.Module) -> None:
         StudyError: if the disk is full or the folder cannot be written.
     """
     write_tensors(folder / MODEL, model.state_dict(), {})
+
+
+def hash_of_weights(model: nn.Module) -> str:
+    """SHA-256 of all parameters, in hexadecimal: equal for models that are equal to the bit."""
+    digest = hashlib.sha256()
+    for weight in model.parameters():
+        digest.update(weight.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def load_model(folder: Path, model: nn.Module) -> None:

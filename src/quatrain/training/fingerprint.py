@@ -7,18 +7,21 @@ well as the full model, and a table does not show why. Fingerprints compare func
 parameters get random values that depend on nothing but their names, so that tasks agree in the
 parameters that they share, and parameters that start at zero, such as the scale of a residual
 branch, hide nothing. The numbers are losses on the first training batch. The example batch of a
-task would not do: that of translation repeats one token, to which all keys are alike.
+task would not do: that of translation repeats one token, to which all keys are alike. A task with a
+training loop of its own has no batches: there they are mean squares of the output for its example.
 """
 
 import hashlib
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from quatrain.results.record import LARGEST
 from quatrain.training.task import Loss, Task
@@ -41,7 +44,7 @@ def fingerprint(task: Task, device: str) -> tuple[float, ...]:
     """
     with _restored_random_states(torch.device(device)):
         objective = task.build().to(device).eval()
-        batch = {name: value.to(device) for name, value in task.collate(task.batches(0)[0]).items()}
+        batch = {name: _moved(value, device) for name, value in _batch(task).items()}
         losses = [_loss(objective, batch, draw) for draw in range(DRAWS)]
     if not all(abs(loss) <= LARGEST for loss in losses):
         raise ArithmeticError(f"the losses for random parameters are {losses}")
@@ -60,11 +63,23 @@ def draw_parameters(module: nn.Module, draw: int) -> None:
         parameter.data.copy_(values)
 
 
-def _loss(objective: nn.Module, batch: dict[str, Tensor], draw: int) -> float:
+def _batch(task: Task) -> Mapping[str, Any]:
+    has_batches = hasattr(task, "batches")
+    return task.collate(task.batches(0)[0]) if has_batches else task.example_batch()
+
+
+def _moved(value: Any, device: str) -> Any:
+    return value.to(device) if isinstance(value, Tensor) else value
+
+
+def _loss(objective: nn.Module, batch: dict[str, Any], draw: int) -> float:
     draw_parameters(objective, draw)
     torch.manual_seed(draw)  # for samples that an objective draws, such as a detector's regions
-    loss: Loss = objective(**batch)
-    return float(loss.total) / float(loss.weight)
+    output = objective(**batch)
+    if isinstance(output, Loss):
+        return float(output.total) / float(output.weight)
+    leaves = (leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor))
+    return sum(float(leaf.double().square().mean()) for leaf in leaves if leaf.numel())
 
 
 @contextmanager

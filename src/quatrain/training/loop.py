@@ -47,6 +47,11 @@ class TrainingResult:
     steps: int
     seconds: float
 
+    @property
+    def weights(self) -> str:
+        """The hash of the trained parameters."""
+        return checkpoint.hash_of_weights(self.objective)
+
 
 def train(
     task: Task,
