@@ -124,7 +124,7 @@ def test_a_difference_without_all_planned_seeds_is_judged_at_a_lower_level(store
     assert "of 1.7 % while planned seeds have not finished" in verdict_legend(table)
     seeds = next(x for x in difference_columns(table) if x.header == "seeds")
     assert seeds.texts == ("2 of 3", "3", "0")
-    assert "with 2 of 3 planned seeds" in difference_sentence(row, table).text
+    assert ", 2 of 3 seeds" in difference_sentence(row, table).text
     assert differences_as_json(table)[0]["seeds_planned"] == 3
 
 

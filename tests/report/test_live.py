@@ -169,3 +169,21 @@ def test_a_port_can_be_chosen_and_must_be_free(tmp_path):
             pass
     with LivePage(tmp_path, port=port, build=lambda: PAGE) as page:
         assert urlsplit(page.address).port == port
+
+
+def test_a_page_that_is_being_made_is_finished_at_the_end_and_none_is_made_later(tmp_path):
+    started, release, made = threading.Event(), threading.Event(), []
+
+    def build():
+        started.set()
+        release.wait(30)
+        made.append("page")
+        return "<body></body>"
+
+    with LivePage(tmp_path, build=build, seconds=0.0) as page:
+        threading.Thread(target=page.version).start()
+        assert started.wait(30)
+        threading.Timer(0.2, release.set).start()
+    assert made == ["page"]
+    assert page.version().content
+    assert made == ["page"]

@@ -13,6 +13,7 @@ another site cannot read the report (DNS rebinding).
 
 import hashlib
 import html
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -95,6 +96,8 @@ class LivePage:
 
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
+        with self._lock:  # a page that is being made must not replace the final report
+            self._due = math.inf
         self._server.server_close()
 
     @property

@@ -121,7 +121,7 @@ def _planned(progress: Progress) -> str:
     """The finished seeds, as long as others are planned."""
     if progress.is_complete:
         return ""
-    return f", with {progress.done} of {progress.planned} planned seeds"
+    return f", {progress.done} of {progress.planned} seeds"
 
 
 def _seeds(found: Answer) -> str:
