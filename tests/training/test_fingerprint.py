@@ -1,4 +1,5 @@
 import random
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -48,7 +49,7 @@ class MixerTask:
 
 
 def digits(task):
-    return tuple(f"{loss:.5e}" for loss in fingerprint(task, "cpu"))
+    return tuple(f"{loss:.5e}" for loss in fingerprint(task, "cpu") or ())
 
 
 def test_a_field_without_effect_leaves_the_fingerprint():
@@ -83,10 +84,10 @@ def test_windows_wider_than_all_sequences_do_not_differ():
 def test_an_example_batch_of_one_repeated_token_would_not_tell_terms_apart():
     def one_token(name):
         task = MixerTask(name)
-        task.collate = lambda _: {"x": torch.ones(2, 9, 3)}
+        task.collate = lambda _: {"x": torch.tensor([1.0, 2.0, 3.0]).expand(2, 9, 3)}
         return digits(task)
 
-    assert one_token("1111") == one_token("0010") == one_token("0000")
+    assert one_token("1111") == one_token("0010") == one_token("0000") != ()
 
 
 def test_seeds_have_batches_of_their_own():
@@ -155,6 +156,16 @@ def test_the_random_states_are_restored(tiny):
     seed()
     fingerprint(task, "cpu")
     assert states() == expected
+
+
+def test_an_example_of_equal_numbers_has_no_fingerprint():
+    def own(example):
+        return SimpleNamespace(
+            build=lambda: nn.Linear(3, 1), example_batch=lambda: {"input": example}
+        )
+
+    assert fingerprint(own(torch.ones(2, 3)), "cpu") is None
+    assert len(fingerprint(own(torch.eye(3)), "cpu") or ()) == DRAWS
 
 
 def test_a_loss_that_is_not_finite_is_refused(tiny):

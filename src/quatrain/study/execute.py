@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 Train = Callable[..., "TrainingResult"]
 """The type of `quatrain.training.train`."""
 
-Fingerprint = Callable[["Task", str], tuple[float, ...]]
+Fingerprint = Callable[["Task", str], tuple[float, ...] | None]
 """The type of `quatrain.training.fingerprint.fingerprint`: from a task and the name of a device."""
 
 TRACEBACK_LIMIT = 100_000

@@ -31,13 +31,13 @@ DRAWS = 3
 
 
 @torch.no_grad()
-def fingerprint(task: Task, device: str) -> tuple[float, ...]:
+def fingerprint(task: Task, device: str) -> tuple[float, ...] | None:
     """Mean losses of a new objective in evaluation mode, one for each draw of its parameters.
 
     Parameters are normal, with variance 1 / inputs for weights, and 1 for embeddings, vectors and
-    scalars.
-    Buffers, such as the statistics of batch normalization, keep their initial values. The random
-    states of torch, numpy and Python are restored.
+    scalars. Buffers, such as the statistics of batch normalization, keep their initial values. The
+    random states of torch, numpy and Python are restored. None if all numbers of the batch are
+    equal, as in an example of zeros, for which unlike functions may be equal.
 
     Raises:
         ArithmeticError: if a loss is too large for a record, or not a number.
@@ -45,6 +45,8 @@ def fingerprint(task: Task, device: str) -> tuple[float, ...]:
     with _restored_random_states(torch.device(device)):
         objective = task.build().to(device).eval()
         batch = {name: _moved(value, device) for name, value in _batch(task).items()}
+        if all(_is_constant(value) for value in batch.values()):
+            return None
         losses = [_loss(objective, batch, draw) for draw in range(DRAWS)]
     if not all(abs(loss) <= LARGEST for loss in losses):
         raise ArithmeticError(f"the losses for random parameters are {losses}")
@@ -66,6 +68,14 @@ def draw_parameters(module: nn.Module, draw: int) -> None:
 def _batch(task: Task) -> Mapping[str, Any]:
     has_batches = hasattr(task, "batches")
     return task.collate(task.batches(0)[0]) if has_batches else task.example_batch()
+
+
+def _is_constant(value: object) -> bool:
+    return (
+        not isinstance(value, Tensor)
+        or not value.numel()
+        or bool((value == value.flatten()[0]).all())
+    )
 
 
 def _moved(value: Any, device: str) -> Any:
