@@ -34,7 +34,7 @@ def hostile(marker):
         "posix.system": Hostile(os.system, f"touch {marker}"),
         "eval": Hostile(eval, f"open({str(marker)!r}, 'w')"),
         "open": Hostile(open, str(marker), "w"),
-        "runstring": Hostile(np.testing.runstring, f"open({str(marker)!r}, 'w')", {}),
+        "savetxt": Hostile(np.savetxt, str(marker), [1.0]),
     }
 
 
