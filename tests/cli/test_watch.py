@@ -110,6 +110,13 @@ def test_a_frame_has_bars_and_no_markup_of_names():
     assert "\x1b[2J" not in text
 
 
+def test_a_narrow_terminal_shows_the_whole_name_of_a_run():
+    run = RunProgress("encoder-decoder", "0010+deformable", 0, "a", "running", step=4, steps=10)
+    console = Console(file=io.StringIO(), width=40)
+    console.print(frame(StudyProgress("Terms", "bleu", (run,), None), []))
+    assert "…" not in console.file.getvalue()
+
+
 def test_lines_are_printed_for_changes_only():
     console = Console(file=io.StringIO(), width=100)
     lines = Lines(console)

@@ -193,7 +193,7 @@ def frame(progress: StudyProgress, sentences: Sequence[str]) -> Group:
     running = Table.grid(padding=(0, 2))
     for run in progress.of_state("running"):
         bar = ProgressBar(total=run.steps or 1, completed=run.step or 0, width=24)
-        running.add_row(Text(visible(run.label)), bar, Text(_numbers(run)))
+        running.add_row(Text(visible(run.label), overflow="fold"), bar, Text(_numbers(run)))
     done = progress.counts.get("done", 0)
     bar = ProgressBar(total=max(1, len(progress.runs)), completed=done, width=48)
     rest = [Text(visible(line)) for line in (*_troubles(progress), *_first(sentences))]
