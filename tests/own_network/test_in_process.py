@@ -84,3 +84,51 @@ def test_cells_that_compute_the_same_and_seeds_that_change_nothing_are_noted(stu
     texts = [note.text for note in report.table.notes]
     assert any("compute the same: one, two" in text for text in texts)
     assert any("make no use of the seed: network/one, network/two" in text for text in texts)
+
+
+CELLS = (
+    "import torch, quatrain\nfrom torch import nn",
+    "WIDTH, images = 4, torch.rand(4, 3, 5, 6)",
+    "class Net(nn.Sequential):\n"
+    "    def __init__(self):\n"
+    "        super().__init__(nn.Conv2d(3, WIDTH, 1), nn.Conv2d(WIDTH, 1, 1))",
+    "def train(network, seed, device):\n    network[0].weight.data.mul_(0.5)",
+    "def evaluate(network, device):\n    return {'error': network(images).square().mean().item()}",
+)
+STUDY = (
+    "study = quatrain.ablate(build=Net, train=train, evaluate=evaluate, before='1', heads=2,"
+    "    example=images, mixers=['w/o', '0010'], seeds=1, metric='error')"
+)
+
+
+@pytest.fixture
+def notebook(tmp_path, monkeypatch):
+    """Executes a cell in a shell of IPython, and returns its value."""
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.chdir(tmp_path)
+    from IPython.core.interactiveshell import InteractiveShell
+
+    shell = InteractiveShell.instance()
+
+    def execute(text):
+        ran = shell.run_cell(text)
+        ran.raise_error()
+        return ran.result
+
+    yield execute
+    InteractiveShell.clear_instance()
+
+
+def test_a_notebook_runs_its_study(notebook, tmp_path):
+    for cell in (*CELLS, STUDY):
+        notebook(cell)
+    report = notebook("study.run('out')")
+    assert "2 of 2 runs" in repr(report)
+    assert (tmp_path / "out" / "report" / "report.html").is_file()
+    known = notebook("study.cells[0].spec.code")
+    notebook(f"{CELLS[3]}  # as before")
+    notebook(STUDY)
+    assert notebook("study.cells[0].spec.code") == known
+    notebook("WIDTH = 6")
+    notebook(STUDY)
+    assert notebook("study.cells[0].spec.code") != known

@@ -11,13 +11,14 @@ from quatrain.report.findings import FindingResult, find_findings
 from quatrain.report.groups import Groups
 from quatrain.report.resampling.resample import resample
 from quatrain.report.runs import StudyRuns, drop_unstarted_groups, load_runs
-from quatrain.report.sentences import Sentence, difference_sentence, finding_sentences
+from quatrain.report.sentences import MARKS, Sentence, difference_sentence, finding_sentences
 from quatrain.report.tables import Matrix, ReportTable, build_matrix, build_table
+from quatrain.report.text import visible
 from quatrain.results import ResultStore
 from quatrain.results.diagnostics import Diagnostics, diagnose
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """The runs of a study, and the tables and curves, computed when they are first used.
 
@@ -30,6 +31,12 @@ class Report:
     full_study: StudyRuns
     data: Path | None = None
     """The folder of parallel text that the runs read, for intervals over test sentences."""
+
+    def __repr__(self) -> str:
+        """The title, the number of finished runs, and what was found, one line each."""
+        found = [f"{MARKS[s.mark]} {s.group}: {s.text}" for s in self.sentences]
+        done = f"{len(self.study.all_records())} of {len(self.study.runs)} runs"
+        return "\n".join([f"{visible(self.study.manifest.title)}: {done}", *map(visible, found)])
 
     @cached_property
     def table(self) -> ReportTable:
