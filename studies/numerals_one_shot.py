@@ -1,6 +1,7 @@
 """Can one training order the term sets as sixteen do? On numerals: data that quatrain generates.
 
     quatrain study run studies/numerals_one_shot.py --out OUT
+    quatrain one-shot OUT
 
 The groups "encoder-decoder" and "self" are the complete grid of numerals_terms with three seeds:
 one training of 250 steps for each term set. The groups that begin with "one-shot" have one training

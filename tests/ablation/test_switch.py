@@ -9,6 +9,8 @@ from laws import METHOD_TERMS
 from quatrain import insert, parse_mixer
 from quatrain.ablation.switch import attentions_in, switch
 from quatrain.models.decoding import DecodingSpec, decode
+from quatrain.models.detector import DetectorSpec
+from quatrain.models.resnet import ResNetSpec
 from quatrain.models.translator import TranslatorSpec
 from quatrain.nn import Attended, AttendedSpec, AttentionSpec, GeneralizedAttention, capture
 from quatrain.nn.convolution import RegularConvSpec
@@ -206,6 +208,14 @@ def test_inserted_mixers_and_combinations_are_switched():
     model.append(Attended(8, attention=AttentionSpec(terms="0110", heads=2)))
     with switch(model, "1010") as switched:
         assert [str(terms) for terms in switched.terms.values()] == ["1010", "0010"]
+
+
+def test_mixers_of_a_detector_are_switched():
+    backbone = ResNetSpec(depth=18, width=8, norm="group", mixer=parse_mixer("1111", heads=2))
+    detector = DetectorSpec(backbone=backbone, channels=16, head_channels=16).build(classes=2)
+    with switch(detector, "0100", at="**.layer4") as switched:
+        assert {str(terms) for terms in switched.terms.values()} == {"0100"}
+    assert len(switch(detector, "1111").terms) > len(switched.terms) > 0
 
 
 def test_a_glob_switches_the_modules_that_match_and_those_in_them():

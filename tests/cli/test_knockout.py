@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -6,6 +7,7 @@ from typer.testing import CliRunner
 from fake.probes import finish, probe
 from quatrain.cli.main import app
 
+DOCS = Path(__file__).parents[2] / "docs"
 CELLS = {("terms", "1111"): probe("1111"), ("terms", "0010"): probe("0010")}
 
 
@@ -46,3 +48,19 @@ def test_json_has_all_results(folder):
     shares = document["shares"]["network.mixer"]
     assert {len(heads) for heads in shares["variance"].values()} == {2}
     assert list(shares["mass"]) == ["1000", "0100", "0010", "0001"]
+
+
+def test_the_published_numbers_are_those_of_the_json():
+    document = json.loads((DOCS / "results" / "one_shot" / "knockout.json").read_text())
+    cells = {}
+    for cell in document["retrained"]:
+        group, _, terms = cell["cell"].rpartition("/")
+        cells[group.removeprefix("all "), terms] = cell
+    page = (DOCS / "one_shot.md").read_text()
+    for terms in {terms for _, terms in cells}:
+        numbers = [
+            f"{cells[group, terms][name]:.2f}"
+            for group in ("encoder-decoder", "self")
+            for name in ("knocked_out", "retrained")
+        ]
+        assert f"| {terms} | {' | '.join(numbers)} |" in page

@@ -1,9 +1,15 @@
+from pathlib import Path
+
 import pytest
 
 from fake.one_shot import CELLS, FIXED, SHARED, TRAINED, write
 from quatrain.report.one_shot import one_shot_markdown, one_shot_report
 from quatrain.results import ResultStore
 from quatrain.specs import StudyError
+from quatrain.study import load_study
+
+ROOT = Path(__file__).parents[2]
+PUBLISHED = ResultStore(ROOT / "docs" / "results" / "one_shot" / "numerals")
 
 
 @pytest.fixture
@@ -47,3 +53,16 @@ def test_a_record_without_term_sets_is_refused(store):
     write(store, CELLS, None)
     with pytest.raises(StudyError, match="no metrics of term sets"):
         one_shot_report(store)
+
+
+def test_the_published_tables_are_generated_from_the_records():
+    page = (ROOT / "docs" / "one_shot.md").read_text()
+    assert one_shot_markdown(one_shot_report(PUBLISHED)) in page
+
+
+def test_the_published_records_are_runs_of_the_study():
+    study = load_study(ROOT / "studies" / "numerals_one_shot.py")
+    assert PUBLISHED.manifest() == study.manifest()
+    records = PUBLISHED.all_records()
+    assert {record.identity for record in records} <= {run.identity for run in study.select()}
+    assert not any(record.earlier for record in records)

@@ -65,7 +65,8 @@ def switch(model: nn.Module, terms: Term | str, *, at: str | None = None) -> Ter
     modules: all threads share it, a deep copy keeps it, and state dicts do not have it. A compiled
     model recompiles for each set; torch allows eight versions by default
     (`torch._dynamo.config.recompile_limit`). A state of step-by-step decoding is of the terms that
-    it was made with.
+    it was made with. Layers that are computed again in the backward pass (activation checkpointing)
+    use the terms that are on then: call `backward` within the block.
 
     Args:
         model: any module that contains `GeneralizedAttention`.

@@ -142,7 +142,7 @@ def _signed(value: float) -> str:
 
 
 def _percent(value: float) -> str:
-    return "-" if math.isnan(value) else f"{100 * value:.0f} %"
+    return "-" if math.isnan(value) else f"{round(100 * value)} %"
 
 
 def _as_json(result: "RunKnockout") -> dict[str, Any]:
