@@ -119,6 +119,22 @@ def test_the_example_may_be_a_tuple_or_a_dictionary():
         assert made.cost(made.build())["multiply_adds"] == 2 * 4 * 5 * 3 * 2
 
 
+class Listed(nn.Module):
+    """A network that takes a list of images, as detectors do."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Conv2d(3, 2, 1)
+
+    def forward(self, images):
+        return self.layer(torch.stack(images))
+
+
+def test_lists_in_the_example_are_moved_to_the_device_of_the_network():
+    made = task("w/o", build=Listed, example=([*IMAGES],), place="layer")
+    assert made.cost(made.build().to("meta"))["multiply_adds"] == 2 * 4 * 5 * 3 * 2
+
+
 def test_a_training_that_changes_no_weight_is_noted(tmp_path):
     made, _ = trained(tmp_path, train=lambda *_: None)
     assert made.data_notes == {UNCHANGED: 1}

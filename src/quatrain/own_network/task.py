@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils import send_to_device
 from torch import Tensor, nn
 
 from quatrain.cost import count_multiply_adds, model_cost
@@ -122,7 +123,7 @@ class AblationTask:
     def cost(self, objective: Network) -> dict[str, float]:
         """Parameters, and the multiply-adds of the example."""
         device = next(objective.parameters(), torch.empty(0)).device
-        inputs = {name: _moved(value, device) for name, value in self.example_batch().items()}
+        inputs = send_to_device(self.example_batch(), device)
         return model_cost(objective, count_multiply_adds(objective, **inputs))
 
     def example_batch(self) -> dict[str, Any]:
@@ -171,10 +172,6 @@ def _has_folder(function: Callable[..., object]) -> bool:
         return "folder" in inspect.signature(function).parameters
     except (TypeError, ValueError):  # a function of C without a signature
         return False
-
-
-def _moved(value: Any, device: torch.device) -> Any:
-    return value.to(device) if isinstance(value, Tensor) else value
 
 
 def _progress(text: str) -> Progress:

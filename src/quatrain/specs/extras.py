@@ -3,7 +3,7 @@
 `pip install quatrain` installs the library; `quatrain[study]`, `quatrain[vision]` and
 `quatrain[translation]` add the packages of the table below, `quatrain[all]` all three;
 `quatrain[tensorboard]` and `quatrain[trackio]` are for `study run --log-to`, `quatrain[hub]` for
-`from_pretrained("owner/name")`.
+`from_pretrained("owner/name")`, `quatrain[examples]` for the files of examples/.
 """
 
 from collections.abc import Generator
@@ -18,6 +18,7 @@ _PACKAGES = {
     "tensorboard": ("tensorboard",),
     "trackio": ("trackio",),
     "hub": ("huggingface_hub",),
+    "examples": ("lightning", "transformers"),
 }
 """By extra, the names under which its packages are imported."""
 

@@ -141,8 +141,9 @@ def _opened(
 
 def _forward_pass(task: "Task", objective: Any, device: str) -> Callable[[], object]:
     import torch
+    from accelerate.utils import send_to_device
 
-    batch = {name: value.to(device) for name, value in task.example_batch().items()}
+    batch = send_to_device(task.example_batch(), device)
 
     def call() -> object:
         with torch.inference_mode():
