@@ -3,6 +3,7 @@
 # make test       install into .venv; lint, types and the tests that are not slow
 # make test-all   install into .venv; lint, types and all tests
 # make check      lint, types and the fast tests, without compilation and checks of shapes
+# make docs       install into .venv and build the documentation into site/
 # make matrix     the fast tests on each supported Python of this machine, and on the oldest torch
 # make clean      remove the environments; results in runs/ stay
 
@@ -18,7 +19,7 @@ UNITS := tests/ops tests/nn tests/models
 SHAPES := --jaxtyping-packages=quatrain.ops,quatrain.nn,quatrain.models,beartype.beartype
 TASK_SHAPES := --jaxtyping-packages=quatrain.tasks,beartype.beartype
 
-.PHONY: study studies $(STUDIES) test test-all check lint compiled matrix clean
+.PHONY: study studies $(STUDIES) test test-all check lint compiled docs matrix clean
 
 $(BIN)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -62,6 +63,9 @@ compiled: $(BIN)/.installed
 
 check: lint
 	$(PYTEST) -m "not compile and not slow"
+
+docs: $(BIN)/.installed
+	$(BIN)/python docs/build.py
 
 matrix:
 	.ci/matrix

@@ -72,7 +72,7 @@ class SelfTraining(Protocol):
 class Cell(CheckedModel):
     """One point of the grid: a name that is unique in its group, and a task spec.
 
-    Args:
+    Attributes:
         expected: bounds of the primary metric, with a reason; not part of the identity.
         seeds: the seeds of this cell, if they are not those of the study.
     """
@@ -132,7 +132,7 @@ class Run:
 class Study(CheckedModel):
     """A question and the grid of runs that answers it.
 
-    Args:
+    Attributes:
         compared_in: the metric of the differences; None for the primary metric.
         lower_is_better: whether lower values of these metrics are better; a dictionary declares it
             for further metrics too: {"loss": True, "chrf": False}.
