@@ -33,7 +33,7 @@ def build(folder: Path) -> str:
     """Write the site to `folder`, which it replaces; return the output of Zensical.
 
     Raises:
-        SystemExit: if Zensical fails or warns, with its output.
+        SystemExit: if Zensical fails or warns, with its output, or if a formula is invalid.
     """
     with tempfile.TemporaryDirectory() as name:
         project = Path(name)
@@ -67,7 +67,13 @@ def _add_sources(site: Path) -> None:
 
 def _mathml(match: re.Match[str]) -> str:
     display = "block" if match["tag"] == "div" else "inline"
-    formula = convert(html.unescape(match["tex"]).strip(), display=display)
+    tex = html.unescape(match["tex"]).strip()
+    try:
+        formula = convert(tex, display=display)
+    except Exception as error:
+        raise SystemExit(
+            f"{tex}\nis no formula that latex2mathml can convert: {error!r}"
+        ) from error
     return f'<{match["tag"]} class="formula">{formula}</'
 
 
