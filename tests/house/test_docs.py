@@ -63,6 +63,16 @@ def test_commands_and_options_in_the_docs_exist(line):
         assert parsed(words[1:]).name
 
 
+def test_python_commands_in_the_docs_name_files_that_exist():
+    lines = [line for _, text in blocks("sh") for line in text.splitlines()]
+    commands = [line.split() for line in lines if line.startswith("python ")]
+    files = [
+        words[2].replace(".", "/") + ".py" if words[1] == "-m" else words[1] for words in commands
+    ]
+    assert "docs/figures/draw.py" in files
+    assert [file for file in files if not (ROOT / file).exists()] == []
+
+
 def test_the_readme_has_make_study_and_make_test():
     lines = command_lines()
     assert "make study" in lines
