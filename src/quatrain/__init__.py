@@ -19,6 +19,13 @@ if TYPE_CHECKING:
         term_shares,
     )
     from quatrain.cost import count_multiply_adds
+    from quatrain.figures import (
+        plot_alignment,
+        plot_attention_map,
+        plot_offsets,
+        plot_position_profile,
+        plot_term_shares,
+    )
     from quatrain.insertion import find, insert, remove, replace
     from quatrain.models.mmdetection import load_mmdet, load_mmdet_backbone
     from quatrain.nn import (
@@ -37,6 +44,7 @@ if TYPE_CHECKING:
         RegularConvSpec,
         attention_from_mmcv,
         capture,
+        capture_offsets,
         param_groups,
         parse_mixer,
     )
@@ -96,6 +104,7 @@ __all__ = [
     "answer",
     "attention_from_mmcv",
     "capture",
+    "capture_offsets",
     "count_multiply_adds",
     "draw_terms",
     "find",
@@ -108,6 +117,11 @@ __all__ = [
     "param_groups",
     "parse_mixer",
     "plan",
+    "plot_alignment",
+    "plot_attention_map",
+    "plot_offsets",
+    "plot_position_profile",
+    "plot_term_shares",
     "remove",
     "replace",
     "sampled_terms",
@@ -118,6 +132,8 @@ __all__ = [
 _PACKAGES = {
     "quatrain.ablation": "draw_terms knockout one_shot sampled_terms switch term_shares",
     "quatrain.cost": "count_multiply_adds",
+    "quatrain.figures": "plot_alignment plot_attention_map plot_offsets plot_position_profile "
+    "plot_term_shares",
     "quatrain.insertion": "find insert remove replace",
     "quatrain.models.mmdetection": "load_mmdet load_mmdet_backbone",
     "quatrain.ops.attention.plan": "plan",

@@ -5,6 +5,7 @@ from torch.testing import assert_close
 from quatrain.cost import count_multiply_adds
 from quatrain.nn import AttentionSpec
 from quatrain.nn.attention_state import Explanation, KeyValueState, RunningState
+from quatrain.ops.positions import Grid
 from quatrain.specs import Term
 
 
@@ -21,7 +22,7 @@ def test_a_state_without_keys_has_none_after_selection():
 
 def test_an_explanation_has_one_tensor_per_term():
     pairs = torch.ones(1, 1, 2, 3)
-    assert list(Explanation(pairs / 3, {Term.KEY: pairs}).logits) == [Term.KEY]
+    assert list(Explanation(pairs / 3, {Term.KEY: pairs}, Grid((2,), (3,))).logits) == [Term.KEY]
 
 
 def test_a_window_keeps_the_last_tokens_of_keys_and_values():

@@ -4,8 +4,9 @@ from torch.testing import assert_close
 from torch.utils.checkpoint import checkpoint
 
 from laws import unchecked
+from quatrain.insertion import insert, replace
 from quatrain.models.translator import TranslatorSpec
-from quatrain.nn import AttentionSpec, capture, parse_mixer
+from quatrain.nn import AttentionSpec, DeformableConv, capture, capture_offsets, parse_mixer
 from quatrain.specs import InputError, Term
 
 SOURCE = torch.tensor([[3, 4, 5, 0], [6, 7, 8, 9]])
@@ -168,8 +169,90 @@ def test_hooks_are_removed_after_an_error_in_an_attention():
 def test_one_query_is_captured_by_its_position_or_by_a_function_of_the_sizes(at):
     model = attention()
     x = torch.randn(1, 8, 4, 5)
-    with capture(model, at=at) as one, capture(model) as whole:
+    with capture(model, query=at) as one, capture(model) as whole:
         model(x)
     weights = one[""][0].weights
     assert weights.shape == (1, 2, 1, 20)
     torch.testing.assert_close(weights, whole[""][0].weights[:, :, 7:8])
+
+
+@pytest.mark.parametrize(
+    ("at", "count"),
+    [("decoder.*.cross_attention", 2), ("decoder.0", 2), ("**.mixer", 6), ("*coder.1", 3)],
+)
+def test_only_attention_at_a_pattern_is_captured(at, count):
+    model = small()
+    with capture(model, at=at) as explanations:
+        model(SOURCE, TARGET)
+    assert len(explanations) == count
+    assert all(len(calls) == 1 for calls in explanations.values())
+
+
+@pytest.mark.parametrize(
+    ("observe", "at", "message"),
+    [
+        (capture, "decoder.0.cros_attention", "use .*decoder.0.cross_attention"),
+        (capture, "decoder.0.feed_forward*", "matches no attention; use decoder.0.*mixer"),
+        (capture_offsets, "decoder.0", "no deformable convolution; the model has none"),
+    ],
+)
+def test_a_pattern_that_matches_nothing_names_the_nearest(observe, at, message):
+    with pytest.raises(InputError, match=message), observe(small(), at=at):
+        pass
+
+
+def test_coordinates_in_the_place_of_a_pattern_are_refused():
+    with (
+        unchecked(),
+        pytest.raises(InputError, match="is not a pattern of module names"),
+        capture(small(), at=(1, 2)),
+    ):
+        pass
+
+
+def test_a_pattern_on_a_model_without_attention_is_refused():
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    with pytest.raises(InputError, match="the model has none"), capture(model, at="0"):
+        pass
+
+
+def test_an_inserted_mixer_is_captured_at_its_place():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 2, stride=2), torch.nn.ReLU())
+    x = torch.randn(1, 3, 6, 10)
+    insert(model, AttentionSpec(terms="0110", heads=2), after="0", example=x)
+    with capture(model, at="0") as explanations:
+        model(x)
+    [[explanation]] = explanations.values()
+    assert explanation.grid.queries == (3, 5)
+    assert explanation.query is None
+
+
+def test_offsets_of_each_call_of_each_deformable_convolution_are_captured():
+    torch.manual_seed(0)
+    plain = [torch.nn.Conv2d(8, 8, 3, padding=1) for _ in range(2)]
+    model = torch.nn.Sequential(*plain, parse_mixer("0010+deformable").build(8, ndim=2))
+    replace(model, parse_mixer("modulated"), at="1")
+    x = images()
+    with capture_offsets(model) as calls:
+        output = model(x)
+        model(x)
+    assert torch.equal(output, model(x))
+    assert [len(each) for each in calls.values()] == [2, 2]
+    sampling = [each[0] for each in calls.values()]
+    assert [each.modulation is None for each in sampling] == [False, True]
+    assert all(each.offset.shape == (1, 12, 1, 9, 2) for each in sampling)
+    assert not any(each.offset.requires_grad for each in sampling)
+    assert not any(module._forward_hooks for module in model.modules())
+    with capture_offsets(model, at="2") as one:
+        model(x)
+    assert list(one) == ["2.convolution"]
+
+
+@pytest.mark.compile
+def test_offsets_of_a_compiled_convolution_are_captured():
+    torch.compiler.reset()
+    model = torch.compile(torch.nn.Sequential(DeformableConv(8)), backend="eager")
+    with capture_offsets(model) as calls:
+        model(images())
+    assert [len(each) for each in calls.values()] == [1]

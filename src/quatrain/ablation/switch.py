@@ -15,12 +15,9 @@ from typing import Self
 
 from torch import nn
 
-from quatrain.insertion.find import find
 from quatrain.nn import GeneralizedAttention
+from quatrain.nn.find import find_class
 from quatrain.specs import InputError, Term
-from quatrain.specs.errors import shorten
-
-_MOST_NAMES = 4
 
 
 class TermSwitch:
@@ -92,21 +89,9 @@ def attentions_in(model: nn.Module, at: str | None = None) -> dict[str, Generali
     Raises:
         InputError: if there is none.
     """
-    attentions = {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, GeneralizedAttention)
-    }
-    if not attentions:
+    if not find_class(model, GeneralizedAttention):
         remedy = "insert one, or use the model before it is scripted or exported"
         raise InputError(
             f"{type(model).__name__} contains no GeneralizedAttention; {remedy}", "model"
         )
-    if at is None:
-        return attentions
-    places = tuple(f"{name}." for name in find(model, at))
-    chosen = {name: part for name, part in attentions.items() if f"{name}.".startswith(places)}
-    if not chosen:
-        names = ", ".join(list(attentions)[:_MOST_NAMES])
-        raise InputError(f"at={shorten(at)} matches no attention; use {names}", "at")
-    return chosen
+    return find_class(model, GeneralizedAttention, at, noun="attention")

@@ -11,10 +11,10 @@ remove(model)
 
 from typing import TypeAlias
 
-from quatrain.insertion.find import find
 from quatrain.insertion.shapes import Layout
 from quatrain.insertion.surgery import Surgery, insert, remove, replace
 from quatrain.insertion.wrappers import InsertionWrapper, ReplacementWrapper
+from quatrain.nn.find import find
 
 Change: TypeAlias = Surgery  # the names before 0.2
 Inserted: TypeAlias = InsertionWrapper

@@ -32,7 +32,6 @@ from quatrain.insertion.arguments import (
 )
 from quatrain.insertion.conv_replacement import converted_spec, converts, replace_convolution
 from quatrain.insertion.example_pass import Example, ancestors, run_example
-from quatrain.insertion.find import find
 from quatrain.insertion.model_mask import pass_padding_mask, remove_unused_hooks
 from quatrain.insertion.shapes import ActivationShape, Layout, Placement, activation_shapes
 from quatrain.insertion.wrappers import (
@@ -41,6 +40,7 @@ from quatrain.insertion.wrappers import (
     ReplacementWrapper,
     Wrapper,
 )
+from quatrain.nn.find import find
 from quatrain.nn.layers import GatedResidual
 from quatrain.nn.mixers import Mixer, split_mixer
 from quatrain.nn.parameters import initialize_by_name

@@ -2,9 +2,9 @@
 
 from quatrain.nn.attended import Attended, AttendedSpec
 from quatrain.nn.attention_state import Explanation
-from quatrain.nn.capture import capture
+from quatrain.nn.capture import capture, capture_offsets
 from quatrain.nn.convolution import RegularConv, RegularConvSpec
-from quatrain.nn.deformable_conv import DeformableConv, DeformableConvSpec
+from quatrain.nn.deformable_conv import DeformableConv, DeformableConvSpec, SamplingOffsets
 from quatrain.nn.dynamic_conv import (
     DynamicConv,
     DynamicConvSpec,
@@ -31,8 +31,10 @@ __all__ = [
     "Mixer",
     "RegularConv",
     "RegularConvSpec",
+    "SamplingOffsets",
     "attention_from_mmcv",
     "capture",
+    "capture_offsets",
     "param_groups",
     "parse_mixer",
 ]

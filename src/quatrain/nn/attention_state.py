@@ -11,6 +11,7 @@ from torch import Tensor
 
 from quatrain.nn.relative_position import EncodingCache
 from quatrain.ops.attention.reference import masked_softmax
+from quatrain.ops.positions import Grid
 from quatrain.specs import Term
 
 
@@ -97,13 +98,17 @@ class Explanation:
     """The attention weights of one call, and the logits of each term.
 
     `logits` are the scaled logits of every term that is on, over all keys: `weights` is the
-    softmax of their sum over the support. `support` is True at the keys that a query may attend to;
-    None if it may attend to all.
+    softmax of their sum over the support. `grid` has the sizes and coordinates of all queries and
+    keys of the call. `support` is True at the keys that a query may attend to; None if it may
+    attend to all. `query` are the coordinates of the explained query, (t,) or (y, x); None if all
+    queries are explained, in order, row by row on a map.
     """
 
     weights: Float[Tensor, "b h q k"]
     logits: dict[Term, Float[Tensor, "b h q k"]]
+    grid: Grid
     support: Bool[Tensor, "#b #h #q k"] | None = None
+    query: tuple[int, ...] | None = None
 
     def term_weights(self, term: Term) -> Float[Tensor, "b h q k"]:
         """The softmax of one term's logits over the same keys.

@@ -3,11 +3,16 @@
     DeformableConv(256)                               # maps, (N, C, H, W)
     DeformableConv(512, modulated=True, ndim=1)       # sequences, (B, T, C)
 
-Shapes: b batch, t tokens, s tokens with the zeros around them, c channels, d offset groups, m taps.
+Shapes: b batch, t tokens, s tokens with the zeros around them, c channels, d offset groups, m taps,
+p output positions, n axes.
 """
 
+import math
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
+from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import conv1d, conv2d
@@ -17,12 +22,14 @@ from quatrain.nn.convolution import (
     ConvSpec,
     InputState,
     KernelConvolution,
+    check_input,
     pad_sequence,
     zero_padding,
 )
 from quatrain.nn.mixer_module import MixerSpec
 from quatrain.nn.tracing import warn_of_tracing
-from quatrain.ops.deform import Method, deform_conv1d, deform_conv2d
+from quatrain.ops.deform import Method, Taps, deform_conv1d, deform_conv2d
+from quatrain.ops.precision import upcast
 
 
 class DeformableConvSpec(ConvSpec, MixerSpec["DeformableConv"]):
@@ -38,6 +45,49 @@ class DeformableConvSpec(ConvSpec, MixerSpec["DeformableConv"]):
     """Whether each tap is multiplied by a predicted number between 0 and 1 (DCNv2)."""
 
     divisors: ClassVar[tuple[str, ...]] = ("groups", "offset_groups")
+
+
+@dataclass(frozen=True)
+class SamplingOffsets:
+    """Where the taps of a deformable convolution read its input in one call.
+
+    Coordinates count positions of the input, (t,) or (y, x), from 0; output position q lies at
+    stride * q. `taps` has the sizes and the regular sampling grid, `offset` is added to it, and
+    `modulation` multiplies what is read (DCNv2; None without it). Output positions are in order,
+    row by row on a map.
+
+    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 4.
+    """
+
+    offset: Float[Tensor, "b p d m n"]
+    taps: Taps
+    modulation: Float[Tensor, "b p d m"] | None = None
+    causal: bool = False
+
+    @property
+    def output_sizes(self) -> tuple[int, ...]:
+        """The sizes of the output, (T,) or (H, W)."""
+        if self.causal:
+            return (self.offset.shape[1],)
+        return self.taps.output_sizes
+
+    @property
+    def queries(self) -> Float[Tensor, "p n"]:
+        """The coordinates of the output positions in the input."""
+        axes = [torch.arange(size, device=self.offset.device) for size in self.output_sizes]
+        at = torch.cartesian_prod(*axes).reshape(-1, len(axes)) * self.taps.stride
+        return at.to(self.offset.dtype)
+
+    @property
+    def regular(self) -> Float[Tensor, "p m n"]:
+        """The coordinates of the taps before offsets."""
+        return self.taps.positions(self.offset)[: math.prod(self.output_sizes)]
+
+    @property
+    def positions(self) -> Float[Tensor, "b p d m n"]:
+        """The coordinates that are read; in a causal convolution at most those of the query."""
+        positions = self.regular[:, None] + self.offset
+        return positions.minimum(self.queries[:, None, None]) if self.causal else positions
 
 
 class DeformableConv(KernelConvolution, spec=DeformableConvSpec):
@@ -113,6 +163,35 @@ class DeformableConv(KernelConvolution, spec=DeformableConvSpec):
             causal=True,
         )
         return y if self.bias is None else y + self.bias, state
+
+    def explain(
+        self,
+        x: Float[Tensor, "*shape"],
+        *,
+        causal: bool = False,
+        key_padding_mask: Bool[Tensor, "b t"] | None = None,
+    ) -> SamplingOffsets:
+        """The sampling offsets and modulations that `forward` computes for these inputs."""
+        check_input(x, self.channels, self.ndim, causal=causal)
+        x, spec = zero_padding(x, key_padding_mask), self.spec
+        if self.ndim == 2:
+            grid = (spec.stride, spec.padding, spec.dilation)
+            predicted = conv2d(x, self.offset.weight, self.offset.bias, *grid)
+            offset, modulation = self._split(predicted.flatten(2).transpose(1, 2), axis=2)
+        else:
+            padded = pad_sequence(x, 2 * spec.padding, causal=causal)
+            offset, modulation = self._predict_offsets(padded, spec.stride)
+        groups, sizes = spec.offset_groups, x.shape[2:] if self.ndim == 2 else x.shape[1:2]
+        padding = 2 * spec.padding if causal else spec.padding
+        kernel = (spec.kernel,) * self.ndim
+        return SamplingOffsets(
+            rearrange(upcast(offset), "b p (d m n) -> b p d m n", d=groups, n=self.ndim),
+            Taps(tuple(sizes), kernel, spec.stride, padding, spec.dilation),
+            None
+            if modulation is None
+            else rearrange(upcast(modulation), "b p (d m) -> b p d m", d=groups),
+            causal,
+        )
 
     def _predict_offsets(
         self, x: Float[Tensor, "b s c"], stride: int

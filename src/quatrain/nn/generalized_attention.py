@@ -216,8 +216,11 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
         """
         masks = {"key_padding_mask": key_padding_mask, "attend_mask": attend_mask}
         inputs = self.attention_inputs(query, key, causal=causal, **masks)
+        whole = inputs.grid
+        if callable(at):
+            at = at(whole.queries)
         if at is not None:
-            inputs = one_query(at(inputs.grid.queries) if callable(at) else at, inputs)
+            inputs = one_query(at, inputs)
         grid = inputs.grid
         with autocast_disabled(query):
             weights = attention_weights(inputs)
@@ -226,7 +229,9 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
             return Explanation(
                 weights.expand(shape),
                 {term: logits(term, operands, grid).expand(shape) for term in inputs.terms},
+                whole,
                 inputs.support.mask(grid, inputs.value),
+                at,
             )
 
     def cache_keys(

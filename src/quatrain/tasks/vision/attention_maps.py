@@ -10,41 +10,25 @@ convolution, which has weights in a small window, are not drawn.
 Shapes: an image is h high and w wide; a network takes rows x columns of pixels.
 """
 
-import math
-from typing import NamedTuple
-
 import numpy as np
 import torch
 from jaxtyping import Float, Shaped, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
+from quatrain.figures.canvas import MEANINGS
 from quatrain.nn import Explanation, GeneralizedAttention, capture
 from quatrain.nn.modes import evaluation_mode
+from quatrain.ops.positions import Grid
 from quatrain.results.drawing import load_matplotlib
-from quatrain.specs import InputError, Term
+from quatrain.specs import InputError
 from quatrain.tasks.vision.panels import Box, Panel, draw_panels, to_array
 
 QUERY_COLOR = (0, 229, 255)
 """The colour of the box around the query."""
-MEANINGS = {
-    Term.QUERY_KEY: "E1, query and key",
-    Term.QUERY_POSITION: "E2, query and position",
-    Term.KEY: "E3, key",
-    Term.POSITION: "E4, position",
-}
 
 _OPACITY = 0.75
 _LEAST_SHARE = 0.005
-
-
-class _Query(NamedTuple):
-    """The explanation of one query, its cell (row, column), and the size of the feature map."""
-
-    explanation: Explanation
-    cell: tuple[int, ...]
-    map_size: tuple[int, ...]
-    key_stride: int
 
 
 def attention_picture(
@@ -99,29 +83,29 @@ def attention_picture(
         raise InputError(f"{message}, which are counted from 0", "at")
     shares = _image_shares((pixels.shape[2], pixels.shape[3]), covered)
     point = ((row + 0.5) / height * shares[0], (column + 0.5) / width * shares[1])
-    query = _explain(network, pixels, name, attentions[name], point)
-    panels = _panels(query, to_array(image), (row, column), shares)
+    explanation = _explain(network, pixels, name, attentions[name], point)
+    panels = _panels(explanation, to_array(image), (row, column), shares)
     title = _title(network, name, attentions[name])
     return draw_panels(panels, title=title, columns=max(-(-len(panels) // 2), 2))
 
 
 def _panels(
-    query: _Query,
+    explanation: Explanation,
     image: UInt8[np.ndarray, "h w 3"],
     at: tuple[int, int],
     shares: tuple[float, float],
 ) -> list[Panel]:
     """The panel of the query and those of the weights, each with the box of the query's cell."""
-    box = _cell_box(query, (image.shape[0], image.shape[1]), shares)
-    terms, weights = list(query.explanation.logits), query.explanation.weights
+    box = _cell_box(explanation, (image.shape[0], image.shape[1]), shares)
+    terms, weights = list(explanation.logits), explanation.weights
     if len(terms) == 1:
         maps = {MEANINGS[terms[0]]: weights}
     else:
-        alone = {MEANINGS[term]: query.explanation.term_weights(term) for term in terms}
+        alone = {MEANINGS[term]: explanation.term_weights(term) for term in terms}
         maps = {"all terms": weights, **alone}
     panels = [Panel(f"query: row {at[0]}, column {at[1]}", image, [box])]
     for caption, values in maps.items():
-        panels.append(Panel(*_heat_map(caption, values, query, image, shares), [box]))
+        panels.append(Panel(*_heat_map(caption, values, explanation.grid, image, shares), [box]))
     return panels
 
 
@@ -140,26 +124,23 @@ def _explain(
     name: str,
     attention: GeneralizedAttention,
     point: tuple[float, float],
-) -> _Query:
+) -> Explanation:
     """Call the network and explain the query at `point`, as fractions of height and width."""
-    cells: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
 
     def cell_at_point(size: tuple[int, ...]) -> tuple[int, ...]:
-        cell = tuple(
+        return tuple(
             min(int(part * length), length - 1) for part, length in zip(point, size, strict=True)
         )
-        cells.append((cell, size))
-        return cell
 
     with (
-        capture(attention, at=cell_at_point) as explanations,
+        capture(attention, query=cell_at_point) as explanations,
         evaluation_mode(network),
         torch.no_grad(),
     ):
         network(pixels)
-    if not cells:
+    if not explanations[""]:
         raise InputError(f"the network did not call {name}; name another attention", name)
-    return _Query(explanations[""][-1], *cells[-1], attention.spec.key_stride)
+    return explanations[""][-1]
 
 
 def _title(network: nn.Module, name: str, attention: GeneralizedAttention) -> str:
@@ -175,16 +156,15 @@ def _title(network: nn.Module, name: str, attention: GeneralizedAttention) -> st
 def _heat_map(
     caption: str,
     weights: Float[Tensor, "1 m 1 k"],
-    query: _Query,
+    grid: Grid,
     image: UInt8[np.ndarray, "h w 3"],
     shares: tuple[float, float],
 ) -> tuple[str, UInt8[np.ndarray, "h w 3"]]:
     """The caption with the maximum, and the mean over heads in colours over the grey image."""
-    keys = tuple(math.ceil(length / query.key_stride) for length in query.map_size)
-    mean = weights[0, :, 0].double().mean(0).reshape(keys).cpu().numpy()
+    mean = weights[0, :, 0].double().mean(0).reshape(grid.keys).cpu().numpy()
     rows, columns = (
-        ((np.arange(pixels) + 0.5) / pixels * share * length / query.key_stride).astype(np.int64)
-        for pixels, share, length in zip(image.shape[:2], shares, query.map_size, strict=True)
+        ((np.arange(pixels) + 0.5) / pixels * share * length / grid.key_stride).astype(np.int64)
+        for pixels, share, length in zip(image.shape[:2], shares, grid.queries, strict=True)
     )
     visible = mean[: rows[-1] + 1, : columns[-1] + 1]
     highest, on_padding = float(visible.max()), 1 - float(visible.sum())
@@ -197,11 +177,11 @@ def _heat_map(
     return f"{caption}: at most {highest:.3g}{padding}", overlay.round().astype(np.uint8)
 
 
-def _cell_box(query: _Query, size: tuple[int, int], shares: tuple[float, float]) -> Box:
-    """The box around the query's cell, in pixels of an image of that (height, width)."""
+def _cell_box(explanation: Explanation, size: tuple[int, int], shares: tuple[float, float]) -> Box:
+    """The box around the explained query's cell, in pixels of an image of that (height, width)."""
     scale = [
         pixels / (share * length)
-        for pixels, share, length in zip(size, shares, query.map_size, strict=True)
+        for pixels, share, length in zip(size, shares, explanation.grid.queries, strict=True)
     ]
-    (top, left), (down, across) = query.cell, scale
+    (down, across), (top, left) = scale, explanation.query or (0, 0)
     return Box((left * across, top * down, (left + 1) * across, (top + 1) * down), QUERY_COLOR)

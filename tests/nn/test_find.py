@@ -1,7 +1,8 @@
 import pytest
 from torch import nn
 
-from quatrain.insertion import find
+from laws import unchecked
+from quatrain.nn.find import find, find_class
 from quatrain.specs import InputError
 
 
@@ -41,3 +42,29 @@ def test_pattern_without_match_raises_with_similar_names():
     assert "blocks.0" in str(caught.value)
     with pytest.raises(InputError):
         find(nn.ReLU(), "x")
+
+
+def test_modules_of_a_class_are_those_at_or_within_a_match():
+    model = network()
+    assert list(find_class(model, nn.Conv2d)) == ["stem", "blocks.0.0", "blocks.1.0"]
+    assert list(find_class(model, nn.Conv2d, "blocks.1")) == ["blocks.1.0"]
+    assert list(find_class(model, nn.Conv2d, "s*")) == ["stem"]
+    assert find_class(model, nn.Linear) == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "at", "message"),
+    [
+        (nn.Dropout, "blocks.1", "at='blocks.1' matches no Dropout; use blocks.0.2"),
+        (nn.Linear, "blocks.1", "matches no Linear; the model has none"),
+        (nn.Conv2d, "block.0.0", "use .*blocks.0.0"),
+    ],
+)
+def test_a_place_without_such_a_module_is_refused(kind, at, message):
+    with pytest.raises(InputError, match=message):
+        find_class(network(), kind, at)
+
+
+def test_a_pattern_that_is_no_string_is_refused():
+    with unchecked(), pytest.raises(InputError, match="pass a string"):
+        find_class(network(), nn.Conv2d, ("stem",))
