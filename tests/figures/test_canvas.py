@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from quatrain.figures.canvas import check_index, grey_image, map_frame, new_figure
+from quatrain.figures.canvas import check_index, grey_image, map_frame, new_figure, render_png
 from quatrain.results import drawing
 from quatrain.specs import InputError, MissingPackageError
 
@@ -90,3 +90,17 @@ def test_an_index_out_of_range_is_refused(value):
     with pytest.raises(InputError, match=r"is not among 0\.\.\.2") as raised:
         check_index(value, 3, "head")
     assert raised.value.field == "head"
+
+
+def test_a_rendered_figure_is_independent_of_the_settings_of_the_user():
+    import matplotlib as mpl
+
+    def draw():
+        figure = new_figure(2, 1)
+        figure.add_subplot().plot([0, 1], [0, 1])
+        return figure
+
+    plain = render_png(draw)
+    with mpl.rc_context({"font.size": 20, "savefig.dpi": 30, "axes.facecolor": "red"}):
+        assert render_png(draw) == plain
+        assert mpl.rcParams["font.size"] == 20

@@ -10,19 +10,23 @@ and Ito for categories.
 Shapes: an image is h high and w wide.
 """
 
+import io
+import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from quatrain.results.drawing import load_matplotlib
+from quatrain.results.drawing import default_settings, load_matplotlib
 from quatrain.specs import InputError, Term
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.cm import ScalarMappable
+    from matplotlib.figure import Figure
 
     from quatrain.figures.notebook import NotebookFigure
 
@@ -84,6 +88,19 @@ def new_figure(width: float, height: float, layout: Layout = "constrained") -> "
     from quatrain.figures.notebook import NotebookFigure
 
     return NotebookFigure(figsize=(width, height), layout=layout)
+
+
+def render_png(draw: Callable[[], "Figure"]) -> bytes:
+    """A figure as a PNG, which is equal for equal data with any settings of the user.
+
+    Raises:
+        MissingPackageError: if matplotlib is not installed.
+    """
+    encoded = io.BytesIO()
+    with load_matplotlib().rc_context(default_settings()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the font lacks some scripts
+        draw().savefig(encoded, format="png", bbox_inches="tight", metadata={"Software": None})
+    return encoded.getvalue()
 
 
 def map_frame(sizes: tuple[int, ...], image: Float[np.ndarray, "h w"] | None) -> Frame:

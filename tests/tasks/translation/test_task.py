@@ -16,7 +16,13 @@ from quatrain.specs import (
     identity,
 )
 from quatrain.tasks.translation import ParallelTextSpec, TranslationSpec, load_translator
-from quatrain.tasks.translation.task import HYPOTHESES, REFERENCES, VOCABULARY, translate
+from quatrain.tasks.translation.task import (
+    ALIGNMENT,
+    HYPOTHESES,
+    REFERENCES,
+    VOCABULARY,
+    translate,
+)
 from quatrain.training import train
 
 
@@ -32,7 +38,7 @@ def test_eight_pairs_are_memorized_and_the_hypotheses_written(finished, tmp_path
     assert evaluation.metrics["chrf"] > 90
     assert evaluation.metrics["test_loss"] == evaluation.metrics["valid_loss"] < 0.5
     assert "tok:13a" in evaluation.signatures["bleu"]
-    assert evaluation.artifacts == (HYPOTHESES, VOCABULARY)
+    assert evaluation.artifacts == (HYPOTHESES, VOCABULARY, ALIGNMENT)
     lines = (tmp_path / HYPOTHESES).read_text().splitlines()
     assert lines == [target for _, target in task.corpus.test]
     assert not (tmp_path / REFERENCES).exists()
@@ -42,7 +48,7 @@ def test_the_references_of_generated_data_are_written(finished, tmp_path, monkey
     _, task, objective = finished
     monkeypatch.setattr(task, "corpus", replace(task.corpus, lines=None))
     evaluation = task.evaluate(objective, tmp_path)
-    assert evaluation.artifacts == (HYPOTHESES, REFERENCES, VOCABULARY)
+    assert evaluation.artifacts == (HYPOTHESES, REFERENCES, VOCABULARY, ALIGNMENT)
     lines = (tmp_path / REFERENCES).read_text().splitlines()
     assert lines == [target for _, target in task.corpus.test]
 

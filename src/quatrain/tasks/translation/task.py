@@ -24,7 +24,7 @@ from quatrain.cost import count_multiply_adds, model_cost, training_hours
 from quatrain.models.decoding import DecodingSpec, decode
 from quatrain.models.translator import Translator, TranslatorSpec
 from quatrain.ops.linear_cross_entropy import linear_cross_entropy
-from quatrain.results.files import read_text
+from quatrain.results.files import read_text, write_atomically
 from quatrain.specs import Spec, StudyError
 from quatrain.tasks.cache import read_cached
 from quatrain.tasks.translation.batching import EncodedPairs, pad, token_batches
@@ -37,6 +37,7 @@ from quatrain.tasks.translation.metric import (
 )
 from quatrain.tasks.translation.numerals import NumeralsSpec
 from quatrain.tasks.translation.parallel_text import Corpus, Pair, ParallelTextSpec
+from quatrain.tasks.translation.pictures import alignment_picture
 from quatrain.tasks.translation.vocabulary import (
     BOS,
     EOS,
@@ -47,6 +48,7 @@ from quatrain.tasks.translation.vocabulary import (
 )
 from quatrain.training import Evaluation, Loss, Recipe, Task, checkpoint, load_model
 
+ALIGNMENT = "alignment.png"
 HYPOTHESES = "hypotheses.txt"
 REFERENCES = "references.txt"
 VOCABULARY = "vocabulary.json"
@@ -194,15 +196,19 @@ class TranslationTask(Task):
     def evaluate(self, objective: TranslationObjective, folder: Path) -> Evaluation:
         """BLEU and chrF of the test part by beam search.
 
-        Writes the hypotheses, and the references if the data are generated.
+        Writes the hypotheses, the references if the data are generated, and the alignment of the
+        first sentence.
         """
         hypotheses = self.translate(objective.translator, self.test.sources, self.spec.decoding)
         references = _references(self.corpus.test)
         write_hypotheses(folder / HYPOTHESES, hypotheses)
-        artifacts = (HYPOTHESES, VOCABULARY)
+        artifacts = (HYPOTHESES, VOCABULARY, ALIGNMENT)
         if self.corpus.lines is None:
             write_hypotheses(folder / REFERENCES, references)
-            artifacts = (HYPOTHESES, REFERENCES, VOCABULARY)
+            artifacts = (HYPOTHESES, REFERENCES, VOCABULARY, ALIGNMENT)
+        sentence = self.test.sources[0], hypotheses[0]
+        picture = alignment_picture(objective.translator, self.vocabulary, *sentence)
+        write_atomically(folder / ALIGNMENT, picture)
         scores = score(hypotheses, references, self.tokenizer)
         metrics = {
             "bleu": scores.bleu,
