@@ -39,7 +39,7 @@ def task(mixer="1111", seed=0, place="2", placement="before", **functions):
 
 def trained(tmp_path, **changes):
     made = task(**changes)
-    return made, made.train(tmp_path, seed=made.seed, device="cpu", notify=lambda _: None)
+    return made, made.fit(tmp_path, seed=made.seed, device="cpu", notify=lambda _: None)
 
 
 def weights(module):

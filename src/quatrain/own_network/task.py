@@ -81,7 +81,7 @@ class AblationTask:
             self.spec.place.put(self.spec.mixer, network, self.functions.example, self.seed)
         return Network(network)
 
-    def train(
+    def fit(
         self,
         folder: Path,
         *,

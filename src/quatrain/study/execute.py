@@ -208,7 +208,7 @@ def _train_and_evaluate(
     earlier = _begin_session(session, folder)
     options = {"seed": run.seed, "device": environment.device, "notify": report}
     if isinstance(task, SelfTraining):
-        result = task.train(folder, **options)
+        result = task.fit(folder, **options)
     else:
         result = environment.train(task, folder, **options)
     notify(replace(latest, text="evaluating"))

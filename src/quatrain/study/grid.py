@@ -62,7 +62,7 @@ class TaskSpec(Protocol):
 class SelfTraining(Protocol):
     """A task with a training loop of its own, in place of `quatrain.training.train`."""
 
-    def train(
+    def fit(
         self, folder: Path, *, seed: int, device: str, notify: "Callable[[Progress], None]"
     ) -> "TrainingResult":
         """Train, and return the objective in evaluation mode; files may be kept in `folder`."""

@@ -15,6 +15,7 @@ from quatrain.specs import (
     canonical,
     identity,
 )
+from quatrain.study.grid import SelfTraining
 from quatrain.tasks.translation import ParallelTextSpec, TranslationSpec, load_translator
 from quatrain.tasks.translation.task import (
     ALIGNMENT,
@@ -42,6 +43,11 @@ def test_eight_pairs_are_memorized_and_the_hypotheses_written(finished, tmp_path
     lines = (tmp_path / HYPOTHESES).read_text().splitlines()
     assert lines == [target for _, target in task.corpus.test]
     assert not (tmp_path / REFERENCES).exists()
+
+
+def test_the_task_is_trained_by_the_loop_of_the_library(finished):
+    _, task, _ = finished
+    assert not isinstance(task, SelfTraining)
 
 
 def test_the_references_of_generated_data_are_written(finished, tmp_path, monkeypatch):
