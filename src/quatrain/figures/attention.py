@@ -17,6 +17,7 @@ from quatrain.figures.canvas import (
     COLORMAP,
     MASKED,
     PLAIN,
+    Frame,
     add_colorbar,
     check_index,
     grey_image,
@@ -29,6 +30,7 @@ from quatrain.specs import InputError
 from quatrain.specs.errors import shorten
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MaskedWeights = np.ma.MaskedArray[tuple[int, ...], np.dtype[np.float64]]
@@ -79,10 +81,6 @@ def plot_attention_map(
     height, width = (size * scale for size, scale in zip(frame.sizes, frame.scale, strict=True))
     unit = _LONG_SIDE / max(height, width)
     figure = new_figure(width * unit + 2 * _BAR, height * unit + _BAR, "compressed")
-
-    from matplotlib.patches import Rectangle
-    from matplotlib.patheffects import withStroke
-
     axes = figure.add_subplot(facecolor=MASKED)
     show_image(axes, background)
     heat = axes.imshow(
@@ -95,12 +93,7 @@ def plot_attention_map(
         interpolation="nearest",
         zorder=1,
     )
-    top, left = frame.place(np.array(at) - 0.5)
-    down, across = frame.scale
-    style = {"fill": False, "edgecolor": "white", "linewidth": 1.5, "zorder": 3}
-    box = Rectangle((left, top), across, down, **style)
-    box.set_path_effects([withStroke(linewidth=3.5, foreground="black")])
-    axes.add_patch(box)
+    _draw_box(axes, frame, at)
     frame.limit(axes)
     axes.set_title(f"Query at row {row}, column {column}; {_head_name(explanation, head)}")
     add_colorbar(figure, heat, axes, "attention weight")
@@ -169,6 +162,20 @@ def plot_alignment(
     axes.set_ylabel("query")
     add_colorbar(figure, heat, axes, "attention weight")
     return figure
+
+
+def _draw_box(axes: "Axes", frame: Frame, at: tuple[int, int]) -> None:
+    """A white box with a black outline around a cell."""
+    from matplotlib.patches import Rectangle
+    from matplotlib.patheffects import withStroke
+
+    top, left = frame.place(np.array(at) - 0.5)
+    down, across = frame.scale
+    box = Rectangle(
+        (left, top), across, down, fill=False, edgecolor="white", linewidth=1.5, zorder=3
+    )
+    box.set_path_effects([withStroke(linewidth=3.5, foreground="black")])
+    axes.add_patch(box)
 
 
 def _query_on_map(explanation: Explanation, query: tuple[int, int] | None) -> tuple[int, int]:

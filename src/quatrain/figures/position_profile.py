@@ -66,7 +66,7 @@ def position_profile(
     if query_padding_mask is not None and query_padding_mask.shape != (batch, queries):
         message = f"query_padding_mask has the shape {tuple(query_padding_mask.shape)}"
         raise InputError(f"{message}; pass ({batch}, {queries})", "query_padding_mask")
-    count = int(np.prod([len(each) for each in relative]))
+    count = int(np.prod([len(positions) for positions in relative]))
     sums, pairs = (torch.zeros(heads, count, dtype=torch.float64) for _ in range(2))
     for example, head in itertools.product(range(batch), range(heads)):
         allowed = _support_of(explanation, example, head)
@@ -76,7 +76,7 @@ def position_profile(
         at, values = index[selected], weights[example, head].detach().cpu()[selected]
         sums[head].index_add_(0, at, values.double())
         pairs[head].index_add_(0, at, torch.ones_like(at, dtype=torch.float64))
-    shape = (heads, *(len(each) for each in relative))
+    shape = (heads, *(len(positions) for positions in relative))
     return _trimmed(PositionProfile((sums / pairs).reshape(shape), relative))
 
 
@@ -107,7 +107,7 @@ def _trimmed(profile: PositionProfile) -> PositionProfile:
     weight, relative = profile.weight, list(profile.relative)
     exists = ~weight.isnan().all(0)
     for axis, positions in enumerate(relative):
-        others = [each for each in range(len(relative)) if each != axis]
+        others = [other for other in range(len(relative)) if other != axis]
         along = (exists.any(others[0]) if others else exists).nonzero()[:, 0]
         if len(along):
             first, last = int(along[0]), int(along[-1])
@@ -189,7 +189,7 @@ def _relative_index(
             each[position : position + 1]
             for each, position in zip(by_axis, explanation.query, strict=True)
         ]
-    relative = tuple(range(int(each.min()), int(each.max()) + 1) for each in by_axis)
+    relative = tuple(range(int(matrix.min()), int(matrix.max()) + 1) for matrix in by_axis)
     index = by_axis[0] - relative[0].start
     if grid.ndim == 2:
         columns = by_axis[1] - relative[1].start

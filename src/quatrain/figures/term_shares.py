@@ -81,7 +81,7 @@ def _draw(axes: "Axes", shares: Mapping[str, Mapping[Term, Tensor]]) -> None:
             "linestyle": "none",
             "marker": _MARKERS[term],
         }
-        heads = np.repeat(at, [len(each) for each in by_head])
+        heads = np.repeat(at, [len(values) for values in by_head])
         axes.plot(np.concatenate(by_head), heads, markersize=3, alpha=0.45, **style)
-        means = [float(each.mean()) for each in by_head]
+        means = [float(values.mean()) for values in by_head]
         axes.plot(means, at, markersize=7, label=meaning, **style)
