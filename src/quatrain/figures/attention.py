@@ -151,17 +151,20 @@ def plot_alignment(
     heat = axes.imshow(
         values, cmap=COLORMAP, vmin=0, vmax=_highest(values), interpolation="nearest"
     )
-    text = {"fontsize": min(9.0, 58 * cell), **PLAIN}
-    axes.xaxis.tick_top()
-    axes.xaxis.set_label_position("top")
-    axes.set_xticks(range(len(columns)), columns, rotation=90, **text)
-    axes.set_yticks(range(len(rows)), rows, **text)
-    axes.tick_params(length=0)
-    axes.set_xlabel("key")
+    _label_axes(axes, rows, columns, min(9.0, 58 * cell))
     axes.set_title(_head_name(explanation, head).capitalize(), fontsize=10)
-    axes.set_ylabel("query")
     add_colorbar(figure, heat, axes, "attention weight")
     return figure
+
+
+def _label_axes(axes: "Axes", rows: list[str], columns: list[str], size: float) -> None:
+    """Write the tokens of the queries at the left and those of the keys at the top."""
+    axes.xaxis.tick_top()
+    axes.xaxis.set_label_position("top")
+    axes.set_xticks(range(len(columns)), columns, rotation=90, fontsize=size, **PLAIN)
+    axes.set_yticks(range(len(rows)), rows, fontsize=size, **PLAIN)
+    axes.tick_params(length=0)
+    axes.set(xlabel="key", ylabel="query")
 
 
 def _draw_box(axes: "Axes", frame: Frame, at: tuple[int, int]) -> None:
