@@ -70,10 +70,9 @@ def test_mixers_behind_a_scale_of_zero_differ():
     assert len(set(map(digits, tasks))) == len(names)
 
 
-def test_the_sixteen_term_sets_of_a_probe_differ():
-    tasks = [
-        ProbeSpec(mixer=parse_mixer(terms, heads=2)).open(None, None, 0) for terms in TERM_SETS
-    ]
+def test_the_sixteen_term_sets_of_a_probe_differ(tmp_path):
+    specs = [ProbeSpec(mixer=parse_mixer(terms, heads=2)) for terms in TERM_SETS]
+    tasks = [spec.open(None, tmp_path, 0) for spec in specs]
     assert len(set(map(digits, tasks))) == len(TERM_SETS)
 
 
