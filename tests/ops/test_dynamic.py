@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
+from quatrain.ops import dynamic
 from quatrain.ops.dynamic import band_blocks, dynamic_conv1d, dynamic_conv2d
 
 
@@ -94,6 +95,18 @@ def test_on_maps_it_agrees_with_the_formula(height, width, window, groups):
 
 def test_maps_wider_than_a_block_agree_with_the_formula():
     x, weights = leaf(1, 2, 2, 37), leaf(1, 2, 37, 2, 3, 3)
+    assert_same(dynamic_conv2d(x, weights), formula(x, weights, (1, 1)), (x, weights))
+
+
+@pytest.mark.parametrize(("length", "window"), [(1, 1), (1, 3), (16, 3), (37, 5), (20, 19)])
+@pytest.mark.parametrize("causal", [False, True])
+def test_the_form_for_symbolic_sizes_agrees_with_the_formula(length, window, causal, monkeypatch):
+    monkeypatch.setattr(dynamic, "is_symbolic", lambda *_: True)
+    x, weights = leaf(2, length, 4), leaf(2, length, 2, window)
+    before = window - 1 if causal else window // 2
+    expected = formula(x.transpose(1, 2), weights, (before,)).transpose(1, 2)
+    assert_same(dynamic_conv1d(x, weights, causal=causal), expected, (x, weights))
+    x, weights = leaf(1, 2, 3, 5), leaf(1, 3, 5, 2, 3, 3)
     assert_same(dynamic_conv2d(x, weights), formula(x, weights, (1, 1)), (x, weights))
 
 

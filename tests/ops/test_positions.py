@@ -30,6 +30,25 @@ def test_each_score_moves_to_the_key_of_its_relative_position(grid):
                 assert aligned[1, 2, q, column] == loops.relative_position(grid, q, k)[axis]
 
 
+class Shift(torch.nn.Module):
+    """The relative positions of all pairs, by the relative shift."""
+
+    def forward(self, queries, keys):
+        grid = Grid((queries.shape[0],), (keys.shape[0],))
+        relative = grid.relative_tensor(0, queries.device)
+        return align_to_keys(relative.expand(1, 1, queries.shape[0], -1), grid, 0)
+
+
+@pytest.mark.compile
+def test_the_relative_shift_is_exported_for_any_number_of_queries_and_keys():
+    length = {0: torch.export.Dim.DYNAMIC}
+    example = torch.zeros(4), torch.zeros(3)
+    exported = torch.export.export(Shift(), example, dynamic_shapes=(length, length)).module()
+    for queries, keys in ((4, 3), (1, 5), (6, 1), (1, 1)):
+        expected = Grid((queries,), (keys,)).relative_matrix(0, torch.device("cpu"))
+        assert_close(exported(torch.zeros(queries), torch.zeros(keys))[0, 0], expected)
+
+
 @given(grids(longest=6))
 def test_the_relative_range_spans_the_relative_positions_of_all_pairs(grid):
     for axis in range(grid.ndim):

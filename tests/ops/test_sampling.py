@@ -67,6 +67,22 @@ def test_on_the_grid_the_derivative_is_the_forward_one_or_backward_if_causal():
         assert grad_position.item() == expected
 
 
+class Corners(torch.nn.Module):
+    def forward(self, x, positions):
+        return cell_corners(positions, (x.shape[0], x.shape[1]))
+
+
+@pytest.mark.compile
+def test_corners_are_exported_for_maps_of_other_sizes():
+    sizes = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+    positions = torch.rand(20, 2, generator=torch.Generator().manual_seed(0)) * 9 - 2
+    example = torch.zeros(4, 3), positions
+    exported = torch.export.export(Corners(), example, dynamic_shapes=(sizes, None)).module()
+    for height, width in ((4, 3), (1, 6), (5, 1)):
+        actual = exported(torch.zeros(height, width), positions)
+        assert_close(actual, cell_corners(positions, (height, width)))
+
+
 def operands():
     generator = torch.Generator().manual_seed(0)
     rows, y = (

@@ -30,6 +30,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from quatrain.ops.derivatives import ANY_ORDER, USE_REVERSE_MODE, SavingInputs, check_transforms
+from quatrain.ops.positions import is_symbolic
+
+_MIN_BLOCK = 16
+"""Positions of the shortest block."""
 
 
 def dynamic_conv1d(
@@ -68,7 +72,34 @@ def _windowed_sum(
 ) -> Float[Tensor, "b g h w e"]:
     """The sum over the window; x is padded to height h + ky - 1 and width w + kx - 1."""
     check_transforms((x, weights), USE_REVERSE_MODE, order=ANY_ORDER)
+    if is_symbolic(*weights.shape):
+        return _symbolic_windowed_sum(x, weights)
     return _WindowedSum.apply(x, weights)
+
+
+def _symbolic_windowed_sum(
+    x: Float[Tensor, "b g s u e"], weights: Float[Tensor, "b h w g ky kx"]
+) -> Float[Tensor, "b g h w e"]:
+    """`_windowed_sum` for sizes that are symbols: all blocks of a row of the window at once.
+
+    A block has at least as many positions as the window, so it reads only its own values and the
+    first ones of the next block. There are at least two blocks, since a graph of one would fit no
+    other width.
+    """
+    height, width, _, rows, window = weights.shape[1:]
+    length = max(_MIN_BLOCK, window)
+    count = width // length + 2
+    read = (count + 1) * length
+    x = pad(x, (0, 0, 0, read - (width + window - 1)))
+    weights = pad(weights, (0, 0, 0, 0, 0, 0, 0, count * length - width))
+    products: list[Tensor] = []
+    for row in range(rows):
+        values = x[:, :, row : row + height]
+        own = values[:, :, :, : count * length].unflatten(3, (count, length))
+        following = values[:, :, :, length:].unflatten(3, (count, length))[..., : window - 1, :]
+        kernels = rearrange(weights[..., row, :], "b h (k r) g n -> b g h k r n", r=length)
+        products.append(_shift_rows(kernels) @ torch.cat((own, following), dim=4))
+    return sum(products[1:], products[0]).flatten(3, 4)[:, :, :, :width]
 
 
 def band_blocks(width: int, window: int) -> Iterator[slice]:
@@ -77,7 +108,7 @@ def band_blocks(width: int, window: int) -> Iterator[slice]:
     Blocks are long enough for matrix products to be fast, and short enough that the band is not
     mostly zeros.
     """
-    rows = max(16, min(64, 2 * window))
+    rows = max(_MIN_BLOCK, min(64, 2 * window))
     for start in range(0, width, rows):
         yield slice(start, min(start + rows, width))
 
@@ -168,11 +199,14 @@ def _values(x: Tensor, weights: Tensor, row: int, part: slice) -> Tensor:
 
 
 def _band(weights: Float[Tensor, "b h r g n"]) -> Float[Tensor, "m r s"]:
+    return _shift_rows(rearrange(weights, "b h r g n -> (b g h) r n"))
+
+
+def _shift_rows(weights: Float[Tensor, "*lead r n"]) -> Float[Tensor, "*lead r s"]:
     """Shift row i right by i: one step less from row to row in the flattened, padded rows."""
-    rows, window = weights.shape[2], weights.shape[4]
-    wide = pad(rearrange(weights, "b h r g n -> (b g h) r n"), (0, rows))
-    flat = wide.flatten(1)[:, : rows * (rows + window - 1)]
-    return flat.unflatten(1, (rows, rows + window - 1))
+    rows, window = weights.shape[-2:]
+    flat = pad(weights, (0, rows)).flatten(-2)[..., : rows * (rows + window - 1)]
+    return flat.unflatten(-1, (rows, rows + window - 1))
 
 
 def _unband(band: Float[Tensor, "m r s"], window: int) -> Float[Tensor, "m r n"]:

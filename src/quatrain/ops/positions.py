@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
 
 from quatrain.specs import InputError
 
@@ -126,10 +127,14 @@ def relative_shift(
     """View scores by relative position as scores by key; the module's docstring has a picture.
 
     Query number i starts at column Q - 1 - i. In the flattened rows that is a step of l - 1 from
-    row to row instead of l: a change of stride, so contiguous scores give a view.
+    row to row instead of l: a change of stride, so contiguous scores give a view. Where the
+    number of queries is a symbol, scores are copied with one more column: then it also fits one.
     """
     queries, count = scores.shape[-2:]
-    if queries > 1:
+    symbolic = is_symbolic(queries)
+    if symbolic:
+        scores, count = pad(scores, (0, 1)), count + 1
+    if symbolic or queries > 1:
         flat = scores.flatten(-2)[..., queries - 1 : queries - 1 + queries * (count - 1)]
         scores = flat.unflatten(-1, (queries, count - 1))
     return scores[..., : (keys - 1) * stride + 1 : stride]

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from quatrain.ops.derivatives import SavingInputs
+from quatrain.ops.positions import is_symbolic
 
 
 def cell_corners(
@@ -32,8 +33,7 @@ def cell_corners(
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 4 (the kernel G).
     """
-    edges = positions.new_tensor(sizes)
-    inside = ((positions >= -1) & (positions <= edges)).all(-1, keepdim=True)
+    inside = ((positions >= -1) & (positions <= _edges(positions, sizes))).all(-1, keepdim=True)
     positions = torch.where(inside, positions, 0.0)
     low = positions.detach().ceil() - 1 if causal else positions.detach().floor()
     fraction = positions - low
@@ -51,6 +51,13 @@ def cell_corners(
         indices.append(index)
         weights.append(weight)
     return torch.stack(indices, -1), torch.stack(weights, -1)
+
+
+def _edges(positions: Float[Tensor, "*p n"], sizes: tuple[int, ...]) -> Float[Tensor, " n"]:
+    """The sizes as a tensor; symbols stay symbols."""
+    if not is_symbolic(*sizes):
+        return positions.new_tensor(sizes)
+    return torch.stack([positions.new_full((), size) for size in sizes])
 
 
 def weighted_gather(

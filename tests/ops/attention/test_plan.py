@@ -133,6 +133,26 @@ def test_a_forced_method_is_used_or_refused_but_never_replaced(terms, method):
 
 
 @every_term_set
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("window", [None, 3])
+def test_a_portable_plan_has_operators_of_torch_only(terms, device, window):
+    for grid in (MAP, Grid((300,), (300,))):
+        chosen = plan(terms, grid, Structure(window=window), device=device, portable=True)
+        assert chosen.method in ("reference", "pooled", "separable") or chosen.kernel == "sdpa"
+        assert chosen.kernel in (None, "sdpa")
+        again = plan(terms, grid, Structure(window=window), chosen.method, portable=True)
+        assert (again.method, again.kernel) == (chosen.method, chosen.kernel)
+
+
+@pytest.mark.parametrize(("terms", "method"), [("0110", "factored"), ("1111", "fused")])
+def test_a_portable_plan_refuses_a_custom_operator(terms, method):
+    with pytest.raises(SpecError, match="ONNX") as caught:
+        plan(Term.parse(terms), MAP, method=method, portable=True)
+    assert caught.value.field == "method"
+    assert plan(Term.parse(terms), MAP, method="reference", portable=True).method == "reference"
+
+
+@every_term_set
 def test_attend_agrees_with_the_reference(terms):
     grid = Grid((3,), (4,))
     x = operands(terms, grid)

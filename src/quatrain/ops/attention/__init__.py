@@ -28,6 +28,7 @@ def attend(inputs: AttentionInputs, method: Method = "auto") -> Float[Tensor, "b
         device=inputs.value.device.type,
         widths=inputs.operands.head_widths,
         double=inputs.value.dtype == torch.float64,
+        portable=torch.onnx.is_in_onnx_export(),
     )
     match chosen.method:
         case "reference":

@@ -61,21 +61,25 @@ def plan(
     device: str = "cpu",
     widths: tuple[int, int] = (1, 1),
     double: bool = False,
+    portable: bool = False,
 ) -> Plan:
     """Choose the method, or check the one that the caller forces.
 
     `widths` are those of a key and of a value of a head; `double` means float64, which GPU kernels
-    do not take.
+    do not take; `portable` excludes our custom operators and kernels, which ONNX does not have.
 
     Raises:
         SpecError: if the forced method does not apply to these terms, grid and structure.
         InputError: if a map is causal, or a window is even.
     """
     structure.check(grid)
+    device = "cpu" if portable else device
     reasons = _applicable_methods(terms, grid, structure)
     kernel: Kernel = "blockwise"
     if not (double and is_gpu(device)):
         kernel = _kernel(terms, grid, structure, widths, device)
+    if portable:
+        reasons = _portable(reasons, kernel, method)
     if method == "auto":
         blockwise_on_gpu = is_gpu(device) and kernel == "blockwise"
         small = is_small(grid, SMALL_ON_GPU if blockwise_on_gpu and grid.ndim == 2 else None)
@@ -113,9 +117,22 @@ def _applicable_methods(terms: Term, grid: Grid, structure: Structure) -> dict[C
     return reasons
 
 
+def _portable(
+    reasons: dict[ConcreteMethod, str], kernel: Kernel, method: Method
+) -> dict[ConcreteMethod, str]:
+    """The methods that operators of torch alone compute, on a CPU."""
+    operators = ("factored",) if kernel == "sdpa" else ("factored", "fused")
+    if method in operators and method in reasons:
+        text = f'method="{method}" is a custom operator here, which ONNX does not have'
+        raise SpecError(f'{text}; leave it at "auto", or use "reference"', "method")
+    return {name: reason for name, reason in reasons.items() if name not in operators}
+
+
 def _automatic(
     reasons: dict[ConcreteMethod, str], kernel: Kernel, *, small: bool, blockwise_on_gpu: bool
 ) -> tuple[ConcreteMethod, str]:
+    if not reasons:
+        return "reference", "the formula needs no custom operator"
     best = next(iter(reasons))
     if best in ("pooled", "separable"):
         return best, reasons[best]
