@@ -1,4 +1,5 @@
 import functools
+import importlib
 import linecache
 
 import pytest
@@ -62,6 +63,11 @@ def test_modules_of_the_folder_are_in_the_hash(study_file, tmp_path):
         ("build=maker(1)", "build=maker(2)"),
         ("build=partial(call, make)", "build=partial(call, make_other)"),
         ("build=torch.nn.Identity", "build=torch.nn.Flatten"),
+        ("build=Maker(1).make", "build=Maker(2).make"),
+        ("build=Maker(1)", "build=Maker(2)"),
+        ("build=Maker(Size(1))", "build=Maker(Size(2))"),
+        ("build=Maker({'b', 'a', 'c'})", "build=Maker({'b', 'a', 'd'})"),
+        ("build=maker(Size(1))", "build=maker(Size(2))"),
     ],
 )
 def test_bound_values_are_in_the_hash(study_file, build, other):
@@ -73,10 +79,51 @@ def call(function): return function()
 def maker(n):
     def build_it(): return make(n)
     return build_it
+class Size:
+    def __init__(self, n): self.n, self.itself = n, self
+class Maker:
+    def __init__(self, n): self.n = n
+    def make(self): return make(self.n)
+    __call__ = make
 study ="""
     first = study_file(("\nstudy =", helpers), ("build=Net", build))
     assert hash_of(first) == hash_of(first)
     assert hash_of(first) != hash_of(study_file(("\nstudy =", helpers), ("build=Net", other)))
+
+
+def test_a_list_of_mixers_is_not_in_the_hash_of_a_study_with_a_lambda(study_file):
+    made = (
+        ("\nstudy =", 'MIXERS = ["w/o", "0010"]\n\nstudy ='),
+        ('["w/o", "0010", "1111"]', "MIXERS"),
+    )
+    lambdas = (*made, ("build=Net", "build=lambda: Net()"))
+    first = hash_of(study_file(*lambdas))
+    assert first == hash_of(study_file(*lambdas, ('["w/o", "0010"]', '["w/o"]')))
+    assert first != hash_of(study_file(*lambdas, ("4, 2, 1", "4, 2, 1, bias=False")))
+
+
+def test_relative_imports_of_a_module_that_is_run_are_in_the_hash(tmp_path, monkeypatch):
+    package = tmp_path / "package_of_mine"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "layers.py").write_text("def build(): return 1\n")
+    study = package / "mine.py"
+    study.write_text("from .layers import build\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    namespace = {"__name__": "__main__", "__file__": str(study), "__package__": "package_of_mine"}
+    code = study_code(namespace, [])
+    assert code.has("package_of_mine.layers")
+
+
+def test_modules_in_the_folder_of_a_notebook_are_in_the_hash(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / "layers_of_mine.py"
+    path.write_text("def build(): return 1\n")
+    build = importlib.import_module("layers_of_mine").build
+    before = code_hash([build], study_code({"__name__": "__main__"}, [build]))
+    path.write_text("def build(): return 2\n")
+    assert code_hash([build], study_code({"__name__": "__main__"}, [build])) != before
 
 
 CELL = """

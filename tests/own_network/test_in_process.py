@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +39,20 @@ def test_failed_runs_raise_after_all_others_were_executed(study_file, tmp_path):
     assert "4 of 6 runs failed" in str(info.value)
     store = ResultStore(tmp_path / "out")
     assert [store.state(run.identity).value for run in study.select(["w/o"])] == ["done"] * 2
+
+
+def test_a_missing_file_ends_the_study_without_a_record(study_file, tmp_path):
+    path = study_file(("optimizer = torch", "open('missing.csv')\n    optimizer = torch"))
+    study = load_study(path)
+    with pytest.raises(StudyError, match=r"ended the study: .*missing\.csv"):
+        study.run(tmp_path / "out")
+    assert not list((tmp_path / "out").rglob("failure.json"))
+
+
+def test_a_run_does_not_change_the_current_folder(study_file, tmp_path):
+    path = study_file(("optimizer = torch", "__import__('os').chdir('/')\n    optimizer = torch"))
+    load_study(path).run(tmp_path / "out", cells=["w/o"])
+    assert Path.cwd() == tmp_path
 
 
 def test_run_under_no_guard_is_refused(study_file):

@@ -113,7 +113,7 @@ def test_the_example_may_be_a_tuple_or_a_dictionary():
             return self.layer(first - second)
 
     for example in ((IMAGES, IMAGES + 1), {"second": IMAGES + 1, "first": IMAGES}):
-        made = task("w/o", build=TwoInputs, example=example)
+        made = task("w/o", place="layer", build=TwoInputs, example=example)
         output = made.build()(**made.example_batch())
         assert torch.equal(output, made.build().network(IMAGES, IMAGES + 1))
         assert made.cost(made.build())["multiply_adds"] == 2 * 4 * 5 * 3 * 2
@@ -152,7 +152,7 @@ def test_weights_that_are_not_finite_end_the_run(tmp_path):
 @pytest.mark.parametrize(
     "metrics",
     [0.5, torch.tensor(0.5), None, [("error", 1.0)], {"other": 1.0}, {}, {"error": torch.ones(2)},
-     {"error": "high"}, {"error": None}],
+     {"error": "high"}, {"error": None}, {"error": 10**400}],
 )  # fmt: skip
 def test_wrong_metrics_are_found_before_the_training(tmp_path, metrics):
     calls = []
@@ -184,6 +184,22 @@ def test_build_must_return_a_new_network():
     assert info.value.field == "build"
 
 
-def test_a_place_without_a_module_is_named():
+@pytest.mark.parametrize("mixer", ["w/o", "1111"])
+def test_a_place_without_a_module_is_named(mixer):
     with pytest.raises(InputError, match="7"):
-        task(place="7").build()
+        task(mixer, place="7").build()
+
+
+@pytest.mark.parametrize("mixer", ["w/o", "1111"])
+def test_an_example_that_the_network_refuses_costs_no_training(tmp_path, mixer):
+    calls = []
+    with pytest.raises(StudyError) as info:
+        trained(tmp_path, mixer=mixer, example=IMAGES[:, :2], train=lambda *_: calls.append(1))
+    assert info.value.field == "example"
+    assert calls == []
+
+
+def test_metrics_that_are_not_finite_are_refused_after_the_training_only(tmp_path):
+    made, result = trained(tmp_path, evaluate=lambda *_: {"error": float("nan")})
+    with pytest.raises(StudyError, match="nan as 'error'"):
+        made.evaluate(result.objective, tmp_path)

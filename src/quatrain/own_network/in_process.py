@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import chdir
 from pathlib import Path
 
 import torch
@@ -63,6 +64,13 @@ def execute(study: Study, out: Path, device: str, selection: Selection) -> Repor
     print_line(console, f"Report: {page}")
     if failed:
         first = failed[0]
+        if failed[-1].external:
+            raise StudyError(
+                f"{failed[-1].label} ended the study: {failed[-1].message}; files, disks and "
+                "packages concern all runs, so none is recorded as failed: call run() again after "
+                "a change",
+                "run",
+            )
         raise StudyError(
             f"{len(failed)} of {len(runs)} runs failed, the first {first.label}: {first.message}; "
             f"its traceback is in {store.folder(first.identity)}/failure.json",
@@ -78,7 +86,8 @@ def _execute_all(
     failed: list[Event] = []
     waiting = deque(runs)
     while waiting:
-        event = execute_run(waiting[0], environment, retry=retry, notify=notify)
+        with chdir(Path.cwd()):  # a run may change the current folder
+            event = execute_run(waiting[0], environment, retry=retry, notify=notify)
         if event.kind == "locked":
             waiting.rotate(-1)
             time.sleep(_POLL_SECONDS)

@@ -1,9 +1,11 @@
 """The task of one run of an ablation: the user's functions, called with seeds and checks."""
 
 import inspect
+import math
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,10 @@ from accelerate.utils import send_to_device
 from torch import Tensor, nn
 
 from quatrain.cost import count_multiply_adds, model_cost
+from quatrain.insertion import find
+from quatrain.insertion.example_pass import run_example
 from quatrain.own_network.spec import AblationSpec, Functions
-from quatrain.specs import StudyError
+from quatrain.specs import QuatrainError, StudyError
 from quatrain.specs.errors import shorten
 from quatrain.training import Evaluation, NonFiniteLoss, Progress, TrainingResult, save_model
 from quatrain.training.checkpoint import hash_of_weights
@@ -77,8 +81,11 @@ class AblationTask:
                 "build",
             )
         self.functions.built.add(network)
-        if self.spec.mixer is not None:
-            self.spec.place.put(self.spec.mixer, network, self.functions.example, self.seed)
+        if self.spec.mixer is None:
+            find(network, self.spec.place.pattern)  # which other cells need
+        else:
+            with _errors_of_example():
+                self.spec.place.put(self.spec.mixer, network, self.functions.example, self.seed)
         return Network(network)
 
     def fit(
@@ -91,15 +98,20 @@ class AblationTask:
     ) -> TrainingResult:
         """Train a new network by the user's function, and save its weights.
 
-        A new network is evaluated before, so that an error in `evaluate` costs no training.
+        A new network computes the example and is evaluated before, so that an error in one of
+        these costs no training.
         `train` is called with the network, the seed and the device, and with the folder of the run
         if it has a parameter `folder`: files in it survive an interruption.
 
         Raises:
+            StudyError: if the network fails on the example, or `evaluate` returns no metrics.
             NonFiniteLoss: if a weight is NaN or infinite after the training.
         """
         notify(_progress("evaluating before the training"))
-        self._metrics(self.build().network.to(device), torch.device(device))
+        probe = self.build().to(device)
+        with _errors_of_example():
+            run_example(probe, (), self._inputs(torch.device(device)))
+        self._metrics(probe.network, torch.device(device))
         objective = self.build().to(device)
         before = hash_of_weights(objective)
         named = {"folder": folder} if _has_folder(self.functions.train) else {}
@@ -118,13 +130,20 @@ class AblationTask:
     def evaluate(self, objective: Network, folder: Path) -> Evaluation:  # noqa: ARG002
         """The metrics that the user's function returns."""
         device = next(objective.parameters(), torch.empty(0)).device
-        return Evaluation(self._metrics(objective.network, device))
+        metrics = self._metrics(objective.network, device)
+        for name, value in metrics.items():
+            if not math.isfinite(value):
+                raise StudyError(
+                    f"evaluate returned {value} as {shorten(name)} after the training; return a "
+                    "finite number, or leave the metric out",
+                    "evaluate",
+                )
+        return Evaluation(metrics)
 
     def cost(self, objective: Network) -> dict[str, float]:
         """Parameters, and the multiply-adds of the example."""
         device = next(objective.parameters(), torch.empty(0)).device
-        inputs = send_to_device(self.example_batch(), device)
-        return model_cost(objective, count_multiply_adds(objective, **inputs))
+        return model_cost(objective, count_multiply_adds(objective, **self._inputs(device)))
 
     def example_batch(self) -> dict[str, Any]:
         """The example, as the inputs of `Network`."""
@@ -133,6 +152,11 @@ class AblationTask:
             return dict(example)
         inputs = example if isinstance(example, tuple) else (example,)
         return {str(number): value for number, value in enumerate(inputs)}
+
+    def _inputs(self, device: torch.device) -> dict[str, Any]:
+        """The example on a device."""
+        inputs: Any = send_to_device(self.example_batch(), device)
+        return inputs
 
     def _metrics(self, network: nn.Module, device: torch.device) -> dict[str, float]:
         metrics: object = self.functions.evaluate(network, device)
@@ -156,7 +180,7 @@ class AblationTask:
 def _number(name: str, value: Any) -> float:
     try:
         return float(value)
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, OverflowError, RuntimeError):
         raise StudyError(
             f"evaluate returned {_kind(value)} as {shorten(name)}; return one number", "evaluate"
         ) from None
@@ -172,6 +196,20 @@ def _has_folder(function: Callable[..., object]) -> bool:
         return "folder" in inspect.signature(function).parameters
     except (TypeError, ValueError):  # a function of C without a signature
         return False
+
+
+@contextmanager
+def _errors_of_example() -> Iterator[None]:
+    """Name the example in errors of a network that computes it."""
+    try:
+        yield
+    except (QuatrainError, OSError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise StudyError(
+            f"the network fails on example=: {error}; pass an input that its forward accepts",
+            "example",
+        ) from error
 
 
 def _progress(text: str) -> Progress:

@@ -31,13 +31,16 @@ class StudyCode:
     """The code of a study file and of the modules in its folder, as it was when it was loaded.
 
     `name` is the study file's name in sys.modules; `source` replaces the content of a file, for a
-    study that is defined in a notebook.
+    study that is defined in a notebook; relative imports start from `package`.
     """
 
-    def __init__(self, name: str, path: Path, source: bytes | None = None) -> None:
+    def __init__(
+        self, name: str, path: Path, source: bytes | None = None, package: str = ""
+    ) -> None:
         path = _resolved(path)
         self._name, self._folder = name, path.parent
-        self._statements = {name: statements_of(path.read_bytes() if source is None else source)}
+        source = path.read_bytes() if source is None else source
+        self._statements = {name: statements_of(source, package)}
         hashed = (part for part in self._statements[name] if not part.is_study)
         self.files: dict[str, str] = {path.name: _digest(hashed)}
         """The hash of each file, by its path from the folder of the study file."""
