@@ -270,6 +270,14 @@ def test_options_choose_between_two_padding_masks_and_two_flags():
     assert_replaced(network, mixer, options={"causal": True}, causal=True)
 
 
+def test_ignored_argument_is_not_read_and_an_unknown_one_raises():
+    mixer, options = parse_mixer("0110"), {"ignore": ["rope"]}
+    assert_replaced(Caller(rope=torch.ones(6, 8)), mixer, options=options)
+    with pytest.raises(InputError) as caught:
+        replace(Caller(), mixer, at="inner", example=X, ignore=["ropes"])
+    assert caught.value.field == "ignore"
+
+
 def test_padding_argument_without_mask_in_its_name_is_a_mask():
     network = Caller()
     with pytest.raises(InputError) as caught:
@@ -385,16 +393,3 @@ def test_models_of_transformers_are_masked():
         insert(transformers.GPT2Model(config), mixer, after="h.0.mlp", example=IDS)
     assert caught.value.field == "causal"
     assert "GPT2Attention" in str(caught.value)
-
-
-@pytest.mark.slow
-def test_attention_of_timm_is_replaced():
-    timm = pytest.importorskip("timm", reason="timm is not installed")
-    x = torch.randn(1, 3, 64, 64)
-    vit = timm.create_model("vit_tiny_patch16_224", pretrained=False, img_size=64).eval()
-    replace(vit, parse_mixer("0110", heads=4), at="blocks.*.attn", example=x)
-    assert vit(x).shape == (1, 1000)
-    x, pvt = torch.randn(1, 3, 96, 96), timm.create_model("pvt_v2_b0", pretrained=False).eval()
-    surgery = replace(pvt, parse_mixer("0110"), at="stages.*.blocks.*.attn", example=x)
-    assert {each.block.ndim for each in surgery.wrappers.values()} == {2}
-    assert pvt(x).shape == (1, 1000)

@@ -8,6 +8,7 @@ from quatrain.insertion import InsertionWrapper
 from quatrain.insertion.arguments import MixerArguments
 from quatrain.insertion.example_pass import Signature, ancestors, run_example, signature_of
 from quatrain.insertion.shapes import ActivationShape
+from quatrain.specs import InputError
 
 
 class Scaled(nn.Module):
@@ -80,6 +81,24 @@ def test_calls_of_a_place_and_its_ancestors_are_recorded_with_arguments():
     assert (call.before, call.after) == ((2, 3, 4, 5), (2, 3, 20))
     assert run.calls[""][0].arguments["scale"] == 2
     assert run.batch == 2
+
+
+class Growing(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.part = nn.Identity()
+
+    def forward(self, x):
+        return self.part((x, x)), self.part((x,))
+
+
+def test_a_tuple_is_recorded_by_its_first_value_and_its_length():
+    run = run_example(nn.Sequential(nn.GRU(4, 6, batch_first=True)), ["0"], torch.ones(2, 3, 4))
+    assert (run.calls["0"][0].after, run.outputs("0"), run.outputs("")) == ((2, 3, 6), 2, 2)
+    run = run_example(Growing(), ["part"], torch.ones(2, 3, 4))
+    with pytest.raises(InputError) as caught:
+        run.outputs("part")
+    assert caught.value.field == "part"
 
 
 @pytest.mark.parametrize(

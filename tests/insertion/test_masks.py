@@ -3,6 +3,7 @@ import torch
 
 from quatrain.insertion.masks import (
     check_padding_mask,
+    hides_keys,
     is_causal_mask,
     is_mask,
     is_padding_mask,
@@ -108,3 +109,22 @@ def test_causal_mask_is_recognized_in_each_form():
     for mask in (FUTURE, ~FUTURE, torch.zeros(5, 5).masked_fill(FUTURE, -torch.inf)):
         assert is_causal_mask(mask)
     assert not is_causal_mask(torch.eye(5).bool())
+
+
+@pytest.mark.parametrize("additive", [False, True])
+def test_mask_of_four_axes_hides_keys_from_all_queries(additive):
+    def hides(visible, *, causal=False):
+        mask = visible[:, None]
+        mask = torch.zeros(mask.shape).masked_fill(~mask, -1e9) if additive else mask
+        return hides_keys(mask, causal=causal)
+
+    keys = torch.tensor([[1, 1, 1, 1, 0], [0, 1, 1, 1, 1]]).bool()[:, None].expand(2, 5, 5)
+    assert hides(keys)
+    assert hides(keys[:, :1])
+    assert hides(keys & ~FUTURE, causal=True)
+    assert not hides(keys & ~FUTURE)
+    assert not hides(keys, causal=True)
+    without_padded_query = keys.clone()
+    without_padded_query[0, 4] = False
+    assert hides(without_padded_query)
+    assert not hides(torch.eye(5).bool()[None])

@@ -17,6 +17,7 @@ PLACES = [
     {"after": "layers.*.linear1"},
     {"after": "layers.1.norm1"},
     {"before": "layers.0.self_attn"},
+    {"after": "layers.0.self_attn"},
     {"after": "layers.0"},
     {"before": "layers.1"},
 ]
@@ -30,6 +31,36 @@ def encoder(nested=False):
 
 def tokens():
     return torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(1))
+
+
+class Recurrent(nn.Module):
+    """A layer that returns a tuple, of which all values are used."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.GRU(16, 16, batch_first=True)
+
+    def forward(self, x):
+        y, state = self.layer(x)
+        return y if state is None else y + state[0][:, None]
+
+
+def test_first_value_of_a_tuple_is_read_and_replaced():
+    torch.manual_seed(0)
+    model, x = Recurrent().eval(), tokens()
+    expected, (y, state) = model(x), model.layer(x)
+    surgery = insert(model, parse_mixer("0011"), after="layer", example=x)
+    assert torch.equal(model(x), expected)
+    block = surgery.wrappers["layer"].block
+    nn.init.ones_(block.gamma)
+    for each in (model, copy.deepcopy(model)):
+        torch.testing.assert_close(each(x), block(y) + state[0][:, None])
+    surgery.remove()
+    surgery = replace(model, parse_mixer("0011"), at="layer", example=x)
+    output, other = model.layer(x)
+    assert other is None
+    torch.testing.assert_close(output, surgery.wrappers["layer"].block(x))
+    torch.testing.assert_close(model(x), output)
 
 
 @pytest.mark.parametrize("gradients", [False, True])  # False: torch fuses a layer

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from quatrain.insertion.example_pass import ExamplePass, Signature, ancestors, signature_of
 from quatrain.insertion.masks import (
     check_padding_mask,
+    hides_keys,
     is_causal_mask,
     is_mask,
     is_padding_mask,
@@ -65,6 +66,8 @@ class Place:
     placement: Placement
     causal: bool | None
     key_padding_mask: PaddingArgument
+    ignore: tuple[str, ...] = ()
+    """Arguments of the place that the caller tells the mixer to ignore."""
 
     @property
     def positions(self) -> tuple[int, int]:
@@ -99,6 +102,7 @@ def arguments_for_replacement(place: Place) -> MixerArguments:
     These are a padding mask, a causal flag, and the sizes of a map whose pixels are a sequence.
     """
     arguments, sizes, ignored = _specified_arguments(place), _sizes(place), []
+    _check_ignored(place, arguments.signature)
     for name, value in place.arguments():
         if arguments.signature.is_unset(name, value) or name in arguments.read:
             continue
@@ -115,7 +119,7 @@ def arguments_for_replacement(place: Place) -> MixerArguments:
             arguments = replace(arguments, sizes=sizes)
         else:
             call = f'{place.name} is called with "{name}", which the mixer cannot use'
-            remedy = "set causal= or key_padding_mask=, or insert the mixer instead"
+            remedy = "set causal=, key_padding_mask= or ignore=, or insert the mixer instead"
             raise InputError(f"{call}; {remedy}", place.name)
     if arguments.sizes and (arguments.causal or arguments.causal_flag):
         raise _causal_map(place)
@@ -147,6 +151,15 @@ def _specified_arguments(place: Place) -> MixerArguments:
     if isinstance(mask, Tensor):
         check_padding_mask(name, mask, place.positions)
     return replace(arguments, padding=name, padding_of_model=not at_place)
+
+
+def _check_ignored(place: Place, signature: Signature) -> None:
+    known = signature.names.union(name for name, _ in place.arguments())
+    for name in place.ignore:
+        if name not in known:
+            shown = ", ".join(sorted(known))
+            message = f"ignore={shorten(name)} is no argument of {place.name}; use one of {shown}"
+            raise InputError(message, "ignore")
 
 
 def _causal_map(place: Place) -> InputError:
@@ -203,10 +216,14 @@ def _causal_evidence(place: Place) -> str | None:
 
 
 def _is_redundant(name: str, value: Any, place: Place) -> bool:
-    """Whether a mask repeats `causal=True`, or is a padding mask that an option decides about."""
+    """Whether an option of the caller already decides about an argument."""
+    if name in place.ignore:
+        return True
     if not _is_mask_tensor(name, value):
         return False
     _, count = place.positions
+    if value.ndim == 4 and value.shape[-1] == count and place.key_padding_mask is not None:
+        return value.is_meta or hides_keys(value, causal=bool(place.causal))
     if place.causal and value.shape[-2:] == (count, count):
         return value.is_meta or is_causal_mask(value)
     return place.key_padding_mask is not None and is_padding_mask(name, value, place.positions)

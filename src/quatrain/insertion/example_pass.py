@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from quatrain.nn.convolution import Convolution
 from quatrain.nn.generalized_attention import GeneralizedAttention
 from quatrain.nn.modes import unfused_evaluation
+from quatrain.specs import InputError
 
 Example = Tensor | tuple[Any, ...] | Mapping[str, Any]
 """The input of a model: one tensor, several arguments, or arguments by name."""
@@ -67,11 +68,13 @@ def signature_of(module: nn.Module) -> Signature:
 
 @dataclass
 class Call:
-    """One call of a module: the shape of its first argument and output, and all arguments."""
+    """One call of a module: the shape of its first argument and first output, and all arguments."""
 
     before: Shape
     arguments: dict[str, Any]
     after: Shape = "nothing"
+    outputs: int = 0
+    """The length of an output that is a tuple, whose first value counts; 0 for other outputs."""
 
 
 @dataclass
@@ -88,6 +91,18 @@ class ExamplePass:
     """Whether the first axis of a sequence is moved anywhere."""
     batch: int | None = None
     """The size of the first axis of the model's first tensor."""
+
+    def outputs(self, name: str) -> int:
+        """The length of the tuple that a module returns, 0 if it returns no tuple.
+
+        Raises:
+            InputError: if its calls return tuples of different lengths.
+        """
+        lengths = {call.outputs for call in self.calls.get(name, ())}
+        if len(lengths) > 1:
+            shown = ", ".join(map(str, sorted(lengths)))
+            raise InputError(f"{name} returns {shown} values in its calls; choose another", name)
+        return max(lengths, default=0)
 
 
 def run_example(model: nn.Module, names: Iterable[str], example: Example) -> ExamplePass:
@@ -200,7 +215,9 @@ class _Recorder:
         if isinstance(output, Tensor):
             ndims.add(output.ndim)
         if self.calls is not None and call is not None:
-            call.after = _shape(output)
+            values = output if isinstance(output, tuple) and type(output) is tuple else ()
+            call.outputs = len(values)
+            call.after = _shape(values[0] if values else output)
             self.calls.append(call)
 
 

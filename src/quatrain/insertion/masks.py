@@ -44,6 +44,20 @@ def is_causal_mask(mask: Tensor) -> bool:
     return bool(((mask != 0) == future).all()) or bool(((mask == 0) == future).all())
 
 
+def hides_keys(mask: Tensor, *, causal: bool) -> bool:
+    """Whether a mask of (B, 1, Q, K) hides the same keys from each query, and the future if causal.
+
+    Hidden pairs are negative if the mask is floating, else False. Queries that see all keys or none
+    are left out, since models choose either for queries that are padding.
+    """
+    visible = mask >= 0 if mask.is_floating_point() else mask != 0
+    expected = visible.any(-2, keepdim=True).expand_as(visible)
+    if causal:
+        expected = expected & ~_future(mask)
+    constant = visible.all(-1) | ~visible.any(-1)
+    return bool(((visible == expected).all(-1) | constant).all())
+
+
 def to_padding_mask(name: str, mask: Tensor | None) -> Tensor | None:
     """Convert a mask of (B, T) or (N, H, W) to booleans of (B, T), True at padding."""
     if mask is None:

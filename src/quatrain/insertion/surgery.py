@@ -16,7 +16,7 @@ padding, as in torch's masks.
       model_mask       hooks that pass a mask of the model to the wrappers
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -31,7 +31,7 @@ from quatrain.insertion.arguments import (
     arguments_for_replacement,
 )
 from quatrain.insertion.conv_replacement import converted_spec, converts, replace_convolution
-from quatrain.insertion.example_pass import Example, ancestors, run_example
+from quatrain.insertion.example_pass import Example, ExamplePass, ancestors, run_example
 from quatrain.insertion.model_mask import pass_padding_mask, remove_unused_hooks
 from quatrain.insertion.shapes import ActivationShape, Layout, Placement, activation_shapes
 from quatrain.insertion.wrappers import (
@@ -142,7 +142,7 @@ def insert(
         block = _build_block(model, name, mixer, shapes[name], seed, residual=True)
         return kind(module, block, placement, shapes[name], arguments[name])
 
-    return _wrap_places(model, places, wrap)
+    return _wrap_places(model, places, run, wrap)
 
 
 def replace(
@@ -154,17 +154,18 @@ def replace(
     layout: Layout | None = None,
     causal: bool | None = None,
     key_padding_mask: PaddingArgument = None,
+    ignore: Sequence[str] = (),
     seed: int | None = None,
 ) -> Surgery:
     """Replace every module whose name matches by a mixer.
 
     A convolution that replaces a `nn.Conv2d` or `nn.Conv1d` takes its kernel, stride, dilation and
     groups, and shares its weight and bias: with offsets of zero the outputs are the same (with
-    modulation, half of them before the bias). Other places must keep their channels, which one
-    forward pass of `example` gives.
+    modulation, half of them before the bias). Other places must keep their channels.
 
     The mixer reads the first argument of a call, a padding mask and a causal flag; where the pixels
-    of a map come as a sequence, it also reads the height and width.
+    of a map come as a sequence, it also reads the height and width. Instead of
+    a tuple, such as output and weights, the place returns the mixer's output and None.
 
     Args:
         model: any module; it is changed in place.
@@ -174,6 +175,7 @@ def replace(
         layout: the axes at the places, as for `insert`.
         causal: as for `insert`; a causal flag of the place is read without it.
         key_padding_mask: as for `insert`; a "...padding..." argument of the place is read without.
+        ignore: arguments of the place that the mixer ignores, such as the "position_bias" of T5.
         seed: the seed of the initial weights, as for `insert`.
 
     Raises:
@@ -184,12 +186,14 @@ def replace(
     places = _places(model, mixer, at)
     _check_nested(places)
     others = {name: each for name, each in places.items() if not converts(mixer, each)}
-    by_place: dict[str, tuple[ActivationShape, MixerArguments]] = {}
+    run, by_place = ExamplePass(), dict[str, tuple[ActivationShape, MixerArguments]]()
     if others:
         if example is None:
             raise InputError("pass an input of the model as example", "example")
         _check_stride(mixer)
-        by_place = _replacement_shapes(model, others, example, layout, causal, key_padding_mask)
+        run = run_example(model, others, example)
+        options = (causal, key_padding_mask, tuple(ignore))
+        by_place = _replacement_shapes(model, others, run, layout, options)
     seed = _seed(seed)
 
     def wrap(name: str, module: nn.Module) -> ReplacementWrapper:
@@ -200,26 +204,24 @@ def replace(
         shape, spec = converted_spec(name, module, mixer)
         return replace_convolution(module, _build_block(model, name, spec, shape, seed), shape)
 
-    return _wrap_places(model, places, wrap)
+    return _wrap_places(model, places, run, wrap)
 
 
 def _replacement_shapes(
     model: nn.Module,
     places: Mapping[str, nn.Module],
-    example: Example,
+    run: ExamplePass,
     layout: Layout | None,
-    causal: bool | None,
-    key_padding_mask: PaddingArgument,
+    options: tuple[bool | None, PaddingArgument, tuple[str, ...]],
 ) -> dict[str, tuple[ActivationShape, MixerArguments]]:
     """The activation shape of each place, which it must keep, and the arguments of its mixer."""
-    run = run_example(model, places, example)
     outputs = activation_shapes(model, places, "after", run, layout)
     by_place = {}
     for name, shape in activation_shapes(model, places, "before", run, layout).items():
         if outputs[name] != shape:
             change = f"{name} turns {shape} into {outputs[name]}"
             raise InputError(f"{change}; choose a place that keeps its channels", name)
-        place = Place(model, name, shape, run, "before", causal, key_padding_mask)
+        place = Place(model, name, shape, run, "before", *options)
         arguments = arguments_for_replacement(place)
         ndim = 2 if arguments.sizes else shape.ndim
         by_place[name] = ActivationShape(shape.channels, ndim, shape.layout), arguments
@@ -272,6 +274,7 @@ def _unwrapped_name(name: str, wrappers: Mapping[str, Wrapper]) -> str:
 def _wrap_places(
     model: nn.Module,
     places: Mapping[str, nn.Module],
+    run: ExamplePass,
     wrap: Callable[[str, nn.Module], Wrapper],
 ) -> Surgery:
     """Build all wrappers, then put them into the model, so that an error changes nothing."""
@@ -281,6 +284,8 @@ def _wrap_places(
         if name != other:
             raise InputError(f"{name} is also {other}; untie it or leave it out", name)
     wrappers = {name: wrap(name, module) for name, module in places.items()}
+    for name, wrapper in wrappers.items():
+        wrapper.outputs = run.outputs(name)
     for name, wrapper in reversed(wrappers.items()):  # inner places first
         model.set_submodule(name, wrapper)
     layers = [part for part in model.modules() if isinstance(part, nn.TransformerEncoderLayer)]

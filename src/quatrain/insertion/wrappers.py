@@ -41,6 +41,8 @@ class Wrapper(nn.Module):
     activation_shape: ActivationShape
     training: bool
     arguments: MixerArguments
+    outputs: int = 0
+    """The length of a tuple that the place returns, and the block reads or gives the first of."""
     _convolution: RegularConv | DeformableConv | None = None
     """The convolution that shares its weight and bias with the wrapped module."""
 
@@ -198,7 +200,11 @@ class InsertionWrapper(Wrapper):
         """
         arguments = self.arguments.signature.bind(args, kwargs)
         if self.placement == "after":
-            return self._apply_block(self.original(*args, **kwargs), arguments)
+            output = self.original(*args, **kwargs)
+            if not self.outputs:
+                return self._apply_block(output, arguments)
+            others = (output[index] for index in range(1, self.outputs))
+            return self._apply_block(output[0], arguments), *others
         name, x = next(iter(arguments.items()))
         y = self._apply_block(x, arguments)
         if args:
@@ -261,14 +267,15 @@ class ReplacementWrapper(Wrapper):
             original.register_parameter("bias", convolution.bias)
         return original if original.training == self.training else original.train(self.training)
 
-    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        """The output of the mixer for the first argument.
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The output of the mixer for the first argument; in a tuple with None if a tuple was.
 
         Raises:
             InputError: if there is another argument that the mixer does not read.
         """
         arguments = self.arguments.signature.bind(args, kwargs)
-        return self._apply_block(next(iter(arguments.values())), arguments)
+        y = self._apply_block(next(iter(arguments.values())), arguments)
+        return (y, *[None] * (self.outputs - 1)) if self.outputs else y
 
     def _owner(self, name: str) -> nn.Module | None:
         """The mixer for its weights and parts, or else the replaced module for its settings."""
