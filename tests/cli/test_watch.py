@@ -232,29 +232,17 @@ def read_to_end(terminal):
     return read_until(terminal, "\0")
 
 
-def interrupt(process, terminal):
-    """The output after Ctrl-C, pressed again where Python ignored it, as in a finalizer."""
-    output = ""
-    for _ in range(3):
-        process.send_signal(signal.SIGINT)
-        output += read_to_end(terminal)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(10)
-            break
-    return output
-
-
 @pytest.mark.slow
 def test_ctrl_c_in_a_terminal_ends_with_one_sentence_and_130(started):
     _, store = started
     process, terminal = watch_in_terminal(store.root)
     try:
         assert "0 of 4 runs done" in read_until(terminal, "4 waiting")
-        rest = interrupt(process, terminal)
-        assert process.returncode == 130
+        process.send_signal(signal.SIGINT)
+        rest = read_to_end(terminal)
+        assert process.wait(30) == 130
     finally:
         process.kill()
-        process.wait()
         os.close(terminal)
     assert "Stopped watching; the study is not affected." in rest
     assert "Traceback" not in rest
@@ -281,3 +269,29 @@ def execute_in_process(path, store, command):
     from quatrain.study import run_study
 
     run_study(path, store.root, jobs=2, command=command)
+
+
+DROPPED = """
+import os, signal
+from quatrain.study.progress import StudyWatch
+
+class Finalized:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+
+look = StudyWatch.look
+
+def look_and_interrupt(self):
+    Finalized()
+    return look(self)
+
+StudyWatch.look = look_and_interrupt
+"""
+
+
+def test_ctrl_c_in_a_finalizer_is_not_lost(started):
+    _, store = started
+    command = [sys.executable, "-c", f"{DROPPED}\n{MAIN}", "study", "watch", store.root]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 130
+    assert done.stderr.endswith("Stopped watching; the study is not affected.\n")

@@ -116,7 +116,7 @@ def test_a_failure_is_shown_and_the_page_comes_back(live, error, text):
     assert "<script data-seconds=" in body
     live.content[0] = PAGE
     end = time.monotonic() + 10
-    while "1 of 2 runs" not in request(live)[1]:  # the page is made again after some seconds
+    while "1 of 2 runs" not in request(live)[1]:  # making it takes a tenth of the time at most
         assert time.monotonic() < end
 
 

@@ -215,7 +215,7 @@ class _Recorder:
         if isinstance(output, Tensor):
             ndims.add(output.ndim)
         if self.calls is not None and call is not None:
-            values = output if isinstance(output, tuple) and type(output) is tuple else ()
+            values = output if type(output) is tuple else ()
             call.outputs = len(values)
             call.after = _shape(values[0] if values else output)
             self.calls.append(call)
