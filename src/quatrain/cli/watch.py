@@ -1,14 +1,11 @@
 """`quatrain study watch`: the progress of a study that another process or machine executes."""
 
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -178,7 +175,7 @@ def _watch(console: Console, looks: StudyWatch, findings: Findings, every: float
     lines = Lines(console)
     # Without a terminal, a `Live` would print its last frame once more.
     live = Live(console=console, auto_refresh=False) if console.is_interactive else None
-    with live or nullcontext(), _interruptible() as check_interrupt:
+    with live or nullcontext():
         while True:
             progress = looks.look()
             sentences = findings.of(progress)
@@ -186,37 +183,9 @@ def _watch(console: Console, looks: StudyWatch, findings: Findings, every: float
                 lines.show(progress, sentences)
             else:
                 live.update(frame(progress, sentences), refresh=True)
-            check_interrupt()
             if progress.is_over:
                 return progress
             time.sleep(every)
-
-
-@contextmanager
-def _interruptible() -> Generator[Callable[[], None]]:
-    """In the block, the yielded function raises a KeyboardInterrupt that Python has dropped.
-
-    It drops every exception in a finalizer, and each look at the folder makes locks that have one.
-    """
-    pressed: list[int] = []
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        pressed.append(number)
-        signal.default_int_handler(number, frame)
-
-    def check() -> None:
-        if pressed:
-            raise KeyboardInterrupt
-
-    handled = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if not handled or threading.current_thread() is not threading.main_thread():
-        yield check
-        return
-    signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield check
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def frame(progress: StudyProgress, sentences: Sequence[str]) -> Group:
