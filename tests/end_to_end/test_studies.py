@@ -21,8 +21,31 @@ STUDIES = Path(__file__).parents[2] / "studies"
 @pytest.mark.parametrize("name", sorted(path.stem for path in STUDIES.glob("*.py")))
 def test_each_study_file_loads_and_names_its_command(name):
     study = load_study(STUDIES / f"{name}.py")
-    assert study.comparisons or name == "numerals_one_shot"
+    assert study.comparisons or name.endswith("_one_shot")
     assert f"studies/{name}.py" in (STUDIES / f"{name}.py").read_text().split('"""')[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "groups"),
+    [
+        (
+            "numerals_one_shot",
+            "numerals_terms",
+            {"encoder-decoder": "all encoder-decoder", "self": "all self"},
+        ),
+        ("multi30k_one_shot", "multi30k_terms", {"cross": "cross", "self": "self"}),
+    ],
+)
+def test_the_single_sets_of_a_one_shot_study_are_runs_of_the_study_of_terms(name, base, groups):
+    known = {
+        (cell.group, cell.name): cell.identities
+        for cell in load_study(STUDIES / f"{base}.py").manifest().cells
+    }
+    for cell in load_study(STUDIES / f"{name}.py").manifest().cells:
+        if cell.group in groups:
+            assert cell.identities.items() <= known[groups[cell.group], cell.name].items()
+        else:
+            assert cell.group.removeprefix("one-shot ") in groups
 
 
 def test_the_paper_study_has_every_configuration_of_figure_3_c_and_d():

@@ -29,6 +29,14 @@ def test_cost_scores_and_order_of_each_training(store):
     assert report.trained["self"]["1000"] == {0: 80.0, 1: 81.5}
 
 
+def test_the_cost_is_relative_to_all_planned_sets(store):
+    write(store, CELLS)
+    unfinished = next(cell for cell in store.manifest().cells if cell.label == "self/0110")
+    for identity in unfinished.identities.values():
+        (store.folder(identity) / "record.json").unlink()
+    assert one_shot_report(store).trainings[0].cost == 60 / 300
+
+
 def test_the_tables_have_one_row_per_training_and_per_set(store):
     write(store, CELLS)
     first, second = one_shot_markdown(one_shot_report(store)).split("\n\n")

@@ -5,6 +5,7 @@ The group "one-shot self" is compared with the group "self", whose cells are nam
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import nan
 from statistics import fmean
 from typing import Any
 
@@ -29,7 +30,8 @@ class OneShot:
         group: the group of the single term sets.
         variant: the name of the one-shot cell.
         seeds: the number of its finished seeds.
-        cost: passes forward and backward, as a share of those of the group, for each seed.
+        cost: passes forward and backward, as a share of those of the whole group, for each seed;
+            a term set without a finished run counts as much as the mean of the others.
         scores: the primary metric with shared weights, mean over seeds, by term set.
         agreement: the order of the sets by the mean over seeds.
         tau_by_seed: Kendall's tau over the significant pairs for each seed alone.
@@ -76,7 +78,8 @@ def one_shot_report(store: ResultStore) -> OneShotReport:
             for name, found in singles.items()
             if found
         }
-        passes = sum(_passes(found[0].spec) for found in singles.values() if found)
+        known = [_passes(found[0].spec) for found in singles.values() if found]
+        passes = fmean(known) * len(singles) if known else nan
         trainings += [
             _one_shot(base, name, found, manifest.metric, trained[base], passes)
             for name, found in cells.items()
@@ -153,7 +156,7 @@ def _one_shot(
     records: list[Record],
     metric: str,
     trained: Mapping[str, Mapping[int, float]],
-    passes: int,
+    passes: float,
 ) -> OneShot:
     by_seed = [_by_set(record, metric) for record in records]
     scores = {terms: fmean(scores[terms] for scores in by_seed) for terms in by_seed[0]}
