@@ -1,4 +1,4 @@
-"""Arguments of `quatrain study`: cells, seeds and paths."""
+"""Arguments that several commands of `quatrain study` have."""
 
 import re
 from pathlib import Path
@@ -17,6 +17,19 @@ Cells = Annotated[
 Seeds = Annotated[
     str | None, typer.Option(help='Seeds, such as "0,1,2" or "0-4". Default: those of the study.')
 ]
+StudyFile = Annotated[Path, typer.Argument(help="The study file, a Python file.", metavar="STUDY")]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="The folder of results; by default runs/NAME for a study file NAME.py."),
+]
+Data = Annotated[Path | None, typer.Option(help="The folder of data, for studies that read one.")]
+Device = Annotated[str, typer.Option(help="The device, such as cpu or cuda:0.")]
+Jobs = Annotated[int | None, typer.Option(help="Runs at once. Default: fill the cores.")]
+Threads = Annotated[int | None, typer.Option(help="Threads of each run. Default: fill the cores.")]
+NumWorkers = Annotated[
+    int, typer.Option(min=0, help="Processes of each run that prepare its batches.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 def results_folder(study: Path, out: Path | None) -> Path:

@@ -8,14 +8,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from quatrain.report.text import format_quantity, visible
-from quatrain.results import Measurement
+from quatrain.results import Measurement, ResultStore
+
+if TYPE_CHECKING:
+    from quatrain.study import Run, Study
 
 _PAGE_WIDTH = 160
 
@@ -143,3 +146,12 @@ def measurement_summary(measurement: Measurement) -> str:
     for name, value in (measurement.cost or {}).items():
         parts.append(f"{visible(name.replace('_', ' '))} {value:,.0f}")
     return ", ".join(parts) or "the record has all counts"
+
+
+def print_notes(study: "Study", store: ResultStore, runs: "Sequence[Run]") -> None:
+    """Print the notes on `runs` to stderr."""
+    from quatrain.study.changes import notes_on
+
+    console = Console(stderr=True)
+    for note in notes_on(study, store, runs):
+        print_line(console, f"Note: {note}")

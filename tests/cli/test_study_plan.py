@@ -1,0 +1,54 @@
+import json
+
+import pytest
+
+from quatrain.cli.study_plan import plan_summary
+from quatrain.specs import StudyError
+
+
+def test_the_plan_has_the_state_of_each_run(call, write_study, out):
+    path = write_study("[cell('a')]")
+    call("run", path, "--out", out, "--seeds", "0")
+    assert "1 run to do, about 0.0 min with" in call("plan", path, "--out", out).output
+    rows = json.loads(call("plan", path, "--out", out, "--json").output)
+    assert [(row["seed"], row["state"], row["steps"]) for row in rows] == [
+        (0, "done", 4), (1, "absent", 4),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("hours", "is_printed"), [(30.0, True), (1e-9, False)])
+def test_many_gpu_hours_are_printed(call, write_study, out, hours, is_printed):
+    path = write_study("[cell('a')]", "(0, 1)")
+    method = f"    def gpu_hours(self):\n        return {hours}\n\n    def open("
+    path.write_text(path.read_text().replace("    def open(", method))
+    output = call("plan", path, "--out", out).output
+    assert ("60 GPU hours" in output) is is_printed
+
+
+def test_a_wrong_folder_of_another_study_is_an_error_before_the_plan(
+    call, write_study, out, monkeypatch
+):
+    monkeypatch.setattr("quatrain.study.estimate.plan_study", lambda *_: pytest.fail("planned"))
+    with pytest.raises(StudyError):
+        call("plan", write_study("[cell('a')]"), "--out", out, "--spread-from", out)
+
+
+def test_a_plan_writes_nothing(call, write_study, out):
+    call("plan", write_study("[cell('a')]"), "--out", out)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("hours", "text"),
+    [
+        ([], "0 runs to do."),
+        ([None], "1 run to do; add --estimate to estimate the time."),
+        ([1.0, 2.0], "2 runs to do, about 1.5 h with 2 jobs."),
+        (
+            [1.0, None],
+            "2 runs to do, about 30.0 min with 2 jobs for the 1 whose duration is known.",
+        ),
+    ],
+)
+def test_the_summary_of_a_plan_has_the_known_hours(hours, text):
+    assert plan_summary(hours, 2) == text
