@@ -2,8 +2,9 @@ import json
 
 import pytest
 
-from quatrain.cli.study_plan import plan_summary
+from quatrain.cli.study_plan import plan_summary, precision_summary
 from quatrain.specs import StudyError
+from quatrain.study.precision import Precision
 
 
 def test_the_plan_has_the_state_of_each_run(call, write_study, out):
@@ -52,3 +53,16 @@ def test_a_plan_writes_nothing(call, write_study, out):
 )
 def test_the_summary_of_a_plan_has_the_known_hours(hours, text):
     assert plan_summary(hours, 2) == text
+
+
+@pytest.mark.parametrize(
+    ("cell_sd", "spread"),
+    [
+        (None, "residual sd 0.22 with 30 degrees of freedom"),
+        ((0.1, 2.5), "sd of a cell 0.1 to 2.5"),
+    ],
+)
+def test_the_expected_precision_names_its_spread(cell_sd, spread):
+    expected = Precision("self", 16, 3, 0.22, cell_sd, 30, 0.36, 0.13, None, None)
+    text = f"self, 16 cells x 3 seeds: differences to ± 0.36, main effects to ± 0.13 ({spread})."
+    assert precision_summary(expected, None) == text

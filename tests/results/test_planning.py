@@ -3,8 +3,9 @@ import pytest
 from scipy import stats
 from statsmodels.stats.power import TTestPower
 
-from quatrain.results.fit import fit
+from quatrain.results.fit import Design, fit
 from quatrain.results.planning import (
+    expected_error,
     further_seeds,
     half_width,
     power_of_difference,
@@ -75,3 +76,37 @@ def test_cells_with_separate_variances_are_planned_by_their_own_spread():
     weights = {"calmer": 1, "calm": -1}
     assert further_seeds(fit(values), weights, None) is None
     assert further_seeds(fit(values, "separate"), weights, None) == 1
+
+
+@pytest.mark.parametrize("variance", ["pooled", "separate"])
+def test_the_expected_error_of_the_present_seeds_is_that_of_the_contrast(variance):
+    values = {
+        "a": {0: 1.0, 1: 2.0, 2: 4.0},
+        "b": {0: 1.5, 1: 1.0, 2: 3.5},
+        "c": {0: 20.0, 1: 33.0},
+    }
+    fitted = fit(values, variance)
+    for weights in ({"a": 1, "b": -1}, {"a": 1, "c": -1}, {"a": 0.5, "b": 0.5, "c": -1}):
+        found = fitted.contrast(weights)
+        expected = expected_error(fitted, weights, fitted.design)
+        assert expected == pytest.approx((found.standard_error, found.df))
+
+
+def test_a_cell_with_one_run_is_expected_to_spread_like_the_others():
+    values = {"a": {0: 1.0, 1: 3.0}, "b": {0: 1.0, 1: 5.0}, "c": {0: 2.0}}
+    planned = Design(dict.fromkeys(values, (0, 1, 2)))
+    fitted = fit(values, "separate")
+    assert fitted.variance_of("c") == pytest.approx((2 + 8) / 2)
+    error, df = expected_error(fitted, {"c": 1, "a": -1}, planned)
+    assert error == pytest.approx(((5 + 2) / 3) ** 0.5)
+    assert 2 < df < 4
+
+
+def test_without_common_seeds_or_spread_no_error_is_expected():
+    same = fit({"a": {0: 1.0, 1: 1.0}, "b": {0: 1.0, 1: 1.0}})
+    weights = {"a": 1, "b": -1}
+    assert expected_error(same, weights, Design({"a": (0, 1), "b": (0, 1)})) is None
+    spread = fit({"a": {0: 1.0, 1: 2.0}, "b": {0: 1.0, 1: 3.0}})
+    assert expected_error(spread, weights, Design({"a": (0, 1), "b": (2, 3)})) is None
+    separate = fit({"a": {0: 1.0, 1: 2.0}, "b": {0: 1.0, 1: 3.0}}, "separate")
+    assert expected_error(separate, weights, Design({"a": (0, 1), "b": (2,)})) is None

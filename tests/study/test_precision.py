@@ -1,4 +1,5 @@
 import pytest
+from scipy import stats
 
 from quatrain.results import ResultStore
 from quatrain.study import load_study
@@ -55,3 +56,27 @@ def test_selected_cells_alone_count(write_study, finish):
     study = load_study(path)
     (found,) = expected_precision(study, study.select(["a", "b"]), store)
     assert found.cells == 2
+
+
+def test_separate_variances_give_the_widest_comparison_by_welch(write_study, finish):
+    pairs = "[Comparison(left=x, right='a', group='one') for x in 'bc']"
+    path = write_study(CELLS, "(0, 1, 3)", pairs)
+    store = finish(path)
+    separate = load_study(path).model_copy(update={"variance": "separate"})
+    (found,) = expected_precision(separate, separate.select(), store)
+    scores = {weight: [4 * weight * (seed + 1) for seed in (0, 1, 3)] for weight in (1, 3)}
+    welch = stats.ttest_ind(scores[3], scores[1], equal_var=False).confidence_interval(0.95)
+    assert found.difference == pytest.approx((welch.high - welch.low) / 2)
+    sds = [stats.tstd(scores[weight]) for weight in (1, 3)]
+    assert found.cell_sd == pytest.approx(sds)
+    assert precision_of(path, store).cell_sd is None
+
+
+def test_separate_variances_of_another_study_are_used(write_study, finish, tmp_path):
+    path = write_study(CELLS, "(0, 1)")
+    other = finish(path)
+    study = load_study(path).model_copy(update={"variance": "separate"})
+    empty = ResultStore(tmp_path / "empty")
+    (found,) = expected_precision(study, study.select(), empty, spread_from=other)
+    assert found.cell_sd is not None
+    assert found.difference > 0

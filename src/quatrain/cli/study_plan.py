@@ -131,7 +131,11 @@ def precision_summary(expected: "Precision", margin: float | None) -> str:
     effects = expected.main_effect
     text = f"{size}: differences to ± {expected.difference:.2g}"
     text += f", main effects to ± {effects:.2g}" if effects is not None else ""
-    text += f" (residual sd {expected.sd:.2g} with {expected.df} degrees of freedom)"
+    if expected.cell_sd is None:
+        text += f" (residual sd {expected.sd:.2g} with {expected.df} degrees of freedom)"
+    else:
+        least, largest = expected.cell_sd
+        text += f" (sd of a cell {least:.2g} to {largest:.2g})"
     if margin is not None and expected.power_of_equivalence is not None:
         equivalence = 100 * expected.power_of_equivalence
         difference = 100 * (expected.power_of_difference or 0.0)

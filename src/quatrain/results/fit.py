@@ -171,6 +171,16 @@ class Fit:
         found = estimate(mean, error if error > ROUNDING * self._largest else 0.0, df, None)
         return Summary(mean, found.low, found.high, len(own))
 
+    def variance_of(self, cell: str) -> float | None:
+        """The variance over the seeds of a cell; pooled over all cells if it has one seed or none.
+
+        None if no cell has two seeds.
+        """
+        squares, df = self._within.get(cell, (0.0, 0))
+        if not df:
+            squares, df = self._pooled
+        return squares / df if df else None
+
     @cached_property
     def _within(self) -> dict[str, tuple[float, int]]:
         """Sum of squares and degrees of freedom within each cell."""
@@ -236,13 +246,25 @@ class Fit:
             cell: weight**2 * float(np.var([*self.values[cell].values()], ddof=1)) / counts[cell]
             for cell, weight in used.items()
         }
-        total = ordered_sum(parts.values())
-        error = total**0.5
+        error, df = welch(parts, counts)
         if error <= ROUNDING * self._largest:
-            return estimate(value, 0.0, sum(counts.values()) - len(counts), margin)
-        shares = {cell: part / total for cell, part in parts.items()}  # squares may overflow
-        df = 1 / ordered_sum(share**2 / (counts[cell] - 1) for cell, share in shares.items())
+            error, df = 0.0, float(sum(counts.values()) - len(counts))
         return estimate(value, error, df, margin)
+
+
+def welch(parts: Mapping[str, float], counts: Mapping[str, int]) -> tuple[float, float]:
+    """Welch's standard error of a sum of cell means, and Satterthwaite's degrees of freedom.
+
+    Args:
+        parts: by cell, the variance of its term: squared weight times variance by number of runs.
+        counts: by cell, the number of runs, two or more.
+    """
+    total = ordered_sum(parts.values())
+    if not total:
+        return 0.0, float(sum(counts[cell] - 1 for cell in parts))
+    shares = {cell: part / total for cell, part in parts.items()}  # squares may overflow
+    df = 1 / ordered_sum(share**2 / (counts[cell] - 1) for cell, share in shares.items())
+    return total**0.5, df
 
 
 def fit(values: Mapping[str, Mapping[int, float]], variance: Variance = "pooled") -> Fit:

@@ -7,13 +7,16 @@
 The number of seeds is for a power of 80 % if the true value is the estimate: a plan, no promise.
 """
 
+from collections import Counter
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 from scipy import special  # pyright: ignore[reportMissingTypeStubs]
 
-from quatrain.results.fit import Fit, Weights
+from quatrain.results.fit import Design, Fit, Weights, welch
 from quatrain.results.statistics import CONFIDENCE, ordered_sum
+from quatrain.specs import StudyError
 
 POWER = 0.8
 MOST_SEEDS = 100
@@ -21,6 +24,31 @@ MOST_SEEDS = 100
 
 _functions: Any = special
 _QUANTILES = (np.arange(400) + 0.5) / 400
+
+
+def expected_error(fitted: Fit, weights: Weights, planned: Design) -> tuple[float, float] | None:
+    """The standard error of a contrast after `planned`, and its degrees of freedom.
+
+    The variances are those of the fit: pooled, or that of each cell if the fit has separate ones.
+    A cell with fewer than two runs so far has the mean variance of the others. None if the variance
+    is unknown or zero, if the cells share no planned seeds, or if the planned runs leave no degrees
+    of freedom.
+    """
+    if fitted.variance == "pooled":
+        with suppress(StudyError):
+            error, df = (fitted.sd or 0.0) * planned.factor(weights), planned.df
+            return (error, df) if error and df else None
+        return None
+    counts = Counter(cell for cell, _ in planned.pairs)
+    parts = {
+        cell: weight**2 * (fitted.variance_of(cell) or 0.0) / max(1, counts[cell])
+        for cell, weight in weights.items()
+        if weight
+    }
+    if min(counts[cell] for cell in parts) < 2:
+        return None
+    error, df = welch(parts, counts)
+    return (error, df) if error else None
 
 
 def half_width(error: float, df: float, level: float = 1 - CONFIDENCE) -> float:

@@ -1,12 +1,17 @@
 """How precisely a study will know its contrasts, from the spread of its runs so far."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from quatrain.results import ResultStore
-from quatrain.results.factorial import TermGrid, term_grids
-from quatrain.results.fit import Design, Fit, fit
-from quatrain.results.planning import half_width, power_of_difference, power_of_equivalence
+from quatrain.results.factorial import TERMS, term_grids
+from quatrain.results.fit import Design, Fit, Variance, fit
+from quatrain.results.planning import (
+    expected_error,
+    half_width,
+    power_of_difference,
+    power_of_equivalence,
+)
 from quatrain.study.grid import Run, Study
 
 
@@ -20,12 +25,14 @@ class Precision:
     """The largest number of seeds of a cell."""
     sd: float | None
     """Residual standard deviation of the finished runs."""
+    cell_sd: tuple[float, float] | None
+    """The least and the largest standard deviation of a cell, if variances are separate."""
     df: int
     """Degrees of freedom of `sd`."""
     difference: float | None
-    """Half of the width of the interval of a difference of two cells."""
+    """Half of the width of the widest interval of a comparison, or of the first two cells."""
     main_effect: float | None
-    """The same for the main effect of a term; None without a complete grid of term sets."""
+    """The same for the main effects of terms; None without a complete grid of term sets."""
     power_of_difference: float | None
     """Probability to find a true difference as large as the margin; None without a margin."""
     power_of_equivalence: float | None
@@ -43,7 +50,7 @@ def expected_precision(
         store: the results so far.
         spread_from: another study's results, whose spread is used for groups without an own one.
     """
-    other = None if spread_from is None else _pooled(spread_from)
+    other = None if spread_from is None else _of_another(spread_from, study.variance)
     groups = dict.fromkeys(cell.group for cell in study.cells)
     found = [_of_group(study, group, runs, store, other) for group in groups]
     return [precision for precision in found if precision.cells > 1]
@@ -68,34 +75,67 @@ def _of_group(
         }
         for cell in cells
     }
-    fitted = fit(values) if any(values.values()) else None
+    fitted = fit(values, study.variance) if any(values.values()) else None
     if fitted is None or not fitted.sd:
         fitted = other
     largest = max((len(seeds[cell.label]) for cell in cells), default=0)
-    if fitted is None or not fitted.sd or design is None or design.df < 1 or len(cells) < 2:
-        return Precision(group, len(cells), largest, None, 0, None, None, None, None)
-    error = fitted.sd * design.factor({cells[0].name: 1.0, cells[1].name: -1.0})
+    unknown = Precision(group, len(cells), largest, None, None, 0, None, None, None, None)
+    if fitted is None or design is None or len(cells) < 2:
+        return unknown
+    widest = _widest(fitted, design, _differences(study, group, [cell.name for cell in cells]))
+    if widest is None:
+        return unknown
+    error, df = widest
     grids = term_grids({cell.name: cell.spec.model_dump(mode="json") for cell in cells})
-    effects = [_main_effect(grid, design, fitted.sd) for grid in grids if grid.complete]
+    weights = [grid.effect(term) or {} for grid in grids if grid.complete for term in TERMS]
+    effect = _widest(fitted, design, weights)
     margin = study.margin
     return Precision(
         group,
         len(cells),
         largest,
         fitted.sd,
+        _spreads(fitted),
         fitted.df,
-        half_width(error, design.df),
-        min(effects, default=None),
-        power_of_difference(margin, error, design.df) if margin else None,
-        power_of_equivalence(0.0, margin, error, design.df) if margin else None,
+        half_width(error, df),
+        None if effect is None else half_width(*effect),
+        power_of_difference(margin, error, df) if margin else None,
+        power_of_equivalence(0.0, margin, error, df) if margin else None,
     )
 
 
-def _main_effect(grid: TermGrid, design: Design, sd: float) -> float:
-    return half_width(sd * design.factor(grid.effect("E1") or {}), design.df)
+def _differences(study: Study, group: str, cells: Sequence[str]) -> list[dict[str, float]]:
+    """The comparisons of these cells of a group; without any, the difference of the first two."""
+    pairs = [
+        (pair.left, pair.right)
+        for pair in study.comparisons
+        if pair.group == group and {pair.left, pair.right} <= {*cells}
+    ]
+    return [{left: 1.0, right: -1.0} for left, right in pairs or [(cells[0], cells[1])]]
 
 
-def _pooled(store: ResultStore) -> Fit | None:
+def _widest(
+    fitted: Fit, design: Design, contrasts: Sequence[Mapping[str, float]]
+) -> tuple[float, float] | None:
+    """Standard error and degrees of freedom of the contrast with the widest interval.
+
+    None without contrasts, and if the precision of one is unknown.
+    """
+    found = [expected_error(fitted, weights, design) for weights in contrasts]
+    known = [both for both in found if both is not None]
+    return max(known, key=lambda both: half_width(*both)) if found and found == known else None
+
+
+def _spreads(fitted: Fit) -> tuple[float, float] | None:
+    """The least and the largest standard deviation of a cell, if variances are separate."""
+    if fitted.variance == "pooled":
+        return None
+    own = [fitted.variance_of(cell) for cell, values in fitted.values.items() if len(values) > 1]
+    roots = [variance**0.5 for variance in own if variance is not None]
+    return min(roots), max(roots)
+
+
+def _of_another(store: ResultStore, variance: Variance) -> Fit | None:
     """The fit with the most degrees of freedom among the groups of another study."""
     manifest = store.manifest()
     metric = manifest.compared_in or manifest.metric
@@ -106,5 +146,5 @@ def _pooled(store: ResultStore) -> Fit | None:
             if record is not None and metric in record.metrics:
                 values = groups.setdefault(cell.group, {}).setdefault(cell.name, {})
                 values[seed] = record.metrics[metric]
-    fits = [fitted for fitted in map(fit, groups.values()) if fitted.sd]
+    fits = [fitted for fitted in (fit(own, variance) for own in groups.values()) if fitted.sd]
     return max(fits, key=lambda fitted: fitted.df, default=None)
