@@ -67,6 +67,15 @@ def test_a_network_with_inserted_mixers_becomes_an_onnx_graph(network, onnx_pack
 
 
 @pytest.mark.compile
+@pytest.mark.parametrize(("terms", "method"), [("1111", "fused"), ("0110", "factored")])
+def test_a_method_that_onnx_does_not_have_is_named(terms, method, onnx_packages):
+    case = Case(terms, "map")
+    case.module.mixer.method = method
+    with pytest.raises(torch.onnx.OnnxExporterError, match=f'method="{method}" .* "reference"'):
+        to_onnx(case.module, case.input(case.sizes[0]), case.axes)
+
+
+@pytest.mark.compile
 @pytest.mark.parametrize("name", ["deformable", "dynamic"])
 @pytest.mark.parametrize("layout", ["map", "causal sequence"])
 def test_an_exported_convolution_has_the_gradients_of_the_module(name, layout):

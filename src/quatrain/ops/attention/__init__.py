@@ -28,7 +28,7 @@ def attend(inputs: AttentionInputs, method: Method = "auto") -> Float[Tensor, "b
         device=inputs.value.device.type,
         widths=inputs.operands.head_widths,
         double=inputs.value.dtype == torch.float64,
-        portable=torch.onnx.is_in_onnx_export(),
+        portable=_is_exported_to_onnx(),
     )
     match chosen.method:
         case "reference":
@@ -41,3 +41,12 @@ def attend(inputs: AttentionInputs, method: Method = "auto") -> Float[Tensor, "b
             return blockwise_attention(inputs, factored=True)
         case "fused":
             return fused_attention(inputs, chosen.kernel)
+
+
+@torch.compiler.assume_constant_result
+def _is_exported_to_onnx() -> bool:
+    """Whether `torch.onnx.export` runs, also where it uses the tracer of `torch.compile`.
+
+    That tracer takes `torch.onnx.is_in_onnx_export()` itself to be False.
+    """
+    return torch.onnx.is_in_onnx_export()
