@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from quatrain.specs import StudyError
+from quatrain.specs import InputError, StudyError
 from quatrain.weights.tensor_file import read_tensors, write_tensors
 
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b/c": torch.tensor(7, dtype=torch.int64)}
@@ -69,3 +69,17 @@ def test_a_file_in_place_of_the_folder_is_an_error(tmp_path):
     (tmp_path / "folder").write_text("")
     with pytest.raises(StudyError, match="folder"):
         write_tensors(tmp_path / "folder" / "a.safetensors", TENSORS, {})
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (torch.ones(2, device="meta"), "a has no values"),
+        (torch.ones(2).to_sparse(), "a is sparse"),
+        ("scale", "a is a str"),
+    ],
+)
+def test_values_that_cannot_be_stored_are_named(tmp_path, value, text):
+    with pytest.raises(InputError, match=text):
+        write_tensors(tmp_path / "a.safetensors", {"a": value}, {})
+    assert list(tmp_path.iterdir()) == []

@@ -88,6 +88,11 @@ def _import(path: Path, absolute: Path) -> tuple[ModuleType, StudyCode]:
         raise StudyError(message, "study file") from error
     except BaseException as error:  # also SystemExit, and the panics of libraries in Rust
         message = " ".join(f"{type(error).__name__}: {error}".split())
+        if isinstance(error, ImportError) and "no known parent package" in str(error):
+            message = (
+                "a study file belongs to no package, so it cannot use relative imports; write "
+                "`from name import ...` for a file of its folder, or the package's full name"
+            )
         where = _line_of(error, path, absolute)
         raise StudyError(f"{where}: {message}", "study file") from error
 

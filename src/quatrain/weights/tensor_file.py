@@ -11,14 +11,16 @@ of the file format; a file of a later version is refused.
 import hashlib
 import re
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from quatrain.results import write_atomically
-from quatrain.specs import StoredFileError
+from quatrain.specs import InputError, StoredFileError
 
 _FORMAT_KEY = "checkpoint_format"
 _FORMAT = 1
@@ -31,8 +33,33 @@ _CHECKSUM = re.compile(rb'"sha256":"([0-9a-f]{64})"')
 """Matches the key only: quotes within texts are escaped, and a tensor's entry is an object."""
 
 
+def check_storable(tensors: Mapping[str, object]) -> None:
+    """Check that all are dense tensors with values.
+
+    Raises:
+        InputError: if one is not, with its name.
+    """
+    for name, value in tensors.items():
+        if not isinstance(value, Tensor):
+            text = f"{name} is a {type(value).__name__}, not a tensor"
+            raise InputError(f"{text}; use a module without quantized layers", name)
+        if value.is_meta:
+            text = f"{name} has no values, as it is on the meta device"
+            remedy = "create the module on a CPU or a GPU, or call to_empty() and load its weights"
+            raise InputError(f"{text}; {remedy}", name)
+        if value.is_nested or value.is_quantized or value.layout != torch.strided:
+            text = f"{name} is sparse, nested or quantized"
+            raise InputError(f"{text}; convert it to a dense tensor", name)
+
+
 def write_tensors(path: Path, tensors: dict[str, Tensor], texts: dict[str, str]) -> None:
-    """Write tensors and texts atomically; raises a StudyError if the folder cannot be written."""
+    """Write tensors and texts atomically.
+
+    Raises:
+        InputError: if a tensor is not dense or has no values.
+        StudyError: if the folder cannot be written.
+    """
+    check_storable(tensors)
     # Copies, because safetensors refuses tensors that share memory.
     separate = {name: value.detach().contiguous().clone() for name, value in tensors.items()}
     metadata = {**texts, _FORMAT_KEY: str(_FORMAT), _KEY: _ZEROS.decode()}

@@ -113,6 +113,13 @@ def _reason(error: Exception) -> str:
     return line[:_LONGEST_REASON].rstrip(".") or type(error).__name__
 
 
+def _begins_as_of_torch(path: Path) -> bool:
+    """Whether a file begins as a zip archive or a pickle of protocol 2 or higher, or is empty."""
+    with path.open("rb") as file:
+        start = file.read(2)
+    return b"PK".startswith(start) or start[:1] == b"\x80"
+
+
 def _check_regular(path: Path) -> None:
     if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would block
         raise ValueError("it is not a regular file")
@@ -137,5 +144,9 @@ def _load(path: Path) -> Any:
             text = f"{path} contains {name[1][:100]}, which is neither a tensor, a number nor text"
             remedy = "nothing of the file was executed; save model.state_dict() alone"
             raise DataError(f"{text}; {remedy}", str(path)) from error
+        readable = path.is_file() and not isinstance(error, OSError)
+        if readable and path.suffix != ".safetensors" and not _begins_as_of_torch(path):
+            text = f"{path} is no checkpoint of torch"
+            raise DataError(f"{text}; pass a file that torch.save wrote", str(path)) from error
         text = f"{path} is not an undamaged file of torch.save ({_reason(error)})"
         raise DataError(f"{text}; copy or save it again", str(path)) from error
