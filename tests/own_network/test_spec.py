@@ -4,7 +4,7 @@ from torch import nn
 
 from quatrain import parse_mixer
 from quatrain.own_network.spec import AblationSpec, Functions, Place
-from quatrain.specs import SpecError, StudyError, identity
+from quatrain.specs import InputError, SpecError, StudyError, identity
 
 
 def spec(**changes):
@@ -53,3 +53,27 @@ def test_a_place_puts_mixers_into_a_network(placement):
     surgery = Place(placement=placement, pattern="1").put(mixer, network, torch.ones(1, 4, 5, 6), 0)
     assert list(surgery.wrappers) == ["1"]
     assert {getattr(each, "placement", "at") for each in surgery.wrappers.values()} == {placement}
+
+
+def test_ignored_arguments_are_those_of_a_replaced_module():
+    class Attention(nn.Module):
+        def forward(self, x, position_bias=None):
+            return x, position_bias
+
+    class Layer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention = Attention()
+
+        def forward(self, x):
+            return self.attention(x, position_bias=torch.ones(1))[0]
+
+    place = Place(placement="at", pattern="attention", layout="channels_last")
+    mixer, x = parse_mixer("0110", heads=2), torch.ones(1, 5, 4)
+    with pytest.raises(InputError, match="position_bias"):
+        place.put(mixer, Layer(), x, 0)
+    ignoring = Place(**dict(place) | {"ignore": ["position_bias"]})
+    assert list(ignoring.put(mixer, Layer(), x, 0).wrappers) == ["attention"]
+    assert identity(spec(place=ignoring), 0) != identity(spec(place=place), 0)
+    with pytest.raises(SpecError, match="no effect before"):
+        Place(placement="before", pattern="attention", ignore=["position_bias"])

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from quatrain.own_network.spec import AblationSpec, Functions, Place
-from quatrain.own_network.task import UNCHANGED, AblationTask
+from quatrain.own_network.task import CHANGED, UNCHANGED, AblationTask
 from quatrain.specs import InputError, StudyError
 from quatrain.training import NonFiniteLoss, load_model
 
@@ -136,9 +136,31 @@ def test_lists_in_the_example_are_moved_to_the_device_of_the_network():
 
 
 def test_a_training_that_changes_no_weight_is_noted(tmp_path):
-    made, _ = trained(tmp_path, train=lambda *_: None)
-    assert made.data_notes == {UNCHANGED: 1}
-    assert trained(tmp_path)[0].data_notes == {}
+    assert trained(tmp_path, train=lambda *_: None)[1].notes == (UNCHANGED,)
+    assert trained(tmp_path)[1].notes == ()
+
+
+def change_weights(model, device):
+    model[0].weight.data += 1
+    return {"error": 0.5}
+
+
+def update_running_means(model, device):
+    model.train()(IMAGES)
+    return {"error": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("changing", "name"), [(change_weights, "0.weight"), (update_running_means, "3.running_mean")]
+)
+def test_an_evaluation_that_changes_the_network_is_noted(tmp_path, changing, name):
+    def with_norm():
+        return nn.Sequential(*build(), nn.BatchNorm2d(2))
+
+    (note,) = trained(tmp_path, evaluate=changing, build=with_norm)[1].notes
+    assert CHANGED in note
+    assert name in note
+    assert trained(tmp_path, build=with_norm)[1].notes == ()
 
 
 def test_weights_that_are_not_finite_end_the_run(tmp_path):
@@ -181,6 +203,47 @@ def test_build_must_return_a_new_network():
     made.build()
     with pytest.raises(StudyError) as info:
         made.build()
+    assert info.value.field == "build"
+
+
+@pytest.mark.parametrize("mixer", ["w/o", "1111"])
+def test_lazy_modules_are_initialized_by_the_example(tmp_path, mixer):
+    def lazy():
+        return nn.Sequential(nn.LazyConv2d(4, 3, padding=1), nn.ReLU(), nn.LazyConv2d(2, 1))
+
+    made, result = trained(tmp_path, build=lazy, mixer=mixer)
+    other = weights(task("deformable", build=lazy).build())
+    assert torch.equal(weights(made.build())["network.0.weight"], other["network.0.weight"])
+    assert result.notes == ()
+
+
+def on_meta():
+    with torch.device("meta"):
+        return build()
+
+
+def sparse():
+    network = nn.Sequential(nn.Linear(5, 5))
+    network[0].weight = nn.Parameter(network[0].weight.detach().to_sparse())
+    return network
+
+
+class WithExtraState(nn.Sequential):
+    def get_extra_state(self):
+        return "scales"
+
+
+@pytest.mark.parametrize(
+    ("network", "name"),
+    [
+        (on_meta, "0.weight has no values"),
+        (sparse, "0.weight is sparse"),
+        (WithExtraState, "_extra_state is a str"),
+    ],
+)
+def test_build_must_return_dense_weights_with_values(network, name):
+    with pytest.raises(StudyError, match=name) as info:
+        task(build=network).build()
     assert info.value.field == "build"
 
 

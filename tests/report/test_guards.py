@@ -104,3 +104,11 @@ def test_cells_with_equal_metrics_are_noted(store, make_record, notes):
         write(store, make_record, cell, 31.0, spec=spec(cell))
     (note,) = [note for note in notes() if "equal metrics" in note]
     assert "1111, 0110 (self)" in note
+
+
+def test_notes_of_runs_have_their_cells_and_seeds(store, make_record, notes):
+    write(store, make_record, "1111", 31.0, notes=("the training changed no weight",))
+    store.write_record(make_record("0110", 0, 30.0, notes=("the training changed no weight",)))
+    (note,) = [note for note in notes() if "changed no weight" in note]
+    places = "self/1111 seeds 0, 1, 2; self/0110 seed 0; cross/1111 seeds 0, 1, 2"
+    assert note == f"the training changed no weight: {places}"

@@ -27,7 +27,7 @@ def store(tmp_path):
     return ResultStore(tmp_path / "out")
 
 
-def environment(store, error=None):
+def environment(store, error=None, notes=()):
     def train(task, folder, *, seed, device, notify):
         notify(
             SimpleNamespace(
@@ -36,7 +36,7 @@ def environment(store, error=None):
         )
         if error is not None:
             raise error
-        return SimpleNamespace(objective=seed, steps=9, seconds=0.1, weights=None)
+        return SimpleNamespace(objective=seed, steps=9, seconds=0.1, weights=None, notes=notes)
 
     return Environment(
         store=store, data=None, device="cpu", threads=1, commit="c" * 40, train=train
@@ -94,6 +94,14 @@ def test_data_warnings_are_reported_before_training_and_stored(run, store):
     noted = [(event.kind, event.message) for event in events][2]
     assert noted == ("note", "train: numbers that are odd: 1,200")
     assert store.record(run.identity).data_notes == {"train: numbers that are odd": 1200}
+
+
+def test_notes_of_a_training_are_reported_and_stored(run, store):
+    events = []
+    notes = ("the training changed no weight",)
+    execute_run(run, environment(store, notes=notes), retry=False, notify=events.append)
+    assert notes[0] in [event.message for event in events if event.kind == "note"]
+    assert store.record(run.identity).notes == notes
 
 
 def test_operators_that_are_not_counted_are_noted_in_the_record(run, store, monkeypatch):
@@ -198,7 +206,7 @@ def test_a_metric_that_is_not_finite_is_a_failure(run, store):
     (store.folder(run.identity) / "record.json").unlink()
     broken = environment(store)
     broken = Environment(**{**vars(broken), "train": lambda *_, **__: SimpleNamespace(
-        objective=float("nan"), steps=1, seconds=0.1, weights=None)})  # fmt: skip
+        objective=float("nan"), steps=1, seconds=0.1, weights=None, notes=())})  # fmt: skip
     closing = execute_run(run, broken, retry=False, notify=lambda _: None)
     assert (closing.kind, store.state(run.identity)) == ("failed", RunState.FAILED)
     assert "a finite number" in store.failure(run.identity).message

@@ -117,7 +117,8 @@ def ablate(
         seeds: their number, or the seeds.
         settings: further values that decide the result; each record has them.
         heads: attention heads of mixers in the paper's notation; they must divide the channels.
-        insertion: `layout`, `causal` and `key_padding_mask` of `quatrain.insert`.
+        insertion: `layout`, `causal` and `key_padding_mask` of `quatrain.insert`, and with `at`
+            also `ignore` of `quatrain.replace`.
         study: further fields of `quatrain.Study`: `margin`, `lower_is_better`, `title`, ...
 
     Raises:

@@ -3,16 +3,16 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 from weakref import WeakSet
 
 import torch
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, model_validator
 from torch import nn
 
 from quatrain.insertion import Layout, Surgery, insert, replace
 from quatrain.nn import Mixer
-from quatrain.specs import Spec, StudyError
+from quatrain.specs import Spec, SpecError, StudyError
 from quatrain.specs.errors import shorten
 
 if TYPE_CHECKING:
@@ -36,6 +36,18 @@ class Place(Spec):
     layout: Layout | None = None
     causal: bool | None = None
     key_padding_mask: str | Literal[False] | None = None
+    ignore: tuple[str, ...] = ()
+    """Arguments of replaced modules that the mixer ignores, as in `replace`."""
+
+    @model_validator(mode="after")
+    def _check_ignore(self) -> Self:
+        if self.ignore and self.placement != "at":
+            raise SpecError(
+                f"ignore={shorten(list(self.ignore))} has no effect {self.placement} a module; "
+                "leave it out, or replace modules by at=",
+                "ignore",
+            )
+        return self
 
     def put(self, mixer: Mixer, network: nn.Module, example: Any, seed: int) -> Surgery:
         """Insert the mixer into `network`, or replace modules by it."""
@@ -47,7 +59,7 @@ class Place(Spec):
             "seed": seed,
         }
         if self.placement == "at":
-            return replace(network, mixer, at=self.pattern, **options)
+            return replace(network, mixer, at=self.pattern, ignore=self.ignore, **options)
         return insert(network, mixer, **{self.placement: self.pattern}, **options)
 
 

@@ -18,13 +18,17 @@ from quatrain.cost import count_multiply_adds, model_cost
 from quatrain.insertion import find
 from quatrain.insertion.example_pass import run_example
 from quatrain.own_network.spec import AblationSpec, Functions
-from quatrain.specs import QuatrainError, StudyError
+from quatrain.specs import InputError, QuatrainError, StudyError
 from quatrain.specs.errors import shorten
 from quatrain.training import Evaluation, NonFiniteLoss, Progress, TrainingResult, save_model
-from quatrain.training.checkpoint import hash_of_weights
+from quatrain.training.checkpoint import hash_of_weights, hashes_of_tensors
+from quatrain.weights.tensor_file import check_storable
 
-UNCHANGED = "trainings that changed no weight"
+UNCHANGED = "the training changed no weight"
 """The note on a run whose `train` left all weights as they were."""
+
+CHANGED = "evaluate changes the network, so metrics are not those of the weights that train left"
+"""The note on a run whose `evaluate` changes parameters or buffers."""
 
 
 def seed_everything(seed: int) -> None:
@@ -64,7 +68,8 @@ class AblationTask:
         """A new network with the mixer at its place.
 
         Raises:
-            StudyError: if `build` returns no module, or one that it has returned before.
+            StudyError: if `build` returns no module, one that it has returned before, or one with
+                tensors that are sparse or without values.
             InputError: if no module matches the place, or the mixer does not fit there.
         """
         seed_everything(self.seed)
@@ -81,6 +86,7 @@ class AblationTask:
                 "build",
             )
         self.functions.built.add(network)
+        self._check_weights(network)
         if self.spec.mixer is None:
             find(network, self.spec.place.pattern)  # which other cells need
         else:
@@ -111,7 +117,7 @@ class AblationTask:
         probe = self.build().to(device)
         with _errors_of_example():
             run_example(probe, (), self._inputs(torch.device(device)))
-        self._metrics(probe.network, torch.device(device))
+        notes = self._evaluate_before(probe.eval(), torch.device(device))
         objective = self.build().to(device)
         before = hash_of_weights(objective)
         named = {"folder": folder} if _has_folder(self.functions.train) else {}
@@ -123,9 +129,9 @@ class AblationTask:
         if not all(torch.isfinite(weight).all() for weight in objective.parameters()):
             raise NonFiniteLoss("weights are not finite after the training")
         if hash_of_weights(objective) == before:
-            self.data_notes[UNCHANGED] = 1
+            notes = (UNCHANGED, *notes)
         save_model(folder, objective.eval())
-        return TrainingResult(objective, 0, seconds)
+        return TrainingResult(objective, 0, seconds, notes)
 
     def evaluate(self, objective: Network, folder: Path) -> Evaluation:  # noqa: ARG002
         """The metrics that the user's function returns."""
@@ -152,6 +158,25 @@ class AblationTask:
             return dict(example)
         inputs = example if isinstance(example, tuple) else (example,)
         return {str(number): value for number, value in enumerate(inputs)}
+
+    def _check_weights(self, network: nn.Module) -> None:
+        """Initialize lazy modules by the example, and check that weights are dense, with values."""
+        if any(map(torch.nn.parameter.is_lazy, network.parameters())):
+            with _errors_of_example():
+                run_example(network, (), self.functions.example)
+        try:
+            check_storable(network.state_dict())
+        except InputError as error:
+            text = f"build returned a network that cannot be trained and saved: {error}"
+            raise StudyError(text, "build") from error
+
+    def _evaluate_before(self, probe: Network, device: torch.device) -> tuple[str, ...]:
+        """Check the metrics of an untrained network; a note if `evaluate` changes it."""
+        before = hashes_of_tensors(probe.network)
+        self._metrics(probe.network, device)
+        after = hashes_of_tensors(probe.network)
+        changed = [name for name, value in before.items() if after.get(name) != value]
+        return (f"{CHANGED} ({shorten(changed[0])}, ...)",) if changed else ()
 
     def _inputs(self, device: torch.device) -> dict[str, Any]:
         """The example on a device."""

@@ -12,8 +12,13 @@ Digits = tuple[str, ...]
 
 
 def guard_notes(study: StudyRuns, groups: Groups) -> list[Note]:
-    """Cells that differ in more than one factor, cells that compute the same, and equal seeds."""
-    return [*_factor_notes(study, groups), *_equal_notes(study), *_equal_seeds(study)]
+    """Cells that differ in more than one factor or compute the same, equal seeds, notes of runs."""
+    return [
+        *_factor_notes(study, groups),
+        *_equal_notes(study),
+        *_equal_seeds(study),
+        *_run_notes(study),
+    ]
 
 
 def _factor_notes(study: StudyRuns, groups: Groups) -> list[Note]:
@@ -138,6 +143,21 @@ def _equal_seeds(study: StudyRuns) -> list[Note]:
             equal.append(cell.label)
     text = "seeds ended with equal weights, so the training may make no use of the seed"
     return [Note("Compared cells", f"{text}: {', '.join(equal)}")] if equal else []
+
+
+def _run_notes(study: StudyRuns) -> list[Note]:
+    """The notes of runs, each with its cells and seeds."""
+    places: dict[str, list[str]] = {}
+    for cell in study.manifest.cells:
+        seeds: dict[str, list[int]] = {}
+        for seed, record in study.records(cell).items():
+            for text in record.notes:
+                seeds.setdefault(text, []).append(seed)
+        for text, found in seeds.items():
+            number = "seed" if len(found) == 1 else "seeds"
+            place = f"{cell.label} {number} {', '.join(map(str, found))}"
+            places.setdefault(text, []).append(place)
+    return [Note("Compared cells", f"{text}: {'; '.join(at)}") for text, at in places.items()]
 
 
 def _listed(cells: Sequence[ManifestCell]) -> str:

@@ -164,6 +164,8 @@ class Record(StoredModel):
     data_notes: dict[str, Count] | None = None
     """Warnings about omitted or changed data, and operators missing in `multiply_adds`, with their
     number; None in older records."""
+    notes: tuple[str, ...] = ()
+    """Sentences about the run, such as a training that changed no weight; none in older records."""
     artifacts: tuple[str, ...]
     """Names of files of the result in the run folder."""
     term_sets: dict[str, dict[str, Number]] | None = None

@@ -211,6 +211,8 @@ def _train_and_evaluate(
         result = task.fit(folder, **options)
     else:
         result = environment.train(task, folder, **options)
+    for note in result.notes:
+        notify(replace(latest, kind="note", message=note))
     notify(replace(latest, text="evaluating"))
     evaluation = task.evaluate(result.objective, folder)
     record = _record(run, session, task, result, evaluation, earlier)
@@ -280,6 +282,7 @@ def _record(
         data=task.data_hashes,
         test_data=getattr(task, "test_hashes", None),
         data_notes={**task.data_notes, **uncounted},
+        notes=result.notes,
         artifacts=evaluation.artifacts,
         steps=result.steps,
         seconds=result.seconds,

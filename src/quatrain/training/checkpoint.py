@@ -118,8 +118,18 @@ def hash_of_weights(model: nn.Module) -> str:
     """SHA-256 of all parameters, in hexadecimal: equal for models that are equal to the bit."""
     digest = hashlib.sha256()
     for weight in model.parameters():
-        digest.update(weight.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(_content(weight))
     return digest.hexdigest()
+
+
+def hashes_of_tensors(model: nn.Module) -> dict[str, str]:
+    """SHA-256 of each tensor of the model's state_dict by name, in hexadecimal."""
+    named = model.state_dict().items()
+    return {name: hashlib.sha256(_content(tensor)).hexdigest() for name, tensor in named}
+
+
+def _content(tensor: Tensor) -> bytes:
+    return tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def load_model(folder: Path, model: nn.Module) -> None:

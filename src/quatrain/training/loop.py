@@ -46,6 +46,8 @@ class TrainingResult:
     objective: nn.Module
     steps: int
     seconds: float
+    notes: tuple[str, ...] = ()
+    """Sentences about the run for the report, such as a training that changed no weight."""
 
     @property
     def weights(self) -> str:

@@ -2,13 +2,12 @@
 
 from quatrain.weights.folder import SavedModule
 from quatrain.weights.matching import describe_misfits, misfits
-from quatrain.weights.tensor_file import check_storable, read_tensors, write_tensors
+from quatrain.weights.tensor_file import read_tensors, write_tensors
 from quatrain.weights.torch_file import TorchFile, read_torch_file
 
 __all__ = [
     "SavedModule",
     "TorchFile",
-    "check_storable",
     "describe_misfits",
     "misfits",
     "read_tensors",
