@@ -63,7 +63,11 @@ def finish(tmp_path: Path):
     def train(task, folder, *, seed, device, notify):
         objective = task.spec.steps * task.spec.weight * (seed + 1)
         return SimpleNamespace(
-            objective=objective, steps=task.spec.steps, seconds=0.5, weights=str(objective)
+            objective=objective,
+            steps=task.spec.steps,
+            seconds=0.5,
+            weights=str(objective),
+            notes=(),
         )
 
     def execute(path, cells=None, seeds=None):

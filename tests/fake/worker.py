@@ -52,7 +52,7 @@ def train(task, folder, *, seed, device, notify):
                 text="",
             )
         )
-    return SimpleNamespace(objective=total, steps=step, seconds=0.5, weights=str(total))
+    return SimpleNamespace(objective=total, steps=step, seconds=0.5, weights=str(total), notes=())
 
 
 ERRORS = {
