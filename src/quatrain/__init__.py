@@ -10,14 +10,7 @@ Example:
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from quatrain.ablation import (
-        draw_terms,
-        knockout,
-        one_shot,
-        sampled_terms,
-        switch,
-        term_shares,
-    )
+    from quatrain.ablation import Ablation, ablate
     from quatrain.cost import count_multiply_adds
     from quatrain.figures import (
         plot_alignment,
@@ -49,7 +42,6 @@ if TYPE_CHECKING:
         parse_mixer,
     )
     from quatrain.ops.attention.plan import plan
-    from quatrain.own_network import Ablation, ablate
     from quatrain.results.answers import Answer, answer
     from quatrain.results.fit import Estimate, Fit, fit
     from quatrain.specs import (
@@ -65,6 +57,14 @@ if TYPE_CHECKING:
         Terms,
     )
     from quatrain.study import Cell, Comparison, Study
+    from quatrain.switching import (
+        draw_terms,
+        knockout,
+        one_shot,
+        sampled_terms,
+        switch,
+        term_shares,
+    )
 
 __version__ = "0.2.0"
 
@@ -130,19 +130,19 @@ __all__ = [
 ]
 
 _PACKAGES = {
-    "quatrain.ablation": "draw_terms knockout one_shot sampled_terms switch term_shares",
+    "quatrain.ablation": "Ablation ablate",
     "quatrain.cost": "count_multiply_adds",
     "quatrain.figures": "plot_alignment plot_attention_map plot_offsets plot_position_profile "
     "plot_term_shares",
     "quatrain.insertion": "find insert remove replace",
     "quatrain.models.mmdetection": "load_mmdet load_mmdet_backbone",
     "quatrain.ops.attention.plan": "plan",
-    "quatrain.own_network": "Ablation ablate",
     "quatrain.results.answers": "Answer answer",
     "quatrain.results.fit": "Estimate Fit fit",
     "quatrain.specs": "DataError InputError MissingPackageError QuatrainError Spec SpecError "
     "StoredFileError StudyError Term Terms",
     "quatrain.study": "Cell Comparison Study",
+    "quatrain.switching": "draw_terms knockout one_shot sampled_terms switch term_shares",
 }
 """The package of each name; names that are not listed are in `quatrain.nn`."""
 

@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 import torch
 
-from quatrain.ablation import term_shares
 from quatrain.figures import plot_term_shares
 from quatrain.figures.canvas import MEANINGS
 from quatrain.models.translator import TranslatorSpec
 from quatrain.nn import AttentionSpec
 from quatrain.specs import InputError, Term
+from quatrain.switching import term_shares
 
 
 def translated(self_terms="1111", cross_terms="0110"):

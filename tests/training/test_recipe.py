@@ -3,9 +3,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quatrain.ablation import draw_terms, switch
 from quatrain.specs import SpecError
 from quatrain.specs.spec import canonical
+from quatrain.switching import draw_terms, switch
 from quatrain.training import InverseSqrt, Polynomial, Recipe, Steps, train
 
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from quatrain.ablation import TermShares
 from quatrain.figures.canvas import MEANINGS, PALETTE, PLAIN, new_figure
 from quatrain.specs import InputError, Term
+from quatrain.switching import TermShares
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +39,7 @@ def plot_term_shares(shares: Mapping[str, TermShares]) -> "Figure":
     Args:
         shares: of each layer, from `quatrain.term_shares`; layers are drawn from top to bottom.
 
-    Source: our own; the formulas are in `quatrain.ablation.shares`.
+    Source: our own; the formulas are in `quatrain.switching.shares`.
 
     Raises:
         InputError: if there is no layer.

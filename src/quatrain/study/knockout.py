@@ -12,8 +12,8 @@ from quatrain.study.reopen import ReopenedRun, spec_of
 if TYPE_CHECKING:
     from torch import nn
 
-    from quatrain.ablation import TermResult, TermShares
-    from quatrain.ablation.knockout import Evaluate
+    from quatrain.switching import TermResult, TermShares
+    from quatrain.switching.knockout import Evaluate
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class RunKnockout:
         recorded: its value in the record of the run; the full set of `results` should equal it.
         results: those of `quatrain.knockout`.
         retrained: the cells to compare with, in the order of their labels.
-        shares: those of `quatrain.ablation.term_shares`, for the first training batch.
+        shares: those of `quatrain.switching.term_shares`, for the first training batch.
     """
 
     cell: str
@@ -64,7 +64,7 @@ def knockout_run(run: ReopenedRun, at: str | None = None) -> RunKnockout:
     Raises:
         InputError: if the model has no attention there.
     """
-    from quatrain.ablation import knockout, term_shares
+    from quatrain.switching import knockout, term_shares
 
     def evaluate(objective: "nn.Module") -> Mapping[str, float]:
         return run.task.evaluate(objective, run.folder).metrics
@@ -103,8 +103,8 @@ def differs_in_terms_only(spec: object, other: object) -> bool:
 
 
 def _retrained(run: ReopenedRun, evaluate: "Evaluate", at: str | None) -> list[RetrainedCell]:
-    from quatrain.ablation.knockout import evaluate_model
-    from quatrain.ablation.switch import attentions_in, switch
+    from quatrain.switching.knockout import evaluate_model
+    from quatrain.switching.switch import attentions_in, switch
 
     attentions = attentions_in(run.objective)
     built = {name: module.spec.terms for name, module in attentions.items()}
@@ -139,7 +139,7 @@ def _records_by_spec(run: ReopenedRun) -> list[list[Record]]:
 
 def _terms_of(run: ReopenedRun, spec: Spec) -> dict[str, Term]:
     """The terms of each attention of a spec's model."""
-    from quatrain.ablation.switch import attentions_in
+    from quatrain.switching.switch import attentions_in
 
     objective = run.open(spec).build()
     return {name: module.terms for name, module in attentions_in(objective).items()}

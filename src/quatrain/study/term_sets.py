@@ -16,7 +16,7 @@ def evaluate_shared_weights(task: "Task", objective: Any) -> dict[str, dict[str,
     recipe = getattr(task, "recipe", None)  # a task that trains by itself may have none
     if getattr(recipe, "terms", "fixed") == "fixed":
         return None
-    from quatrain.ablation.knockout import evaluate_term_sets
+    from quatrain.switching.knockout import evaluate_term_sets
 
     with TemporaryDirectory() as folder:
         results = evaluate_term_sets(

@@ -22,9 +22,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quatrain.ablation import switch
 from quatrain.results.files import make_folder, remove_temporary_files
 from quatrain.specs import DataError, SpecError, Term
+from quatrain.switching import switch
 from quatrain.training import checkpoint
 from quatrain.training.checkpoint import TrainingObjects
 from quatrain.training.devices import Devices

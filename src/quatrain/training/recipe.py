@@ -4,9 +4,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from quatrain.ablation import draw_terms
 from quatrain.specs import Spec, SpecError, Term
 from quatrain.specs.errors import shorten
+from quatrain.switching import draw_terms
 
 
 class InverseSqrt(Spec):

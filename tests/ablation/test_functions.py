@@ -4,7 +4,7 @@ import linecache
 
 import pytest
 
-from quatrain.own_network.functions import code_hash, notebook_source, study_code
+from quatrain.ablation.functions import code_hash, notebook_source, study_code
 from quatrain.specs import StudyError
 from quatrain.study import load_study
 

@@ -16,7 +16,7 @@ from quatrain.specs import Spec, SpecError, StudyError
 from quatrain.specs.errors import shorten
 
 if TYPE_CHECKING:
-    from quatrain.own_network.task import AblationTask
+    from quatrain.ablation.task import AblationTask
 
 Build = Callable[[], nn.Module]
 Train = Callable[..., object]
@@ -114,7 +114,7 @@ class AblationSpec(Spec):
         Raises:
             StudyError: if the spec was read from a file, which has no functions.
         """
-        from quatrain.own_network.task import AblationTask
+        from quatrain.ablation.task import AblationTask
 
         if self._functions is None:
             raise StudyError("the spec has no functions; use that of the study file", "functions")

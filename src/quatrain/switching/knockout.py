@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from quatrain.ablation.switch import attentions_in, switch
 from quatrain.nn.modes import evaluation_mode
 from quatrain.specs import ALL_TERM_SETS, InputError, Term
 from quatrain.specs.errors import shorten
+from quatrain.switching.switch import attentions_in, switch
 
 Evaluate = Callable[[nn.Module], Mapping[str, float]]
 """A function from a model to metrics by name, such as {"accuracy": 0.93}."""

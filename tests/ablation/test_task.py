@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from quatrain.own_network.spec import AblationSpec, Functions, Place
-from quatrain.own_network.task import CHANGED, UNCHANGED, AblationTask
+from quatrain.ablation.spec import AblationSpec, Functions, Place
+from quatrain.ablation.task import CHANGED, UNCHANGED, AblationTask
 from quatrain.specs import InputError, StudyError
 from quatrain.training import NonFiniteLoss, load_model
 

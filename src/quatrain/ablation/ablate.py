@@ -18,10 +18,8 @@ from typing import Any, ClassVar
 
 from pydantic import ConfigDict
 
-from quatrain.insertion.example_pass import Example
-from quatrain.nn import Mixer, parse_mixer
-from quatrain.own_network.functions import code_hash, study_code
-from quatrain.own_network.spec import (
+from quatrain.ablation.functions import code_hash, study_code
+from quatrain.ablation.spec import (
     AblationSpec,
     Build,
     Evaluate,
@@ -30,6 +28,8 @@ from quatrain.own_network.spec import (
     Placement,
     Train,
 )
+from quatrain.insertion.example_pass import Example
+from quatrain.nn import Mixer, parse_mixer
 from quatrain.report.build import Report
 from quatrain.specs import StudyError
 from quatrain.specs.errors import shorten
@@ -72,7 +72,7 @@ class Ablation(Study):
             StudyError: if a run fails, with the first error, after all others were executed; or if
                 the call is not under `if __name__ == "__main__"` in a study file.
         """
-        from quatrain.own_network.in_process import execute
+        from quatrain.ablation.in_process import execute
 
         selection = Selection(cells=cells, seeds=seeds, retry_failed=retry_failed)
         return execute(self, Path(out), device, selection)

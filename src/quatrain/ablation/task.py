@@ -14,10 +14,10 @@ import torch
 from accelerate.utils import send_to_device
 from torch import Tensor, nn
 
+from quatrain.ablation.spec import AblationSpec, Functions
 from quatrain.cost import count_multiply_adds, model_cost
 from quatrain.insertion import find
 from quatrain.insertion.example_pass import run_example
-from quatrain.own_network.spec import AblationSpec, Functions
 from quatrain.specs import InputError, QuatrainError, StudyError
 from quatrain.specs.errors import shorten
 from quatrain.training import Evaluation, NonFiniteLoss, Progress, TrainingResult, save_model

@@ -17,9 +17,9 @@ from typing import Any, Literal, get_args
 
 from torch import nn
 
-from quatrain.ablation.switch import attentions_in
 from quatrain.specs import ALL_TERM_SETS, SpecError, Term
 from quatrain.specs.errors import shorten
+from quatrain.switching.switch import attentions_in
 
 Sampling = Literal["sampled", "sandwich"]
 

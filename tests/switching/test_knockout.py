@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from quatrain.ablation.knockout import evaluate_term_sets, knockout
 from quatrain.nn import AttentionSpec
 from quatrain.specs import ALL_TERM_SETS, InputError, Term
+from quatrain.switching.knockout import evaluate_term_sets, knockout
 
 FULL = Term.parse("1111")
 

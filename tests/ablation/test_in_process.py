@@ -74,7 +74,7 @@ def test_runs_of_another_process_are_waited_for(study_file, tmp_path, monkeypatc
         waits.append(seconds)
         claim.__exit__(None, None, None)
 
-    monkeypatch.setattr("quatrain.own_network.in_process.time.sleep", sleep)
+    monkeypatch.setattr("quatrain.ablation.in_process.time.sleep", sleep)
     report = study.run(tmp_path / "out", cells=["w/o"], seeds=[0])
     assert len(waits) == 1
     assert len(report.study.all_records()) == 1

@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 from torch import nn
 
-from quatrain.ablation.draws import sampled_terms
-from quatrain.ablation.knockout import Evaluate, TermResult, evaluate_term_sets
+from quatrain.switching.draws import sampled_terms
+from quatrain.switching.knockout import Evaluate, TermResult, evaluate_term_sets
 
 
 def one_shot(

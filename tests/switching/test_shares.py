@@ -3,11 +3,11 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from quatrain.ablation import shares
-from quatrain.ablation.shares import term_shares
-from quatrain.ablation.switch import switch
 from quatrain.nn import AttentionSpec
 from quatrain.specs import ALL_TERM_SETS, InputError, Term
+from quatrain.switching import shares
+from quatrain.switching.shares import term_shares
+from quatrain.switching.switch import switch
 
 PADDING = torch.tensor([[False] * 5, [False, False, True, False, True]])
 NO_KEYS = torch.tensor([[False] * 5, [True] * 5])

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from quatrain.ablation.draws import draw_terms, sampled_terms
 from quatrain.nn import AttentionSpec
 from quatrain.specs import ALL_TERM_SETS, InputError, SpecError
+from quatrain.switching.draws import draw_terms, sampled_terms
 
 
 def attention():

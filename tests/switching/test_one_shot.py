@@ -1,10 +1,10 @@
 import torch
 from torch import nn
 
-from quatrain.ablation.draws import draw_terms
-from quatrain.ablation.one_shot import one_shot
 from quatrain.nn import AttentionSpec
 from quatrain.specs import ALL_TERM_SETS
+from quatrain.switching.draws import draw_terms
+from quatrain.switching.one_shot import one_shot
 
 
 class Classifier(nn.Module):

@@ -24,13 +24,13 @@ import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor, nn
 
-from quatrain.ablation.switch import attentions_in
 from quatrain.nn import GeneralizedAttention
 from quatrain.nn.modes import unfused_evaluation
 from quatrain.ops.attention.query_range import query_blocks
 from quatrain.ops.attention.reference import masked_softmax
 from quatrain.ops.terms import AttentionInputs, logits
 from quatrain.specs import InputError, Term
+from quatrain.switching.switch import attentions_in
 
 LARGEST_BLOCK = 2**21
 """Logits of a term that are in memory at one time, over batch and heads: 8 MiB in float32."""
@@ -102,7 +102,7 @@ def term_shares(
 ) -> dict[str, TermShares]:
     """The shares of terms in every attention during `model(*inputs, **named)`, by module name.
 
-    The formulas are in the docstring of `quatrain.ablation.shares`. Logits are computed for blocks
+    The formulas are in the docstring of `quatrain.switching.shares`. Logits are computed for blocks
     of queries, so the memory does not grow with the square of the sequence or the map. The model is
     in evaluation mode, without gradients. Of self-attention with a padding mask, padded queries are
     left out. Switched-off terms have no share.

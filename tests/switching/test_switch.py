@@ -7,7 +7,6 @@ from torch import nn
 
 from laws import METHOD_TERMS
 from quatrain import insert, parse_mixer
-from quatrain.ablation.switch import attentions_in, switch
 from quatrain.models.decoding import DecodingSpec, decode
 from quatrain.models.detector import DetectorSpec
 from quatrain.models.resnet import ResNetSpec
@@ -18,6 +17,7 @@ from quatrain.ops.attention import plan
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Structure
 from quatrain.specs import ALL_TERM_SETS, InputError, SpecError, Term
+from quatrain.switching.switch import attentions_in, switch
 
 FULL = Term.parse("1111")
 every_term_set = pytest.mark.parametrize("terms", ALL_TERM_SETS, ids=str)

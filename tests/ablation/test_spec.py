@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from quatrain import parse_mixer
-from quatrain.own_network.spec import AblationSpec, Functions, Place
+from quatrain.ablation.spec import AblationSpec, Functions, Place
 from quatrain.specs import InputError, SpecError, StudyError, identity
 
 
