@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from quatrain.cli.output import (
+    aligned,
     measurement_summary,
     open_console,
     print_json,
@@ -42,6 +46,32 @@ def test_rows_are_a_table_of_the_chosen_columns(capsys):
     print_rows([Row("[x]", None), Row("y", 0.12345)], ["name", "hours"], as_json=False)
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert lines == [["name", "hours"], ["[x]", "-"], ["y", "0.123"]]
+
+
+TEXT = st.text(alphabet="ab é漢\u0301👩\n", max_size=8)
+
+
+@given(
+    st.integers(1, 4).flatmap(
+        lambda n: st.lists(st.lists(TEXT, min_size=n, max_size=n), min_size=1, max_size=5)
+    )
+)
+def test_a_table_of_texts_is_that_of_rich_without_spaces_at_line_ends(rows):
+    table = Table(box=None, pad_edge=False)
+    head, *others = rows
+    for text in head:
+        table.add_column(Text(text))
+    for row in others:
+        table.add_row(*map(Text, row))
+    console = Console(file=io.StringIO(), width=200)
+    console.print(table)
+    expected = [line.rstrip(" ") for line in console.file.getvalue().split("\n")]
+    assert aligned(rows) == expected[:-1]
+
+
+def test_a_long_text_makes_no_other_line_longer(capsys):
+    print_rows([Row("x" * 5000, None), Row("y", 1.0)], ["hours", "name"], as_json=False)
+    assert [len(line) for line in capsys.readouterr().out.splitlines()] == [11, 5007, 8]
 
 
 def test_several_names_in_one_field_are_joined(capsys):

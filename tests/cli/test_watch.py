@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -155,6 +156,26 @@ def test_one_frame_as_json(store):
     assert done["runs"][0]["metric"] == 4.0
     assert done["seconds_left"] is None
     assert done["sentences"] == Findings(store).of(progress_of(run("done")))
+
+
+def test_sentences_are_computed_in_a_part_of_the_time(store, monkeypatch):
+    clock, computed = SimpleNamespace(now=0.0), []
+
+    def load(_):
+        clock.now += 3.0
+        computed.append(clock.now)
+        return SimpleNamespace(sentences=[])
+
+    monkeypatch.setattr("quatrain.cli.watch.time.monotonic", lambda: clock.now)
+    monkeypatch.setattr("quatrain.cli.watch.load_report", load)
+    findings = Findings(store)
+    runs = [RunProgress("g", "c", n, f"{n:02}", "done") for n in range(40)]
+    for ended in range(1, 40):
+        findings.of(progress_of(*runs[:ended], run()))
+        clock.now += 2.0
+    assert computed == [3.0, 36.0, 69.0]
+    findings.of(progress_of(*runs))
+    assert len(computed) == 4
 
 
 def test_json_needs_once(store):

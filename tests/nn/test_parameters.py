@@ -38,6 +38,12 @@ def test_the_random_state_is_restored():
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_a_module_without_values_is_not_initialized(monkeypatch):
+    parts = nn.ModuleDict({"value": Projection(3, 2)}).to("meta")
+    monkeypatch.setattr(Projection, "reset_parameters", lambda _: pytest.fail("initialized"))
+    initialize_by_name(parts, 0)
+
+
 def test_a_parent_overwrites_its_children():
     class Parent(nn.Module):
         def __init__(self):

@@ -3,6 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from quatrain.study import code as code_module
 from quatrain.study import load_study
 
 STUDY = """
@@ -166,3 +167,14 @@ def test_modules_of_a_package_are_hashed_without_being_imported(code_of, tmp_pat
     assert {"pkg/__init__.py", "pkg/sub.py"} <= before.code.keys()
     assert before.spec_code != after.spec_code
     assert not [each for each in sys.modules if each.partition(".")[0] == "pkg"]
+
+
+def test_the_code_of_a_spec_is_hashed_once_for_all_seeds(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "helper.py").write_text("x = 1")
+    (tmp_path / "a_study.py").write_text(edited("seeds=(0, 1)", "seeds=range(9)"))
+    study, walked = load_study(tmp_path / "a_study.py"), []
+    classes = code_module._classes
+    monkeypatch.setattr(code_module, "_classes", lambda spec: walked.append(spec) or classes(spec))
+    assert len({run.spec_code for run in study.select()}) == 1
+    assert [spec for spec in walked if spec is study.cells[0].spec] == [study.cells[0].spec]

@@ -7,9 +7,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -108,12 +110,34 @@ def print_rows(rows: Sequence[Any], columns: Sequence[str], *, as_json: bool) ->
     if as_json:
         print_json([asdict(row) for row in rows])
         return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in columns:
-        table.add_column(column.replace("_", " "))
-    for row in rows:
-        table.add_row(*(Text(visible(_format(getattr(row, column)))) for column in columns))
-    print_table(open_console(), table)
+    console = open_console()
+    headers = [column.replace("_", " ") for column in columns]
+    cells = [[visible(_format(getattr(row, column))) for column in columns] for row in rows]
+    head, *lines = aligned([headers, *cells])
+    console.print(Text(head, "bold"), soft_wrap=True)
+    console.file.writelines(f"{line}\n" for line in lines)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table with columns of equal width, two spaces apart.
+
+    A text of several lines makes a row of several lines. `rich.table.Table` lays out the same
+    table, but takes 12 seconds for 10,000 rows.
+
+    Example:
+        >>> aligned([["cell", "seed"], ["w/o", "0"]])
+        ['cell  seed', 'w/o   0']
+    """
+    split = [[text.expandtabs().removesuffix("\n").split("\n") for text in row] for row in rows]
+    columns = zip(*split, strict=True)
+    widths = [max(cell_len(line) for text in texts for line in text) for texts in columns]
+    lines: list[str] = []
+    for row in split:
+        for line in zip_longest(*row, fillvalue=""):
+            pairs = zip(line, widths, strict=True)
+            padded = (text + " " * (width - cell_len(text)) for text, width in pairs)
+            lines.append("  ".join(padded).rstrip())
+    return lines
 
 
 def _format(value: object) -> str:

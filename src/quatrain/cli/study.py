@@ -45,6 +45,7 @@ from quatrain.cli.watch import watch
 from quatrain.report.build import load_report
 from quatrain.report.text import visible
 from quatrain.results import ResultStore
+from quatrain.results.snapshot import Snapshot
 from quatrain.specs import StudyError
 from quatrain.specs.errors import shorten
 from quatrain.study import RunSummary, Selection, load_study, run_study
@@ -148,7 +149,7 @@ def run(
     with leave_on_interrupt(), chdir("."):
         loaded = load_study(study)
     runs = loaded.select(selection.cells, selection.seeds)
-    print_notes(loaded, ResultStore(folder), runs)
+    print_notes(loaded, Snapshot(folder), runs)
     console = open_console()
     try:
         with observe(console, folder, len(runs), _page_port(live, port), log_to or ()) as notify:

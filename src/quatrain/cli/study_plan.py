@@ -22,6 +22,7 @@ from quatrain.cli.arguments import (
 from quatrain.cli.output import print_notes, print_rows
 from quatrain.cli.start import leave_on_interrupt
 from quatrain.results import ResultStore, pluralize
+from quatrain.results.snapshot import Snapshot
 from quatrain.study import allocate, load_study
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def plan(
     if other is not None:
         other.manifest()  # a wrong folder is an error before anything is printed
     trial = _trial(data, device, len(runs)) if estimate else None
-    store = ResultStore(folder)
+    store = Snapshot(folder)
     with redirect_stdout(sys.stderr):
         rows = plan_study(loaded, store, runs, trial)
     print_notes(loaded, store, runs)
@@ -88,7 +89,7 @@ def plan(
     if gpu_hours >= 1:
         from quatrain.cost.count import ASSUMED
 
-        print(f"{gpu_hours:,.0f} GPU hours in all, not measured: arithmetic at {ASSUMED}.")
+        print(f"{gpu_hours:,.0f} GPU hours to do, not measured: arithmetic at {ASSUMED}.")
     for group in expected_precision(loaded, runs, store, other):
         print(precision_summary(group, loaded.margin))
 

@@ -1,5 +1,6 @@
 """`quatrain study watch`: the progress of a study that another process or machine executes."""
 
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from quatrain.report.build import load_report
 from quatrain.report.sentences import MARKS
 from quatrain.report.text import format_fixed, title_of, visible
 from quatrain.results import ResultStore, pluralize
+from quatrain.results.snapshot import Snapshot
 from quatrain.specs import QuatrainError, StudyError
 from quatrain.study.progress import RunProgress, StudyProgress, StudyWatch
 
@@ -31,6 +33,8 @@ MOST_LINES = 12
 
 _LINE_SECONDS = 15.0
 """Seconds between two lines about the same running run where there is no terminal."""
+_SHARE = 10
+"""Sentences are computed in at most one part in so many of the time."""
 _STATES = ("done", "running", "failed", "paused", "absent", "damaged")
 _TROUBLES = ("failed", "damaged")
 _WORDS = {"absent": "waiting"}
@@ -55,7 +59,7 @@ def watch(
     """
     if as_json and not once:
         raise StudyError("--json prints one state; add --once", "--json")
-    store = ResultStore(absolute("folder", folder))
+    store = Snapshot(absolute("folder", folder))
     looks, findings = StudyWatch(store, cells or None, parse_seeds(seeds)), Findings(store)
     console = open_console()
     if once:
@@ -80,18 +84,25 @@ def watch(
 
 
 class Findings:
-    """The sentences of the report, computed again when a run has finished."""
+    """The sentences of the report, computed again when a run has finished.
+
+    They wait if computing them would take more than one part in ten of the time.
+    """
 
     def __init__(self, store: ResultStore) -> None:
         self._store = store
         self._done: set[str] = set()
         self._sentences: list[str] = []
+        self._due = -math.inf
 
     def of(self, progress: StudyProgress) -> list[str]:
-        """The sentences that the finished runs of `progress` allow."""
+        """The sentences that the finished runs allow, or allowed when they were last computed."""
         done = {run.identity for run in progress.of_state("done")}
-        if done != self._done:
+        start = time.monotonic()
+        if done != self._done and (start >= self._due or progress.is_over):
             self._done, self._sentences = done, self._compute()
+            end = time.monotonic()
+            self._due = end + _SHARE * (end - start)
         return self._sentences
 
     def _compute(self) -> list[str]:

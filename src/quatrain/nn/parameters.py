@@ -19,11 +19,14 @@ def initialize_by_name(module: nn.Module, seed: int, prefix: str = "") -> None:
     """Call `reset_parameters` of every part that has it, seeded by `seed` and the part's name.
 
     Children come before their parent, which may overwrite them. `prefix` is put before the names,
-    for a module that is part of another. Torch's random state is restored.
+    for a module that is part of another. Torch's random state is restored. A module on the meta
+    device has no values, and is left as it is.
 
     Source: our own; common random numbers, as in Glasserman and Yao 1992,
         https://doi.org/10.1287/mnsc.38.6.884.
     """
+    if {parameter.is_meta for parameter in module.parameters()} == {True}:
+        return
     with torch.random.fork_rng(devices=[]):
         for name, part in reversed(list(module.named_modules())):
             reset = getattr(part, "reset_parameters", None)

@@ -11,7 +11,7 @@ from quatrain.report.differences import DifferenceRow, DifferenceTable
 from quatrain.report.effects import GridEffects
 from quatrain.report.findings import FindingResult
 from quatrain.report.tables import NOT_MET, Matrix, ReportRow, ReportTable
-from quatrain.report.text import format_fixed, format_quantity, title_of
+from quatrain.report.text import format_fixed, format_quantity, places_of, title_of
 from quatrain.results import RunState, Summary, pluralize
 from quatrain.results.answers import Answer
 from quatrain.results.fit import Estimate
@@ -100,7 +100,7 @@ def difference_columns(table: DifferenceTable) -> list[Column]:
     """The columns of the table of differences."""
     rows = table.rows
     estimates = [row.answer.estimate if row.answer else None for row in rows]
-    places = difference_places(table)
+    places = table.places
     columns = [
         text_column("group", [row.comparison.group for row in rows]),
         text_column("difference", [row.name for row in rows]),
@@ -134,18 +134,11 @@ def difference_columns(table: DifferenceTable) -> list[Column]:
     return columns
 
 
-def difference_places(table: DifferenceTable) -> int:
-    """The decimal places of the differences of a study."""
-    estimates = [row.answer.estimate for row in table.rows if row.answer]
-    numbers = [x for e in estimates for x in (e.value, e.low or 0.0, e.high or 0.0)]
-    return _metric_places(numbers)
-
-
 def effect_columns(effects: Sequence[GridEffects], metric: str) -> list[Column]:
     """The effects of terms in the metric of the comparisons, each with its price."""
     rows = [(grid.group, row) for grid in effects for row in grid.rows]
     estimates = [row.estimate for _, row in rows]
-    places = _metric_places([x for e in estimates for x in (e.value, e.low or 0.0, e.high or 0.0)])
+    places = places_of(x for e in estimates for x in (e.value, e.low or 0.0, e.high or 0.0))
     full = all(row.averaged[0] == row.averaged[1] for _, row in rows)
     pairs = [ABSENT if row.aliases is None else "{} of {}".format(*row.averaged) for _, row in rows]
     return [
@@ -298,7 +291,7 @@ def scale_of(values: Sequence[float | None], units: Units) -> tuple[float, str]:
 
 def _metric_column(rows: Sequence[ReportRow], name: str) -> Column:
     summaries = [row.metrics.get(name) for row in rows]
-    places = _metric_places([summary.mean for summary in summaries if summary])
+    places = places_of(summary.mean for summary in summaries if summary)
     return _summary_column(title_of(name), summaries, lambda summary: _interval(summary, places))
 
 
@@ -324,11 +317,6 @@ def _price_columns(prices: Sequence[Mapping[str, float]]) -> list[Column]:
     size, header = scale_of(values, UNITS["multiply_adds"])
     column = number_column(header, values, lambda value: format_fixed(value / size, 2, "+"))
     return [column] if any(value is not None for value in values) else []
-
-
-def _metric_places(values: Sequence[float]) -> int:
-    largest = max(map(abs, values), default=0.0)
-    return 2 if largest >= 1 or largest == 0 else 4
 
 
 def _interval(summary: Summary, places: int) -> str:

@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic_core import from_json
 from typing_extensions import TypeIs
@@ -26,8 +26,10 @@ _LARGEST_LOG = 2**28
 """Bytes of the largest log that is read: about 2,000,000 lines."""
 _REMEDY = "delete {}, which is for the learning curves only"
 
-Log = Mapping[str, Mapping[int, tuple[float, float | None]]]
-"""By metric and step: the value and the seconds of training."""
+Point = tuple[float, float | None]
+"""A value, and the seconds of training, if they are known."""
+Log = Mapping[str, Mapping[int, Point]]
+"""By metric and step."""
 
 
 @dataclass(frozen=True)
@@ -81,34 +83,47 @@ def _read_log(run: ReportedRun, names: Sequence[str]) -> Log:
     content = read_regular(path, _REMEDY.format("this file"), _LARGEST_LOG)
     if content is None:
         return {}
-    log: dict[str, dict[int, tuple[float, float | None]]] = {name: {} for name in names}
-    for line in _parse(path, content):
-        for name in log.keys() & line.keys():
-            value, seconds = line[name], line.get("seconds")
-            log[name].pop(line["step"], None)  # of a step that is logged again after a resume
-            if _is_finite(value):
-                seconds = float(seconds) if _is_finite(seconds) else None
-                log[name][line["step"]] = float(value), seconds
+    entries = _parse(path, content)
+    log = {name: _points(entries, name) for name in names}
     return {name: points for name, points in log.items() if points}
+
+
+def _points(entries: Sequence[Mapping[str, Any]], name: str) -> dict[int, Point]:
+    points: dict[int, Point] = {}
+    for entry in entries:
+        if name not in entry:
+            continue
+        value, seconds = entry[name], entry.get("seconds")
+        if _is_finite(value):
+            points[entry["step"]] = float(value), float(seconds) if _is_finite(seconds) else None
+        else:
+            points.pop(entry["step"], None)  # of a step that is logged again after a resume
+    return points
 
 
 def _parse(path: Path, content: bytes) -> list[dict[str, Any]]:
     """The lines of a log, without a last line that is still being written."""
-    whole, _, _unfinished = content.decode(errors="replace").rpartition("\n")
-    lines = [line for line in whole.split("\n") if line.strip()]
-    entries = _from_json(f"[{','.join(lines)}]")  # much faster than line by line
-    if not isinstance(entries, list) or len(entries) != len(lines):
-        entries = [_from_json(line) for line in lines]
+    whole, _, _unfinished = content.rpartition(b"\n")
+    entries = _from_json(b"[%b]" % whole.replace(b"\n", b","))  # much faster than line by line
+    is_list = isinstance(entries, list) and len(entries) == whole.count(b"\n") + 1
+    if is_list and all(map(_has_step, entries)):
+        return entries
+    lines = [line for line in whole.decode(errors="replace").split("\n") if line.strip()]
+    entries = [_from_json(line) for line in lines]
     for number, (line, entry) in enumerate(zip(lines, entries, strict=True), 1):
-        step = entry.get("step") if isinstance(entry, dict) else None
-        if not isinstance(step, int) or isinstance(step, bool) or not 0 <= step < 2**63:
+        if not _has_step(entry):
             field, remedy = f"{path}, line {number}", _REMEDY.format("this line")
             message = f"{field} is {shorten(line)}, not JSON with a step; {remedy}"
             raise StoredFileError(message, field)
     return entries
 
 
-def _from_json(text: str) -> Any:
+def _has_step(entry: object) -> bool:
+    step: object = cast("dict[str, object]", entry).get("step") if type(entry) is dict else None
+    return type(step) is int and 0 <= step < 2**63
+
+
+def _from_json(text: str | bytes) -> Any:
     try:
         return from_json(text)
     except ValueError:

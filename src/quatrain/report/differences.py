@@ -5,12 +5,14 @@ All comparisons of a study are one family of tests.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from quatrain.report.groups import COSTS, Groups
 from quatrain.report.levels import Levels, Progress
 from quatrain.report.resampling.resample import Resampled
 from quatrain.report.runs import StudyRuns
+from quatrain.report.text import places_of
 from quatrain.results import Comparison
 from quatrain.results.answers import Answer, answer
 from quatrain.results.fit import Estimate, Fit, Variance, fit
@@ -75,6 +77,12 @@ class DifferenceTable:
     rows: tuple[DifferenceRow, ...]
     examples: str = "examples"
     """The kind of test examples, in the plural: sentences or images."""
+
+    @cached_property
+    def places(self) -> int:
+        """The decimal places of the differences."""
+        estimates = [row.answer.estimate for row in self.rows if row.answer]
+        return places_of(x for e in estimates for x in (e.value, e.low or 0.0, e.high or 0.0))
 
     @property
     def has_published(self) -> bool:

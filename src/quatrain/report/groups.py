@@ -18,6 +18,7 @@ class Groups:
         self._study = study
         self._fits: dict[tuple[str, str], Fit | None] = {}
         self._costs: dict[tuple[str, str], dict[str, float]] = {}
+        self._specs: dict[str, dict[str, dict[str, Any]]] = {}
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -66,11 +67,15 @@ class Groups:
 
     def specs(self, group: str) -> dict[str, dict[str, Any]]:
         """The resolved spec of each cell that has a finished run."""
-        records = {
-            cell.name: self._study.records(cell)
-            for cell in self._study.manifest.cells
-            if cell.group == group
-        }
-        return {
-            cell: next(iter(by_seed.values())).spec for cell, by_seed in records.items() if by_seed
-        }
+        if group not in self._specs:
+            records = {
+                cell.name: self._study.records(cell)
+                for cell in self._study.manifest.cells
+                if cell.group == group
+            }
+            self._specs[group] = {
+                cell: next(iter(by_seed.values())).spec
+                for cell, by_seed in records.items()
+                if by_seed
+            }
+        return self._specs[group]

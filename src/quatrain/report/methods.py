@@ -192,12 +192,8 @@ def _effects(report: Report) -> Iterator[Method]:
 
 
 def _mechanisms(report: Report) -> Iterator[Method]:
-    kinds = {
-        kind
-        for record in report.study.all_records()
-        for mixer in mixers_in(record.spec).values()
-        for kind in _kinds(mixer)
-    }
+    specs = [spec for name in report.groups.names for spec in report.groups.specs(name).values()]
+    kinds = {kind for spec in specs for mixer in mixers_in(spec).values() for kind in _kinds(mixer)}
     yield from (method for kind, method in _MIXERS.items() if kind in kinds)
 
 

@@ -34,7 +34,7 @@ class ReportedRun:
     failure: Failure | None
     measurement: Measurement | None
 
-    @property
+    @cached_property
     def cost(self) -> dict[str, float]:
         """The counted costs of a finished run, also those that were added to it afterwards."""
         if self.record is None:
@@ -110,9 +110,8 @@ def load_runs(store: ResultStore) -> StudyRuns:
     """
     manifest = store.manifest()
     identities = {run: None for cell in manifest.cells for run in cell.identities.values()}
-    folders = {path.parent for path in store.root.glob("runs/*/record.json")}
-    orphaned_runs = len(folders - set(map(store.folder, identities)))
-    study = StudyRuns(manifest, {run: _load(store, run) for run in identities}, orphaned_runs)
+    runs = {run: _load(store, run) for run in identities}
+    study = StudyRuns(manifest, runs, _orphaned_runs(store, {run.folder for run in runs.values()}))
     spec_names = {record.spec_name for record in study.all_records() if record.spec}
     groups: dict[str, list[Record]] = {}
     for cell in manifest.cells:
@@ -163,6 +162,15 @@ def metric_of(record: Record, name: str) -> float:
             "metric",
         )
     return record.metrics[name]
+
+
+def _orphaned_runs(store: ResultStore, known: set[Path]) -> int:
+    """The number of folders with a record that are not among the `known` ones."""
+    try:
+        others = set((store.root / "runs").iterdir()) - known
+    except OSError:
+        return 0
+    return sum((folder / "record.json").exists() for folder in others)
 
 
 def _load(store: ResultStore, identity: str) -> ReportedRun:

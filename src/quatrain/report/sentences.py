@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from quatrain.report.columns import (
-    difference_places,
     format_estimate,
     format_interval,
     format_p,
@@ -41,7 +40,7 @@ def difference_sentence(row: DifferenceRow, table: DifferenceTable) -> Sentence:
     if row.answer is None:
         text = f"{row.name}: not run in a common seed yet."
         return Sentence("open", outcome, text, unit)
-    places = difference_places(table)
+    places = table.places
     numbers = _numbers(row.answer, places)
     if row.over_test_examples is not None:
         bounds = format_interval(row.over_test_examples, places)

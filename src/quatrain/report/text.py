@@ -12,6 +12,7 @@ The template of the HTML page escapes its text itself.
 """
 
 import re
+from collections.abc import Iterable
 
 _LIMITS = ("", "1", "10", "50", "75", "100")
 _WORDS = {"bleu": "BLEU", "chrf": "chrF", "miou": "mIoU", "iou": "IoU"}
@@ -71,6 +72,12 @@ def title_of(metric: str) -> str:
 def format_fixed(value: float, places: int, sign: str = "") -> str:
     """A number with this many decimal places; above 1e15 with three significant digits."""
     return f"{value:{sign}.{places}f}" if abs(value) < _ASTRONOMICAL else f"{value:{sign}.3g}"
+
+
+def places_of(values: Iterable[float]) -> int:
+    """The decimal places of a metric: 2, or 4 if all values are between -1 and 1."""
+    largest = max(map(abs, values), default=0.0)
+    return 2 if largest >= 1 or largest == 0 else 4
 
 
 def format_quantity(value: float, places: int) -> str:

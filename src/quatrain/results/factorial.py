@@ -15,6 +15,7 @@ Source: Montgomery, Design and Analysis of Experiments, chapters 6 and 8; Shaple
     of experiments: FACTORS, https://arxiv.org/abs/2509.10825.
 """
 
+import functools
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -181,6 +182,7 @@ def _leaves(path: str, value: object) -> Iterable[tuple[str, object]]:
     return [(path, value)]
 
 
+@functools.cache
 def _sign(digits: str, effect: Effect) -> float:
     """The entry of a term set in the column of an effect: the product of -1 and +1 by term."""
     present = dict(zip(TERMS, digits, strict=True))

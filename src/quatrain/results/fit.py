@@ -85,6 +85,8 @@ class Design:
         self.rank: int = int(positive.sum())
         self.basis: Array = vectors[:, positive]
         self.inverse: Array = (self.basis / values[positive]) @ self.basis.T
+        self._vectors: dict[tuple[tuple[str, float], ...], Array] = {}
+        self._factors: dict[tuple[tuple[str, float], ...], float] = {}
 
     @property
     def df(self) -> int:
@@ -97,6 +99,12 @@ class Design:
         Raises:
             StudyError: if a cell has no run, or if its seeds are not connected with the others.
         """
+        key = tuple(weights.items())
+        if key not in self._vectors:
+            self._vectors[key] = self._vector(weights)
+        return self._vectors[key]
+
+    def _vector(self, weights: Weights) -> Array:
         for cell in weights:
             if cell not in self._row_of_cell:
                 raise StudyError(f"cell {cell} has no finished run; run it first", "cell")
@@ -112,8 +120,11 @@ class Design:
 
     def factor(self, weights: Weights) -> float:
         """The standard error of a contrast, in residual standard deviations."""
-        contrast = self.vector(weights)
-        return float(np.sqrt(max(0.0, contrast @ self.inverse @ contrast)))
+        key = tuple(weights.items())
+        if key not in self._factors:
+            contrast = self.vector(weights)
+            self._factors[key] = float(np.sqrt(max(0.0, contrast @ self.inverse @ contrast)))
+        return self._factors[key]
 
 
 class Fit:

@@ -46,6 +46,10 @@ Identity = Annotated[str, Field(pattern="^[0-9a-f]{16,64}$")]
 """Hexadecimal digits of `quatrain.specs.identity`; nothing else, since it names a folder."""
 
 
+_WITHOUT_MODELS = frozenset({str, int, float, bool, dict, type(None)})
+"""Types of values that are passed over when nested models are looked for."""
+
+
 class StoredModel(CheckedModel):
     """The base of all models that are stored as JSON.
 
@@ -92,14 +96,14 @@ class StoredModel(CheckedModel):
     @property
     def unknown(self) -> tuple[str, ...]:
         """The names of fields, also of nested models, that only a newer version knows."""
+        values: list[object] = [x for x in self.__dict__.values() if type(x) not in _WITHOUT_MODELS]
         nested = [
             name
-            for value in self.__dict__.values()
-            if isinstance(value, StoredModel | tuple)
+            for value in values
             for part in (
                 cast("tuple[object, ...]", value) if isinstance(value, tuple) else (value,)
             )
-            if isinstance(part, StoredModel)
+            if type(part) not in _WITHOUT_MODELS and isinstance(part, StoredModel)
             for name in part.unknown
         ]
         return tuple(dict.fromkeys([*(self.model_extra or {}), *nested]))

@@ -45,6 +45,8 @@ class StudyCode:
         self.files: dict[str, str] = {path.name: _digest(hashed)}
         """The hash of each file, by its path from the folder of the study file."""
         self._spec_codes: dict[frozenset[tuple[str, str]], str] = {}
+        self._known_specs: dict[int, tuple[Spec, str | None]] = {}
+        """By the address of a spec, which stays its own as long as the spec is kept here."""
         waiting = _imports(self._statements[name])
         while waiting:
             module = waiting.pop()
@@ -58,6 +60,11 @@ class StudyCode:
 
     def spec_code(self, spec: Spec) -> str | None:
         """The hash of the code of the spec's own classes; None if the study defines none."""
+        if id(spec) not in self._known_specs:
+            self._known_specs[id(spec)] = spec, self._spec_code(spec)
+        return self._known_specs[id(spec)][1]
+
+    def _spec_code(self, spec: Spec) -> str | None:
         classes = {
             (kind.__module__, kind.__qualname__.partition(".")[0]) for kind in _classes(spec)
         }

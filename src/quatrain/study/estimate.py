@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from quatrain.results import Record, ResultStore
+from quatrain.results import Record, ResultStore, RunState
 from quatrain.study.execute import Train
 from quatrain.study.grid import Run, SelfTraining, Study
 from quatrain.study.manifest import runs_of_manifest
@@ -43,7 +43,7 @@ class PlannedRun:
     source: str
     """The origin of the hours: records, a trial, or unknown."""
     gpu_hours: float | None
-    """Hours on one GPU, for a spec that has `gpu_hours()`."""
+    """Hours on one GPU of a run that is not done, for a spec that has `gpu_hours()`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,28 +70,33 @@ def plan_study(
             records.setdefault(specs[run.labels[0]], []).append(record)
     means = {spec: _mean(of_spec) for spec, of_spec in records.items()}
     extrapolated: dict[str, Duration | None] = {}
+    gpu_hours: dict[str, float | None] = {}
     planned: list[PlannedRun] = []
     for run in runs:
-        duration, source = means.get(specs[run.labels[0]], (None, "unknown"))
+        spec = specs[run.labels[0]]
+        duration, source = means.get(spec, (None, "unknown"))
         if run.identity in measured:
             duration, source = measured[run.identity], "record"
         if duration is None and trial is not None:
-            spec = run.spec.to_json()
-            if spec not in extrapolated:
-                extrapolated[spec] = extrapolate(run, trial)
-            duration = extrapolated[spec]
+            resolved = run.spec.to_json()
+            if resolved not in extrapolated:
+                extrapolated[resolved] = extrapolate(run, trial)
+            duration = extrapolated[resolved]
             source = "unknown" if duration is None else "trial"
-        gpu_hours = getattr(run.spec, "gpu_hours", None)
+        state = store.state(run.identity)
+        if state is not RunState.DONE and spec not in gpu_hours:
+            estimate = getattr(run.spec, "gpu_hours", None)
+            gpu_hours[spec] = estimate() if estimate else None
         planned.append(
             PlannedRun(
                 cells=run.labels,
                 seed=run.seed,
                 identity=run.identity,
-                state=store.state(run.identity).value,
+                state=state.value,
                 steps=duration.steps if duration else None,
                 hours=duration.seconds / 3600 if duration else None,
                 source=source,
-                gpu_hours=gpu_hours() if gpu_hours else None,
+                gpu_hours=None if state is RunState.DONE else gpu_hours[spec],
             )
         )
     return planned

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import one_hot, pad, scaled_dot_product_attention
 
+from quatrain.ops.compilation import assume_constant_result
 from quatrain.ops.derivatives import (
     USE_REFERENCE,
     check_kernel_second_derivatives,
@@ -78,7 +79,7 @@ def sdpa_backends(mask: Bool[Tensor, "#b #h #q k"] | None) -> AbstractContextMan
     return sdpa_kernel(backends) if backends else nullcontext()
 
 
-@torch.compiler.assume_constant_result
+@assume_constant_result
 def _enabled_backends() -> tuple[bool, bool, bool]:
     """Whether flash attention, memory-efficient attention and the formula are enabled."""
     cuda = torch.backends.cuda

@@ -76,6 +76,8 @@ def _plain(value: object) -> str:
     """Markup as it is, numbers without needless digits, and other text escaped and visible."""
     if isinstance(value, Markup):
         return value
+    if type(value) is int:
+        return str(value)
     if isinstance(value, float):
         return f"{value:.2f}".rstrip("0").rstrip(".") if math.isfinite(value) else "0"
     return str(escape(visible(str(value))))
@@ -93,9 +95,9 @@ class Scale:
 
     def __call__(self, value: float) -> float:
         """The pixel of a value."""
-        low, high, at = (
-            (math.log(x) if self.log else x) for x in (self.low, self.high, max(value, self.floor))
-        )
+        low, high, at = self.low, self.high, max(value, self.floor)
+        if self.log:
+            low, high, at = math.log(low), math.log(high), math.log(at)
         return self.start + (at - low) / ((high - low) or 1.0) * (self.end - self.start)
 
     @property

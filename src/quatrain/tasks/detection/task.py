@@ -6,6 +6,7 @@
 Shapes: n images, h w the size of the largest, b boxes in all of them.
 """
 
+import functools
 import json
 import operator
 from collections.abc import Sequence
@@ -88,12 +89,15 @@ class DetectionSpec(Spec):
 
         Images have the aspect ratio 3 to 5, with the number of regions that train the heads.
         """
-        size = self.augmentation.resized(300, 500)
-        layers = DetectorLayers(
-            build_on_meta(self.model, _PRICED_CLASSES), self.model.regions_sampled
-        )
-        forward = count_multiply_adds(layers, meta_image(size))
+        forward = _multiply_adds(self.model, self.augmentation.resized(300, 500))
         return training_hours(forward * self.recipe.steps * self.recipe.accumulate * self.batch)
+
+
+@functools.cache  # the cells of a study share their models
+def _multiply_adds(model: DetectorSpec, size: tuple[int, int]) -> int:
+    """The multiply-adds of one image."""
+    layers = DetectorLayers(build_on_meta(model, _PRICED_CLASSES), model.regions_sampled)
+    return count_multiply_adds(layers, meta_image(size))
 
 
 def small_detection(

@@ -6,6 +6,7 @@
 Shapes: n images of size h w.
 """
 
+import functools
 from pathlib import Path
 from typing import Literal
 
@@ -91,10 +92,14 @@ class SegmentationSpec(Spec):
 
         Images are crops, and the auxiliary head is not counted.
         """
-        segmenter = build_on_meta(self.model, _PRICED_CLASSES)
-        side = self.augmentation.crop
-        forward = count_multiply_adds(segmenter, meta_image((side, side)))
+        forward = _multiply_adds(self.model, self.augmentation.crop)
         return training_hours(forward * self.recipe.steps * self.recipe.accumulate * self.batch)
+
+
+@functools.cache  # the cells of a study share their models
+def _multiply_adds(model: SegmenterSpec, side: int) -> int:
+    """The multiply-adds of one crop."""
+    return count_multiply_adds(build_on_meta(model, _PRICED_CLASSES), meta_image((side, side)))
 
 
 def small_segmentation(

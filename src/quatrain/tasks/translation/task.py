@@ -9,6 +9,7 @@
 Shapes: b sentence pairs, s source tokens, t target tokens.
 """
 
+import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -95,12 +96,18 @@ class TranslationSpec(Spec):
 
         See `training_hours`.
         """
-        with torch.device("meta"):
-            translator = self.model.build(self.vocabulary.size)
-            tokens = torch.zeros(1, _ESTIMATE_LENGTH, dtype=torch.long)
-        forward = count_multiply_adds(translator, tokens, tokens)
+        forward = _multiply_adds(self.model, self.vocabulary.size)
         pairs = self.recipe.steps * self.recipe.accumulate * self.batch_tokens / _ESTIMATE_LENGTH
         return training_hours(forward * pairs)
+
+
+@functools.cache  # the cells of a study share their models
+def _multiply_adds(model: TranslatorSpec, vocabulary: int) -> int:
+    """The multiply-adds of one pair of sentences."""
+    with torch.device("meta"):
+        translator = model.build(vocabulary)
+        tokens = torch.zeros(1, _ESTIMATE_LENGTH, dtype=torch.long)
+    return count_multiply_adds(translator, tokens, tokens)
 
 
 def _read(

@@ -21,6 +21,7 @@ from quatrain.ops.attention.custom_operator import Arguments, register_operator
 from quatrain.ops.attention.triton import forward_backward
 from quatrain.ops.attention.triton.forward_backward import AttentionOutput
 from quatrain.ops.attention.triton.position_bias import AttentionCall
+from quatrain.ops.compilation import assume_constant_result
 from quatrain.ops.derivatives import USE_REFERENCE, check_transforms
 from quatrain.ops.positions import Grid
 from quatrain.ops.terms import AttentionInputs, Operands
@@ -30,7 +31,7 @@ MAX_HEAD_WIDTH = 128
 """The width of keys and values of a head up to which tiles fit a GPU's shared memory."""
 
 
-@torch.compiler.assume_constant_result
+@assume_constant_result
 def is_available() -> bool:
     """Whether Triton is installed and, where there are GPUs, works on all of them.
 
