@@ -48,7 +48,8 @@ def test_rows_are_a_table_of_the_chosen_columns(capsys):
     assert lines == [["name", "hours"], ["[x]", "-"], ["y", "0.123"]]
 
 
-TEXT = st.text(alphabet="ab é漢\u0301👩\n", max_size=8)
+LINE = st.text(alphabet="ab é漢\u0301👩", min_size=1, max_size=8).filter(str.strip)
+TEXT = st.lists(LINE, max_size=3).map("\n".join)
 
 
 @given(

@@ -128,7 +128,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
         >>> aligned([["cell", "seed"], ["w/o", "0"]])
         ['cell  seed', 'w/o   0']
     """
-    split = [[text.expandtabs().removesuffix("\n").split("\n") for text in row] for row in rows]
+    split = [[text.expandtabs().split("\n") for text in row] for row in rows]
     columns = zip(*split, strict=True)
     widths = [max(cell_len(line) for text in texts for line in text) for texts in columns]
     lines: list[str] = []
