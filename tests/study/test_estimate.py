@@ -117,7 +117,8 @@ def test_a_spec_may_estimate_its_gpu_hours(write_study, store):
 
 def test_the_gpu_hours_of_a_cell_are_estimated_once(write_study, store, tmp_path):
     path, calls = write_study("[cell('a'), cell('b', weight=2)]", "range(9)"), tmp_path / "calls"
-    method = f"    def gpu_hours(self):\n        print(end='x', file=open({str(calls)!r}, 'a'))\n"
+    count = f"        with open({str(calls)!r}, 'a') as file:\n            file.write('x')\n"
+    method = f"    def gpu_hours(self):\n{count}"
     path.write_text(path.read_text().replace("    def open(", f"{method}\n    def open("))
     assert len(rows_of(path, store)) == 18
     assert calls.read_text() == "xx"
