@@ -10,6 +10,7 @@ from quatrain.ops.attention.plan import ConcreteMethod, Method, Plan, plan
 from quatrain.ops.attention.pooled import pooled_attention
 from quatrain.ops.attention.reference import reference_attention
 from quatrain.ops.attention.separable import separable_attention
+from quatrain.ops.compilation import assume_constant_result
 from quatrain.ops.terms import AttentionInputs
 
 __all__ = ["AttentionInputs", "ConcreteMethod", "Method", "Plan", "attend", "plan"]
@@ -43,7 +44,7 @@ def attend(inputs: AttentionInputs, method: Method = "auto") -> Float[Tensor, "b
             return fused_attention(inputs, chosen.kernel)
 
 
-@torch.compiler.assume_constant_result
+@assume_constant_result
 def _is_exported_to_onnx() -> bool:
     """Whether `torch.onnx.export` runs, also where it uses the tracer of `torch.compile`.
 
