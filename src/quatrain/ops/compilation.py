@@ -1,6 +1,8 @@
 """torch's compiler, which is imported when it is used: the import takes a second.
 
 `torch.compiler` imports all of it for a mark on a function, in each process that imports quatrain.
+
+Source: our own.
 """
 
 from collections.abc import Callable
