@@ -9,7 +9,8 @@ from quatrain.specs import StudyError
 from quatrain.study import load_study
 
 ROOT = Path(__file__).parents[2]
-PUBLISHED = ResultStore(ROOT / "docs" / "results" / "one_shot" / "numerals")
+ONE_SHOT = ROOT / "docs" / "results" / "one_shot"
+PUBLISHED = sorted(path.parent for path in ONE_SHOT.glob("*/study.json"))
 
 
 @pytest.fixture
@@ -63,14 +64,17 @@ def test_a_record_without_term_sets_is_refused(store):
         one_shot_report(store)
 
 
-def test_the_published_tables_are_generated_from_the_records():
+@pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.name)
+def test_the_published_tables_are_generated_from_the_records(folder):
     page = (ROOT / "docs" / "one_shot.md").read_text()
-    assert one_shot_markdown(one_shot_report(PUBLISHED)) in page
+    assert one_shot_markdown(one_shot_report(ResultStore(folder))) in page
 
 
-def test_the_published_records_are_runs_of_the_study():
-    study = load_study(ROOT / "studies" / "numerals_one_shot.py")
-    assert PUBLISHED.manifest() == study.manifest()
-    records = PUBLISHED.all_records()
+@pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.name)
+def test_the_published_records_are_runs_of_the_study(folder):
+    study = load_study(ROOT / "studies" / f"{folder.name}_one_shot.py")
+    store = ResultStore(folder)
+    assert store.manifest() == study.manifest()
+    records = store.all_records()
     assert {record.identity for record in records} <= {run.identity for run in study.select()}
     assert not any(record.earlier for record in records)

@@ -1,4 +1,4 @@
-"""Ablation without retraining: switch terms, knock them out, train all term sets at once."""
+"""Switch the terms of a model, knock them out, train one model for all term sets."""
 
 from quatrain.switching.draws import draw_terms, sampled_terms
 from quatrain.switching.knockout import TermResult, knockout
