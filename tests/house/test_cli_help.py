@@ -27,12 +27,15 @@ def test_the_list_of_commands():
         "quatrain one-shot",
         "quatrain plan",
         "quatrain report",
+        "quatrain study cancel",
         "quatrain study measure",
         "quatrain study new",
         "quatrain study plan",
         "quatrain study run",
         "quatrain study status",
+        "quatrain study submit",
         "quatrain study watch",
+        "quatrain study work",
     ]
 
 
@@ -59,7 +62,7 @@ def test_no_help_has_angle_brackets(name):
 
 
 @pytest.mark.parametrize(
-    "name", sorted(COMMANDS.keys() - {"quatrain study run", "quatrain study new"})
+    "name", sorted(COMMANDS.keys() - {f"quatrain study {name}" for name in ("new", "run", "work")})
 )
 def test_commands_that_print_a_table_can_print_json(name):
     options = {option for each in COMMANDS[name].params for option in each.opts}

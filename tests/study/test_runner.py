@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,29 @@ from quatrain.study import run_study
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 run_study(Path(sys.argv[1]), Path(sys.argv[2]), command=sys.argv[3:])
 """
+
+
+def test_a_runner_that_does_not_wait_leaves_the_runs_of_others(write_study, command, out):
+    path = write_study("[cell('a'), cell('b', weight=2)]", seeds="(0,)")
+    theirs, own = load_study(path).select()
+    with ResultStore(out).claim(theirs.identity):
+        summary = run_study(path, out, command=command, wait=False, logs=out / "logs" / "me")
+    assert [event.identity for event in summary.events] == [own.identity]
+    assert (out / "logs" / "me" / "worker-1.log").exists()
+
+
+def test_a_runner_that_does_not_wait_executes_runs_that_others_gave_up(write_study, command, out):
+    path = write_study("[cell('a'), cell('b', weight=2, trouble='slow')]", seeds="(0,)")
+    theirs, own = load_study(path).select()
+    with ExitStack() as others:
+        others.enter_context(ResultStore(out).claim(theirs.identity))
+
+        def notify(event):
+            if event.identity == own.identity:
+                others.close()
+
+        summary = run_study(path, out, jobs=1, command=command, wait=False, notify=notify)
+    assert [event.identity for event in summary.done] == [own.identity, theirs.identity]
 
 
 def test_an_interrupted_runner_stops_its_workers_and_the_next_one_resumes(

@@ -29,6 +29,9 @@ Threads = Annotated[int | None, typer.Option(help="Threads of each run. Default:
 NumWorkers = Annotated[
     int, typer.Option(min=0, help="Processes of each run that prepare its batches.")
 ]
+Retry = Annotated[
+    str | None, typer.Option(help='"failed": run failed runs again.', metavar="failed")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -46,6 +49,13 @@ def absolute(option: str, path: Path) -> Path:
         message = f"{option} {shorten(str(path))} is no valid path ({reason}); correct it"
         raise StudyError(message, option) from error
     return path.absolute()
+
+
+def parse_retry(text: str | None) -> bool:
+    """Whether failed runs are run again."""
+    if text not in {None, "failed"}:
+        raise StudyError(f"--retry {shorten(text)} is unknown; write --retry failed", "--retry")
+    return text == "failed"
 
 
 def parse_seeds(text: str | None) -> list[int] | None:

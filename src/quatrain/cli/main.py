@@ -1,6 +1,6 @@
 """The program `quatrain`.
 
-    quatrain study new | plan | run | watch | status | measure
+    quatrain study new | plan | run | work | submit | cancel | watch | status | measure
     quatrain report
     quatrain findings
     quatrain knockout

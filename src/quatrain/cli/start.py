@@ -53,3 +53,7 @@ def leave_on_interrupt() -> Generator[None]:
 def _leave(_number: int, _frame: "FrameType | None") -> None:
     os.write(2, STOPPED.encode())
     os._exit(STATUS)
+
+
+if __name__ == "__main__":  # as an engine starts it
+    main()

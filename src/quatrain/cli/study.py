@@ -1,4 +1,4 @@
-"""`quatrain study`: new, plan, run, watch, status and measure.
+"""`quatrain study`: new, plan, run, work, submit, cancel, watch, status and measure.
 
 The command line selects cells, and the resources of their runs. The study file alone defines the
 hyper-parameters of a cell.
@@ -6,7 +6,7 @@ hyper-parameters of a cell.
 
 import sys
 from collections import Counter
-from contextlib import chdir, redirect_stdout
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,12 +22,24 @@ from quatrain.cli.arguments import (
     Jobs,
     NumWorkers,
     Out,
+    Retry,
     Seeds,
     StudyFile,
     Threads,
     absolute,
+    parse_retry,
     parse_seeds,
     results_folder,
+)
+from quatrain.cli.cluster import (
+    Place,
+    SlurmOptions,
+    cancel,
+    load_runs,
+    run_on_slurm,
+    submit,
+    work,
+    workers_of,
 )
 from quatrain.cli.observers import observe
 from quatrain.cli.output import (
@@ -47,8 +59,8 @@ from quatrain.report.text import visible
 from quatrain.results import ResultStore
 from quatrain.results.snapshot import Snapshot
 from quatrain.specs import StudyError
-from quatrain.specs.errors import shorten
 from quatrain.study import RunSummary, Selection, load_study, run_study
+from quatrain.study.engines import JobWatch
 from quatrain.study.sinks import SINKS
 from quatrain.study.templates import TEMPLATES, write_template
 
@@ -125,12 +137,14 @@ def run(
     jobs: Jobs = None,
     threads: Threads = None,
     num_workers: NumWorkers = 0,
-    retry: Annotated[
-        str | None, typer.Option(help='"failed": run failed runs again.', metavar="failed")
-    ] = None,
+    retry: Retry = None,
     live: Live = False,
     port: Port = 0,
     log_to: LogTo = None,
+    on: Annotated[
+        Place, typer.Option(help="This machine, or a cluster, where --jobs workers run.")
+    ] = Place.local,
+    slurm: SlurmOptions = None,
 ) -> None:
     """Execute the runs that are not done yet, then report.
 
@@ -139,20 +153,22 @@ def run(
 
     Example: quatrain study run studies/numerals_terms.py --cells "encoder-decoder/*"
     """
-    if retry not in {None, "failed"}:
-        raise StudyError(f"--retry {shorten(retry)} is unknown; write --retry failed", "--retry")
     selection = Selection(
-        cells=cells or None, seeds=parse_seeds(seeds), retry_failed=retry == "failed"
+        cells=cells or None, seeds=parse_seeds(seeds), retry_failed=parse_retry(retry)
     )
-    folder = results_folder(study, out)
+    _check_place(on, slurm, live, log_to)
+    folder, page = results_folder(study, out), _page_port(live, port)
     study, data = absolute("study file", study), data and absolute("--data", data)
-    with leave_on_interrupt(), chdir("."):
-        loaded = load_study(study)
-    runs = loaded.select(selection.cells, selection.seeds)
+    loaded, runs = load_runs(study, selection)
     print_notes(loaded, Snapshot(folder), runs)
     console = open_console()
+    if on is Place.slurm:
+        workers = workers_of(study, folder, data, device, jobs, threads, num_workers)
+        summary = run_on_slurm(console, loaded, runs, workers, selection, slurm or ())
+        _conclude(console, folder, summary)
+        return
     try:
-        with observe(console, folder, len(runs), _page_port(live, port), log_to or ()) as notify:
+        with observe(console, folder, len(runs), page, log_to or ()) as notify:
             summary = run_study(
                 study,
                 folder,
@@ -173,6 +189,9 @@ def run(
 
 
 app.command()(plan)
+app.command()(work)
+app.command()(submit)
+app.command()(cancel)
 app.command()(watch)
 
 
@@ -187,12 +206,15 @@ def status(
     """
     from quatrain.study.status import study_status
 
-    rows = study_status(ResultStore(absolute("folder", folder)))
+    store = ResultStore(absolute("folder", folder))
+    rows = study_status(store)
     columns = ["group", "cell", "seed", "state", "step", "reason", "message"]
     print_rows(rows, columns, as_json=as_json)
     if not as_json:
         counts = Counter(row.state for row in rows)
         print(", ".join(f"{count} {state}" for state, count in counts.items()))
+        for line in JobWatch(store).lines():
+            print(visible(line))
     raise typer.Exit(1 if any(row.state == "failed" for row in rows) else 0)
 
 
@@ -239,6 +261,18 @@ def measure(
         print_json(rows)
     elif not rows:
         print("No cell has a finished run yet.")
+
+
+def _check_place(
+    place: Place, slurm: list[str] | None, live: bool, log_to: list[str] | None
+) -> None:
+    """Check that options fit the machine that executes the runs."""
+    if place is Place.local and slurm:
+        raise StudyError("--slurm has options of a Slurm cluster; add --on slurm", "--slurm")
+    if place is not Place.local and (live or log_to):
+        option = "--live" if live else "--log-to"
+        message = f"{option} shows runs of this machine only; use `quatrain study watch`, or --on"
+        raise StudyError(message + " local", option)
 
 
 def _page_port(live: bool, port: int) -> int | None:

@@ -3,7 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -26,6 +26,7 @@ from quatrain.report.text import format_fixed, title_of, visible
 from quatrain.results import ResultStore, pluralize
 from quatrain.results.snapshot import Snapshot
 from quatrain.specs import QuatrainError, StudyError
+from quatrain.study.engines import JobWatch
 from quatrain.study.progress import RunProgress, StudyProgress, StudyWatch
 
 MOST_LINES = 12
@@ -61,6 +62,7 @@ def watch(
         raise StudyError("--json prints one state; add --once", "--json")
     store = Snapshot(absolute("folder", folder))
     looks, findings = StudyWatch(store, cells or None, parse_seeds(seeds)), Findings(store)
+    jobs = JobWatch(store)
     console = open_console()
     if once:
         progress = looks.look()
@@ -69,13 +71,14 @@ def watch(
             runs = [asdict(run) for run in progress.runs]
             totals = {"counts": progress.counts, "seconds_left": progress.seconds_left}
             title = {"title": progress.title, "metric": progress.metric}
-            print_json({**title, **totals, "runs": runs, "sentences": sentences})
+            texts = {"sentences": sentences, "jobs": jobs.lines()}
+            print_json({**title, **totals, "runs": runs, **texts})
         else:
-            for line in frame_lines(progress, sentences):
+            for line in (*frame_lines(progress, sentences), *jobs.lines()):
                 print_line(console, line)
         raise typer.Exit(1 if progress.of_state("failed") else 0)
     try:
-        progress = _watch(console, looks, findings, every)
+        progress = follow(console, looks, findings, every, jobs)
     except KeyboardInterrupt:
         sys.stderr.write("Stopped watching; the study is not affected.\n")
         raise typer.Exit(STATUS) from None
@@ -181,25 +184,34 @@ def _first(lines: Sequence[str]) -> list[str]:
     return [*lines[:MOST_LINES], *([f"... and {more} more"] if more > 0 else [])]
 
 
-def _watch(console: Console, looks: StudyWatch, findings: Findings, every: float) -> StudyProgress:
-    """Show one look after the other until all runs have ended; return the last."""
+def follow(
+    console: Console,
+    looks: StudyWatch,
+    findings: Findings,
+    every: float,
+    jobs: JobWatch,
+    stop: Callable[[], bool] = lambda: False,
+) -> StudyProgress:
+    """Show one look after the other until all runs have ended, or `stop`; return the last."""
     lines = Lines(console)
     # Without a terminal, a `Live` would print its last frame once more.
     live = Live(console=console, auto_refresh=False) if console.is_interactive else None
     with live or nullcontext():
         while True:
             progress = looks.look()
-            sentences = findings.of(progress)
+            sentences, job_lines = findings.of(progress), jobs.lines()
             if live is None:
-                lines.show(progress, sentences)
+                lines.show(progress, sentences, job_lines)
             else:
-                live.update(frame(progress, sentences), refresh=True)
-            if progress.is_over:
+                live.update(frame(progress, sentences, job_lines), refresh=True)
+            if progress.is_over or stop():
                 return progress
             time.sleep(every)
 
 
-def frame(progress: StudyProgress, sentences: Sequence[str]) -> Group:
+def frame(
+    progress: StudyProgress, sentences: Sequence[str], job_lines: Sequence[str] = ()
+) -> Group:
     """All that is known, with bars, for a terminal."""
     running = Table.grid(padding=(0, 2))
     for run in progress.of_state("running"):
@@ -207,7 +219,8 @@ def frame(progress: StudyProgress, sentences: Sequence[str]) -> Group:
         running.add_row(Text(visible(run.label), overflow="fold"), bar, Text(_numbers(run)))
     done = progress.counts.get("done", 0)
     bar = ProgressBar(total=max(1, len(progress.runs)), completed=done, width=48)
-    rest = [Text(visible(line)) for line in (*_troubles(progress), *_first(sentences))]
+    texts = (*_first(job_lines), *_troubles(progress), *_first(sentences))
+    rest = [Text(visible(line)) for line in texts]
     return Group(Text(visible(summary_line(progress)), style="bold"), bar, running, *rest)
 
 
@@ -220,18 +233,25 @@ class Lines:
         self._times: dict[str, float] = {}
         """By running run, the time of its last line."""
         self._sentences: Sequence[str] = ()
+        self._job_lines: Sequence[str] = ()
 
-    def show(self, progress: StudyProgress, sentences: Sequence[str]) -> None:
+    def show(
+        self,
+        progress: StudyProgress,
+        sentences: Sequence[str],
+        job_lines: Sequence[str] = (),
+    ) -> None:
         """Print the changes."""
         if not self._states:
             print_line(self._console, summary_line(progress))
         for run in progress.runs:
             self._show_run(run, progress)
         new = [sentence for sentence in sentences if sentence not in self._sentences]
-        for line in _first(new):
+        new_jobs = [line for line in job_lines if line not in self._job_lines]
+        for line in (*_first(new_jobs), *_first(new)):
             print_line(self._console, line)
         self._states = {run.identity: run.state for run in progress.runs}
-        self._sentences = sentences
+        self._sentences, self._job_lines = sentences, job_lines
 
     def _show_run(self, run: RunProgress, progress: StudyProgress) -> None:
         now = time.monotonic()

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from quatrain.results import Failure, ResultStore, RunState
+from quatrain.results.files import make_folder
 from quatrain.results.record import Reason
 from quatrain.study.changes import check_stored_code
 from quatrain.study.grid import Run, Study
@@ -78,6 +79,8 @@ def run_study(
     notify: Callable[[Event], None] = lambda _: None,
     command: Sequence[str] = WORKER,
     study: Study | None = None,
+    wait: bool = True,
+    logs: Path | None = None,
 ) -> RunSummary:
     """Execute all selected runs that are not done yet, and wait for those of other runners.
 
@@ -93,6 +96,8 @@ def run_study(
         notify: called with each event, for a progress display.
         command: the command that starts a worker, without its arguments.
         study: the study of `path`, if it is loaded already.
+        wait: whether to wait for runs that other runners execute; they have no event without it.
+        logs: the folder of the workers' logs, created if it is missing; by default `out`.
 
     Raises:
         StudyError: if the study file or the selection cannot be used, or finished runs have other
@@ -101,9 +106,7 @@ def run_study(
     """
     select = select or Selection()
     path, out, data = path.absolute(), out.absolute(), data and data.absolute()
-    check_alone()
-    check_device(device)
-    check_num_workers(num_workers)
+    _check_machine(device, num_workers)
     if study is None:
         with chdir("."):  # the study file may change the folder
             study = load_study(path)
@@ -111,11 +114,10 @@ def run_study(
     store = ResultStore(out)
     check_stored_code(store, runs)
     resources = allocate(len(runs), device, jobs=jobs, threads=threads)
-    arguments = [str(path), "--out", str(out), "--device", device]
-    arguments += ["--threads", str(resources.threads), "--num-workers", str(num_workers)]
-    arguments += [] if data is None else ["--data", str(data)]
-    pool = Pool(min(resources.jobs, len(runs)), (*command, *arguments), out)
-    dispatch = _Dispatch(store, runs, pool, select.retry_failed, notify)
+    arguments = _arguments(path, out, data, device, resources.threads, num_workers)
+    pool = Pool(min(resources.jobs, len(runs)), (*command, *arguments), logs or out)
+    dispatch = _Dispatch(store, runs, pool, select.retry_failed, notify, wait=wait)
+    make_folder(logs or out)
     with maintained_manifest(store, study, runs):
         try:
             summary = dispatch.execute()
@@ -124,6 +126,22 @@ def run_study(
             pool.stop()
             raise
     return summary
+
+
+def _check_machine(device: str, num_workers: int) -> None:
+    """Check that this process can start workers with these options."""
+    check_alone()
+    check_device(device)
+    check_num_workers(num_workers)
+
+
+def _arguments(
+    path: Path, out: Path, data: Path | None, device: str, threads: int, num_workers: int
+) -> list[str]:
+    """The arguments of a worker process."""
+    arguments = [str(path), "--out", str(out), "--device", device]
+    arguments += ["--threads", str(threads), "--num-workers", str(num_workers)]
+    return arguments if data is None else [*arguments, "--data", str(data)]
 
 
 class _Dispatch:
@@ -136,10 +154,13 @@ class _Dispatch:
         pool: Pool,
         retry: bool,
         notify: Callable[[Event], None],
+        *,
+        wait: bool,
     ) -> None:
         self._store = store
         self._pool = pool
         self._retry = retry
+        self._wait = wait
         self._notify = notify
         self._summary = RunSummary()
         self._waiting = deque(runs)
@@ -154,6 +175,8 @@ class _Dispatch:
             self._assign()
             if self._active:
                 self._handle(*self._pool.next_event())
+            elif not self._wait and not self._is_any_free():
+                break
             elif self._locked:
                 time.sleep(_POLL_SECONDS)
                 self._waiting.extend(self._locked)
@@ -210,6 +233,11 @@ class _Dispatch:
             self._finish(run, event)
         else:
             self._notify(event)
+
+    def _is_any_free(self) -> bool:
+        """Whether a run that another process executed is not executed now."""
+        states = (self._store.state(run.identity) for run in self._locked)
+        return any(state is not RunState.RUNNING for state in states)
 
     def _is_done(self, run: Run) -> bool:
         return self._store.state(run.identity) == RunState.DONE

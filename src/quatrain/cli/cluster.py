@@ -1,0 +1,317 @@
+"""`quatrain study work`, `submit` and `cancel`: workers on other machines, which share a folder."""
+
+import enum
+import os
+import platform
+from collections.abc import Sequence
+from contextlib import chdir
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from quatrain.cli.arguments import (
+    AsJson,
+    Cells,
+    Data,
+    Device,
+    NumWorkers,
+    Out,
+    Retry,
+    Seeds,
+    StudyFile,
+    Threads,
+    absolute,
+    parse_retry,
+    parse_seeds,
+    results_folder,
+)
+from quatrain.cli.observers import observe
+from quatrain.cli.output import open_console, print_json, print_line, print_notes
+from quatrain.cli.start import STATUS, leave_on_interrupt
+from quatrain.cli.watch import Findings, follow
+from quatrain.results import ResultStore, RunState, pluralize
+from quatrain.results.snapshot import Snapshot
+from quatrain.specs import StudyError
+from quatrain.study import Event, Run, RunSummary, Selection, Study, load_study, run_study
+from quatrain.study.engines import (
+    LOGS,
+    MOST_WORKERS,
+    STOPPED,
+    Job,
+    JobState,
+    JobWatch,
+    Slurm,
+    Submission,
+    Workers,
+    active_jobs,
+    engine_of,
+    state_text,
+    stored_jobs,
+)
+from quatrain.study.engines import submit as submit_workers
+from quatrain.study.engines.engine import PROGRAM
+from quatrain.study.progress import StudyWatch
+from quatrain.study.sessions import earlier_failure
+
+
+class Place(enum.StrEnum):
+    """Where the runs of `study run` are executed."""
+
+    local = enum.auto()
+    slurm = enum.auto()
+
+
+class ClusterEngine(enum.StrEnum):
+    """The engines of `study submit`."""
+
+    slurm = enum.auto()
+
+
+SlurmOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="An option of sbatch without its dashes, such as partition=gpu; can be repeated.",
+        metavar="KEY=VALUE",
+    ),
+]
+WorkerCount = Annotated[
+    int | None,
+    typer.Option(
+        help=f"Runs at once, each by one worker. Default: the runs left, at most {MOST_WORKERS}."
+    ),
+]
+
+_LOOK_SECONDS = 5.0
+"""Seconds between two looks of `study run --on slurm` at the folder."""
+
+_JOB_SECONDS = 30.0
+"""Seconds between two of its looks at the jobs."""
+
+_LONGEST_LINE = 300
+
+
+def work(
+    study: StudyFile,
+    out: Out = None,
+    cells: Cells = None,
+    seeds: Seeds = None,
+    data: Data = None,
+    device: Device = "cpu",
+    threads: Threads = None,
+    num_workers: NumWorkers = 0,
+) -> None:
+    """Execute runs as one of several workers, until none is left that no other worker executes.
+
+    Any launcher can start it, on machines that share the folder. The exit status is 0, also if runs
+    failed, which the folder records; 2 if an error of the data or the disk prevented runs; and 75
+    if a signal stopped it before the end: start it again then.
+
+    Example: quatrain study work studies/probes.py --out runs/probes --device cuda:0
+    """
+    folder = results_folder(study, out)
+    study, data = absolute("study file", study), data and absolute("--data", data)
+    selection = Selection(cells=cells or None, seeds=parse_seeds(seeds))
+    loaded, runs = load_runs(study, selection)
+    console = open_console()
+    logs = folder / LOGS / f"{platform.node()}-{os.getpid()}"
+    try:
+        with observe(console, folder, len(runs), None, ()) as notify:
+            summary = run_study(
+                study,
+                folder,
+                study=loaded,
+                data=data,
+                jobs=1,
+                threads=threads,
+                num_workers=num_workers,
+                device=device,
+                select=selection,
+                notify=notify,
+                wait=False,
+                logs=logs,
+            )
+    except KeyboardInterrupt:
+        Console(stderr=True).print("Stopped; checkpoints are kept: start this worker again.")
+        raise typer.Exit(STOPPED) from None
+    if summary.external_failure is not None:
+        print_line(Console(stderr=True), f"Error: {summary.external_failure.message}")
+        raise typer.Exit(2)
+    print_line(console, f"{pluralize(len(summary.done), 'run')} done by this worker.")
+
+
+def submit(
+    study: StudyFile,
+    on: Annotated[ClusterEngine, typer.Option(help="The engine.")] = ClusterEngine.slurm,
+    out: Out = None,
+    cells: Cells = None,
+    seeds: Seeds = None,
+    data: Data = None,
+    device: Device = "cpu",
+    jobs: WorkerCount = None,
+    threads: Threads = None,
+    num_workers: NumWorkers = 0,
+    retry: Retry = None,
+    slurm: SlurmOptions = None,
+    as_json: AsJson = False,
+) -> None:
+    """Submit workers to a cluster, and end; they execute the runs that are left.
+
+    Workers of earlier submissions that are still active count. `quatrain study watch` shows the
+    progress, `quatrain study cancel` cancels the jobs.
+
+    Example: quatrain study submit studies/probes.py --out runs/probes --slurm partition=gpu
+    """
+    del on  # there is one engine
+    folder = results_folder(study, out)
+    study = absolute("study file", study)
+    selection = Selection(
+        cells=cells or None, seeds=parse_seeds(seeds), retry_failed=parse_retry(retry)
+    )
+    loaded, runs = load_runs(study, selection)
+    print_notes(loaded, Snapshot(folder), runs)
+    workers = workers_of(study, folder, data, device, jobs, threads, num_workers)
+    submission = submit_workers(loaded, workers, Slurm(slurm or ()), selection)
+    if not as_json:
+        print_submission(open_console(), submission, folder)
+        return
+    job = submission.job
+    print_json(
+        {
+            "job": None if job is None else job.model_dump(exclude={"format"}),
+            "active": [_row(job, state) for job, state in submission.active],
+            "runs_left": submission.left,
+        }
+    )
+
+
+def cancel(
+    folder: Annotated[Path, typer.Argument(help="The folder of results.", metavar="DIR")],
+    as_json: AsJson = False,
+) -> None:
+    """Cancel the jobs that were submitted for a folder; the runs can be submitted again.
+
+    Example: quatrain study cancel runs/probes
+    """
+    store = ResultStore(absolute("folder", folder))
+    store.manifest()  # a wrong folder is an error
+    active = active_jobs(store)
+    for engine in dict.fromkeys(job.engine for job, _ in active):
+        engine_of(engine).cancel([job.name for job, _ in active if job.engine == engine])
+    if as_json:
+        print_json([_row(job, state) for job, state in active])
+        return
+    console = open_console()
+    for job, state in active:
+        print_line(console, f"Cancelled {job.label} ({state_text(state)}).")
+    if not active:
+        submitted = len(stored_jobs(store))
+        why = f"{pluralize(submitted, 'job')} ended" if submitted else "none was submitted"
+        print_line(console, f"No job is active: {why}.")
+
+
+def load_runs(study: Path, selection: Selection) -> tuple[Study, Sequence[Run]]:
+    """The study of a file, and its selected runs; the current folder stays."""
+    with leave_on_interrupt(), chdir("."):
+        loaded = load_study(study)
+    return loaded, loaded.select(selection.cells, selection.seeds)
+
+
+def workers_of(
+    study: Path,
+    folder: Path,
+    data: Path | None,
+    device: str,
+    jobs: int | None,
+    threads: int | None,
+    num_workers: int,
+) -> Workers:
+    """The workers for options of the command line."""
+    return Workers(
+        study=study,
+        out=folder,
+        count=MOST_WORKERS if jobs is None else jobs,
+        data=data and absolute("--data", data),
+        device=device,
+        threads=threads or 1,
+        num_workers=num_workers,
+        program=PROGRAM,
+    )
+
+
+def print_submission(console: Console, submission: Submission, folder: Path) -> None:
+    """Say which workers were submitted, and which were active before."""
+    for job, state in submission.active:
+        print_line(console, f"Active already: {job.label}: {state_text(state)}.")
+    left = pluralize(submission.left, "run")
+    if submission.job is None:
+        why = "they share the runs" if submission.active else "nothing to do"
+        print_line(console, f"No worker was submitted; {left} left: {why}.")
+        return
+    count = pluralize(submission.job.workers, "worker")
+    print_line(console, f"Submitted {submission.job.label}: {count} for {left}.")
+    print_line(console, f"  quatrain study watch {folder}     # progress")
+    print_line(console, f"  quatrain study cancel {folder}    # cancel the jobs")
+
+
+def run_on_slurm(
+    console: Console,
+    study: Study,
+    runs: Sequence[Run],
+    workers: Workers,
+    selection: Selection,
+    options: Sequence[str],
+) -> RunSummary:
+    """Submit workers, and show the progress until the runs or the jobs have ended."""
+    store, engine = ResultStore(workers.out), Slurm(options)
+    before = {run.identity for run in runs if store.state(run.identity) is RunState.DONE}
+    try:
+        while True:
+            submission = submit_workers(study, workers, engine, selection)
+            print_submission(console, submission, workers.out)
+            _follow(console, store, selection)
+            events = [_end_of(run, store, run.identity in before) for run in runs]
+            # Earlier workers may have ended without the runs that they were to share.
+            if submission.job is not None or None not in events:
+                break
+            selection = replace(selection, retry_failed=False)
+    except KeyboardInterrupt:
+        goes_on = "Stopped watching; the jobs continue, and `quatrain study cancel` cancels them."
+        Console(stderr=True).print(goes_on)
+        raise typer.Exit(STATUS) from None
+    if None in events:
+        left = pluralize(events.count(None), "run")
+        message = f"{left} left, and no job is active; run the command again"
+        raise StudyError(f"{message}{_last_output(workers.out / LOGS)}", "jobs")
+    return RunSummary([event for event in events if event is not None])
+
+
+def _follow(console: Console, store: ResultStore, selection: Selection) -> None:
+    """Show the progress until the runs, or all jobs, have ended."""
+    jobs = JobWatch(store, _JOB_SECONDS)
+    watch = StudyWatch(store, selection.cells, selection.seeds)
+    follow(console, watch, Findings(store), _LOOK_SECONDS, jobs, lambda: jobs.has_ended)
+
+
+def _end_of(run: Run, store: ResultStore, is_old: bool) -> Event | None:
+    """The final event of a run; None if it has not ended."""
+    if store.state(run.identity) is RunState.DONE:
+        return run.event("skipped" if is_old else "done")
+    return earlier_failure(run, store)
+
+
+def _last_output(logs: Path) -> str:
+    """The last line of the latest output of a worker: ' (logs/slurm-1_0.out ends in: ...)'."""
+    try:
+        latest = max(logs.glob("*.out"), key=lambda path: path.stat().st_mtime)
+        lines = latest.read_text(errors="replace").split("\n")
+    except (OSError, ValueError):
+        return f" (logs are in {logs})"
+    text = next((line for line in reversed(lines) if line.strip()), "")
+    return f" ({latest} ends in: {text[-_LONGEST_LINE:].strip()})"
+
+
+def _row(job: Job, state: JobState) -> dict[str, Any]:
+    return {**job.model_dump(exclude={"format"}), **asdict(state)}

@@ -1,0 +1,234 @@
+import functools
+import json
+import os
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from quatrain.cli import cluster
+from quatrain.cli.main import app
+from quatrain.results import ResultStore, RunState
+from quatrain.specs import StudyError
+from quatrain.study import Selection, load_study, run_study
+from quatrain.study.engines import JobState, jobs
+
+CELLS = "[cell('a'), cell('b', weight=2)]"
+
+
+class FakeSlurm:
+    """A cluster that does `act` when a job is submitted; its jobs are `active`."""
+
+    name = "slurm"
+    active, options, act = {}, None, None
+
+    def __init__(self, options=()):
+        FakeSlurm.options = options or FakeSlurm.options
+
+    def start(self, workers, name):
+        self.active[name] = JobState("12", running=workers.count)
+        if FakeSlurm.act is not None:
+            FakeSlurm.act(workers, name)
+        return "12"
+
+    def states(self, names):
+        return {name: self.active[name] for name in names if name in self.active}
+
+    def cancel(self, names):
+        for name in names:
+            self.active.pop(name)
+
+
+@pytest.fixture
+def slurm(monkeypatch):
+    monkeypatch.setattr(FakeSlurm, "active", {})
+    monkeypatch.setattr(FakeSlurm, "options", None)
+    monkeypatch.setattr(FakeSlurm, "act", None)
+    monkeypatch.setattr(cluster, "Slurm", FakeSlurm)
+    monkeypatch.setitem(jobs.ENGINES, "slurm", FakeSlurm)
+    monkeypatch.setattr(cluster, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(cluster, "_JOB_SECONDS", 0.01)
+    return FakeSlurm
+
+
+@pytest.fixture
+def call(monkeypatch, command):
+    """Call `quatrain study ...`, with workers that train without torch."""
+    monkeypatch.setattr(cluster, "run_study", functools.partial(run_study, command=command))
+
+    def invoke(*arguments):
+        return CliRunner().invoke(app, ["study", *map(str, arguments)], catch_exceptions=False)
+
+    return invoke
+
+
+@pytest.fixture
+def executes(slurm, command):
+    """Let the cluster execute all runs at once, and its job end."""
+
+    def act(workers, name):
+        run_study(workers.study, workers.out, command=command, wait=False)
+        del FakeSlurm.active[name]
+
+    FakeSlurm.act = act
+
+
+def states(path, out):
+    store = ResultStore(out)
+    return [store.state(run.identity) for run in load_study(path).select()]
+
+
+def test_a_worker_executes_all_runs_that_are_left(call, write_study, out):
+    path = write_study(CELLS)
+    done = call("work", path, "--out", out, "--cells", "a", "--threads", 1)
+    assert done.exit_code == 0
+    assert "2 runs done by this worker." in done.output
+    assert "2 runs done by this worker." in call("work", path, "--out", out).output
+    assert states(path, out) == [RunState.DONE] * 4
+    assert len(list(out.glob(f"logs/*-{os.getpid()}/worker-1.log"))) == 1
+    assert not (out / "report").exists()
+
+
+def test_a_worker_does_not_wait_for_the_runs_of_others(call, write_study, out):
+    path = write_study(CELLS, "(0,)")
+    first = load_study(path).select()[0]
+    with ResultStore(out).claim(first.identity):
+        assert "1 run done by this worker." in call("work", path, "--out", out).output
+
+
+def test_a_failed_run_is_no_failure_of_its_worker(call, write_study, out):
+    path = write_study("[cell('bad', trouble='error'), cell('good')]", "(0,)")
+    assert call("work", path, "--out", out).exit_code == 0
+    assert states(path, out) == [RunState.FAILED, RunState.DONE]
+
+
+def test_a_worker_without_data_ends_with_status_2(call, write_study, out):
+    done = call("work", write_study("[cell('a', trouble='data')]"), "--out", out)
+    assert done.exit_code == 2
+    assert "Error: the task reads data; pass --data" in done.output
+
+
+def test_a_stopped_worker_ends_with_status_75(call, write_study, out, monkeypatch):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cluster, "run_study", stopped)
+    done = call("work", write_study(CELLS), "--out", out)
+    assert done.exit_code == 75
+    assert "start this worker again" in done.output
+
+
+def test_a_submission_names_the_job_and_the_next_commands(call, slurm, write_study, out):
+    path = write_study(CELLS)
+    options = ("--slurm", "partition=gpu", "--slurm", "time=1:00:00")
+    done = call("submit", path, "--out", out, "--on", "slurm", *options)
+    assert done.exit_code == 0
+    assert "Submitted slurm job 12: 4 workers for 4 runs." in done.output
+    assert f"quatrain study cancel {out}" in done.output
+    assert slurm.options == ["partition=gpu", "time=1:00:00"]
+    again = call("submit", path, "--out", out).output
+    assert "Active already: slurm job 12: 4 workers run." in again
+    assert "No worker was submitted; 4 runs left: they share the runs." in again
+
+
+def test_submissions_and_cancellations_are_printed_as_json(call, slurm, write_study, out):
+    path = write_study(CELLS)
+    submitted = json.loads(call("submit", path, "--out", out, "--jobs", 3, "--json").output)
+    assert (submitted["job"]["id"], submitted["job"]["workers"]) == ("12", 3)
+    again = json.loads(call("submit", path, "--out", out, "--jobs", 3, "--json").output)
+    assert again["job"] is None
+    assert (again["active"][0]["running"], again["runs_left"]) == (3, 4)
+    (cancelled,) = json.loads(call("cancel", out, "--json").output)
+    assert (cancelled["id"], cancelled["running"], slurm.active) == ("12", 3, {})
+
+
+def test_jobs_are_cancelled_once(call, slurm, write_study, out):
+    with pytest.raises(StudyError, match=r"has no study\.json"):
+        call("cancel", out)
+    call("submit", write_study(CELLS), "--out", out, "--jobs", 2)
+    assert call("cancel", out).output == "Cancelled slurm job 12 (2 workers run).\n"
+    assert call("cancel", out).output == "No job is active: 1 job ended.\n"
+
+
+def test_status_and_watch_have_the_active_jobs(call, slurm, write_study, out):
+    call("submit", write_study(CELLS), "--out", out)
+    assert "4 absent\nslurm job 12: 4 workers run\n" in call("status", out).output
+    assert "slurm job 12: 4 workers run" in call("watch", out, "--once").output
+    shown = json.loads(call("watch", out, "--once", "--json").output)
+    assert shown["jobs"] == ["slurm job 12: 4 workers run"]
+
+
+def test_a_run_on_a_cluster_ends_with_the_report(call, executes, write_study, out):
+    path = write_study("[cell('bad', trouble='error'), cell('good')]", "(0,)")
+    done = call("run", path, "--out", out, "--on", "slurm")
+    assert done.exit_code == 1
+    assert "1 done now, 0 before, 1 failed." in done.output
+    assert (out / "report" / "report.html").exists()
+    again = call("run", path, "--out", out, "--on", "slurm")
+    assert "No worker was submitted; 0 runs left: nothing to do." in again.output
+    assert "0 done now, 1 before, 1 failed." in again.output
+
+
+def test_jobs_that_end_without_the_runs_are_one_sentence(call, slurm, write_study, out):
+    def act(workers, name):
+        (workers.out / "logs").mkdir()
+        (workers.out / "logs" / "slurm-12_0.out").write_text("starting\nno space left\n\n")
+        del slurm.active[name]
+
+    slurm.act = act
+    with pytest.raises(StudyError) as error:
+        call("run", write_study(CELLS), "--out", out, "--on", "slurm")
+    assert str(error.value).startswith("4 runs left, and no job is active; run the command again (")
+    assert str(error.value).endswith("slurm-12_0.out ends in: no space left)")
+
+
+def test_earlier_workers_that_end_without_the_runs_are_replaced(
+    call, slurm, executes, write_study, out
+):
+    path = write_study(CELLS)
+    loaded = load_study(path)
+    workers = cluster.workers_of(path, out, None, "cpu", 4, None, 0)
+    act, slurm.act = slurm.act, None
+    cluster.submit_workers(loaded, workers, slurm())
+    states, slurm.act = slurm.states, act
+    looks = []
+
+    def ending(self, names):
+        looks.append(names)
+        if len(looks) > 2:
+            slurm.active.clear()
+        return states(self, names)
+
+    slurm.states = ending
+    try:
+        runs = loaded.select()
+        summary = cluster.run_on_slurm(Console(), loaded, runs, workers, Selection(), ())
+    finally:
+        slurm.states = states
+    assert len(summary.done) == 4
+
+
+def test_ctrl_c_stops_watching_only(call, slurm, write_study, out, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cluster, "follow", interrupted)
+    done = call("run", write_study(CELLS), "--out", out, "--on", "slurm")
+    assert done.exit_code == 130
+    assert "the jobs continue" in done.output
+    assert len(slurm.active) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        (("--slurm", "partition=gpu"), "--slurm"),
+        (("--on", "slurm", "--live"), "--live"),
+        (("--on", "slurm", "--log-to", "tensorboard"), "--log-to"),
+    ],
+)
+def test_options_fit_the_machine_that_executes(call, slurm, write_study, out, options, field):
+    with pytest.raises(StudyError) as error:
+        call("run", write_study(CELLS), "--out", out, *options)
+    assert error.value.field == field
+    assert not out.exists()

@@ -1,0 +1,48 @@
+import pytest
+
+from quatrain.results import ResultStore
+from quatrain.study.engines import JobState, NoAnswerError, Workers, jobs
+
+
+class FakeEngine:
+    """An engine that remembers the jobs that it started."""
+
+    name = "fake"
+
+    def __init__(self):
+        self.active, self.error = {}, None
+
+    def start(self, workers, name):
+        if self.error is not None:
+            raise self.error
+        self.active[name] = JobState(str(len(self.active) + 1), waiting=workers.count)
+        self.workers = workers
+        return self.active[name].id
+
+    def states(self, names):
+        if isinstance(self.error, NoAnswerError):
+            raise self.error
+        return {name: self.active[name] for name in names if name in self.active}
+
+    def cancel(self, names):
+        for name in names:
+            del self.active[name]
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    """The engine of the jobs in jobs.json."""
+    engine = FakeEngine()
+    monkeypatch.setitem(jobs.ENGINES, "fake", lambda: engine)
+    return engine
+
+
+@pytest.fixture
+def store(tmp_path):
+    return ResultStore(tmp_path / "out")
+
+
+@pytest.fixture
+def workers(tmp_path):
+    """Any number of workers of the study that `write_study` writes."""
+    return Workers(study=tmp_path / "a_study.py", out=tmp_path / "out", count=100)
