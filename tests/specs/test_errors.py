@@ -29,6 +29,23 @@ def test_an_error_can_be_pickled():
     assert (type(copy), str(copy), copy.field) == (SpecError, SENTENCE, "heads")
 
 
+@pytest.mark.parametrize("end", ["\n", "\r", "\x85", "\u2028", "\x1b[2J", "\0"])
+def test_a_message_that_quotes_a_file_is_one_line(end):
+    error = DataError(f"a.txt has the name 'a{end}b'; correct it", "a.txt")
+    assert len(str(error).splitlines()) == 1
+    assert "'a\\" in str(error)
+    assert end not in str(error)
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+@pytest.mark.parametrize("text", ["x", "\n"])
+def test_the_middle_of_a_very_long_message_is_left_out(text):
+    error = DataError(f"{text * 100_000} is no name; correct it", "name")
+    assert len(str(error)) < 5000
+    assert "characters left out" in str(error)
+    assert str(error).endswith("is no name; correct it")
+
+
 def test_values_in_messages_are_short_and_quoted():
     assert shorten("1201") == "'1201'"
     assert len(shorten("x" * 1000)) < 100

@@ -23,6 +23,7 @@ from pydantic_core import PydanticSerializationError
 
 from quatrain.results.changes import join_names
 from quatrain.specs import QuatrainError, StudyError
+from quatrain.specs.errors import cut_middle
 from quatrain.specs.spec import CheckedModel, first_problem, unknown_field
 
 FORMAT = 1
@@ -36,9 +37,6 @@ Number = Annotated[FiniteFloat, Field(ge=-LARGEST, le=LARGEST)]
 
 Seconds = Annotated[FiniteFloat, Field(ge=0, le=LARGEST)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
-
-_NOTE_LENGTH = 50
-"""Characters of the note in the middle of a text that `storable` cut."""
 
 Reason = Literal["error", "non-finite loss", "out of memory", "killed"]
 
@@ -364,10 +362,7 @@ def storable(text: str, limit: int | None = None) -> str:
     The limit is 100 characters or more; None for no limit.
     """
     text = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    if limit is None or len(text) <= limit:
-        return text
-    side = (limit - _NOTE_LENGTH) // 2
-    return f"{text[:side]} … [{len(text) - 2 * side:,} characters left out] … {text[-side:]}"
+    return text if limit is None else cut_middle(text, limit)
 
 
 def _storable(value: object) -> object:

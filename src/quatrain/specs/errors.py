@@ -9,10 +9,18 @@
      └─ MissingPackageError  missing package of an optional extra
 
 A message is one sentence of what is wrong and what to do; the command line prints it without a
-traceback.
+traceback. It may quote a file: line ends and control characters are escaped, and the middle of a
+very long message is left out.
 """
 
+import re
+
 _LONGEST_VALUE = 80
+_LONGEST_MESSAGE = 4000
+_NOTE_LENGTH = 50
+"""Characters of the note in the middle of a text that was cut."""
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class QuatrainError(Exception):
@@ -27,12 +35,26 @@ class QuatrainError(Exception):
     """
 
     def __init__(self, message: str, field: str) -> None:
+        message = _one_line(message)
         super().__init__(message, field)
         self.message = message
         self.field = field
 
     def __str__(self) -> str:
         return self.message
+
+
+def cut_middle(text: str, limit: int) -> str:
+    """A text of at most about `limit` characters, with a note in place of its middle."""
+    if len(text) <= limit:
+        return text
+    side = (limit - _NOTE_LENGTH) // 2
+    return f"{text[:side]} … [{len(text) - 2 * side:,} characters left out] … {text[-side:]}"
+
+
+def _one_line(text: str) -> str:
+    escaped = _CONTROL.sub(lambda found: repr(found[0])[1:-1], cut_middle(text, _LONGEST_MESSAGE))
+    return cut_middle(escaped, _LONGEST_MESSAGE)
 
 
 def shorten(value: object) -> str:
