@@ -299,10 +299,22 @@ def test_any_file_that_a_decoder_refuses_is_refused(tmp_path, name, write):
         assert refusal(function, path).field == str(path)
 
 
-@pytest.mark.parametrize("name", ["a.dds", "a.avif"])
-def test_formats_of_unknown_bit_depth_are_refused(tmp_path, name):
-    path = saved(tmp_path / name)
-    for function in (scan, read_image):
+def fits_of_16_bits(path):
+    """An image of astronomy in 16 bits, a mode of label maps."""
+    cards = ["SIMPLE  =                    T", "BITPIX  =                   16"]
+    cards += ["NAXIS   =                    2", "NAXIS1  =                   20"]
+    cards += ["NAXIS2  =                   12", "END"]
+    path.write_bytes("".join(card.ljust(80) for card in cards).ljust(2880).encode() + bytes(2880))
+
+
+@pytest.mark.parametrize("name", ["a.dds", "a.avif", "a.eps", "a.fits"])
+def test_other_formats_are_refused_without_decoding(tmp_path, name, monkeypatch):
+    path = tmp_path / name
+    fits_of_16_bits(path) if path.suffix == ".fits" else saved(
+        path, "L" if ".eps" in name else "RGB"
+    )
+    monkeypatch.setattr(Image.Image, "load", None)
+    for function in (scan, read_image, read_label_map):
         assert f"is in {path.suffix[1:].upper()}" in str(refusal(function, path))
 
 

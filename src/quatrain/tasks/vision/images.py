@@ -31,7 +31,9 @@ from quatrain.tasks.vision.files import check_files, sha256
 from quatrain.tasks.vision.orientation import load_as_stored, orientation
 
 EIGHT_BIT_MODES = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"})
-_EIGHT_BIT_FORMATS = frozenset({"BMP", "GIF", "JPEG", "MPO", "WEBP"})
+_FORMATS = frozenset({"BMP", "GIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP"})
+"""Formats of known bit depth. Others are not decoded: the decoder of EPS is another program, and
+that of FITS decompresses without a limit."""
 _END_MARKERS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}
 _END_BYTES = 4096
 _PNG_BITS = 24
@@ -135,11 +137,18 @@ def read_ends(path: Path) -> tuple[bytes, bytes, int]:
 
 @contextmanager
 def open_image(path: Path) -> Iterator[Image.Image]:
-    """The image of a file, its header read."""
+    """The image of a file, its header read.
+
+    Raises:
+        DataError: if the file is no image, or of a format whose bit depth is unknown.
+    """
     with ExitStack() as stack:
         with _decoding(path):
             # From a file name Pillow maps the file, and gives a rotated TIFF a wrong width.
             image = stack.enter_context(Image.open(stack.enter_context(path.open("rb"))))
+        if image.format not in _FORMATS:
+            message = f"image {path} is in {image.format}, whose bit depth is unknown; convert it "
+            raise DataError(f"{message}to PNG, TIFF, PPM, JPEG, WebP, BMP or GIF", str(path))
         yield image
 
 
@@ -173,17 +182,14 @@ def check_bit_depth(image: Image.Image, head: bytes, path: Path) -> None:
     """Refuse more than 8 bits a channel, which Pillow would clip or shorten silently."""
     with _decoding(path):
         bits = bit_depth(image, head)
-    if bits is None:
-        message = f"image {path} is in {image.format}, whose bit depth is unknown; convert it to "
-        raise DataError(f"{message}PNG, TIFF, PPM, JPEG, WebP, BMP or GIF", str(path))
     if bits > 8 or image.mode not in EIGHT_BIT_MODES:
         depth = f"{bits} bits a channel" if bits > 8 else f"mode {image.mode}"
         remedy = "convert it to 8 bits a channel, which decides how values are scaled"
         raise DataError(f"image {path} has {depth}; {remedy}", str(path))
 
 
-def bit_depth(image: Any, head: bytes) -> int | None:
-    """Bits a channel of the file, which Pillow's mode does not show; None if unknown."""
+def bit_depth(image: Any, head: bytes) -> int:
+    """Bits a channel of the file, which Pillow's mode does not show."""
     if image.format == "PNG":
         return head[_PNG_BITS]
     if image.format == "TIFF":
@@ -191,7 +197,7 @@ def bit_depth(image: Any, head: bytes) -> int | None:
     if image.format == "PPM":
         _, _, _, decoder = image.tile[0]
         return 8 if isinstance(decoder, str) else int(decoder[1]).bit_length()
-    return 8 if image.format in _EIGHT_BIT_FORMATS else None
+    return 8
 
 
 def note_orientation(image: Image.Image, path: Path, kind: str, problems: DataWarnings) -> None:

@@ -22,7 +22,7 @@ from quatrain.tasks.vision.images import (
     read_ends,
 )
 
-_LOSSY = frozenset({"AVIF", "JPEG", "JPEG2000", "MPO", "WEBP", "jpeg", "tiff_jpeg", "webp"})
+_LOSSY = frozenset({"JPEG", "MPO", "WEBP", "jpeg", "tiff_jpeg", "webp"})
 _TIFF_PHOTOMETRIC = 262
 _BMP_BITS = 28
 
@@ -72,4 +72,4 @@ def _grey_scale(image: Any, head: bytes) -> float:
     if image.format == "PPM":
         _, _, _, decoder = image.tile[0]
         return 1.0 if isinstance(decoder, str) else largest / int(decoder[1])
-    return 255 / (2 ** (bit_depth(image, head) or 8) - 1) if image.mode == "L" else 1.0
+    return 255 / (2 ** bit_depth(image, head) - 1) if image.mode == "L" else 1.0
