@@ -1,5 +1,6 @@
 import dataclasses
 import hashlib
+import zipfile
 from urllib.error import URLError
 
 import pytest
@@ -126,6 +127,18 @@ def test_a_file_without_a_state_dict_is_refused(content, tmp_path):
         load_pretrained(body(), 18, sha256(path), str(path))
     assert caught.value.field == "weights_file"
     assert str(path) in str(caught.value)
+
+
+def test_a_compressed_archive_is_refused(tmp_path):
+    path = tmp_path / "weights.pt"
+    saved(path)
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in parts.items():
+            archive.writestr(name, bytes(10**7) if name.endswith("data/0") else content)
+    with pytest.raises(DataError):
+        load_pretrained(body(), 18, sha256(path), str(path))
 
 
 def test_a_missing_file_is_refused(tmp_path):

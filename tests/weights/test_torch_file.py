@@ -204,6 +204,21 @@ def test_a_size_beyond_the_file_is_refused(tmp_path):
         read_torch_file(path)
 
 
+@pytest.mark.parametrize("name", ["data/0", "data.pkl"])
+def test_a_compressed_archive_is_refused(tmp_path, name):
+    """torch.save compresses nothing, and a megabyte could fill a gigabyte."""
+    path = tmp_path / "a.pth"
+    torch.save(STATE, path)
+    with zipfile.ZipFile(path) as archive:
+        parts = {each: archive.read(each) for each in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for each, content in parts.items():
+            data = bytes(10**7) if each.endswith(name) else content
+            archive.writestr(each, data, zipfile.ZIP_DEFLATED)
+    with pytest.raises(DataError, match=r"its parts have 10,\d+,\d+ bytes"):
+        read_torch_file(path)
+
+
 def test_other_files_are_refused(tmp_path):
     path = tmp_path / "a.pth"
     with pytest.raises(DataError, match="does not exist"):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from quatrain.specs import DataError, name_missing_extra
 from quatrain.specs.errors import shorten
+from quatrain.weights.torch_file import check_archive
 
 with name_missing_extra():
     from torchvision.models import WeightsEnum, get_model_weights
@@ -79,6 +80,8 @@ def _download(depth: int, name: str) -> Mapping[str, Tensor]:
 def _read(path: Path, depth: int, weights: str) -> Mapping[str, Tensor]:
     """The state_dict in a file with the expected hash; only tensors are unpickled."""
     try:
+        if not path.is_file():  # opening a pipe would block
+            raise DataError(f"{path} is no file; correct the path", "weights_file")
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
@@ -89,6 +92,7 @@ def _read(path: Path, depth: int, weights: str) -> Mapping[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        check_archive(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # unpickling may raise any exception
         raise DataError(f"{text} ({type(error).__name__})", "weights_file") from error

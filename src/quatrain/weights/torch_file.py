@@ -12,6 +12,7 @@ of losses and configurations; they are read as placeholders, and their classes a
 import re
 import stat
 import warnings
+import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from quatrain.specs import DataError, QuatrainError
 from quatrain.weights.tensor_file import read_tensors
 
 _LONGEST_REASON = 200
+_ZIP = b"PK\x03\x04"
 
 
 class _Placeholder:
@@ -120,15 +122,32 @@ def _begins_as_of_torch(path: Path) -> bool:
     return b"PK".startswith(start) or start[:1] == b"\x80"
 
 
-def _check_regular(path: Path) -> None:
-    if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would block
+def check_archive(path: Path) -> None:
+    """Check that a file is regular and, if it is a zip archive, that it has no compressed files.
+
+    torch.save compresses nothing, and a small file of zeros could fill the memory.
+
+    Raises:
+        ValueError: if it is a pipe or the like, or if the files in it are larger than itself.
+        OSError: if it cannot be read.
+        zipfile.BadZipFile: if the archive is damaged.
+    """
+    info = path.stat()
+    if not stat.S_ISREG(info.st_mode):  # opening a pipe would block
         raise ValueError("it is not a regular file")
+    with path.open("rb") as file:
+        if file.read(len(_ZIP)) != _ZIP:
+            return
+        with zipfile.ZipFile(file) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+    if size > info.st_size:
+        raise ValueError(f"its parts have {size:,} bytes, and it has {info.st_size:,}")
 
 
 def _load(path: Path) -> Any:
     """The content of a file, or a DataError; unpickling hostile content may raise any exception."""
     try:
-        _check_regular(path)
+        check_archive(path)
         if path.suffix == ".safetensors":
             return read_tensors(path)[0]
         with warnings.catch_warnings(), torch.serialization.safe_globals(_ALLOWED):
