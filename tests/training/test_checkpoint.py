@@ -14,7 +14,7 @@ from torch import nn
 from quatrain.insertion import insert
 from quatrain.nn import parse_mixer
 from quatrain.specs import DataError, StoredFileError, StudyError
-from quatrain.training import Recipe, checkpoint, load_model, save_model, train
+from quatrain.training import Recipe, build_model, checkpoint, load_model, save_model, train
 from quatrain.training.checkpoint import MODEL, NAME, TrainingObjects
 from quatrain.training.log import TrainingState
 from quatrain.weights.tensor_file import read_tensors, write_tensors
@@ -162,6 +162,31 @@ INVALID = {
     "optimizer state of no parameter": tensor("optimizer/2/exp_avg", torch.ones(1, 2)),
     "unknown part": tensor("modle/weight", torch.ones(1, 2)),
 }
+
+
+@pytest.mark.parametrize("name", ["position", "scaler", "data"])
+@pytest.mark.parametrize("text", ["[" * 100_000, "[1]", "null", "7", "{", '{"step": []}'])
+def test_other_json_in_the_header_is_refused(tmp_path, name, text):
+    checkpoint.save(tmp_path, STATE, trained())
+    tensors, texts = read_tensors(tmp_path / NAME)
+    write_tensors(tmp_path / NAME, tensors, {**texts, name: text})
+    with pytest.raises((StoredFileError, DataError)):
+        load(tmp_path, initial())
+
+
+def test_a_built_model_has_the_stored_weights(tmp_path):
+    model = nn.Linear(2, 1)
+    save_model(tmp_path, model)
+    before = torch.random.get_rng_state()
+    built = build_model(tmp_path, lambda: nn.Linear(2, 1))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert torch.equal(built.weight, model.weight)
+
+
+def test_a_model_that_the_weights_do_not_fit_is_not_built(tmp_path):
+    save_model(tmp_path, nn.Linear(2, 1))
+    with pytest.raises(StoredFileError, match=r"weight has shape \(1, 2\) in the file"):
+        build_model(tmp_path, lambda: nn.Linear(2**40, 2**20))
 
 
 @pytest.mark.parametrize("change", INVALID.values(), ids=INVALID)

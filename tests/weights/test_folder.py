@@ -209,6 +209,17 @@ def test_arguments_are_checked_before_memory_is_allocated(tmp_path, arguments):
     assert refused(tmp_path)
 
 
+def test_layers_are_counted_before_they_are_built(tmp_path):
+    model = TranslatorSpec(width=16, layers=1, feed_forward=16).build(30)
+    model.save_pretrained(tmp_path)
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    document = json.loads((tmp_path / "model.json").read_text())
+    document["spec"]["layers"] = 10**9
+    (tmp_path / "model.json").write_text(json.dumps(document))
+    with pytest.raises(StoredFileError, match=r"describes no model \(it has more than"):
+        type(model).from_pretrained(tmp_path)
+
+
 def test_a_spec_that_cannot_be_read_names_the_version_that_wrote_it(tmp_path):
     module = attention()
     module.save_pretrained(tmp_path)

@@ -1,7 +1,7 @@
 """Training: loop, recipes, parameter groups, checkpoints, devices."""
 
 from quatrain.nn import param_groups
-from quatrain.training.checkpoint import load_model, save_model
+from quatrain.training.checkpoint import build_model, load_model, save_model
 from quatrain.training.loop import NonFiniteLoss, TrainingResult, train
 from quatrain.training.recipe import InverseSqrt, Polynomial, Recipe, Steps
 from quatrain.training.task import Evaluation, Loss, Progress, Task
@@ -17,6 +17,7 @@ __all__ = [
     "Steps",
     "Task",
     "TrainingResult",
+    "build_model",
     "load_model",
     "param_groups",
     "save_model",

@@ -15,12 +15,13 @@ the header are ignored; a file of a later format is refused.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
-from pydantic import TypeAdapter
+from pydantic import FiniteFloat, TypeAdapter
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -29,12 +30,16 @@ from quatrain.results import CHECKPOINT as NAME
 from quatrain.specs import DataError, StoredFileError
 from quatrain.training.log import TrainingState
 from quatrain.training.recipe import Recipe
-from quatrain.weights import describe_misfits, misfits, read_tensors, write_tensors
+from quatrain.weights import build_for, describe_misfits, misfits, read_tensors, write_tensors
+
+M = TypeVar("M", bound=nn.Module)
 
 MODEL = "model.safetensors"
 
 _DAMAGE = (SafetensorError, KeyError, ValueError, OSError)
 _STATE = TypeAdapter(TrainingState)
+_SCALER = TypeAdapter(dict[str, int | FiniteFloat])
+_HASHES = TypeAdapter(dict[str, str])
 _LONGEST_REASON = 600
 
 
@@ -80,7 +85,8 @@ def load(folder: Path, objects: TrainingObjects, recipe: Recipe) -> TrainingStat
         state = _STATE.validate_json(texts["position"])
         if state.step > recipe.steps:
             raise ValueError(f"it is of step {state.step}, and the training ends at {recipe.steps}")
-        scaler, data_hashes = json.loads(texts["scaler"]), json.loads(texts["data"])
+        scaler = _SCALER.validate_json(texts["scaler"])
+        data_hashes = _HASHES.validate_json(texts["data"])
         parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
         for name, value in tensors.items():
             part, _, rest = name.partition("/")
@@ -145,6 +151,25 @@ def load_model(folder: Path, model: nn.Module) -> None:
         _load_weights(model, tensors)
     except _DAMAGE as error:
         raise _damaged(path, error, "move the run's folder away and train again") from error
+
+
+def build_model(folder: Path, build: Callable[[], M]) -> M:
+    """The module that `build` creates, with the weights that `save_model` wrote.
+
+    The weights are compared with a module without memory for its values first, so a spec of unknown
+    origin cannot fill the memory.
+
+    Raises:
+        StoredFileError: as `load_model`.
+    """
+    path = folder / MODEL
+    try:
+        tensors, _ = read_tensors(path)
+        model = build_for(tensors, build)
+        _load_weights(model, tensors)
+    except _DAMAGE as error:
+        raise _damaged(path, error, "move the run's folder away and train again") from error
+    return model
 
 
 def _weights(module: nn.Module | None) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 
 from quatrain.results.files import read_text, write_atomically
 from quatrain.specs import InputError, QuatrainError, Spec, StoredFileError
+from quatrain.weights.building import expected_tensors
 from quatrain.weights.hub import download, is_repository
 from quatrain.weights.matching import describe_misfits, misfits
 from quatrain.weights.tensor_file import read_tensors, write_tensors
@@ -90,7 +92,8 @@ class SavedModule(nn.Module):
         """
         path = _tensor_path(Path(folder))
         spec, state = cast("Spec", self.spec), self.state_dict()
-        problems = misfits(state, _expected(without_initial_weights(spec), self._build_arguments()))
+        build = partial(cast("Any", without_initial_weights(spec)).build, **self._build_arguments())
+        problems = misfits(state, expected_tensors(build, len(state)))
         if problems:
             text = f"the module is not the one of its spec ({describe_misfits(problems)})"
             raise InputError(f"{text}; save module.state_dict() instead", "module")
@@ -220,24 +223,22 @@ def without_initial_weights(spec: Spec) -> Spec:
     return spec.model_copy(update=changes) if changes else spec
 
 
-def _expected(spec: Any, arguments: Mapping[str, int]) -> dict[str, Tensor]:
-    """The state_dict of a module of the spec, without memory for its values."""
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        return spec.build(**arguments).state_dict()
-
-
 def _build(
     spec: Any, arguments: dict[str, int], tensors: Mapping[str, Tensor], path: Path
 ) -> nn.Module:
     """A module of the spec, unless the tensors do not fit it."""
-    with torch.random.fork_rng(devices=[]):
-        try:
-            expected = _expected(spec, arguments)
-        except (QuatrainError, TypeError, ValueError, RuntimeError) as error:
-            text = f"{path.with_suffix('.json')} describes no model ({error})"
-            raise StoredFileError(f"{text}; {_REMEDY}", str(path)) from error
-        problems = misfits(tensors, expected)
-        if problems:
-            text = f"{path} does not fit its spec ({describe_misfits(problems)})"
-            raise StoredFileError(f"{text}; {_REMEDY}", str(path))
+
+    def build() -> nn.Module:
         return spec.build(**arguments)
+
+    try:
+        expected = expected_tensors(build, len(tensors))
+    except ValueError as error:
+        text = f"{path.with_suffix('.json')} describes no model ({error})"
+        raise StoredFileError(f"{text}; {_REMEDY}", str(path)) from error
+    problems = misfits(tensors, expected)
+    if problems:
+        text = f"{path} does not fit its spec ({describe_misfits(problems)})"
+        raise StoredFileError(f"{text}; {_REMEDY}", str(path))
+    with torch.random.fork_rng(devices=[]):
+        return build()

@@ -26,6 +26,9 @@ _FORMAT_KEY = "checkpoint_format"
 _FORMAT = 1
 """Version of the file format; increase it when older versions of quatrain would misread a file."""
 
+_LONGEST_HEADER = 100_000_000
+"""Bytes of the longest header that safetensors reads."""
+
 _KEY = "sha256"
 _RESERVED = frozenset({_FORMAT_KEY, _KEY})
 _ZEROS = b"0" * 64
@@ -78,16 +81,14 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would block
         raise ValueError("it is not a regular file")
-    content = path.read_bytes()
-    span = _checksum_span(content)
-    if span is not None:
-        zeroed = content[: span[0]] + _ZEROS + content[span[1] :]
-        if hashlib.sha256(zeroed).hexdigest().encode() != content[slice(*span)]:
-            raise ValueError("its checksum does not match its content")
-    with safe_open(path, framework="pt") as file:
-        texts: dict[str, str] = file.metadata() or {}
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if span is None and texts.keys() & _RESERVED:
+    is_stamped = _check_checksum(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            texts: dict[str, str] = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (MemoryError, RuntimeError) as error:
+        raise ValueError("its tensors do not fit into memory") from error
+    if not is_stamped and texts.keys() & _RESERVED:
         raise ValueError("its checksum is damaged")
     version = int(texts.get(_FORMAT_KEY, _FORMAT))
     if version > _FORMAT:
@@ -97,6 +98,22 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             str(path),
         )
     return tensors, {name: text for name, text in texts.items() if name not in _RESERVED}
+
+
+def _check_checksum(path: Path) -> bool:
+    """Whether the file has a checksum, which is right; ValueError if it is wrong."""
+    with path.open("rb") as file:
+        length = file.read(8)
+        header = length + file.read(min(int.from_bytes(length, "little"), _LONGEST_HEADER))
+        span = _checksum_span(header)
+        if span is None:
+            return False
+        digest = hashlib.sha256(header[: span[0]] + _ZEROS + header[span[1] :])
+        while block := file.read(2**20):
+            digest.update(block)
+    if digest.hexdigest().encode() != header[slice(*span)]:
+        raise ValueError("its checksum does not match its content")
+    return True
 
 
 def _checksum_span(content: bytes | bytearray) -> tuple[int, int] | None:

@@ -1,3 +1,4 @@
+import json
 import shutil
 from dataclasses import replace
 
@@ -257,6 +258,17 @@ def test_a_damaged_file_is_refused(run_folder, name):
     with pytest.raises(StoredFileError) as raised:
         load_translator(run_folder)
     assert raised.value.field == str(run_folder / name)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"layers": 10**9}, {"width": 2**40}, {"width": 2**70}, {"feed_forward": 2**40}]
+)
+def test_a_spec_of_another_size_is_refused_before_a_model_is_built(run_folder, fields):
+    spec = json.loads((run_folder / "spec.json").read_text())
+    spec["model"].update(fields)
+    (run_folder / "spec.json").write_text(json.dumps(spec))
+    with pytest.raises((StoredFileError, SpecError)):
+        load_translator(run_folder)
 
 
 def test_an_invalid_spec_is_refused(run_folder):

@@ -47,7 +47,7 @@ from quatrain.tasks.translation.vocabulary import (
     VocabularySpec,
     train_vocabulary,
 )
-from quatrain.training import Evaluation, Loss, Recipe, Task, checkpoint, load_model
+from quatrain.training import Evaluation, Loss, Recipe, Task, build_model, checkpoint
 
 ALIGNMENT = "alignment.png"
 HYPOTHESES = "hypotheses.txt"
@@ -317,9 +317,12 @@ def load_translator(run_folder: Path) -> TrainedTranslator:
     text = read_text(path, "move the run's folder away and train again")
     spec = TranslationSpec.from_json(text)
     vocabulary = Vocabulary.load(run_folder / VOCABULARY)
-    translator = spec.model.build(vocabulary.size)
-    load_model(run_folder, TranslationObjective(translator, spec.label_smoothing))
-    return TrainedTranslator(spec, translator.eval(), vocabulary)
+
+    def build() -> TranslationObjective:
+        return TranslationObjective(spec.model.build(vocabulary.size), spec.label_smoothing)
+
+    objective = build_model(run_folder, build)
+    return TrainedTranslator(spec, objective.translator.eval(), vocabulary)
 
 
 def _references(pairs: Sequence[Pair]) -> list[str]:
