@@ -75,6 +75,7 @@ def test_files_of_other_formats_are_as_none(tmp_path, content):
         {"kind": "segmentation", "names": "7"},
         {"kind": "segmentation", "names": "[7, 8]"},
         {"kind": "segmentation", "names": "["},
+        {"kind": "segmentation", "names": "[" * 100_000},
         {"kind": "translation", "names": '["a", "b"]'},
         {"kind": "detection", "names": '["a", "b"]'},
         {"kind": "segmentation", "names": '["a"]'},

@@ -11,6 +11,7 @@ from quatrain.tasks.text import (
     check_not_pointer,
     data_folder,
     decode_text,
+    list_folder,
     pointer_kind,
     read_bytes,
     split_lines,
@@ -156,6 +157,21 @@ def test_only_regular_files_are_read(tmp_path, create):
 @pytest.mark.parametrize("name", ["a\0b.json", "\ud800.json"])
 def test_an_impossible_file_name_is_refused(tmp_path, name):
     assert reading_error(tmp_path / name).field == str(tmp_path / name)
+
+
+def test_the_error_of_a_missing_file_does_not_need_its_folder(tmp_path):
+    assert "name too long" in list_folder(tmp_path / ("a" * 10_000)).lower()
+
+
+def test_a_file_larger_than_the_memory_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"x" * 1234)
+
+    def fill(_):
+        raise MemoryError
+
+    monkeypatch.setattr("quatrain.tasks.text.stat.S_ISREG", fill)
+    assert "1,234 bytes, more than fit into memory" in str(reading_error(path))
 
 
 def test_the_data_folder_must_be_given_and_exist(tmp_path):

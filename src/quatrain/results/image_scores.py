@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from pydantic_core import from_json
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
@@ -67,9 +68,9 @@ def read_image_scores(folder: Path) -> ImageScores | None:
 
 def _metadata(content: bytes) -> tuple[str, tuple[str, ...]]:
     """The kind and the names in the header: eight bytes with its length, then JSON."""
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    header = from_json(content[8 : 8 + int.from_bytes(content[:8], "little")])
     texts = header["__metadata__"]
-    names = json.loads(texts["names"])
+    names = from_json(texts["names"])
     if not all(isinstance(name, str) for name in names):
         raise ValueError("a name is not text")
     return texts["kind"], tuple(names)

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
 
 from quatrain.results import Record, ResultStore, changed_files
+from quatrain.results.files import read_regular
 from quatrain.specs import DataError, Spec, StudyError, identity
 from quatrain.study.grid import TaskSpec
 from quatrain.study.load import load_study
@@ -106,10 +107,12 @@ def spec_of(record: Record, kind: type[Spec]) -> Spec:
 
 def _read_record(folder: Path) -> Record:
     path = folder / "record.json"
-    if not path.is_file():
+    remedy = "move the folder away and run the study again"
+    content = read_regular(path, remedy)
+    if content is None:
         remedy = "give the folder of a finished run, such as runs/STUDY/runs/0123456789abcdef"
         raise StudyError(f"{folder} has no record.json; {remedy}", "run folder")
-    return Record.from_json(path.read_bytes(), "move the folder away and run the study again")
+    return Record.from_json(content, remedy)
 
 
 def _read_spec(record: Record, study: Path | None) -> Spec:

@@ -21,8 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from pydantic_core import from_json
+
 from quatrain.results import ResultStore, write_atomically
-from quatrain.specs import StudyError
+from quatrain.results.files import read_regular
+from quatrain.specs import StoredFileError, StudyError
 from quatrain.specs.errors import shorten
 from quatrain.specs.extras import name_missing_extra
 from quatrain.study.protocol import Event
@@ -243,9 +246,9 @@ class RunLogs:
     def _written(self, run: str) -> float:
         """The last step of a run that was written; infinity if it is complete."""
         try:
-            state = json.loads(self._state_file(run).read_bytes())
+            state = from_json(read_regular(self._state_file(run), "delete it") or b"")
             return math.inf if state["complete"] else float(state["step"])
-        except (OSError, ValueError, TypeError, KeyError):
+        except (StoredFileError, ValueError, TypeError, KeyError):
             return 0.0
 
 

@@ -48,6 +48,9 @@ def open_data(path: Path) -> Iterator[BinaryIO]:
     except FileNotFoundError:
         files = list_folder(path.parent, path.suffix)
         raise DataError(f"{path} does not exist; {files}", str(path)) from None
+    except MemoryError:
+        message = f"{path} has {path.stat().st_size:,} bytes, more than fit into memory; split it"
+        raise DataError(message, str(path)) from None
     except (OSError, ValueError) as error:  # ValueError: an impossible name
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         message = f"cannot read {str(path)!r} ({reason}); replace or remove it"
@@ -73,11 +76,11 @@ def data_folder(folder: Path | None, content: str) -> Path:
 
 def list_folder(folder: Path, suffix: str = "") -> str:
     """Text that lists some files of `folder`, those with this suffix if there are any."""
-    if not folder.is_dir():
-        return f"there is no folder {folder}"
     try:
+        if not folder.is_dir():
+            return f"there is no folder {folder}"
         names = sorted(entry.name for entry in folder.iterdir())
-    except OSError as error:
+    except OSError as error:  # also of a path that is too long
         return f"its folder cannot be listed: {error.strerror or error}"
     if not names:
         return "its folder is empty"

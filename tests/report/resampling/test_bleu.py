@@ -147,6 +147,12 @@ def test_hypotheses_that_do_not_give_the_bleu_of_the_record_are_left_out(
     assert row_of(bleu_store, data).over_test_examples is None
 
 
+def test_hypotheses_that_are_too_large_are_left_out(bleu_store, data, monkeypatch):
+    assert row_of(bleu_store, data).over_test_examples is not None
+    monkeypatch.setattr("quatrain.report.resampling.bleu._LARGEST", 10)
+    assert row_of(bleu_store, data).over_test_examples is None
+
+
 def test_a_link_out_of_the_run_is_not_read(bleu_store, data, make_record):
     path = bleu_store.folder(make_record("1111", 2, 0.0).identity) / "hypotheses.txt"
     path.rename(data / "elsewhere.txt")

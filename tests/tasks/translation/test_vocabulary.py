@@ -124,6 +124,7 @@ INVALID = {
     "negative id": lambda model: model["vocab"].update(a=-1),
     "byte without token": lambda model: model["vocab"].pop("a"),
     "merge of unknown tokens": lambda model: model["merges"].append(["zz", "q"]),
+    "merge into no token": lambda model: model["merges"].append(["q", "z"]),
     "merge of one token": lambda model: model["merges"].append(["a"]),
 }
 

@@ -17,14 +17,16 @@ from pathlib import Path
 import numpy as np
 
 from quatrain.report.runs import ReportedRun
-from quatrain.results.files import is_file_within
+from quatrain.results.files import is_file_within, read_regular
 from quatrain.results.record import Record
 from quatrain.results.resampling import Array, resampled_scores
-from quatrain.specs import DataError
+from quatrain.specs import DataError, StoredFileError
 from quatrain.specs.extras import missing_package
 from quatrain.tasks.text import decode_text, read_bytes, split_lines
 
 METRIC = "bleu"
+_LARGEST = 2**26
+"""Bytes of the largest file of translations that is read: some million sentences."""
 _ROUNDING = 1e-3
 """BLEU is up to 100; versions of sacreBLEU and of Python may differ in the last digits."""
 
@@ -147,7 +149,11 @@ def _references_in(data: Path, name: str, record: Record) -> str:
 
 
 def _read(path: Path, folder: Path) -> str | None:
-    """The lines of a file in the folder of a run, without the last end of line."""
+    """The lines of a file in the folder of a run without the last end of line, or None."""
     if not is_file_within(path, folder):
         return None
-    return path.read_bytes().decode("utf-8", errors="replace").removesuffix("\n")
+    try:
+        content = read_regular(path, "run the cell again", _LARGEST)
+    except StoredFileError:
+        return None
+    return content and content.decode("utf-8", errors="replace").removesuffix("\n")

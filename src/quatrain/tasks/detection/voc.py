@@ -98,12 +98,7 @@ def _read_lists(spec: VocSpec, folder: Path, names: tuple[str, ...]) -> Annotati
         path = home / "ImageSets" / "Main" / f"{title}.txt"
         content = read_bytes(path)
         contents.append(content)
-        # Lists of one class have a second column: whether the image contains it.
-        for number, line in enumerate(split_lines(decode_text(content, str(path))), start=1):
-            if not line.strip():
-                continue
-            stem = line.split()[0]
-            check_name(stem, f"{path}:{number}")
+        for stem in _stems(content, path, name):
             xml = home / "Annotations" / f"{stem}.xml"
             contents.append(read_bytes(xml))
             annotation = _AnnotationFile(spec, xml, contents[-1], image_id=len(images))
@@ -113,6 +108,17 @@ def _read_lists(spec: VocSpec, folder: Path, names: tuple[str, ...]) -> Annotati
         raise DataError(f"{source} names no images; choose another list", source)
     hashes = {f"annotations of {source}": sha256(contents)}
     return Annotations(source, hashes, images, boxes, spec.classes, spec.first_pixel)
+
+
+def _stems(content: bytes, path: Path, name: str) -> list[str]:
+    """The names in the list `name`; a second column says whether the image contains a class."""
+    stems: list[str] = []
+    for number, line in enumerate(split_lines(decode_text(content, str(path))), start=1):
+        if line.strip():
+            stems.append(line.split(maxsplit=1)[0])
+            check_name(stems[-1], f"{path}:{number}")
+    check_unique("images", stems, name)
+    return stems
 
 
 class _AnnotationFile:

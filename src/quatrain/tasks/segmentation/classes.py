@@ -41,6 +41,8 @@ class _File(TypedDict):
 
 _FILE = TypeAdapter(_File)
 _UNKNOWN = -1
+_PIXELS = 2**20
+"""Pixels that are converted at a time, which takes up to 100 bytes for each."""
 
 
 @dataclass(frozen=True)
@@ -66,31 +68,33 @@ class Classes:
         Grey and palette images have values, RGB images have colours; `mode` is Pillow's mode of
         the image, and `name` its file.
         """
-        if mode == "RGB":
-            return self._by_color(stored, name)
-        if mode not in {"L", "P", "1"} and not mode.startswith("I"):
+        if mode != "RGB" and mode not in {"L", "P", "1"} and not mode.startswith("I"):
             problem = f"label {name} is of mode {mode}"
             raise DataError(f"{problem}; convert it to grey, a palette or RGB, without alpha", name)
-        return self._by_value(stored.astype(np.int64), name)
+        convert, kind, known = self._by_value, "value", sorted(self.values)
+        if mode == "RGB":
+            convert, kind, known = self._by_color, "colour", list(self.colors)
+        indices = np.empty(stored.shape[:2], np.int64)
+        rows = max(1, _PIXELS // max(1, stored.shape[1]))
+        for start in range(0, len(stored), rows):
+            indices[start : start + rows] = convert(stored[start : start + rows].astype(np.int64))
+        _check_known(indices, stored, name, kind, known)
+        return indices
 
-    def _by_value(self, stored: np.ndarray, name: str) -> np.ndarray:
+    def _by_value(self, stored: np.ndarray) -> np.ndarray:
         table = np.full(IGNORE + 2, _UNKNOWN)
         for value, index in self.values.items():
             table[value] = index
         # Values beyond the table, of 16-bit files, use its last entry, which is unknown.
-        indices = table[np.where((stored < 0) | (stored > IGNORE), IGNORE + 1, stored)]
-        _check_known(indices, stored, name, "value", sorted(self.values))
-        return indices
+        return table[np.where((stored < 0) | (stored > IGNORE), IGNORE + 1, stored)]
 
-    def _by_color(self, stored: np.ndarray, name: str) -> np.ndarray:
-        packed = _packed(stored.astype(np.int64))
+    def _by_color(self, stored: np.ndarray) -> np.ndarray:
+        packed = _packed(stored)
         keys = _packed(np.array(list(self.colors), dtype=np.int64))
         order = np.argsort(keys)
         classes = np.array(list(self.colors.values()), dtype=np.int64)[order]
         place = np.searchsorted(keys[order], packed).clip(max=len(keys) - 1)
-        indices = np.where(keys[order][place] == packed, classes[place], _UNKNOWN)
-        _check_known(indices, stored, name, "colour", list(self.colors))
-        return indices
+        return np.where(keys[order][place] == packed, classes[place], _UNKNOWN)
 
 
 def _check_known(
@@ -98,7 +102,7 @@ def _check_known(
 ) -> None:
     unknown = indices == _UNKNOWN
     if unknown.any():
-        row, column = np.argwhere(unknown)[0].tolist()
+        row, column = np.unravel_index(int(unknown.argmax()), unknown.shape)
         examples = ", ".join(map(str, known[:24])) + (", ..." if len(known) > 24 else "")
         message = (
             f"label {name} has the unknown {kind} {stored[row, column].tolist()} in row {row}, "

@@ -115,6 +115,8 @@ class Vocabulary:
 def _read_tokenizer(content: bytes) -> Tokenizer:
     model = json.loads(content)["model"]
     vocabulary, merges = model["vocab"], [(left, right) for left, right in model["merges"]]
+    if not all(vocabulary.keys() >= {left, right, left + right} for left, right in merges):
+        raise ValueError("a merge has or gives no token")
     tokenizer = _byte_pair_tokenizer(models.BPE(vocabulary, merges))
     if sorted(vocabulary.values()) != list(range(len(vocabulary))):
         raise ValueError("the ids of the tokens are not 0, 1, 2, ...")
