@@ -4,6 +4,7 @@
 # make test-all   install into .venv; lint, types and all tests
 # make check      lint, types and the fast tests, without compilation and checks of shapes
 # make docs       install into .venv and build the documentation into site/
+# make audit      vulnerabilities and list of the dependencies that are installed into .venv
 # make matrix     the fast tests on each supported Python of this machine, and on the oldest torch
 # make clean      remove the environments; results in runs/ stay
 
@@ -19,7 +20,7 @@ UNITS := tests/ops tests/nn tests/models
 SHAPES := --jaxtyping-packages=quatrain.ops,quatrain.nn,quatrain.models,beartype.beartype
 TASK_SHAPES := --jaxtyping-packages=quatrain.tasks,beartype.beartype
 
-.PHONY: study studies $(STUDIES) test test-all check lint compiled docs matrix clean
+.PHONY: study studies $(STUDIES) test test-all check lint compiled docs audit matrix clean
 
 $(BIN)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -67,8 +68,11 @@ check: lint
 docs: $(BIN)/.installed
 	$(BIN)/python docs/build.py
 
+audit: $(BIN)/.installed
+	$(BIN)/python .ci/audit.py
+
 matrix:
 	.ci/matrix
 
 clean:
-	rm -rf $(VENV) $(VENV)-matrix
+	rm -rf $(VENV) $(VENV)-matrix $(VENV)-audit

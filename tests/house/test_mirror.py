@@ -3,7 +3,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SOURCE, TESTS = ROOT / "src" / "quatrain", ROOT / "tests"
-HOUSE_WIDE = {"house", "end_to_end"}
+HOUSE_WIDE = {"house", "end_to_end", "fuzz"}
 """Folders of tests about the whole project, which mirror no module."""
 
 MIRRORED_AS_FOLDERS = {Path("ops/attention/blockwise"), Path("ops/attention/triton")}

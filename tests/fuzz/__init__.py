@@ -1,0 +1,1 @@
+"""Mutated files for each reader of untrusted files; `python tests/fuzz --help`."""
