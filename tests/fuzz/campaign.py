@@ -160,7 +160,6 @@ def _run_child(
     Returns:
         The reader and the number of the last input, and the reason of the end.
     """
-    last = ""
     jobs = {name: [each.start, each.stop] for name, each in numbers.items()}
     with tempfile.TemporaryFile() as errors:
         environment = {**os.environ, "PYTHONPATH": _path(), "OMP_NUM_THREADS": "1"}
@@ -168,16 +167,23 @@ def _run_child(
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=errors, env=environment
         ) as process:
-            for line in process.stdout or ():
-                word, _, rest = line.decode().strip().partition(" ")
-                if word == "begin":
-                    last = rest
-                else:
-                    name, outcome = json.loads(rest)
-                    add(name, Outcome(**outcome))
+            last = _follow(process.stdout or (), add)
         errors.seek(0)
         output = errors.read().decode(errors="replace")[-500:]
     return last, f"{_ending(process.returncode)} {output}"
+
+
+def _follow(lines: Iterable[bytes], add: Callable[[str, Outcome], None]) -> str:
+    """Read the output of a child; return its last input."""
+    last = ""
+    for line in lines:
+        word, _, rest = line.decode().strip().partition(" ")
+        if word == "begin":
+            last = rest
+        else:
+            name, outcome = json.loads(rest)
+            add(name, Outcome(**outcome))
+    return last
 
 
 def _add(total: Outcome, part: Outcome) -> None:

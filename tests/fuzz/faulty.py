@@ -53,5 +53,5 @@ FAULTY = {
 }
 
 if __name__ == "__main__":
-    campaign.CPU_SECONDS, campaign.BLOCKED_SECONDS = 1, 2
+    campaign.CPU_SECONDS, campaign.BLOCKED_SECONDS = 0.1, 5
     campaign.serve(json.loads(sys.argv[1]), FAULTY)

@@ -97,7 +97,7 @@ def mutate_png(random: Random, examples: Examples) -> bytes:
         index = random.randrange(len(chunks))
         kind, data = chunks[index]
         edit = random.randrange(6)
-        if edit == 0 and kind == b"IHDR":
+        if edit == 0 and kind == b"IHDR" and len(data) == 13:
             width, height, *rest = struct.unpack(">IIBBBBB", data)
             sides = (0, 1, width, height, 50, 2**16, 2**31 - 1, 2**32 - 1)
             rest = [

@@ -6,5 +6,5 @@ from fuzz.stored_files import STORED_FILES
 from fuzz.weight_files import WEIGHT_FILES
 
 READERS: dict[str, Reader] = {**STORED_FILES, **DATA_FILES, **WEIGHT_FILES}
-EXPENSIVE = {"report": 10, "log": 5}
+EXPENSIVE = {"report": 5}
 """Readers that get fewer inputs, one for each this many."""

@@ -126,5 +126,17 @@ def test_cells_that_vary_self_and_cross_attention_are_two_grids():
     assert {"0110", "0010", "1000", "1111"} in found
 
 
+def test_a_cell_without_terms_is_in_no_grid_with_others():
+    specs = {t: {"kind": "x", "terms": t} for t in ("0010", "0110")}
+    [grid] = term_grids({**specs, "w/o": {"kind": "x"}})
+    assert grid.cells == {t: t for t in specs}
+
+
+def test_many_mixers_that_vary_together_are_one_grid():
+    """The combinations of 60 mixers would not end."""
+    specs = {t: {"layers": [{"terms": t}] * 60} for t in ("0010", "0110")}
+    assert [grid.cells for grid in term_grids(specs)] == [{t: t for t in specs}]
+
+
 def test_terms_that_are_no_term_set_make_no_grid():
     assert term_grids({t: {"terms": t} for t in ("a", "01", "00000", "w/o")}) == []

@@ -130,9 +130,11 @@ def test_a_failed_run_without_a_log_opens_nothing(store, sink):
     assert sink.calls == []
 
 
-@pytest.mark.parametrize(
-    "state", ["", "[]", "{}", '{"complete": false, "step": "x"}', "\0", "[" * 100_000]
-)
+DAMAGED = ["", "[]", "{}", '{"complete": false, "step": "x"}', "\0", "[" * 100_000]
+DAMAGED.append('{"complete": false, "step": 1' + "0" * 400 + "}")
+
+
+@pytest.mark.parametrize("state", DAMAGED)
 def test_a_damaged_state_starts_from_the_first_line(store, sink, log, state):
     path = sink.folder / "written" / f"{RUN[:16]}.json"
     path.parent.mkdir(parents=True)

@@ -35,6 +35,8 @@ EFFECTS: tuple[Effect, ...] = tuple(
 """Main effects first, then interactions."""
 
 _TOLERANCE = 1e-9
+_MANY = 8
+"""Mixers that vary, of which all combinations are compared; their number doubles with each."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def term_grids(specs: Mapping[str, Mapping[str, Any]]) -> list[TermGrid]:
     Args:
         specs: the resolved spec of each cell, as JSON.
     """
-    families: dict[frozenset[tuple[str, object]], dict[str, dict[str, str]]] = {}
+    families: dict[tuple[frozenset[object], ...], dict[str, dict[str, str]]] = {}
     for cell, spec in specs.items():
         leaves = dict(_leaves("", spec))
         terms = {
@@ -126,7 +128,7 @@ def term_grids(specs: Mapping[str, Mapping[str, Any]]) -> list[TermGrid]:
             if path.endswith(".terms") and re.fullmatch("[01]{4}", str(leaf))
         }
         rest = frozenset((path, leaf) for path, leaf in leaves.items() if path not in terms)
-        families.setdefault(rest, {})[cell] = terms
+        families.setdefault((rest, frozenset(terms)), {})[cell] = terms
     grids = [grid for family in families.values() for grid in _grids(family)]
     return [grid for grid in grids if len(grid.cells) > 1]
 
@@ -151,12 +153,14 @@ def _grids(family: Mapping[str, Mapping[str, str]]) -> list[TermGrid]:
     """The grids among cells whose specs are equal but for the values of `terms`.
 
     Several mixers of a cell may vary together, as self-attention of encoder and decoder does. The
-    mixers that vary are those of the largest set of cells that differ in them only.
+    mixers that vary are those of the largest set of cells that differ in them only; of very many,
+    all or one.
     """
     paths = sorted({path for terms in family.values() for path in terms})
     varying = [path for path in paths if len({terms[path] for terms in family.values()}) > 1]
     cells_by_fixed: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
-    subsets = chain.from_iterable(combinations(varying, n) for n in range(len(varying), 0, -1))
+    sizes = range(len(varying), 0, -1) if len(varying) <= _MANY else (len(varying), 1)
+    subsets = chain.from_iterable(combinations(varying, n) for n in sizes)
     for subset in subsets:
         for cell, terms in family.items():
             if len({terms[path] for path in subset}) == 1:

@@ -248,7 +248,7 @@ class RunLogs:
         try:
             state = from_json(read_regular(self._state_file(run), "delete it") or b"")
             return math.inf if state["complete"] else float(state["step"])
-        except (StoredFileError, ValueError, TypeError, KeyError):
+        except (StoredFileError, ValueError, TypeError, KeyError, OverflowError):
             return 0.0
 
 

@@ -156,4 +156,6 @@ def _read(path: Path, folder: Path) -> str | None:
         content = read_regular(path, "run the cell again", _LARGEST)
     except StoredFileError:
         return None
-    return content and content.decode("utf-8", errors="replace").removesuffix("\n")
+    if content is None:
+        return None
+    return content.decode("utf-8", errors="replace").removesuffix("\n")
