@@ -111,13 +111,12 @@ def test_a_network_is_exported(network):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
-def test_two_processes_have_the_gradients_of_one(kind, tmp_path):
+def test_two_processes_have_the_gradients_of_one_under_ddp_and_fsdp(tmp_path):
     script = ROOT / "tests" / "fake" / "parallel.py"
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
     processes = [
         subprocess.Popen(
-            [sys.executable, str(script), str(tmp_path / "rendezvous"), str(rank), kind],
+            [sys.executable, str(script), str(tmp_path / "rendezvous"), str(rank)],
             env=environment,
             stderr=subprocess.PIPE,
             text=True,
