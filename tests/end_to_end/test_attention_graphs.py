@@ -66,7 +66,7 @@ def test_a_graph_with_dynamic_sizes_takes_other_maps(terms):
     torch.compiler.reset()
     module = Attention(terms, 2)
     compiled = torch.compile(module.forward, fullgraph=True, backend="aot_eager", dynamic=True)
-    for sizes in ((24, 24), (26, 30), (3, 4)):
+    for sizes in ((24, 26), (26, 30), (3, 4)):  # a square map would need a graph of its own
         assert_same(compiled, module, content(*sizes))
 
 
