@@ -60,7 +60,7 @@ def finish(tmp_path: Path):
     from quatrain.study.execute import Environment, execute_run
     from quatrain.study.manifest import maintained_manifest
 
-    def train(task, folder, *, seed, device, notify):
+    def train(task, folder, *, seed, device, notify, should_stop=None):
         objective = task.spec.steps * task.spec.weight * (seed + 1)
         return SimpleNamespace(
             objective=objective,

@@ -27,7 +27,7 @@ def out(tmp_path):
 
 
 def diary(store, run):
-    return (store.folder(run.identity) / "diary.txt").read_text().splitlines()
+    return (store.files(run.identity) / "diary.txt").read_text().splitlines()
 
 
 def test_any_exception_of_a_task_is_stored_and_the_worker_continues(write_study, command, out):
@@ -116,7 +116,7 @@ def test_an_interrupted_runner_ends_although_its_worker_is_stopped(write_study, 
         [sys.executable, "-c", RUN, str(path), str(out), *command], stderr=subprocess.PIPE
     )
     store, run = ResultStore(out), load_study(path).select()[0]
-    while not (store.folder(run.identity) / "checkpoint.safetensors").exists():
+    while not (store.files(run.identity) / "checkpoint.safetensors").exists():
         time.sleep(0.01)
     worker = int(diary(store, run)[0].split(" in ")[1])
     os.kill(worker, signal.SIGSTOP)

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+from quatrain.results.attempts import RunPaused
 from quatrain.specs import StoredFileError
 from quatrain.study.worker import main
 
@@ -28,7 +29,7 @@ class MuteError(Exception):
         raise RuntimeError("no text")
 
 
-def train(task, folder, *, seed, device, notify):
+def train(task, folder, *, seed, device, notify, should_stop):
     """Count, with a checkpoint after each step, as a training loop."""
     checkpoint, diary = folder / "checkpoint.safetensors", folder / "diary.txt"
     step, total = json.loads(checkpoint.read_text()) if checkpoint.exists() else (0, 0)
@@ -52,6 +53,8 @@ def train(task, folder, *, seed, device, notify):
                 text="",
             )
         )
+        if should_stop():
+            raise RunPaused
     return SimpleNamespace(objective=total, steps=step, seconds=0.5, weights=str(total), notes=())
 
 

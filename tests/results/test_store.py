@@ -16,8 +16,8 @@ OTHER = "f" * 64
 HOLD = """
 import sys, pathlib
 from quatrain.results import ResultStore
-with ResultStore(pathlib.Path(sys.argv[1])).claim(sys.argv[2]) as folder:
-    print(folder is not None, flush=True)
+with ResultStore(pathlib.Path(sys.argv[1])).claim(sys.argv[2]) as attempt:
+    print(attempt is not None, flush=True)
     sys.stdin.read()
 """
 
@@ -89,9 +89,9 @@ def test_a_folder_without_a_study_is_an_error(store):
 
 def test_the_state_follows_from_the_files_and_the_lock(store):
     states = [store.state(IDENTITY)]
-    with store.claim(IDENTITY) as folder:
+    with store.claim(IDENTITY) as attempt:
         states.append(store.state(IDENTITY))
-        (folder / "checkpoint.safetensors").write_bytes(b"")
+        (attempt.begin() / "checkpoint.safetensors").write_bytes(b"")
     states.append(store.state(IDENTITY))
     store.write_failure(IDENTITY, FAILURE)
     states.append(store.state(IDENTITY))
@@ -112,7 +112,7 @@ def test_the_state_follows_from_the_files_and_the_lock(store):
 
 def test_a_run_is_claimed_by_one_process_at_a_time(store):
     with store.claim(IDENTITY) as first, store.claim(IDENTITY) as second:
-        assert first == store.folder(IDENTITY)
+        assert first.run == store.folder(IDENTITY)
         assert second is None
         with store.claim(OTHER) as other:
             assert other is not None
@@ -120,9 +120,9 @@ def test_a_run_is_claimed_by_one_process_at_a_time(store):
         assert again is not None
 
 
-def test_locks_need_the_extra_that_installs_filelock(store, monkeypatch):
+def test_the_lock_of_the_manifest_needs_the_extra_that_installs_filelock(store, monkeypatch):
     monkeypatch.setitem(sys.modules, "filelock", None)
-    with pytest.raises(MissingPackageError) as raised, store.claim(IDENTITY):
+    with pytest.raises(MissingPackageError) as raised, store.lock_manifest():
         pass
     assert "quatrain[study]" in str(raised.value)
 

@@ -104,6 +104,7 @@ BEFORE_HASHES = {"code": None, "spec_code": None}
 def test_records_with_hashes_of_another_rule_or_none_are_neither_refused_nor_noted(done, stored):
     path, store = done
     for record in store.all_records():
+        (store.folder(record.identity) / "record.json").unlink()
         store.write_record(record.model_copy(update=stored))
     edit(path, "float(objective)", "float(objective) + 1")
     refuse(path, store)

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from quatrain.results import CHECKPOINT, Failure, ResultStore, RunState
+from quatrain.results.files import SESSIONS
 from quatrain.specs import DataError, MissingPackageError, StoredFileError, StudyError
 from quatrain.study import load_study
 from quatrain.study.execute import (
@@ -14,7 +15,6 @@ from quatrain.study.execute import (
     text_of,
     write_spec,
 )
-from quatrain.study.sessions import SESSIONS
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def store(tmp_path):
 
 
 def environment(store, error=None, notes=()):
-    def train(task, folder, *, seed, device, notify):
+    def train(task, folder, *, seed, device, notify, should_stop):
         notify(
             SimpleNamespace(
                 step=7, steps=9, loss=None, rate=1.0, rate_unit="s", seconds_left=None, text=""
@@ -121,7 +121,7 @@ def test_a_record_has_the_fingerprint_of_the_task_once_it_is_evaluated(run, stor
     events = []
 
     def fingerprint(task, device):
-        assert (store.folder(run.identity) / "answers.txt").exists()
+        assert (store.files(run.identity) / "answers.txt").exists()
         return float(task.spec.steps), float(len(device))
 
     with_fingerprint = replace(environment(store), fingerprint=fingerprint)
@@ -151,7 +151,7 @@ def stopped(run, store, **elsewhere):
             retry=False,
             notify=lambda _: None,
         )
-    (store.folder(run.identity) / CHECKPOINT).touch()
+    (store.files(run.identity) / CHECKPOINT).touch()
 
 
 def test_sessions_in_the_same_environment_are_one(run, store):
@@ -172,14 +172,14 @@ def test_a_record_has_earlier_sessions_in_other_environments(run, store):
 
 def test_a_session_without_a_checkpoint_is_not_recorded(run, store):
     stopped(run, store, commit="d" * 40)
-    (store.folder(run.identity) / CHECKPOINT).unlink()
+    (store.files(run.identity) / CHECKPOINT).unlink()
     execute(run, store)
     assert store.record(run.identity).earlier == ()
 
 
 def test_earlier_sessions_of_an_old_checkpoint_are_unknown(run, store):
     stopped(run, store, commit="d" * 40)
-    (store.folder(run.identity) / SESSIONS).unlink()
+    (store.files(run.identity) / SESSIONS).unlink()
     stopped(run, store, threads=3)
     execute(run, store)
     assert store.record(run.identity).earlier is None
@@ -187,7 +187,7 @@ def test_earlier_sessions_of_an_old_checkpoint_are_unknown(run, store):
 
 def test_damaged_sessions_are_an_error_and_no_failure(run, store):
     stopped(run, store)
-    (store.folder(run.identity) / SESSIONS).write_text("[{")
+    (store.files(run.identity) / SESSIONS).write_text("[{")
     with pytest.raises(StoredFileError):
         execute(run, store)
     assert store.failure(run.identity) is None
@@ -349,7 +349,7 @@ def test_progress_of_wrong_types_is_a_failure(run, store):
         step=1, steps=2, loss=None, rate=1.0, rate_unit=None, seconds_left=None, text=""
     )
 
-    def train(task, folder, *, seed, device, notify):
+    def train(task, folder, *, seed, device, notify, should_stop):
         notify(progress)
 
     closing = execute_run(run, replace(bad, train=train), retry=False, notify=notify)

@@ -16,7 +16,7 @@ from quatrain.study import Selection, load_study, run_study
 
 
 def diary(store, run):
-    return (store.folder(run.identity) / "diary.txt").read_text().splitlines()
+    return (store.files(run.identity) / "diary.txt").read_text().splitlines()
 
 
 @pytest.fixture
@@ -171,8 +171,9 @@ def test_a_runner_that_does_not_wait_executes_runs_that_others_gave_up(write_stu
     assert [event.identity for event in summary.done] == [own.identity, theirs.identity]
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_an_interrupted_runner_stops_its_workers_and_the_next_one_resumes(
-    write_study, command, out
+    write_study, command, out, number
 ):
     path = write_study("[cell('a', steps=40, trouble='slow')]", seeds="(0,)")
     runner = subprocess.Popen(
@@ -181,7 +182,7 @@ def test_an_interrupted_runner_stops_its_workers_and_the_next_one_resumes(
     store, run = ResultStore(out), load_study(path).select()[0]
     while store.state(run.identity) is not RunState.RUNNING or not checkpoint(store, run).exists():
         time.sleep(0.01)
-    os.kill(runner.pid, signal.SIGINT)
+    os.kill(runner.pid, number)
     runner.communicate()
     assert store.state(run.identity) is RunState.PAUSED
     reached = json.loads(checkpoint(store, run).read_text())[0]
@@ -194,7 +195,7 @@ def test_an_interrupted_runner_stops_its_workers_and_the_next_one_resumes(
 
 
 def checkpoint(store, run):
-    return store.folder(run.identity) / "checkpoint.safetensors"
+    return store.files(run.identity) / "checkpoint.safetensors"
 
 
 def test_a_worker_whose_runner_is_killed_ends_too(write_study, command, out):

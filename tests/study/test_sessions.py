@@ -3,13 +3,12 @@ import os
 import pytest
 
 from quatrain.results import CHECKPOINT, Failure, ResultStore, Session
+from quatrain.results.files import SESSIONS
 from quatrain.specs import StoredFileError
 from quatrain.study import load_study
 from quatrain.study.sessions import (
-    SESSIONS,
     earlier_failure,
     read_sessions,
-    remove_checkpoint,
     write_sessions,
 )
 
@@ -48,13 +47,6 @@ def test_a_pipe_instead_of_the_sessions_is_an_error(tmp_path):
     os.mkfifo(tmp_path / SESSIONS)
     with pytest.raises(StoredFileError):
         read_sessions(tmp_path)
-
-
-def test_the_checkpoint_of_a_finished_run_is_removed_with_its_sessions(tmp_path):
-    (tmp_path / CHECKPOINT).touch()
-    write_sessions(tmp_path, [HERE])
-    remove_checkpoint(tmp_path)
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(("reason", "resumes"), [("killed", True), ("error", False)])

@@ -1,20 +1,19 @@
 import os
+import signal
 import subprocess
 
 import pytest
 
-from quatrain.results import ResultStore
+from quatrain.results import ResultStore, RunState
 from quatrain.study import load_study
 from quatrain.study.protocol import Event, Order
 
 
 @pytest.fixture
-def talk(write_study, command, tmp_path):
-    """Send orders to one worker and return its events and its output."""
+def start(command, tmp_path):
+    """Start a worker of a study file; return its process, and a pipe with its events."""
 
-    def send(cells, *extra):
-        path = write_study(cells, seeds="(0,)")
-        orders = [*(Order(run.identity, 0) for run in load_study(path).select()), *extra]
+    def begin(path):
         reading, writing = os.pipe()
         worker = subprocess.Popen(
             [*command, str(path), "--out", str(tmp_path / "out"), "--events", str(writing)],
@@ -22,18 +21,39 @@ def talk(write_study, command, tmp_path):
             encoding="utf-8", pass_fds=(writing,),
         )  # fmt: skip
         os.close(writing)
+        return worker, os.fdopen(reading)
+
+    return begin
+
+
+def send(worker, order):
+    worker.stdin.write(order.to_line())
+    worker.stdin.flush()
+
+
+def events_until(pipe, is_last):
+    events = [Event.from_line(pipe.readline())]
+    while not is_last(events[-1]):
+        events.append(Event.from_line(pipe.readline()))
+    return events
+
+
+@pytest.fixture
+def talk(write_study, start):
+    """Send orders to one worker and return its events and its output."""
+
+    def exchange(cells, *extra):
+        path = write_study(cells, seeds="(0,)")
+        worker, pipe = start(path)
         events = []
-        with os.fdopen(reading) as pipe:
-            for order in orders:
-                worker.stdin.write(order.to_line())
-                worker.stdin.flush()
-                events.append(Event.from_line(pipe.readline()))
-                while not events[-1].is_final:
-                    events.append(Event.from_line(pipe.readline()))
+        with pipe:
+            for order in [*(Order(run.identity, 0) for run in load_study(path).select()), *extra]:
+                send(worker, order)
+                events += events_until(pipe, lambda event: event.is_final)
         printed, _ = worker.communicate()
         return events, printed
 
-    return send
+    return exchange
 
 
 def test_a_worker_executes_several_runs(talk, tmp_path):
@@ -70,3 +90,31 @@ def test_an_order_for_other_code_is_an_external_failure(talk, write_study, tmp_p
     events, _ = talk("[cell('a')]", Order(run.identity, 6, False, run.label, "b" * 64))
     assert (events[-1].kind, events[-1].external) == ("failed", True)
     assert len(ResultStore(tmp_path / "out").all_records()) == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_pauses_the_run_of_a_worker_which_ends(write_study, start, tmp_path, number):
+    path = write_study("[cell('a', steps=400, trouble='slow')]", seeds="(0,)")
+    (run,) = load_study(path).select()
+    worker, pipe = start(path)
+    send(worker, Order(run.identity, 0))
+    with pipe:
+        events_until(pipe, lambda event: event.step == 3)
+        worker.send_signal(number)
+        events = [Event.from_line(line) for line in pipe]
+    worker.communicate()
+    assert (worker.returncode, events[-1].kind) == (0, "paused")
+    store = ResultStore(tmp_path / "out")
+    assert (store.state(run.identity), store.failure(run.identity)) == (RunState.PAUSED, None)
+
+
+def test_a_signal_ends_an_idle_worker(write_study, start):
+    path = write_study("[cell('a')]", seeds="(0,)")
+    (run,) = load_study(path).select()
+    worker, pipe = start(path)
+    send(worker, Order(run.identity, 0))
+    with pipe:
+        events_until(pipe, lambda event: event.is_final)
+        worker.send_signal(signal.SIGTERM)
+        worker.communicate()
+    assert worker.returncode == 0

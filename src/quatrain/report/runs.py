@@ -178,7 +178,7 @@ def _load(store: ResultStore, identity: str) -> ReportedRun:
     if record is not None:
         return ReportedRun(folder, RunState.DONE, record, None, store.measurement(identity))
     failure, state = store.failure(identity), store.state(identity)
-    return ReportedRun(folder, state, None, failure, store.measurement(identity))
+    return ReportedRun(store.files(identity), state, None, failure, store.measurement(identity))
 
 
 def _check_records(study: StudyRuns, cell: ManifestCell, spec_names: set[str]) -> None:

@@ -8,12 +8,14 @@ removes it once it is too old to belong to a running process; the only writer of
 once with `remove_temporary_files`.
 """
 
+import errno
 import glob
 import os
 import secrets
 import stat
 import time
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from quatrain.specs import StoredFileError, StudyError
@@ -21,8 +23,17 @@ from quatrain.specs import StoredFileError, StudyError
 CHECKPOINT = "checkpoint.safetensors"
 """The file in a run's folder that training resumes from; removed when the run is done."""
 
+SESSIONS = "sessions.json"
+"""The file with the sessions that wrote the checkpoint, removed with it."""
+
+OLD_SESSIONS = "sittings.json"
+"""The name of that file before version 0.2."""
+
 _ABANDONED = 3600.0
 """Seconds without a write after which a temporary file belongs to no running process."""
+
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+"""What a disk without hard links answers."""
 
 _LARGEST = 2**25
 """Bytes of the largest JSON file that is read: a manifest of 300,000 runs."""
@@ -36,6 +47,47 @@ def write_atomically(path: Path, content: str | bytes | bytearray) -> None:
     Raises:
         StudyError: if the disk is full or the folder cannot be written; `path` is unchanged then.
     """
+    with _temporary_file(path, content) as temporary:
+        temporary.replace(path)
+    remove_temporary_files(path.parent, path.name, age=_ABANDONED)
+
+
+def create_atomically(path: Path, content: str | bytes | bytearray) -> bool:
+    """Write a file unless there is one of this name; return whether this call made it.
+
+    Of several processes, also on several machines, exactly one makes the file. Others see it whole;
+    on a disk without hard links they may see a part of it for an instant.
+
+    Raises:
+        StudyError: if the disk is full or the folder cannot be written.
+    """
+    with _temporary_file(path, content) as temporary:
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            # A server of NFS that repeats a lost reply reports the link it has made as existing.
+            return temporary.stat().st_nlink > 1
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            return _create(path, temporary.read_bytes())
+    return True
+
+
+def _create(path: Path, data: bytes) -> bool:
+    try:
+        with path.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except FileExistsError:
+        return False
+    return True
+
+
+@contextmanager
+def _temporary_file(path: Path, content: str | bytes | bytearray) -> Generator[Path]:
+    """A file next to `path` with this content, on the disk, within the block."""
     make_folder(path.parent)
     data = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
@@ -45,14 +97,12 @@ def write_atomically(path: Path, content: str | bytes | bytearray) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException as error:
-        with suppress(OSError):  # report the first error
+        yield temporary
+    except OSError as error:
+        raise write_error(path.parent, error) from error
+    finally:
+        with suppress(OSError):  # it was renamed, or the first error is reported
             temporary.unlink()
-        if isinstance(error, OSError):
-            raise write_error(path.parent, error) from error
-        raise
-    remove_temporary_files(path.parent, path.name, age=_ABANDONED)
 
 
 def remove_temporary_files(folder: Path, name: str, age: float = 0.0) -> None:

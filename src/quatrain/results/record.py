@@ -178,6 +178,8 @@ class Record(StoredModel):
     cells that compute the same function. None in older records, and if the objective failed."""
     weights: str | None = None
     """SHA-256 of the trained parameters; None in older records."""
+    attempt: Count | None = None
+    """The attempt at the run that finished, from 1; None in older records."""
     steps: Count
     seconds: Seconds
     """Wall-clock seconds of training, in all sessions together."""

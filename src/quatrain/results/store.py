@@ -3,19 +3,23 @@
     root/study.json                  the manifest
     root/runs/3f2a09c1d4e5b677/      a run, named by the first 16 digits of its identity
         record.json                  its existence means done
+        attempts/                    the run while it is not done, as in `quatrain.results.attempts`
 
-All writes are by rename, so a process that dies leaves complete files only. The lock belongs to
-the operating system: it is released when its process ends.
+Files appear whole, by rename or link. So a process that ends at any moment, and several machines on
+one disk, leave complete files only. docs/shared_disks.md says what is promised on which disks.
 """
 
 import enum
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
+from quatrain.results import attempts
+from quatrain.results.attempts import LEASE_SECONDS, Attempt
 from quatrain.results.files import (
     CHECKPOINT,
+    create_atomically,
     make_folder,
     read_regular,
     write_atomically,
@@ -23,9 +27,6 @@ from quatrain.results.files import (
 )
 from quatrain.results.record import Failure, Manifest, Measurement, Record, StoredModel
 from quatrain.specs import StoredFileError, StudyError, name_missing_extra
-
-if TYPE_CHECKING:
-    from filelock import FileLock
 
 Model = TypeVar("Model", bound=StoredModel)
 
@@ -45,33 +46,56 @@ class RunState(enum.Enum):
 class ResultStore:
     """Read and write the files of a study's folder except those of the training."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, lease_seconds: float = LEASE_SECONDS) -> None:
+        """The results in `root`; all processes that share it need the same `lease_seconds`."""
         self.root = root
         self._runs = root / "runs"
+        self._lease_seconds = lease_seconds
 
     def folder(self, identity: str) -> Path:
         """The folder of the run `identity`, which may not exist yet."""
         return self._runs / identity[:16]
 
+    def files(self, identity: str) -> Path:
+        """The folder with the log and the checkpoint of the run: that of its latest attempt."""
+        return attempts.latest_folder(self.folder(identity))
+
     def state(self, identity: str) -> RunState:
-        """The state of the run, by its lock and the files in its folder."""
+        """The state of the run, by its lease and the files in its folder."""
         folder = self.folder(identity)
         if (folder / "record.json").exists():
             return RunState.DONE
-        if _is_held(folder / "lock"):
+        if attempts.is_leased(folder, self._lease_seconds):
             return RunState.RUNNING
         if (folder / "failure.json").exists():
             return RunState.FAILED
-        if (folder / CHECKPOINT).exists():
+        if (self.files(identity) / CHECKPOINT).exists():
             return RunState.PAUSED
         return RunState.ABSENT
 
     @contextmanager
-    def claim(self, identity: str) -> Generator[Path | None]:
-        """Hold the run's lock in the block; yield its folder, or None if another process has it."""
+    def claim(self, identity: str) -> Generator[Attempt | None]:
+        """Hold a lease of the run in the block; None if another process has it."""
+        attempt = attempts.claim(self.folder(identity), self._lease_seconds)
+        try:
+            yield attempt
+        finally:
+            if attempt is not None:
+                attempt.release()
+                self.settle(identity)
+
+    def settle(self, identity: str) -> None:
+        """Give the folder of a finished run its final form; it can be repeated at any time.
+
+        A process that ends just after it has published a record leaves this to others.
+        """
         folder = self.folder(identity)
-        with _lock(folder, timeout=0.2) as is_free:  # not zero: `state` takes a lock for an instant
-            yield folder if is_free else None
+        if not (folder / "attempts").exists():
+            return
+        with suppress(StoredFileError, OSError):  # a damaged record is reported by who reads it
+            record = self.record(identity)
+            if record is not None:
+                attempts.settle(folder, record.attempt, self._lease_seconds)
 
     def record(self, identity: str) -> Record | None:
         """The run's record, or None before it is done.
@@ -99,9 +123,15 @@ class ResultStore:
             raise StoredFileError(message, str(path))
         return record
 
-    def write_record(self, record: Record) -> None:
-        """Write the record, which makes the run done."""
-        write_atomically(self.folder(record.identity) / "record.json", record.to_json())
+    def write_record(self, record: Record) -> Record:
+        """Write the record, which makes the run done, and return the record that stands.
+
+        It is the one of another process if that has finished the run before.
+        """
+        path = self.folder(record.identity) / "record.json"
+        if create_atomically(path, record.to_json()):
+            return record
+        return self.record(record.identity) or record
 
     def failure(self, identity: str) -> Failure | None:
         """The failure of the run, or None."""
@@ -148,54 +178,22 @@ class ResultStore:
     @contextmanager
     def lock_manifest(self) -> Generator[None]:
         """Hold a lock, so that no other process replaces the manifest in the block."""
-        with _lock(self.root):
+        with name_missing_extra():
+            from filelock import SoftFileLease
+        make_folder(self.root)
+        try:
+            lock = SoftFileLease(self.root / "study.json.lock")
+            lock.acquire(poll_interval=0.02)
+        except OSError as error:
+            raise write_error(self.root, error) from error
+        try:
             yield
+        finally:
+            lock.release()
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Write the manifest."""
         write_atomically(self.root / "study.json", manifest.to_json())
-
-
-@contextmanager
-def _lock(folder: Path, timeout: float = -1) -> Generator[bool]:
-    """Hold the lock of `folder` in the block; False if another process has it till `timeout`."""
-    make_folder(folder)
-    lock = _file_lock(folder / "lock")
-    from filelock import Timeout
-
-    try:
-        lock.acquire(timeout=timeout, poll_interval=0.02)
-    except Timeout:
-        yield False
-        return
-    except OSError as error:
-        raise write_error(folder, error) from error
-    try:
-        yield True
-    finally:
-        lock.release()
-
-
-def _file_lock(path: Path) -> "FileLock":
-    """A lock of the package filelock, which an extra installs."""
-    with name_missing_extra():
-        from filelock import FileLock
-    return FileLock(path)
-
-
-def _is_held(path: Path) -> bool:
-    if not path.exists():
-        return False
-    lock = _file_lock(path)
-    from filelock import Timeout
-
-    try:
-        with lock.acquire(timeout=0):
-            return False
-    except Timeout:
-        return True
-    except OSError:
-        return False  # a read-only copy of a study, where no run can be executed
 
 
 def _read(path: Path, model: type[Model], remedy: str) -> Model | None:

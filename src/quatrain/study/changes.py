@@ -38,11 +38,11 @@ def check_session_code(runs: Sequence[Run], store: ResultStore) -> None:
     changed = [
         run
         for run in runs
-        for sessions in [read_sessions(store.folder(run.identity)) or ()]
+        for sessions in [read_sessions(store.files(run.identity)) or ()]
         if any(_has_other_code(run, session) for session in sessions)
     ]
     if changed:
-        first = store.folder(changed[0].identity) / CHECKPOINT
+        first = store.files(changed[0].identity) / CHECKPOINT
         which = str(first) if len(changed) == 1 else f"their checkpoints (as {first})"
         when = f"the training of {pluralize(len(changed), 'run')} began"
         raise _changed_code(changed, store, when, f"delete {which} to train from the beginning")
@@ -154,5 +154,5 @@ def _resumable(store: ResultStore, runs: Iterable[Run]) -> Iterator[Run]:
         with suppress(StoredFileError):
             is_done = store.state(run.identity) is RunState.DONE
             if not is_done and earlier_failure(run, store) is None:
-                read_sessions(store.folder(run.identity))
+                read_sessions(store.files(run.identity))
                 yield run

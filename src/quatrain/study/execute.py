@@ -1,11 +1,12 @@
 """Execution of one run in its folder.
 
-    lock the folder -> spec.json -> open the task -> train -> evaluate -> count -> record.json
-                                                          (then the checkpoint is removed)
+    claim an attempt -> spec.json -> open the task -> train -> evaluate -> count -> record.json
+                                        (then the attempt's files move to the folder of the run)
 
 An error of the run becomes failure.json and a `failed` event; the worker continues. An error that
 is external to the run (missing data or packages, a full disk, a damaged checkpoint) is reported and
-not stored: the next `study run` tries again.
+not stored: the next `study run` tries again. A worker that was asked to stop leaves the run paused,
+with a checkpoint.
 """
 
 import sys
@@ -15,7 +16,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from quatrain.results import Failure, Record, ResultStore, RunState, Session, write_atomically
+from quatrain.results import (
+    Failure,
+    Record,
+    ResultStore,
+    RunState,
+    Session,
+    join_names,
+    write_atomically,
+)
+from quatrain.results.attempts import Attempt, RunPaused
 from quatrain.results.files import read_text
 from quatrain.results.record import Reason, storable
 from quatrain.specs import (
@@ -33,7 +43,6 @@ from quatrain.study.provenance import device_name, versions
 from quatrain.study.sessions import (
     earlier_failure,
     read_sessions,
-    remove_checkpoint,
     write_sessions,
 )
 from quatrain.study.term_sets import evaluate_shared_weights
@@ -70,6 +79,8 @@ class Environment:
     train: Train
     fingerprint: Fingerprint | None = None
     """None for records without fingerprints."""
+    should_stop: Callable[[], bool] = lambda: False
+    """Whether the worker was asked to stop, which pauses its run."""
 
     def session(self, run: Run) -> Session:
         """The session of `run` in this environment, as its record stores it."""
@@ -91,18 +102,19 @@ def execute_run(
     Returns the final event of the run; exceptions of the task are stored, not raised.
     """
     store = environment.store
-    with store.claim(run.identity) as folder:
-        if folder is None:
+    with store.claim(run.identity) as attempt:
+        if attempt is None:
             return run.event("locked")
         if store.state(run.identity) == RunState.DONE:
             return run.event("skipped")
         failure = earlier_failure(run, store)
         if failure is not None and not retry:
             return failure
-        write_spec(run, folder)
+        write_spec(run, store.folder(run.identity))
         check_session_code([run], store)
         store.clear_failure(run.identity)
-        return _execute(run, environment, notify)
+        attempt.begin()
+        return _Execution(run, environment, attempt, notify).event()
 
 
 def write_spec(run: Run, folder: Path) -> None:
@@ -120,33 +132,113 @@ def write_spec(run: Run, folder: Path) -> None:
     write_atomically(path, run.spec.to_json() + "\n")
 
 
-def _execute(run: Run, environment: Environment, notify: Callable[[Event], None]) -> Event:
-    """Train and evaluate; turn any exception into failure.json."""
-    latest = run.event("started")
+class _Execution:
+    """An attempt at a run: trains, evaluates, and turns any exception into a final event."""
 
-    def notify_and_remember(event: Event) -> None:
-        nonlocal latest
-        notify(event)
-        latest = event
+    def __init__(
+        self, run: Run, environment: Environment, attempt: Attempt, send: Callable[[Event], None]
+    ) -> None:
+        self._run, self._environment, self._attempt = run, environment, attempt
+        self._send = send
+        self._latest = run.event("started")
 
-    notify(latest)
-    try:
-        _train_and_evaluate(run, environment, notify_and_remember)
-    except KeyboardInterrupt:
-        raise  # a signal to this worker, which ends: its runner notices, and the run may resume
-    except BaseException as error:  # also sys.exit() in a task, and panics of libraries in Rust
+    def event(self) -> Event:
+        """Execute the run and return its final event."""
+        try:
+            self._notify(self._latest)
+            is_first = self._publish(self._train_and_evaluate())
+        except KeyboardInterrupt:
+            raise  # a signal to this worker, which ends: its runner notices, and the run may resume
+        except BaseException as error:  # also sys.exit() in a task, and panics of libraries in Rust
+            return self._after(error)
+        return replace(self._latest, kind="done" if is_first else "skipped")
+
+    def _notify(self, event: Event) -> None:
+        if self._attempt.is_lost:
+            raise RunPaused
+        self._send(event)
+        self._latest = event
+
+    def _train_and_evaluate(self) -> Record:
+        run, environment, folder = self._run, self._environment, self._attempt.folder
+        progress = run.event("progress")
+
+        def report(reported: "Progress") -> None:
+            nonlocal progress
+            progress = run.event("progress", **vars(reported))
+            self._notify(progress)
+
+        def report_of_own_loop(reported: "Progress") -> None:
+            report(reported)
+            if environment.should_stop():
+                raise RunPaused
+
+        self._notify(replace(progress, text="reading data"))
+        task = run.open(environment.data, folder)
+        for note, count in task.data_notes.items():
+            self._notify(replace(progress, kind="note", message=f"{note}: {count:,}"))
+        session = environment.session(run)
+        earlier = _begin_session(session, folder)
+        options = {"seed": run.seed, "device": environment.device}
+        if isinstance(task, SelfTraining):
+            result = task.fit(folder, **options, notify=report_of_own_loop)
+        else:
+            stop = environment.should_stop
+            result = environment.train(task, folder, **options, notify=report, should_stop=stop)
+        for note in result.notes:
+            self._notify(replace(progress, kind="note", message=note))
+        self._notify(replace(progress, text="evaluating"))
+        evaluation = task.evaluate(result.objective, folder)
+        record = _record(run, session, task, result, evaluation, earlier)
+        added = {
+            "term_sets": evaluate_shared_weights(task, result.objective),
+            "weights": result.weights,
+            "fingerprint": _fingerprint(run, task, environment),
+            "attempt": self._attempt.number,
+        }
+        return record.model_copy(update=added)
+
+    def _publish(self, record: Record) -> bool:
+        """Write the record; False if another process has finished the run before.
+
+        A different record of that process stands, and this one is kept next to it.
+        """
+        store = self._environment.store
+        standing = store.write_record(record)
+        if standing is record:
+            return True
+        names = ("metrics", "weights", "steps")
+        differing = [name for name in names if getattr(record, name) != getattr(standing, name)]
+        if differing:
+            path = store.folder(record.identity) / f"record-of-attempt-{record.attempt}.json"
+            write_atomically(path, record.to_json())
+            message = (
+                f"another process finished {self._run.label} first, with other "
+                f"{join_names(differing)}: its record stands, and this one is in {path}"
+            )
+            self._send(replace(self._latest, kind="note", message=message))
+        return False
+
+    def _after(self, error: BaseException) -> Event:
+        """The final event after an exception."""
+        store = self._environment.store
+        if store.state(self._run.identity) is RunState.DONE:
+            return self._run.event("skipped")
+        if self._attempt.is_lost:
+            return self._run.event("locked")
+        if isinstance(error, RunPaused) or self._environment.should_stop():
+            return replace(self._latest, kind="paused")
         failure = Failure(
             reason=reason_of(error),
             message=text_of(error),
             traceback=storable(traceback.format_exc(), TRACEBACK_LIMIT),
-            step=latest.step,
+            step=self._latest.step,
         )
         external = is_external(error)
         if not external and not isinstance(error, StoredFileError):
-            environment.store.write_failure(run.identity, failure)
-        latest = replace(latest, reason=failure.reason, message=failure.message)
-        return replace(latest, kind="failed", external=external)
-    return replace(latest, kind="done")
+            store.write_failure(self._run.identity, failure)
+        event = replace(self._latest, reason=failure.reason, message=failure.message)
+        return replace(event, kind="failed", external=external)
 
 
 def text_of(error: BaseException) -> str:
@@ -187,42 +279,6 @@ def reason_of(error: BaseException) -> Reason:
             return _REASONS[kind.__name__]
     # On a CPU torch raises a plain RuntimeError.
     return "out of memory" if "can't allocate memory" in text_of(error) else "error"
-
-
-def _train_and_evaluate(
-    run: Run, environment: Environment, notify: Callable[[Event], None]
-) -> None:
-    folder = environment.store.folder(run.identity)
-    latest = run.event("progress")
-
-    def report(progress: "Progress") -> None:
-        nonlocal latest
-        latest = run.event("progress", **vars(progress))
-        notify(latest)
-
-    notify(replace(latest, text="reading data"))
-    task = run.open(environment.data, folder)
-    for note, count in task.data_notes.items():
-        notify(replace(latest, kind="note", message=f"{note}: {count:,}"))
-    session = environment.session(run)
-    earlier = _begin_session(session, folder)
-    options = {"seed": run.seed, "device": environment.device, "notify": report}
-    if isinstance(task, SelfTraining):
-        result = task.fit(folder, **options)
-    else:
-        result = environment.train(task, folder, **options)
-    for note in result.notes:
-        notify(replace(latest, kind="note", message=note))
-    notify(replace(latest, text="evaluating"))
-    evaluation = task.evaluate(result.objective, folder)
-    record = _record(run, session, task, result, evaluation, earlier)
-    added = {
-        "term_sets": evaluate_shared_weights(task, result.objective),
-        "weights": result.weights,
-        "fingerprint": _fingerprint(run, task, environment),
-    }
-    environment.store.write_record(record.model_copy(update=added))
-    remove_checkpoint(folder)
 
 
 def _fingerprint(run: Run, task: "Task", environment: Environment) -> tuple[float, ...] | None:

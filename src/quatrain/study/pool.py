@@ -35,8 +35,11 @@ _ENVIRONMENT_FLAGS = [
 WORKER: tuple[str, ...] = (sys.executable, "-P", *_ENVIRONMENT_FLAGS, "-m", "quatrain.study.worker")
 """Workers import the same modules as this process: -P leaves the current folder out of the path."""
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+"""Signals that ask for a stop: clusters send them some time before they end a job."""
+
 _EXIT_SECONDS = 10.0
-_STOP_SECONDS = 2.0
+_STOP_SECONDS = 30.0
 _POLL_MILLISECONDS = 100
 _LINE_LIMIT = 2**20
 _LOGGED_CHARACTERS = 200
@@ -106,14 +109,21 @@ class Pool:
         self._kill()
 
     def stop(self) -> None:
-        """Stop all workers, also in the middle of a run, and their child processes."""
-        for process in self._processes.values():
-            if process.poll() is None:
-                _signal_group(process, signal.SIGTERM)
-                _signal_group(process, signal.SIGCONT)  # a stopped process gets SIGTERM only then
-        with suppress(KeyboardInterrupt):  # a second Ctrl-C ends the wait
+        """Ask all workers to pause their runs; kill those that do not within half a minute.
+
+        A second Ctrl-C or signal ends the wait.
+        """
+        try:
+            for process in self._processes.values():
+                if process.poll() is None:
+                    process.send_signal(signal.SIGTERM)
+                    # A stopped process gets a signal only then.
+                    _signal_group(process, signal.SIGCONT)
             self._wait(_STOP_SECONDS)
-        self._kill()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            self._kill()
 
     def _start(self, worker: int) -> "subprocess.Popen[str]":
         with self._open_log(worker) as log:

@@ -136,7 +136,7 @@ class StudyWatch:
 
     def _state(self, identity: str) -> str:
         state, now = self._store.state(identity), time.monotonic()
-        size = _size(self._store.folder(identity) / "metrics.jsonl")
+        size = _size(self._store.files(identity) / "metrics.jsonl")
         before, grown = self._sizes.get(identity, (size, -math.inf))
         if size != before:
             grown = now

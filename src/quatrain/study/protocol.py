@@ -4,7 +4,8 @@
     worker -> runner   {"kind": "progress", "identity": "6a...", "step": 40, "steps": 1000, ...}
 
 Kinds of events: `started`; `progress`; `note`, a message for the user; and, as the last one of a
-run, `done`, `failed`, `skipped` (its record exists) or `locked` (another process executes it).
+run, `done`, `failed`, `paused` (the worker was asked to stop), `skipped` (its record exists) or
+`locked` (another process executes it).
 Lines are ASCII, and the length of texts is limited.
 """
 
@@ -16,7 +17,7 @@ from pydantic import TypeAdapter
 
 from quatrain.results.record import storable
 
-Kind = Literal["started", "progress", "note", "done", "failed", "skipped", "locked"]
+Kind = Literal["started", "progress", "note", "done", "failed", "paused", "skipped", "locked"]
 
 TEXT_LIMIT = 10_000
 """Characters of a text in an event; the middle of a longer text is left out."""

@@ -4,14 +4,16 @@
 
 It can be called again at any time: finished runs are skipped, paused ones resume from their
 checkpoint, failed ones are repeated only with `retry_failed`. Two runners on one folder share the
-runs: the lock in the folder of a run decides which of them executes it. After a failure that is
+runs: the lease of a run decides which of them executes it. After a failure that is
 external to its run (missing data, a full disk) no further run is started.
 """
 
+import signal
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import chdir
+from collections.abc import Callable, Generator, Sequence
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,7 +24,7 @@ from quatrain.study.changes import check_stored_code
 from quatrain.study.grid import Run, Study
 from quatrain.study.load import load_study
 from quatrain.study.manifest import maintained_manifest
-from quatrain.study.pool import WORKER, Pool, WorkerExit
+from quatrain.study.pool import STOP_SIGNALS, WORKER, Pool, WorkerExit
 from quatrain.study.protocol import Event, Order
 from quatrain.study.resources import allocate, check_alone, check_device, check_num_workers
 from quatrain.study.sessions import KILLED, earlier_failure
@@ -59,6 +61,11 @@ class RunSummary:
     def failed(self) -> list[Event]:
         """Runs that failed, now or earlier."""
         return [event for event in self.events if event.kind == "failed"]
+
+    @property
+    def paused(self) -> list[Event]:
+        """Runs whose worker was asked to stop: they resume from their checkpoint."""
+        return [event for event in self.events if event.kind == "paused"]
 
     @property
     def external_failure(self) -> Event | None:
@@ -118,7 +125,7 @@ def run_study(
     pool = Pool(min(resources.jobs, len(runs)), (*command, *arguments), logs or out)
     dispatch = _Dispatch(store, runs, pool, select.retry_failed, notify, wait=wait)
     make_folder(logs or out)
-    with maintained_manifest(store, study, runs):
+    with stop_on_signals(), maintained_manifest(store, study, runs):
         try:
             summary = dispatch.execute()
             pool.close()
@@ -142,6 +149,24 @@ def _arguments(
     arguments = [str(path), "--out", str(out), "--device", device]
     arguments += ["--threads", str(threads), "--num-workers", str(num_workers)]
     return arguments if data is None else [*arguments, "--data", str(data)]
+
+
+@contextmanager
+def stop_on_signals() -> Generator[None]:
+    """Let the signals that ask for a stop act as Ctrl-C in the block, in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Dispatch:
@@ -208,6 +233,7 @@ class _Dispatch:
         """The final event of a run that needs no worker."""
         state = self._store.state(run.identity)
         if state == RunState.DONE:
+            self._store.settle(run.identity)
             return run.event("skipped")
         if state == RunState.RUNNING:
             return run.event("locked")
@@ -254,8 +280,8 @@ class _Dispatch:
 
     def _fail(self, run: Run, reason: Reason, message: str, step: int) -> Event:
         """Record the failure of a run, unless it is done or another process executes it already."""
-        with self._store.claim(run.identity) as folder:
-            if folder is None:
+        with self._store.claim(run.identity) as attempt:
+            if attempt is None:
                 return run.event("locked")
             if self._is_done(run):
                 return run.event("done")

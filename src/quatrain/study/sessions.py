@@ -1,7 +1,9 @@
 """Sessions of a run that is not done: where it was trained so far, and why it last failed.
 
-runs/1a2b.../checkpoint.safetensors    what training resumes from
-runs/1a2b.../sessions.json             a list of `Session`, the latest at the end
+checkpoint.safetensors    what training resumes from
+sessions.json             a list of `Session`, the latest at the end
+
+They lie in the folder of the latest attempt, as `ResultStore.files` gives it.
 """
 
 from collections.abc import Iterable
@@ -11,17 +13,13 @@ from typing import Literal
 from pydantic import TypeAdapter, ValidationError
 
 from quatrain.results import CHECKPOINT, ResultStore, Session, write_atomically
-from quatrain.results.files import read_regular
+from quatrain.results.files import OLD_SESSIONS, SESSIONS, read_regular
 from quatrain.specs import StoredFileError, StudyError
 from quatrain.study.grid import Run
 from quatrain.study.protocol import Event
 
-SESSIONS = "sessions.json"
 KILLED: Literal["killed"] = "killed"
 """The reason of a failure after which a run may simply resume."""
-
-_OLD_SESSIONS = "sittings.json"
-"""The name of the file before version 0.2, still read."""
 
 _LIST = TypeAdapter(tuple[Session, ...])
 _REMEDY = "delete this file"
@@ -35,8 +33,8 @@ def read_sessions(folder: Path) -> tuple[Session, ...] | None:
     if not (folder / CHECKPOINT).exists():
         return ()
     path = folder / SESSIONS
-    if not path.exists() and (folder / _OLD_SESSIONS).exists():
-        path = folder / _OLD_SESSIONS
+    if not path.exists() and (folder / OLD_SESSIONS).exists():
+        path = folder / OLD_SESSIONS
     content = read_regular(path, _REMEDY)
     if content is None:
         return None
@@ -51,13 +49,7 @@ def write_sessions(folder: Path, sessions: Iterable[Session]) -> None:
     """Write the sessions of a run."""
     text = _LIST.dump_json(tuple(sessions), indent=2).decode()
     write_atomically(folder / SESSIONS, text)
-    (folder / _OLD_SESSIONS).unlink(missing_ok=True)
-
-
-def remove_checkpoint(folder: Path) -> None:
-    """Remove the checkpoint of a finished run, and its sessions."""
-    for name in (CHECKPOINT, SESSIONS, _OLD_SESSIONS):
-        (folder / name).unlink(missing_ok=True)
+    (folder / OLD_SESSIONS).unlink(missing_ok=True)
 
 
 def earlier_failure(run: Run, store: ResultStore) -> Event | None:

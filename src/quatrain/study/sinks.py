@@ -206,7 +206,7 @@ class RunLogs:
     def _write_lines(self, run: str) -> None:
         position = self._positions[run]
         try:
-            with (self._store.folder(run) / "metrics.jsonl").open("rb") as file:
+            with (self._store.files(run) / "metrics.jsonl").open("rb") as file:
                 file.seek(position.bytes_read)
                 lines, end, _unfinished = file.read().rpartition(b"\n")
         except FileNotFoundError:  # a run that failed before its first step

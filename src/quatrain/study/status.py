@@ -50,7 +50,7 @@ def last_step(store: ResultStore, identity: str) -> int | None:
 
 def last_values(store: ResultStore, identity: str) -> dict[str, Any]:
     """The last complete line of metrics.jsonl; empty if there is none or it is damaged."""
-    line = _last_line(store.folder(identity) / "metrics.jsonl")
+    line = _last_line(store.files(identity) / "metrics.jsonl")
     try:
         values = json.loads(line)
     except (ValueError, RecursionError):

@@ -5,6 +5,9 @@
 It imports the study file once, reads orders on stdin and writes events to the file descriptor that
 `--events` names (see `quatrain.study.protocol`). The runner redirects stdout and stderr, which
 tasks and libraries may use, to the worker's log.
+
+SIGTERM and SIGUSR1, which clusters send some time before they end a job, ask it to stop: the run
+writes a checkpoint after its present step and stays paused, and the worker ends.
 """
 
 import argparse
@@ -14,7 +17,8 @@ import queue
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -32,6 +36,7 @@ from quatrain.study.execute import (
 )
 from quatrain.study.grid import Study
 from quatrain.study.load import load_study
+from quatrain.study.pool import STOP_SIGNALS
 from quatrain.study.protocol import Event, Order
 from quatrain.study.provenance import commit_of
 
@@ -43,7 +48,9 @@ def main(arguments: list[str] | None = None, train: Train | None = None) -> int:
     events = os.fdopen(options.events, "w", buffering=1, encoding="utf-8")
     orders = _read_orders(_private_stdin())
     _accept_any_text()
+    stop = _StopRequest()
     environment = Environment(
+        should_stop=lambda: stop.is_made,
         store=ResultStore(options.out),
         data=options.data,
         device=options.device,
@@ -64,12 +71,38 @@ def main(arguments: list[str] | None = None, train: Train | None = None) -> int:
     except QuatrainError as error:
         execute = partial(_external_failure, "unusable study file", error)
     with events:
-        while (order := orders.get()) is not None:
-            event = execute(order)
+        while not stop.is_made and (order := orders.get()) is not None:
+            with stop.delayed():
+                event = execute(order)
             # The runner may close stdin when it reads the event: the order must be done by then.
             orders.task_done()
             report(event)
     return 0
+
+
+class _StopRequest:
+    """Whether a signal has asked this worker to stop; it ends an idle worker at once."""
+
+    def __init__(self) -> None:
+        self.is_made = False
+        self._is_idle = True
+        if threading.current_thread() is threading.main_thread():
+            for number in STOP_SIGNALS:
+                signal.signal(number, self._make)
+
+    @contextmanager
+    def delayed(self) -> Generator[None]:
+        """A block that a signal does not end."""
+        self._is_idle = False
+        try:
+            yield
+        finally:
+            self._is_idle = True
+
+    def _make(self, _number: int, _frame: object) -> None:
+        self.is_made = True
+        if self._is_idle:
+            sys.exit(0)
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from quatrain.results.attempts import RunPaused
 from quatrain.results.files import make_folder, remove_temporary_files
 from quatrain.specs import DataError, SpecError, Term
 from quatrain.switching import switch
@@ -63,6 +64,7 @@ def train(
     device: str = "cpu",
     num_workers: int = 0,
     notify: Callable[[Progress], None] = lambda _: None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> TrainingResult:
     """Train a task's objective by its recipe, from the checkpoint in `folder` if there is one.
 
@@ -75,8 +77,11 @@ def train(
         device: The name of a torch device.
         num_workers: Processes that prefetch batches; their number changes no result.
         notify: Called at each line of the log.
+        should_stop: Asked after each step, in every process; one that says yes ends the training
+            of all with a checkpoint and `RunPaused`.
 
     Raises:
+        RunPaused: if the training was asked to stop before its last step.
         NonFiniteLoss: if the loss is NaN or infinite.
         SpecError: if `accumulate` is not divisible by the number of processes.
         StoredFileError: if the checkpoint is damaged.
@@ -88,7 +93,7 @@ def train(
     torch.manual_seed(seed)
     recipe = task.recipe
     devices = Devices(device, recipe.precision, skips_weights=recipe.terms == "sampled")
-    trainer = _Trainer(task, folder, seed, devices, notify)
+    trainer = _Trainer(task, folder, seed, devices, notify, should_stop)
     with closing(trainer.batches(num_workers)) as batches:
         trainer.run(batches)
     return TrainingResult(trainer.finish(), trainer.state.step, trainer.state.seconds)
@@ -113,12 +118,14 @@ class _Trainer:
         seed: int,
         devices: Devices,
         notify: Callable[[Progress], None],
+        should_stop: Callable[[], bool],
     ) -> None:
         if devices.is_main:
             for name in (checkpoint.NAME, checkpoint.MODEL, METRICS):
                 remove_temporary_files(folder, name)  # temporary files of a killed training
         self.task, self.folder, self.seed = task, folder, seed
         self.recipe, self.devices, self.notify = task.recipe, devices, notify
+        self.should_stop, self.is_stopping = should_stop, False
         self.share, left = divmod(self.recipe.accumulate, devices.processes)
         if left:
             raise SpecError(
@@ -172,8 +179,10 @@ class _Trainer:
                 self._report()
             if recipe.monitor_every and (step % recipe.monitor_every == 0 or last):
                 self._validate()
-            if step % recipe.checkpoint_every == 0 or last:
+            if step % recipe.checkpoint_every == 0 or last or self.is_stopping:
                 self._save()
+            if self.is_stopping and not last:
+                raise RunPaused
 
     def finish(self) -> nn.Module:
         """Save the weights to evaluate, and return their objective in evaluation mode."""
@@ -213,7 +222,10 @@ class _Trainer:
             self._backward(batches, term_sets, last=number == self.share)
             for number in range(1, self.share + 1)
         ]
-        total, weight = self.devices.sum(torch.stack(losses).sum(0)).unbind()
+        loss, weight = torch.stack(losses).sum(0).unbind()
+        stop = torch.full_like(loss, float(self.should_stop()))
+        total, weight, stop = self.devices.sum(torch.stack((loss, weight, stop))).unbind()
+        self.is_stopping = bool(stop > 0)
         if not torch.isfinite(total):
             raise NonFiniteLoss(f"the loss is {float(total)} at step {step}")
         self.devices.step(self.optimizer, self.devices.processes / weight, self.recipe.clip_norm)
