@@ -5,6 +5,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from fake.results import put_record
 from quatrain.cli.main import app
 from quatrain.cli.output import width_of
 from quatrain.cli.report import fitting, print_report
@@ -99,7 +100,7 @@ def test_a_narrow_terminal_shows_the_primary_metric_only(make_console, folder):
     store = ResultStore(folder)
     for record in store.all_records():
         metrics = {"score": record.metrics["score"], "another_metric": 0.5 + record.seed}
-        store.write_record(record.model_copy(update={"metrics": metrics}))
+        put_record(store, record.model_copy(update={"metrics": metrics}))
     narrow, wide = make_console(90), make_console(300)
     print_report(narrow, load_report(store))
     print_report(wide, load_report(store))
@@ -115,7 +116,7 @@ def test_a_terminal_shows_the_metrics_that_fit(make_console, folder):
     store = ResultStore(folder)
     for record in store.all_records():
         metrics = {"score": 1.0 + record.seed, **{f"metric{n}": float(n) for n in range(1000)}}
-        store.write_record(record.model_copy(update={"metrics": metrics}))
+        put_record(store, record.model_copy(update={"metrics": metrics}))
     console = make_console(160)
     print_report(console, load_report(store))
     lines = console.file.getvalue().splitlines()

@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from quatrain.cli import study as cli
 from quatrain.cli.study import RenamedOptions
-from quatrain.results import Measurement
+from quatrain.results import Measurement, ResultStore
 from quatrain.specs import SpecError, StoredFileError, StudyError
 from quatrain.study import load_study
 
@@ -81,7 +81,7 @@ def test_a_retry_repeats_failed_runs(call, write_study, out):
     call("run", path, "--out", out)
     call("run", path, "--out", out, "--retry", "failed")
     run = load_study(path).select()[0]
-    diary = out / "runs" / run.identity[:16] / "diary.txt"
+    diary = ResultStore(out).files(run.identity) / "diary.txt"
     assert len(diary.read_text().splitlines()) == 2
 
 

@@ -41,12 +41,17 @@ def write_results(
                 steps=100,
                 seconds=10.0,
             )
-            folder = store.folder(record.identity)
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "record.json").write_text(record.to_json(), "utf-8")
+            put_record(store, record)
         cells.append(
             ManifestCell(name=name, group=group, spec_name="TestSpec", identities=identities)
         )
     fields = {"title": "A study", "question": "Which?", "metric": "accuracy", **manifest}
     store.write_manifest(Manifest(cells=tuple(cells), **fields))
     return store
+
+
+def put_record(store: ResultStore, record: Record) -> None:
+    """Write a record in place of the one that a run may have."""
+    path = store.folder(record.identity) / "record.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(record.to_json(), "utf-8")

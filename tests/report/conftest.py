@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fake.results import put_record
 from quatrain.report.build import Report, load_report
 from quatrain.report.write import write_report
 from quatrain.results import (
@@ -66,7 +67,7 @@ def write_study(root: Path) -> ResultStore:
     store = ResultStore(root)
     for (_, cell), scores in SCORES.items():
         for seed, score in enumerate(scores):
-            store.write_record(record_of(cell, seed, score))
+            put_record(store, record_of(cell, seed, score))
             folder = store.folder(identity_of(cell, seed))
             log = [{"step": step, "loss": 6 - step / 100 + seed} for step in (100, 200, 300)]
             (folder / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in log))
@@ -139,7 +140,7 @@ def write_matrix(root: Path) -> ResultStore:
             if (group, cell) in scores:
                 metrics = {"accuracy": scores[group, cell]}
                 changes = {"identity": identity, "metrics": metrics, "spec_name": "ProbeSpec"}
-                store.write_record(record_of(cell, 0, 0.0, **changes))
+                put_record(store, record_of(cell, 0, 0.0, **changes))
     store.write_manifest(
         Manifest(title="A matrix", question="Which?", metric="accuracy", cells=tuple(cells))
     )
@@ -200,7 +201,7 @@ def make_report(tmp_path: Path) -> Callable[..., Report]:
                     "signatures": {},
                     **(changes or {}),
                 }
-                store.write_record(record_of(cell, seed, 0.0, **fields))
+                put_record(store, record_of(cell, seed, 0.0, **fields))
             name = "TranslationSpec"
             made = ManifestCell(name=cell, group=group, spec_name=name, identities=identities)
             cells.append(made)

@@ -1,5 +1,6 @@
 import pytest
 
+from fake.results import put_record
 from quatrain.report.columns import difference_columns, verdict_text
 from quatrain.report.differences import build_differences
 from quatrain.report.document import differences_as_json
@@ -34,7 +35,7 @@ def first_row(store, make_record):
 
     def build(scores):
         for seed, score in enumerate(scores):
-            store.write_record(make_record("0110", seed, score))
+            put_record(store, make_record("0110", seed, score))
         return table_of(store).rows[0]
 
     return build
@@ -66,7 +67,7 @@ def test_a_difference_has_a_price(report):
 def test_a_difference_has_a_price_by_the_papers_convention(store):
     for record in store.all_records():
         cost = {**record.cost, "paper_multiply_adds": 3 * record.cost["multiply_adds"]}
-        store.write_record(record.model_copy(update={"cost": cost}))
+        put_record(store, record.model_copy(update={"cost": cost}))
     first, *_ = table_of(store).rows
     assert first.price["paper_multiply_adds"] == pytest.approx(6e8)
 
@@ -85,7 +86,7 @@ def test_equal_differences_of_a_pair_prove_nothing(store, make_record, change):
     pair = Comparison(left="1111", right="0110", group="self")
     change(cells=tuple(cells), comparisons=(pair,))
     for seed, score in enumerate((30.0, 30.4, 30.1)):
-        store.write_record(make_record("0110", seed, score))
+        put_record(store, make_record("0110", seed, score))
     row = table_of(store).rows[0]
     assert (row.outcome, row.answer.adjusted_p) == ("inconclusive", 1.0)
     flat = differences_as_json(table_of(store))[0]
@@ -98,7 +99,7 @@ def test_a_negative_difference_is_lower(first_row):
 
 def test_a_declared_margin_can_make_cells_equivalent(store, change, make_record):
     for seed, score in enumerate((31.0, 31.5, 31.1)):
-        store.write_record(make_record("0110", seed, score))
+        put_record(store, make_record("0110", seed, score))
     assert table_of(store).rows[0].outcome == "inconclusive"
     table = change(margin=2.0)
     assert table.rows[0].outcome == "equivalent"
@@ -129,7 +130,7 @@ def test_a_difference_without_all_planned_seeds_is_judged_at_a_lower_level(store
 
 
 def test_a_missing_metric_is_rejected(store, make_record):
-    store.write_record(make_record("0110", 1, 30.0, metrics={"chrf": 1.0}))
+    put_record(store, make_record("0110", 1, 30.0, metrics={"chrf": 1.0}))
     with pytest.raises(StudyError) as info:
         table_of(store)
     assert info.value.field == "metric"

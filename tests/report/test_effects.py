@@ -1,5 +1,6 @@
 import pytest
 
+from fake.results import put_record
 from quatrain.report.effects import build_effects
 from quatrain.report.groups import Groups
 from quatrain.report.runs import load_runs
@@ -19,7 +20,7 @@ def grid(tmp_path, make_record):
                 score = 20 + 2 * e1 + e3 + 0.5 * (e1 and e3) + 0.01 * seed * (1 + 2 * e1)
                 spec = {"model": {"mixer": {"kind": "attention", "terms": terms}}}
                 record = make_record(terms, seed, score, spec=spec)
-                store.write_record(record)
+                put_record(store, record)
                 identities[seed] = record.identity
             cells.append(
                 ManifestCell(

@@ -3,6 +3,7 @@ import hashlib
 import numpy as np
 import pytest
 
+from fake.results import put_record
 from quatrain.models.translator import TranslatorSpec
 from quatrain.nn.mixers import parse_mixer
 from quatrain.paper.findings import Statement
@@ -39,7 +40,7 @@ def study(tmp_path, make_record):
                 identity = hashlib.sha256(f"{group}{mixer}{seed}".encode()).hexdigest()
                 score = mean + float(generator.normal(scale=0.05))
                 record = make_record(mixer, seed, score, spec=own, identity=identity)
-                store.write_record(record)
+                put_record(store, record)
                 identities[seed] = identity
             cell = ManifestCell(
                 name=f"cell {mixer}",

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from fake.results import put_record
 from quatrain.report import gallery
 from quatrain.report.build import load_report
 from quatrain.report.gallery import build_gallery
@@ -49,7 +50,7 @@ def drawn(tmp_path, make_record):
             for seed, files in seeds.items():
                 record = make_record(run, seed, 1.0, artifacts=("hypotheses.txt", *files))
                 identities[seed] = record.identity
-                store.write_record(record)
+                put_record(store, record)
                 put(store.folder(record.identity), files)
             fields = {"spec_name": "TranslationSpec", "identities": identities}
             listed.append(ManifestCell(name=cell, group=group, **fields))

@@ -1,3 +1,4 @@
+from fake.results import put_record
 from quatrain.report.groups import Groups
 from quatrain.report.runs import load_runs
 
@@ -11,7 +12,7 @@ def test_a_group_has_one_fit_for_each_metric(store):
 
 
 def test_a_metric_may_be_missing_in_some_records(store, make_record):
-    store.write_record(make_record("0110", 1, 30.0, metrics={"bleu": 30.0}))
+    put_record(store, make_record("0110", 1, 30.0, metrics={"bleu": 30.0}))
     assert set(Groups(load_runs(store)).values("self", "chrf")["0110"]) == {0, 2}
 
 

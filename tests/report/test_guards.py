@@ -1,5 +1,6 @@
 import pytest
 
+from fake.results import put_record
 from quatrain.report.groups import Groups
 from quatrain.report.guards import guard_notes
 from quatrain.report.runs import load_runs
@@ -23,7 +24,7 @@ def spec(terms, steps=100):
 
 def write(store, make_record, cell, score, **changes):
     for seed in range(3):
-        store.write_record(make_record(cell, seed, score + seed, **changes))
+        put_record(store, make_record(cell, seed, score + seed, **changes))
 
 
 def test_cells_that_differ_in_their_mixer_alone_are_not_noted(store, make_record, notes):
@@ -46,7 +47,7 @@ def fingerprinted(store, make_record, losses, **specs):
             fields = {"spec": specs.get(cell) or spec(cell)}
             if loss is not None:
                 fields["fingerprint"] = (loss, 2 * loss, 3.0)
-            store.write_record(make_record(cell, seed, 30.0 + seed + len(cell[1:]), **fields))
+            put_record(store, make_record(cell, seed, 30.0 + seed + len(cell[1:]), **fields))
 
 
 def same_function(notes):
@@ -108,7 +109,7 @@ def test_cells_with_equal_metrics_are_noted(store, make_record, notes):
 
 def test_notes_of_runs_have_their_cells_and_seeds(store, make_record, notes):
     write(store, make_record, "1111", 31.0, notes=("the training changed no weight",))
-    store.write_record(make_record("0110", 0, 30.0, notes=("the training changed no weight",)))
+    put_record(store, make_record("0110", 0, 30.0, notes=("the training changed no weight",)))
     (note,) = [note for note in notes() if "changed no weight" in note]
     places = "self/1111 seeds 0, 1, 2; self/0110 seed 0; cross/1111 seeds 0, 1, 2"
     assert note == f"the training changed no weight: {places}"

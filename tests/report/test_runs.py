@@ -2,6 +2,7 @@ import re
 
 import pytest
 
+from fake.results import put_record
 from quatrain.report.build import load_report
 from quatrain.report.notes import Note
 from quatrain.report.runs import drop_unstarted_groups, load_runs
@@ -33,7 +34,7 @@ def test_failed_run_has_its_failure(report):
 
 @pytest.mark.parametrize("data", [{"train.de": "b" * 64}, {}, {"train.de": "a" * 64, "x": "c"}])
 def test_runs_on_other_data_are_rejected(store, make_record, data):
-    store.write_record(make_record("0110", 1, 30.0, data=data))
+    put_record(store, make_record("0110", 1, 30.0, data=data))
     with pytest.raises(StudyError) as info:
         load_runs(store)
     assert info.value.field in {"data file train.de", "data file x"}
@@ -54,7 +55,7 @@ def grown(store, make_record):
     """Cells 1111 and 0110 trained on different numbers of pairs and tested on the same data."""
     for cell, number in (("1111", 100), ("0110", 200)):
         for seed in range(3):
-            store.write_record(make_record(cell, seed, 30.0 + seed, **pairs(number)))
+            put_record(store, make_record(cell, seed, 30.0 + seed, **pairs(number)))
     manifest = store.manifest()
     cells = [cell for cell in manifest.cells if cell.name in {"1111", "0110"}]
     cells = tuple(cell for cell in cells if cell.group == "self")
@@ -82,7 +83,7 @@ def test_cells_trained_on_different_data_are_compared_with_a_note(grown):
 def test_other_test_data_and_files_that_changed_under_one_spec_are_rejected(
     grown, make_record, changes, field, other
 ):
-    grown.write_record(make_record("0110", 1, 31.0, **{**pairs(200), **changes}))
+    put_record(grown, make_record("0110", 1, 31.0, **{**pairs(200), **changes}))
     with pytest.raises(StudyError) as info:
         load_runs(grown)
     assert info.value.field == field
@@ -93,7 +94,7 @@ def test_specs_without_data_are_compared_as_a_whole(grown, make_record):
     for cell, size in (("1111", 1), ("0110", 2)):
         for seed in range(3):
             changes = {**pairs(size), "spec": {"size": size}}
-            grown.write_record(make_record(cell, seed, 30.0 + seed, **changes))
+            put_record(grown, make_record(cell, seed, 30.0 + seed, **changes))
     assert load_runs(grown).notes == (
         Note("Data", "cells of group self were trained on different data"),
     )
@@ -102,9 +103,9 @@ def test_specs_without_data_are_compared_as_a_whole(grown, make_record):
 def test_runs_of_older_study_code_are_noted(store, make_record):
     manifest = store.manifest()
     store.write_manifest(manifest.model_copy(update={"code": {"s.py": "a" * 64}}))
-    store.write_record(make_record("0110", 1, 30.0, code={"s.py": "a" * 64}))
+    put_record(store, make_record("0110", 1, 30.0, code={"s.py": "a" * 64}))
     assert load_runs(store).notes == ()
-    store.write_record(make_record("0110", 1, 30.0, code={"s.py": "b" * 64, "net.py": "c" * 64}))
+    put_record(store, make_record("0110", 1, 30.0, code={"s.py": "b" * 64, "net.py": "c" * 64}))
     assert load_runs(store).notes == (
         Note("Code and versions", "net.py, s.py changed after 1 run finished (self/0110)"),
     )
@@ -113,7 +114,7 @@ def test_runs_of_older_study_code_are_noted(store, make_record):
 def test_notes_on_code_are_in_the_table(store, make_record):
     manifest = store.manifest()
     store.write_manifest(manifest.model_copy(update={"code": {"s.py": "a" * 64}}))
-    store.write_record(make_record("0110", 1, 30.0, code={"s.py": "b" * 64}))
+    put_record(store, make_record("0110", 1, 30.0, code={"s.py": "b" * 64}))
     texts = [note.text for note in load_report(store).table.notes]
     assert "s.py changed after 1 run finished (self/0110)" in texts
 
@@ -128,7 +129,7 @@ def test_notes_on_code_are_in_the_table(store, make_record):
     ids=["seed", "name", "empty"],
 )
 def test_record_edited_to_be_of_another_run_is_rejected(store, make_record, changes, problem):
-    store.write_record(make_record("0110", 1, 30.0).model_copy(update=changes))
+    put_record(store, make_record("0110", 1, 30.0).model_copy(update=changes))
     with pytest.raises(StoredFileError) as info:
         load_runs(store)
     assert info.value.field.endswith("record.json")
@@ -175,7 +176,7 @@ def test_group_of_which_no_own_run_was_started_is_only_noted(store):
 
 def test_group_is_shown_once_an_own_run_was_started(store, make_record):
     names = larger(store)
-    store.write_record(make_record("0000", 1, 20.0, identity=names[1]))
+    put_record(store, make_record("0000", 1, 20.0, identity=names[1]))
     study = drop_unstarted_groups(load_runs(store))
     assert [cell.name for cell in study.manifest.cells if cell.group == "whole"] == ["1111", "0000"]
     assert study.notes == ()

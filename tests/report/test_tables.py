@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+from fake.results import put_record
 from quatrain.report.build import load_report
 from quatrain.report.tables import build_matrix
 from quatrain.results import Measurement
@@ -59,7 +60,7 @@ def test_primary_metric_comes_first(report):
 
 
 def test_missing_primary_metric_is_rejected(store, make_record):
-    store.write_record(make_record("0110", 1, 30.0, metrics={"chrf": 1.0}))
+    put_record(store, make_record("0110", 1, 30.0, metrics={"chrf": 1.0}))
     with pytest.raises(StudyError) as info:
         _ = load_report(store).table
     assert info.value.field == "metric"
@@ -67,7 +68,7 @@ def test_missing_primary_metric_is_rejected(store, make_record):
 
 
 def test_different_machines_are_noted(store, make_record, notes):
-    store.write_record(make_record("0110", 1, 30.0, device="cuda"))
+    put_record(store, make_record("0110", 1, 30.0, device="cuda"))
     fields = store.measurement(make_record("1111", 0, 1.0).identity).model_dump()
     identity = make_record("1111", 1, 1.0).identity
     store.write_measurement(identity, Measurement(**{**fields, "threads": 8}))
@@ -90,17 +91,17 @@ def test_costs_that_were_counted_afterwards_are_in_the_row(store, make_record, n
 
 def test_data_warnings_are_noted_once(store, make_record, notes):
     for seed in (1, 2):
-        store.write_record(make_record("0110", seed, 30.0, data_notes={"train: blank": 1200}))
+        put_record(store, make_record("0110", seed, 30.0, data_notes={"train: blank": 1200}))
     assert notes().count("data, train: blank: 1,200") == 1
 
 
 def test_records_without_data_warnings_are_counted(store, make_record, notes):
-    store.write_record(make_record("0110", 1, 30.0, data_notes=None))
+    put_record(store, make_record("0110", 1, 30.0, data_notes=None))
     assert any(note.startswith("data: ") and "1 run" in note for note in notes())
 
 
 def test_orphaned_runs_are_counted(store, make_record, notes):
-    store.write_record(make_record("0100", 0, 30.0))
+    put_record(store, make_record("0100", 0, 30.0))
     assert any("1 finished run " in note for note in notes())
 
 
@@ -114,19 +115,19 @@ def test_directions_of_metrics_that_no_run_has_are_noted(store, notes):
 
 def test_different_signatures_of_a_metric_are_noted(store, make_record, notes):
     signatures = {"bleu": "nrefs:1|case:mixed", "miou": "mean over 3 of 3 classes"}
-    store.write_record(make_record("0110", 0, 30.0, signatures=signatures))
+    put_record(store, make_record("0110", 0, 30.0, signatures=signatures))
     assert not any("mIoU" in note for note in notes())
     fewer = "mean over 2 of 3 classes; in neither truth nor prediction: car"
-    store.write_record(make_record("0110", 1, 30.0, signatures={**signatures, "miou": fewer}))
-    store.write_record(make_record("0110", 2, 30.0, signatures={}))
+    put_record(store, make_record("0110", 1, 30.0, signatures={**signatures, "miou": fewer}))
+    put_record(store, make_record("0110", 2, 30.0, signatures={}))
     (note,) = [note for note in notes() if "mIoU" in note]
     assert note.endswith(f": mean over 3 of 3 classes / {fewer}")
     assert not any("BLEU" in note for note in notes())
 
 
 def test_comparisons_of_different_code_are_noted(store, make_record, notes):
-    store.write_record(make_record("0110", 1, 30.0, commit="4567def-dirty"))
-    store.write_record(make_record("1000", 2, 31.0, versions={"torch": "2.15.0"}))
+    put_record(store, make_record("0110", 1, 30.0, commit="4567def-dirty"))
+    put_record(store, make_record("1000", 2, 31.0, versions={"torch": "2.15.0"}))
     commits, versions, dirty = notes()[-3:]
     assert commits.endswith("commits: 1111 − 0110")
     assert versions.endswith("torch (2.14.1 and 2.15.0): 1000 − 1111")
@@ -135,7 +136,7 @@ def test_comparisons_of_different_code_are_noted(store, make_record, notes):
 
 def test_runs_resumed_elsewhere_are_counted(store, make_record, notes):
     session = {"versions": {}, "device": "cpu", "threads": 4, "commit": None}
-    store.write_record(make_record("0110", 1, 30.0, earlier=[session]))
+    put_record(store, make_record("0110", 1, 30.0, earlier=[session]))
     assert any(note.startswith("resumed ") and note.endswith("1 run") for note in notes())
 
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from quatrain.insertion import insert
 from quatrain.nn import parse_mixer
+from quatrain.results.attempts import RunPaused
 from quatrain.specs import DataError, StoredFileError, StudyError
 from quatrain.training import Recipe, build_model, checkpoint, load_model, save_model, train
 from quatrain.training.checkpoint import MODEL, NAME, TrainingObjects
@@ -380,3 +381,15 @@ def test_a_training_of_other_data_than_the_checkpoint_is_refused(tiny, tmp_path)
         train(tiny.Task(data={"rows": "1"}), tmp_path, seed=7)
     assert raised.value.field == "data"
     assert "rows" in str(raised.value)
+
+
+@pytest.mark.parametrize("step", [1, 4, 11])
+def test_a_training_that_is_asked_to_stop_writes_a_checkpoint_after_its_step(tiny, tmp_path, step):
+    task = tiny.Task(steps=12, checkpoint_every=5)
+    asked = iter(range(1, 100))
+    with pytest.raises(RunPaused):
+        train(task, tmp_path / "paused", seed=7, should_stop=lambda: next(asked) == step)
+    assert next(asked) == step + 1
+    resumed = train(task, tmp_path / "paused", seed=7)
+    whole = train(task, tmp_path / "whole", seed=7, should_stop=lambda: False)
+    assert tiny.same(tiny.weights_of(resumed), tiny.weights_of(whole))

@@ -10,7 +10,6 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from quatrain.results.attempts import RunPaused
 from quatrain.specs import DataError, SpecError, StoredFileError, StudyError
 from quatrain.training import NonFiniteLoss, checkpoint, train
 from quatrain.training.devices import Devices
@@ -85,27 +84,6 @@ def resume_after(tiny, folder, variant, batches):
 def test_an_interrupted_training_resumes_to_the_same_result(tiny, uninterrupted, tmp_path, variant):
     result = resume_after(tiny, tmp_path, variant, (9, 6))
     check_equal(tiny, uninterrupted(tiny, variant), result, tmp_path)
-
-
-@pytest.mark.parametrize("step", [1, 4, 11])
-def test_a_training_that_is_asked_to_stop_pauses_after_its_step(
-    tiny, uninterrupted, tmp_path, step
-):
-    asked = iter(range(1, 100))
-    task = tiny.Task(**VARIANTS["adam"])
-    with pytest.raises(RunPaused):
-        train(task, tmp_path, seed=7, should_stop=lambda: next(asked) >= step)
-    assert (next(asked), (tmp_path / checkpoint.NAME).exists()) == (step + 1, True)
-    result = run(tiny, tmp_path, **VARIANTS["adam"])
-    check_equal(tiny, uninterrupted(tiny, "adam"), result, tmp_path)
-
-
-def test_a_training_that_is_asked_to_stop_at_its_last_step_is_finished(tiny, tmp_path):
-    task = tiny.Task(**VARIANTS["adam"])
-    last = task.recipe.steps
-    steps = iter(range(1, last + 1))
-    result = train(task, tmp_path, seed=7, should_stop=lambda: next(steps) == last)
-    assert result.steps == last
 
 
 @pytest.mark.slow

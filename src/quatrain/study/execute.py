@@ -204,11 +204,11 @@ class _Execution:
         A different record of that process stands, and this one is kept next to it.
         """
         store = self._environment.store
-        standing = store.write_record(record)
-        if standing is record:
+        first = store.write_record(record)
+        if first is record:
             return True
         names = ("metrics", "weights", "steps")
-        differing = [name for name in names if getattr(record, name) != getattr(standing, name)]
+        differing = [name for name in names if getattr(record, name) != getattr(first, name)]
         if differing:
             path = store.folder(record.identity) / f"record-of-attempt-{record.attempt}.json"
             write_atomically(path, record.to_json())

@@ -7,6 +7,7 @@ import pytest
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.significance import PairedTest
 
+from fake.results import put_record
 from quatrain.report.build import load_report
 from quatrain.report.columns import difference_columns
 from quatrain.report.document import differences_as_json
@@ -42,12 +43,12 @@ def bleu_store(store, make_record):
             record = make_record(
                 cell, seed, score, signatures=signatures, data=DATA, spec={"terms": cell, **SPEC}
             )
-            store.write_record(record)
+            put_record(store, record)
             path = store.folder(record.identity) / "hypotheses.txt"
             path.write_text("".join(f"{line}\n" for line in hypotheses))
     for cell in ("0010", "1000"):
         for seed in range(3):
-            store.write_record(make_record(cell, seed, 30.0 + seed, data=DATA))
+            put_record(store, make_record(cell, seed, 30.0 + seed, data=DATA))
     return store
 
 

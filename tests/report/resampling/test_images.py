@@ -3,6 +3,7 @@ import os
 import numpy as np
 import pytest
 
+from fake.results import put_record
 from quatrain.report.build import load_report
 from quatrain.report.columns import difference_columns
 from quatrain.report.document import differences_as_json
@@ -39,7 +40,7 @@ def image_store(store, make_record):
             counts = counts_of(cell, seed)
             miou = float(counts.scores("miou", np.ones((1, IMAGES)))[0])
             record = make_record(cell, seed, 1.0, metrics={"miou": miou}, signatures={})
-            store.write_record(record)
+            put_record(store, record)
             if cell in CELLS:
                 write_image_scores(store.folder(record.identity), counts)
     return store
@@ -119,7 +120,7 @@ def test_a_class_that_resamples_lack_has_no_interval(image_store, make_record):
     counts.counts[1:, :, 1] = 0
     numbers = {x: counts.scores(x, np.ones((1, IMAGES)))[0].item() for x in ("miou", "iou_road")}
     record = make_record("1111", 0, 1.0, metrics=numbers, signatures={})
-    image_store.write_record(record)
+    put_record(image_store, record)
     write_image_scores(image_store.folder(record.identity), counts)
     runs = load_runs(image_store).compared_runs()
     assert record.identity in resample_images(runs, "miou")
