@@ -22,12 +22,14 @@ MILLION = 10**6
 _LAUGHS = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 12))
 
 
-def _text(content: str | bytes) -> Bomb:
-    return lambda path: path.write_bytes(content.encode() if isinstance(content, str) else content)
+def _text(content: str | bytes, times: int = 1) -> Bomb:
+    """A text, repeated."""
+    data = content.encode() if isinstance(content, str) else content
+    return lambda path: path.write_bytes(data * times)
 
 
 def _deep(start: str = "[", end: str = "]") -> Bomb:
-    return _text(start * MILLION + end * MILLION)
+    return lambda path: path.write_text(start * MILLION + end * MILLION)
 
 
 def _sparse(size: int) -> Bomb:
@@ -81,16 +83,16 @@ def _packed(chunk: bytes, name: bytes) -> bytes:
     return _chunk(chunk, name + b"\0\0" + data)
 
 
-def _archive(name: str, content: bytes, others: object) -> Bomb:
-    """A compressed file of torch.save in which a record is replaced."""
+def _archive(name: str, part: bytes, times: int, others: object) -> Bomb:
+    """A compressed file of torch.save in which a record is a part, repeated."""
 
     def write(path: Path) -> None:
         output = io.BytesIO()
         torch.save(others, output)
         with zipfile.ZipFile(output) as source, zipfile.ZipFile(path, "w") as archive:
             for entry in source.namelist():
-                data = content if entry.endswith(name) else source.read(entry)
-                archive.writestr(entry, data, zipfile.ZIP_DEFLATED, 9)
+                data = part * times if entry.endswith(name) else source.read(entry)
+                archive.writestr(entry, data, zipfile.ZIP_DEFLATED, 1)
 
     return write
 
@@ -130,9 +132,9 @@ def _long_entity(path: Path) -> None:
     path.write_text(text.replace("<name>", "<name>" + "&a;" * MILLION, 1))
 
 
-def _in_xml(text: str) -> Bomb:
+def _in_xml(text: str, times: int = 1) -> Bomb:
     return lambda path: path.write_text(
-        path.read_text().replace("</annotation>", f"{text}</annotation>")
+        path.read_text().replace("</annotation>", text * times + "</annotation>")
     )
 
 
@@ -174,11 +176,11 @@ _TENSORS = {
     "deep": _safetensors("[" * MILLION),
     "sparse": _safetensors(_HEADER % (_HUGE // 4, _HUGE), _HUGE),
 }
-_LISTS = {"sparse": _sparse(_HUGE), "long line": _text("a" * 10**8)}
+_LISTS = {"sparse": _sparse(_HUGE), "long line": _text("a", 10**8)}
 _NESTED = b"]" + b"]" * MILLION + b"a" * MILLION + b"."
 _PICKLES = {
-    "compressed": _archive("data/0", bytes(2**30), {"a": torch.zeros(2)}),
-    "pickle": _archive("data.pkl", b"\x80\x02" + b"N0" * 2**29 + b"N.", {"a": torch.zeros(2)}),
+    "compressed": _archive("data/0", bytes(2**20), 2**8, {"a": torch.zeros(2)}),
+    "pickle": _archive("data.pkl", b"N0" * 2**20, 2**7, {"a": torch.zeros(2)}),
     "nested": _legacy(_NESTED),
     "repeated": _saved({"a": torch.zeros(1).expand(2**40)}),
     "sparse": _sparse(_HUGE),
@@ -188,15 +190,16 @@ BOMBS: dict[str, dict[str, Bomb]] = {
     "record": {**_JSON, "metrics": _members("metrics")},
     "manifest": {
         **_JSON,
-        "identities": _field("identities", {str(n): f"{n:016x}" for n in range(20_000)}),
+        "identities": _field("identities", {str(n): f"{n:016x}" for n in range(2_000)}),
     },
     "failure": _JSON,
     "measurement": {**_JSON, "versions": _field("versions", {str(n): "1" for n in range(300_000)})},
     "sessions": _JSON,
+    "jobs": _JSON,
     "spec": _JSON,
     "log": {
         "sparse": _sparse(_HUGE),
-        "lines": _text('{"step": 1, "loss": 0.5}\n' * 200_000),
+        "lines": _text('{"step": 1, "loss": 0.5}\n', 200_000),
         "deep": _deep(),
     },
     "written steps": _JSON,
@@ -205,19 +208,18 @@ BOMBS: dict[str, dict[str, Bomb]] = {
     "translator": {"layers": _field("layers", 10**9), "width": _field("width", 2**40)},
     "vocabulary": _JSON,
     "image scores": _TENSORS,
-    "hypotheses": {"lines": _text("a\n" * MILLION), **_LISTS},
+    "hypotheses": {"lines": _text("a\n", MILLION), **_LISTS},
     "image": {
         "pixels": _png(2**16, 2**16, 1, 0),
         "largest": _png(13_000, 13_000, 8, 2),
-        "palette": _png(13_000, 13_000, 8, 3),
         "text": _png(9, 9, 8, 2, _packed(b"zTXt", b"a")),
         "profile": _png(9, 9, 8, 2, _packed(b"iCCP", b"a")),
         "ppm": _text(b"P6 60000 60000 255\n"),
         "sparse": _sparse(_HUGE),
     },
-    "label map": {"largest": _png(13_000, 13_000, 8, 3), "grey": _png(13_000, 13_000, 16, 0)},
+    "label map": {"largest": _png(13_000, 13_000, 8, 3)},
     "classes": {**_JSON, "ignored": _field("ignore_index", list(range(100_000)))},
-    "label list": {**_LISTS, "lines": _text("a.png a_L.png\n" * 100_000)},
+    "label list": {**_LISTS, "lines": _text("a.png a_L.png\n", 20_000)},
     "coco": {**_JSON, "annotations": _coco},
     "voc": {
         "entities": _entities,
@@ -225,23 +227,24 @@ BOMBS: dict[str, dict[str, Bomb]] = {
         "deep": _in_xml("<a>" * MILLION + "</a>" * MILLION),
         "objects": _in_xml(
             "<object><name>dog</name><bndbox><xmin>1</xmin><ymin>3</ymin><xmax>9</xmax>"
-            "<ymax>9</ymax></bndbox></object>" * 200_000
+            "<ymax>9</ymax></bndbox></object>",
+            50_000,
         ),
-        "attributes": _in_xml("<a " + " ".join(f'a{n}="1"' for n in range(200_000)) + "/>"),
-        "text": _in_xml("a" * 10**8),
+        "attributes": _in_xml("<a " + " ".join(f'a{n}="1"' for n in range(50_000)) + "/>"),
+        "text": _in_xml("a", 10**7),
         "sparse": _sparse(_HUGE),
     },
-    "voc list": {**_LISTS, "lines": _text("0\n" * MILLION)},
-    "parallel text": {**_LISTS, "lines": _text("ein Hund\n" * MILLION)},
+    "voc list": {**_LISTS, "lines": _text("0\n", MILLION)},
+    "parallel text": {**_LISTS, "lines": _text("ein Hund\n", MILLION)},
     "torch file": _PICKLES,
     "pretrained": {name: _PICKLES[name] for name in ("compressed", "sparse")},
     "pretrained tensors": _TENSORS,
     "sidecar": {**_JSON, "layers": _field("layers", 10**9), "width": _field("width", 2**40)},
     "folder tensors": {"sparse": _TENSORS["sparse"]},
     "mmdetection settings": {
-        "brackets": _text("mean=[" * MILLION),
-        "quotes": _text("mean='" * MILLION),
-        "spaces": _text("mean" + " " * 10 * MILLION),
-        "names": _text("scales=" + "a" * 10 * MILLION),
+        "brackets": _text("mean=[", 200_000),
+        "quotes": _text("mean='", 200_000),
+        "spaces": _text("mean" + " " * 1000, 1000),
+        "names": _text("scales=" + "a" * 1000, 1000),
     },
 }

@@ -6,6 +6,7 @@
 The content of input N of a reader depends on its name and N alone.
 """
 
+import importlib
 import json
 import os
 import resource
@@ -217,6 +218,8 @@ def serve(jobs: Mapping[str, list[int]], readers: Mapping[str, Reader]) -> None:
     """Read inputs and report them on stdout, which libraries cannot write to."""
     channel = os.dup(1)
     os.dup2(2, 1)
+    if any(first < 0 for first, _ in jobs.values()):
+        importlib.import_module("fuzz.bombs")  # before the limit
     limit_memory(MEMORY)
     for name, (first, stop) in jobs.items():
 

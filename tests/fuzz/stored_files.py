@@ -28,6 +28,7 @@ from quatrain.results.detection_matches import DetectionMatches
 from quatrain.results.files import read_text
 from quatrain.results.image_scores import IMAGE_SCORES, read_image_scores, write_image_scores
 from quatrain.results.pixel_counts import PixelCounts
+from quatrain.study.engines.jobs import JOBS, Job, keep_job, stored_jobs
 from quatrain.study.progress import StudyWatch
 from quatrain.study.protocol import Event
 from quatrain.study.sessions import SESSIONS, read_sessions, write_sessions
@@ -183,6 +184,16 @@ def _written_steps(folder: Path) -> Case:
     return Case(path, examples, lambda: RunLogs(store, sink).notify(done))
 
 
+def _jobs(folder: Path) -> Case:
+    """The jobs that were submitted to a scheduler."""
+    store, _ = _study(folder)
+    keep_job(store, Job(engine="slurm", name="quatrain-1a2b", workers=4, submitted="2026-11-30"))
+    first = (folder / JOBS).read_bytes()
+    keep_job(store, Job(engine="slurm", name="q-2", id="12", workers=1, submitted="2026-11-30"))
+    examples = (first, (folder / JOBS).read_bytes())
+    return Case(folder / JOBS, examples, lambda: [job.label for job in stored_jobs(store)])
+
+
 def _objects() -> checkpoint.TrainingObjects:
     model, average = nn.Linear(3, 2), nn.Linear(3, 2)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
@@ -280,6 +291,7 @@ STORED_FILES = {
     "sessions": Reader(_sessions, _MUTATE),
     "spec": Reader(_spec, _MUTATE),
     "log": Reader(_log, choose((2, _TEXT), (2, mutate_bytes))),
+    "jobs": Reader(_jobs, _MUTATE),
     "written steps": Reader(_written_steps, _MUTATE),
     "checkpoint": Reader(_checkpoint, _TENSORS),
     "model": Reader(_model, _TENSORS),

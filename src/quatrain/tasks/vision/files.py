@@ -3,7 +3,7 @@
 import codecs
 import errno
 import hashlib
-import unicodedata
+import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
@@ -17,6 +17,8 @@ from quatrain.tasks.text import decode_text, list_folder
 
 Parsed = TypeVar("Parsed")
 
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+
 
 def check_pattern(pattern: str, field: str) -> None:
     """Refuse a pattern without {part}, which would name the same files for every part."""
@@ -27,7 +29,7 @@ def check_pattern(pattern: str, field: str) -> None:
 
 def check_name(name: str, field: str) -> None:
     """Refuse a file name with control characters, a sign of damage or of another encoding."""
-    if any(unicodedata.category(character) == "Cc" for character in name):
+    if _CONTROL.search(name):
         message = f"{field} is {name!a}, with control characters; write the name in UTF-8"
         raise DataError(message, field)
 
