@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quatrain.results import attempts
-from quatrain.results.attempts import claim, is_leased, latest_folder, settle
+from quatrain.results.attempts import claim, is_leased, latest_folder, may_expire, settle
 
 HOUR = 3600.0
 
@@ -108,6 +108,18 @@ def test_the_lease_of_another_machine_holds_until_it_expires(run, elsewhere):
     assert second.number == 2
     for each in (attempt, second):
         each.release()
+
+
+def test_a_lease_of_another_machine_that_is_not_renewed_in_time_may_expire(run, elsewhere):
+    assert not may_expire(run)
+    attempt = claim(run)
+    assert not may_expire(run)
+    elsewhere(run)
+    assert not may_expire(run)
+    set_age(run, 1, 60)
+    assert is_leased(run)
+    assert may_expire(run)
+    attempt.release()
 
 
 @pytest.mark.parametrize("ahead", [-1e6, 1e6])

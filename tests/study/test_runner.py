@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from quatrain.results import ResultStore, RunState
+from quatrain.results.attempts import LEASE_SECONDS
 from quatrain.specs import StudyError
 from quatrain.study import Selection, load_study, run_study
 
@@ -155,6 +156,19 @@ def test_a_runner_that_does_not_wait_leaves_the_runs_of_others(write_study, comm
         summary = run_study(path, out, command=command, wait=False, logs=out / "logs" / "me")
     assert [event.identity for event in summary.events] == [own.identity]
     assert (out / "logs" / "me" / "worker-1.log").exists()
+
+
+def test_a_runner_that_does_not_wait_takes_over_from_a_machine_that_is_lost(
+    write_study, command, out
+):
+    path = write_study("[cell('a')]", seeds="(0,)")
+    (run,) = load_study(path).select()
+    lost = ResultStore(out).folder(run.identity) / "attempts" / "1.json"
+    lost.parent.mkdir(parents=True)
+    lost.write_text("{}")
+    almost = time.time() - LEASE_SECONDS + 2
+    os.utime(lost, (almost, almost))
+    assert len(run_study(path, out, command=command, wait=False).done) == 1
 
 
 def test_a_runner_that_does_not_wait_executes_runs_that_others_gave_up(write_study, command, out):

@@ -152,6 +152,16 @@ def is_leased(run: Path, seconds: float = LEASE_SECONDS) -> bool:
     return bool(latest) and _is_held(_lease(run, latest), seconds)
 
 
+def may_expire(run: Path, seconds: float = LEASE_SECONDS) -> bool:
+    """Whether the run has a lease of another machine that was not renewed in time."""
+    latest = _latest_lease(run)
+    if not latest:
+        return False
+    owner = _read(_lease(run, latest))
+    is_known = owner is not None and owner.has_ended() is not None
+    return not is_known and not _is_held(_lease(run, latest), 2 * seconds / _RENEWALS)
+
+
 def latest_folder(run: Path) -> Path:
     """The folder with the files of the latest attempt; that of the run itself without any."""
     return max(_folders(run), default=(0, run))[1]

@@ -73,6 +73,10 @@ class ResultStore:
             return RunState.PAUSED
         return RunState.ABSENT
 
+    def may_expire(self, identity: str) -> bool:
+        """Whether another machine has the run, and did not say in time that it still executes it."""
+        return attempts.may_expire(self.folder(identity), self._lease_seconds)
+
     @contextmanager
     def claim(self, identity: str) -> Generator[Attempt | None]:
         """Hold a lease of the run in the block; None if another process has it."""

@@ -261,9 +261,12 @@ class _Dispatch:
             self._notify(event)
 
     def _is_any_free(self) -> bool:
-        """Whether a run that another process executed is not executed now."""
-        states = (self._store.state(run.identity) for run in self._locked)
-        return any(state is not RunState.RUNNING for state in states)
+        """Whether a run of another process is not executed now, or perhaps not for much longer."""
+        identities = [run.identity for run in self._locked]
+        return any(
+            self._store.state(identity) is not RunState.RUNNING or self._store.may_expire(identity)
+            for identity in identities
+        )
 
     def _is_done(self, run: Run) -> bool:
         return self._store.state(run.identity) == RunState.DONE
