@@ -74,7 +74,7 @@ class ResultStore:
         return RunState.ABSENT
 
     def may_expire(self, identity: str) -> bool:
-        """Whether another machine has the run, and did not say in time that it still executes it."""
+        """Whether another machine has the run, and did not renew its lease in time."""
         return attempts.may_expire(self.folder(identity), self._lease_seconds)
 
     @contextmanager
