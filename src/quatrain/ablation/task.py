@@ -176,7 +176,8 @@ class AblationTask:
         self._metrics(probe.network, device)
         after = hashes_of_tensors(probe.network)
         changed = [name for name, value in before.items() if after.get(name) != value]
-        return (f"{CHANGED} ({shorten(changed[0])}, ...)",) if changed else ()
+        more = ", ..." if len(changed) > 1 else ""
+        return (f"{CHANGED} ({changed[0]}{more})",) if changed else ()
 
     def _inputs(self, device: torch.device) -> dict[str, Any]:
         """The example on a device."""
