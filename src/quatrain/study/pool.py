@@ -25,6 +25,7 @@ from typing import TextIO
 from quatrain.results.record import storable
 from quatrain.specs import StudyError
 from quatrain.study.protocol import Event, Order
+from quatrain.study.worker_log import shorten_log
 
 _ENVIRONMENT_FLAGS = [
     flag
@@ -151,7 +152,7 @@ class Pool:
     def _listen(self, worker: int, process: "subprocess.Popen[str]", pipe: int) -> None:
         sent_events = False
         try:
-            for line in _lines(pipe, process):
+            for line in _lines(pipe, process, self.log(worker)):
                 try:
                     event = Event.from_line(line)
                 except ValueError:
@@ -210,14 +211,14 @@ def _spawn(command: Sequence[str], log: TextIO) -> "tuple[subprocess.Popen[str],
     return process, events
 
 
-def _lines(pipe: int, process: "subprocess.Popen[str]") -> Generator[bytes]:
-    """The lines that the worker writes until it ends or closes the pipe.
+def _lines(pipe: int, process: "subprocess.Popen[str]", log: Path) -> Generator[bytes]:
+    """The lines that the worker writes until it ends or closes the pipe; its log stays short.
 
     An incomplete last line, of a process that was killed, is left out. A line of more than 1 MiB
     is split.
     """
     rest = b""
-    while chunk := _read(pipe, process):
+    while chunk := _read(pipe, process, log):
         *lines, rest = (rest + chunk).split(b"\n")
         yield from lines
         if len(rest) > _LINE_LIMIT:
@@ -225,12 +226,13 @@ def _lines(pipe: int, process: "subprocess.Popen[str]") -> Generator[bytes]:
             rest = b""
 
 
-def _read(pipe: int, process: "subprocess.Popen[str]") -> bytes:
+def _read(pipe: int, process: "subprocess.Popen[str]", log: Path) -> bytes:
     """Wait for bytes in the pipe; empty at its end, and when a worker has ended without more."""
     poller = select.poll()
     poller.register(pipe, select.POLLIN)
     while True:
         has_ended = process.poll() is not None
+        shorten_log(log)
         if poller.poll(0 if has_ended else _POLL_MILLISECONDS):
             return os.read(pipe, 2**16)
         if has_ended:
