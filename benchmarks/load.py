@@ -3,12 +3,13 @@
     python -m benchmarks.load
     python -m benchmarks.load --cells 100 --seeds 5 --runs 200 --rounds 3 --json
 
-A harness run trains one weight for one step: what is left is the time that the study tool adds to
-a run, from the first start of a run to the end of the last, times the workers, divided by the runs.
-Commands look at finished runs in groups of 25 cells, each compared with the first of its group; "in
-one group" is the same with all cells in one, and "to do" a plan without finished runs. Times
-include the start of the program and, for `study plan`, the import of torch. Memory is the peak of
-the process.
+A run without work trains three weights for one step: what is left is the time that the study tool
+adds to a run, from the end of the first run of each worker to the end of the last run, times the
+workers, divided by the runs. Commands look at finished runs in groups of 25 cells, each compared
+with the first of its group; "in one group" is the same with all cells in one, and "to do" a plan
+without finished runs. Their times are those of the processor, which depend little on what else the
+machine does, and include the start of the program and, for `study plan`, the import of torch; wall
+times are the shortest of all rounds. Memory is the peak of the process.
 """
 
 import os
@@ -30,7 +31,23 @@ from quatrain.study import Event, run_study
 BOUNDS = {"harness": 50.0, "command": 5.0, "page": 10.0}
 """Milliseconds of a run, seconds of a command, and MiB of the HTML page."""
 
-_PROGRAM = (sys.executable, "-P", "-c", "from quatrain.cli.start import main; main()")
+_PROGRAM = """
+import sys
+from pathlib import Path
+
+peak = Path(sys.argv.pop(1))
+try:
+    from quatrain.cli.start import main
+
+    main()
+finally:
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    peak.write_text("".join(line.split()[1] for line in lines if line.startswith("VmHWM")))
+"""
+"""The program `quatrain`, which writes its peak memory to the file of the first argument. The
+peak that `os.wait4` gives is at least that of this process."""
+
 _TRIVIAL = '''"""Runs that train one weight for one step."""
 
 import torch
@@ -100,10 +117,11 @@ study = Study(
 
 @dataclass(frozen=True)
 class Usage:
-    """Seconds and peak memory of a process."""
+    """Seconds and peak memory of a process; no memory where there is no /proc."""
 
-    seconds: float
-    mebibytes: float
+    processor_seconds: float
+    wall_seconds: float
+    mebibytes: float | None
 
 
 def usage_of(words: Sequence[str | Path]) -> Usage:
@@ -112,9 +130,11 @@ def usage_of(words: Sequence[str | Path]) -> Usage:
     Raises:
         InputError: if it fails, with the last line of its output.
     """
-    with tempfile.TemporaryFile() as output:
+    with tempfile.TemporaryDirectory() as name, (Path(name) / "output").open("w+b") as output:
+        peak = Path(name) / "peak"
+        command = [sys.executable, "-P", "-c", _PROGRAM, str(peak), *map(str, words)]
         start = time.perf_counter()
-        process = subprocess.Popen([*_PROGRAM, *map(str, words)], stdout=output, stderr=output)
+        process = subprocess.Popen(command, stdout=output, stderr=output)
         _, status, resources = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -122,25 +142,32 @@ def usage_of(words: Sequence[str | Path]) -> Usage:
             output.seek(0)
             last = output.read().decode(errors="replace").splitlines()[-1:]
             raise InputError(f"quatrain {' '.join(map(str, words))} failed: {last}", "command")
-    return Usage(seconds, resources.ru_maxrss / 2**10)
+        kibibytes = peak.read_text(encoding="utf-8")
+    memory = int(kibibytes) / 2**10 if kibibytes else None
+    return Usage(resources.ru_utime + resources.ru_stime, seconds, memory)
 
 
 def harness(folder: Path, runs: int, jobs: int) -> Row:
     """The milliseconds of a worker for each of many runs without work, its start left out."""
     path = folder / f"trivial_{jobs}.py"
     path.write_text(_TRIVIAL.format(runs=runs), encoding="utf-8")
-    times: list[float] = []
+    ends: list[float] = []
+    first: dict[int, float] = {}
 
     def notify(event: Event) -> None:
-        if event.is_final or not times:
-            times.append(time.perf_counter())
+        if event.is_final:
+            ends.append(time.perf_counter())
+            first.setdefault(event.worker, ends[-1])
 
     summary = run_study(path, folder / f"jobs-{jobs}", jobs=jobs, threads=1, notify=notify)
     if len(summary.done) != runs:
         raise InputError(f"{len(summary.done)} of {runs} runs are done", "runs")
-    seconds = (times[-1] - times[0]) * jobs / runs
+    start = max(first.values())
+    measured = sum(end > start for end in ends)
+    seconds = (ends[-1] - start) * len(first) / max(1, measured)
     workers = "1 worker" if jobs == 1 else f"{jobs} workers"
-    return _row(f"{runs:,} runs without work, {workers}", "ms a run", "harness", 1e3 * seconds)
+    what = f"{runs:,} runs without work, {workers}"
+    return _row(what, "ms a run", "harness", 1e3 * seconds, wall=1e3 * seconds)
 
 
 def commands(folder: Path, cells: int, seeds: int, rounds: int) -> list[Row]:
@@ -161,21 +188,31 @@ def commands(folder: Path, cells: int, seeds: int, rounds: int) -> list[Row]:
     rows: list[Row] = []
     for name, words in looks.items():
         found = [usage_of(words) for _ in range(rounds)]
-        seconds = statistics.median(usage.seconds for usage in found)
-        memory = max(usage.mebibytes for usage in found)
-        rows.append(_row(f"{name}: {many}", "s", "command", seconds, memory))
+        seconds = statistics.median(usage.processor_seconds for usage in found)
+        wall = min(usage.wall_seconds for usage in found)
+        memory = max(usage.mebibytes or 0.0 for usage in found) or None
+        rows.append(_row(f"{name}: {many}", "s", "command", seconds, wall=wall, memory=memory))
     for name, out in (("page of the report", parts), ("page, in one group", whole)):
         size = (out / "report" / "report.html").stat().st_size / 2**20
         rows.append(_row(f"{name}: {many}", "MiB", "page", size))
     return rows
 
 
-def _row(what: str, unit: str, kind: str, measured: float, memory: float | None = None) -> Row:
+def _row(
+    what: str,
+    unit: str,
+    kind: str,
+    measured: float,
+    *,
+    wall: float | None = None,
+    memory: float | None = None,
+) -> Row:
     return {
         "what": what,
         "unit": unit,
         "bound": BOUNDS[kind],
         "measured": measured,
+        "wall": "-" if wall is None else wall,
         "peak memory, MiB": "-" if memory is None else round(memory),
     }
 

@@ -31,7 +31,13 @@ def versions() -> dict[str, str]:
     The version of quatrain includes a hash of its sources.
     """
     quatrain = f"{__version__}, sources {_hash_of_sources()}"
-    versions = {"python": platform.python_version(), "quatrain": quatrain}
+    return {"python": platform.python_version(), "quatrain": quatrain, **_versions_of_packages()}
+
+
+@functools.cache
+def _versions_of_packages() -> dict[str, str]:
+    """The installed versions; a process keeps the modules that it has imported."""
+    versions: dict[str, str] = {}
     for name in _PACKAGES:
         with suppress(metadata.PackageNotFoundError):
             versions[name] = metadata.version(name)
