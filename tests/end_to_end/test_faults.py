@@ -1,10 +1,7 @@
 """Tasks that misbehave, disks that fail and clocks that jump: a sentence, and nothing is lost."""
 
 import os
-import re
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -230,13 +227,3 @@ def test_files_of_another_time_are_read_and_kept(write_study, finish, command, y
     assert states(store.root) == ["done", "done"]
     assert call("report", store.root)[0] == 0
     assert len(run_study(path, store.root, command=command).skipped) == 2
-
-
-def test_only_the_age_of_files_is_taken_from_a_clock_that_can_jump():
-    source = Path(sys.modules["quatrain"].__file__).parent
-    users = [
-        path.relative_to(source).as_posix()
-        for path in source.rglob("*.py")
-        if re.search(r"\btime\.time\(|datetime\.now|utcnow", path.read_text())
-    ]
-    assert users == ["results/files.py"]
