@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from quatrain.results.factorial import (
     EFFECTS,
+    HALF_FRACTION,
     TERMS,
     TermGrid,
     difference,
@@ -63,6 +64,29 @@ def test_a_complete_grid_has_no_aliases():
     assert FULL.complete
     assert all(FULL.aliases(*effect) == {} for effect in EFFECTS)
     assert FULL.completeness("E1") == (8, 8)
+
+
+@pytest.mark.parametrize("half", [HALF_FRACTION, sorted({*SETS} - {*HALF_FRACTION})])
+def test_a_half_fraction_gives_main_effects_aliased_with_three_other_terms(half):
+    grid = TermGrid({t: t for t in half})
+    assert grid.is_fraction
+    assert len(half) == 8
+    for term in TERMS:
+        others = tuple(other for other in TERMS if other != term)
+        sign = 1 if half is HALF_FRACTION else -1
+        assert grid.aliases(term) == {others: pytest.approx(sign)}
+        assert grid.completeness(term) == (4, 8)
+    assert grid.effect("E1", "E2") is None
+
+
+def test_a_half_fraction_gives_way_to_four_complete_pairs():
+    sets = [*HALF_FRACTION, "1000", "0100", "0010"]
+    grid = TermGrid({t: t for t in sets})
+    assert grid.is_fraction
+    assert set(grid.effect("E1")) == set(HALF_FRACTION)
+    pairs = TermGrid({t: t for t in [*sets, "1011", "0111"]})
+    assert pairs.completeness("E1") == (5, 8)
+    assert "1000" in pairs.effect("E1")
 
 
 @given(st.sets(st.sampled_from(SETS), min_size=2), VALUES)

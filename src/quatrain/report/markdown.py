@@ -114,8 +114,9 @@ def _effects(report: Report) -> list[str]:
         group, cells = for_markdown(effects.group, block=True), len(effects.grid.cells)
         parts.append(
             f"{group}: {cells} of 16 term sets have finished runs. An effect is averaged over the "
-            "complete pairs of cells and contains a part of other effects, which effects.csv names "
-            f"as aliases; effects without a complete pair: {missing}.\n"
+            f"{'half fraction' if effects.grid.is_fraction else 'complete pairs of cells'} and "
+            "contains a part of other effects, which effects.csv names as aliases; effects without "
+            f"a complete pair: {missing}.\n"
         )
     return parts
 

@@ -9,7 +9,10 @@ A grid of term sets is recognized from the specs: cells whose specs are equal bu
                             the four shares sum to 1111 - 0000
 
 If cells are missing, an effect is averaged over the pairs of cells (for an interaction, the groups
-of four) that are complete. Such an average is aliased: it also contains a known part of others.
+of four) that are complete. Such an average is aliased: it also contains a known part of others. A
+half fraction, the eight sets with an even number of terms or the eight with an odd number, has no
+complete pair, but gives each main effect with the precision of four pairs, aliased with one
+interaction of three terms only (resolution IV).
 
 Source: Montgomery, Design and Analysis of Experiments, chapters 6 and 8; Shapley shares in designs
     of experiments: FACTORS, https://arxiv.org/abs/2509.10825.
@@ -20,7 +23,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import chain, combinations
+from itertools import chain, combinations, product
 from typing import Any, cast
 
 from quatrain.results.statistics import ordered_sum
@@ -34,6 +37,15 @@ EFFECTS: tuple[Effect, ...] = tuple(
 )
 """Main effects first, then interactions."""
 
+HALF_FRACTION: tuple[str, ...] = tuple(
+    digits
+    for digits in map("".join, product("01", repeat=len(TERMS)))
+    if digits.count("1") % 2 == 0
+)
+"""The term sets whose product of signs is +, a fraction of resolution IV: 0000, 0011, ..., 1111."""
+
+_OTHER_HALF = tuple("10"[int(digits[0])] + digits[1:] for digits in HALF_FRACTION)
+_PAIRS_OF_A_FRACTION = 4
 _TOLERANCE = 1e-9
 _MANY = 8
 """Mixers that vary, of which all combinations are compared; their number doubles with each."""
@@ -51,7 +63,14 @@ class TermGrid:
         return len(self.cells) == 2 ** len(TERMS)
 
     def effect(self, *terms: str) -> dict[str, float] | None:
-        """The weights by cell of a main effect or an interaction; None if no pair is complete."""
+        """The weights by cell of a main effect or an interaction; None if it cannot be estimated.
+
+        It is an average over the complete pairs, or over a half fraction if that is more precise.
+        """
+        fraction = self._fraction(terms)
+        if fraction:
+            weight = 1 / _PAIRS_OF_A_FRACTION
+            return {self.cells[digits]: weight * _sign(digits, terms) for digits in fraction}
         blocks = self._blocks(terms)
         if not blocks:
             return None
@@ -61,8 +80,17 @@ class TermGrid:
         }
 
     def completeness(self, *terms: str) -> tuple[int, int]:
-        """How many pairs of cells an effect is averaged over, and how many a full grid has."""
-        return len(self._blocks(terms)), 2 ** (len(TERMS) - len(terms))
+        """How many pairs of cells an effect is averaged over, and how many a full grid has.
+
+        A half fraction counts as the four pairs whose precision it has.
+        """
+        pairs = _PAIRS_OF_A_FRACTION if self._fraction(terms) else len(self._blocks(terms))
+        return pairs, 2 ** (len(TERMS) - len(terms))
+
+    @property
+    def is_fraction(self) -> bool:
+        """Whether main effects are averages over a half fraction."""
+        return any(self._fraction((term,)) for term in TERMS)
 
     def aliases(self, *terms: str) -> dict[Effect, float]:
         """The other effects that the estimate of an effect contains, with their shares."""
@@ -103,6 +131,13 @@ class TermGrid:
         """The cells whose term set has, or has not, a term."""
         digit = "1" if present else "0"
         return [cell for terms, cell in self.cells.items() if terms[TERMS.index(term)] == digit]
+
+    def _fraction(self, terms: Effect) -> tuple[str, ...]:
+        """The half fraction that a main effect is averaged over; empty for complete pairs."""
+        if len(terms) > 1 or len(self._blocks(terms)) >= _PAIRS_OF_A_FRACTION:
+            return ()
+        halves = (half for half in (HALF_FRACTION, _OTHER_HALF) if {*half} <= self.cells.keys())
+        return next(halves, ())
 
     def _blocks(self, terms: Effect) -> list[list[str]]:
         """The groups of present cells that differ in all combinations of these terms only."""

@@ -175,10 +175,12 @@ def _remarks(effects: GridEffects) -> tuple[str, ...]:
     """What an incomplete grid can and cannot tell."""
     if effects.grid.complete:
         return ()
+    is_fraction = effects.grid.is_fraction
+    averaged = "a half fraction" if is_fraction else "the pairs of cells that are complete"
     remarks = [
         f"The grid is incomplete: {len(effects.grid.cells)} of 16 term sets have finished runs. "
-        "An effect is averaged over the pairs of cells that are complete, and contains a part of "
-        "the effects that it is aliased with."
+        f"An effect is averaged over {averaged}, and contains a part of the effects that it is "
+        "aliased with."
     ]
     for row in effects.rows:
         if not row.aliases:
