@@ -11,7 +11,7 @@ Source: Shaffer 1986, Modified sequentially rejective multiple test procedures,
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from quatrain.results.fit import Estimate, Fit, Weights
@@ -54,19 +54,33 @@ def answer(
     Raises:
         StudyError: if a contrast cannot be estimated.
     """
-    estimates = [fitted.contrast(weights, margin) for fitted, weights in contrasts]
-    adjusted = _adjust([(found.p, found.p_equivalent) for found in estimates])
     levels = [level] * len(contrasts) if interim is None else interim
     answers: list[Answer] = []
-    for (fitted, weights), estimate, (p, p_equivalent), own in zip(
-        contrasts, estimates, adjusted, levels, strict=True
-    ):
-        verdict = _verdict(estimate.value, p, p_equivalent, own)
+    for (fitted, weights), own in zip(contrasts, _judge(contrasts, margin, levels), strict=True):
         more = None
-        if verdict == "inconclusive":
+        if own.verdict == "inconclusive":
             more = further_seeds(fitted, weights, margin, level / len(contrasts))
-        answers.append(Answer(estimate, p, p_equivalent, verdict, more))
+        answers.append(replace(own, further_seeds=more))
     return answers
+
+
+def verdicts(
+    contrasts: Sequence[tuple[Fit, Weights]], margin: float | None, levels: Sequence[float]
+) -> list[Verdict]:
+    """The verdicts of `answer` alone, with the level of each contrast."""
+    return [found.verdict for found in _judge(contrasts, margin, levels)]
+
+
+def _judge(
+    contrasts: Sequence[tuple[Fit, Weights]], margin: float | None, levels: Sequence[float]
+) -> list[Answer]:
+    """The answers without the seeds that would settle the inconclusive ones."""
+    estimates = [fitted.contrast(weights, margin) for fitted, weights in contrasts]
+    adjusted = _adjust([(found.p, found.p_equivalent) for found in estimates])
+    return [
+        Answer(estimate, p, p_equivalent, _verdict(estimate.value, p, p_equivalent, own), None)
+        for estimate, (p, p_equivalent), own in zip(estimates, adjusted, levels, strict=True)
+    ]
 
 
 def level_at(looks: Sequence[int], maximum: int | None = None) -> float:

@@ -183,6 +183,9 @@ class Record(StoredModel):
     steps: Count
     seconds: Seconds
     """Wall-clock seconds of training, in all sessions together."""
+    other_seconds: Seconds | None = None
+    """Wall-clock seconds of the last session before and after training: reading data, evaluation,
+    cost; None in older records."""
 
 
 class Measurement(StoredModel):
