@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from quatrain.cli.arguments import absolute, parse_seeds, results_folder
+from quatrain.cli.arguments import absolute, parse_budget, parse_seeds, results_folder
 from quatrain.specs import StudyError
 
 
@@ -39,4 +39,31 @@ def test_a_path_that_the_system_refuses_is_a_short_error():
     with pytest.raises(StudyError) as error:
         absolute("--data", Path("a" * 5000))
     assert error.value.field == "--data"
+    assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        (None, None),
+        ("45s", 45),
+        ("90m", 5400),
+        ("2h", 7200),
+        ("1.5H", 5400),
+        ("1h30m", 5400),
+        ("1d", 86400),
+        (" 1d2h3m4s ", 93784),
+    ],
+)
+def test_a_budget_is_a_length_of_time(text, seconds):
+    assert parse_budget(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "2x", "2", "h", "0h", "-1h", "30m1h", "1h 30m", "1e3s", "٣h", "inf", "9" * 5000]
+)
+def test_other_budgets_are_a_short_error(text):
+    with pytest.raises(StudyError) as error:
+        parse_budget(text)
+    assert error.value.field == "--budget"
     assert len(str(error.value)) < 300

@@ -96,6 +96,14 @@ def test_a_worker_does_not_wait_for_the_runs_of_others(call, write_study, out):
         assert "1 run done by this worker." in call("work", path, "--out", out).output
 
 
+def test_a_worker_starts_no_run_that_would_end_after_its_budget(call, write_study, out):
+    path = write_study("[cell('a'), cell('b', weight=2)]", "(0, 1)")
+    first = call("work", path, "--out", out, "--seeds", "0", "--budget", "1h")
+    assert "2 runs done by this worker." in first.output
+    second = call("work", path, "--out", out, "--budget", "0.1s")
+    assert (second.exit_code, "0 runs done by this worker." in second.output) == (0, True)
+
+
 def test_a_failed_run_is_no_failure_of_its_worker(call, write_study, out):
     path = write_study("[cell('bad', trouble='error'), cell('good')]", "(0,)")
     assert call("work", path, "--out", out).exit_code == 0

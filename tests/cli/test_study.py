@@ -5,10 +5,10 @@ from typer import Typer, echo
 from typer.testing import CliRunner
 
 from quatrain.cli import study as cli
-from quatrain.cli.study import RenamedOptions
+from quatrain.cli.study import RenamedOptions, left_out_summary
 from quatrain.results import Measurement, ResultStore
 from quatrain.specs import SpecError, StoredFileError, StudyError
-from quatrain.study import load_study
+from quatrain.study import LeftOut, load_study
 
 
 def test_a_run_ends_with_the_tables_and_the_path_of_the_page(call, write_study, out):
@@ -68,6 +68,54 @@ def test_the_command_line_selects_cells_and_seeds(call, write_study, out):
     rows = json.loads(call("status", out, "--json").output)
     done = [(row["cell"], row["seed"]) for row in rows if row["state"] == "done"]
     assert done == [("b", 4)]
+
+
+def test_a_budget_ends_the_study_with_a_report_and_exit_status_0(call, write_study, out):
+    path = write_study(
+        "[cell('a', trouble='slow'), cell('b', weight=2, trouble='slow'), cell('c')]",
+        comparisons="[Comparison(left='b', right='a', group='one')]",
+    )
+    call("run", path, "--out", out, "--cells", "a", "--cells", "b")
+    done = call("run", path, "--out", out, "--budget", "0.1s")
+    assert done.exit_code == 0
+    assert "0 done now, 4 before, 0 failed." in done.output
+    assert "2 runs left out, which would not have ended in time; the shortest" in done.output
+    assert "Differences" in done.output
+    assert "report.html" in done.output
+    whole = call("run", path, "--out", out, "--budget", "1h")
+    assert "2 done now, 4 before, 0 failed." in whole.output
+    assert "left out" not in whole.output
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_an_invalid_budget_is_an_error_before_any_file_is_written(call, write_study, out, command):
+    with pytest.raises(StudyError) as error:
+        call(command, write_study("[cell('a')]"), "--out", out, "--budget", "2x")
+    assert error.value.field == "--budget"
+    assert "write 90m, 2h or 1h30m" in str(error.value)
+    assert not out.exists()
+
+
+def test_a_budget_is_for_runs_on_this_machine(call, write_study, out):
+    with pytest.raises(StudyError) as error:
+        call("run", write_study("[cell('a')]"), "--out", out, "--on", "slurm", "--budget", "2h")
+    assert error.value.field == "--budget"
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        ([None, None], "2 runs left out, which would not have ended in time."),
+        ([65.0], "1 run left out, which would not have ended in time; it takes about 1:05."),
+        (
+            [3600.0, 65.0],
+            "2 runs left out, which would not have ended in time; the shortest takes about 1:05.",
+        ),
+    ],
+)
+def test_the_summary_of_a_budget_has_the_shortest_run(seconds, text):
+    assert left_out_summary([LeftOut("one/a seed 0", each) for each in seconds]) == text
 
 
 def test_retry_accepts_one_word(call, write_study, out):

@@ -66,3 +66,23 @@ def test_the_expected_precision_names_its_spread(cell_sd, spread):
     expected = Precision("self", 16, 3, 0.22, cell_sd, 30, 0.36, 0.13, None, None)
     text = f"self, 16 cells x 3 seeds: differences to ± 0.36, main effects to ± 0.13 ({spread})."
     assert precision_summary(expected, None) == text
+
+
+def test_the_plan_of_a_budget_has_the_order_and_the_runs_left_out(call, write_study, out):
+    path = write_study(
+        "[cell('a'), cell('b', weight=2), cell('c', weight=3)]",
+        comparisons="[Comparison(left='b', right='c', group='one')]",
+    )
+    call("run", path, "--out", out, "--cells", "c", "--seeds", "0")
+    rows = json.loads(call("plan", path, "--out", out, "--budget", "1d", "--json").output)
+    starts = {(row["cells"][0], row["seed"]): row["start"] for row in rows}
+    assert sorted(start for start in starts.values() if start) == [1, 2, 3, 4, 5]
+    assert starts["one/c", 0] is None
+    assert starts["one/b", 0] == 1
+    text = call("plan", path, "--out", out, "--budget", "0.1s").output
+    assert "A budget of 0:00 allows 0 runs and leaves out 5: one/a seed 0, " in text
+
+
+def test_the_plan_of_a_budget_needs_durations(call, write_study, out):
+    output = call("plan", write_study("[cell('a')]"), "--out", out, "--budget", "2h").output
+    assert "allows 0 runs, since their durations are unknown; add --estimate." in output

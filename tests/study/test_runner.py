@@ -321,3 +321,52 @@ def test_a_run_without_a_record_is_a_failure(write_study, command, out, kind):
         assert f"no record in {ResultStore(out).folder(event.identity)}" in event.message
     again = run_study(path, out, select=Selection(retry_failed=True), command=command)
     assert len(again.done) == 2
+
+
+def test_a_budget_starts_compared_cells_first_and_leaves_out_what_is_too_long(
+    write_study, command, out
+):
+    pair = "[Comparison(left='c', right='b', group='one')]"
+    cells = "[cell(name, weight=n, trouble='slow') for n, name in enumerate('abc', 1)]"
+    path = write_study(cells, "(0,)", pair)
+    started = []
+
+    def notify(event):
+        if event.kind == "started":
+            started.append(event.label)
+
+    summary = run_study(path, out, jobs=1, command=command, budget=600, notify=notify)
+    assert started == ["one/c seed 0", "one/b seed 0", "one/a seed 0"]
+    assert summary.left_out == []
+    more = run_study(
+        path, out, jobs=1, command=command, budget=0.3, select=Selection(seeds=[0, 1, 2])
+    )
+    assert (len(more.skipped), len(more.done)) == (3, 0)
+    assert sorted(run.label for run in more.left_out) == [
+        f"one/{name} seed {seed}" for name in "abc" for seed in (1, 2)
+    ]
+    assert all(run.seconds >= 0.5 for run in more.left_out)
+    manifest = ResultStore(out).manifest()
+    assert all(len(cell.identities) == 3 for cell in manifest.cells)
+
+
+def test_while_no_duration_is_known_one_run_of_each_worker_starts(write_study, command, out):
+    path = write_study("[cell('a', trouble='slow')]", "(0, 1, 2)")
+    summary = run_study(path, out, jobs=1, command=command, budget=0.05)
+    assert len(summary.done) + len(summary.left_out) == 3
+    assert len(summary.done) <= 1
+
+
+def test_runs_that_failed_before_are_reported_and_not_left_out(write_study, command, out):
+    path = write_study("[cell('a', trouble='error'), cell('b')]", "(0,)")
+    run_study(path, out, command=command)
+    summary = run_study(path, out, command=command, budget=1e-9)
+    assert ([event.label for event in summary.failed], summary.left_out) == (["one/a seed 0"], [])
+    assert len(summary.skipped) == 1
+
+
+def test_an_invalid_budget_is_an_error_before_any_run(write_study, command, out):
+    with pytest.raises(StudyError) as error:
+        run_study(write_study("[cell('a')]"), out, command=command, budget=-1)
+    assert error.value.field == "budget"
+    assert not (out / "study.json").exists()

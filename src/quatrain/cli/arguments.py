@@ -32,7 +32,17 @@ NumWorkers = Annotated[
 Retry = Annotated[
     str | None, typer.Option(help='"failed": run failed runs again.', metavar="failed")
 ]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        help="Time for this command, such as 2h or 1h30m: the most informative runs first, and "
+        "none that would not end in time.",
+        metavar="TIME",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+_SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 
 
 def results_folder(study: Path, out: Path | None) -> Path:
@@ -76,3 +86,17 @@ def parse_seeds(text: str | None) -> list[int] | None:
             raise too_many_seeds(f"{len(seeds) + last - first + 1:,}")
         seeds.extend(range(first, last + 1))
     return seeds
+
+
+def parse_budget(text: str | None) -> float | None:
+    """The seconds of "45s", "90m", "2h", "1.5h", "1h30m" or "1d"."""
+    if text is None:
+        return None
+    pattern = "".join(rf"(?:(\d{{1,9}}(?:\.\d{{1,9}})?){unit})?" for unit in _SECONDS)
+    parts = re.fullmatch(pattern, text.strip().lower(), re.ASCII)
+    amounts = zip(parts.groups(), _SECONDS.values(), strict=True) if parts else ()
+    seconds = sum(float(amount) * unit for amount, unit in amounts if amount)
+    if seconds <= 0:
+        message = f"--budget {shorten(text)} is no length of time; write 90m, 2h or 1h30m"
+        raise StudyError(message, "--budget")
+    return seconds

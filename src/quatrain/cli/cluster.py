@@ -14,6 +14,7 @@ from rich.console import Console
 
 from quatrain.cli.arguments import (
     AsJson,
+    Budget,
     Cells,
     Data,
     Device,
@@ -24,6 +25,7 @@ from quatrain.cli.arguments import (
     StudyFile,
     Threads,
     absolute,
+    parse_budget,
     parse_retry,
     parse_seeds,
     results_folder,
@@ -102,6 +104,7 @@ def work(
     device: Device = "cpu",
     threads: Threads = None,
     num_workers: NumWorkers = 0,
+    budget: Budget = None,
 ) -> None:
     """Execute runs as one of several workers, until none is left that no other worker executes.
 
@@ -111,6 +114,7 @@ def work(
 
     Example: quatrain study work studies/probes.py --out runs/probes --device cuda:0
     """
+    seconds = parse_budget(budget)
     folder = results_folder(study, out)
     study, data = absolute("study file", study), data and absolute("--data", data)
     selection = Selection(cells=cells or None, seeds=parse_seeds(seeds))
@@ -130,6 +134,7 @@ def work(
                 device=device,
                 select=selection,
                 notify=notify,
+                budget=seconds,
                 wait=False,
                 logs=logs,
             )

@@ -6,7 +6,8 @@ hyper-parameters of a cell.
 
 import sys
 from collections import Counter
-from contextlib import redirect_stdout
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ from typer.core import TyperCommand
 
 from quatrain.cli.arguments import (
     AsJson,
+    Budget,
     Cells,
     Data,
     Device,
@@ -27,6 +29,7 @@ from quatrain.cli.arguments import (
     StudyFile,
     Threads,
     absolute,
+    parse_budget,
     parse_retry,
     parse_seeds,
     results_folder,
@@ -41,6 +44,7 @@ from quatrain.cli.cluster import (
     work,
     workers_of,
 )
+from quatrain.cli.display import duration
 from quatrain.cli.observers import observe
 from quatrain.cli.output import (
     measurement_summary,
@@ -56,10 +60,10 @@ from quatrain.cli.study_plan import plan
 from quatrain.cli.watch import watch
 from quatrain.report.build import load_report
 from quatrain.report.text import visible
-from quatrain.results import ResultStore
+from quatrain.results import ResultStore, pluralize
 from quatrain.results.snapshot import Snapshot
 from quatrain.specs import StudyError
-from quatrain.study import RunSummary, Selection, load_study, run_study
+from quatrain.study import LeftOut, RunSummary, Selection, load_study, run_study
 from quatrain.study.engines import JobWatch
 from quatrain.study.sinks import SINKS
 from quatrain.study.templates import TEMPLATES, write_template
@@ -137,6 +141,7 @@ def run(
     jobs: Jobs = None,
     threads: Threads = None,
     num_workers: NumWorkers = 0,
+    budget: Budget = None,
     retry: Retry = None,
     live: Live = False,
     port: Port = 0,
@@ -149,14 +154,16 @@ def run(
     """Execute the runs that are not done yet, then report.
 
     It can be interrupted and started again: done runs are skipped, paused runs resume. The exit
-    status is 1 if a run failed, and 2 if an error of the data or the disk prevented runs.
+    status is 1 if a run failed, and 2 if an error of the data or the disk prevented runs. With
+    --budget it ends in time, with the runs that tell most about the comparisons.
 
-    Example: quatrain study run studies/numerals_terms.py --cells "encoder-decoder/*"
+    Example: quatrain study run studies/numerals_terms.py --cells "encoder-decoder/*" --budget 2h
     """
     selection = Selection(
         cells=cells or None, seeds=parse_seeds(seeds), retry_failed=parse_retry(retry)
     )
-    _check_place(on, slurm, live, log_to)
+    seconds = parse_budget(budget)
+    _check_place(on, slurm, live, log_to, budget)
     folder, page = results_folder(study, out), _page_port(live, port)
     study, data = absolute("study file", study), data and absolute("--data", data)
     loaded, runs = load_runs(study, selection)
@@ -167,24 +174,21 @@ def run(
         summary = run_on_slurm(console, loaded, runs, workers, selection, slurm or ())
         _conclude(console, folder, summary)
         return
-    try:
-        with observe(console, folder, len(runs), page, log_to or ()) as notify:
-            summary = run_study(
-                study,
-                folder,
-                study=loaded,
-                data=data,
-                jobs=jobs,
-                threads=threads,
-                num_workers=num_workers,
-                device=device,
-                select=selection,
-                notify=notify,
-            )
-    except KeyboardInterrupt:
-        resume = "Stopped; checkpoints are kept: run the same command again to resume."
-        Console(stderr=True).print(resume)
-        raise typer.Exit(STATUS) from None
+    observed = observe(console, folder, len(runs), page, log_to or ())
+    with _resume_after_interrupt(), observed as notify:
+        summary = run_study(
+            study,
+            folder,
+            study=loaded,
+            data=data,
+            jobs=jobs,
+            threads=threads,
+            num_workers=num_workers,
+            device=device,
+            select=selection,
+            notify=notify,
+            budget=seconds,
+        )
     _conclude(console, folder, summary)
 
 
@@ -263,8 +267,23 @@ def measure(
         print("No cell has a finished run yet.")
 
 
+@contextmanager
+def _resume_after_interrupt() -> Generator[None]:
+    """After Ctrl-C in the block, print how to resume, and exit."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        resume = "Stopped; checkpoints are kept: run the same command again to resume."
+        Console(stderr=True).print(resume)
+        raise typer.Exit(STATUS) from None
+
+
 def _check_place(
-    place: Place, slurm: list[str] | None, live: bool, log_to: list[str] | None
+    place: Place,
+    slurm: list[str] | None,
+    live: bool,
+    log_to: list[str] | None,
+    budget: str | None,
 ) -> None:
     """Check that options fit the machine that executes the runs."""
     if place is Place.local and slurm:
@@ -273,6 +292,9 @@ def _check_place(
         option = "--live" if live else "--log-to"
         message = f"{option} shows runs of this machine only; use `quatrain study watch`, or --on"
         raise StudyError(message + " local", option)
+    if place is not Place.local and budget:
+        message = "--budget is the time of runs on this machine; use the time limit of the cluster"
+        raise StudyError(message + ", such as --slurm time=2:00:00", "--budget")
 
 
 def _page_port(live: bool, port: int) -> int | None:
@@ -280,6 +302,19 @@ def _page_port(live: bool, port: int) -> int | None:
     if port and not live:
         raise StudyError("--port is the port of a local page; add --live", "--port")
     return port if live else None
+
+
+def left_out_summary(runs: Sequence[LeftOut]) -> str:
+    """How many runs were not started, and how long the shortest takes.
+
+    '3 runs left out, which would not have ended in time; the shortest takes about 40:00.'
+    """
+    text = f"{pluralize(len(runs), 'run')} left out, which would not have ended in time"
+    known = [run.seconds for run in runs if run.seconds is not None]
+    if not known:
+        return f"{text}."
+    which = "it takes" if len(runs) == 1 else "the shortest takes"
+    return f"{text}; {which} about {duration(min(known))}."
 
 
 def _conclude(console: Console, folder: Path, summary: RunSummary) -> None:
@@ -295,6 +330,8 @@ def _conclude(console: Console, folder: Path, summary: RunSummary) -> None:
     done, skipped, failed = len(summary.done), len(summary.skipped), len(summary.failed)
     console.print(f"{done} done now, {skipped} before, {failed} failed.", highlight=False)
     print_line(console, f"Report: {page}")
+    if summary.left_out:
+        print_line(console, left_out_summary(summary.left_out))
     if summary.failed:
         for event in summary.failed:
             print_line(console, f"Failed: {event.label}: {event.reason}: {event.message}")

@@ -1,6 +1,7 @@
 """`quatrain study plan`: the state of each run, the time left, and the expected precision."""
 
 import sys
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +10,7 @@ import typer
 
 from quatrain.cli.arguments import (
     AsJson,
+    Budget,
     Cells,
     Data,
     Device,
@@ -16,18 +18,24 @@ from quatrain.cli.arguments import (
     Seeds,
     StudyFile,
     absolute,
+    parse_budget,
     parse_seeds,
     results_folder,
 )
+from quatrain.cli.display import duration
 from quatrain.cli.output import print_notes, print_rows
 from quatrain.cli.start import leave_on_interrupt
+from quatrain.report.text import visible
 from quatrain.results import ResultStore, pluralize
 from quatrain.results.snapshot import Snapshot
 from quatrain.study import allocate, load_study
 
 if TYPE_CHECKING:
-    from quatrain.study.estimate import Trial
+    from quatrain.study.estimate import PlannedRun, Trial
     from quatrain.study.precision import Precision
+
+_LISTED = 20
+"""Runs that a sentence names."""
 
 SpreadFrom = Annotated[
     Path | None,
@@ -51,47 +59,70 @@ def plan(
         ),
     ] = False,
     spread_from: SpreadFrom = None,
+    budget: Budget = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the state of every run, an estimate of its hours, and the expected precision.
 
     Hours of training come from the records of finished runs of the same cell; --estimate
     computes them for the other cells. The precision of differences and their power come from the
-    spread of the finished runs over seeds.
+    spread of the finished runs over seeds. With --budget it prints the order in which `study run`
+    would start the runs, and the runs that it would leave out.
 
-    Example: quatrain study plan studies/numerals_terms.py --estimate
+    Example: quatrain study plan studies/numerals_terms.py --estimate --budget 2h
     """
-    from quatrain.study.estimate import plan_study
+    from quatrain.study.estimate import plan_budget, plan_study
     from quatrain.study.precision import expected_precision
 
+    seconds = parse_budget(budget)
     folder = results_folder(study, out)
     data = data and absolute("--data", data)
     with leave_on_interrupt():
         loaded = load_study(absolute("study file", study))
     runs = loaded.select(cells or None, parse_seeds(seeds))
-    other = None if spread_from is None else ResultStore(absolute("--spread-from", spread_from))
-    if other is not None:
-        other.manifest()  # a wrong folder is an error before anything is printed
+    other = _other_study(spread_from)
     trial = _trial(data, device, len(runs)) if estimate else None
     store = Snapshot(folder)
     with redirect_stdout(sys.stderr):
         rows = plan_study(loaded, store, runs, trial)
+    jobs = allocate(len(runs), device).jobs
+    if seconds is not None:
+        rows = plan_budget(loaded, store, runs, rows, seconds=seconds, jobs=jobs)
     print_notes(loaded, store, runs)
-    columns = ["cells", "seed", "state", "steps", "hours", "source"]
-    gpu_hours = sum(row.gpu_hours or 0.0 for row in rows)
-    if gpu_hours >= 1:
-        columns.append("gpu_hours")
-    print_rows(rows, columns, as_json=as_json)
+    _print_rows(rows, has_budget=seconds is not None, as_json=as_json)
     if as_json:
         return
-    jobs = allocate(len(runs), device).jobs
     print(plan_summary([row.hours for row in rows if row.state != "done"], jobs))
+    if seconds is not None:
+        print(budget_summary(rows, seconds))
+    gpu_hours = _gpu_hours(rows)
     if gpu_hours >= 1:
         from quatrain.cost.count import ASSUMED
 
         print(f"{gpu_hours:,.0f} GPU hours to do, not measured: arithmetic at {ASSUMED}.")
     for group in expected_precision(loaded, runs, store, other):
         print(precision_summary(group, loaded.margin))
+
+
+def _other_study(folder: Path | None) -> ResultStore | None:
+    """The results of another study; a wrong folder is an error before anything is printed."""
+    if folder is None:
+        return None
+    store = ResultStore(absolute("--spread-from", folder))
+    store.manifest()
+    return store
+
+
+def _gpu_hours(rows: Sequence["PlannedRun"]) -> float:
+    return sum(row.gpu_hours or 0.0 for row in rows)
+
+
+def _print_rows(rows: Sequence["PlannedRun"], *, has_budget: bool, as_json: bool) -> None:
+    """Print the table of runs, or JSON."""
+    columns = ["cells", "seed", "state", "steps", "hours", "source"]
+    columns += ["gpu_hours"] if _gpu_hours(rows) >= 1 else []
+    columns += ["start"] if has_budget else []
+    print_rows(rows, columns, as_json=as_json)
 
 
 def _trial(data: Path | None, device: str, runs: int) -> "Trial":
@@ -119,6 +150,21 @@ def plan_summary(hours: list[float | None], jobs: int) -> str:
     about = f"about {time_left} with {pluralize(jobs, 'job')}"
     rest = "" if len(known) == len(hours) else f" for the {len(known)} whose duration is known"
     return f"{text}, {about}{rest}."
+
+
+def budget_summary(rows: Sequence["PlannedRun"], seconds: float) -> str:
+    """The runs that a budget leaves out.
+
+    'A budget of 2:00:00 allows 30 runs and leaves out 2: self/1111 seed 2, self/0111 seed 2.'
+    """
+    allowed = sum(row.start is not None for row in rows)
+    left = [f"{visible(row.cells[0])} seed {row.seed}" for row in rows if row.left_out]
+    text = f"A budget of {duration(seconds)} allows {pluralize(allowed, 'run')}"
+    if left and all(row.hours is None for row in rows):
+        return f"{text}, since their durations are unknown; add --estimate."
+    more = f" and {len(left) - _LISTED:,} more" if len(left) > _LISTED else ""
+    listed = f" and leaves out {len(left)}: {', '.join(left[:_LISTED])}{more}" if left else ""
+    return f"{text}{listed}."
 
 
 def precision_summary(expected: "Precision", margin: float | None) -> str:

@@ -182,7 +182,8 @@ def _judge(
         for contrast, verdict in zip(known, verdicts(contrasts, by.margin, levels), strict=True)
     }
     return [
-        replace(each, verdict=found.get((each.group, each.number), each.verdict)) for each in family
+        replace(contrast, verdict=found.get((contrast.group, contrast.number), contrast.verdict))
+        for contrast in family
     ]
 
 

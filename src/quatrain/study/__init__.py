@@ -1,6 +1,7 @@
 """Studies: a grid of cells and seeds, and the runner that executes each run once."""
 
 from quatrain.results import Comparison, Expectation
+from quatrain.study.budget import LeftOut
 from quatrain.study.grid import Cell, Run, Study, TaskSpec
 from quatrain.study.load import load_study
 from quatrain.study.protocol import Event
@@ -12,6 +13,7 @@ __all__ = [
     "Comparison",
     "Event",
     "Expectation",
+    "LeftOut",
     "Resources",
     "Run",
     "RunSummary",

@@ -7,14 +7,18 @@ a trial trains each such cell for some seconds.
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quatrain.results import Record, ResultStore, RunState
+from quatrain.study.budget import Durations, runs_within
 from quatrain.study.execute import Train
+from quatrain.study.finished import FinishedRuns
 from quatrain.study.grid import Run, SelfTraining, Study
-from quatrain.study.manifest import runs_of_manifest
+from quatrain.study.manifest import runs_of_study
+from quatrain.study.order import InformativeOrder
 
 if TYPE_CHECKING:
     from quatrain.training import Progress
@@ -44,6 +48,10 @@ class PlannedRun:
     """The origin of the hours: records, a trial, or unknown."""
     gpu_hours: float | None
     """Hours on one GPU of a run that is not done, for a spec that has `gpu_hours()`."""
+    start: int | None = None
+    """The place in the order of a budget; None without one, and for runs that it leaves out."""
+    left_out: bool = False
+    """Whether a budget leaves the run out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +71,7 @@ def plan_study(
     specs = {cell.label: study.identity(cell, 0) for cell in study.cells}
     measured: dict[str, Duration] = {}
     records: dict[str, list[Record]] = {}
-    for run in _all_runs(study, store, runs):
+    for run in runs_of_study(study, store, runs):
         record = store.record(run.identity)
         if record is not None:
             measured[run.identity] = Duration(record.steps, record.seconds)
@@ -102,11 +110,49 @@ def plan_study(
     return planned
 
 
-def _all_runs(study: Study, store: ResultStore, runs: Sequence[Run]) -> list[Run]:
-    """Each of `runs` and of the runs of the study and of its manifest, seed by seed."""
-    every = [*study.select(), *runs_of_manifest(study, store), *runs]
-    distinct = {run.identity: run for run in every}
-    return sorted(distinct.values(), key=lambda run: run.seed)
+def plan_budget(
+    study: Study,
+    store: ResultStore,
+    runs: Sequence[Run],
+    rows: Sequence[PlannedRun],
+    *,
+    seconds: float,
+    jobs: int,
+) -> list[PlannedRun]:
+    """The rows of a plan, with the runs that a budget allows and leaves out.
+
+    Args:
+        study: the study.
+        store: its results.
+        runs: the runs of the rows.
+        rows: the result of `plan_study`.
+        seconds: the budget.
+        jobs: runs at once.
+    """
+    metric = study.compared_in or study.metric
+    finished = FinishedRuns(store, runs_of_study(study, store, runs), metric)
+    finished.update()
+    durations = Durations(study, store, runs, finished)
+    trials = {row.identity: row.hours for row in rows if row.source == "trial"}
+
+    def duration(run: Run) -> float | None:
+        hours = trials.get(run.identity)
+        return durations.seconds(run) if hours is None else 3600 * hours
+
+    open_states = {RunState.ABSENT.value, RunState.PAUSED.value}
+    open_runs = {row.identity for row in rows if row.state in open_states}
+    waiting = [run for run in runs if run.identity in open_runs]
+    queue = partial(InformativeOrder, study, store, waiting, finished)
+    started = runs_within(queue, duration, seconds, jobs)
+    places = {run.identity: place for place, run in enumerate(started, start=1)}
+    return [
+        replace(
+            row,
+            start=places.get(row.identity),
+            left_out=row.identity in open_runs and row.identity not in places,
+        )
+        for row in rows
+    ]
 
 
 def _mean(records: Sequence[Record]) -> tuple[Duration, str]:

@@ -10,6 +10,7 @@ with a checkpoint.
 """
 
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -173,6 +174,7 @@ class _Execution:
             if environment.should_stop():
                 raise RunPaused
 
+        started = time.perf_counter()
         self._notify(replace(progress, text="reading data"))
         task = run.open(environment.data, folder)
         for note, count in task.data_notes.items():
@@ -180,11 +182,13 @@ class _Execution:
         session = environment.session(run)
         earlier = _begin_session(session, folder)
         options = {"seed": run.seed, "device": environment.device}
+        training = time.perf_counter()
         if isinstance(task, SelfTraining):
             result = task.fit(folder, **options, notify=report_of_own_loop)
         else:
             stop = environment.should_stop
             result = environment.train(task, folder, **options, notify=report, should_stop=stop)
+        training = time.perf_counter() - training
         for note in result.notes:
             self._notify(replace(progress, kind="note", message=note))
         self._notify(replace(progress, text="evaluating"))
@@ -195,6 +199,7 @@ class _Execution:
             "weights": result.weights,
             "fingerprint": _fingerprint(run, task, environment),
             "attempt": self._attempt.number,
+            "other_seconds": time.perf_counter() - started - training,
         }
         return record.model_copy(update=added)
 

@@ -5,7 +5,7 @@ write the manifest of an edited file or of other `--seeds`: at its end a runner 
 to the stored manifest.
 """
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -56,6 +56,13 @@ def runs_of_manifest(study: Study, store: ResultStore) -> list[Run]:
             if seed not in study.seeds_for(cell)
         )
     )
+
+
+def runs_of_study(study: Study, store: ResultStore, runs: Iterable[Run]) -> list[Run]:
+    """Each of `runs` and of the runs of the study and of its manifest, seed by seed."""
+    every = [*study.select(), *runs_of_manifest(study, store), *runs]
+    distinct = {run.identity: run for run in every}
+    return sorted(distinct.values(), key=lambda run: run.seed)
 
 
 def _write(store: ResultStore, study: Study, runs: Sequence[Run], stored: Manifest | None) -> None:

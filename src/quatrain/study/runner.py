@@ -4,14 +4,14 @@
 
 It can be called again at any time: finished runs are skipped, paused ones resume from their
 checkpoint, failed ones are repeated only with `retry_failed`. Two runners on one folder share the
-runs: the lease of a run decides which of them executes it. After a failure that is
-external to its run (missing data, a full disk) no further run is started.
+runs: the lease of a run decides which of them executes it. After a failure that is external to its
+run (missing data, a full disk) no further run is started. With a budget of time the most
+informative runs are started first, and none that would not end in time.
 """
 
 import signal
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass, field, replace
@@ -20,10 +20,13 @@ from pathlib import Path
 from quatrain.results import Failure, ResultStore, RunState
 from quatrain.results.files import make_folder
 from quatrain.results.record import Reason
+from quatrain.study.budget import Budget, Durations, LeftOut
 from quatrain.study.changes import check_stored_code
+from quatrain.study.finished import FinishedRuns
 from quatrain.study.grid import Run, Study
 from quatrain.study.load import load_study
-from quatrain.study.manifest import maintained_manifest
+from quatrain.study.manifest import maintained_manifest, runs_of_study
+from quatrain.study.order import InformativeOrder, PlannedOrder, Queue
 from quatrain.study.pool import STOP_SIGNALS, WORKER, Pool, WorkerExit
 from quatrain.study.protocol import Event, Order
 from quatrain.study.resources import allocate, check_alone, check_device, check_num_workers
@@ -46,6 +49,8 @@ class RunSummary:
     """The result of `run_study`: the last event of each selected run."""
 
     events: list[Event] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    """Runs that would not have ended within the budget."""
 
     @property
     def done(self) -> list[Event]:
@@ -86,6 +91,7 @@ def run_study(
     notify: Callable[[Event], None] = lambda _: None,
     command: Sequence[str] = WORKER,
     study: Study | None = None,
+    budget: float | None = None,
     wait: bool = True,
     logs: Path | None = None,
 ) -> RunSummary:
@@ -103,27 +109,26 @@ def run_study(
         notify: called with each event, for a progress display.
         command: the command that starts a worker, without its arguments.
         study: the study of `path`, if it is loaded already.
+        budget: seconds; the most informative runs come first, and none that would end too late.
         wait: whether to wait for runs that other runners execute; they have no event without it.
         logs: the folder of the workers' logs, created if it is missing; by default `out`.
 
     Raises:
-        StudyError: if the study file or the selection cannot be used, or finished runs have other
-            code of the study's own specs.
+        StudyError: if an argument cannot be used, or finished runs have other code of their specs.
         KeyboardInterrupt: after the workers have been stopped; their checkpoints are kept.
     """
     select = select or Selection()
     path, out, data = path.absolute(), out.absolute(), data and data.absolute()
     _check_machine(device, num_workers)
-    if study is None:
-        with chdir("."):  # the study file may change the folder
-            study = load_study(path)
+    study = study or _load(path)
     runs = study.select(select.cells, select.seeds)
     store = ResultStore(out)
     check_stored_code(store, runs)
     resources = allocate(len(runs), device, jobs=jobs, threads=threads)
     arguments = _arguments(path, out, data, device, resources.threads, num_workers)
     pool = Pool(min(resources.jobs, len(runs)), (*command, *arguments), logs or out)
-    dispatch = _Dispatch(store, runs, pool, select.retry_failed, notify, wait=wait)
+    waiting = _queue(study, store, runs, budget)
+    dispatch = _Dispatch(store, *waiting, pool, select.retry_failed, notify, wait=wait)
     make_folder(logs or out)
     with stop_on_signals(), maintained_manifest(store, study, runs):
         try:
@@ -169,13 +174,32 @@ def stop_on_signals() -> Generator[None]:
             signal.signal(number, handler)
 
 
+def _load(path: Path) -> Study:
+    """Load the study file, which may change the current folder."""
+    with chdir("."):
+        return load_study(path)
+
+
+def _queue(
+    study: Study, store: ResultStore, runs: Sequence[Run], seconds: float | None
+) -> tuple[Queue, Budget | None]:
+    """The runs in the order of the study; with a budget the most informative first."""
+    if seconds is None:
+        return PlannedOrder(runs), None
+    metric = study.compared_in or study.metric
+    finished = FinishedRuns(store, runs_of_study(study, store, runs), metric)
+    budget = Budget(seconds, Durations(study, store, runs, finished).seconds)
+    return InformativeOrder(study, store, runs, finished, budget.allows), budget
+
+
 class _Dispatch:
     """Assigns runs to idle workers and ends each run with exactly one final event."""
 
     def __init__(
         self,
         store: ResultStore,
-        runs: Sequence[Run],
+        queue: Queue,
+        budget: Budget | None,
         pool: Pool,
         retry: bool,
         notify: Callable[[Event], None],
@@ -188,7 +212,8 @@ class _Dispatch:
         self._wait = wait
         self._notify = notify
         self._summary = RunSummary()
-        self._waiting = deque(runs)
+        self._waiting = queue
+        self._budget = budget
         self._locked: list[Run] = []
         """Runs that other processes execute."""
         self._active: dict[int, Run] = {}
@@ -196,17 +221,35 @@ class _Dispatch:
         self._steps: dict[int, int] = {}
 
     def execute(self) -> RunSummary:
-        while self._waiting or self._active or self._locked:
+        while True:
             self._assign()
             if self._active:
                 self._handle(*self._pool.next_event())
-            elif not self._wait and not self._is_any_free():
-                break
-            elif self._locked:
+            elif self._waits_for_others():
                 time.sleep(_POLL_SECONDS)
-                self._waiting.extend(self._locked)
+                self._waiting.put(self._locked)
                 self._locked.clear()
-        return self._summary
+            else:
+                self._leave_out()
+                return self._summary
+
+    def _waits_for_others(self) -> bool:
+        """Whether to look again at the runs that other processes execute."""
+        if not self._locked or (self._budget is not None and not self._budget.seconds_left):
+            return False
+        return self._wait or self._is_any_free()
+
+    def _leave_out(self) -> None:
+        """End the runs that wait although no worker is active: the budget excludes them."""
+        left: list[Run] = []
+        for run in self._waiting.clear():
+            event = self._event_without_worker(run)
+            if event is None:
+                left.append(run)
+            else:
+                self._finish(run, event)
+        if self._budget is not None:
+            self._summary.left_out.extend(self._budget.left_out(left))
 
     def _assign(self) -> None:
         """Give each idle worker the next run that needs one."""
@@ -221,8 +264,7 @@ class _Dispatch:
             self._pool.send(worker, order)
 
     def _next(self) -> Run | None:
-        while self._waiting:
-            run = self._waiting.popleft()
+        while (run := self._waiting.pop()) is not None:
             event = self._event_without_worker(run)
             if event is None:
                 return run
