@@ -237,8 +237,8 @@ BOMBS: dict[str, dict[str, Bomb]] = {
     "voc list": {**_LISTS, "lines": _text("0\n", MILLION)},
     "parallel text": {**_LISTS, "lines": _text("ein Hund\n", MILLION)},
     "torch file": _PICKLES,
-    "pretrained": {name: _PICKLES[name] for name in ("compressed", "sparse")},
-    "pretrained tensors": _TENSORS,
+    "pretrained": {"compressed": _PICKLES["compressed"]},
+    "pretrained tensors": {name: _TENSORS[name] for name in ("length", "shape", "many")},
     "sidecar": {**_JSON, "layers": _field("layers", 10**9), "width": _field("width", 2**40)},
     "folder tensors": {"sparse": _TENSORS["sparse"]},
     "mmdetection settings": {

@@ -16,6 +16,7 @@ from quatrain.tasks.vision.files import sha256
 from quatrain.tasks.vision.images import (
     ImageSize,
     check_size,
+    open_image,
     read_image,
     scan_images,
 )
@@ -327,6 +328,22 @@ def test_any_error_of_a_decoder_is_one_sentence(tmp_path, monkeypatch, error):
 
     monkeypatch.setattr(Image.Image, "convert", fail)
     refusal(read_image, path)
+
+
+def test_a_decoder_reads_no_more_bytes_than_the_file_has(tmp_path):
+    path = saved(tmp_path / "a.png")
+    with open_image(path) as image:
+        image.fp.seek(0)
+        assert image.fp.read(2**62) == path.read_bytes()
+
+
+def test_a_png_that_does_not_begin_with_its_header_is_refused(tmp_path):
+    path = tmp_path / "a.png"
+    text = b"tEXta\0b" + bytes(20)
+    chunk = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
+    path.write_bytes(_TINY[:8] + chunk + _TINY[8:])
+    for function in (scan, read_image, read_label_map):
+        refusal(function, path)
 
 
 def test_a_git_lfs_pointer_is_refused(tmp_path):

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 import torch
@@ -36,6 +36,7 @@ _FORMATS = frozenset({"BMP", "GIF", "JPEG", "MPO", "PNG", "PPM", "TIFF", "WEBP"}
 that of FITS decompresses without a limit."""
 _END_MARKERS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND"}
 _END_BYTES = 4096
+_PNG_HEADER = 12
 _PNG_BITS = 24
 _TIFF_BITS = 258
 
@@ -135,6 +136,19 @@ def read_ends(path: Path) -> tuple[bytes, bytes, int]:
     return head, tail, length
 
 
+class _BoundedFile:
+    """A file that never reads more bytes than it has; Pillow reads as many as a header says."""
+
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        self._file, self._size = file, size
+
+    def read(self, size: int = -1) -> bytes:
+        return self._file.read(min(size, self._size))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
 @contextmanager
 def open_image(path: Path) -> Iterator[Image.Image]:
     """The image of a file, its header read.
@@ -145,7 +159,8 @@ def open_image(path: Path) -> Iterator[Image.Image]:
     with ExitStack() as stack:
         with _decoding(path):
             # From a file name Pillow maps the file, and gives a rotated TIFF a wrong width.
-            image = stack.enter_context(Image.open(stack.enter_context(path.open("rb"))))
+            file = _BoundedFile(stack.enter_context(path.open("rb")), path.stat().st_size)
+            image = stack.enter_context(Image.open(cast("IO[bytes]", file)))
         if image.format not in _FORMATS:
             message = f"image {path} is in {image.format}, whose bit depth is unknown; convert it "
             raise DataError(f"{message}to PNG, TIFF, PPM, JPEG, WebP, BMP or GIF", str(path))
@@ -191,7 +206,10 @@ def check_bit_depth(image: Image.Image, head: bytes, path: Path) -> None:
 def bit_depth(image: Any, head: bytes) -> int:
     """Bits a channel of the file, which Pillow's mode does not show."""
     if image.format == "PNG":
-        return head[_PNG_BITS]
+        bits = head[_PNG_BITS]
+        if not head.startswith(b"IHDR", _PNG_HEADER) or bits not in {1, 2, 4, 8, 16}:
+            raise ValueError("its header is not at its start")
+        return bits
     if image.format == "TIFF":
         return max(image.tag_v2.get(_TIFF_BITS, (1,)))
     if image.format == "PPM":
