@@ -89,11 +89,11 @@ class SlurmCluster:
         self.processes[name].send_signal(number)
         self.processes.pop(name).wait()
 
-    def call(self, *command):
+    def call(self, *command, script=""):
         """The output of a program of Slurm; empty if it fails."""
-        return subprocess.run(
-            command, env=self.environment, capture_output=True, text=True, timeout=60, check=False
-        ).stdout
+        options = {"capture_output": True, "text": True, "timeout": 60}
+        done = subprocess.run(command, check=False, env=self.environment, input=script, **options)
+        return done.stdout
 
     def queue(self):
         """State by task: {"1_0": "RUNNING"}."""
@@ -122,6 +122,15 @@ class SlurmCluster:
             self.processes[name] = subprocess.Popen(
                 command, env=self.environment, stdout=output, stderr=output, start_new_session=True
             )
+
+
+def diaries(out):
+    """The lines that the counting task wrote when its trainings started, by run."""
+    lines = {}
+    for path in sorted(out.glob("runs/**/diary.txt")):
+        run = path.relative_to(out / "runs").parts[0]
+        lines.setdefault(run, []).extend(path.read_text().splitlines())
+    return lines
 
 
 def free_ports(count):

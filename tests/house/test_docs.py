@@ -63,6 +63,15 @@ def test_commands_and_options_in_the_docs_exist(line):
         assert parsed(words[1:]).name
 
 
+def test_commands_of_containers_in_the_docs_exist():
+    lists = [
+        found for _, text in blocks("yaml") for found in re.findall(r"command: \[(.*)\]", text)
+    ]
+    commands = [[word.strip(' "') for word in words.split(",")] for words in lists]
+    assert [words[0] for words in commands] == ["quatrain"]
+    assert all(parsed(words[1:]).name for words in commands)
+
+
 def test_python_commands_in_the_docs_name_files_that_exist():
     lines = [line for _, text in blocks("sh") for line in text.splitlines()]
     commands = [line.split() for line in lines if line.startswith("python ")]

@@ -3,6 +3,7 @@
 import enum
 import os
 import platform
+import time
 from collections.abc import Sequence
 from contextlib import chdir
 from dataclasses import asdict, replace
@@ -56,7 +57,7 @@ from quatrain.study.engines import (
 from quatrain.study.engines import submit as submit_workers
 from quatrain.study.engines.engine import PROGRAM
 from quatrain.study.progress import StudyWatch
-from quatrain.study.sessions import earlier_failure
+from quatrain.study.sessions import KILLED, earlier_failure
 
 
 class Place(enum.StrEnum):
@@ -272,14 +273,15 @@ def run_on_slurm(
     """Submit workers, and show the progress until the runs or the jobs have ended."""
     store, engine = ResultStore(workers.out), Slurm(options)
     before = {run.identity for run in runs if store.state(run.identity) is RunState.DONE}
+    advance = 0
     try:
         while True:
             submission = submit_workers(study, workers, engine, selection)
             print_submission(console, submission, workers.out)
-            _follow(console, store, selection)
+            last, advance = advance, _follow(console, store, selection)
             events = [_end_of(run, store, run.identity in before) for run in runs]
-            # Earlier workers may have ended without the runs that they were to share.
-            if submission.job is not None or None not in events:
+            # Jobs can end too early for their runs, such as workers of an earlier submission.
+            if None not in events or (submission.job is not None and advance <= last):
                 break
             selection = replace(selection, retry_failed=False)
     except KeyboardInterrupt:
@@ -293,11 +295,17 @@ def run_on_slurm(
     return RunSummary([event for event in events if event is not None])
 
 
-def _follow(console: Console, store: ResultStore, selection: Selection) -> None:
-    """Show the progress until the runs, or all jobs, have ended."""
+def _follow(console: Console, store: ResultStore, selection: Selection) -> int:
+    """Show the progress until the runs or all jobs have ended; return steps and ended runs."""
     jobs = JobWatch(store, _JOB_SECONDS)
     watch = StudyWatch(store, selection.cells, selection.seeds)
-    follow(console, watch, Findings(store), _LOOK_SECONDS, jobs, lambda: jobs.has_ended)
+    end = follow(console, watch, Findings(store), _LOOK_SECONDS, jobs, lambda: jobs.has_ended)
+    # A run whose worker was killed counts as failed, and another worker may resume it.
+    is_killed = any(run.message.startswith(f"{KILLED}: ") for run in end.of_state("failed"))
+    while is_killed and not jobs.has_ended:
+        time.sleep(_LOOK_SECONDS)
+        jobs.lines()
+    return sum((run.step or 0) + (run.state in {"done", "failed"}) for run in end.runs)
 
 
 def _end_of(run: Run, store: ResultStore, is_old: bool) -> Event | None:

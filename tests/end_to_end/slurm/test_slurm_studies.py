@@ -2,75 +2,25 @@
 
 import json
 import signal
-import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from fake.slurm_cluster import SlurmCluster, missing
+from fake.slurm_cluster import diaries
 from quatrain.cli import cluster as cli
-from quatrain.cli.main import app
 from quatrain.results import ResultStore, RunState
 from quatrain.specs import StudyError
 from quatrain.study import load_study
-from quatrain.study.engines import NoAnswerError, stored_jobs
+from quatrain.study.engines import NoAnswerError, Workers, stored_jobs
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(bool(missing()), reason=missing() or "a cluster can be started"),
-    pytest.mark.xdist_group("slurm"),
-]
-PROGRAM = (sys.executable, str(Path(__file__).parents[1] / "fake" / "program.py"))
+FAKE = Path(__file__).parents[2] / "fake"
 
-
-@pytest.fixture(scope="module")
-def shared_cluster(tmp_path_factory):
-    cluster = SlurmCluster(tmp_path_factory.mktemp("slurm"))
-    cluster.start()
-    yield cluster
-    cluster.stop()
-
-
-@pytest.fixture
-def cluster(shared_cluster, monkeypatch):
-    """The cluster without a job, which the programs of Slurm in this process use."""
-    monkeypatch.setenv("SLURM_CONF", shared_cluster.environment["SLURM_CONF"])
-    yield shared_cluster
-    shared_cluster.call("scancel", "--user=root")
-    shared_cluster.wait_until(lambda: not shared_cluster.queue())
-
-
-@pytest.fixture
-def call(cluster, monkeypatch):
-    """Call `quatrain study ...`, whose workers train without torch."""
-    monkeypatch.setattr(cli, "PROGRAM", PROGRAM)
-    monkeypatch.setattr(cli, "_LOOK_SECONDS", 0.2)
-    monkeypatch.setattr(cli, "_JOB_SECONDS", 1.0)
-
-    def invoke(*arguments):
-        return CliRunner().invoke(app, ["study", *map(str, arguments)], catch_exceptions=False)
-
-    return invoke
-
-
-@pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out"
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]
 
 
 def cells(count, **fields):
     more = "".join(f", {name}={value!r}" for name, value in fields.items())
     return f"[cell(str(n), weight=n + 1{more}) for n in range({count})]"
-
-
-def diaries(out):
-    """The lines that trainings wrote when they started, by run."""
-    lines = {}
-    for path in sorted(out.glob("runs/**/diary.txt")):
-        run = path.relative_to(out / "runs").parts[0]
-        lines.setdefault(run, []).extend(path.read_text().splitlines())
-    return lines
 
 
 def states(out, path):
@@ -173,3 +123,21 @@ def test_a_cell_that_fails_is_executed_once_and_again_on_request(call, write_stu
         assert done.exit_code == 1
         assert "the loss has no value" in done.output
     assert sorted(map(len, diaries(out).values())) == [1, 1, 2, 2]
+
+
+TORCH_STUDY = """
+
+study = Study(
+    title="Two seeds", question="Do they end?", metric="accuracy", seeds=(0, 1),
+    cells=[Cell(name="a", group="one", spec=TinySpec())],
+)
+"""
+
+
+def test_workers_that_train_with_torch(call, monkeypatch, tmp_path, out):
+    monkeypatch.setattr(cli, "PROGRAM", Workers.program)
+    path = tmp_path / "tiny.py"
+    path.write_text((FAKE / "torch_study.py").read_text() + TORCH_STUDY)
+    done = call("run", path, "--out", out, "--on", "slurm")
+    assert "2 done now, 0 before, 0 failed." in done.output
+    assert len(list(out.glob("runs/*/model.safetensors"))) == 2
