@@ -65,6 +65,8 @@ class ResultStore:
         folder = self.folder(identity)
         if (folder / "record.json").exists():
             return RunState.DONE
+        if not folder.exists():  # the state of thousands of runs before they begin
+            return RunState.ABSENT
         if attempts.is_leased(folder, self._lease_seconds):
             return RunState.RUNNING
         if (folder / "failure.json").exists():
