@@ -11,7 +11,7 @@ import json
 import operator
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -89,7 +89,8 @@ class DetectionSpec(Spec):
 
         Images have the aspect ratio 3 to 5, with the number of regions that train the heads.
         """
-        forward = _multiply_adds(self.model, self.augmentation.resized(300, 500))
+        model: Any = self.model  # a frozen model is hashable, which its type does not tell
+        forward = _multiply_adds(model, self.augmentation.resized(300, 500))
         return training_hours(forward * self.recipe.steps * self.recipe.accumulate * self.batch)
 
 

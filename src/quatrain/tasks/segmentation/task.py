@@ -8,7 +8,7 @@ Shapes: n images of size h w.
 
 import functools
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int64, UInt8
@@ -92,7 +92,8 @@ class SegmentationSpec(Spec):
 
         Images are crops, and the auxiliary head is not counted.
         """
-        forward = _multiply_adds(self.model, self.augmentation.crop)
+        model: Any = self.model  # a frozen model is hashable, which its type does not tell
+        forward = _multiply_adds(model, self.augmentation.crop)
         return training_hours(forward * self.recipe.steps * self.recipe.accumulate * self.batch)
 
 

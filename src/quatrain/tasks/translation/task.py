@@ -14,7 +14,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from jaxtyping import Int
@@ -96,7 +96,8 @@ class TranslationSpec(Spec):
 
         See `training_hours`.
         """
-        forward = _multiply_adds(self.model, self.vocabulary.size)
+        model: Any = self.model  # a frozen model is hashable, which its type does not tell
+        forward = _multiply_adds(model, self.vocabulary.size)
         pairs = self.recipe.steps * self.recipe.accumulate * self.batch_tokens / _ESTIMATE_LENGTH
         return training_hours(forward * pairs)
 
