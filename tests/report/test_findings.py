@@ -67,6 +67,19 @@ def test_findings_are_read_from_records_whatever_the_cells_are_called(study):
     assert across.statements[0].answer.estimate.value == pytest.approx(5, abs=0.2)
 
 
+def test_statements_whose_cells_share_no_seeds_are_missing(study, tmp_path):
+    store = ResultStore(tmp_path)
+    for cell in study.manifest.cells:
+        removed = (0, 1) if cell.name == "cell 1111" else (2, 3)
+        for seed in removed:
+            (store.folder(cell.identities[seed]) / "record.json").unlink()
+    partial = load_runs(store)
+    found = {(f.finding.number, f.group): f for f in find_findings(partial, Groups(partial))}
+    assert [s.statement.contrast for s in found[1, "self"].statements] == ["0011 - w/o"]
+    assert len(found[1, "self"].missing) == 2
+    assert (2, "cross") not in found
+
+
 def test_statements_whose_cells_are_missing_are_named(study):
     found = {(f.finding.number, f.group): f for f in find_findings(study, Groups(study))}
     assert (3, "self") not in found

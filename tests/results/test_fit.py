@@ -199,3 +199,10 @@ def test_separate_variances_do_not_depend_on_the_unit(scale):
         fit(each, "separate").contrast({"a": 1, "b": -1}) for each in (scaled, values)
     )
     assert (found.df, found.p) == pytest.approx((expected.df, expected.p))
+
+
+def test_a_contrast_can_be_estimated_if_its_cells_are_connected():
+    apart = fit({"a": {0: 1.0}, "b": {0: 2.0, 1: 2.5}, "c": {1: 1.0}, "d": {2: 3.0}})
+    assert apart.can_estimate({"a": 1, "c": -1})
+    assert not apart.can_estimate({"a": 1, "d": -1})
+    assert not apart.can_estimate({"a": 1, "e": -1})

@@ -80,3 +80,9 @@ def test_several_costs_share_their_draws():
     fitted = fit(values({"a": 10, "b": 10.1, "c": 9.9}, 0.3))
     costs = [{"a": 1, "b": 2, "c": 3}, {"a": 3, "b": 2, "c": 1}, {"b": 1}]
     assert memberships(fitted, costs) == [membership(fitted, each) for each in costs]
+
+
+def test_cells_without_common_seeds_have_no_odds():
+    apart = {"a": {0: 1.0, 1: 2.0}, "b": {0: 2.0, 1: 2.5}, "c": {2: 3.0, 3: 4.0}}
+    assert membership(fit(apart), {"a": 1, "b": 2, "c": 3}) is None
+    assert membership(fit(apart, "separate"), {"a": 1, "b": 2, "c": 3}) is not None

@@ -17,7 +17,6 @@ from quatrain.results import Comparison
 from quatrain.results.answers import Answer, answer
 from quatrain.results.fit import Estimate, Fit, Variance, fit
 from quatrain.results.resampling import Array, Interval, interval
-from quatrain.specs import StudyError
 
 Outcome = Literal["higher", "lower", "equivalent", "inconclusive", "one seed", "not run"]
 
@@ -118,7 +117,7 @@ def build_differences(
     for number, each in enumerate(manifest.comparisons):
         fitted = groups.fit(each.group, metric)
         weights = {each.left: 1.0, each.right: -1.0}
-        if fitted is not None and can_estimate(fitted, weights):
+        if fitted is not None and fitted.can_estimate(weights):
             family[number] = fitted, weights
     interim = [own[number] for number in family]
     found = answer([*family.values()], manifest.margin, levels.complete, interim)
@@ -153,15 +152,6 @@ def _over_test_examples(
     if not weights or not weights.keys() <= resampled.keys():
         return None
     return interval(resampled, weights)
-
-
-def can_estimate(fitted: Fit, weights: Mapping[str, float]) -> bool:
-    """Whether the cells of a contrast have finished runs, connected by common seeds."""
-    try:
-        fitted.design.vector(weights)
-    except StudyError:
-        return False
-    return True
 
 
 def _common_seeds(fitted: Fit | None, comparison: Comparison) -> int:

@@ -40,7 +40,7 @@ class GridEffects:
     grid: TermGrid
     rows: tuple[EffectRow, ...]
     missing: tuple[tuple[str, ...], ...]
-    """Main effects and two-way interactions of which no pair of cells is complete."""
+    """Main effects and two-way interactions without a complete pair of cells, or common seeds."""
 
     def of_kind(self, kind: Kind) -> tuple[EffectRow, ...]:
         """The effects of one kind."""
@@ -70,7 +70,7 @@ def _effects_of(
     missing: list[tuple[str, ...]] = []
 
     def add(kind: Kind, terms: tuple[str, ...], weights: Mapping[str, float] | None) -> None:
-        if weights is None:
+        if weights is None or not fitted.can_estimate(weights):
             if kind in {"main effect", "interaction"}:
                 missing.append(terms)
             return

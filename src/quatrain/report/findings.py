@@ -43,7 +43,7 @@ class FindingResult:
     statements: tuple[StatementResult, ...]
     """Those whose cells have finished runs."""
     missing: tuple[Statement, ...]
-    """Those whose cells the group lacks."""
+    """Those whose cells have no runs, or no common seeds."""
 
     @property
     def conclusion(self) -> Conclusion:
@@ -121,6 +121,7 @@ def _judge(
         for finding in FINDINGS
         for statement in finding.at(place)
         if statement.weights.keys() <= cells.keys()
+        and fitted.can_estimate({cells[mixer]: w for mixer, w in statement.weights.items()})
     ]
     contrasts = [
         {cells[mixer]: weight for mixer, weight in statement.weights.items()}

@@ -3,7 +3,6 @@
 from typing import Literal
 
 from quatrain.report.build import Report
-from quatrain.report.differences import can_estimate
 from quatrain.results.fit import Fit
 
 Mark = Literal["best", "tied", ""]
@@ -52,7 +51,7 @@ def _marks_of(fitted: Fit, *, lower: bool) -> dict[str, Mark]:
 def _is_tied(fitted: Fit, best: str, cell: str) -> bool:
     """Whether the interval of the difference to the best cell contains zero."""
     weights = {best: 1.0, cell: -1.0}
-    if not can_estimate(fitted, weights):
+    if not fitted.can_estimate(weights):
         return False
     found = fitted.contrast(weights)
     return found.low is not None and found.high is not None and found.low <= 0 <= found.high

@@ -226,6 +226,14 @@ class Fit:
             return Estimate(value, None, 0, None, None, None, margin)
         return estimate(value, self.sd * self.design.factor(weights), self.df, margin)
 
+    def can_estimate(self, weights: Weights) -> bool:
+        """Whether the cells of a contrast have runs, connected by common seeds."""
+        try:
+            self.design.vector(weights)
+        except StudyError:
+            return False
+        return True
+
     def covariance_of_means(self) -> Array:
         """Covariance of the cell means, in residual variances: rows are `design.cells`."""
         rows = np.stack([self.design.vector({cell: 1.0}) for cell in self.design.cells])

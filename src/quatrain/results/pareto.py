@@ -51,8 +51,11 @@ def memberships(
 
 
 def _draw_means(fitted: Fit, seed: int) -> NDArray[np.float32] | None:
-    """Cell means in residual standard deviations: rows are draws, columns are `design.cells`."""
-    if not fitted.sd:
+    """Cell means in residual standard deviations: rows are draws, columns are `design.cells`.
+
+    None without residual variance, and if cells share no seeds.
+    """
+    if not fitted.sd or not all(fitted.can_estimate({cell: 1.0}) for cell in fitted.design.cells):
         return None
     means = np.array([fitted.contrast({cell: 1.0}).value for cell in fitted.design.cells])
     values, vectors = np.linalg.eigh(fitted.covariance_of_means())

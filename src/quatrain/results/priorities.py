@@ -13,7 +13,6 @@ from quatrain.results.answers import LEVEL, Verdict, verdicts
 from quatrain.results.factorial import HALF_FRACTION, TERMS, TermGrid
 from quatrain.results.fit import Fit, Variance, Weights, fit
 from quatrain.results.order import Candidate, GroupDesign, best_candidate
-from quatrain.specs import StudyError
 
 _LEAST_SHARE = 1e-4
 """Of the largest variance, that a cell with equal values has at least."""
@@ -171,7 +170,9 @@ def _judge(
     known = [
         contrast
         for contrast in family
-        if contrast.group in fits and _is_estimable(fits[contrast.group], contrast.weights)
+        if contrast.group in fits
+        and contrast.weights
+        and fits[contrast.group].can_estimate(contrast.weights)
     ]
     contrasts = [(fits[contrast.group], contrast.weights) for contrast in known]
     levels = [
@@ -204,11 +205,3 @@ def _main_effects(group: PlannedGroup) -> list[Weights]:
         for grid in group.grids
     ]
     return [grid.effect(term) or {} for grid in partial for term in TERMS]
-
-
-def _is_estimable(fitted: Fit, weights: Weights) -> bool:
-    try:
-        fitted.design.vector(weights)
-    except StudyError:
-        return False
-    return bool(weights)
