@@ -216,6 +216,18 @@ def test_earlier_workers_that_end_without_the_runs_are_replaced(
     assert len(summary.done) == 4
 
 
+def test_a_cancelled_job_is_not_submitted_again(call, slurm, write_study, out, monkeypatch):
+    def cancel_while_it_is_followed(*_):
+        call("cancel", out)
+        return 5
+
+    monkeypatch.setattr(cluster, "_follow", cancel_while_it_is_followed)
+    with pytest.raises(StudyError, match="4 runs left, and the job was cancelled"):
+        call("run", write_study(CELLS), "--out", out, "--on", "slurm")
+    (job,) = json.loads((out / "jobs.json").read_text())["jobs"]
+    assert job["cancelled"]
+
+
 def test_ctrl_c_stops_watching_only(call, slurm, write_study, out, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt

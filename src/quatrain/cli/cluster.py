@@ -49,8 +49,7 @@ from quatrain.study.engines import (
     Slurm,
     Submission,
     Workers,
-    active_jobs,
-    engine_of,
+    cancel_jobs,
     state_text,
     stored_jobs,
 )
@@ -203,9 +202,7 @@ def cancel(
     """
     store = ResultStore(absolute("folder", folder))
     store.manifest()  # a wrong folder is an error
-    active = active_jobs(store)
-    for engine in dict.fromkeys(job.engine for job, _ in active):
-        engine_of(engine).cancel([job.name for job, _ in active if job.engine == engine])
+    active = cancel_jobs(store)
     if as_json:
         print_json([_row(job, state) for job, state in active])
         return
@@ -280,8 +277,10 @@ def run_on_slurm(
             print_submission(console, submission, workers.out)
             last, advance = advance, _follow(console, store, selection)
             events = [_end_of(run, store, run.identity in before) for run in runs]
+            is_cancelled = _is_cancelled(store, submission)
             # Jobs can end too early for their runs, such as workers of an earlier submission.
-            if None not in events or (submission.job is not None and advance <= last):
+            is_stuck = submission.job is not None and advance <= last
+            if None not in events or is_cancelled or is_stuck:
                 break
             selection = replace(selection, retry_failed=False)
     except KeyboardInterrupt:
@@ -290,7 +289,8 @@ def run_on_slurm(
         raise typer.Exit(STATUS) from None
     if None in events:
         left = pluralize(events.count(None), "run")
-        message = f"{left} left, and no job is active; run the command again"
+        why = "the job was cancelled" if is_cancelled else "no job is active"
+        message = f"{left} left, and {why}; run the command again"
         raise StudyError(f"{message}{_last_output(workers.out / LOGS)}", "jobs")
     return RunSummary([event for event in events if event is not None])
 
@@ -306,6 +306,14 @@ def _follow(console: Console, store: ResultStore, selection: Selection) -> int:
         time.sleep(_LOOK_SECONDS)
         jobs.lines()
     return sum((run.step or 0) + (run.state in {"done", "failed"}) for run in end.runs)
+
+
+def _is_cancelled(store: ResultStore, submission: Submission) -> bool:
+    """Whether `quatrain study cancel` has cancelled a job that executed the runs."""
+    jobs = [job for job, _ in submission.active]
+    jobs += [] if submission.job is None else [submission.job]
+    names = {job.name for job in jobs}
+    return any(job.cancelled for job in stored_jobs(store) if job.name in names)
 
 
 def _end_of(run: Run, store: ResultStore, is_old: bool) -> Event | None:

@@ -1,7 +1,15 @@
 import pytest
 
 from quatrain.specs import StoredFileError, StudyError
-from quatrain.study.engines import Job, JobState, JobWatch, active_jobs, state_text, stored_jobs
+from quatrain.study.engines import (
+    Job,
+    JobState,
+    JobWatch,
+    active_jobs,
+    cancel_jobs,
+    state_text,
+    stored_jobs,
+)
 from quatrain.study.engines.jobs import forget_job, keep_job
 
 
@@ -41,6 +49,16 @@ def test_active_jobs_are_those_that_the_engine_has(store, engine):
     engine.active = {"b": JobState("7", waiting=1), "other": JobState("8", running=1)}
     ((found, state),) = active_jobs(store)
     assert (found.name, found.id, state.waiting) == ("b", "7", 1)
+
+
+def test_only_active_jobs_are_cancelled(store, engine):
+    for name in "ab":
+        keep_job(store, job(name, id=name))
+    engine.active = {"b": JobState("b", running=2)}
+    ((cancelled, state),) = cancel_jobs(store)
+    assert (cancelled.name, state.running, engine.active) == ("b", 2, {})
+    assert [each.cancelled for each in stored_jobs(store)] == [False, True]
+    assert cancel_jobs(store) == []
 
 
 def test_a_job_of_an_unknown_engine_is_one_sentence(store):

@@ -5,7 +5,7 @@ from quatrain.study.engines.jobs import (
     Job,
     JobWatch,
     active_jobs,
-    engine_of,
+    cancel_jobs,
     state_text,
     stored_jobs,
 )
@@ -25,7 +25,7 @@ __all__ = [
     "Submission",
     "Workers",
     "active_jobs",
-    "engine_of",
+    "cancel_jobs",
     "state_text",
     "stored_jobs",
     "submit",

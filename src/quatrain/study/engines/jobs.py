@@ -35,6 +35,7 @@ class Job(StoredModel):
         id: the engine's number of it; None while it is being submitted.
         workers: the number of workers.
         submitted: the time of the submission, UTC in ISO 8601.
+        cancelled: whether `quatrain study cancel` cancelled it.
     """
 
     engine: _Name
@@ -42,6 +43,7 @@ class Job(StoredModel):
     id: _Name | None = None
     workers: Annotated[int, Field(ge=1)]
     submitted: str
+    cancelled: bool = False
 
     @property
     def label(self) -> str:
@@ -82,6 +84,21 @@ def forget_job(store: ResultStore, job: Job) -> None:
     """Remove a job that was not submitted."""
     with store.lock_manifest():
         _write(store, [other for other in stored_jobs(store) if other.name != job.name])
+
+
+def cancel_jobs(store: ResultStore) -> list[tuple[Job, JobState]]:
+    """Cancel the active jobs of this folder; return them, with their workers so far.
+
+    Raises:
+        NoAnswerError: if an engine does not answer.
+        StudyError: as `active_jobs`.
+    """
+    active = active_jobs(store)
+    for job, _ in active:  # first, so that a `study run` that watches the job submits no other one
+        keep_job(store, job.model_copy(update={"cancelled": True}))
+    for engine in dict.fromkeys(job.engine for job, _ in active):
+        engine_of(engine).cancel([job.name for job, _ in active if job.engine == engine])
+    return active
 
 
 def active_jobs(store: ResultStore) -> list[tuple[Job, JobState]]:
