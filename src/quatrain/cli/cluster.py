@@ -86,6 +86,8 @@ WorkerCount = Annotated[
     ),
 ]
 
+WorkerThreads = Annotated[int, typer.Option(min=1, help="Threads, and CPUs, of each worker.")]
+
 _LOOK_SECONDS = 5.0
 """Seconds between two looks of `study run --on slurm` at the folder."""
 
@@ -156,7 +158,7 @@ def submit(
     data: Data = None,
     device: Device = "cpu",
     jobs: WorkerCount = None,
-    threads: Threads = None,
+    threads: WorkerThreads = 1,
     num_workers: NumWorkers = 0,
     retry: Retry = None,
     slurm: SlurmOptions = None,
