@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 PAGE = Path(__file__).parents[2] / "docs" / "shared_disks.md"
-CACHE_SECONDS = 2
-LEASE_SECONDS = 8.0
+CACHE_SECONDS = 1
+LEASE_SECONDS = 5.0
 
 MACHINE = """
 import json, os, sys
