@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import time
 
 import pytest
 from typer.testing import CliRunner
@@ -206,7 +207,8 @@ time.time = lambda: 1.7e9 + (-1) ** next(_calls) * 3e8
 """
 
 
-def test_a_clock_that_jumps_by_years_changes_no_run(write_study, command, tmp_path):
+def test_a_clock_that_jumps_by_years_changes_no_run(write_study, command, tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "time", time.time)  # this process loads the study file, too
     cells, records = "[cell('a', steps=9), cell('b', weight=2)]", []
     for name, head in (("steady", ""), ("jumping", JUMPING)):
         path, out = write_study(cells), tmp_path / name
