@@ -3,6 +3,7 @@ import functools
 import pytest
 from typer.testing import CliRunner
 
+from quatrain.cli import cluster
 from quatrain.cli import study as cli
 from quatrain.cli.main import app
 from quatrain.study import run_study
@@ -11,7 +12,8 @@ from quatrain.study import run_study
 @pytest.fixture
 def call(monkeypatch, command):
     """Call `quatrain study ...`, with workers that train without torch."""
-    monkeypatch.setattr(cli, "run_study", functools.partial(run_study, command=command))
+    for module in (cli, cluster):
+        monkeypatch.setattr(module, "run_study", functools.partial(run_study, command=command))
 
     def invoke(*arguments):
         return CliRunner().invoke(app, ["study", *map(str, arguments)], catch_exceptions=False)

@@ -1,13 +1,10 @@
-import functools
 import json
 import os
 
 import pytest
 from rich.console import Console
-from typer.testing import CliRunner
 
 from quatrain.cli import cluster
-from quatrain.cli.main import app
 from quatrain.results import ResultStore, RunState
 from quatrain.specs import StudyError
 from quatrain.study import Selection, load_study, run_study
@@ -49,17 +46,6 @@ def slurm(monkeypatch):
     monkeypatch.setattr(cluster, "_LOOK_SECONDS", 0.01)
     monkeypatch.setattr(cluster, "_JOB_SECONDS", 0.01)
     return FakeSlurm
-
-
-@pytest.fixture
-def call(monkeypatch, command):
-    """Call `quatrain study ...`, with workers that train without torch."""
-    monkeypatch.setattr(cluster, "run_study", functools.partial(run_study, command=command))
-
-    def invoke(*arguments):
-        return CliRunner().invoke(app, ["study", *map(str, arguments)], catch_exceptions=False)
-
-    return invoke
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import re
 import struct
 import zipfile
 import zlib
+from collections.abc import Callable, Sequence
 from random import Random
 
 from fuzz.mutators import (
@@ -183,19 +184,7 @@ _XML = (
 def mutate_xml(random: Random, examples: Examples) -> bytes:
     """Change, remove, repeat and exchange tags and texts of an example that is XML."""
     parts = _TAGS.findall(random.choice(examples).decode())
-    for _ in range(random.choice((1, 1, 2, 4))):
-        index, other = (random.randrange(len(parts)) for _ in range(2))
-        edit = random.randrange(5)
-        if edit == 0:
-            parts[index] = random.choice(_XML)
-        elif edit == 1:
-            parts.insert(index, random.choice(_XML))
-        elif edit == 2:
-            parts[index] = ""
-        elif edit == 3:
-            parts[index], parts[other] = parts[other], parts[index]
-        else:
-            parts[index:index] = parts[min(index, other) : max(index, other)]
+    _edit(random, parts, _XML, lambda _: "")
     return "".join(parts).encode(random.choice(("utf-8", "utf-8", "utf-8", "utf-16", "gbk")))
 
 
@@ -222,19 +211,7 @@ _LINES = (
 def mutate_lines(random: Random, examples: Examples) -> bytes:
     """Change, remove, repeat and exchange lines of an example that is text."""
     lines = random.choice(examples).decode().split("\n")
-    for _ in range(random.choice((1, 1, 2, 4))):
-        index, other = (random.randrange(len(lines)) for _ in range(2))
-        edit = random.randrange(5)
-        if edit == 0:
-            lines[index] = random.choice(_LINES)
-        elif edit == 1:
-            lines.insert(index, random.choice(_LINES))
-        elif edit == 2:
-            lines[index] += random.choice(_LINES)
-        elif edit == 3:
-            lines[index], lines[other] = lines[other], lines[index]
-        else:
-            lines[index:index] = lines[min(index, other) : max(index, other)]
+    _edit(random, lines, _LINES, lambda line: line + random.choice(_LINES))
     end = random.choice(("\n", "\n", "\n", "\r\n", "\r"))
     return end.join(lines).encode(random.choice(("utf-8", "utf-8", "utf-8", "utf-16", "utf-32")))
 
@@ -324,3 +301,22 @@ _INSTRUCTIONS = (
     b"ccollections\nOrderedDict\n",
     b"cnumpy\nndarray\n",
 )
+
+
+def _edit(
+    random: Random, parts: list[str], others: Sequence[str], change: Callable[[str], str]
+) -> None:
+    """Replace, insert, change, exchange and repeat parts, one to four times."""
+    for _ in range(random.choice((1, 1, 2, 4))):
+        index, other = (random.randrange(len(parts)) for _ in range(2))
+        edit = random.randrange(5)
+        if edit == 0:
+            parts[index] = random.choice(others)
+        elif edit == 1:
+            parts.insert(index, random.choice(others))
+        elif edit == 2:
+            parts[index] = change(parts[index])
+        elif edit == 3:
+            parts[index], parts[other] = parts[other], parts[index]
+        else:
+            parts[index:index] = parts[min(index, other) : max(index, other)]

@@ -71,7 +71,8 @@ class _Owner:
         here = _this_process()
         if (self.host, self.system) != (here.host, here.system) or self.started is None:
             return None
-        return _start_of(self.process) != self.started
+        started = _start_of(self.process)
+        return None if started is None and _is_hidden(self.process) else started != self.started
 
 
 class Attempt:
@@ -154,12 +155,7 @@ def is_leased(run: Path, seconds: float = LEASE_SECONDS) -> bool:
 
 def may_expire(run: Path, seconds: float = LEASE_SECONDS) -> bool:
     """Whether the run has a lease of another machine that was not renewed in time."""
-    latest = _latest_lease(run)
-    if not latest:
-        return False
-    owner = _read(_lease(run, latest))
-    is_known = owner is not None and owner.has_ended() is not None
-    return not is_known and not _is_held(_lease(run, latest), 2 * seconds / _RENEWALS)
+    return is_leased(run, seconds) and not is_leased(run, 2 * seconds / _RENEWALS)
 
 
 def latest_folder(run: Path) -> Path:
@@ -285,6 +281,17 @@ def _start_of(process: int) -> int | None:
         return None if state in {"Z", "X"} else int(fields[18])
     except (OSError, ValueError, IndexError):
         return None
+
+
+def _is_hidden(process: int) -> bool:
+    """Whether a process runs as another user, whom the system may hide from this one."""
+    try:
+        os.kill(process, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False
 
 
 def _copy(source: Path, target: Path) -> None:
