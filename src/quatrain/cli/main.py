@@ -75,7 +75,8 @@ def _print_usage_error(error: Any) -> None:
         error.show()
         return
     text = " ".join(error.format_message().split()).rstrip(".")
-    text = re.sub(r"^Invalid value for '?([^:']+)'?:(?: Input(?= should))?", r"\1", text)
+    noise = r"(?: Input(?= should)| Value error,)?"
+    text = re.sub(rf"^Invalid value for '?([^:']+)'?:{noise}", r"\1", text)
     path = error.ctx.command_path if error.ctx else "quatrain"
     sentence = f"Error: {text[:1].lower()}{text[1:]}; see `{path} --help`"
     print_line(Console(stderr=True), sentence, style="red")
