@@ -1,6 +1,7 @@
 """Readers of the files that a study stores: records, manifest, logs, checkpoints, vocabulary."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,28 @@ def _failure_file(folder: Path) -> Case:
     *_, failed = store.manifest().cells
     path = store.folder(failed.identities[0]) / "failure.json"
     return Case(path, (path.read_bytes(),), lambda: (study_status(store), StudyWatch(store).look()))
+
+
+def _lease(folder: Path) -> Case:
+    """The lease of a run that is not done."""
+    store, _ = _study(folder)
+    *_, failed = store.manifest().cells
+    identity = failed.identities[0]
+    leases = store.folder(identity) / "attempts"
+    with store.claim(identity):
+        held = (leases / "1.json").read_bytes()
+    released = (leases / "1.json").read_bytes()
+
+    def read() -> None:
+        store.state(identity)
+        with store.claim(identity) as attempt:
+            if attempt is not None:
+                attempt.begin()
+        for path in leases.iterdir():
+            if path.name != "1.json":
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    return Case(leases / "1.json", (held, released), read)
 
 
 def _measurement(folder: Path) -> Case:
@@ -287,6 +310,7 @@ STORED_FILES = {
     "manifest": Reader(_manifest, _MUTATE),
     "report": Reader(_report, _MUTATE),
     "failure": Reader(_failure_file, _MUTATE),
+    "lease": Reader(_lease, _MUTATE),
     "measurement": Reader(_measurement, _MUTATE),
     "sessions": Reader(_sessions, _MUTATE),
     "spec": Reader(_spec, _MUTATE),

@@ -199,6 +199,18 @@ def test_a_damaged_lease_holds_until_it_expires(run, content):
     attempt.release()
 
 
+@pytest.mark.timeout(60)
+def test_a_pipe_in_place_of_a_lease_blocks_nobody(run):
+    claim(run).release()
+    (run / "attempts" / "1.json").unlink()
+    os.mkfifo(run / "attempts" / "1.json")
+    assert claim(run) is None
+    set_age(run, 1, HOUR)
+    attempt = claim(run)
+    assert attempt.number == 2
+    attempt.release()
+
+
 def test_of_many_that_claim_at_once_one_succeeds(run):
     claimed, barrier = [], threading.Barrier(16)
 

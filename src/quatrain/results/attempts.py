@@ -31,10 +31,11 @@ from quatrain.results.files import (
     SESSIONS,
     create_atomically,
     make_folder,
+    read_regular,
     write_atomically,
     write_error,
 )
-from quatrain.specs import StudyError
+from quatrain.specs import StoredFileError, StudyError
 
 LEASE_SECONDS = 120.0
 """Seconds without a renewal after which a lease has expired."""
@@ -44,6 +45,9 @@ _RENEWALS = 6
 
 _RESUMED_FROM = {CHECKPOINT, SESSIONS, OLD_SESSIONS}
 """Files that only a run needs that is not done."""
+
+_LARGEST = 10_000
+"""Bytes of a lease that is read."""
 
 _FOLDER = "attempts"
 _CLOCK = ".clock"
@@ -235,16 +239,19 @@ def _is_released(lease: Path) -> bool:
 
 def _modified(path: Path) -> float:
     """The modification time; opening the file makes a client of NFS ask the server for it."""
-    with path.open("rb") as file:
-        return os.fstat(file.fileno()).st_mtime
+    file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would block
+    try:
+        return os.fstat(file).st_mtime
+    finally:
+        os.close(file)
 
 
 def _read(lease: Path) -> _Owner | None:
     """The owner of a lease; None if it is absent or damaged."""
     try:
-        content: Any = json.loads(lease.read_bytes()[:10_000])
+        content: Any = json.loads(read_regular(lease, "delete this file", _LARGEST) or b"")
         owner = _Owner(**content)
-    except (OSError, ValueError, TypeError, RecursionError):
+    except (StoredFileError, ValueError, TypeError, RecursionError):
         return None
     return owner if type(owner.process) is int else None
 
