@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +40,7 @@ from quatrain.specs import (
 )
 from quatrain.study.changes import check_session_code
 from quatrain.study.grid import Run, SelfTraining
-from quatrain.study.protocol import TEXT_LIMIT, Event
+from quatrain.study.protocol import TEXT_LIMIT, Description, Event
 from quatrain.study.provenance import device_name, versions
 from quatrain.study.sessions import (
     earlier_failure,
@@ -53,6 +54,9 @@ if TYPE_CHECKING:
 
 Train = Callable[..., "TrainingResult"]
 """The type of `quatrain.training.train`."""
+
+TrainInProcesses = Callable[..., "TrainingResult"]
+"""The type of `quatrain.study.processes.Launcher.train`."""
 
 Fingerprint = Callable[["Task", str], tuple[float, ...] | None]
 """The type of `quatrain.training.fingerprint.fingerprint`: from a task and the name of a device."""
@@ -78,6 +82,8 @@ class Environment:
     threads: int
     commit: str | None
     train: Train
+    train_in_processes: TrainInProcesses | None = None
+    """For runs whose recipe has several processes."""
     fingerprint: Fingerprint | None = None
     """None for records without fingerprints."""
     should_stop: Callable[[], bool] = lambda: False
@@ -186,8 +192,11 @@ class _Execution:
         if isinstance(task, SelfTraining):
             result = task.fit(folder, **options, notify=report_of_own_loop)
         else:
+            train = environment.train
+            if run.processes > 1 and environment.train_in_processes is not None:
+                train = partial(environment.train_in_processes, run)
             stop = environment.should_stop
-            result = environment.train(task, folder, **options, notify=report, should_stop=stop)
+            result = train(task, folder, **options, notify=report, should_stop=stop)
         training = time.perf_counter() - training
         for note in result.notes:
             self._notify(replace(progress, kind="note", message=note))
@@ -233,17 +242,40 @@ class _Execution:
             return self._run.event("locked")
         if isinstance(error, RunPaused) or self._environment.should_stop():
             return replace(self._latest, kind="paused")
-        failure = Failure(
-            reason=reason_of(error),
-            message=text_of(error),
-            traceback=storable(traceback.format_exc(), TRACEBACK_LIMIT),
-            step=self._latest.step,
-        )
-        external = is_external(error)
-        if not external and not isinstance(error, StoredFileError):
+        described = describe(error)
+        reason, message = described.reason, described.message
+        if described.is_stored:
+            failure = Failure(
+                reason=reason,
+                message=message,
+                traceback=described.traceback,
+                step=self._latest.step,
+            )
             store.write_failure(self._run.identity, failure)
-        event = replace(self._latest, reason=failure.reason, message=failure.message)
-        return replace(event, kind="failed", external=external)
+        event = replace(self._latest, kind="failed", reason=reason, message=message)
+        return replace(event, external=described.external)
+
+
+class ProcessError(Exception):
+    """The failure of a process of a training, which has described it itself."""
+
+    def __init__(self, described: Description) -> None:
+        super().__init__(described.message)
+        self.described = described
+
+
+def describe(error: BaseException) -> Description:
+    """The exception that is being handled, in words."""
+    if isinstance(error, ProcessError):
+        return error.described
+    external = is_external(error)
+    return Description(
+        reason=reason_of(error),
+        message=text_of(error),
+        traceback=storable(traceback.format_exc(), TRACEBACK_LIMIT),
+        external=external,
+        is_stored=not external and not isinstance(error, StoredFileError),
+    )
 
 
 def text_of(error: BaseException) -> str:

@@ -120,6 +120,11 @@ class Run:
         """The first of its cells, and the seed."""
         return f"{self.labels[0]} seed {self.seed}"
 
+    @property
+    def processes(self) -> int:
+        """Processes of its training: those of the spec's field `recipe`, or 1 without one."""
+        return getattr(getattr(self.spec, "recipe", None), "processes", 1)
+
     def open(self, data: Path | None, folder: Path) -> "Task":
         """Read the data, and prepare the task of its spec in `folder`."""
         return cast("TaskSpec", self.spec).open(data, folder, self.seed)

@@ -7,6 +7,9 @@ Kinds of events: `started`; `progress`; `note`, a message for the user; and, as 
 run, `done`, `failed`, `paused` (the worker was asked to stop), `skipped` (its record exists) or
 `locked` (another process executes it).
 Lines are ASCII, and the length of texts is limited.
+
+A rank, one of several processes that train a run, sends objects to its worker: `Progress` of the
+training, and as the last one `Trained`, `Paused` or `Failed`.
 """
 
 import json
@@ -15,7 +18,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
-from quatrain.results.record import storable
+from quatrain.results.record import Reason, storable
 
 Kind = Literal["started", "progress", "note", "done", "failed", "paused", "skipped", "locked"]
 
@@ -91,6 +94,43 @@ class Event:
         """Whether it is the last event of a run, after which its worker is idle."""
         return self.kind not in {"started", "progress", "note"}
 
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """An exception in words, which another process can store."""
+
+    reason: Reason
+    message: str
+    traceback: str = ""
+    external: bool = False
+    """Whether the cause is external to the run, so that others would fail too."""
+    is_stored: bool = True
+    """Whether failure.json is written, after which the run is repeated only on request."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The training has reached its last step; the fields are those of its `TrainingResult`."""
+
+    steps: int
+    seconds: float
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Paused:
+    """The training has stopped before its last step, with a checkpoint."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The rank has failed; it stays until it is killed, so that the others do not fail too."""
+
+    described: Description
+
+
+Message = Trained | Paused | Failed
+"""The last message of a rank."""
 
 _EVENT = TypeAdapter(Event)
 

@@ -19,12 +19,12 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def check_device(device: str) -> None:
-    """Check that this machine has the device, without importing torch for the CPU."""
+def check_device(device: str, processes: int = 1) -> None:
+    """Check that this machine has the devices of a run, without importing torch for the CPU."""
     if device != "cpu":
-        from quatrain.training import devices
+        from quatrain.training.devices import devices_of
 
-        devices.check_device(device)
+        devices_of(device, processes)
 
 
 def check_alone() -> None:
@@ -32,9 +32,9 @@ def check_alone() -> None:
     processes = os.environ.get("WORLD_SIZE", "1")
     if "RANK" in os.environ and processes != "1":
         raise StudyError(
-            f"the study was started in {processes} processes, but one process executes a run; "
-            "start it once for each GPU, with --device cuda:0, cuda:1 and so on, and the same "
-            "--out: they share its runs",
+            f"the study was started in {processes} processes, but a study starts its own; start it "
+            "once for each GPU, with --device cuda:0, cuda:1 and so on, and the same --out: they "
+            "share its runs; Recipe(processes=...) trains one run on several GPUs",
             "WORLD_SIZE",
         )
 
@@ -53,6 +53,7 @@ def allocate(
     *,
     jobs: int | None = None,
     threads: int | None = None,
+    processes: int = 1,
     cores: int | None = None,
 ) -> Resources:
     """Choose jobs and threads that fill the cores.
@@ -67,7 +68,7 @@ def allocate(
     for field, value in (("jobs", jobs), ("threads", threads)):
         if value is not None and value < 1:
             raise StudyError(f"{field}={value} is below 1; change --{field}", field)
-    cores = cores or available_cores()
+    cores = max(1, (cores or available_cores()) // processes)
     if jobs is None:
         if device != "cpu":
             jobs = 1

@@ -102,8 +102,8 @@ def run_study(
         out: the folder of results, created if it is missing.
         data: the folder of data, passed to every task.
         jobs: runs at once; by default as many as fill the cores.
-        threads: threads of each run; by default as many as fill the cores.
-        num_workers: processes of each run that prepare its batches.
+        threads: threads of each process of a run; by default as many as fill the cores.
+        num_workers: processes that prepare batches, for each process of a run.
         device: as torch names it.
         select: by default all runs.
         notify: called with each event, for a progress display.
@@ -122,9 +122,11 @@ def run_study(
     _check_machine(device, num_workers)
     study = study or _load(path)
     runs = study.select(select.cells, select.seeds)
+    processes = max(run.processes for run in runs)
+    check_device(device, processes)
     store = ResultStore(out)
     check_stored_code(store, runs)
-    resources = allocate(len(runs), device, jobs=jobs, threads=threads)
+    resources = allocate(len(runs), device, jobs=jobs, threads=threads, processes=processes)
     arguments = _arguments(path, out, data, device, resources.threads, num_workers)
     pool = Pool(min(resources.jobs, len(runs)), (*command, *arguments), logs or out)
     waiting = _queue(study, store, runs, budget)

@@ -11,14 +11,12 @@ writes a checkpoint after its present step and stays paused, and the worker ends
 """
 
 import argparse
-import io
 import os
 import queue
 import signal
 import sys
 import threading
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +24,7 @@ from typing import TextIO
 
 from quatrain.results import ResultStore
 from quatrain.specs import QuatrainError
+from quatrain.study.child import StopRequest, absolute, accept_any_text
 from quatrain.study.execute import (
     Environment,
     Fingerprint,
@@ -36,7 +35,7 @@ from quatrain.study.execute import (
 )
 from quatrain.study.grid import Study
 from quatrain.study.load import load_study
-from quatrain.study.pool import STOP_SIGNALS
+from quatrain.study.processes import Launcher
 from quatrain.study.protocol import Event, Order
 from quatrain.study.provenance import commit_of
 
@@ -47,8 +46,8 @@ def main(arguments: list[str] | None = None, train: Train | None = None) -> int:
     os.set_inheritable(options.events, False)  # programs that a task starts do not write events
     events = os.fdopen(options.events, "w", buffering=1, encoding="utf-8")
     orders = _read_orders(_private_stdin())
-    _accept_any_text()
-    stop = _StopRequest()
+    accept_any_text()
+    stop = StopRequest()
     environment = Environment(
         should_stop=lambda: stop.is_made,
         store=ResultStore(options.out),
@@ -57,6 +56,7 @@ def main(arguments: list[str] | None = None, train: Train | None = None) -> int:
         threads=options.threads,
         commit=commit_of(options.study.resolve().parent),
         train=_training(options.threads, options.num_workers) if train is None else train,
+        train_in_processes=_launcher(options).train if train is None else None,
         fingerprint=_fingerprint() if train is None else None,
     )
 
@@ -80,46 +80,17 @@ def main(arguments: list[str] | None = None, train: Train | None = None) -> int:
     return 0
 
 
-class _StopRequest:
-    """Whether a signal has asked this worker to stop; it ends an idle worker at once."""
-
-    def __init__(self) -> None:
-        self.is_made = False
-        self._is_idle = True
-        if threading.current_thread() is threading.main_thread():
-            for number in STOP_SIGNALS:
-                signal.signal(number, self._make)
-
-    @contextmanager
-    def delayed(self) -> Generator[None]:
-        """A block that a signal does not end."""
-        self._is_idle = False
-        try:
-            yield
-        finally:
-            self._is_idle = True
-
-    def _make(self, _number: int, _frame: object) -> None:
-        self.is_made = True
-        if self._is_idle:
-            sys.exit(0)
-
-
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     """Parse the command line; paths are made absolute before the study file changes the folder."""
     parser = argparse.ArgumentParser(prog="python -m quatrain.study.worker")
-    parser.add_argument("study", type=_absolute)
-    parser.add_argument("--out", type=_absolute, required=True)
+    parser.add_argument("study", type=absolute)
+    parser.add_argument("--out", type=absolute, required=True)
     parser.add_argument("--events", type=int, required=True)
-    parser.add_argument("--data", type=_absolute)
+    parser.add_argument("--data", type=absolute)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--num-workers", type=int, default=0)
     return parser.parse_args(arguments)
-
-
-def _absolute(path: str) -> Path:
-    return Path(path).absolute()
 
 
 def _training(threads: int, num_workers: int) -> Train:
@@ -131,17 +102,14 @@ def _training(threads: int, num_workers: int) -> Train:
     return partial(train, num_workers=num_workers)
 
 
+def _launcher(options: argparse.Namespace) -> Launcher:
+    return Launcher(options.study, options.data, options.threads, options.num_workers)
+
+
 def _fingerprint() -> Fingerprint:
     from quatrain.training.fingerprint import fingerprint
 
     return fingerprint
-
-
-def _accept_any_text() -> None:
-    """Let tasks print any text, whatever the locale, and write it to the log at once."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)
 
 
 def _private_stdin() -> TextIO:

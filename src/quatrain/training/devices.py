@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from quatrain.specs import StudyError
+from quatrain.specs import SpecError, StudyError
 from quatrain.specs.errors import shorten
 from quatrain.specs.extras import name_missing_extra
 
@@ -35,16 +35,45 @@ def check_device(name: str) -> torch.device:
     return device
 
 
+def devices_of(name: str, processes: int) -> list[torch.device]:
+    """The device of each process of a training: the named one, and those after it.
+
+    All processes use the one CPU.
+
+    Raises:
+        StudyError: if this machine has no such device, or fewer devices than processes from there.
+    """
+    first = check_device(name)
+    if first.type == "cpu":
+        return [first] * processes
+    start = first.index or 0
+    count = torch.get_device_module(first).device_count()
+    if start + processes > count:
+        raise StudyError(
+            f"processes={processes} of the recipe from {name} on need {start + processes} devices, "
+            f"and {count} can be used here; use a machine with more of them, or fewer processes",
+            "Recipe.processes",
+        )
+    return [torch.device(first.type, start + number) for number in range(processes)]
+
+
 class Devices:
     """Device, precision and processes of one training.
 
     Args:
         device: the name of a torch device.
         precision: the type of autocast.
+        processes: the number of processes of the recipe; 1 for any.
         skips_weights: whether some steps use only a part of the weights, the same in all processes.
+
+    Raises:
+        StudyError: if there is no such device.
+        SpecError: if the training has another number of processes.
     """
 
-    def __init__(self, device: str, precision: str, *, skips_weights: bool = False) -> None:
+    def __init__(
+        self, device: str, precision: str, *, processes: int = 1, skips_weights: bool = False
+    ) -> None:
         requested = check_device(device)
         with name_missing_extra():
             from accelerate import Accelerator, DistributedDataParallelKwargs
@@ -56,6 +85,13 @@ class Devices:
         self.process: int = self._accelerator.process_index
         self.processes: int = self._accelerator.num_processes
         self.is_main: bool = self._accelerator.is_main_process
+        if processes not in {1, self.processes}:
+            raise SpecError(
+                f"processes={processes} of the recipe, but {self.processes} train; in a study give "
+                "the spec the recipe as its field `recipe`, and in a script start it by torchrun "
+                f"--nproc-per-node {processes}",
+                "Recipe.processes",
+            )
         # Under torchrun, accelerate assigns a device to each process.
         self.device: torch.device = requested if self.processes == 1 else self._accelerator.device
         self._autocast = _AUTOCAST[precision]

@@ -83,7 +83,8 @@ def train(
     Raises:
         RunPaused: if the training was asked to stop before its last step.
         NonFiniteLoss: if the loss is NaN or infinite.
-        SpecError: if `accumulate` is not divisible by the number of processes.
+        SpecError: if `accumulate` is not divisible by the number of processes, or the recipe has
+            another number of them.
         StoredFileError: if the checkpoint is damaged.
         DataError: if there are no batches, or the data have changed since the checkpoint.
         StudyError: if the device does not exist, the folder cannot be written, or worker
@@ -92,7 +93,12 @@ def train(
     make_folder(folder)
     torch.manual_seed(seed)
     recipe = task.recipe
-    devices = Devices(device, recipe.precision, skips_weights=recipe.terms == "sampled")
+    devices = Devices(
+        device,
+        recipe.precision,
+        processes=recipe.processes,
+        skips_weights=recipe.terms == "sampled",
+    )
     trainer = _Trainer(task, folder, seed, devices, notify, should_stop)
     with closing(trainer.batches(num_workers)) as batches:
         trainer.run(batches)

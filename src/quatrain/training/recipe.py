@@ -84,6 +84,8 @@ class Recipe(Spec):
     """Maximum norm of the gradient of all parameters together; None for no clipping."""
     accumulate: int = Field(default=1, ge=1)
     """Batches whose gradients are summed into one step, by all processes together."""
+    processes: int = Field(default=1, ge=1)
+    """Processes that train together, each on a device of its own; a divisor of `accumulate`."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """The type of autocast; parameters and optimizer state stay in float32."""
     average: Fraction = 0.0
@@ -108,6 +110,16 @@ class Recipe(Spec):
                 f"warmup_steps={self.warmup_steps} is not less than steps={self.steps}; shorten "
                 "the warm-up or train longer",
                 "Recipe.warmup_steps",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_processes(self) -> "Recipe":
+        if self.accumulate % self.processes:
+            raise SpecError(
+                f"processes={self.processes} does not divide accumulate={self.accumulate}; "
+                "accumulate a multiple of it, with smaller batches to keep the size of a step",
+                "Recipe.processes",
             )
         return self
 

@@ -1,0 +1,189 @@
+"""Runs whose training has two processes, on the CPU by gloo."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from quatrain.results import ResultStore, RunState
+from quatrain.study import load_study, run_study
+from quatrain.weights.tensor_file import read_tensors
+
+pytestmark = pytest.mark.slow
+
+HEAD = (Path(__file__).parents[1] / "fake" / "torch_study.py").read_text()
+STUDY = """
+import os, signal, time
+
+class PairTask(TinyTask):
+    def __init__(self, spec, folder):
+        super().__init__(spec)
+        self.trouble, self.folder, self.calls = spec.trouble, folder, 0
+        rank = os.environ.get("RANK", "no")
+        with (folder / f"processes-{rank}.txt").open("a") as lines:
+            lines.write(f"{os.getpid()}\\n")
+
+    def collate(self, plan):
+        self.calls += 1
+        is_last = os.environ.get("RANK") == "1"
+        marker = self.folder.parents[1] / "killed"
+        if self.trouble == "fails" and is_last and self.calls == 3:
+            raise LookupError("the batch has no name")
+        if self.trouble == "killed" and is_last and self.calls == 4 and not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.trouble == "slow":
+            time.sleep(0.1)
+        return super().collate(plan)
+
+    def evaluate(self, objective, folder):
+        return Evaluation({"accuracy": float(objective.layer.weight.detach().sum())})
+
+class PairSpec(TinySpec):
+    trouble: str = ""
+
+    def open(self, data, folder, seed):
+        return PairTask(self, folder)
+
+def cell(name, processes, steps=6):
+    recipe = Recipe(
+        steps=steps, learning_rate=1e-2, warmup_steps=1, accumulate=2, processes=processes,
+        report_every=1, checkpoint_every=2, average=0.5,
+    )
+    return Cell(name=name, group="g", spec=PairSpec(recipe=recipe, trouble=name))
+
+study = Study(title="T", question="?", metric="accuracy", seeds=(0,), cells=[CELLS])
+"""
+RUN = """
+import sys
+from pathlib import Path
+from quatrain.study import run_study
+run_study(Path(sys.argv[1]), Path(sys.argv[2]), jobs=1, threads=1)
+"""
+
+
+def write_study(folder, cells):
+    path = folder / "pair.py"
+    path.write_text(HEAD + STUDY.replace("CELLS", cells))
+    return path
+
+
+def check_ended(folder):
+    """Check that the processes of a run that wrote their numbers have ended."""
+    numbers = [int(line) for path in folder.glob("processes-*") for line in path.open()]
+    assert len(numbers) >= 3
+    for number in set(numbers) - {os.getpid()}:
+        with pytest.raises(ProcessLookupError):
+            os.kill(number, 0)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A study that was executed twice: the events, records and failures of its cells."""
+    folder = tmp_path_factory.mktemp("pair")
+    cells = "cell('one', 1), cell('two', 2), cell('fails', 2), cell('killed', 2)"
+    path, out = write_study(folder, cells), folder / "out"
+    store, notified = ResultStore(out), []
+    first = run_study(path, out, jobs=1, threads=1, notify=notified.append)
+    runs = {run.labels[0].partition("/")[2]: run.identity for run in load_study(path).select()}
+    failures = {name: store.failure(identity) for name, identity in runs.items()}
+    second = run_study(path, out, jobs=1, threads=1, notify=notified.append)
+    return SimpleNamespace(
+        first=first,
+        second=second,
+        failures=failures,
+        runs=runs,
+        notified=notified,
+        records={
+            name: store.record(identity) for name, identity in runs.items() if name != "fails"
+        },
+        folders={name: store.files(identity) for name, identity in runs.items()},
+    )
+
+
+def weights(folder):
+    return read_tensors(folder / "model.safetensors")[0]
+
+
+def test_two_processes_train_and_are_evaluated_as_one(finished):
+    assert len(finished.first.done) == 2
+    one, two = finished.records["one"], finished.records["two"]
+    assert two.metrics["accuracy"] == pytest.approx(one.metrics["accuracy"], abs=1e-5)
+    expected, result = weights(finished.folders["one"]), weights(finished.folders["two"])
+    assert expected.keys() == result.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(result[name], value, rtol=0, atol=1e-5)
+    assert (two.steps, two.cost, two.threads, two.device) == (
+        one.steps, one.cost, one.threads, one.device
+    )  # fmt: skip
+    assert two.fingerprint == one.fingerprint
+    assert two.spec["recipe"]["processes"] == 2
+    assert finished.runs["one"] != finished.runs["two"]
+
+
+def test_the_progress_of_two_processes_is_that_of_the_first(finished):
+    identity = finished.runs["two"]
+    events = [event for event in finished.notified if event.identity == identity]
+    steps = [event.step for event in events if event.kind == "progress" and event.rate]
+    assert steps == [1, 2, 3, 4, 5, 6]
+
+
+def test_an_error_of_one_process_is_the_failure_of_the_run(finished):
+    failure = finished.failures["fails"]
+    assert (failure.reason, failure.message) == ("error", "the batch has no name")
+    assert "LookupError" in failure.traceback
+    assert "collate" in failure.traceback
+    assert finished.second.failed[0].identity == finished.runs["fails"]
+    check_ended(finished.folders["fails"])
+
+
+def test_a_run_with_a_killed_process_resumes_to_the_result_of_an_uninterrupted_one(finished):
+    failure = finished.failures["killed"]
+    assert (failure.reason, failure.step) == ("killed", 3)
+    assert "process 2 of 2" in failure.message
+    assert [event.identity for event in finished.second.done] == [finished.runs["killed"]]
+    expected, resumed = finished.records["two"], finished.records["killed"]
+    assert (resumed.metrics, resumed.weights) == (expected.metrics, expected.weights)
+    check_ended(finished.folders["killed"])
+
+
+def start_slow_run(folder):
+    """A runner with a run of two slow processes, as a child process; returns when it trains."""
+    path, out = write_study(folder, "cell('slow', 2, steps=2000)"), folder / "out"
+    store, (run,) = ResultStore(out), load_study(path).select()
+    runner = subprocess.Popen([sys.executable, "-c", RUN, str(path), str(out)])
+    while not (store.files(run.identity) / "checkpoint.safetensors").exists():
+        assert runner.poll() is None
+        time.sleep(0.05)
+    return runner, store, run.identity
+
+
+def test_a_signal_pauses_a_run_of_two_processes(tmp_path):
+    runner, store, identity = start_slow_run(tmp_path)
+    runner.send_signal(signal.SIGTERM)
+    runner.communicate()
+    assert (store.state(identity), store.failure(identity)) == (RunState.PAUSED, None)
+    check_ended(store.files(identity))
+    log = (store.files(identity) / "metrics.jsonl").read_text().splitlines()
+    _, header = read_tensors(store.files(identity) / "checkpoint.safetensors")
+    assert f'"step":{len(log)},' in str(header).replace(" ", "")
+
+
+def test_no_process_outlives_a_killed_worker_and_runner(tmp_path):
+    runner, store, identity = start_slow_run(tmp_path)
+    folder = store.files(identity)
+    worker = int((folder / "processes-no.txt").read_text())
+    os.kill(runner.pid, signal.SIGSTOP)  # it cannot end the group of the worker
+    os.kill(worker, signal.SIGKILL)
+    ranks = [int((folder / f"processes-{rank}.txt").read_text()) for rank in (0, 1)]
+    while any(Path(f"/proc/{rank}").exists() for rank in ranks):
+        time.sleep(0.05)
+    runner.kill()
+    runner.communicate()
+    assert store.state(identity) is RunState.PAUSED
