@@ -10,11 +10,14 @@ from quatrain.specs import DataError, MissingPackageError, StoredFileError, Stud
 from quatrain.study import load_study
 from quatrain.study.execute import (
     Environment,
+    ProcessError,
+    describe,
     execute_run,
     reason_of,
     text_of,
     write_spec,
 )
+from quatrain.study.protocol import Description
 
 
 @pytest.fixture
@@ -356,3 +359,36 @@ def test_progress_of_wrong_types_is_a_failure(run, store):
     assert (closing.kind, store.state(run.identity)) == ("failed", RunState.FAILED)
     assert "rate_unit" in closing.message
     assert closing.to_line()
+
+
+@pytest.mark.parametrize("is_stored", [True, False])
+def test_the_failure_of_a_process_is_that_of_the_run(run, store, is_stored):
+    described = Description(
+        reason="out of memory",
+        message="too large",
+        traceback="in a batch",
+        external=not is_stored,
+        is_stored=is_stored,
+    )
+    closing, _ = execute(run, store, ProcessError(described))
+    assert (closing.kind, closing.reason, closing.message, closing.external) == (
+        "failed", "out of memory", "too large", not is_stored
+    )  # fmt: skip
+    failure = Failure(reason="out of memory", message="too large", traceback="in a batch", step=7)
+    assert store.failure(run.identity) == (failure if is_stored else None)
+
+
+@pytest.mark.parametrize(
+    ("error", "external", "is_stored"),
+    [
+        (ValueError("no"), False, True),
+        (DataError("no file", "data"), True, False),
+        (StoredFileError("damaged", "checkpoint"), False, False),
+    ],
+)
+def test_a_description_says_whether_a_failure_is_stored(error, external, is_stored):
+    with pytest.raises(type(error)) as raised:
+        raise error
+    described = describe(raised.value)
+    assert (described.external, described.is_stored) == (external, is_stored)
+    assert described.message == str(error)

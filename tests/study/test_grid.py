@@ -18,6 +18,14 @@ class Counting(Spec):
         raise NotImplementedError
 
 
+class Recipe(Spec):
+    processes: int = 1
+
+
+class Training(Counting):
+    recipe: Recipe = Recipe()
+
+
 class Closed(Spec):
     steps: int = 4
 
@@ -315,3 +323,11 @@ def test_a_run_is_found_by_the_hash_of_its_code_too(write_study):
     with pytest.raises(StudyError) as error:
         loaded.find(run.identity, 0, run.label, "b" * 64)
     assert error.value.field == "FakeSpec"
+
+
+def test_the_processes_of_a_run_are_those_of_its_recipe():
+    recipe = Recipe(processes=2)
+    specs = [Counting(), Training(), Training(recipe=recipe)]
+    cells = [Cell(name=str(n), group="one", spec=each) for n, each in enumerate(specs)]
+    runs = study(cells=cells, seeds=(0,)).select()
+    assert [run.processes for run in runs] == [1, 1, 2]

@@ -28,6 +28,12 @@ def test_two_cores_are_filled(runs, options, expected):
     assert allocate(runs, "cpu", cores=2, **options) == expected
 
 
+def test_the_processes_of_a_run_share_the_cores():
+    assert allocate(9, "cpu", processes=2, cores=8) == Resources(4, 1)
+    assert allocate(1, "cpu", processes=2, cores=8) == Resources(1, 4)
+    assert allocate(9, "cpu", processes=4, cores=2) == Resources(1, 1)
+
+
 def test_a_gpu_has_one_job_by_default():
     assert allocate(9, "cuda", cores=8) == Resources(1, 8)
     assert allocate(9, "cuda", jobs=2, cores=8) == Resources(2, 4)
@@ -64,7 +70,7 @@ def test_this_machine_has_a_core():
 def test_a_device_that_this_machine_lacks_is_an_error():
     check_device("cpu")
     with pytest.raises(StudyError) as error:
-        check_device("no such device")
+        check_device("no such device", 2)
     assert "no such device" in str(error.value)
 
 

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from quatrain.specs import MissingPackageError, StudyError
-from quatrain.training.devices import Devices, check_device
+from quatrain.specs import MissingPackageError, SpecError, StudyError
+from quatrain.training import devices as module
+from quatrain.training.devices import Devices, check_device, devices_of
 
 
 @pytest.mark.parametrize("device", ["cpux", "cpu:cpu", "", "cuda:99"])
@@ -18,6 +19,39 @@ def test_a_device_that_this_machine_lacks_is_refused(device):
 
 def test_a_device_that_exists_is_returned():
     assert check_device("cpu") == torch.device("cpu")
+
+
+def test_processes_on_a_cpu_share_it():
+    assert devices_of("cpu", 3) == [torch.device("cpu")] * 3
+    with pytest.raises(StudyError):
+        devices_of("cpux", 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "processes", "expected"),
+    [
+        ("cuda", 2, ["cuda:0", "cuda:1"]),
+        ("cuda:1", 3, ["cuda:1", "cuda:2", "cuda:3"]),
+        ("cuda:2", 3, None),
+        ("cuda:0", 5, None),
+    ],
+)
+def test_each_process_has_the_next_gpu(name, processes, expected, monkeypatch):
+    """On a machine with four GPUs."""
+    monkeypatch.setattr(module, "check_device", torch.device)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    if expected is None:
+        with pytest.raises(StudyError) as raised:
+            devices_of(name, processes)
+        assert raised.value.field == "Recipe.processes"
+    else:
+        assert devices_of(name, processes) == [torch.device(each) for each in expected]
+
+
+def test_a_training_has_the_processes_of_its_recipe():
+    with pytest.raises(SpecError) as raised:
+        Devices("cpu", "float32", processes=2)
+    assert raised.value.field == "Recipe.processes"
 
 
 def test_training_needs_the_extra_that_installs_accelerate(monkeypatch):

@@ -56,6 +56,7 @@ def test_a_warm_up_as_long_as_the_training_is_refused():
     [
         {"steps": 0},
         {"accumulate": 0},
+        {"processes": 0},
         {"average": 1.0},
         {"learning_rate": 0.0},
         {"clip_norm": 0.0},
@@ -72,6 +73,18 @@ def test_an_invalid_value_is_refused_with_its_field(fields):
     with pytest.raises(SpecError) as raised:
         Recipe(**({"warmup_steps": 0} | fields))
     assert raised.value.field.startswith(f"Recipe.{next(iter(fields))}")
+
+
+@pytest.mark.parametrize(("accumulate", "processes"), [(1, 2), (6, 4), (2, 4)])
+def test_processes_that_do_not_divide_the_batches_of_a_step_are_refused(accumulate, processes):
+    with pytest.raises(SpecError) as raised:
+        Recipe(accumulate=accumulate, processes=processes)
+    assert raised.value.field == "Recipe.processes"
+
+
+def test_only_several_processes_are_in_the_identity():
+    assert canonical(Recipe(processes=1)) == canonical(Recipe())
+    assert canonical(Recipe(accumulate=4, processes=2))["processes"] == 2
 
 
 def test_a_recipe_is_restored_from_json():

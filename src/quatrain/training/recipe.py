@@ -85,7 +85,8 @@ class Recipe(Spec):
     accumulate: int = Field(default=1, ge=1)
     """Batches whose gradients are summed into one step, by all processes together."""
     processes: int = Field(default=1, ge=1)
-    """Processes that train together, each on a device of its own; a divisor of `accumulate`."""
+    """Processes of this training, each with a device of its own; a divisor of `accumulate`. Sums
+    over processes have another order, and each process has its own dropout: results change."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """The type of autocast; parameters and optimizer state stay in float32."""
     average: Fraction = 0.0

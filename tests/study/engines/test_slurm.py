@@ -68,6 +68,12 @@ def test_a_job_is_an_array_with_a_task_per_worker(programs, some):
     assert (some.out / "logs").is_dir()
 
 
+def test_a_worker_gets_a_gpu_and_cpus_for_each_process_that_trains_a_run(programs, some):
+    logs = programs(sbatch="echo 12")
+    Slurm().start(replace(some, device="cuda:0", processes=2), NAME)
+    assert {"--gres=gpu:2", "--cpus-per-task=6", "--ntasks=1"} <= options_of(logs)
+
+
 def test_each_worker_gets_one_gpu_unless_options_say_which(programs, some):
     on_gpu = replace(some, device="cuda:0")
     logs = programs(sbatch="echo 12")

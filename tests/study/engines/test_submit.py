@@ -84,3 +84,28 @@ def test_runs_of_changed_code_are_refused_before_any_job_is_stored(
     with pytest.raises(StudyError):
         submit(load_study(path), workers, engine)
     assert not (workers.out / "jobs.json").exists()
+
+
+RECIPE = """
+class Recipe(Spec):
+    processes: int = 1
+
+class TrainingSpec(FakeSpec):
+    recipe: Recipe = Recipe()
+
+"""
+
+
+def test_workers_get_the_processes_of_the_runs_that_are_left(write_study, finish, engine, workers):
+    spec = "TrainingSpec(recipe=Recipe(processes=3))"
+    path = write_study(f"[cell('a'), Cell(name='b', group='one', spec={spec})]")
+    path.write_text(path.read_text().replace("study = ", f"{RECIPE}study = "))
+    submit(load_study(path), workers, engine, Selection(cells=["a"]))
+    assert engine.workers.processes == 1
+    engine.active.clear()
+    submit(load_study(path), workers, engine)
+    assert engine.workers.processes == 3
+    engine.active.clear()
+    finish(path, ["b"])
+    submit(load_study(path), workers, engine)
+    assert engine.workers.processes == 1

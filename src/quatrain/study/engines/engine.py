@@ -35,8 +35,9 @@ class Workers:
         count: the number of workers, at least 1.
         data: the folder of data.
         device: the device of each worker, as torch names it there.
-        threads: threads of each worker.
-        num_workers: processes of each worker that prepare batches.
+        threads: threads of each process that trains.
+        num_workers: processes that prepare batches, for each process that trains.
+        processes: processes of a worker that train one run, each on a device of its own.
         cells: globs of cell names; empty for all cells.
         seeds: empty for those of the study.
         program: the command that starts `quatrain`, without arguments.
@@ -49,6 +50,7 @@ class Workers:
     device: str = "cpu"
     threads: int = 1
     num_workers: int = 0
+    processes: int = 1
     cells: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
     program: tuple[str, ...] = PROGRAM

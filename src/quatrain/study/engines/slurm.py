@@ -2,10 +2,11 @@
 
     Slurm(("partition=gpu", "time=8:00:00")).start(workers, "quatrain-coco-1f3a9c20")
 
-The array has one task per worker, each with one process (`--ntasks=1`), its threads as CPUs, and
-one GPU if the device is one. Slurm starts a task again after its node failed or it was pre-empted
-(`--requeue`). Before the time limit it sends SIGUSR1 to the script, which sends it to the worker
-and puts the task into the queue again if the worker stopped in the middle of a run.
+The array has one task per worker (`--ntasks=1`), with as many CPUs as its processes have threads,
+and one GPU for each process that trains if the device is one. Slurm starts a task again after its
+node failed or it was pre-empted (`--requeue`). Before the time limit it sends SIGUSR1 to the
+script, which sends it to the worker and puts the task into the queue again if the worker stopped in
+the middle of a run.
 
 Only sbatch, squeue, scancel and scontrol are called: no database of accounting is needed.
 """
@@ -119,12 +120,13 @@ class Slurm:
             self._call(["scancel", f"--name={name}"])
 
     def _arguments(self, workers: Workers, name: str) -> list[str]:
+        cpus = workers.processes * (workers.threads + workers.num_workers)
         own = {
             "parsable": None,
             "job-name": name,
             "array": f"0-{workers.count - 1}",
             "ntasks": "1",
-            "cpus-per-task": str(workers.threads + workers.num_workers),
+            "cpus-per-task": str(cpus),
             "requeue": None,
             "open-mode": "append",
             "signal": f"B:USR1@{SIGNAL_SECONDS}",
@@ -132,7 +134,7 @@ class Slurm:
         }
         keys = {option.partition("=")[0] for option in self._options}
         if workers.device != "cpu" and not keys & _GPU_OPTIONS:
-            own["gres"] = "gpu:1"
+            own["gres"] = f"gpu:{workers.processes}"
         options = [key if value is None else f"{key}={value}" for key, value in own.items()]
         return [f"--{option}" for option in (*options, *self._options)]  # of two, the later holds
 

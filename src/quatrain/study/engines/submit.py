@@ -62,12 +62,17 @@ def submit(
         active = active_jobs(store)
         if select.retry_failed:
             _clear_failures(store, runs)
-    left = sum(_is_left(store, run) for run in runs)
+    waiting = [run for run in runs if _is_left(store, run)]
+    left = len(waiting)
     count = min(workers.count, left) - sum(state.waiting + state.running for _, state in active)
     if count < 1:
         return Submission(job=None, active=active, left=left)
     workers = replace(
-        workers, count=count, cells=tuple(select.cells or ()), seeds=tuple(select.seeds or ())
+        workers,
+        count=count,
+        processes=max(run.processes for run in waiting),
+        cells=tuple(select.cells or ()),
+        seeds=tuple(select.seeds or ()),
     )
     return Submission(job=_start(store, workers, engine), active=active, left=left)
 
