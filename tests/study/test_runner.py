@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import torch
 
 from quatrain.results import ResultStore, RunState
 from quatrain.results.attempts import LEASE_SECONDS
@@ -369,4 +370,19 @@ def test_an_invalid_budget_is_an_error_before_any_run(write_study, command, out)
     with pytest.raises(StudyError) as error:
         run_study(write_study("[cell('a')]"), out, command=command, budget=-1)
     assert error.value.field == "budget"
+    assert not (out / "study.json").exists()
+
+
+def test_fewer_gpus_than_processes_are_an_error_before_any_run(
+    write_study, command, out, monkeypatch
+):
+    monkeypatch.setattr("quatrain.training.devices.check_device", torch.device)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    path = write_study("[Cell(name='a', group='one', spec=TrainingSpec(recipe=Recipe()))]")
+    recipe = "class Recipe(Spec):\n    processes: int = 2\n\n"
+    spec = "class TrainingSpec(FakeSpec):\n    recipe: Recipe = Recipe()\n\n"
+    path.write_text(path.read_text().replace("study = ", f"{recipe}{spec}study = "))
+    with pytest.raises(StudyError) as error:
+        run_study(path, out, device="cuda:0", command=command)
+    assert error.value.field == "Recipe.processes"
     assert not (out / "study.json").exists()

@@ -29,7 +29,13 @@ from quatrain.study.manifest import maintained_manifest, runs_of_study
 from quatrain.study.order import InformativeOrder, PlannedOrder, Queue
 from quatrain.study.pool import STOP_SIGNALS, WORKER, Pool, WorkerExit
 from quatrain.study.protocol import Event, Order
-from quatrain.study.resources import allocate, check_alone, check_device, check_num_workers
+from quatrain.study.resources import (
+    Resources,
+    allocate,
+    check_alone,
+    check_device,
+    check_num_workers,
+)
 from quatrain.study.sessions import KILLED, earlier_failure
 
 _POLL_SECONDS = 0.5
@@ -122,11 +128,9 @@ def run_study(
     _check_machine(device, num_workers)
     study = study or _load(path)
     runs = study.select(select.cells, select.seeds)
-    processes = max(run.processes for run in runs)
-    check_device(device, processes)
     store = ResultStore(out)
     check_stored_code(store, runs)
-    resources = allocate(len(runs), device, jobs=jobs, threads=threads, processes=processes)
+    resources = _resources(runs, device, jobs, threads)
     arguments = _arguments(path, out, data, device, resources.threads, num_workers)
     pool = Pool(min(resources.jobs, len(runs)), (*command, *arguments), logs or out)
     waiting = _queue(study, store, runs, budget)
@@ -147,6 +151,15 @@ def _check_machine(device: str, num_workers: int) -> None:
     check_alone()
     check_device(device)
     check_num_workers(num_workers)
+
+
+def _resources(
+    runs: Sequence[Run], device: str, jobs: int | None, threads: int | None
+) -> Resources:
+    """Jobs and threads for runs, each of which needs the devices of its processes."""
+    processes = max(run.processes for run in runs)
+    check_device(device, processes)
+    return allocate(len(runs), device, jobs=jobs, threads=threads, processes=processes)
 
 
 def _arguments(
