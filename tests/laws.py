@@ -44,6 +44,7 @@ class Case(AttentionInputs):
     def leaves(self):
         x = self.operands
         single = (x.value, x.query, x.key, x.content_vector, x.position_vector)
+        single += (x.paired_query, x.paired_key, x.key_logit)
         return [leaf for leaf in (*single, *x.relative) if leaf is not None]
 
 
@@ -56,8 +57,11 @@ def naive_attention(inputs):
     return expand_queries(weights @ value, grid)
 
 
-def operands(terms, grid, batch=2, heads=2, seed=0, spread=1.0, widths=(3, 2)):
-    """Random float64 operands that `terms` need; `widths` are of keys and values."""
+def operands(terms, grid, batch=2, heads=2, seed=0, spread=1.0, widths=(3, 2), shared_keys=True):
+    """Random float64 operands that `terms` need; `widths` are of keys and values.
+
+    Without `shared_keys` E1 has queries and keys of its own, and E3 is one number for each key.
+    """
     width, value_width = widths
     generator = torch.Generator().manual_seed(seed)
     queries, keys = (torch.Size(sizes).numel() for sizes in (grid.queries, grid.keys))
@@ -68,14 +72,19 @@ def operands(terms, grid, batch=2, heads=2, seed=0, spread=1.0, widths=(3, 2)):
 
     axes = range(grid.ndim) if terms.use_position else ()
     lengths = [len(grid.relative_range(axis)) for axis in axes]
+    e1, e2, e3, e4 = (digit == "1" for digit in str(terms))
+    paired = e1 and not shared_keys
     return Operands(
         value=leaf(batch, heads, keys, value_width),
-        query=leaf(batch, heads, queries, width, scale=spread) if terms.use_query else None,
-        key=leaf(batch, heads, keys, width, scale=spread) if terms.use_content else None,
-        content_vector=leaf(heads, width) if str(terms)[2] == "1" else None,
-        position_vector=leaf(heads, width) if str(terms)[3] == "1" else None,
+        query=leaf(batch, heads, queries, width, scale=spread) if e2 or (e1 and not paired) else None,
+        key=leaf(batch, heads, keys, width, scale=spread) if shared_keys and (e1 or e3) else None,
+        content_vector=leaf(heads, width) if shared_keys and e3 else None,
+        position_vector=leaf(heads, width) if e4 else None,
         relative=tuple(leaf(heads, length, width, scale=spread) for length in lengths),
         scale=0.7,
+        paired_query=leaf(batch, heads, queries, width, scale=spread) if paired else None,
+        paired_key=leaf(batch, heads, keys, width, scale=spread) if paired else None,
+        key_logit=leaf(batch, heads, keys) if not shared_keys and e3 else None,
     )
 
 
@@ -131,13 +140,22 @@ def supports(draw, grid, batch, heads, generator, leave_out=()):
 
 @st.composite
 @unchecked()
-def cases(draw, terms=term_sets, longest=4, widths=(3, 2), ndims=(1, 2), leave_out=()):
+def cases(
+    draw,
+    terms=term_sets,
+    longest=4,
+    widths=(3, 2),
+    ndims=(1, 2),
+    leave_out=(),
+    shared_keys=st.booleans(),  # noqa: B008
+):
     """Random inputs of an attention, without the support fields to `leave_out`."""
     grid, chosen = draw(grids(longest, ndims)), draw(terms)
     batch, heads = draw(st.integers(1, 2)), draw(st.integers(1, 2))
     seed = draw(st.integers(0, 2**16))
     support = draw(supports(grid, batch, heads, torch.Generator().manual_seed(seed), leave_out))
-    tensors = operands(chosen, grid, batch, heads, seed, widths=widths)
+    shared = draw(shared_keys)
+    tensors = operands(chosen, grid, batch, heads, seed, widths=widths, shared_keys=shared)
     return Case(chosen, tensors, grid, support)
 
 

@@ -31,10 +31,16 @@ def logit(terms, operands, grid, b, m, q, k):
     """(E1 + E2 + E3 + E4) of one query and key, those that are on."""
     total = torch.zeros((), dtype=torch.float64)
     if Term.QUERY_KEY in terms:
-        total = total + _dot(operands.query[b, m, q], operands.key[b, m, k])
+        paired = operands.paired_query is not None
+        query = operands.paired_query if paired else operands.query
+        total = total + _dot(
+            query[b, m, q], (operands.paired_key if paired else operands.key)[b, m, k]
+        )
     if Term.QUERY_POSITION in terms:
         total = total + _dot(operands.query[b, m, q], _encoding(operands, grid, m, q, k))
-    if Term.KEY in terms:
+    if Term.KEY in terms and operands.key_logit is not None:
+        total = total + operands.key_logit[b, m, k]
+    elif Term.KEY in terms:
         total = total + _dot(operands.content_vector[m], operands.key[b, m, k])
     if Term.POSITION in terms:
         total = total + _dot(operands.position_vector[m], _encoding(operands, grid, m, q, k))

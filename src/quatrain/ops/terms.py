@@ -6,12 +6,16 @@
 Content terms share the key, position terms share the encoding, so the sum of any of them is
 two dot products: (b1 z' + b3 u) . x'  +  (b2 z' + b4 v) . r.
 
+Rotary positions and a norm of queries and keys change the operands of E1 alone. E3 then is one more
+channel of the first product: [b1 z~, 1] . [x~, b3 u . x'].
+
 Shapes: b batch, h heads, q queries, k keys, d width of a head, e width of a value, l relative
 positions that occur on an axis. An axis of size 1 is broadcast.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -21,6 +25,9 @@ from quatrain.ops.positions import Grid, align_to_keys, expand_queries
 from quatrain.ops.support import Support
 from quatrain.specs import Term
 
+_BY_HEAD = {"content_vector", "position_vector"}
+"""Operands whose first axis is that of heads; in the others it is the second."""
+
 
 @dataclass(frozen=True)
 class Operands:
@@ -29,6 +36,9 @@ class Operands:
     `query` z', `key` x', `value`; the learned vectors `content_vector` u and `position_vector` v;
     `relative` are the projected encodings r of the relative positions that occur, one tensor per
     axis; `scale` multiplies every logit.
+
+    Where the operands of E1 are others than z' and x', they are `paired_query` z~ and `paired_key`
+    x~, `query` is that of E2 alone, and E3 is given by `key_logit`, the products u . x'.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2.
     """
@@ -40,26 +50,32 @@ class Operands:
     position_vector: Float[Tensor, "h d"] | None = None
     relative: tuple[Float[Tensor, "h _ d"], ...] = ()
     scale: float = 1.0
+    paired_query: Float[Tensor, "b h q d"] | None = None
+    paired_key: Float[Tensor, "b h k d"] | None = None
+    key_logit: Float[Tensor, "b h k"] | None = None
 
     @property
     def head_widths(self) -> tuple[int, int]:
         """Width of a key or encoding (of a value, if there is neither), and of a value."""
         width = self.value.shape[-1]
-        widths = [x.shape[-1] for x in (self.key, *self.relative) if x is not None]
-        return max(widths, default=width), width
+        keys = (self.key, self.paired_key, *self.relative)
+        return max((x.shape[-1] for x in keys if x is not None), default=width), width
+
+    @property
+    def shares_keys(self) -> bool:
+        """Whether E1 and E3 are products with the same keys."""
+        return self.paired_key is None and self.key_logit is None
 
 
 def upcast_operands(operands: Operands) -> Operands:
     """The same operands in one type, at least float32: position logits need its precision."""
-    vectors = (operands.content_vector, operands.position_vector)
-    single = (operands.query, operands.key, *vectors)
-    dtype = torch.promote_types(operands.value.dtype, torch.float32)
-    for x in (*single, *operands.relative):
-        dtype = dtype if x is None else torch.promote_types(dtype, x.dtype)
-    query, key, content, position = (None if x is None else x.to(dtype) for x in single)
+    single = {name: x for name, x in vars(operands).items() if isinstance(x, Tensor)}
+    dtype = torch.float32
+    for x in (*single.values(), *operands.relative):
+        dtype = torch.promote_types(dtype, x.dtype)
+    upcast: dict[str, Any] = {name: x.to(dtype) for name, x in single.items()}
     relative = tuple(axis.to(dtype) for axis in operands.relative)
-    value = operands.value.to(dtype)
-    return Operands(value, query, key, content, position, relative, operands.scale)
+    return replace(operands, **upcast, relative=relative)
 
 
 @dataclass(frozen=True)
@@ -83,27 +99,45 @@ class AttentionInputs:
     def head_groups(self, heads: int) -> Iterator["AttentionInputs"]:
         """Split the operands into groups of at most this many heads, as views."""
         x = self.operands
+        single = {name: y for name, y in vars(x).items() if isinstance(y, Tensor)}
+        for first in range(0, self.value.shape[1], heads):
+            group = slice(first, first + heads)
+            views: dict[str, Any] = {
+                name: y[group] if name in _BY_HEAD else y[:, group] for name, y in single.items()
+            }
+            relative = tuple(axis[group] for axis in x.relative)
+            yield replace(self, operands=replace(x, **views, relative=relative))
 
-        def split(x: Tensor | None, axis: int) -> Sequence[Tensor | None]:
-            groups = -(-self.value.shape[1] // heads)
-            return [None] * groups if x is None else x.split(heads, axis)
 
-        groups = zip(
-            x.value.split(heads, 1),
-            split(x.query, 1),
-            split(x.key, 1),
-            split(x.content_vector, 0),
-            split(x.position_vector, 0),
-            strict=True,
-        )
-        for number, group in enumerate(groups):
-            group_heads = slice(number * heads, (number + 1) * heads)
-            relative = tuple(axis[group_heads] for axis in x.relative)
-            yield replace(self, operands=Operands(*group, relative, x.scale))
+def content_operands(
+    terms: Term, operands: Operands
+) -> tuple[Float[Tensor, "#b #h #q w"], Float[Tensor, "b h k w"]] | None:
+    """Queries, scaled, and keys whose products are the content logits; None without such terms."""
+    if operands.shares_keys:
+        query = biased_query(terms, operands)
+        return None if query is None or operands.key is None else (query, operands.key)
+    if not terms.has(Term.QUERY_KEY):
+        logits = key_logits(terms, operands)[..., None]
+        return (torch.ones_like(logits[:1, :1, :1]), logits) if terms.has(Term.KEY) else None
+    query, key = paired_operands(operands)
+    if terms.has(Term.KEY):
+        query = torch.cat((query, torch.ones_like(query[..., :1])), dim=-1)
+        key = torch.cat((key, key_logits(terms, operands)[..., None].to(key.dtype)), dim=-1)
+    return query, key
+
+
+def paired_operands(
+    operands: Operands,
+) -> tuple[Float[Tensor, "b h q d"], Float[Tensor, "b h k d"]]:
+    """The queries, scaled, and keys of E1 alone."""
+    query, key = operands.paired_query, operands.paired_key
+    if query is None or key is None:
+        query, key = cast(Tensor, operands.query), cast(Tensor, operands.key)
+    return query if operands.scale == 1.0 else query * operands.scale, key
 
 
 def biased_query(terms: Term, operands: Operands) -> Float[Tensor, "#b h #q d"] | None:
-    """The query of key content, scale * (b1 z' + b3 u); None without content terms."""
+    """The query of shared keys, scale * (b1 z' + b3 u); None without content terms."""
     query = operands.query if terms.has(Term.QUERY_KEY) else None
     vector = operands.content_vector if terms.has(Term.KEY) else None
     return _biased(query, vector, operands.scale)
@@ -118,11 +152,11 @@ def position_query(terms: Term, operands: Operands) -> Float[Tensor, "#b h #q d"
 
 def key_logits(terms: Term, operands: Operands) -> Float[Tensor, "#b #h k"]:
     """E3 alone, which is the same for all queries; zeros where it is off."""
-    keys = operands.value.shape[2]
-    vector = operands.content_vector if terms.has(Term.KEY) else None
-    query = _biased(None, vector, operands.scale)
-    if query is None:
-        return operands.value.new_zeros(1, 1, keys)
+    if not terms.has(Term.KEY):
+        return operands.value.new_zeros(1, 1, operands.value.shape[2])
+    if operands.key_logit is not None:
+        return operands.key_logit * operands.scale
+    query = _biased(None, operands.content_vector, operands.scale)
     return torch.einsum("bhqd,bhkd->bhqk", query, operands.key)[:, :, 0]
 
 
@@ -142,11 +176,12 @@ def logits(terms: Term, operands: Operands, grid: Grid) -> Float[Tensor, "#b #h 
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 8.
     """
-    query, position = biased_query(terms, operands), position_query(terms, operands)
-    if query is None or operands.key is None:
+    content, position = content_operands(terms, operands), position_query(terms, operands)
+    if content is None:
         total = operands.value.new_zeros(1, 1, 1, 1)
     else:
-        total = query @ operands.key.mT
+        query, key = content
+        total = query @ key.mT
     if position is not None:
         bias, *columns = position_biases(position, operands.relative, grid)
         if columns:

@@ -30,6 +30,7 @@ def attend(inputs: AttentionInputs, method: Method = "auto") -> Float[Tensor, "b
         widths=inputs.operands.head_widths,
         double=inputs.value.dtype == torch.float64,
         portable=_is_exported_to_onnx(),
+        shared_keys=inputs.operands.shares_keys,
     )
     match chosen.method:
         case "reference":

@@ -14,6 +14,7 @@ Shapes: b batch, h heads, q queries, k keys, d width of a head, e width of a val
 
 import math
 from contextlib import AbstractContextManager, nullcontext
+from typing import cast
 
 import torch
 from jaxtyping import Bool, Float
@@ -30,7 +31,7 @@ from quatrain.ops.derivatives import (
 from quatrain.ops.precision import autocast_disabled
 from quatrain.ops.terms import (
     AttentionInputs,
-    biased_query,
+    content_operands,
     key_logits,
     position_biases,
     position_query,
@@ -106,10 +107,10 @@ def augmented_query_key(
     lead, keys, queries = value.shape[:2], value.shape[2], math.prod(inputs.grid.queries)
     query_parts: list[Tensor] = []
     key_parts: list[Tensor] = []
-    query = biased_query(terms, operands)
-    if terms.has(Term.QUERY_KEY) and query is not None and operands.key is not None:
+    if terms.has(Term.QUERY_KEY):
+        query, key = cast("tuple[Tensor, Tensor]", content_operands(terms, operands))
         query_parts.append(query)
-        key_parts.append(operands.key)
+        key_parts.append(key)
     elif terms.has(Term.KEY):
         key_parts.append(key_logits(terms, operands)[..., None])
         query_parts.append(torch.ones_like(key_parts[0][:, :, :1]))

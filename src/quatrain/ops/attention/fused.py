@@ -1,9 +1,10 @@
 """Attention that never stores all of its weights, by the kernel that `plan` names.
 
 torch's kernel (`sdpa`) computes content terms with E1: E3 is E1 with the vector u added to the
-query, (z' + u) . x'. It has no argument for position logits but a mask with a number per pair, or
-more channels of queries and keys (`augmented`). On a GPU our Triton kernel takes position bias
-directly, and `augmented` computes what it cannot. The blockwise operator computes everything else.
+query, (z' + u) . x', or one more channel if E1 has keys of its own. It has no argument for position
+logits but a mask with a number per pair, or more channels of queries and keys (`augmented`). On a
+GPU our Triton kernel takes position bias directly, and `augmented` computes what it cannot. The
+blockwise operator computes everything else.
 """
 
 from dataclasses import replace
@@ -12,7 +13,7 @@ from typing import cast
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 
 from quatrain.ops.attention.augmented import augmented_attention, pad_for_sdpa, sdpa_backends
 from quatrain.ops.attention.blockwise.operator import blockwise_attention
@@ -25,7 +26,7 @@ from quatrain.ops.derivatives import (
 )
 from quatrain.ops.positions import is_symbolic
 from quatrain.ops.precision import autocast_disabled
-from quatrain.ops.terms import AttentionInputs, biased_query
+from quatrain.ops.terms import AttentionInputs, content_operands
 from quatrain.specs import Term
 
 MAX_BIASED_NUMBERS = 2**19
@@ -60,7 +61,10 @@ def _saves_memory_by_head(inputs: AttentionInputs) -> bool:
 
     Then the copy of one head exists at a time. With gradients the whole copy is kept anyway.
     """
-    x, query = inputs.operands, cast(Tensor, inputs.operands.query)
+    x = inputs.operands
+    if not x.shares_keys:
+        return False
+    query = cast(Tensor, x.query)
     tensors = (query, x.key, x.content_vector, x.value)
     trains = torch.is_grad_enabled() and any(y is not None and y.requires_grad for y in tensors)
     if trains or query.device.type != "cpu" or is_symbolic(*query.shape):
@@ -72,12 +76,15 @@ def _sdpa(
     inputs: AttentionInputs, mask: Bool[Tensor, "#b #h #q k"] | None, *, causal: bool
 ) -> Float[Tensor, "b h q e"]:
     operands, value = inputs.operands, inputs.value
-    # The kernel multiplies by the scale.
-    query = cast(Tensor, biased_query(inputs.terms, replace(operands, scale=1.0)))
+    # The kernel multiplies by the scale; plan chose it, so E1 is on.
+    content = content_operands(inputs.terms, replace(operands, scale=1.0))
+    query, key = cast("tuple[Tensor, Tensor]", content)
+    width = value.shape[-1]
+    if key.shape[-1] > width:  # a channel for E3; torch's kernels take values of the same width
+        value = pad(value, (0, key.shape[-1] - width))
     pads = is_gpu(value.device.type)
     query, key, values = (
-        pad_for_sdpa(x.to(value.dtype), pad_width=pads)
-        for x in (query, cast(Tensor, operands.key), value)
+        pad_for_sdpa(x.to(value.dtype), pad_width=pads) for x in (query, key, value)
     )
     check_transforms((query, key, values), USE_REFERENCE, order=1, vmap=True)
     with autocast_disabled(value), sdpa_backends(mask):
@@ -85,4 +92,4 @@ def _sdpa(
             query, key, values, attn_mask=mask, is_causal=causal, scale=operands.scale
         )
     check_kernel_second_derivatives(output, USE_REFERENCE)
-    return output[..., : value.shape[-1]] if pads else output
+    return output if output.shape[-1] == width else output[..., :width]

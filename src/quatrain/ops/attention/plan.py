@@ -62,11 +62,13 @@ def plan(
     widths: tuple[int, int] = (1, 1),
     double: bool = False,
     portable: bool = False,
+    shared_keys: bool = True,
 ) -> Plan:
     """Choose the method, or check the one that the caller forces.
 
     `widths` are those of a key and of a value of a head; `double` means float64, which GPU kernels
-    do not take; `portable` excludes our custom operators and kernels, which ONNX does not have.
+    do not take; `portable` excludes our custom operators and kernels, which ONNX does not have;
+    without `shared_keys` E1 has operands of its own, which our Triton kernels do not take.
 
     Raises:
         SpecError: if the forced method does not apply to these terms, grid and structure.
@@ -77,7 +79,7 @@ def plan(
     reasons = _applicable_methods(terms, grid, structure)
     kernel: Kernel = "blockwise"
     if not (double and is_gpu(device)):
-        kernel = _kernel(terms, grid, structure, widths, device)
+        kernel = _kernel(terms, grid, structure, widths, device, shared_keys=shared_keys)
     if portable:
         reasons = _portable(reasons, kernel, method)
     if method == "auto":
@@ -150,13 +152,20 @@ def _automatic(
 
 
 def _kernel(
-    terms: Term, grid: Grid, structure: Structure, widths: tuple[int, int], device: str
+    terms: Term,
+    grid: Grid,
+    structure: Structure,
+    widths: tuple[int, int],
+    device: str,
+    *,
+    shared_keys: bool,
 ) -> Kernel:
     if widths[0] == widths[1] and _suits_sdpa(terms, grid, structure):
         return "sdpa"
     if not is_gpu(device) or grid.ndim != 2 or structure.has_attn_mask:
         return "blockwise"
     fits = max(widths) <= triton_operator.MAX_HEAD_WIDTH and not _exceeds_32_bits(grid)
+    fits = fits and shared_keys
     if terms.use_position and fits and device == "cuda" and triton_operator.is_available():
         return "triton"
     return "blockwise" if structure.depends_on_query else "augmented"

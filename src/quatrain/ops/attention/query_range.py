@@ -61,10 +61,14 @@ def query_range(first: Coordinates, sizes: Coordinates, inputs: AttentionInputs)
     """The inputs of the queries of `sizes` from the coordinates `first` on, with all keys."""
     grid, operands, support = inputs.grid, inputs.operands, inputs.support
     block = Grid(sizes, grid.keys, grid.key_stride)
-    query = operands.query
+    query, paired = (
+        None if x is None else _of_range(x, first, sizes, grid)
+        for x in (operands.query, operands.paired_query)
+    )
     selected = replace(
         operands,
-        query=None if query is None else _of_range(query, first, sizes, grid),
+        query=query,
+        paired_query=paired,
         relative=tuple(
             encoding[:, grid.queries[axis] - first[axis] - sizes[axis] :][
                 :, : len(block.relative_range(axis))

@@ -31,7 +31,15 @@ some_term_sets = pytest.mark.parametrize("terms", SOME, ids=str)
 
 
 @settings(max_examples=5, deadline=None)
-@given(cases(st.sampled_from(APPLICABLE), longest=5, ndims=(2,), leave_out=("attend_mask",)))
+@given(
+    cases(
+        st.sampled_from(APPLICABLE),
+        longest=5,
+        ndims=(2,),
+        leave_out=("attend_mask",),
+        shared_keys=st.just(True),
+    )
+)
 def test_it_agrees_with_the_reference(case):
     assert_same_attention(triton_attention, reference_attention, case)
 

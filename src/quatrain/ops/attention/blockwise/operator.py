@@ -8,8 +8,7 @@ Shapes: b batch, h heads, q queries, k keys, e width of a value.
 """
 
 import math
-from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -21,9 +20,15 @@ from quatrain.ops.attention.blockwise.loop import BlockLoop
 from quatrain.ops.attention.custom_operator import Arguments, register_operator
 from quatrain.ops.derivatives import USE_REFERENCE, check_transforms
 from quatrain.ops.positions import Grid
-from quatrain.ops.precision import autocast_disabled, upcast
+from quatrain.ops.precision import autocast_disabled
 from quatrain.ops.support import Structure
-from quatrain.ops.terms import AttentionInputs, biased_query, key_logits, position_query
+from quatrain.ops.terms import (
+    AttentionInputs,
+    biased_query,
+    key_logits,
+    paired_operands,
+    position_query,
+)
 from quatrain.specs import Term
 
 
@@ -64,14 +69,19 @@ def blockwise_inputs(inputs: AttentionInputs) -> BlockwiseInputs:
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2.
     """
-    terms, operands = inputs.terms, inputs.upcast().operands
+    inputs = inputs.upcast()
+    terms, operands = inputs.terms, inputs.operands
     batch, heads = inputs.value.shape[:2]
-    query = biased_query(terms, operands) if terms.has(Term.QUERY_KEY) else None
+    query = key = None
+    if terms.has(Term.QUERY_KEY) and operands.shares_keys:
+        query, key = biased_query(terms, operands), operands.key
+    elif terms.has(Term.QUERY_KEY):
+        query, key = paired_operands(operands)
     position = position_query(terms, operands)
     return BlockwiseInputs(
         value=operands.value,
         query=query,
-        key=None if query is None else operands.key,
+        key=key,
         key_logits=_masked_key_logits(inputs),
         position_query=None if position is None else position.expand(batch, -1, -1, -1),
         attend_mask=inputs.support.pair_mask(inputs.grid, batch, heads),
@@ -80,16 +90,15 @@ def blockwise_inputs(inputs: AttentionInputs) -> BlockwiseInputs:
 
 
 def _masked_key_logits(inputs: AttentionInputs) -> Float[Tensor, "#b #h k"] | None:
-    """E3 where E1 is off, and padding, in float32 at least; None where neither exists."""
+    """E3 where no query has it, and padding, in float32 at least; None where neither exists."""
     terms, operands, logits = inputs.terms, inputs.operands, None
-    if terms.has(Term.KEY) and not terms.has(Term.QUERY_KEY):
-        key, vector = (upcast(cast(Tensor, x)) for x in (operands.key, operands.content_vector))
-        logits = key_logits(terms, replace(operands, key=key, content_vector=vector))
+    if terms.has(Term.KEY) and not (terms.has(Term.QUERY_KEY) and operands.shares_keys):
+        logits = key_logits(terms, operands)
     mask = inputs.support.key_mask(inputs.grid, inputs.value.shape[0])
     if mask is None:
         return logits
     if logits is None:
-        logits = upcast(inputs.value.new_zeros(1, 1, mask.shape[-1]))
+        logits = inputs.value.new_zeros(1, 1, mask.shape[-1])
     return torch.where(mask[:, :, 0], logits, mask_value(logits.dtype))
 
 

@@ -1,0 +1,86 @@
+"""What changes the queries and keys of the term E1 alone: a norm, and rotary positions.
+
+    x~ = rotary(norm(x'))      of every head, before their product
+
+Shapes: b batch, h heads, t positions, d width of a head, f planes, a axes.
+"""
+
+import math
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from quatrain.ops.rotary import axial_frequencies, rotate
+
+
+class HeadNorm(nn.Module):
+    """x / rms(x) over the channels of a head, times a learned weight for each channel.
+
+    Source: Henry et al. 2020, https://arxiv.org/abs/2010.04245, section 3.
+    Differs: queries and keys are divided by the root of their mean square and have a weight each,
+        as in later models, instead of by their length, with one learned factor for both.
+
+    Args:
+        heads: the heads.
+        width: the width of a head.
+        initial: the initial weight.
+    """
+
+    def __init__(self, heads: int, width: int, initial: float = 1.0) -> None:
+        super().__init__()
+        self.initial = initial
+        self.weight: nn.Parameter = nn.Parameter(torch.empty(heads, width))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Set all weights to the initial one."""
+        nn.init.constant_(self.weight, self.initial)
+
+    def forward(self, x: Float[Tensor, "b h t d"]) -> Float[Tensor, "b h t d"]:
+        """Normalize each head of each position."""
+        exact = x.to(torch.promote_types(x.dtype, torch.float32))
+        scale = (exact.square().mean(-1, keepdim=True) + torch.finfo(exact.dtype).eps).rsqrt()
+        return (exact * scale * self.weight[:, None]).to(x.dtype)
+
+
+class Rotary(nn.Module):
+    """Rotate queries or keys by their positions; "mixed" learns the frequencies of each head.
+
+    Source: Su et al. 2021, https://arxiv.org/abs/2104.09864, section 3.2; Heo et al. 2024,
+        https://arxiv.org/abs/2403.13298, equations 9 ("axial") and 10 ("mixed").
+    Differs: mixed frequencies begin with the wavelengths of axial ones, in a random direction for
+        each plane of each head.
+    """
+
+    frequencies: Tensor
+
+    def __init__(
+        self, kind: Literal["axial", "mixed"], heads: int, width: int, ndim: int, wavelength: float
+    ) -> None:
+        super().__init__()
+        self.ndim = ndim
+        axial = axial_frequencies(width, ndim, wavelength)
+        self.register_buffer("frequencies", axial, persistent=False)
+        self.mixed: nn.Parameter | None = None
+        if kind == "mixed":
+            self.mixed = nn.Parameter(torch.empty(heads, ndim, width // 2))
+            self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the directions of learned frequencies."""
+        if self.mixed is None:
+            return
+        heads, ndim, planes = self.mixed.shape
+        sizes = self.frequencies.sum(0).to(self.mixed.dtype)
+        angle = torch.rand(heads, planes) * (2 * math.pi)
+        directions = torch.stack((angle.cos(), angle.sin()), dim=1) if ndim == 2 else 1.0
+        with torch.no_grad():
+            self.mixed.copy_(sizes * directions)
+
+    def forward(
+        self, x: Float[Tensor, "b h t d"], positions: Int[Tensor, "#t a"]
+    ) -> Float[Tensor, "b h t d"]:
+        """Rotate each position of each head."""
+        return rotate(x, positions, self.frequencies if self.mixed is None else self.mixed)
