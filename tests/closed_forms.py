@@ -50,8 +50,11 @@ def attention_multiply_adds(module, batch, grid, structure=FULL_SUPPORT, *, meth
         key_channels=module.value.in_features,
         structure=structure,
         heads=module.spec.heads,
+        shared_keys=module.spec.rotary is None and not module.spec.qk_norm,
     )
-    return counts.attention(terms, plan(terms, grid, structure, method).method, size)
+    gate = counts.linear(batch * size.queries, module.channels, module.channels)
+    total = counts.attention(terms, plan(terms, grid, structure, method).method, size)
+    return total + gate * module.spec.gate
 
 
 def layer_multiply_adds(layer, *, batch, source, target):

@@ -76,7 +76,9 @@ def operands(terms, grid, batch=2, heads=2, seed=0, spread=1.0, widths=(3, 2), s
     paired = e1 and not shared_keys
     return Operands(
         value=leaf(batch, heads, keys, value_width),
-        query=leaf(batch, heads, queries, width, scale=spread) if e2 or (e1 and not paired) else None,
+        query=leaf(batch, heads, queries, width, scale=spread)
+        if e2 or (e1 and shared_keys)
+        else None,
         key=leaf(batch, heads, keys, width, scale=spread) if shared_keys and (e1 or e3) else None,
         content_vector=leaf(heads, width) if shared_keys and e3 else None,
         position_vector=leaf(heads, width) if e4 else None,

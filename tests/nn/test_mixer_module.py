@@ -137,12 +137,11 @@ def test_arguments_that_do_not_fit_are_refused(arguments, field):
         ),
         (
             DeformableConvSpec(modulated=True).build(8, ndim=1),
-            "8, ndim=1, kernel=3, stride=1, dilation=1, groups=1, bias=False, offset_groups=1, "
-            "modulated=True",
+            "8, ndim=1, kernel=3, stride=1, dilation=1, groups=1, offset_groups=1, modulated=True",
         ),
         (
             RegularConv(8, stride=2),
-            "8, ndim=2, kernel=3, stride=2, dilation=1, groups=1, bias=False",
+            "8, ndim=2, kernel=3, stride=2, dilation=1, groups=1",
         ),
         (DynamicConv(16, kernel=5), "16, ndim=2, kernel=5, groups=16"),
         (LightweightConv(8, groups=4), "8, ndim=2, kernel=3, groups=4"),

@@ -34,8 +34,13 @@ MIXERS = [
     "lightweight@5",
     "0010+deformable",
     "1111+regular",
+    "1011 rope",
+    "1110 rope-mixed gate",
+    "1111@5 qknorm",
+    "1000 rope qknorm gate",
+    "0010 gate",
 ]
-"""A mixer of each kind, and attention by each method."""
+"""A mixer of each kind, attention by each method, and each switch."""
 COMPILED = [
     *("0110", "regular", "modulated", "dynamic", "lightweight"),
     pytest.param("0010+deformable", marks=pytest.mark.slow),

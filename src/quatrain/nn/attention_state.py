@@ -3,21 +3,33 @@
 Shapes: b batch, q queries, k keys, h heads, d width of a head, t tokens so far.
 """
 
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from quatrain.nn.relative_position import EncodingCache
-from quatrain.ops.attention.reference import masked_softmax
+from quatrain.ops.attention.query_range import one_query
+from quatrain.ops.attention.reference import attention_weights, masked_softmax
 from quatrain.ops.positions import Grid
+from quatrain.ops.precision import autocast_disabled
+from quatrain.ops.terms import AttentionInputs, logits, upcast_operands
 from quatrain.specs import Term
+
+QueryPosition = tuple[int, ...] | Callable[[tuple[int, ...]], tuple[int, ...]]
+"""Coordinates (t,) or (y, x) of a query, or a function from the sizes (T,) or (H, W) to them."""
 
 
 @dataclass(frozen=True)
 class KeyValueState:
     """Decoding state of attention: the projected keys and values so far (the KV cache).
+
+    Where E1 has keys of its own, these are `paired_key`, and E3 is one number for each key,
+    `key_logit`. `first` is the position of the first token: a window drops those before.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equations 1 and 2
         (V^C x_k and W' x_k).
@@ -26,27 +38,46 @@ class KeyValueState:
     value: Float[Tensor, "b h t d"]
     key: Float[Tensor, "b h t d"] | None = None
     encodings: EncodingCache | None = None
+    paired_key: Float[Tensor, "b h t d"] | None = None
+    key_logit: Float[Tensor, "b h t"] | None = None
+    first: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """All tokens so far, also those that a window has dropped."""
+        return self.first + self.value.shape[2]
 
     def select(self, rows: Int[Tensor, " n"]) -> "KeyValueState":
         """The state of the chosen batch rows, in that order."""
-        key = None if self.key is None else self.key.index_select(0, rows)
-        return KeyValueState(self.value.index_select(0, rows), key, self.encodings)
+        return self._map(lambda x, _: x.index_select(0, rows), self)
+
+    def contiguous(self) -> "KeyValueState":
+        """The state with each tensor contiguous by batch element and head."""
+        return self._map(lambda x, _: x.contiguous(), self)
 
     def append(self, new: "KeyValueState", window: int | None) -> "KeyValueState":
         """This state and then `new`; with a `window`, only the last `window` tokens."""
         start = None if window is None else -window
-        value = _concatenate(self.value, new.value)[:, :, start:]
-        if self.key is None or new.key is None:
-            return KeyValueState(value, None, self.encodings)
-        return KeyValueState(value, _concatenate(self.key, new.key)[:, :, start:], self.encodings)
+        both = self._map(lambda x, y: _concatenate(x, y)[:, :, start:], new)
+        return replace(both, first=self.tokens + new.value.shape[2] - both.value.shape[2])
+
+    def _map(
+        self, change: Callable[[Tensor, Tensor], Tensor], other: "KeyValueState"
+    ) -> "KeyValueState":
+        """This state with each tensor that both have changed, and without the others."""
+        changed: dict[str, Any] = {}
+        for name in ("value", "key", "paired_key", "key_logit"):
+            own, others = getattr(self, name), getattr(other, name)
+            changed[name] = None if own is None or others is None else change(own, others)
+        return replace(self, **changed)
 
 
 def _concatenate(
-    past: Float[Tensor, "b h t d"], new: Float[Tensor, "b h n d"]
-) -> Float[Tensor, "b h tn d"]:
+    past: Float[Tensor, "b h t *d"], new: Float[Tensor, "b h n *d"]
+) -> Float[Tensor, "b h tn *d"]:
     """Both, one after the other; torch.cat on a CPU uses one thread: a third of the speed."""
     tokens = past.shape[2]
-    both = past.new_empty(*past.shape[:2], tokens + new.shape[2], past.shape[3])
+    both = past.new_empty(*past.shape[:2], tokens + new.shape[2], *past.shape[3:])
     both[:, :, :tokens], both[:, :, tokens:] = past, new
     return both
 
@@ -109,6 +140,28 @@ class Explanation:
     grid: Grid
     support: Bool[Tensor, "#b #h #q k"] | None = None
     query: tuple[int, ...] | None = None
+
+    @classmethod
+    def of(cls, inputs: AttentionInputs, at: QueryPosition | None) -> "Explanation":
+        """Explain all queries of a call, or the one at the position `at`."""
+        whole, heads = inputs.grid, inputs.value.shape[1]
+        if callable(at):
+            at = at(whole.queries)
+        if at is not None:
+            inputs = one_query(at, inputs)
+        grid = inputs.grid
+        with autocast_disabled(inputs.value):
+            weights = attention_weights(inputs)
+            operands = upcast_operands(inputs.operands)
+            batch, keys = inputs.value.shape[0], weights.shape[-1]
+            shape = (batch, heads, math.prod(grid.queries), keys)
+            return cls(
+                weights.expand(shape),
+                {term: logits(term, operands, grid).expand(shape) for term in inputs.terms},
+                whole,
+                inputs.support.mask(grid, inputs.value),
+                at,
+            )
 
     def term_weights(self, term: Term) -> Float[Tensor, "b h q k"]:
         """The softmax of one term's logits over the same keys.

@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from quatrain.nn.attention_state import Explanation
+from quatrain.nn.attention_state import Explanation, QueryPosition
 from quatrain.nn.deformable_conv import DeformableConv, SamplingOffsets
 from quatrain.nn.find import find_class
-from quatrain.nn.generalized_attention import GeneralizedAttention, QueryPosition
+from quatrain.nn.generalized_attention import GeneralizedAttention
 from quatrain.specs import InputError
 
 

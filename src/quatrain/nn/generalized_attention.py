@@ -8,20 +8,25 @@
 Shapes: b batch, q queries, k keys, c channels, h heads, d width of a head, t tokens so far.
 """
 
-import math
-from collections.abc import Callable
-from typing import ClassVar, Literal
+from dataclasses import replace
+from typing import Any, ClassVar, cast
 
 import torch
-from jaxtyping import Bool, Float
-from pydantic import Field
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.fx import Proxy
 
-from quatrain.nn.attention_state import Explanation, KeyValueState, RunningState
-from quatrain.nn.checks import Count, WindowWidth, check_stepwise
+from quatrain.nn.attention_spec import AttentionSpec
+from quatrain.nn.attention_state import (
+    Explanation,
+    KeyValueState,
+    QueryPosition,
+    RunningState,
+)
+from quatrain.nn.checks import check_stepwise
 from quatrain.nn.layers import Projection
-from quatrain.nn.mixer_module import MixerModule, MixerSpec
+from quatrain.nn.mixer_module import MixerModule
+from quatrain.nn.query_key import HeadNorm, Rotary
 from quatrain.nn.relative_position import EncodingCache, RelativePosition
 from quatrain.nn.tokens import (
     check_layout,
@@ -33,51 +38,10 @@ from quatrain.nn.tokens import (
 )
 from quatrain.nn.tracing import record_call, warn_of_tracing
 from quatrain.ops.attention import Method, attend
-from quatrain.ops.attention.query_range import one_query
-from quatrain.ops.attention.reference import attention_weights
 from quatrain.ops.positions import Grid
-from quatrain.ops.precision import autocast_disabled
 from quatrain.ops.support import Support
-from quatrain.ops.terms import AttentionInputs, Operands, logits, upcast_operands
-from quatrain.specs import InputError, Spec, SpecError, Term, Terms
-
-QueryPosition = tuple[int, ...] | Callable[[tuple[int, ...]], tuple[int, ...]]
-"""Coordinates (t,) or (y, x) of a query, or a function from the sizes (T,) or (H, W) to them."""
-
-
-class AttentionSpec(Spec, MixerSpec["GeneralizedAttention"]):
-    """Transformer attention over chosen terms.
-
-    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equations 2 and 8.
-    """
-
-    kind: Literal["attention"] = "attention"
-    terms: Terms = Term.parse("1111")
-    """Which of the four terms are on; "0000" is uniform weights, not a missing module."""
-    heads: Count = 8
-    """Heads M; they must divide the channels."""
-    window: WindowWidth | None = None
-    """Odd width of the window of keys around a query, per axis, in queries; None for all keys."""
-    key_stride: Count = 1
-    """Stride of the keys, per axis (plain subsampling); 1 keeps all."""
-    scaled: bool | None = None
-    """Divide logits by the root of the head width; None for yes on sequences, no on maps."""
-    wavelength: float | None = Field(default=None, gt=1)
-    """Base of the encoding's wavelengths; None for 10000 on sequences, 1000 on maps."""
-
-    divisors: ClassVar[tuple[str, ...]] = ("heads",)
-
-    def check_channels(self, channels: int, ndim: int) -> None:
-        """Check the channels and the number of axes that a module of this spec would have.
-
-        Raises:
-            SpecError: if heads do not divide the channels, or position encodings do not fit them.
-        """
-        super().check_channels(channels, ndim)
-        if self.terms.use_position and channels % (2 * ndim):
-            text = f"channels={channels} is no multiple of {2 * ndim}"
-            remedy = "change the channels or turn the position terms (E2, E4) off"
-            raise SpecError(f"{text}, for sines and cosines on {ndim} axes; {remedy}", "channels")
+from quatrain.ops.terms import AttentionInputs, Operands
+from quatrain.specs import InputError, Term
 
 
 class GeneralizedAttention(MixerModule, spec=AttentionSpec):
@@ -89,7 +53,8 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
     belong to the surrounding block.
 
     `query` is U, `key` V^C, `value` W', `position` V^R (one projection per axis), `output` W,
-    `key_bias` u and `position_bias` v; a parameter that no chosen term needs does not exist. Set
+    `key_bias` u and `position_bias` v; a parameter that no chosen term needs does not exist.
+    `rotary`, `query_norm` and `key_norm` change what E1 reads, and `gate` the attended values. Set
     `method` to choose the algorithm; by default `plan` chooses. "reference" has derivatives of
     every order, and forward-mode derivatives.
 
@@ -104,6 +69,8 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
 
     sequence_wavelength: ClassVar[float] = 10_000.0
     map_wavelength: ClassVar[float] = 1_000.0
+    rotary_wavelength: ClassVar[dict[int, float]] = {1: 10_000.0, 2: 100.0}
+    """By the number of axes."""
 
     takes_keys: ClassVar[bool] = True
     spec: AttentionSpec
@@ -137,6 +104,29 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
         self.position_bias: nn.Parameter | None = bias() if terms.has(Term.POSITION) else None
         self.output: Projection = Projection(channels, channels)
         self.reset_parameters()
+        self._create_switches(width)
+
+    def _create_switches(self, width: int) -> None:
+        spec, ndim = self.spec, self.ndim
+        self.rotary: Rotary | None = None
+        if spec.rotary is not None:
+            default = self.rotary_wavelength[ndim]
+            wavelength = spec.rotary_wavelength or default
+            self.rotary = Rotary(spec.rotary, spec.heads, width, ndim, wavelength)
+        # Random queries and keys then have logits of variance 1.
+        initial = 1 / (self.scale * width**0.5)
+        norms = spec.qk_norm
+        self.query_norm: HeadNorm | None = HeadNorm(spec.heads, width, initial) if norms else None
+        self.key_norm: HeadNorm | None = HeadNorm(spec.heads, width) if norms else None
+        self.gate: Projection | None = (
+            Projection(self.channels, self.channels) if spec.gate else None
+        )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a pickled module, also one of a version without switches."""
+        super().__setstate__(state)
+        for name in ("rotary", "query_norm", "key_norm", "gate"):
+            self._modules.setdefault(name, None)
 
     @property
     def terms(self) -> Term:
@@ -197,7 +187,7 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
         warn_of_tracing(self)
         inputs = self.attention_inputs(query, key, causal=causal, **masks)
         attended = attend(inputs, self.method if method == "auto" else method)
-        return from_tokens(self.output(_merge_heads(attended)), query)
+        return from_tokens(self._output(attended, query), query)
 
     def explain(
         self,
@@ -216,37 +206,20 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
         """
         masks = {"key_padding_mask": key_padding_mask, "attend_mask": attend_mask}
         inputs = self.attention_inputs(query, key, causal=causal, **masks)
-        whole = inputs.grid
-        if callable(at):
-            at = at(whole.queries)
-        if at is not None:
-            inputs = one_query(at, inputs)
-        grid = inputs.grid
-        with autocast_disabled(query):
-            weights = attention_weights(inputs)
-            operands = upcast_operands(inputs.operands)
-            shape = (query.shape[0], self.spec.heads, math.prod(grid.queries), weights.shape[-1])
-            return Explanation(
-                weights.expand(shape),
-                {term: logits(term, operands, grid).expand(shape) for term in inputs.terms},
-                whole,
-                inputs.support.mask(grid, inputs.value),
-                at,
-            )
+        return Explanation.of(inputs, at)
 
     def cache_keys(
         self, key: Float[Tensor, "b k c"], state: KeyValueState | None = None
     ) -> KeyValueState:
         """Project keys and values once; with `state`, append them, within the window."""
-        new = self._project(key)
+        first = 0 if state is None else state.tokens
+        positions = torch.arange(first, first + key.shape[1], device=key.device)[:, None]
+        new = self._project(key, positions)
         if state is not None:
             return state.append(new, self.spec.window)
+        encodings = None if self.position is None else EncodingCache(self.position.between)
         # Contiguous by head, the order in which the products of each step read them.
-        return KeyValueState(
-            new.value.contiguous(),
-            None if new.key is None else new.key.contiguous(),
-            None if self.position is None else EncodingCache(self.position.between),
-        )
+        return replace(new.contiguous(), encodings=encodings)
 
     def attend_cached(
         self,
@@ -266,8 +239,8 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
         rows = state.value.shape[0]
         grouped = query.reshape(rows, query.shape[0] // rows if rows else 1, query.shape[-1])
         attended = attend(self._inputs(grouped, state, grid, support), self.method)
-        attended = _merge_heads(attended)
-        return self.output(attended).expand(-1, grouped.shape[1], -1).reshape(query.shape)
+        output = self._output(attended, grouped)
+        return output.expand(-1, grouped.shape[1], -1).reshape(query.shape)
 
     def step(
         self, query: Float[Tensor, "b 1 c"], state: KeyValueState | RunningState | None
@@ -289,7 +262,7 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
         last = state.value.shape[2] - 1
         grid = Grid((1,), (last + 1,), first_query=last)
         attended = attend(self._inputs(query, state, grid, Support()), self.method)
-        return self.output(_merge_heads(attended)), state
+        return self._output(attended, query), state
 
     def _step_running(
         self, query: Float[Tensor, "b 1 c"], state: RunningState | None
@@ -298,12 +271,16 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
         dtype = torch.promote_types(new.value.dtype, torch.float32)
         value = new.value[:, :, 0].to(dtype)
         logit = torch.zeros_like(value[..., :1])
-        if new.key is not None and self.key_bias is not None and self.terms.has(Term.KEY):
-            product = (new.key[:, :, 0] * self.key_bias).sum(-1, keepdim=True)
+        if self.terms.has(Term.KEY):
+            if new.key_logit is None:
+                key, vector = cast(Tensor, new.key), cast(Tensor, self.key_bias)
+                product = (key[:, :, 0] * vector).sum(-1, keepdim=True)
+            else:
+                product = new.key_logit
             logit = (product * self.scale).to(dtype)
         state = RunningState.empty(value, self.terms) if state is None else state
         state = state.append(logit, value)
-        return self.output(state.mean.to(new.value.dtype).flatten(1)[:, None]), state
+        return self._output(state.mean.to(new.value.dtype)[:, :, None], query), state
 
     def attention_inputs(
         self,
@@ -325,26 +302,67 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
             key = subsample(key, self.ndim, stride)
         grid = Grid(spatial_sizes(query, self.ndim), spatial_sizes(key, self.ndim), stride)
         support = Support(causal, self.spec.window, key_padding_mask, attend_mask)
-        projected = self._project(to_tokens(key, self.ndim))
+        positions = grid.key_coordinates(key.device) if self._is_paired else None
+        projected = self._project(to_tokens(key, self.ndim), positions)
         return self._inputs(to_tokens(query, self.ndim), projected, grid, support)
 
     def _inputs(
         self, query: Float[Tensor, "b q c"], state: KeyValueState, grid: Grid, support: Support
     ) -> AttentionInputs:
-        terms = self.terms
-        if terms.use_content and state.key is None:
-            raise _outdated_state(terms)
+        terms, paired = self.terms, self._is_paired
         project = self.query if terms.use_query else None
         operands = Operands(
             value=state.value,
             query=None if project is None else self._split_heads(project(query)),
             key=state.key if terms.use_content else None,
-            content_vector=self.key_bias if terms.has(Term.KEY) else None,
+            content_vector=self.key_bias if terms.has(Term.KEY) and not paired else None,
             position_vector=self.position_bias if terms.has(Term.POSITION) else None,
             relative=self._relative(state, grid),
             scale=self.scale,
+            paired_key=state.paired_key if terms.has(Term.QUERY_KEY) else None,
+            key_logit=state.key_logit if terms.has(Term.KEY) else None,
         )
+        if paired and terms.has(Term.QUERY_KEY):
+            positions = grid.query_coordinates(query.device) + state.first
+            pair = self._pair(cast(Tensor, operands.query), self.query_norm, positions)
+            own = operands.query if terms.has(Term.QUERY_POSITION) else None
+            operands = replace(operands, paired_query=pair, query=own)
+        needed = {"key": terms.use_content and not paired}
+        needed |= {"paired_key": paired and terms.has(Term.QUERY_KEY)}
+        needed |= {"key_logit": paired and terms.has(Term.KEY)}
+        if any(is_needed and getattr(operands, name) is None for name, is_needed in needed.items()):
+            raise _outdated_state(terms)
         return AttentionInputs(terms, operands, grid, support)
+
+    @property
+    def _is_paired(self) -> bool:
+        """Whether E1 has queries and keys of its own."""
+        return self.rotary is not None or self.query_norm is not None
+
+    def _pair(
+        self,
+        x: Float[Tensor, "b h t d"],
+        norm: HeadNorm | None,
+        positions: Int[Tensor, "#t ndim"] | None,
+    ) -> Float[Tensor, "b h t d"]:
+        """Queries or keys as E1 reads them."""
+        x = x if norm is None else norm(x)
+        return x if self.rotary is None or positions is None else self.rotary(x, positions)
+
+    def _key_logit(self, key: Float[Tensor, "b h k d"]) -> Float[Tensor, "b h k"]:
+        """E3 of each key, without the scale."""
+        vector = cast(Tensor, self.key_bias)
+        return (key @ vector[..., None].to(key.dtype))[..., 0]
+
+    def _output(
+        self, attended: Float[Tensor, "b h #q d"], query: Float[Tensor, "..."]
+    ) -> Float[Tensor, "b q c"]:
+        """The output of attended values, through the gate if there is one."""
+        merged = attended.transpose(1, 2).flatten(2)
+        if self.gate is not None:
+            tokens = query if query.ndim == merged.ndim else to_tokens(query, self.ndim)
+            merged = merged * self.gate(tokens).sigmoid()
+        return self.output(merged)
 
     def _relative(self, state: KeyValueState, grid: Grid) -> tuple[Float[Tensor, "h _ d"], ...]:
         if self.position is None or not self.terms.use_position:
@@ -353,12 +371,21 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
             return self.position(grid)
         return (state.encodings.between(grid.relative_range(0)),)
 
-    def _project(self, key: Float[Tensor, "b k c"]) -> KeyValueState:
+    def _project(
+        self, key: Float[Tensor, "b k c"], positions: Int[Tensor, "k ndim"] | None
+    ) -> KeyValueState:
         # This order decides in which order the gradients of `key` are added up.
         value_heads = self._split_heads(self.value(key))
         project = self.key if self.terms.use_content else None
         key_heads = None if project is None else self._split_heads(project(key))
-        return KeyValueState(value_heads, key_heads)
+        if key_heads is None or not self._is_paired:
+            return KeyValueState(value_heads, key_heads)
+        has_e1, has_e3 = (self.terms.has(term) for term in (Term.QUERY_KEY, Term.KEY))
+        return KeyValueState(
+            value_heads,
+            paired_key=self._pair(key_heads, self.key_norm, positions) if has_e1 else None,
+            key_logit=self._key_logit(key_heads) if has_e3 else None,
+        )
 
     def _split_heads(self, x: Float[Tensor, "b t c"]) -> Float[Tensor, "b h t d"]:
         return x.unflatten(2, (self.spec.heads, -1)).transpose(1, 2)
@@ -367,7 +394,3 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
 def _outdated_state(terms: Term) -> InputError:
     remedy = "start decoding again after switching terms"
     return InputError(f'state was not cached with the terms "{terms}"; {remedy}', "state")
-
-
-def _merge_heads(x: Float[Tensor, "b h q d"]) -> Float[Tensor, "b q c"]:
-    return x.transpose(1, 2).flatten(2)

@@ -170,6 +170,6 @@ class MixerModule(SavedModule):
         fields = (
             f", {name}={value}"
             for name, value in self.spec
-            if name != "kind" and value is not None and not isinstance(value, Spec)
+            if name != "kind" and value not in (None, False) and not isinstance(value, Spec)
         )
         return f"{self.channels}, ndim={self.ndim}{keys}{''.join(fields)}"

@@ -6,17 +6,17 @@ is added to the union here, and is then available to every model, study and test
 
 import functools
 import re
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from quatrain.nn.attended import AttendedSpec, AttendedState
+from quatrain.nn.attention_spec import SWITCHES, AttentionSpec
 from quatrain.nn.attention_state import KeyValueState, RunningState
 from quatrain.nn.convolution import InputState, RegularConvSpec
 from quatrain.nn.deformable_conv import DeformableConvSpec
 from quatrain.nn.dynamic_conv import DynamicConvSpec, LightweightConvSpec
-from quatrain.nn.generalized_attention import AttentionSpec
 from quatrain.specs import SpecError, Term
 from quatrain.specs.errors import shorten
 
@@ -51,9 +51,12 @@ def parse_mixer(text: str, heads: int = 8) -> Mixer | None:
 
     "0110" and "0100@31" are attention; "dynamic@15" and "deformable" are convolutions, of width 3
     by default; "0010+deformable" is attention over a convolution; "w/o" is None and
-    "w/o+deformable" the convolution alone.
+    "w/o+deformable" the convolution alone. Words after the terms switch on mechanisms of later
+    papers, in any order: "1011 rope", "1111@31 qknorm gate". `AttentionSpec.notation` is the text
+    of a spec.
 
-    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 8 and tables 2 and 3.
+    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 8 and tables 2 and 3; the
+        words are our own.
 
     Raises:
         SpecError: if the text is not in this notation.
@@ -89,14 +92,32 @@ def split_mixer(mixer: Mixer | None) -> tuple[Mixer | None, Mixer | None]:
 
 
 def _parse_part(part: str, heads: int, text: str) -> Mixer:
-    match = re.fullmatch(r"(?P<name>[^@]*)(@(?P<width>[0-9]+))?", part)
+    match = re.fullmatch(r"(?P<name>[^@ ]*)(@(?P<width>[0-9]+))?(?P<words>( [a-z0-9-]+)*)", part)
     if match is None:
         raise _parse_error(text)
     width = None if match["width"] is None else int(match["width"])
+    words = match["words"].split()
     convolution = _CONVOLUTIONS.get(match["name"])
-    if convolution is not None:
+    if convolution is not None and not words:
         return convolution() if width is None else convolution(kernel=width)
-    return AttentionSpec(terms=Term.parse(match["name"]), heads=heads, window=width)
+    fields = _parse_switches(words, text)
+    return AttentionSpec(terms=Term.parse(match["name"]), heads=heads, window=width, **fields)
+
+
+def _parse_switches(words: Sequence[str], text: str) -> dict[str, Any]:
+    """The fields that words switch on; each field once."""
+    fields: dict[str, Any] = {}
+    for word in words:
+        if word not in SWITCHES:
+            known = ", ".join(SWITCHES)
+            message = f"{shorten(text)} has the unknown word {shorten(word)}; use {known}"
+            raise SpecError(message, "mixer")
+        field, value = SWITCHES[word]
+        if field in fields:
+            message = f"{shorten(text)} sets {field} twice; leave out {shorten(word)}"
+            raise SpecError(message, "mixer")
+        fields[field] = value
+    return fields
 
 
 def _parse_error(text: str) -> SpecError:

@@ -54,15 +54,11 @@ class Rotary(nn.Module):
         each plane of each head.
     """
 
-    frequencies: Tensor
-
     def __init__(
         self, kind: Literal["axial", "mixed"], heads: int, width: int, ndim: int, wavelength: float
     ) -> None:
         super().__init__()
-        self.ndim = ndim
-        axial = axial_frequencies(width, ndim, wavelength)
-        self.register_buffer("frequencies", axial, persistent=False)
+        self.width, self.ndim, self.wavelength = width, ndim, wavelength
         self.mixed: nn.Parameter | None = None
         if kind == "mixed":
             self.mixed = nn.Parameter(torch.empty(heads, ndim, width // 2))
@@ -73,8 +69,8 @@ class Rotary(nn.Module):
         if self.mixed is None:
             return
         heads, ndim, planes = self.mixed.shape
-        sizes = self.frequencies.sum(0).to(self.mixed.dtype)
-        angle = torch.rand(heads, planes) * (2 * math.pi)
+        sizes = self._axial(self.mixed.device).sum(0).to(self.mixed.dtype)
+        angle = torch.rand(heads, planes, device=self.mixed.device) * (2 * math.pi)
         directions = torch.stack((angle.cos(), angle.sin()), dim=1) if ndim == 2 else 1.0
         with torch.no_grad():
             self.mixed.copy_(sizes * directions)
@@ -83,4 +79,7 @@ class Rotary(nn.Module):
         self, x: Float[Tensor, "b h t d"], positions: Int[Tensor, "#t a"]
     ) -> Float[Tensor, "b h t d"]:
         """Rotate each position of each head."""
-        return rotate(x, positions, self.frequencies if self.mixed is None else self.mixed)
+        return rotate(x, positions, self._axial(x.device) if self.mixed is None else self.mixed)
+
+    def _axial(self, device: torch.device) -> Float[Tensor, "a f"]:
+        return axial_frequencies(self.width, self.ndim, self.wavelength, device)

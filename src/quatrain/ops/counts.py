@@ -41,7 +41,8 @@ class AttentionSize:
     """Everything that the cost of an attention depends on, besides terms and method.
 
     `key_channels` is `channels` by default. `heads` matter for memory, and for methods in which
-    each head has one more channel than its values.
+    each head has one more channel than its values. Without `shared_keys` E1 has keys of its own:
+    then E3 is one number for each key, and one more channel of a head where E1 is on.
     """
 
     batch: int
@@ -50,6 +51,7 @@ class AttentionSize:
     key_channels: int | None = None
     structure: Structure = FULL_SUPPORT
     heads: int = 1
+    shared_keys: bool = True
 
     @property
     def queries(self) -> int:
@@ -131,6 +133,8 @@ def projections(terms: Term, size: AttentionSize) -> int:
         total += by_query
     if terms.use_content:
         total += by_key
+    if terms.has(Term.KEY) and not size.shared_keys:
+        total += size.batch * size.keys * channels
     if terms.use_position:
         axes = len(size.relative_counts)
         total += sum(linear(count, channels // axes, channels) for count in size.relative_counts)
@@ -213,8 +217,13 @@ def stored_weights(
 def content_logits(terms: Term, size: AttentionSize) -> int:
     """Multiply-adds of E1 and E3: per pair, or per key for E3 alone."""
     if terms.has(Term.QUERY_KEY):
-        return size.batch * size.queries * size.keys * size.channels
-    return size.batch * size.keys * size.channels if terms.has(Term.KEY) else 0
+        return size.batch * size.queries * size.keys * _content_channels(terms, size)
+    return size.batch * size.keys * size.channels if terms.has(Term.KEY) and size.shared_keys else 0
+
+
+def _content_channels(terms: Term, size: AttentionSize) -> int:
+    """The channels of all heads in the product of E1, with E3 if it needs one in each head."""
+    return size.channels + size.heads * (terms.has(Term.KEY) and not size.shared_keys)
 
 
 def position_logits(terms: Term, size: AttentionSize) -> int:
@@ -276,7 +285,7 @@ def _separable(terms: Term, size: AttentionSize) -> int:
 def _fused(terms: Term, size: AttentionSize) -> int:
     if plan(terms, size.grid, size.structure, "fused").kernel == "blockwise":
         return _blockwise(terms, size)
-    return 2 * size.batch * size.queries * size.keys * size.channels
+    return 2 * content_logits(terms, size)
 
 
 def _blockwise(terms: Term, size: AttentionSize) -> int:

@@ -67,6 +67,16 @@ class Grid:
         keys = torch.arange(self.keys[axis], device=device) * self.key_stride
         return keys[None, :] - queries[:, None]
 
+    def query_coordinates(self, device: torch.device) -> Int[Tensor, "q ndim"]:
+        """The coordinates of each query, in the order in which the axes are flattened."""
+        axes = [torch.arange(size, device=device) for size in self.queries]
+        return torch.cartesian_prod(*axes).view(-1, self.ndim) + self.first_query
+
+    def key_coordinates(self, device: torch.device) -> Int[Tensor, "k ndim"]:
+        """The coordinates of each key on the grid of queries, in the same order."""
+        axes = [torch.arange(size, device=device) * self.key_stride for size in self.keys]
+        return torch.cartesian_prod(*axes).view(-1, self.ndim)
+
     def _relative_bounds(self, axis: int) -> tuple[int, int]:
         first = -(self.queries[axis] - 1) - self.first_query
         last = (self.keys[axis] - 1) * self.key_stride - self.first_query

@@ -18,7 +18,9 @@ from quatrain.ops.precision import autocast_disabled
 from quatrain.specs import InputError
 
 
-def axial_frequencies(width: int, ndim: int, wavelength: float) -> Float[Tensor, "a f"]:
+def axial_frequencies(
+    width: int, ndim: int, wavelength: float, device: torch.device | None = None
+) -> Float[Tensor, "a f"]:
     """Frequencies of geometrically spaced wavelengths, for each axis in planes of its own.
 
     Source: Su et al. 2021, https://arxiv.org/abs/2104.09864, equation 15, on a sequence; Heo et al.
@@ -30,6 +32,7 @@ def axial_frequencies(width: int, ndim: int, wavelength: float) -> Float[Tensor,
         width: the width d of a head, a multiple of twice the axes.
         ndim: the axes.
         wavelength: the base of the wavelengths.
+        device: where the tensor is made.
 
     Raises:
         InputError: if the width does not fit.
@@ -37,7 +40,7 @@ def axial_frequencies(width: int, ndim: int, wavelength: float) -> Float[Tensor,
     if width % (2 * ndim):
         raise InputError(f"width={width} is no multiple of {2 * ndim}; change it", "width")
     planes = width // 2 // ndim
-    index = torch.arange(planes, dtype=torch.float64)
+    index = torch.arange(planes, dtype=torch.float64, device=device)
     by_axis = torch.exp(index * (-math.log(wavelength) / planes))
     return torch.block_diag(*[by_axis] * ndim)
 
@@ -58,7 +61,8 @@ def rotate(
     """
     with autocast_disabled(x):
         exact = torch.promote_types(x.dtype, torch.float32)
-        angles = positions.to(exact) @ frequencies.to(exact)
+        by_axis = positions.to(exact).mT[..., None] * frequencies.to(exact)[..., None, :]
+        angles = by_axis.sum(-3)
         cosine, sine = angles.cos(), angles.sin()
         first, second = x.to(exact).chunk(2, dim=-1)
         rotated = (first * cosine - second * sine, second * cosine + first * sine)

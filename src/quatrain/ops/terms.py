@@ -112,13 +112,15 @@ class AttentionInputs:
 def content_operands(
     terms: Term, operands: Operands
 ) -> tuple[Float[Tensor, "#b #h #q w"], Float[Tensor, "b h k w"]] | None:
-    """Queries, scaled, and keys whose products are the content logits; None without such terms."""
+    """Queries, scaled, and keys whose products are the content logits; None if there are no such.
+
+    E3 without E1 and without shared keys needs no product: it is `key_logits`.
+    """
     if operands.shares_keys:
         query = biased_query(terms, operands)
         return None if query is None or operands.key is None else (query, operands.key)
     if not terms.has(Term.QUERY_KEY):
-        logits = key_logits(terms, operands)[..., None]
-        return (torch.ones_like(logits[:1, :1, :1]), logits) if terms.has(Term.KEY) else None
+        return None
     query, key = paired_operands(operands)
     if terms.has(Term.KEY):
         query = torch.cat((query, torch.ones_like(query[..., :1])), dim=-1)
@@ -178,7 +180,8 @@ def logits(terms: Term, operands: Operands, grid: Grid) -> Float[Tensor, "#b #h 
     """
     content, position = content_operands(terms, operands), position_query(terms, operands)
     if content is None:
-        total = operands.value.new_zeros(1, 1, 1, 1)
+        no_content = operands.value.new_zeros(1, 1, 1, 1)
+        total = key_logits(terms, operands)[:, :, None] if terms.has(Term.KEY) else no_content
     else:
         query, key = content
         total = query @ key.mT

@@ -1,0 +1,106 @@
+"""The hyper-parameters of attention: terms, window, and switches of later papers.
+
+    AttentionSpec(terms="1011", rotary="axial", gate=True).notation      # "1011 rope gate"
+
+A switch changes what the terms read, or what is done with the attended values; every switch fits
+every set of terms that it has an effect on.
+"""
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from quatrain.nn.checks import Count, WindowWidth
+from quatrain.nn.mixer_module import MixerSpec
+from quatrain.specs import Spec, SpecError, Term, Terms
+
+if TYPE_CHECKING:
+    from quatrain.nn.generalized_attention import GeneralizedAttention  # noqa: F401 - in a string
+
+SWITCHES: dict[str, tuple[str, Any]] = {
+    "rope": ("rotary", "axial"),
+    "rope-mixed": ("rotary", "mixed"),
+    "qknorm": ("qk_norm", True),
+    "gate": ("gate", True),
+}
+"""The words of the notation, in the order in which they are written: a field and its value."""
+
+
+class AttentionSpec(Spec, MixerSpec["GeneralizedAttention"]):
+    """Transformer attention over chosen terms.
+
+    Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equations 2 and 8.
+    """
+
+    kind: Literal["attention"] = "attention"
+    terms: Terms = Term.parse("1111")
+    """Which of the four terms are on; "0000" is uniform weights, not a missing module."""
+    heads: Count = 8
+    """Heads M; they must divide the channels."""
+    window: WindowWidth | None = None
+    """Odd width of the window of keys around a query, per axis, in queries; None for all keys."""
+    key_stride: Count = 1
+    """Stride of the keys, per axis (plain subsampling); 1 keeps all."""
+    scaled: bool | None = None
+    """Divide logits by the root of the head width; None for yes on sequences, no on maps."""
+    wavelength: float | None = Field(default=None, gt=1)
+    """Base of the encoding's wavelengths; None for 10000 on sequences, 1000 on maps."""
+    rotary: Literal["axial", "mixed"] | None = None
+    """Rotate the queries and keys of E1 by their positions: by fixed frequencies of each axis, or
+    by learned ones of each head; None for no rotation."""
+    rotary_wavelength: float | None = Field(default=None, gt=1)
+    """Base of the wavelengths of rotation; None for 10000 on sequences, 100 on maps."""
+    qk_norm: bool = False
+    """Normalize the queries and keys of E1 in each head."""
+    gate: bool = False
+    """Multiply the attended values by a sigmoid of the query's content, channel by channel."""
+
+    divisors: ClassVar[tuple[str, ...]] = ("heads",)
+
+    @property
+    def switches(self) -> tuple[str, ...]:
+        """The words of the notation for what is on besides the terms, such as ("rope", "gate")."""
+        return tuple(
+            word for word, (field, value) in SWITCHES.items() if getattr(self, field) == value
+        )
+
+    @property
+    def notation(self) -> str:
+        """The terms, the window and the switches, which `parse_mixer` reads.
+
+        Example:
+            >>> AttentionSpec(terms="1011", window=31, rotary="axial", gate=True).notation
+            '1011@31 rope gate'
+        """
+        window = "" if self.window is None else f"@{self.window}"
+        return " ".join((f"{self.terms}{window}", *self.switches))
+
+    @model_validator(mode="after")
+    def _check_switches(self) -> "AttentionSpec":
+        for field in ("rotary", "qk_norm"):
+            if getattr(self, field) and not self.terms.has(Term.QUERY_KEY):
+                raise SpecError(
+                    f'{field}={getattr(self, field)} has no effect on the terms "{self.terms}"; '
+                    f"turn E1 on or leave {field} out",
+                    field,
+                )
+        if self.rotary_wavelength is not None and self.rotary is None:
+            text = f"rotary_wavelength={self.rotary_wavelength} has no effect without rotary"
+            raise SpecError(f'{text}; set rotary="axial" or leave it out', "rotary_wavelength")
+        return self
+
+    def check_channels(self, channels: int, ndim: int) -> None:
+        """Check the channels and the number of axes that a module of this spec would have.
+
+        Raises:
+            SpecError: if heads do not divide the channels, or position encodings do not fit them.
+        """
+        super().check_channels(channels, ndim)
+        if self.terms.use_position and channels % (2 * ndim):
+            text = f"channels={channels} is no multiple of {2 * ndim}"
+            remedy = "change the channels or turn the position terms (E2, E4) off"
+            raise SpecError(f"{text}, for sines and cosines on {ndim} axes; {remedy}", "channels")
+        if self.rotary and channels // self.heads % (2 * ndim):
+            text = f"channels={channels} in heads={self.heads} are {channels // self.heads} each"
+            remedy = f"use a multiple of {2 * ndim} in each head, or leave out rotary"
+            raise SpecError(f"{text}, which cannot be rotated on {ndim} axes; {remedy}", "channels")
