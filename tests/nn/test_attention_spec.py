@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from quatrain.nn import AttentionSpec, GeneralizedAttention
-from quatrain.nn.attention_spec import SWITCHES
+from quatrain.nn.attention_spec import EXTENSIONS
 from quatrain.nn.mixers import parse_mixer
 from quatrain.specs import ALL_TERM_SETS, SpecError, Term
 
@@ -22,13 +22,13 @@ def test_the_notation_of_a_spec_is_parsed_to_the_same_spec(terms, window, words)
         words = [word for word in words if word == "gate"]
     text = " ".join((f"{terms}" if window is None else f"{terms}@{window}", *words))
     spec = parse_mixer(text)
-    assert set(spec.switches) == set(words)
+    assert set(spec.extensions) == set(words)
     assert parse_mixer(spec.notation) == spec
 
 
-@pytest.mark.parametrize("word", SWITCHES)
+@pytest.mark.parametrize("word", EXTENSIONS)
 def test_each_word_sets_one_field(word):
-    field, value = SWITCHES[word]
+    field, value = EXTENSIONS[word]
     spec = parse_mixer(f"1111 {word}")
     assert spec == AttentionSpec(terms="1111", **{field: value})
     assert spec.notation == f"1111 {word}"
@@ -36,7 +36,7 @@ def test_each_word_sets_one_field(word):
 
 def test_words_follow_the_terms_of_attention_over_a_convolution():
     spec = parse_mixer("1010 rope gate+deformable@5")
-    assert spec.attention.switches == ("rope", "gate")
+    assert spec.attention.extensions == ("rope", "gate")
     assert spec.convolution.kernel == 5
 
 
@@ -90,7 +90,7 @@ def test_the_gate_multiplies_attended_values_by_the_content_of_the_query():
     assert_close(module(x), module.output(attended * module.gate(x).sigmoid()))
 
 
-def test_a_pickle_of_a_version_without_switches_is_read():
+def test_a_pickle_of_a_version_without_extensions_is_read():
     module, x = GeneralizedAttention(8, terms="1111", heads=2, ndim=1), torch.randn(2, 5, 8)
     expected = module(x)
     for name in ("rotary", "query_norm", "key_norm", "gate"):

@@ -40,7 +40,7 @@ MIXERS = [
     "1000 rope qknorm gate",
     "0010 gate",
 ]
-"""A mixer of each kind, attention by each method, and each switch."""
+"""A mixer of each kind, attention by each method, and each extension."""
 COMPILED = [
     *("0110", "regular", "modulated", "dynamic", "lightweight"),
     pytest.param("0010+deformable", marks=pytest.mark.slow),

@@ -30,7 +30,7 @@ from quatrain.specs import Term
 
 Sizes = tuple[int, ...]
 COUNTED = (GeneralizedAttention, RegularConv, DeformableConv, DynamicConv, Attended)
-"""The mixers in the paper; lightweight convolution and attention with switches are not."""
+"""The mixers in the paper; lightweight convolution and attention with extensions are not."""
 
 
 class ConventionCounter:
@@ -70,7 +70,7 @@ class ConventionCounter:
         self, mixer: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], _: Tensor
     ) -> None:
         executed = self._executed() - self._started.pop()
-        if not isinstance(mixer, COUNTED) or _has_switches(mixer):
+        if not isinstance(mixer, COUNTED) or _has_extensions(mixer):
             self._difference = None
         elif self._difference is not None:
             arguments = inspect.signature(mixer.forward).bind(*inputs, **named).arguments
@@ -81,10 +81,10 @@ class ConventionCounter:
             self._difference += len(x) * count_mixer(mixer, sizes, keys) - executed
 
 
-def _has_switches(mixer: nn.Module) -> bool:
+def _has_extensions(mixer: nn.Module) -> bool:
     """Whether attention in the mixer has a mechanism that the paper lacks."""
     attentions = (part for part in mixer.modules() if isinstance(part, GeneralizedAttention))
-    return any(part.spec.switches for part in attentions)
+    return any(part.spec.extensions for part in attentions)
 
 
 def _outermost_mixers(module: nn.Module) -> list[nn.Module]:

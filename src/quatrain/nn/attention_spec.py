@@ -1,8 +1,8 @@
-"""The hyper-parameters of attention: terms, window, and switches of later papers.
+"""The hyper-parameters of attention: terms, window, and extensions by later papers.
 
     AttentionSpec(terms="1011", rotary="axial", gate=True).notation      # "1011 rope gate"
 
-A switch changes what the terms read, or what is done with the attended values; every switch fits
+An extension changes what the term E1 reads, or what is done with the attended values; each fits
 every set of terms that it has an effect on.
 """
 
@@ -17,13 +17,13 @@ from quatrain.specs import Spec, SpecError, Term, Terms
 if TYPE_CHECKING:
     from quatrain.nn.generalized_attention import GeneralizedAttention  # noqa: F401 - in a string
 
-SWITCHES: dict[str, tuple[str, Any]] = {
+EXTENSIONS: dict[str, tuple[str, Any]] = {
     "rope": ("rotary", "axial"),
     "rope-mixed": ("rotary", "mixed"),
     "qknorm": ("qk_norm", True),
     "gate": ("gate", True),
 }
-"""The words of the notation, in the order in which they are written: a field and its value."""
+"""The extensions, by the words of the notation, in the order of writing: a field and its value."""
 
 
 class AttentionSpec(Spec, MixerSpec["GeneralizedAttention"]):
@@ -58,25 +58,25 @@ class AttentionSpec(Spec, MixerSpec["GeneralizedAttention"]):
     divisors: ClassVar[tuple[str, ...]] = ("heads",)
 
     @property
-    def switches(self) -> tuple[str, ...]:
+    def extensions(self) -> tuple[str, ...]:
         """The words of the notation for what is on besides the terms, such as ("rope", "gate")."""
         return tuple(
-            word for word, (field, value) in SWITCHES.items() if getattr(self, field) == value
+            word for word, (field, value) in EXTENSIONS.items() if getattr(self, field) == value
         )
 
     @property
     def notation(self) -> str:
-        """The terms, the window and the switches, which `parse_mixer` reads.
+        """The terms, the window and the extensions, which `parse_mixer` reads.
 
         Example:
             >>> AttentionSpec(terms="1011", window=31, rotary="axial", gate=True).notation
             '1011@31 rope gate'
         """
         window = "" if self.window is None else f"@{self.window}"
-        return " ".join((f"{self.terms}{window}", *self.switches))
+        return " ".join((f"{self.terms}{window}", *self.extensions))
 
     @model_validator(mode="after")
-    def _check_switches(self) -> "AttentionSpec":
+    def _check_extensions(self) -> "AttentionSpec":
         for field in ("rotary", "qk_norm"):
             if getattr(self, field) and not self.terms.has(Term.QUERY_KEY):
                 raise SpecError(

@@ -104,9 +104,9 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
         self.position_bias: nn.Parameter | None = bias() if terms.has(Term.POSITION) else None
         self.output: Projection = Projection(channels, channels)
         self.reset_parameters()
-        self._create_switches(width)
+        self._create_extensions(width)
 
-    def _create_switches(self, width: int) -> None:
+    def _create_extensions(self, width: int) -> None:
         spec, ndim = self.spec, self.ndim
         self.rotary: Rotary | None = None
         if spec.rotary is not None:
@@ -123,7 +123,7 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
         )
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore a pickled module, also one of a version without switches."""
+        """Restore a pickled module, also one of a version without extensions."""
         super().__setstate__(state)
         for name in ("rotary", "query_norm", "key_norm", "gate"):
             self._modules.setdefault(name, None)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from quatrain.nn.attended import AttendedSpec, AttendedState
-from quatrain.nn.attention_spec import SWITCHES, AttentionSpec
+from quatrain.nn.attention_spec import EXTENSIONS, AttentionSpec
 from quatrain.nn.attention_state import KeyValueState, RunningState
 from quatrain.nn.convolution import InputState, RegularConvSpec
 from quatrain.nn.deformable_conv import DeformableConvSpec
@@ -51,8 +51,8 @@ def parse_mixer(text: str, heads: int = 8) -> Mixer | None:
 
     "0110" and "0100@31" are attention; "dynamic@15" and "deformable" are convolutions, of width 3
     by default; "0010+deformable" is attention over a convolution; "w/o" is None and
-    "w/o+deformable" the convolution alone. Words after the terms switch on mechanisms of later
-    papers, in any order: "1011 rope", "1111@31 qknorm gate". `AttentionSpec.notation` is the text
+    "w/o+deformable" the convolution alone. Words after the terms are extensions by later papers,
+    in any order: "1011 rope", "1111@31 qknorm gate". `AttentionSpec.notation` is the text
     of a spec.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 8 and tables 2 and 3; the
@@ -100,19 +100,19 @@ def _parse_part(part: str, heads: int, text: str) -> Mixer:
     convolution = _CONVOLUTIONS.get(match["name"])
     if convolution is not None and not words:
         return convolution() if width is None else convolution(kernel=width)
-    fields = _parse_switches(words, text)
+    fields = _parse_extensions(words, text)
     return AttentionSpec(terms=Term.parse(match["name"]), heads=heads, window=width, **fields)
 
 
-def _parse_switches(words: Sequence[str], text: str) -> dict[str, Any]:
-    """The fields that words switch on; each field once."""
+def _parse_extensions(words: Sequence[str], text: str) -> dict[str, Any]:
+    """The fields that the words of extensions set; each field once."""
     fields: dict[str, Any] = {}
     for word in words:
-        if word not in SWITCHES:
-            known = ", ".join(SWITCHES)
-            message = f"{shorten(text)} has the unknown word {shorten(word)}; use {known}"
+        if word not in EXTENSIONS:
+            known = ", ".join(EXTENSIONS)
+            message = f"{shorten(text)} has the unknown extension {shorten(word)}; use {known}"
             raise SpecError(message, "mixer")
-        field, value = SWITCHES[word]
+        field, value = EXTENSIONS[word]
         if field in fields:
             message = f"{shorten(text)} sets {field} twice; leave out {shorten(word)}"
             raise SpecError(message, "mixer")
