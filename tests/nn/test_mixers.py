@@ -44,6 +44,7 @@ MIXERS = [
 COMPILED = [
     *("0110", "regular", "modulated", "dynamic", "lightweight"),
     pytest.param("0010+deformable", marks=pytest.mark.slow),
+    pytest.param("1011 rope qknorm gate", marks=pytest.mark.slow),
 ]
 CHANNELS = 16
 MAPS = [(3, 4), (1, 5)]
