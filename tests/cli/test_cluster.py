@@ -1,4 +1,5 @@
 import json
+import math
 import os
 
 import pytest
@@ -34,6 +35,9 @@ class FakeSlurm:
     def cancel(self, names):
         for name in names:
             self.active.pop(name)
+
+    def time_limit(self, seconds):
+        return None if seconds is None else math.ceil(seconds / 60)
 
 
 @pytest.fixture
@@ -123,6 +127,17 @@ def test_a_submission_names_the_job_and_the_next_commands(call, slurm, write_stu
     again = call("submit", path, "--out", out).output
     assert "Active already: slurm job 12: 4 workers run." in again
     assert "No worker was submitted; 4 runs left: they share the runs." in again
+
+
+def test_a_submission_has_the_time_limit_of_finished_runs(call, slurm, write_study, out, finish):
+    path = write_study("[cell('a')]")
+    assert "time limit" not in call("submit", path, "--out", out, "--jobs", 1).output
+    finish(path, seeds=(0,))
+    text = call("submit", path, "--out", out, "--seeds", "0-9", "--jobs", 3).output
+    assert "Submitted slurm job 12: 2 workers for 9 runs, time limit 11:00 by finished" in text
+    slurm.active.clear()
+    more = call("submit", path, "--out", out, "--seeds", "0-9", "--json").output
+    assert json.loads(more)["time_limit_minutes"] == 11
 
 
 def test_submissions_and_cancellations_are_printed_as_json(call, slurm, write_study, out):

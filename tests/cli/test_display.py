@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from quatrain.cli.display import Display, duration, numbers
+from quatrain.cli.display import Display, duration, hours_text, numbers
 from quatrain.study import Event
 
 
@@ -72,6 +72,11 @@ def test_a_duration_can_be_read_back(seconds):
     for part in duration(seconds).split(":"):
         total = 60 * total + int(part)
     assert total == seconds
+
+
+@pytest.mark.parametrize(("hours", "text"), [(1.0, "1.0 h"), (30.25, "30.2 h"), (0.5, "30.0 min")])
+def test_less_than_an_hour_is_in_minutes(hours, text):
+    assert hours_text(hours) == text
 
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J"

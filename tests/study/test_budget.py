@@ -89,6 +89,8 @@ def test_durations_are_those_of_the_cell_or_of_the_study(write_study, finish, tm
     by_label = {run.label: durations.seconds(run) for run in runs}
     assert by_label["one/a seed 2"] == 35.0
     assert by_label["one/b seed 0"] == 35.0
+    assert durations.of_cell(runs[0]) == 35.0
+    assert [durations.of_cell(run) for run in runs if run.labels == ("one/b",)] == [None] * 3
 
 
 def test_a_paused_run_takes_its_remaining_steps(write_study, finish):

@@ -31,6 +31,7 @@ from quatrain.cli.arguments import (
     parse_seeds,
     results_folder,
 )
+from quatrain.cli.display import duration
 from quatrain.cli.observers import observe
 from quatrain.cli.output import open_console, print_json, print_line, print_notes
 from quatrain.cli.start import STATUS, leave_on_interrupt
@@ -180,14 +181,17 @@ def submit(
     loaded, runs = load_runs(study, selection)
     print_notes(loaded, Snapshot(folder), runs)
     workers = workers_of(study, folder, data, device, jobs, threads, num_workers)
-    submission = submit_workers(loaded, workers, Slurm(slurm or ()), selection)
+    engine = Slurm(slurm or ())
+    submission = submit_workers(loaded, workers, engine, selection)
+    limit = engine.time_limit(submission.seconds)
     if not as_json:
-        print_submission(open_console(), submission, folder)
+        print_submission(open_console(), submission, folder, limit)
         return
     job = submission.job
     print_json(
         {
             "job": None if job is None else job.model_dump(exclude={"format"}),
+            "time_limit_minutes": limit,
             "active": [_row(job, state) for job, state in submission.active],
             "runs_left": submission.left,
         }
@@ -215,6 +219,12 @@ def cancel(
         submitted = len(stored_jobs(store))
         why = f"{pluralize(submitted, 'job')} ended" if submitted else "none was submitted"
         print_line(console, f"No job is active: {why}.")
+
+
+def check_place(place: Place, slurm: Sequence[str] | None) -> None:
+    """Check that options of a cluster are given with that cluster."""
+    if place is Place.local and slurm:
+        raise StudyError("--slurm has options of a Slurm cluster; add --on slurm", "--slurm")
 
 
 def load_runs(study: Path, selection: Selection) -> tuple[Study, Sequence[Run]]:
@@ -246,8 +256,10 @@ def workers_of(
     )
 
 
-def print_submission(console: Console, submission: Submission, folder: Path) -> None:
-    """Say which workers were submitted, and which were active before."""
+def print_submission(
+    console: Console, submission: Submission, folder: Path, limit: int | None
+) -> None:
+    """Print which workers were submitted with which limit in minutes, and which were active."""
     for job, state in submission.active:
         print_line(console, f"Active already: {job.label}: {state_text(state)}.")
     left = pluralize(submission.left, "run")
@@ -256,7 +268,8 @@ def print_submission(console: Console, submission: Submission, folder: Path) -> 
         print_line(console, f"No worker was submitted; {left} left: {why}.")
         return
     count = pluralize(submission.job.workers, "worker")
-    print_line(console, f"Submitted {submission.job.label}: {count} for {left}.")
+    time_limit = "" if limit is None else f", time limit {duration(60 * limit)} by finished runs"
+    print_line(console, f"Submitted {submission.job.label}: {count} for {left}{time_limit}.")
     print_line(console, f"  quatrain study watch {folder}     # progress")
     print_line(console, f"  quatrain study cancel {folder}    # cancel the jobs")
 
@@ -276,7 +289,8 @@ def run_on_slurm(
     try:
         while True:
             submission = submit_workers(study, workers, engine, selection)
-            print_submission(console, submission, workers.out)
+            limit = engine.time_limit(submission.seconds)
+            print_submission(console, submission, workers.out, limit)
             last, advance = advance, _follow(console, store, selection)
             events = [_end_of(run, store, run.identity in before) for run in runs]
             is_cancelled = _is_cancelled(store, submission)

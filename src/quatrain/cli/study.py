@@ -38,6 +38,7 @@ from quatrain.cli.cluster import (
     Place,
     SlurmOptions,
     cancel,
+    check_place,
     load_runs,
     run_on_slurm,
     submit,
@@ -286,8 +287,7 @@ def _check_place(
     budget: str | None,
 ) -> None:
     """Check that options fit the machine that executes the runs."""
-    if place is Place.local and slurm:
-        raise StudyError("--slurm has options of a Slurm cluster; add --on slurm", "--slurm")
+    check_place(place, slurm)
     if place is not Place.local and (live or log_to):
         option = "--live" if live else "--log-to"
         message = f"{option} shows runs of this machine only; use `quatrain study watch`, or --on"

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,13 +23,16 @@ from quatrain.cli.arguments import (
     parse_seeds,
     results_folder,
 )
-from quatrain.cli.display import duration
-from quatrain.cli.output import print_notes, print_rows
+from quatrain.cli.cluster import Place, SlurmOptions, check_place
+from quatrain.cli.cluster_plan import print_submission_plan, submission_plan_document
+from quatrain.cli.display import duration, hours_text
+from quatrain.cli.output import open_console, print_json, print_notes, print_rows
 from quatrain.cli.start import leave_on_interrupt
 from quatrain.report.text import visible
 from quatrain.results import ResultStore, pluralize
 from quatrain.results.snapshot import Snapshot
 from quatrain.study import allocate, load_study
+from quatrain.study.engines import MOST_WORKERS, Slurm, SubmissionPlan, plan_submission
 
 if TYPE_CHECKING:
     from quatrain.study.estimate import PlannedRun, Trial
@@ -37,6 +41,21 @@ if TYPE_CHECKING:
 _LISTED = 20
 """Runs that a sentence names."""
 
+Estimate = Annotated[
+    bool,
+    typer.Option(
+        "--estimate/--no-estimate",
+        "--probe/--no-probe",
+        help="Train cells without a finished run for 10 seconds each.",
+    ),
+]
+PlannedJobs = Annotated[
+    int | None,
+    typer.Option(
+        help="Runs at once. Default: fill the cores; on a cluster the runs left, at most "
+        f"{MOST_WORKERS}."
+    ),
+]
 SpreadFrom = Annotated[
     Path | None,
     typer.Option(help="Results of a study whose spread over seeds is expected.", metavar="DIR"),
@@ -50,16 +69,12 @@ def plan(
     seeds: Seeds = None,
     data: Data = None,
     device: Device = "cpu",
-    estimate: Annotated[
-        bool,
-        typer.Option(
-            "--estimate/--no-estimate",
-            "--probe/--no-probe",
-            help="Train cells without a finished run for 10 seconds each.",
-        ),
-    ] = False,
+    estimate: Estimate = False,
     spread_from: SpreadFrom = None,
     budget: Budget = None,
+    jobs: PlannedJobs = None,
+    on: Annotated[Place, typer.Option(help="This machine, or a cluster.")] = Place.local,
+    slurm: SlurmOptions = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the state of every run, an estimate of its hours, and the expected precision.
@@ -67,39 +82,44 @@ def plan(
     Hours of training come from the records of finished runs of the same cell; --estimate
     computes them for the other cells. The precision of differences and their power come from the
     spread of the finished runs over seeds. With --budget it prints the order in which `study run`
-    would start the runs, and the runs that it would leave out.
+    would start the runs, and the runs that it would leave out. With --on slurm it prints the array
+    that `study submit` would submit, the hours of each cell, and the time limit.
 
     Example: quatrain study plan studies/numerals_terms.py --estimate --budget 2h
     """
     from quatrain.study.estimate import plan_budget, plan_study
     from quatrain.study.precision import expected_precision
 
-    seconds = parse_budget(budget)
-    folder = results_folder(study, out)
-    data = data and absolute("--data", data)
+    check_place(on, slurm)
+    seconds, engine = parse_budget(budget), None if on is Place.local else Slurm(slurm or ())
+    folder, data = results_folder(study, out), data and absolute("--data", data)
     with leave_on_interrupt():
         loaded = load_study(absolute("study file", study))
     runs = loaded.select(cells or None, parse_seeds(seeds))
     other = _other_study(spread_from)
-    trial = _trial(data, device, len(runs)) if estimate else None
+    resources = allocate(len(runs), device, jobs=jobs, threads=1 if engine else None)
+    trial = _trial(data, device, resources.threads) if estimate else None
     store = Snapshot(folder)
     with redirect_stdout(sys.stderr):
         rows = plan_study(loaded, store, runs, trial)
-    jobs = allocate(len(runs), device).jobs
+    at_once, submission = resources.jobs, None
+    if engine:
+        submission = plan_submission(loaded, store, runs, rows, jobs or MOST_WORKERS)
+        at_once = max(1, submission.workers + submission.active)
     if seconds is not None:
-        rows = plan_budget(loaded, store, runs, rows, seconds=seconds, jobs=jobs)
+        rows = plan_budget(loaded, store, runs, rows, seconds=seconds, jobs=at_once)
     print_notes(loaded, store, runs)
-    _print_rows(rows, has_budget=seconds is not None, as_json=as_json)
     if as_json:
+        _print_document(rows, submission, engine)
         return
-    print(plan_summary([row.hours for row in rows if row.state != "done"], jobs))
+    _print_rows(rows, has_budget=seconds is not None)
+    if engine and submission:
+        print_submission_plan(open_console(), submission, engine)
+    else:
+        print(plan_summary([row.hours for row in rows if row.state != "done"], at_once))
+    _print_gpu_hours(rows)
     if seconds is not None:
         print(budget_summary(rows, seconds))
-    gpu_hours = _gpu_hours(rows)
-    if gpu_hours >= 1:
-        from quatrain.cost.count import ASSUMED
-
-        print(f"{gpu_hours:,.0f} GPU hours to do, not measured: arithmetic at {ASSUMED}.")
     for group in expected_precision(loaded, runs, store, other):
         print(precision_summary(group, loaded.margin))
 
@@ -117,22 +137,41 @@ def _gpu_hours(rows: Sequence["PlannedRun"]) -> float:
     return sum(row.gpu_hours or 0.0 for row in rows)
 
 
-def _print_rows(rows: Sequence["PlannedRun"], *, has_budget: bool, as_json: bool) -> None:
-    """Print the table of runs, or JSON."""
+def _print_document(
+    rows: Sequence["PlannedRun"], submission: SubmissionPlan | None, engine: Slurm | None
+) -> None:
+    """Print the runs as JSON; with a submission, a document of both."""
+    runs = [asdict(row) for row in rows]
+    if submission is None or engine is None:
+        print_json(runs)
+    else:
+        print_json({"runs": runs, "submission": submission_plan_document(submission, engine)})
+
+
+def _print_gpu_hours(rows: Sequence["PlannedRun"]) -> None:
+    hours = _gpu_hours(rows)
+    if hours >= 1:
+        from quatrain.cost.count import ASSUMED
+
+        print(f"{hours:,.0f} GPU hours to do, not measured: arithmetic at {ASSUMED}.")
+
+
+def _print_rows(rows: Sequence["PlannedRun"], *, has_budget: bool) -> None:
+    """Print the table of runs."""
     columns = ["cells", "seed", "state", "steps", "hours", "source"]
     columns += ["gpu_hours"] if _gpu_hours(rows) >= 1 else []
     columns += ["start"] if has_budget else []
-    print_rows(rows, columns, as_json=as_json)
+    print_rows(rows, columns, as_json=False)
 
 
-def _trial(data: Path | None, device: str, runs: int) -> "Trial":
+def _trial(data: Path | None, device: str, threads: int) -> "Trial":
     """The settings of short trainings with the threads that a run will have."""
     import torch
 
     from quatrain.study.estimate import Trial
     from quatrain.training import train
 
-    torch.set_num_threads(allocate(runs, device).threads)
+    torch.set_num_threads(threads)
     return Trial(data=data, device=device, train=train)
 
 
@@ -146,8 +185,7 @@ def plan_summary(hours: list[float | None], jobs: int) -> str:
     if not known:
         return f"{text}." if not hours else f"{text}; add --estimate to estimate the time."
     hours_left = sum(known) / jobs
-    time_left = f"{hours_left:.1f} h" if hours_left >= 1 else f"{60 * hours_left:.1f} min"
-    about = f"about {time_left} with {pluralize(jobs, 'job')}"
+    about = f"about {hours_text(hours_left)} with {pluralize(jobs, 'job')}"
     rest = "" if len(known) == len(hours) else f" for the {len(known)} whose duration is known"
     return f"{text}, {about}{rest}."
 

@@ -47,11 +47,17 @@ class Durations:
 
     def seconds(self, run: Run) -> float | None:
         """The seconds that a run will take from now on; None while no run is finished."""
+        own = self.of_cell(run)
+        if own is not None:
+            return own
+        return max((other.seconds for other in self._longest.values()), default=None)
+
+    def of_cell(self, run: Run) -> float | None:
+        """The same from the finished runs of its own cell; None while it has none."""
         self._count()
         longest = self._longest.get(self._cells[run.labels[0]])
         if longest is None:
-            others = [other.seconds for other in self._longest.values()]
-            return max(others, default=None)
+            return None
         part = max(0.0, 1 - self._steps_done(run) / max(1, longest.steps))
         return part * longest.training_seconds + longest.other_seconds
 

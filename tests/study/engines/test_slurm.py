@@ -84,6 +84,55 @@ def test_each_worker_gets_one_gpu_unless_options_say_which(programs, some):
     assert not any(option.startswith("--gres") for option in options_of(logs))
 
 
+PARTITIONS = """\
+PartitionName=main AllocNodes=ALL Default=YES MaxTime=2-00:30:30 State=UP
+PartitionName=short AllocNodes=ALL Default=NO MaxTime=01:00:00 State=UP
+PartitionName=free AllocNodes=ALL Default=NO MaxTime=UNLIMITED State=UP
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "seconds", "minutes"),
+    [
+        ((), 61.0, 2),
+        ((), 1e9, 48 * 60 + 30),
+        (("partition=short",), 1e9, 60),
+        (("partition=free",), 6e9, 100_000_000),
+        (("partition=free,short",), 1e9, 60),
+        (("partition=short", "partition=free"), 6e9, 100_000_000),
+        (("partition=unknown",), 60.0, None),
+        (("time=5",), 60.0, None),
+        ((), None, None),
+    ],
+)
+def test_the_time_limit_is_at_most_that_of_the_partition(programs, options, seconds, minutes):
+    programs(scontrol=f"echo '{PARTITIONS}'")
+    assert Slurm(options).time_limit(seconds) == minutes
+
+
+def test_the_environment_chooses_limit_and_partition_as_for_sbatch(programs, monkeypatch):
+    programs(scontrol=f"echo '{PARTITIONS}'")
+    monkeypatch.setenv("SBATCH_PARTITION", "short")
+    assert Slurm().time_limit(1e9) == 60
+    monkeypatch.setenv("SBATCH_TIMELIMIT", "7")
+    assert Slurm().time_limit(1e9) is None
+
+
+@pytest.mark.parametrize("answer", ["exit 1", "echo", "echo 'PartitionName=main Default=YES'"])
+def test_no_time_limit_is_requested_if_that_of_the_partition_is_unknown(programs, answer):
+    programs(scontrol=answer)
+    assert Slurm().time_limit(60.0) is None
+
+
+def test_workers_of_known_duration_are_submitted_with_a_time_limit(programs, some):
+    logs = programs(sbatch="echo 12", scontrol=f"echo '{PARTITIONS}'")
+    Slurm().start(replace(some, seconds=5400.0), NAME)
+    assert "--time=90" in options_of(logs)
+    (logs / "sbatch").unlink()
+    Slurm(("time=5",)).start(replace(some, seconds=5400.0), NAME)
+    assert {option for option in options_of(logs) if "time" in option} == {"--time=5"}
+
+
 @pytest.mark.parametrize("option", ["--partition=gpu", "partition gpu", "", "array=0-9", "wrap=ls"])
 def test_options_are_checked_before_anything_is_submitted(option):
     with pytest.raises(StudyError) as error:

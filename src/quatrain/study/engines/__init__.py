@@ -9,6 +9,7 @@ from quatrain.study.engines.jobs import (
     state_text,
     stored_jobs,
 )
+from quatrain.study.engines.plan import SubmissionPlan, plan_submission
 from quatrain.study.engines.slurm import LOGS, STOPPED, Slurm
 from quatrain.study.engines.submit import MOST_WORKERS, Submission, submit
 
@@ -23,9 +24,11 @@ __all__ = [
     "NoAnswerError",
     "Slurm",
     "Submission",
+    "SubmissionPlan",
     "Workers",
     "active_jobs",
     "cancel_jobs",
+    "plan_submission",
     "state_text",
     "stored_jobs",
     "submit",

@@ -40,6 +40,7 @@ class Workers:
         processes: processes of a worker that train one run, each on a device of its own.
         cells: globs of cell names; empty for all cells.
         seeds: empty for those of the study.
+        seconds: the time that each worker may need, with a margin; None if it is unknown.
         program: the command that starts `quatrain`, without arguments.
     """
 
@@ -53,6 +54,7 @@ class Workers:
     processes: int = 1
     cells: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
+    seconds: float | None = None
     program: tuple[str, ...] = PROGRAM
 
     def command(self) -> list[str]:

@@ -8,9 +8,14 @@ node failed or it was pre-empted (`--requeue`). Before the time limit it sends S
 script, which sends it to the worker and puts the task into the queue again if the worker stopped in
 the middle of a run.
 
+The time limit is `Workers.seconds`, at most that of the partition. An option or SBATCH_TIMELIMIT
+replaces it; without any of them it is the default of the partition.
+
 Only sbatch, squeue, scancel and scontrol are called: no database of accounting is needed.
 """
 
+import math
+import os
 import re
 import shlex
 import subprocess
@@ -119,6 +124,38 @@ class Slurm:
         for name in names:
             self._call(["scancel", f"--name={name}"])
 
+    def time_limit(self, seconds: float | None) -> int | None:
+        """The minutes of `--time` for workers that may need this time; None for no request.
+
+        More than the partition allows would wait in its queue for ever, so that limit is the
+        largest request; and nothing is requested if it is unknown.
+        """
+        keys = {option.partition("=")[0] for option in self._options}
+        if seconds is None or "time" in keys or "SBATCH_TIMELIMIT" in os.environ:
+            return None
+        longest = self._longest_minutes()
+        return None if longest is None else int(min(math.ceil(seconds / 60), longest))
+
+    def _longest_minutes(self) -> float | None:
+        """The least MaxTime of the partitions of the job; None if Slurm does not tell it."""
+        names = os.environ.get("SBATCH_PARTITION", "")
+        for option in self._options:
+            key, _, value = option.partition("=")
+            names = value if key == "partition" else names
+        try:
+            output = self._call(["scontrol", "show", "partition", "--oneliner"])
+        except StudyError:
+            return None
+        limits: list[float | None] = []
+        for line in output.splitlines():
+            pairs = (word.partition("=") for word in line.split())
+            fields = {key: value for key, _, value in pairs}
+            is_default = not names and fields.get("Default") == "YES"
+            if is_default or fields.get("PartitionName") in names.split(","):
+                limits.append(_minutes(fields.get("MaxTime", "")))
+        known = [limit for limit in limits if limit is not None]
+        return min(known) if known and len(known) == len(limits) else None
+
     def _arguments(self, workers: Workers, name: str) -> list[str]:
         cpus = workers.processes * (workers.threads + workers.num_workers)
         own = {
@@ -135,6 +172,9 @@ class Slurm:
         keys = {option.partition("=")[0] for option in self._options}
         if workers.device != "cpu" and not keys & _GPU_OPTIONS:
             own["gres"] = f"gpu:{workers.processes}"
+        limit = self.time_limit(workers.seconds)
+        if limit is not None:
+            own["time"] = str(limit)
         options = [key if value is None else f"{key}={value}" for key, value in own.items()]
         return [f"--{option}" for option in (*options, *self._options)]  # of two, the later holds
 
@@ -204,6 +244,17 @@ def _check(option: str) -> None:
         raise StudyError(message + "partition=gpu", "--slurm")
     if key in _RESERVED:
         raise StudyError(f"--slurm {key} cannot be set; {_RESERVED[key]}", "--slurm")
+
+
+def _minutes(text: str) -> float | None:
+    """The minutes of a time as scontrol writes it: "1-02:30:00", "00:30:00" or "UNLIMITED"."""
+    if text in {"UNLIMITED", "INFINITE"}:
+        return math.inf
+    parts = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d\d):(\d\d)", text, re.ASCII)
+    if parts is None:
+        return None
+    days, hours, minutes, seconds = (int(part or 0) for part in parts.groups())
+    return 1440 * days + 60 * hours + minutes + seconds // 60
 
 
 def _errors(text: str) -> str:

@@ -1,6 +1,8 @@
 """Submission of workers for the runs of a study that are left.
 
 study file -> study.json -> runs left, less workers that are active -> jobs.json -> engine
+
+`quatrain.study.engines.plan` computes the same numbers without submitting.
 """
 
 import re
@@ -10,10 +12,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from quatrain.results import ResultStore, RunState
+from quatrain.results.snapshot import Snapshot
 from quatrain.specs import StudyError
 from quatrain.study.changes import check_stored_code
 from quatrain.study.engines.engine import Engine, JobState, NoAnswerError, Workers
 from quatrain.study.engines.jobs import Job, active_jobs, forget_job, keep_job
+from quatrain.study.engines.time_limit import expected_seconds, seconds_of_a_worker
 from quatrain.study.grid import Run, Study
 from quatrain.study.manifest import maintained_manifest
 from quatrain.study.runner import Selection
@@ -31,11 +35,13 @@ class Submission:
         job: the new job; None if no further worker is needed.
         active: the jobs of the folder that were active before, with their workers.
         left: the number of runs that are neither done nor failed.
+        seconds: `Workers.seconds` of the new job.
     """
 
     job: Job | None
     active: list[tuple[Job, JobState]]
     left: int
+    seconds: float | None = None
 
 
 def submit(
@@ -56,25 +62,37 @@ def submit(
     if workers.count < 1:
         raise StudyError(f"jobs={workers.count} is below 1; change --jobs", "jobs")
     runs = study.select(select.cells, select.seeds)
-    store = ResultStore(workers.out)
+    store = Snapshot(workers.out)
     check_stored_code(store, runs)
     with maintained_manifest(store, study, runs):
         active = active_jobs(store)
         if select.retry_failed:
             _clear_failures(store, runs)
-    waiting = [run for run in runs if _is_left(store, run)]
-    left = len(waiting)
-    count = min(workers.count, left) - sum(state.waiting + state.running for _, state in active)
+    left = runs_left(store, runs)
+    earlier = active_workers(active)
+    count = min(workers.count, len(left)) - earlier
     if count < 1:
-        return Submission(job=None, active=active, left=left)
+        return Submission(job=None, active=active, left=len(left))
     workers = replace(
         workers,
         count=count,
-        processes=max(run.processes for run in waiting),
+        processes=max(run.processes for run in left),
         cells=tuple(select.cells or ()),
         seeds=tuple(select.seeds or ()),
+        seconds=seconds_of_a_worker(expected_seconds(study, store, left), count + earlier),
     )
-    return Submission(job=_start(store, workers, engine), active=active, left=left)
+    job = _start(store, workers, engine)
+    return Submission(job=job, active=active, left=len(left), seconds=workers.seconds)
+
+
+def runs_left(store: ResultStore, runs: Sequence[Run]) -> list[Run]:
+    """The runs that workers would execute: neither done nor failed."""
+    return [run for run in runs if _is_left(store, run)]
+
+
+def active_workers(active: Sequence[tuple[Job, JobState]]) -> int:
+    """The number of workers of these jobs."""
+    return sum(state.waiting + state.running for _, state in active)
 
 
 def _start(store: ResultStore, workers: Workers, engine: Engine) -> Job:
