@@ -32,8 +32,9 @@ exceeded are bold.
 _LIMITS = """\
 ## Limits
 
-- `study plan` counts the multiply-adds of each distinct network that has runs to do, to estimate
-  their GPU hours: 0.1 s each. The study of this table has 25 distinct networks.
+- `study plan` counts the multiply-adds of each distinct detector and segmenter that has runs to
+  do, to estimate their GPU hours: 0.1 s each. The study of this table has translators, whose
+  parameters are counted.
 - Intervals over test sentences and images read the outputs of all compared runs; the runs of this
   table have none.
 - A report has one fit for each group and metric. Its time grows with the cube of the cells of a

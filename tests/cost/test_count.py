@@ -1,6 +1,8 @@
 import json
 import pickle
 import re
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -22,7 +24,7 @@ from quatrain.cost import (
     training_hours,
 )
 from quatrain.cost.convention import count_mixer
-from quatrain.cost.count import _may_multiply, build_on_meta, meta_image
+from quatrain.cost.count import _may_multiply, build_on_meta, meta_image, on_meta
 from quatrain.cost.formulas import formulas
 from quatrain.models.resnet import ResNetSpec
 from quatrain.models.segmenter import SegmenterSpec
@@ -369,6 +371,22 @@ def test_network_counts_the_closed_forms_of_its_mixers(mixer):
 def test_hours_are_proportional_to_multiply_adds():
     assert training_hours(60e15) == 1.0
     assert training_hours(30e15) == 0.5
+
+
+def test_modules_on_meta_have_no_initial_values():
+    with on_meta():
+        layers = [nn.Linear(3, 4), nn.Embedding(5, 6), nn.Conv2d(3, 4, 3), nn.LSTM(2, 3)]
+        nn.init.normal_(tensor=layers[0].weight, std=2.0)
+    parameters = [parameter for layer in layers for parameter in layer.parameters()]
+    assert all(parameter.is_meta for parameter in parameters)
+    assert count_parameters(nn.ModuleList(layers)) == sum(map(torch.Tensor.numel, parameters))
+    assert nn.init.ones_(torch.zeros(2)).tolist() == [1.0, 1.0]
+
+
+def test_building_on_meta_does_not_import_the_compiler():
+    build = "from quatrain.cost.count import on_meta\nwith on_meta(): torch.nn.Embedding(5, 6)"
+    code = f"import sys, torch\n{build}\nsys.exit('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_network_on_meta_needs_no_weights():

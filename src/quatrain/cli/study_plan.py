@@ -1,5 +1,6 @@
 """`quatrain study plan`: the state of each run, the time left, and the expected precision."""
 
+import gc
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
@@ -31,7 +32,7 @@ from quatrain.cli.start import leave_on_interrupt
 from quatrain.report.text import visible
 from quatrain.results import ResultStore, pluralize
 from quatrain.results.snapshot import Snapshot
-from quatrain.study import allocate, load_study
+from quatrain.study import Study, allocate, load_study
 from quatrain.study.engines import MOST_WORKERS, Slurm, SubmissionPlan, plan_submission
 
 if TYPE_CHECKING:
@@ -93,8 +94,7 @@ def plan(
     check_place(on, slurm)
     seconds, engine = parse_budget(budget), None if on is Place.local else Slurm(slurm or ())
     folder, data = results_folder(study, out), data and absolute("--data", data)
-    with leave_on_interrupt():
-        loaded = load_study(absolute("study file", study))
+    loaded = _load(study)
     runs = loaded.select(cells or None, parse_seeds(seeds))
     other = _other_study(spread_from)
     resources = allocate(len(runs), device, jobs=jobs, threads=1 if engine else None)
@@ -122,6 +122,17 @@ def plan(
         print(budget_summary(rows, seconds))
     for group in expected_precision(loaded, runs, store, other):
         print(precision_summary(group, loaded.margin))
+
+
+def _load(study: Path) -> Study:
+    """The study of a file, whose modules and cells the garbage collector does not visit again.
+
+    They live until the end of the command, and with many runs each visit takes a while.
+    """
+    with leave_on_interrupt():
+        loaded = load_study(absolute("study file", study))
+    gc.freeze()
+    return loaded
 
 
 def _other_study(folder: Path | None) -> ResultStore | None:

@@ -23,12 +23,14 @@ Shapes: an image is h high and w wide.
 import re
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from typing import Any, Self
 
 import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -138,10 +140,33 @@ def training_hours(forward: float) -> float:
     return _PASSES * forward / (_TERA * 1e12) / 3600
 
 
+@contextmanager
+def on_meta() -> Generator[None]:
+    """Modules that are built in the block are on the meta device, without initial values.
+
+    The functions of `torch.nn.init` do nothing: on the meta device they import torch's compiler.
+    """
+    with torch.device("meta"), _NoInitialization():
+        yield
+
+
+class _NoInitialization(TorchFunctionMode):
+    """Replaces the functions of `torch.nn.init`, which return their first argument."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> object:
+        del types
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
+
+
 def build_on_meta(spec: Any, classes: int) -> Any:
     """Build a detector or segmenter from its spec on the meta device, without reading weights."""
     backbone = spec.backbone.model_copy(update={"weights": None})
-    with torch.device("meta"):
+    with on_meta():
         return spec.model_copy(update={"backbone": backbone}).build(classes)
 
 

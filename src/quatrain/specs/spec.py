@@ -31,6 +31,8 @@ _TEXT_TYPES = (
     uuid.UUID,
 )
 """Types written as `str(value)`, which is the same in every process and unique to the value."""
+_PLAIN_TYPES = frozenset({str, int, float, bool, type(None)})
+"""The types of most fields: no containers, no specs."""
 
 
 class CheckedModel(BaseModel):
@@ -147,12 +149,16 @@ def _json(document: object) -> str:
 
 def _is_default(owner: type[Spec], name: str, fields: dict[str, object]) -> bool:
     field, value = owner.model_fields[name], fields[name]
+    if value is field.default:
+        return True
     default: object = field.get_default(call_default_factory=True, validated_data=fields)
     return value == default and _count_booleans(value) == _count_booleans(default)
 
 
 def _contains_spec(value: object) -> bool:
-    return any(isinstance(leaf, Spec) for leaf in _leaves(value))
+    return type(value) not in _PLAIN_TYPES and any(
+        isinstance(leaf, Spec) for leaf in _leaves(value)
+    )
 
 
 def _count_booleans(value: object) -> int:
@@ -172,6 +178,9 @@ def _leaves(value: object) -> Iterator[object]:
 
 
 def _canonical_value(value: object, field: str) -> Any:
+    if type(value) in _PLAIN_TYPES:  # the others are slower to tell apart
+        is_ascii = type(value) is str and value.isascii()
+        return value if is_ascii or value is None else _canonical_leaf(value, field)
     if isinstance(value, Spec):
         return canonical(value)
     if isinstance(value, Mapping):

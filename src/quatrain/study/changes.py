@@ -149,10 +149,12 @@ def _finished(store: ResultStore, runs: Iterable[Run]) -> Iterator[tuple[Run, Re
 
 
 def _resumable(store: ResultStore, runs: Iterable[Run]) -> Iterator[Run]:
-    """The runs that would start or resume; damaged files raise where they are needed."""
+    """The runs that would resume or start again; damaged files raise where they are needed."""
     for run in runs:
+        state = store.state(run.identity)
+        if state in {RunState.DONE, RunState.ABSENT}:  # an absent run has no checkpoint
+            continue
         with suppress(StoredFileError):
-            is_done = store.state(run.identity) is RunState.DONE
-            if not is_done and earlier_failure(run, store) is None:
+            if earlier_failure(run, store) is None:
                 read_sessions(store.files(run.identity))
                 yield run

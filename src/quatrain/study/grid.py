@@ -288,7 +288,7 @@ class Study(CheckedModel):
     @functools.cached_property
     def _identities(self) -> dict[str, Callable[[int], str]]:
         """For each cell, by its label, the function from a seed to an identity."""
-        return {cell.label: identity_by_seed(cell.spec) for cell in self.cells}
+        return {cell.label: functools.cache(identity_by_seed(cell.spec)) for cell in self.cells}
 
     @functools.cached_property
     def _cells_by_identity(self) -> dict[int, dict[str, list[Cell]]]:

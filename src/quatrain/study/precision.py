@@ -12,7 +12,7 @@ from quatrain.results.planning import (
     power_of_difference,
     power_of_equivalence,
 )
-from quatrain.study.grid import Run, Study
+from quatrain.study.grid import Cell, Run, Study
 
 
 @dataclass(frozen=True)
@@ -51,37 +51,47 @@ def expected_precision(
         spread_from: another study's results, whose spread is used for groups without an own one.
     """
     other = None if spread_from is None else _of_another(spread_from, study.variance)
-    groups = dict.fromkeys(cell.group for cell in study.cells)
-    found = [_of_group(study, group, runs, store, other) for group in groups]
-    return [precision for precision in found if precision.cells > 1]
-
-
-def _of_group(
-    study: Study, group: str, runs: Sequence[Run], store: ResultStore, other: Fit | None
-) -> Precision:
     seeds: dict[str, set[int]] = {}
     for run in runs:
         for label in run.labels:
             seeds.setdefault(label, set()).add(run.seed)
-    metric = study.compared_in or study.metric
-    cells = [cell for cell in study.cells if cell.group == group and cell.label in seeds]
-    design = Design({cell.name: sorted(seeds[cell.label]) for cell in cells}) if cells else None
+    groups: dict[str, list[Cell]] = {}
+    for cell in study.cells:
+        groups.setdefault(cell.group, []).append(cell)
+    found = [
+        _of_group(study, [cell for cell in cells if cell.label in seeds], seeds, store, other)
+        for cells in groups.values()
+        if any(cell.label in seeds for cell in cells)
+    ]
+    return [precision for precision in found if precision.cells > 1]
+
+
+def _of_group(
+    study: Study,
+    cells: Sequence[Cell],
+    seeds: Mapping[str, set[int]],
+    store: ResultStore,
+    other: Fit | None,
+) -> Precision:
+    metric, group = study.compared_in or study.metric, cells[0].group
+    planned = {cell.name: sorted(seeds[cell.label]) for cell in cells}
     values = {
         cell.name: {
             seed: record.metrics[metric]
-            for seed in seeds[cell.label]
+            for seed in planned[cell.name]
             if (record := store.record(study.identity(cell, seed))) is not None
             and metric in record.metrics
         }
         for cell in cells
     }
-    fitted = fit(values, study.variance) if any(values.values()) else None
-    if fitted is None or not fitted.sd:
-        fitted = other
-    largest = max((len(seeds[cell.label]) for cell in cells), default=0)
+    own = fit(values, study.variance) if any(values.values()) else None
+    fitted = own if own is not None and own.sd else other
+    largest = max(map(len, planned.values()))
     unknown = Precision(group, len(cells), largest, None, None, 0, None, None, None, None)
-    if fitted is None or design is None or len(cells) < 2:
+    if fitted is None or len(cells) < 2:
         return unknown
+    is_finished = own is not None and {c: [*by_seed] for c, by_seed in values.items()} == planned
+    design = own.design if own is not None and is_finished else Design(planned)
     widest = _widest(fitted, design, _differences(study, group, [cell.name for cell in cells]))
     if widest is None:
         return unknown

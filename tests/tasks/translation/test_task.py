@@ -6,7 +6,10 @@ import pytest
 import torch
 
 from closed_forms import translator_by_convention, translator_multiply_adds
+from quatrain.cost import count_multiply_adds, training_hours
+from quatrain.cost.count import on_meta
 from quatrain.models.decoding import DecodingSpec
+from quatrain.models.translator import TranslatorSpec
 from quatrain.ops.counts import linear
 from quatrain.specs import (
     DataError,
@@ -17,7 +20,12 @@ from quatrain.specs import (
     identity,
 )
 from quatrain.study.grid import SelfTraining
-from quatrain.tasks.translation import ParallelTextSpec, TranslationSpec, load_translator
+from quatrain.tasks.translation import (
+    ParallelTextSpec,
+    TranslationSpec,
+    VocabularySpec,
+    load_translator,
+)
 from quatrain.tasks.translation.task import (
     ALIGNMENT,
     HYPOTHESES,
@@ -78,6 +86,18 @@ def test_validation_does_not_change_the_training(text_folder, tiny_spec, tmp_pat
         spec = tiny_spec(steps=4, warmup_steps=1, monitor_every=every)
         states.append(train(spec.open(text_folder, run, 0), run, seed=0).objective.state_dict())
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_gpu_hours_are_about_those_of_the_counted_multiply_adds():
+    model, length = TranslatorSpec(width=512, layers=6, feed_forward=2048), 50
+    spec = TranslationSpec(model=model, vocabulary=VocabularySpec(size=32_000))
+    with on_meta():
+        translator = model.build(32_000)
+        tokens = torch.zeros(1, length, dtype=torch.long)
+    forward = count_multiply_adds(translator, tokens, tokens)
+    pairs = spec.recipe.steps * spec.batch_tokens / length
+    counted = training_hours(forward * pairs)
+    assert 0.85 * counted < spec.gpu_hours() < counted
 
 
 @pytest.mark.parametrize("terms", ["0110", "1111"])

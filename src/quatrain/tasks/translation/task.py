@@ -21,7 +21,8 @@ from jaxtyping import Int
 from pydantic import Field
 from torch import Tensor, nn
 
-from quatrain.cost import count_multiply_adds, model_cost, training_hours
+from quatrain.cost import count_multiply_adds, count_parameters, model_cost, training_hours
+from quatrain.cost.count import on_meta
 from quatrain.models.decoding import DecodingSpec, decode
 from quatrain.models.translator import Translator, TranslatorSpec
 from quatrain.ops.linear_cross_entropy import linear_cross_entropy
@@ -53,8 +54,6 @@ ALIGNMENT = "alignment.png"
 HYPOTHESES = "hypotheses.txt"
 REFERENCES = "references.txt"
 VOCABULARY = "vocabulary.json"
-
-_ESTIMATE_LENGTH = 50
 
 TranslationData = Annotated[NumeralsSpec | ParallelTextSpec, Field(discriminator="kind")]
 
@@ -92,23 +91,23 @@ class TranslationSpec(Spec):
         return TranslationTask(self, corpus, vocabulary, seed)
 
     def gpu_hours(self) -> float:
-        """Estimated hours of training on one GPU, for pairs of 50 tokens a side as in the paper.
+        """Estimated hours of training on one GPU; see `training_hours`.
 
-        See `training_hours`.
+        A forward pass has about one multiply-add for each parameter and target token; of pairs of
+        50 tokens a side, attention adds a tenth in the paper's model.
+
+        Source: Kaplan et al. 2020, https://arxiv.org/abs/2001.08361, section 2.1.
         """
         model: Any = self.model  # a frozen model is hashable, which its type does not tell
-        forward = _multiply_adds(model, self.vocabulary.size)
-        pairs = self.recipe.steps * self.recipe.accumulate * self.batch_tokens / _ESTIMATE_LENGTH
-        return training_hours(forward * pairs)
+        parameters = _parameters(model, self.vocabulary.size)
+        tokens = self.recipe.steps * self.recipe.accumulate * self.batch_tokens
+        return training_hours(parameters * tokens)
 
 
 @functools.cache  # the cells of a study share their models
-def _multiply_adds(model: TranslatorSpec, vocabulary: int) -> int:
-    """The multiply-adds of one pair of sentences."""
-    with torch.device("meta"):
-        translator = model.build(vocabulary)
-        tokens = torch.zeros(1, _ESTIMATE_LENGTH, dtype=torch.long)
-    return count_multiply_adds(translator, tokens, tokens)
+def _parameters(model: TranslatorSpec, vocabulary: int) -> int:
+    with on_meta():
+        return count_parameters(model.build(vocabulary))
 
 
 def _read(
