@@ -9,7 +9,7 @@ from quatrain.cli import cluster
 from quatrain.results import ResultStore, RunState
 from quatrain.specs import StudyError
 from quatrain.study import Selection, load_study, run_study
-from quatrain.study.engines import JobState, jobs
+from quatrain.study.engines import JobState, NoAnswerError, jobs
 
 CELLS = "[cell('a'), cell('b', weight=2)]"
 
@@ -19,6 +19,7 @@ class FakeSlurm:
 
     name = "slurm"
     active, options, act = {}, None, None
+    ended = frozenset()
 
     def __init__(self, options=()):
         FakeSlurm.options = options or FakeSlurm.options
@@ -31,6 +32,9 @@ class FakeSlurm:
 
     def states(self, names):
         return {name: self.active[name] for name in names if name in self.active}
+
+    def cancelled(self, names):
+        return self.ended & {*names}
 
     def cancel(self, names):
         for name in names:
@@ -45,6 +49,7 @@ def slurm(monkeypatch):
     monkeypatch.setattr(FakeSlurm, "active", {})
     monkeypatch.setattr(FakeSlurm, "options", None)
     monkeypatch.setattr(FakeSlurm, "act", None)
+    monkeypatch.setattr(FakeSlurm, "ended", frozenset())
     monkeypatch.setattr(cluster, "Slurm", FakeSlurm)
     monkeypatch.setitem(jobs.ENGINES, "slurm", FakeSlurm)
     monkeypatch.setattr(cluster, "_LOOK_SECONDS", 0.01)
@@ -114,6 +119,20 @@ def test_a_stopped_worker_ends_with_status_75(call, write_study, out, monkeypatc
     done = call("work", write_study(CELLS), "--out", out)
     assert done.exit_code == 75
     assert "start this worker again" in done.output
+
+
+def test_a_worker_is_not_restarted_for_ever(call, write_study, out, monkeypatch):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cluster, "run_study", stopped)
+    path = write_study(CELLS)
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "19")
+    assert call("work", path, "--out", out).exit_code == 75
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "20")
+    with pytest.raises(StudyError) as error:
+        call("work", path, "--out", out)
+    assert error.value.field == "SLURM_RESTART_COUNT"
 
 
 def test_a_submission_names_the_job_and_the_next_commands(call, slurm, write_study, out):
@@ -227,6 +246,28 @@ def test_a_cancelled_job_is_not_submitted_again(call, slurm, write_study, out, m
         call("run", write_study(CELLS), "--out", out, "--on", "slurm")
     (job,) = json.loads((out / "jobs.json").read_text())["jobs"]
     assert job["cancelled"]
+
+
+def test_no_job_follows_one_that_scancel_has_cancelled(call, slurm, write_study, out, monkeypatch):
+    def cancel_while_it_is_followed(*_):
+        slurm.ended = frozenset(slurm.active)
+        slurm.active.clear()
+        return 5
+
+    monkeypatch.setattr(cluster, "_follow", cancel_while_it_is_followed)
+    with pytest.raises(StudyError, match="4 runs left, and the job was cancelled"):
+        call("run", write_study(CELLS), "--out", out, "--on", "slurm")
+    assert len(json.loads((out / "jobs.json").read_text())["jobs"]) == 1
+
+
+def test_without_an_answer_a_job_was_not_cancelled(call, slurm, write_study, out, monkeypatch):
+    def no_answer(*_):
+        raise NoAnswerError("Slurm does not answer; try again later", "slurm")
+
+    monkeypatch.setattr(slurm, "cancelled", no_answer)
+    monkeypatch.setattr(cluster, "_follow", lambda *_: slurm.active.clear() or 0)
+    with pytest.raises(StudyError, match="4 runs left, and no job is active"):
+        call("run", write_study(CELLS), "--out", out, "--on", "slurm")
 
 
 def test_ctrl_c_stops_watching_only(call, slurm, write_study, out, monkeypatch):

@@ -44,9 +44,11 @@ from quatrain.study.engines import (
     LOGS,
     MOST_WORKERS,
     STOPPED,
+    Engine,
     Job,
     JobState,
     JobWatch,
+    NoAnswerError,
     Slurm,
     Submission,
     Workers,
@@ -56,6 +58,7 @@ from quatrain.study.engines import (
 )
 from quatrain.study.engines import submit as submit_workers
 from quatrain.study.engines.engine import PROGRAM
+from quatrain.study.engines.restarts import RestartLimit
 from quatrain.study.progress import StudyWatch
 from quatrain.study.sessions import KILLED, earlier_failure
 
@@ -124,6 +127,7 @@ def work(
     loaded, runs = load_runs(study, selection)
     console = open_console()
     logs = folder / LOGS / f"{platform.node()}-{os.getpid()}"
+    limit = RestartLimit(ResultStore(folder), runs)
     try:
         with observe(console, folder, len(runs), None, ()) as notify:
             summary = run_study(
@@ -142,6 +146,7 @@ def work(
                 logs=logs,
             )
     except KeyboardInterrupt:
+        limit.check()
         Console(stderr=True).print("Stopped; checkpoints are kept: start this worker again.")
         raise typer.Exit(STOPPED) from None
     if summary.external_failure is not None:
@@ -293,7 +298,7 @@ def run_on_slurm(
             print_submission(console, submission, workers.out, limit)
             last, advance = advance, _follow(console, store, selection)
             events = [_end_of(run, store, run.identity in before) for run in runs]
-            is_cancelled = _is_cancelled(store, submission)
+            is_cancelled = _is_cancelled(store, submission, engine)
             # Jobs can end too early for their runs, such as workers of an earlier submission.
             is_stuck = submission.job is not None and advance <= last
             if None not in events or is_cancelled or is_stuck:
@@ -324,12 +329,17 @@ def _follow(console: Console, store: ResultStore, selection: Selection) -> int:
     return sum((run.step or 0) + (run.state in {"done", "failed"}) for run in end.runs)
 
 
-def _is_cancelled(store: ResultStore, submission: Submission) -> bool:
-    """Whether `quatrain study cancel` has cancelled a job that executed the runs."""
+def _is_cancelled(store: ResultStore, submission: Submission, engine: Engine) -> bool:
+    """Whether a job that executed the runs was cancelled: in jobs.json, or by another program."""
     jobs = [job for job, _ in submission.active]
     jobs += [] if submission.job is None else [submission.job]
     names = {job.name for job in jobs}
-    return any(job.cancelled for job in stored_jobs(store) if job.name in names)
+    if any(job.cancelled for job in stored_jobs(store) if job.name in names):
+        return True
+    try:
+        return bool(engine.cancelled([job.name for job in jobs if job.engine == engine.name]))
+    except NoAnswerError:
+        return False
 
 
 def _end_of(run: Run, store: ResultStore, is_old: bool) -> Event | None:

@@ -32,8 +32,9 @@ from quatrain.cli.start import leave_on_interrupt
 from quatrain.report.text import visible
 from quatrain.results import ResultStore, pluralize
 from quatrain.results.snapshot import Snapshot
-from quatrain.study import Study, allocate, load_study
+from quatrain.study import Run, Study, allocate, load_study
 from quatrain.study.engines import MOST_WORKERS, Slurm, SubmissionPlan, plan_submission
+from quatrain.study.resources import Resources
 
 if TYPE_CHECKING:
     from quatrain.study.estimate import PlannedRun, Trial
@@ -97,7 +98,7 @@ def plan(
     loaded = _load(study)
     runs = loaded.select(cells or None, parse_seeds(seeds))
     other = _other_study(spread_from)
-    resources = allocate(len(runs), device, jobs=jobs, threads=1 if engine else None)
+    resources = _resources(runs, device, jobs, 1 if engine else None)
     trial = _trial(data, device, resources.threads) if estimate else None
     store = Snapshot(folder)
     with redirect_stdout(sys.stderr):
@@ -133,6 +134,13 @@ def _load(study: Path) -> Study:
         loaded = load_study(absolute("study file", study))
     gc.freeze()
     return loaded
+
+
+def _resources(
+    runs: Sequence[Run], device: str, jobs: int | None, threads: int | None
+) -> Resources:
+    processes = max(run.processes for run in runs)
+    return allocate(len(runs), device, jobs=jobs, threads=threads, processes=processes)
 
 
 def _other_study(folder: Path | None) -> ResultStore | None:

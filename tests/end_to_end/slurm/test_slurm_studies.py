@@ -2,6 +2,7 @@
 
 import json
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,36 @@ def test_cancelled_runs_are_completed_by_a_second_submission(call, cluster, writ
     assert "No worker was submitted; 2 runs left: they share the runs." in again.output
     assert call("watch", out, "--every", "0.2").exit_code == 0
     assert states(out, path) == [RunState.DONE] * 6
+
+
+def test_scancel_ends_a_study_that_watches_its_job(call, cluster, write_study, out):
+    path = write_study(cells(2, trouble="slow", steps=1000), "(0,)")
+
+    def cancel():
+        cluster.wait_until(lambda: len(diaries(out)) == 2)
+        cluster.call("scancel", "--user=root")
+
+    canceller = threading.Thread(target=cancel)
+    canceller.start()
+    with pytest.raises(StudyError, match="2 runs left, and the job was cancelled"):
+        call("run", path, "--out", out, "--on", "slurm")
+    canceller.join()
+    assert len(stored_jobs(ResultStore(out))) == 1
+
+
+def test_workers_of_known_duration_have_a_time_limit(call, cluster, write_study, out):
+    path = write_study(cells(2, trouble="slow"), "(0,)")
+    assert call("run", path, "--out", out, "--on", "slurm").exit_code == 0
+    path = write_study(cells(2, trouble="slow"), "range(40)")
+    cluster.wait_until(lambda: not cluster.queue())
+    options = ("--out", out, "--on", "slurm", "--jobs", "2", "--json")
+    planned = json.loads(call("plan", path, *options).output)["submission"]
+    submitted = json.loads(call("submit", path, *options).output)
+    minutes = submitted["time_limit_minutes"]
+    assert planned["time_limit_minutes"] == minutes >= 11
+    limits = cluster.call("squeue", "-h", "-r", "-o", "%l").split()
+    assert limits == [f"{minutes}:00"] * 2
+    call("cancel", out)
 
 
 def test_a_refused_job_is_one_sentence(call, write_study, out):

@@ -11,6 +11,7 @@ class FakeEngine:
 
     def __init__(self):
         self.active, self.error = {}, None
+        self.ended = set()
 
     def start(self, workers, name):
         if self.error is not None:
@@ -23,6 +24,9 @@ class FakeEngine:
         if isinstance(self.error, NoAnswerError):
             raise self.error
         return {name: self.active[name] for name in names if name in self.active}
+
+    def cancelled(self, names):
+        return self.ended & {*names}
 
     def cancel(self, names):
         for name in names:

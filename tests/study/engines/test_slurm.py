@@ -186,6 +186,14 @@ def test_a_job_is_cancelled_by_its_name(programs):
     assert (logs / "scancel").read_text() == f"--name={NAME}\n"
 
 
+def test_cancelled_jobs_are_those_with_a_cancelled_task(programs):
+    tasks = [f"12|{NAME}|CANCELLED|None", f"12|{NAME}|CANCELLED|None"]
+    logs = programs(squeue="\n".join(f"echo '{task}'" for task in tasks))
+    assert Slurm().cancelled([NAME, "other"]) == {NAME}
+    assert "--states=CANCELLED" in shlex.split((logs / "squeue").read_text())
+    assert Slurm().cancelled([]) == set()
+
+
 def test_errors_of_squeue_and_missing_programs_are_one_sentence(programs, some):
     programs(squeue="echo 'slurm_load_jobs error: no route' >&2; exit 1")
     with pytest.raises(NoAnswerError, match=r"Slurm does not answer \(no route\)"):

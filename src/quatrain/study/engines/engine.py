@@ -107,6 +107,14 @@ class Engine(Protocol):
         """
         ...
 
+    def cancelled(self, names: Sequence[str]) -> set[str]:
+        """The names of those jobs of which a worker was cancelled, as far as the engine remembers.
+
+        Raises:
+            NoAnswerError: if the engine does not answer.
+        """
+        ...
+
     def cancel(self, names: Sequence[str]) -> None:
         """Cancel the jobs of these names that have not ended.
 

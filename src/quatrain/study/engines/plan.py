@@ -26,7 +26,7 @@ class CellHours:
 class SubmissionPlan:
     """The job that `quatrain.study.engines.submit` would submit; None for an unknown number.
 
-    Hours are those of training, and of a worker with the threads or the GPU that it has.
+    Hours are those of training, of a worker with all of its processes, threads and GPUs.
     """
 
     workers: int

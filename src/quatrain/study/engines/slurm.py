@@ -119,6 +119,10 @@ class Slurm:
                 states[name] = replace(job, running=job.running + 1)
         return states
 
+    def cancelled(self, names: Sequence[str]) -> set[str]:
+        """The jobs of which a task was cancelled, for MinJobAge seconds (300) after its end."""
+        return {name for _, name, _, _ in self._queue(names, "--states=CANCELLED")}
+
     def cancel(self, names: Sequence[str]) -> None:
         """Cancel the tasks of these jobs that have not ended."""
         for name in names:
@@ -192,13 +196,13 @@ class Slurm:
             raise NoAnswerError(message, "slurm") from error
         return lines[0][0] if lines else None
 
-    def _queue(self, names: Sequence[str]) -> list[tuple[str, str, str, str]]:
-        """Id, name, state and reason of each task of these jobs that has not ended."""
+    def _queue(self, names: Sequence[str], *options: str) -> list[tuple[str, str, str, str]]:
+        """Id, name, state and reason of each task of these jobs; by default of the active ones."""
         if not names:
             return []
         arguments = ["--noheader", "--array", "--format=%F|%j|%T|%r", f"--name={','.join(names)}"]
         try:
-            output = self._call(["squeue", *arguments])
+            output = self._call(["squeue", *arguments, *options])
         except _MissingProgramError:
             raise
         except StudyError as error:
