@@ -115,8 +115,9 @@ def work(
     """Execute runs as one of several workers, until none is left that no other worker executes.
 
     Any launcher can start it, on machines that share the folder. The exit status is 0, also if runs
-    failed, which the folder records; 2 if an error of the data or the disk prevented runs; and 75
-    if a signal stopped it before the end: start it again then.
+    failed, which the folder records; 2 if an error of the data or the disk prevented runs, or Slurm
+    restarted it 20 times and no run advances; and 75 if a signal stopped it before the end: start
+    it again then.
 
     Example: quatrain study work studies/probes.py --out runs/probes --device cuda:0
     """
