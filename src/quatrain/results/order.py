@@ -170,17 +170,15 @@ def best_candidate(designs: Mapping[str, GroupDesign], candidates: Sequence[Cand
             considered.append(number)
         if candidate.seed not in used:
             seen.add(candidate.places)
+    own: dict[str, list[tuple[int, str, int]]] = {group: [] for group in designs}
+    for position, number in enumerate(considered):
+        for group, cell in candidates[number].places:
+            own[group].append((position, cell, candidates[number].seed))
     gains = np.zeros(len(considered))
-    for group, design in designs.items():
-        own = [
-            (position, cell, candidates[number].seed)
-            for position, number in enumerate(considered)
-            for other, cell in candidates[number].places
-            if other == group
-        ]
-        if own:
-            found = design.gains([(cell, seed) for _, cell, seed in own])
-            np.add.at(gains, [position for position, *_ in own], found)
+    for group, runs in own.items():
+        if runs:
+            found = designs[group].gains([(cell, seed) for _, cell, seed in runs])
+            np.add.at(gains, [position for position, *_ in runs], found)
     highest = float(gains.max())
     return considered[int(np.argmax(gains >= highest - _TIE * abs(highest)))]
 

@@ -134,16 +134,16 @@ def plan_budget(
     finished.update()
     durations = Durations(study, store, runs, finished)
     trials = {row.identity: row.hours for row in rows if row.source == "trial"}
-
-    def duration(run: Run) -> float | None:
-        hours = trials.get(run.identity)
-        return durations.seconds(run) if hours is None else 3600 * hours
-
     open_states = {RunState.ABSENT.value, RunState.PAUSED.value}
     open_runs = {row.identity for row in rows if row.state in open_states}
     waiting = [run for run in runs if run.identity in open_runs]
+    seconds_of = {  # of many runs, each is looked up before every start
+        run.identity: durations.seconds(run) if hours is None else 3600 * hours
+        for run in waiting
+        for hours in [trials.get(run.identity)]
+    }
     queue = partial(InformativeOrder, study, store, waiting, finished)
-    started = runs_within(queue, duration, seconds, jobs)
+    started = runs_within(queue, lambda run: seconds_of[run.identity], seconds, jobs)
     places = {run.identity: place for place, run in enumerate(started, start=1)}
     return [
         replace(

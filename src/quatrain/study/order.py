@@ -88,6 +88,8 @@ class InformativeOrder:
             margin=study.margin, maximum_seeds=study.maximum_seeds, variance=study.variance
         )
         self._places = {cell.label: (cell.group, cell.name) for cell in study.cells}
+        self._candidates: dict[str, Candidate] = {}
+        """By run."""
         self._groups: dict[str, PlannedGroup] = {}
         self._designs: dict[str, GroupDesign] = {}
         self._next_update = 0.0
@@ -129,7 +131,11 @@ class InformativeOrder:
             self._groups[group].runs.add((cell, candidate.seed))
 
     def _candidate(self, run: Run) -> Candidate:
-        return Candidate(run.seed, tuple(self._places[label] for label in run.labels))
+        candidate = self._candidates.get(run.identity)
+        if candidate is None:
+            places = tuple(self._places[label] for label in run.labels)
+            candidate = self._candidates[run.identity] = Candidate(run.seed, places)
+        return candidate
 
     def _update(self) -> None:
         """Read new records and judge the contrasts again, if it is not too soon."""
