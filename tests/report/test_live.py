@@ -15,8 +15,9 @@ PAGE = "<html><head></head><body><p>1 of 2 runs</p></body></html>"
 
 
 @pytest.fixture
-def live(tmp_path):
-    """A page whose content a test changes, made anew for each request."""
+def live(tmp_path, monkeypatch):
+    """A page whose content a test changes, made anew for each request, however long it takes."""
+    monkeypatch.setattr("quatrain.report.live._SHARE", 0.0)
     content = [PAGE]
 
     def build():
