@@ -10,5 +10,6 @@ from quatrain.study import run_study
 
 WORKER = (sys.executable, str(Path(__file__).with_name("worker.py")))
 
+cluster.PROGRAM = (sys.executable, __file__)
 cluster.run_study = functools.partial(run_study, command=WORKER)
 main()

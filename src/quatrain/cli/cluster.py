@@ -4,8 +4,8 @@ import enum
 import os
 import platform
 import time
-from collections.abc import Sequence
-from contextlib import chdir
+from collections.abc import Generator, Sequence
+from contextlib import chdir, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -49,10 +49,13 @@ from quatrain.study.engines import (
     JobState,
     JobWatch,
     NoAnswerError,
+    Ray,
     Slurm,
     Submission,
     Workers,
     cancel_jobs,
+    forget_job,
+    local_cluster,
     state_text,
     stored_jobs,
 )
@@ -68,12 +71,14 @@ class Place(enum.StrEnum):
 
     local = enum.auto()
     slurm = enum.auto()
+    ray = enum.auto()
 
 
 class ClusterEngine(enum.StrEnum):
     """The engines of `study submit`."""
 
     slurm = enum.auto()
+    ray = enum.auto()
 
 
 SlurmOptions = Annotated[
@@ -81,6 +86,14 @@ SlurmOptions = Annotated[
     typer.Option(
         help="An option of sbatch without its dashes, such as partition=gpu; can be repeated.",
         metavar="KEY=VALUE",
+    ),
+]
+RayOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="An amount of a resource of each worker on Ray: num_cpus, num_gpus, memory or a "
+        "custom resource, such as num_gpus=0.5; can be repeated.",
+        metavar="KEY=NUMBER",
     ),
 ]
 WorkerCount = Annotated[
@@ -93,7 +106,7 @@ WorkerCount = Annotated[
 WorkerThreads = Annotated[int, typer.Option(min=1, help="Threads, and CPUs, of each worker.")]
 
 _LOOK_SECONDS = 5.0
-"""Seconds between two looks of `study run --on slurm` at the folder."""
+"""Seconds between two looks of `study run --on slurm` or `ray` at the folder."""
 
 _JOB_SECONDS = 30.0
 """Seconds between two of its looks at the jobs."""
@@ -169,6 +182,7 @@ def submit(
     num_workers: NumWorkers = 0,
     retry: Retry = None,
     slurm: SlurmOptions = None,
+    ray: RayOptions = None,
     as_json: AsJson = False,
 ) -> None:
     """Submit workers to a cluster, and end; they execute the runs that are left.
@@ -178,7 +192,7 @@ def submit(
 
     Example: quatrain study submit studies/probes.py --out runs/probes --slurm partition=gpu
     """
-    del on  # there is one engine
+    engine = engine_of(on, slurm, ray)
     folder = results_folder(study, out)
     study = absolute("study file", study)
     selection = Selection(
@@ -187,7 +201,6 @@ def submit(
     loaded, runs = load_runs(study, selection)
     print_notes(loaded, Snapshot(folder), runs)
     workers = workers_of(study, folder, data, device, jobs, threads, num_workers)
-    engine = Slurm(slurm or ())
     submission = submit_workers(loaded, workers, engine, selection)
     limit = engine.time_limit(submission.seconds)
     if not as_json:
@@ -280,35 +293,78 @@ def print_submission(
     print_line(console, f"  quatrain study cancel {folder}    # cancel the jobs")
 
 
-def run_on_slurm(
+def engine_of(
+    place: Place | ClusterEngine, slurm: Sequence[str] | None, ray: Sequence[str] | None
+) -> Engine:
+    """The engine of a cluster, with its options; those of another place are an error."""
+    for name, options in (("slurm", slurm), ("ray", ray)):
+        if options and name != place:
+            message = f"--{name} has options of a {name.capitalize()} cluster; add --on {name}"
+            raise StudyError(message, f"--{name}")
+    return Ray(ray or ()) if place == "ray" else Slurm(slurm or ())
+
+
+def run_on_cluster(
     console: Console,
     study: Study,
     runs: Sequence[Run],
     workers: Workers,
     selection: Selection,
-    options: Sequence[str],
+    engine: Engine,
 ) -> RunSummary:
-    """Submit workers, and show the progress until the runs or the jobs have ended."""
-    store, engine = ResultStore(workers.out), Slurm(options)
+    """Submit workers, and show the progress until the runs or the jobs have ended.
+
+    Without a running Ray cluster, one of this machine is started, which ends with this function.
+    """
+    is_local = isinstance(engine, Ray) and not engine.has_cluster()
+    after = "Stopped watching; the jobs continue, and `quatrain study cancel` cancels them."
+    if is_local:
+        after = "Stopped; checkpoints are kept: run the same command again to resume."
+        print_line(console, "No Ray cluster runs: this command starts one on this machine.")
+    try:
+        with _local_ray(ResultStore(workers.out)) if is_local else nullcontext():
+            return _run_until_ended(console, study, runs, workers, selection, engine)
+    except KeyboardInterrupt:
+        Console(stderr=True).print(after)
+        raise typer.Exit(STATUS) from None
+
+
+@contextmanager
+def _local_ray(store: ResultStore) -> Generator[None]:
+    """In the block a Ray cluster of this machine runs; its jobs are forgotten with it."""
+    earlier = {job.name for job in stored_jobs(store)}
+    try:
+        with local_cluster():
+            yield
+    finally:
+        for job in stored_jobs(store):
+            if job.engine == Ray.name and job.name not in earlier:
+                forget_job(store, job)
+
+
+def _run_until_ended(
+    console: Console,
+    study: Study,
+    runs: Sequence[Run],
+    workers: Workers,
+    selection: Selection,
+    engine: Engine,
+) -> RunSummary:
+    store = ResultStore(workers.out)
     before = {run.identity for run in runs if store.state(run.identity) is RunState.DONE}
     advance = 0
-    try:
-        while True:
-            submission = submit_workers(study, workers, engine, selection)
-            limit = engine.time_limit(submission.seconds)
-            print_submission(console, submission, workers.out, limit)
-            last, advance = advance, _follow(console, store, selection)
-            events = [_end_of(run, store, run.identity in before) for run in runs]
-            is_cancelled = _is_cancelled(store, submission, engine)
-            # Jobs can end too early for their runs, such as workers of an earlier submission.
-            is_stuck = submission.job is not None and advance <= last
-            if None not in events or is_cancelled or is_stuck:
-                break
-            selection = replace(selection, retry_failed=False)
-    except KeyboardInterrupt:
-        goes_on = "Stopped watching; the jobs continue, and `quatrain study cancel` cancels them."
-        Console(stderr=True).print(goes_on)
-        raise typer.Exit(STATUS) from None
+    while True:
+        submission = submit_workers(study, workers, engine, selection)
+        limit = engine.time_limit(submission.seconds)
+        print_submission(console, submission, workers.out, limit)
+        last, advance = advance, _follow(console, store, selection)
+        events = [_end_of(run, store, run.identity in before) for run in runs]
+        is_cancelled = _is_cancelled(store, submission, engine)
+        # Jobs can end too early for their runs, such as workers of an earlier submission.
+        is_stuck = submission.job is not None and advance <= last
+        if None not in events or is_cancelled or is_stuck:
+            break
+        selection = replace(selection, retry_failed=False)
     if None in events:
         left = pluralize(events.count(None), "run")
         why = "the job was cancelled" if is_cancelled else "no job is active"

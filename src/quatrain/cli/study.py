@@ -36,11 +36,12 @@ from quatrain.cli.arguments import (
 )
 from quatrain.cli.cluster import (
     Place,
+    RayOptions,
     SlurmOptions,
     cancel,
-    check_place,
+    engine_of,
     load_runs,
-    run_on_slurm,
+    run_on_cluster,
     submit,
     work,
     workers_of,
@@ -151,6 +152,7 @@ def run(
         Place, typer.Option(help="This machine, or a cluster, where --jobs workers run.")
     ] = Place.local,
     slurm: SlurmOptions = None,
+    ray: RayOptions = None,
 ) -> None:
     """Execute the runs that are not done yet, then report.
 
@@ -164,15 +166,16 @@ def run(
         cells=cells or None, seeds=parse_seeds(seeds), retry_failed=parse_retry(retry)
     )
     seconds = parse_budget(budget)
-    _check_place(on, slurm, live, log_to, budget)
+    engine = engine_of(on, slurm, ray)
+    _check_place(on, live, log_to, budget)
     folder, page = results_folder(study, out), _page_port(live, port)
     study, data = absolute("study file", study), data and absolute("--data", data)
     loaded, runs = load_runs(study, selection)
     print_notes(loaded, Snapshot(folder), runs)
     console = open_console()
-    if on is Place.slurm:
+    if on is not Place.local:
         workers = workers_of(study, folder, data, device, jobs, threads, num_workers)
-        summary = run_on_slurm(console, loaded, runs, workers, selection, slurm or ())
+        summary = run_on_cluster(console, loaded, runs, workers, selection, engine)
         _conclude(console, folder, summary)
         return
     observed = observe(console, folder, len(runs), page, log_to or ())
@@ -281,13 +284,11 @@ def _resume_after_interrupt() -> Generator[None]:
 
 def _check_place(
     place: Place,
-    slurm: list[str] | None,
     live: bool,
     log_to: list[str] | None,
     budget: str | None,
 ) -> None:
     """Check that options fit the machine that executes the runs."""
-    check_place(place, slurm)
     if place is not Place.local and (live or log_to):
         option = "--live" if live else "--log-to"
         message = f"{option} shows runs of this machine only; use `quatrain study watch`, or --on"

@@ -2,8 +2,9 @@
 
 `pip install quatrain` installs the library; `quatrain[study]`, `quatrain[vision]` and
 `quatrain[translation]` add the packages of the table below, `quatrain[all]` all three;
-`quatrain[tensorboard]` and `quatrain[trackio]` are for `study run --log-to`, `quatrain[hub]` for
-`from_pretrained("owner/name")`, `quatrain[examples]` for the files of examples/.
+`quatrain[tensorboard]` and `quatrain[trackio]` are for `study run --log-to`, `quatrain[ray]` for
+`study run --on ray`, `quatrain[hub]` for `from_pretrained("owner/name")`, `quatrain[examples]` for
+the files of examples/.
 """
 
 from collections.abc import Generator
@@ -17,6 +18,7 @@ _PACKAGES = {
     "translation": ("tokenizers", "sacrebleu", "num2words", "babel"),
     "tensorboard": ("tensorboard",),
     "trackio": ("trackio",),
+    "ray": ("ray",),
     "hub": ("huggingface_hub",),
     "examples": ("lightning", "transformers"),
 }

@@ -25,6 +25,10 @@ class NoAnswerError(StudyError):
     """An engine that did not answer; a job that was being submitted may exist."""
 
 
+class NoClusterError(StudyError):
+    """No cluster of an engine whose jobs end with their cluster."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Workers:
     """Identical workers of a study: the command of each, and how many.

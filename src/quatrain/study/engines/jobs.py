@@ -15,11 +15,12 @@ from quatrain.results import ResultStore, pluralize, write_atomically
 from quatrain.results.files import read_regular
 from quatrain.results.record import StoredModel
 from quatrain.specs import QuatrainError, StoredFileError, StudyError
-from quatrain.study.engines.engine import Engine, JobState
+from quatrain.study.engines.engine import Engine, JobState, NoClusterError
+from quatrain.study.engines.ray import Ray
 from quatrain.study.engines.slurm import Slurm
 
 JOBS = "jobs.json"
-ENGINES: dict[str, Callable[[], Engine]] = {Slurm.name: Slurm}
+ENGINES: dict[str, Callable[[], Engine]] = {Slurm.name: Slurm, Ray.name: Ray}
 """By name, an engine that tells the state of jobs and cancels them."""
 
 _REMEDY = "delete this file, which only forgets the jobs that were submitted"
@@ -81,7 +82,7 @@ def keep_job(store: ResultStore, job: Job) -> None:
 
 
 def forget_job(store: ResultStore, job: Job) -> None:
-    """Remove a job that was not submitted."""
+    """Remove a job that was not submitted, or whose cluster was that of one command."""
     with store.lock_manifest():
         _write(store, [other for other in stored_jobs(store) if other.name != job.name])
 
@@ -139,7 +140,7 @@ class JobWatch:
 
     @property
     def has_ended(self) -> bool:
-        """Whether two looks have found that no job waits or runs."""
+        """Whether two looks have found that no job waits or runs, or no cluster."""
         return self._looks_without_job > 1
 
     def lines(self) -> list[str]:
@@ -158,6 +159,7 @@ class JobWatch:
                 return []
             active = active_jobs(self._store)
         except QuatrainError as error:
+            self._looks_without_job += isinstance(error, NoClusterError)
             return [f"The state of the jobs is unknown: {error}."]
         if not active:
             self._looks_without_job += 1
