@@ -46,10 +46,10 @@ exit "$status"
 _FINAL = {0, 2}
 """Exit statuses after which a worker is not started again: no run left, and data or disk."""
 
-_FIRST_SECONDS = 10.0
+_FIRST_SECONDS = 5.0
 """Seconds in which a new job is watched for an error of its first worker."""
 
-_ANSWER_SECONDS = 3.0
+_ANSWER_SECONDS = 2.0
 """Seconds after which an actor that does not answer counts as waiting."""
 
 _STOP_SECONDS = 45.0
