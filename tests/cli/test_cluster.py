@@ -1,6 +1,7 @@
 import json
 import math
 import os
+from contextlib import contextmanager
 
 import pytest
 from rich.console import Console
@@ -230,7 +231,7 @@ def test_earlier_workers_that_end_without_the_runs_are_replaced(
     slurm.states = ending
     try:
         runs = loaded.select()
-        summary = cluster.run_on_slurm(Console(), loaded, runs, workers, Selection(), ())
+        summary = cluster.run_on_cluster(Console(), loaded, runs, workers, Selection(), slurm())
     finally:
         slurm.states = states
     assert len(summary.done) == 4
@@ -281,10 +282,76 @@ def test_ctrl_c_stops_watching_only(call, slurm, write_study, out, monkeypatch):
     assert len(slurm.active) == 1
 
 
+class FakeRay(FakeSlurm):
+    """A Ray cluster that executes all runs at once; on this machine if none is running."""
+
+    name, is_running, starts = "ray", True, 0
+
+    def has_cluster(self):
+        return self.is_running
+
+
+@pytest.fixture
+def ray(slurm, monkeypatch):
+    @contextmanager
+    def local_cluster():
+        FakeRay.starts += 1
+        yield
+
+    monkeypatch.setattr(FakeRay, "starts", 0)
+    monkeypatch.setattr(FakeRay, "is_running", True)
+    monkeypatch.setattr(cluster, "Ray", FakeRay)
+    monkeypatch.setattr(cluster, "local_cluster", local_cluster)
+    monkeypatch.setitem(jobs.ENGINES, "ray", FakeRay)
+    return FakeRay
+
+
+@pytest.mark.parametrize("is_running", [True, False])
+def test_a_run_on_ray_starts_a_cluster_if_none_is_running(
+    call, ray, executes, write_study, out, is_running
+):
+    ray.is_running = is_running
+    done = call("run", write_study(CELLS), "--out", out, "--on", "ray", "--ray", "num_cpus=2")
+    assert done.exit_code == 0
+    assert "Submitted ray job 12: 4 workers for 4 runs." in done.output
+    assert (ray.options, ray.starts) == (["num_cpus=2"], 1 - is_running)
+    stored = json.loads((out / "jobs.json").read_text())["jobs"]
+    assert [job["engine"] for job in stored] == ["ray"] * is_running
+
+
+def test_ctrl_c_ends_the_workers_of_a_cluster_of_the_command(
+    call, ray, write_study, out, monkeypatch
+):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cluster, "follow", interrupted)
+    path = write_study(CELLS)
+    ray.is_running = False
+    done = call("run", path, "--out", out, "--on", "ray")
+    assert (done.exit_code, "checkpoints are kept" in done.output) == (130, True)
+    ray.is_running = True
+    ray.active.clear()
+    done = call("run", path, "--out", out, "--on", "ray")
+    assert (done.exit_code, "the jobs continue" in done.output) == (130, True)
+
+
+def test_workers_are_submitted_to_ray(call, ray, write_study, out):
+    path = write_study(CELLS)
+    done = call("submit", path, "--out", out, "--on", "ray", "--ray", "num_gpus=0.5")
+    assert "Submitted ray job 12" in done.output
+    assert ray.options == ["num_gpus=0.5"]
+    assert call("cancel", out).output == "Cancelled ray job 12 (4 workers run).\n"
+
+
 @pytest.mark.parametrize(
     ("options", "field"),
     [
         (("--slurm", "partition=gpu"), "--slurm"),
+        (("--on", "ray", "--slurm", "partition=gpu"), "--slurm"),
+        (("--on", "slurm", "--ray", "num_gpus=1"), "--ray"),
+        (("--on", "ray", "--ray", "num_gpus"), "--ray"),
+        (("--on", "ray", "--live"), "--live"),
         (("--on", "slurm", "--live"), "--live"),
         (("--on", "slurm", "--log-to", "tensorboard"), "--log-to"),
     ],

@@ -61,7 +61,10 @@ def test_an_error_prints_no_control_characters(monkeypatch, capsys):
             "--port should be less than or equal to 65535",
         ),
         (("study", "run", "x.py", "--jobs", "x"), "--jobs should be a valid integer"),
-        (("study", "run", "x.py", "--on", "slum"), "--on 'slum' is not one of 'local', 'slurm'"),
+        (
+            ("study", "run", "x.py", "--on", "slum"),
+            "--on 'slum' is not one of 'local', 'slurm', 'ray'",
+        ),
         (("study", "run"), "missing argument 'STUDY'"),
         (("study", "status", ".", "--bogus"), "no such option"),
         (("bogus",), "no such command 'bogus'"),

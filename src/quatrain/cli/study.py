@@ -175,9 +175,8 @@ def run(
     console = open_console()
     if on is not Place.local:
         workers = workers_of(study, folder, data, device, jobs, threads, num_workers)
-        summary = run_on_cluster(console, loaded, runs, workers, selection, engine)
-        _conclude(console, folder, summary)
-        return
+        end = run_on_cluster(console, loaded, runs, workers, selection, engine)
+        return _conclude(console, folder, end)
     observed = observe(console, folder, len(runs), page, log_to or ())
     with _resume_after_interrupt(), observed as notify:
         summary = run_study(

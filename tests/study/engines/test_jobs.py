@@ -5,6 +5,8 @@ from quatrain.study.engines import (
     Job,
     JobState,
     JobWatch,
+    NoAnswerError,
+    NoClusterError,
     active_jobs,
     cancel_jobs,
     state_text,
@@ -81,6 +83,27 @@ def test_the_engine_is_called_rarely_and_jobs_have_ended_after_two_looks(store, 
     often.lines()
     assert often.has_ended
     assert not rare.has_ended
+
+
+def test_jobs_have_ended_after_two_looks_without_a_cluster(store, engine, monkeypatch):
+    def states(_):
+        raise NoClusterError("no cluster", "fake")
+
+    keep_job(store, job("a"))
+    monkeypatch.setattr(engine, "states", states)
+    looks = JobWatch(store, seconds=0)
+    assert "unknown: no cluster" in looks.lines()[0]
+    assert not looks.has_ended
+    looks.lines()
+    assert looks.has_ended
+
+
+def test_jobs_have_not_ended_while_their_engine_does_not_answer(store, engine):
+    keep_job(store, job("a"))
+    engine.error = NoAnswerError("no answer", "fake")
+    looks = JobWatch(store, seconds=0)
+    assert [len(looks.lines()) for _ in range(3)] == [1, 1, 1]
+    assert not looks.has_ended
 
 
 @pytest.mark.parametrize(

@@ -173,7 +173,7 @@ def local_cluster() -> Generator[None]:
     before = {key: os.environ.get(key) for key in (ADDRESS, _AUTHENTICATION)}
     os.environ.setdefault(_AUTHENTICATION, "token")
     process = subprocess.Popen(
-        (*_DRIVER, "serve"),
+        (*_DRIVER, "cluster"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

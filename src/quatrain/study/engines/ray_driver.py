@@ -33,7 +33,7 @@ _SCRIPT = """\
 exec 3<&0
 "$@" </dev/null 3<&- &
 worker=$!
-# The end of stdin asks for a stop: the actor closes it, or has ended.
+# The end of stdin is the request to stop: the actor closes it, or has ended.
 { read -r _; kill -TERM "$worker"; } <&3 3<&- 2>/dev/null &
 reader=$!
 exec 3<&-
@@ -167,7 +167,7 @@ def cancel(request: Mapping[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def serve(answer: Callable[[dict[str, Any]], None]) -> None:
+def run_cluster(answer: Callable[[dict[str, Any]], None]) -> None:
     """Start a Ray cluster of this machine, print its address, and end it at the end of stdin."""
     import ray
 
@@ -204,7 +204,7 @@ def connect(address: str) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Answer one request: `start`, `states`, `cancel` or `find`; or `serve`."""
+    """Answer one request: `start`, `states`, `cancel` or `find`; or `cluster`."""
     commands: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
         "start": start,
         "states": states,
@@ -219,8 +219,8 @@ def main(arguments: Sequence[str]) -> None:
         output.write(f"{json.dumps(content)}\n")
 
     try:
-        if command == "serve":
-            serve(answer)
+        if command == "cluster":
+            run_cluster(answer)
             return
         request = json.load(sys.stdin)
         connect(request["address"])
