@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 from rich.console import Console
 
-from quatrain.cli import cluster
+from quatrain.cli import cluster, engines
 from quatrain.results import ResultStore, RunState
 from quatrain.specs import StudyError
 from quatrain.study import Selection, load_study, run_study
@@ -51,7 +51,7 @@ def slurm(monkeypatch):
     monkeypatch.setattr(FakeSlurm, "options", None)
     monkeypatch.setattr(FakeSlurm, "act", None)
     monkeypatch.setattr(FakeSlurm, "ended", frozenset())
-    monkeypatch.setattr(cluster, "Slurm", FakeSlurm)
+    monkeypatch.setattr(engines, "Slurm", FakeSlurm)
     monkeypatch.setitem(jobs.ENGINES, "slurm", FakeSlurm)
     monkeypatch.setattr(cluster, "_LOOK_SECONDS", 0.01)
     monkeypatch.setattr(cluster, "_JOB_SECONDS", 0.01)
@@ -301,6 +301,7 @@ def ray(slurm, monkeypatch):
     monkeypatch.setattr(FakeRay, "starts", 0)
     monkeypatch.setattr(FakeRay, "is_running", True)
     monkeypatch.setattr(cluster, "Ray", FakeRay)
+    monkeypatch.setattr(engines, "Ray", FakeRay)
     monkeypatch.setattr(cluster, "local_cluster", local_cluster)
     monkeypatch.setitem(jobs.ENGINES, "ray", FakeRay)
     return FakeRay

@@ -1,6 +1,5 @@
 """`quatrain study work`, `submit` and `cancel`: workers on other machines, which share a folder."""
 
-import enum
 import os
 import platform
 import time
@@ -32,6 +31,7 @@ from quatrain.cli.arguments import (
     results_folder,
 )
 from quatrain.cli.display import duration
+from quatrain.cli.engines import ClusterEngine, RayOptions, SlurmOptions, engine_of
 from quatrain.cli.observers import observe
 from quatrain.cli.output import open_console, print_json, print_line, print_notes
 from quatrain.cli.start import STATUS, leave_on_interrupt
@@ -65,37 +65,6 @@ from quatrain.study.engines.restarts import RestartLimit
 from quatrain.study.progress import StudyWatch
 from quatrain.study.sessions import KILLED, earlier_failure
 
-
-class Place(enum.StrEnum):
-    """Where the runs of `study run` are executed."""
-
-    local = enum.auto()
-    slurm = enum.auto()
-    ray = enum.auto()
-
-
-class ClusterEngine(enum.StrEnum):
-    """The engines of `study submit`."""
-
-    slurm = enum.auto()
-    ray = enum.auto()
-
-
-SlurmOptions = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="An option of sbatch without its dashes, such as partition=gpu; can be repeated.",
-        metavar="KEY=VALUE",
-    ),
-]
-RayOptions = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="An amount of a resource of each worker on Ray: num_cpus, num_gpus, memory or a "
-        "custom resource, such as num_gpus=0.5; can be repeated.",
-        metavar="KEY=NUMBER",
-    ),
-]
 WorkerCount = Annotated[
     int | None,
     typer.Option(
@@ -240,12 +209,6 @@ def cancel(
         print_line(console, f"No job is active: {why}.")
 
 
-def check_place(place: Place, slurm: Sequence[str] | None) -> None:
-    """Check that options of a cluster are given with that cluster."""
-    if place is Place.local and slurm:
-        raise StudyError("--slurm has options of a Slurm cluster; add --on slurm", "--slurm")
-
-
 def load_runs(study: Path, selection: Selection) -> tuple[Study, Sequence[Run]]:
     """The study of a file, and its selected runs; the current folder stays."""
     with leave_on_interrupt(), chdir("."):
@@ -293,24 +256,13 @@ def print_submission(
     print_line(console, f"  quatrain study cancel {folder}    # cancel the jobs")
 
 
-def engine_of(
-    place: Place | ClusterEngine, slurm: Sequence[str] | None, ray: Sequence[str] | None
-) -> Engine:
-    """The engine of a cluster, with its options; those of another place are an error."""
-    for name, options in (("slurm", slurm), ("ray", ray)):
-        if options and name != place:
-            message = f"--{name} has options of a {name.capitalize()} cluster; add --on {name}"
-            raise StudyError(message, f"--{name}")
-    return Ray(ray or ()) if place == "ray" else Slurm(slurm or ())
-
-
 def run_on_cluster(
     console: Console,
     study: Study,
     runs: Sequence[Run],
     workers: Workers,
     selection: Selection,
-    engine: Engine,
+    engine: Slurm | Ray,
 ) -> RunSummary:
     """Submit workers, and show the progress until the runs or the jobs have ended.
 
@@ -348,7 +300,7 @@ def _run_until_ended(
     runs: Sequence[Run],
     workers: Workers,
     selection: Selection,
-    engine: Engine,
+    engine: Slurm | Ray,
 ) -> RunSummary:
     store = ResultStore(workers.out)
     before = {run.identity for run in runs if store.state(run.identity) is RunState.DONE}

@@ -35,11 +35,7 @@ from quatrain.cli.arguments import (
     results_folder,
 )
 from quatrain.cli.cluster import (
-    Place,
-    RayOptions,
-    SlurmOptions,
     cancel,
-    engine_of,
     load_runs,
     run_on_cluster,
     submit,
@@ -47,6 +43,7 @@ from quatrain.cli.cluster import (
     workers_of,
 )
 from quatrain.cli.display import duration
+from quatrain.cli.engines import Place, RayOptions, SlurmOptions, check_options, engine_of
 from quatrain.cli.observers import observe
 from quatrain.cli.output import (
     measurement_summary,
@@ -166,7 +163,7 @@ def run(
         cells=cells or None, seeds=parse_seeds(seeds), retry_failed=parse_retry(retry)
     )
     seconds = parse_budget(budget)
-    engine = engine_of(on, slurm, ray)
+    check_options(on, slurm, ray)
     _check_place(on, live, log_to, budget)
     folder, page = results_folder(study, out), _page_port(live, port)
     study, data = absolute("study file", study), data and absolute("--data", data)
@@ -175,8 +172,9 @@ def run(
     console = open_console()
     if on is not Place.local:
         workers = workers_of(study, folder, data, device, jobs, threads, num_workers)
-        end = run_on_cluster(console, loaded, runs, workers, selection, engine)
-        return _conclude(console, folder, end)
+        end = run_on_cluster(console, loaded, runs, workers, selection, engine_of(on, slurm, ray))
+        _conclude(console, folder, end)
+        return
     observed = observe(console, folder, len(runs), page, log_to or ())
     with _resume_after_interrupt(), observed as notify:
         summary = run_study(

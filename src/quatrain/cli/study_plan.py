@@ -24,9 +24,9 @@ from quatrain.cli.arguments import (
     parse_seeds,
     results_folder,
 )
-from quatrain.cli.cluster import Place, SlurmOptions, check_place
 from quatrain.cli.cluster_plan import print_submission_plan, submission_plan_document
 from quatrain.cli.display import duration, hours_text
+from quatrain.cli.engines import PlanPlace, SlurmOptions, check_options
 from quatrain.cli.output import open_console, print_json, print_notes, print_rows
 from quatrain.cli.start import leave_on_interrupt
 from quatrain.report.text import visible
@@ -75,7 +75,7 @@ def plan(
     spread_from: SpreadFrom = None,
     budget: Budget = None,
     jobs: PlannedJobs = None,
-    on: Annotated[Place, typer.Option(help="This machine, or a cluster.")] = Place.local,
+    on: Annotated[PlanPlace, typer.Option(help="This machine, or a cluster.")] = PlanPlace.local,
     slurm: SlurmOptions = None,
     as_json: AsJson = False,
 ) -> None:
@@ -92,8 +92,8 @@ def plan(
     from quatrain.study.estimate import plan_budget, plan_study
     from quatrain.study.precision import expected_precision
 
-    check_place(on, slurm)
-    seconds, engine = parse_budget(budget), None if on is Place.local else Slurm(slurm or ())
+    check_options(on, slurm)
+    seconds, engine = parse_budget(budget), None if on == "local" else Slurm(slurm or ())
     folder, data = results_folder(study, out), data and absolute("--data", data)
     loaded = _load(study)
     runs = loaded.select(cells or None, parse_seeds(seeds))

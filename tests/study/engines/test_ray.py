@@ -58,6 +58,8 @@ def test_each_worker_gets_one_gpu_and_the_amounts_of_the_options(driver, some):
     request = driver({}, {})
     Ray().start(replace(some, device="cuda:0"), NAME)
     assert request()["resources"] == {"num_cpus": 3, "num_gpus": 1, "resources": {}}
+    Ray().start(replace(some, device="cuda:0", processes=2), NAME)
+    assert request()["resources"] == {"num_cpus": 6, "num_gpus": 2, "resources": {}}
     Ray(("num_gpus=0.5", "num_cpus=1", "memory=8000000000", "accelerator_type:A100=1")).start(
         some, NAME
     )

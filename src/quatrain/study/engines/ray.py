@@ -3,9 +3,9 @@
     Ray(("num_gpus=0.5",)).start(workers, "quatrain-coco-1f3a9c20")
 
 Each worker is an actor that executes the command of the worker as a child process, with its
-threads as CPUs, and one GPU if the device is one. The cluster is that of RAY_ADDRESS, or else the
-one that runs on this machine. Each call is a short process of `ray_driver`: this process neither
-imports Ray nor ends with its cluster.
+threads as CPUs, and one GPU for each process that trains if the device is one. The cluster is that
+of RAY_ADDRESS, or else the one that runs on this machine. Each call is a short process of
+`ray_driver`: this process neither imports Ray nor ends with its cluster.
 """
 
 import importlib.util
@@ -116,11 +116,20 @@ class Ray:
         """Ask the workers of these jobs to stop; each ends after it has written a checkpoint."""
         self._call("cancel", {"names": list(names)})
 
+    def cancelled(self, names: Sequence[str]) -> set[str]:
+        """No job: Ray forgets the actors that were killed by another program."""
+        del names
+        return set()
+
+    def time_limit(self, seconds: float | None) -> int | None:
+        """No minutes: actors have no time limit."""
+        del seconds
+
     def _resources(self, workers: Workers) -> dict[str, Any]:
         """The arguments of `ray.remote` for the resources of one worker."""
         amounts: dict[str, float] = {
-            "num_cpus": workers.threads + workers.num_workers,
-            "num_gpus": int(workers.device != "cpu"),
+            "num_cpus": workers.processes * (workers.threads + workers.num_workers),
+            "num_gpus": workers.processes * (workers.device != "cpu"),
             **self._amounts,
         }
         arguments: dict[str, Any] = {key: amounts.pop(key) for key in _ARGUMENTS if key in amounts}
