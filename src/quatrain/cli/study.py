@@ -163,8 +163,7 @@ def run(
         cells=cells or None, seeds=parse_seeds(seeds), retry_failed=parse_retry(retry)
     )
     seconds = parse_budget(budget)
-    check_options(on, slurm, ray)
-    _check_place(on, live, log_to, budget)
+    _check_place(on, slurm, ray, live, log_to, budget)
     folder, page = results_folder(study, out), _page_port(live, port)
     study, data = absolute("study file", study), data and absolute("--data", data)
     loaded, runs = load_runs(study, selection)
@@ -281,11 +280,14 @@ def _resume_after_interrupt() -> Generator[None]:
 
 def _check_place(
     place: Place,
+    slurm: list[str] | None,
+    ray: list[str] | None,
     live: bool,
     log_to: list[str] | None,
     budget: str | None,
 ) -> None:
     """Check that options fit the machine that executes the runs."""
+    check_options(place, slurm, ray)
     if place is not Place.local and (live or log_to):
         option = "--live" if live else "--log-to"
         message = f"{option} shows runs of this machine only; use `quatrain study watch`, or --on"
