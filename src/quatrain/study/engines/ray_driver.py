@@ -117,24 +117,23 @@ class Worker:
 def start(request: Mapping[str, Any]) -> dict[str, Any]:
     """Create the actors of a job; an error of the first one is the error of the job."""
     import ray
-    from ray.exceptions import RayError
 
     environment = {key: value for key, value in os.environ.items() if not _is_of_ray(key)}
     options = {"lifetime": "detached", "max_restarts": RESTARTS, **request["resources"]}
     actor = ray.remote(Worker)
-    handles = []
-    for number in range(request["count"]):
-        name = f"{request['name']}-{number}"
-        log = os.path.join(request["logs"], f"ray-{name}.out")  # noqa: PTH118
-        arguments = (request["command"], environment, request["folder"], log)
-        handles.append(actor.options(name=name, **options).remote(*arguments))
-    first, _ = ray.wait([handle.answer.remote() for handle in handles], timeout=_FIRST_SECONDS)
+    handles: list[Any] = []
     try:
+        for number in range(request["count"]):
+            name = f"{request['name']}-{number}"
+            log = os.path.join(request["logs"], f"ray-{name}.out")  # noqa: PTH118
+            arguments = (request["command"], environment, request["folder"], log)
+            handles.append(actor.options(name=name, **options).remote(*arguments))
+        first, _ = ray.wait([each.answer.remote() for each in handles], timeout=_FIRST_SECONDS)
         ray.get(first)
-    except RayError as error:
+    except Exception:
         for handle in handles:
             ray.kill(handle, no_restart=True)
-        return {"error": last_error(error)}
+        raise
     return {}
 
 
