@@ -128,7 +128,7 @@ def start(request: Mapping[str, Any]) -> dict[str, Any]:
             log = os.path.join(request["logs"], f"ray-{name}.out")  # noqa: PTH118
             arguments = (request["command"], environment, request["folder"], log)
             handles.append(actor.options(name=name, **options).remote(*arguments))
-        first, _ = ray.wait([each.answer.remote() for each in handles], timeout=_FIRST_SECONDS)
+        first, _ = ray.wait([handle.answer.remote() for handle in handles], timeout=_FIRST_SECONDS)
         ray.get(first)
     except Exception:
         for handle in handles:
