@@ -45,6 +45,12 @@ def test_combined_mixer_costs_the_sum_of_its_parts():
     assert parts[2] == parts[0] + parts[1]
 
 
+@pytest.mark.parametrize("name", ["1010 rope", "0010 gate", "0010 gate+deformable"])
+def test_attention_with_extensions_is_rejected(name):
+    with pytest.raises(TypeError):
+        count_mixer(parse_mixer(name, heads=2).build(16), (5, 6))
+
+
 def test_other_modules_are_rejected():
     with pytest.raises(TypeError):
         count_mixer(nn.Linear(8, 8), (4,))

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from quatrain.nn import AttentionSpec, GeneralizedAttention
-from quatrain.nn.attention_spec import EXTENSIONS
 from quatrain.nn.mixers import parse_mixer
 from quatrain.specs import ALL_TERM_SETS, SpecError, Term
+from quatrain.specs.notation import EXTENSIONS
 
 words = st.permutations(["rope", "qknorm", "gate"]).flatmap(
     lambda order: st.integers(0, 3).map(lambda count: order[:count])
@@ -95,4 +95,8 @@ def test_a_pickle_of_a_version_without_extensions_is_read():
     expected = module(x)
     for name in ("rotary", "query_norm", "key_norm", "gate"):
         del vars(module)[name]
-    assert_close(pickle.loads(pickle.dumps(module))(x), expected)
+    for name in ("rotary", "rotary_wavelength", "qk_norm", "gate"):
+        del vars(module.spec)[name]
+    loaded = pickle.loads(pickle.dumps(module))
+    assert_close(loaded(x), expected)
+    assert loaded.spec == AttentionSpec(terms="1111", heads=2)

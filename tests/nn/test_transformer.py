@@ -5,7 +5,14 @@ from torch.testing import assert_close
 
 from laws import term_sets
 from quatrain.nn import AttentionSpec, DynamicConvSpec, parse_mixer
-from quatrain.nn.transformer import DecoderLayer, EncoderLayer, FeedForward, LayerState, Residual
+from quatrain.nn.transformer import (
+    CrossAttentionSublayer,
+    DecoderLayer,
+    EncoderLayer,
+    FeedForward,
+    LayerState,
+    Residual,
+)
 
 
 def layer(kind, *mixers, norm="pre"):
@@ -104,3 +111,11 @@ def test_an_empty_batch_is_encoded_and_decoded(mixer):
     for position in range(2):
         y, state = decoder.step(token, state, position, padding)
         assert y.shape == token.shape
+
+
+@pytest.mark.parametrize("text", ["0010", "0010 gate", "1010 gate", "0000 gate"])
+def test_encoder_decoder_attention_that_reads_its_input_does_so_after_the_norm(text):
+    module = CrossAttentionSublayer(8, 0.0, "pre", parse_mixer(text, heads=2)).double()
+    x, memory = content(3), content(4)
+    added = module(x, memory, None) - x
+    assert_close(module(x * 100, memory, None) - x * 100, added, rtol=0, atol=1e-3)

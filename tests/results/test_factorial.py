@@ -136,6 +136,18 @@ def test_grids_are_recognized_from_specs_and_not_from_names():
     assert grid.cells == {t: f"name {t}" for t in SETS}
 
 
+def test_cells_of_an_older_version_are_in_one_grid_with_newer_ones():
+    specs = {t: spec(t, t, "1111") for t in SETS}
+    for terms in SETS[::2]:
+        for mixer in specs[terms]["model"].values():
+            mixer |= {"rotary": None, "qk_norm": False, "gate": False}
+        specs[terms]["recipe"] = {"processes": 1}
+    (grid,) = term_grids(specs)
+    assert len(grid.cells) == len(SETS)
+    specs[SETS[0]]["model"]["cross"]["gate"] = True
+    assert [len(each.cells) for each in term_grids(specs)] == [len(SETS) - 1]
+
+
 def test_two_grids_in_one_group_are_told_apart():
     specs = {f"{t}": spec(t, t, "1111") for t in SETS}
     specs |= {f"{t}+deformable": spec(t, t, "1111", "deformable") for t in ("0010", "1111")}

@@ -1,7 +1,14 @@
 import pytest
 
 from quatrain.nn.mixers import parse_mixer
-from quatrain.specs.notation import mixer_text, mixers_in, other_differences
+from quatrain.specs.notation import (
+    ADDED_FIELDS,
+    differences,
+    mixer_text,
+    mixers_in,
+    other_differences,
+)
+from quatrain.tasks.translation import TranslationSpec
 
 TEXTS = [
     "w/o",
@@ -16,6 +23,9 @@ TEXTS = [
     "lightweight",
     "0010+deformable",
     "1111@7+modulated",
+    "1011 rope",
+    "1111@5 rope-mixed qknorm gate",
+    "0010 gate+deformable",
 ]
 
 
@@ -51,6 +61,25 @@ def test_other_differences_are_named():
 def test_specs_with_equal_mixers_may_differ_in_one_field():
     assert other_differences(changed(), changed(200)) == ()
     assert other_differences(changed(), changed(200, width=16)) == ("model.width", "recipe.steps")
+
+
+def test_specs_that_lack_fields_of_newer_versions_are_equal_to_newer_ones():
+    newer = TranslationSpec().model_dump(mode="json")
+
+    def older(value):
+        if not isinstance(value, dict):
+            return value
+        return {
+            name: older(item)
+            for name, item in value.items()
+            if name not in ADDED_FIELDS or (name, item) == ("terms", "1111")
+        }
+
+    assert older(newer) != newer
+    assert TranslationSpec(**older(newer)) == TranslationSpec()
+    assert differences(older(newer), newer) == ((), ())
+    gated = parse_mixer("1111 gate").model_dump(mode="json")
+    assert differences({"mixer": older(gated)}, {"mixer": gated}) == (("mixer",), ())
 
 
 def test_a_kind_that_is_no_text_is_no_mixer():

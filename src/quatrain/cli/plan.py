@@ -40,9 +40,10 @@ def plan(
 ) -> None:
     """Print the method that computes an attention, its multiply-adds, and the reason.
 
-    Projections are not counted. Bytes are those of the attention weights in memory at one time, in
-    float32: none if torch's kernel keeps them on the chip. The factored method stores sums over
-    each row of keys instead, and the Triton kernels store the position bias.
+    Projections and extensions (rope, qknorm, gate) are not counted. Bytes are those of the
+    attention weights in memory at one time, in float32: none if torch's kernel keeps them on the
+    chip. The factored method stores sums over each row of keys instead, and the Triton kernels
+    store the position bias.
 
     Example: quatrain plan --terms 0011 --queries 50x84 --keys 25x42 --json
     """

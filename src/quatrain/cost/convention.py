@@ -115,6 +115,8 @@ def count_mixer(module: nn.Module, sizes: Sizes, keys: Sizes | None = None) -> i
         sizes: the sizes of the input, or of the queries.
         keys: the sizes of the attended content; None for those of the queries.
     """
+    if _has_extensions(module):
+        raise TypeError("the paper does not count attention with extensions")
     match module:
         case GeneralizedAttention():
             return count_attention(module, sizes, sizes if keys is None else keys)

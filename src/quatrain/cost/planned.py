@@ -55,7 +55,8 @@ def planned_cost(
     """Plan attention from a map (H, W) or sequence (T,) of queries to one of keys.
 
     `keys` defaults to the queries; keys that are fewer by a whole stride on every axis are strided.
-    The plan for a GPU depends on whether Triton is installed here.
+    The plan for a GPU depends on whether Triton is installed here. Extensions such as rotary
+    positions are not planned: they need one channel more for E3, and take no Triton kernel.
 
     Raises:
         SpecError: if the method does not apply, the channels do not fit, the batch is empty, or

@@ -6,24 +6,17 @@ An extension changes what the term E1 reads, or what is done with the attended v
 every set of terms that it has an effect on.
 """
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from quatrain.nn.checks import Count, WindowWidth
 from quatrain.nn.mixer_module import MixerSpec
 from quatrain.specs import Spec, SpecError, Term, Terms
+from quatrain.specs.notation import EXTENSIONS, extensions_of, mixer_text
 
 if TYPE_CHECKING:
     from quatrain.nn.generalized_attention import GeneralizedAttention  # noqa: F401 - in a string
-
-EXTENSIONS: dict[str, tuple[str, Any]] = {
-    "rope": ("rotary", "axial"),
-    "rope-mixed": ("rotary", "mixed"),
-    "qknorm": ("qk_norm", True),
-    "gate": ("gate", True),
-}
-"""The extensions, by the words of the notation, in the order of writing: a field and its value."""
 
 
 class AttentionSpec(Spec, MixerSpec["GeneralizedAttention"]):
@@ -58,11 +51,14 @@ class AttentionSpec(Spec, MixerSpec["GeneralizedAttention"]):
     divisors: ClassVar[tuple[str, ...]] = ("heads",)
 
     @property
+    def reads_query(self) -> bool:
+        """Whether the output depends on the content of the query."""
+        return self.terms.use_query or self.gate
+
+    @property
     def extensions(self) -> tuple[str, ...]:
         """The words of the notation for what is on besides the terms, such as ("rope", "gate")."""
-        return tuple(
-            word for word, (field, value) in EXTENSIONS.items() if getattr(self, field) == value
-        )
+        return extensions_of(self.model_dump(mode="json"))
 
     @property
     def notation(self) -> str:
@@ -72,18 +68,19 @@ class AttentionSpec(Spec, MixerSpec["GeneralizedAttention"]):
             >>> AttentionSpec(terms="1011", window=31, rotary="axial", gate=True).notation
             '1011@31 rope gate'
         """
-        window = "" if self.window is None else f"@{self.window}"
-        return " ".join((f"{self.terms}{window}", *self.extensions))
+        return mixer_text(self.model_dump(mode="json"))
 
     @model_validator(mode="after")
     def _check_extensions(self) -> "AttentionSpec":
-        for field in ("rotary", "qk_norm"):
-            if getattr(self, field) and not self.terms.has(Term.QUERY_KEY):
-                raise SpecError(
-                    f'{field}={getattr(self, field)} has no effect on the terms "{self.terms}"; '
-                    f"turn E1 on or leave {field} out",
-                    field,
-                )
+        if not self.terms.has(Term.QUERY_KEY):
+            for word in self.extensions:
+                field, _ = EXTENSIONS[word]
+                if field in ("rotary", "qk_norm"):
+                    raise SpecError(
+                        f'"{word}" ({field}={getattr(self, field)!r}) changes E1, which the terms '
+                        f'"{self.terms}" lack; turn E1 on or leave {word} out',
+                        field,
+                    )
         if self.rotary_wavelength is not None and self.rotary is None:
             text = f"rotary_wavelength={self.rotary_wavelength} has no effect without rotary"
             raise SpecError(f'{text}; set rotary="axial" or leave it out', "rotary_wavelength")

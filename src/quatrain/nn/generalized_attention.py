@@ -212,8 +212,10 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
         self, key: Float[Tensor, "b k c"], state: KeyValueState | None = None
     ) -> KeyValueState:
         """Project keys and values once; with `state`, append them, within the window."""
-        first = 0 if state is None else state.tokens
-        positions = torch.arange(first, first + key.shape[1], device=key.device)[:, None]
+        positions = None
+        if self._is_paired:
+            first = 0 if state is None else state.tokens
+            positions = torch.arange(first, first + key.shape[1], device=key.device)[:, None]
         new = self._project(key, positions)
         if state is not None:
             return state.append(new, self.spec.window)
@@ -272,11 +274,8 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
         value = new.value[:, :, 0].to(dtype)
         logit = torch.zeros_like(value[..., :1])
         if self.terms.has(Term.KEY):
-            if new.key_logit is None:
-                key, vector = cast(Tensor, new.key), cast(Tensor, self.key_bias)
-                product = (key[:, :, 0] * vector).sum(-1, keepdim=True)
-            else:
-                product = new.key_logit
+            key, vector = cast(Tensor, new.key), cast(Tensor, self.key_bias)
+            product = (key[:, :, 0] * vector).sum(-1, keepdim=True)
             logit = (product * self.scale).to(dtype)
         state = RunningState.empty(value, self.terms) if state is None else state
         state = state.append(logit, value)
@@ -319,16 +318,15 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
             position_vector=self.position_bias if terms.has(Term.POSITION) else None,
             relative=self._relative(state, grid),
             scale=self.scale,
-            paired_key=state.paired_key if terms.has(Term.QUERY_KEY) else None,
-            key_logit=state.key_logit if terms.has(Term.KEY) else None,
+            paired_key=state.paired_key if paired else None,
+            key_logit=state.key_logit if paired and terms.has(Term.KEY) else None,
         )
-        if paired and terms.has(Term.QUERY_KEY):
+        if paired:
             positions = grid.query_coordinates(query.device) + state.first
             pair = self._pair(cast(Tensor, operands.query), self.query_norm, positions)
             own = operands.query if terms.has(Term.QUERY_POSITION) else None
             operands = replace(operands, paired_query=pair, query=own)
-        needed = {"key": terms.use_content and not paired}
-        needed |= {"paired_key": paired and terms.has(Term.QUERY_KEY)}
+        needed = {"key": terms.use_content and not paired, "paired_key": paired}
         needed |= {"key_logit": paired and terms.has(Term.KEY)}
         if any(is_needed and getattr(operands, name) is None for name, is_needed in needed.items()):
             raise _outdated_state(terms)
@@ -337,7 +335,8 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
     @property
     def _is_paired(self) -> bool:
         """Whether E1 has queries and keys of its own."""
-        return self.rotary is not None or self.query_norm is not None
+        extended = self.rotary is not None or self.query_norm is not None
+        return extended and self.terms.has(Term.QUERY_KEY)
 
     def _pair(
         self,
@@ -380,11 +379,10 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
         key_heads = None if project is None else self._split_heads(project(key))
         if key_heads is None or not self._is_paired:
             return KeyValueState(value_heads, key_heads)
-        has_e1, has_e3 = (self.terms.has(term) for term in (Term.QUERY_KEY, Term.KEY))
         return KeyValueState(
             value_heads,
-            paired_key=self._pair(key_heads, self.key_norm, positions) if has_e1 else None,
-            key_logit=self._key_logit(key_heads) if has_e3 else None,
+            paired_key=self._pair(key_heads, self.key_norm, positions),
+            key_logit=self._key_logit(key_heads) if self.terms.has(Term.KEY) else None,
         )
 
     def _split_heads(self, x: Float[Tensor, "b t c"]) -> Float[Tensor, "b h t d"]:

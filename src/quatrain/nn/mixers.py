@@ -12,13 +12,14 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from quatrain.nn.attended import AttendedSpec, AttendedState
-from quatrain.nn.attention_spec import EXTENSIONS, AttentionSpec
+from quatrain.nn.attention_spec import AttentionSpec
 from quatrain.nn.attention_state import KeyValueState, RunningState
 from quatrain.nn.convolution import InputState, RegularConvSpec
 from quatrain.nn.deformable_conv import DeformableConvSpec
 from quatrain.nn.dynamic_conv import DynamicConvSpec, LightweightConvSpec
 from quatrain.specs import SpecError, Term
 from quatrain.specs.errors import shorten
+from quatrain.specs.notation import EXTENSIONS
 
 Mixer = Annotated[
     AttentionSpec
@@ -98,7 +99,10 @@ def _parse_part(part: str, heads: int, text: str) -> Mixer:
     width = None if match["width"] is None else int(match["width"])
     words = match["words"].split()
     convolution = _CONVOLUTIONS.get(match["name"])
-    if convolution is not None and not words:
+    if convolution is not None and words:
+        message = f"{shorten(text)} extends a convolution; extensions follow the terms of attention"
+        raise SpecError(message, "mixer")
+    if convolution is not None:
         return convolution() if width is None else convolution(kernel=width)
     fields = _parse_extensions(words, text)
     return AttentionSpec(terms=Term.parse(match["name"]), heads=heads, window=width, **fields)
@@ -124,6 +128,7 @@ def _parse_error(text: str) -> SpecError:
     names = ", ".join(_CONVOLUTIONS)
     return SpecError(
         f"{shorten(text)} is no mixer; use terms, a convolution ({names}), terms+convolution "
-        'or "w/o", each with an optional @width, such as "0100@31" or "0010+deformable"',
+        'or "w/o", each with an optional @width, such as "0100@31" or "0010+deformable"; '
+        'extensions follow the terms after one space each, such as "1011@31 rope gate"',
         "mixer",
     )

@@ -38,6 +38,11 @@ class HeadNorm(nn.Module):
         """Set all weights to the initial one."""
         nn.init.constant_(self.weight, self.initial)
 
+    def extra_repr(self) -> str:
+        """The heads and their width."""
+        heads, width = self.weight.shape
+        return f"heads={heads}, width={width}"
+
     def forward(self, x: Float[Tensor, "b h t d"]) -> Float[Tensor, "b h t d"]:
         """Normalize each head of each position."""
         exact = x.to(torch.promote_types(x.dtype, torch.float32))
@@ -50,8 +55,9 @@ class Rotary(nn.Module):
 
     Source: Su et al. 2021, https://arxiv.org/abs/2104.09864, section 3.2; Heo et al. 2024,
         https://arxiv.org/abs/2403.13298, equations 9 ("axial") and 10 ("mixed").
-    Differs: mixed frequencies begin with the wavelengths of axial ones, in a random direction for
-        each plane of each head.
+    Differs: mixed frequencies begin with the wavelengths of axial ones, of which the authors' code
+        has others, in a random direction for each plane of each head. In half precision they are as
+        coarse as all parameters then are.
     """
 
     def __init__(
@@ -69,7 +75,7 @@ class Rotary(nn.Module):
         if self.mixed is None:
             return
         heads, ndim, planes = self.mixed.shape
-        sizes = self._axial(self.mixed.device).sum(0).to(self.mixed.dtype)
+        sizes = self._axial(self.mixed).sum(0).to(self.mixed.dtype)
         angle = torch.rand(heads, planes, device=self.mixed.device) * (2 * math.pi)
         directions = torch.stack((angle.cos(), angle.sin()), dim=1) if ndim == 2 else 1.0
         with torch.no_grad():
@@ -79,7 +85,15 @@ class Rotary(nn.Module):
         self, x: Float[Tensor, "b h t d"], positions: Int[Tensor, "#t a"]
     ) -> Float[Tensor, "b h t d"]:
         """Rotate each position of each head."""
-        return rotate(x, positions, self._axial(x.device) if self.mixed is None else self.mixed)
+        return rotate(x, positions, self._axial(x) if self.mixed is None else self.mixed)
 
-    def _axial(self, device: torch.device) -> Float[Tensor, "a f"]:
-        return axial_frequencies(self.width, self.ndim, self.wavelength, device)
+    def _axial(self, like: Tensor) -> Float[Tensor, "a f"]:
+        exact = torch.promote_types(like.dtype, torch.float32)
+        return axial_frequencies(
+            self.width, self.ndim, self.wavelength, dtype=exact, device=like.device
+        )
+
+    def extra_repr(self) -> str:
+        """The kind of frequencies, the width of a head and the wavelength."""
+        kind = "axial" if self.mixed is None else "mixed"
+        return f"{kind}, width={self.width}, ndim={self.ndim}, wavelength={self.wavelength:g}"

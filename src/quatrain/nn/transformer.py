@@ -130,7 +130,7 @@ class CrossAttentionSublayer(nn.Module):
     def __init__(self, width: int, dropout: float, norm: Norm, mixer: AttentionSpec) -> None:
         super().__init__()
         self.mixer: GeneralizedAttention = mixer.build(width, ndim=1)
-        self.residual: Residual = Residual(width, dropout, norm, reads=mixer.terms.use_query)
+        self.residual: Residual = Residual(width, dropout, norm, reads=mixer.reads_query)
 
     def forward(
         self, x: Float[Tensor, "b t c"], memory: Float[Tensor, "b s c"], padding: Padding

@@ -19,7 +19,12 @@ from quatrain.specs import InputError
 
 
 def axial_frequencies(
-    width: int, ndim: int, wavelength: float, device: torch.device | None = None
+    width: int,
+    ndim: int,
+    wavelength: float,
+    *,
+    dtype: torch.dtype = torch.float64,
+    device: torch.device | None = None,
 ) -> Float[Tensor, "a f"]:
     """Frequencies of geometrically spaced wavelengths, for each axis in planes of its own.
 
@@ -32,6 +37,7 @@ def axial_frequencies(
         width: the width d of a head, a multiple of twice the axes.
         ndim: the axes.
         wavelength: the base of the wavelengths.
+        dtype: the type, float32 or float64.
         device: where the tensor is made.
 
     Raises:
@@ -40,7 +46,7 @@ def axial_frequencies(
     if width % (2 * ndim):
         raise InputError(f"width={width} is no multiple of {2 * ndim}; change it", "width")
     planes = width // 2 // ndim
-    index = torch.arange(planes, dtype=torch.float64, device=device)
+    index = torch.arange(planes, dtype=dtype, device=device)
     by_axis = torch.exp(index * (-math.log(wavelength) / planes))
     return torch.block_diag(*[by_axis] * ndim)
 

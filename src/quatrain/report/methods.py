@@ -18,7 +18,7 @@ from quatrain.results import pluralize
 from quatrain.results.answers import LEVEL
 from quatrain.results.fit import Fit
 from quatrain.results.resampling import RESAMPLES
-from quatrain.specs.notation import mixers_in
+from quatrain.specs.notation import extensions_of, mixers_in
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,12 @@ _MIXERS = {
     "modulated": Method("Modulated deformable convolution.", ("zhu2019deformable",)),
     "dynamic": Method("Dynamic convolution.", ("wu2019pay",)),
     "lightweight": Method("Lightweight convolution.", ("wu2019pay",)),
+    "rope": Method("Rotary positions.", ("su2024roformer", "heo2024rotary")),
+    "rope-mixed": Method("Rotary positions with learned frequencies.", ("heo2024rotary",)),
+    "qknorm": Method("A norm of queries and keys (QK-norm).", ("henry2020query",)),
+    "gate": Method("An output gate of attention.", ("qiu2025gated",)),
 }
+"""By the kind of a mixer, and by the word of an extension of attention."""
 _METRICS = {
     "bleu": ("papineni2002bleu", "post2018call"),
     "chrf": ("popovic2015chrf", "post2018call"),
@@ -198,9 +203,10 @@ def _mechanisms(report: Report) -> Iterator[Method]:
 
 
 def _kinds(mixer: Mapping[str, Any]) -> list[str]:
-    """The mechanisms of a mixer; attention with a convolution has two."""
+    """The mechanisms of a mixer; attention with a convolution has two, an extension one more."""
     parts = [mixer["attention"], mixer["convolution"]] if mixer["kind"] == "attended" else [mixer]
-    return ["modulated" if part.get("modulated") else str(part["kind"]) for part in parts]
+    kinds = ["modulated" if part.get("modulated") else str(part["kind"]) for part in parts]
+    return [*kinds, *(word for part in parts for word in extensions_of(part))]
 
 
 def _metrics(report: Report) -> Iterator[Method]:

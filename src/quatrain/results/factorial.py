@@ -27,6 +27,7 @@ from itertools import chain, combinations, product
 from typing import Any, cast
 
 from quatrain.results.statistics import ordered_sum
+from quatrain.specs.notation import has_default_of_added_field
 
 TERMS: tuple[str, ...] = ("E1", "E2", "E3", "E4")
 Effect = tuple[str, ...]
@@ -211,10 +212,14 @@ def _grids(family: Mapping[str, Mapping[str, str]]) -> list[TermGrid]:
 
 
 def _leaves(path: str, value: object) -> Iterable[tuple[str, object]]:
-    """Each scalar of a JSON value with its path."""
+    """Each scalar of a JSON value with its path, without defaults that older values lack."""
     if isinstance(value, Mapping):
         items = cast("Mapping[str, object]", value).items()
-        return chain.from_iterable(_leaves(f"{path}.{name}", item) for name, item in items)
+        return chain.from_iterable(
+            _leaves(f"{path}.{name}", item)
+            for name, item in items
+            if not has_default_of_added_field(name, item)
+        )
     if isinstance(value, list | tuple):
         values = cast("list[object]", value)
         return chain.from_iterable(_leaves(f"{path}.{n}", item) for n, item in enumerate(values))

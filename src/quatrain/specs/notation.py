@@ -11,7 +11,40 @@ from typing import Any, cast
 _MIXERS = {"attention", "attended", "regular", "deformable", "dynamic", "lightweight"}
 _DEFAULT_KERNEL = 3
 
+EXTENSIONS: dict[str, tuple[str, object]] = {
+    "rope": ("rotary", "axial"),
+    "rope-mixed": ("rotary", "mixed"),
+    "qknorm": ("qk_norm", True),
+    "gate": ("gate", True),
+}
+"""Extensions of attention, by the words of the notation in the order of writing: a field of
+`AttentionSpec`, and its value."""
+
+ADDED_FIELDS: dict[str, object] = {
+    "rotary": None,
+    "rotary_wavelength": None,
+    "qk_norm": False,
+    "gate": False,
+    "processes": 1,
+    "terms": "fixed",
+    "terms_at": None,
+}
+"""Fields that specs got after records were published, and their defaults. Specs are compared
+without them where they have these values, so that older records are equal to newer ones."""
+
 Json = Mapping[str, Any]
+
+
+def has_default_of_added_field(name: str, value: object) -> bool:
+    """Whether an older spec, which lacks the field, means the same."""
+    return name in ADDED_FIELDS and repr(value) == repr(ADDED_FIELDS[name])
+
+
+def extensions_of(attention: Json) -> tuple[str, ...]:
+    """The words of the extensions of an attention, such as ("rope", "gate")."""
+    return tuple(
+        word for word, (field, value) in EXTENSIONS.items() if attention.get(field) == value
+    )
 
 
 def mixer_text(mixer: Json | None) -> str:
@@ -22,7 +55,8 @@ def mixer_text(mixer: Json | None) -> str:
         return f"{mixer_text(mixer['attention'])}+{mixer_text(mixer['convolution'])}"
     if mixer["kind"] == "attention":
         window = mixer.get("window")
-        return mixer["terms"] if window is None else f"{mixer['terms']}@{window}"
+        first = mixer["terms"] if window is None else f"{mixer['terms']}@{window}"
+        return " ".join((first, *extensions_of(mixer)))
     name = "modulated" if mixer.get("modulated") else str(mixer["kind"])
     kernel = mixer.get("kernel", _DEFAULT_KERNEL)
     return name if kernel == _DEFAULT_KERNEL and name != "dynamic" else f"{name}@{kernel}"
@@ -70,7 +104,8 @@ def differences(left: Json, right: Json) -> tuple[tuple[str, ...], tuple[str, ..
     sides = [dict(_leaves(spec, "", mixers)) for spec in (left, right)]
     names = dict.fromkeys(name for side in sides for name in side)
     different = tuple(name for name in names if len({repr(side.get(name)) for side in sides}) > 1)
-    return tuple(path for path in mixers if _at(left, path) != _at(right, path)), different
+    changed = (path for path in mixers if _mixer_at(left, path) != _mixer_at(right, path))
+    return tuple(changed), different
 
 
 def _leaves(value: object, path: str, mixers: Collection[str]) -> Iterator[tuple[str, object]]:
@@ -81,7 +116,13 @@ def _leaves(value: object, path: str, mixers: Collection[str]) -> Iterator[tuple
         yield path, value
         return
     for name, item in cast("Json", value).items():
-        yield from _leaves(item, f"{path}.{name}" if path else name, mixers)
+        if not has_default_of_added_field(name, item):
+            yield from _leaves(item, f"{path}.{name}" if path else name, mixers)
+
+
+def _mixer_at(spec: Json, path: str) -> object:
+    mixer = _at(spec, path)
+    return dict(_leaves(cast("Json", mixer), "", ())) if isinstance(mixer, Mapping) else mixer
 
 
 def _at(spec: object, path: str) -> object:

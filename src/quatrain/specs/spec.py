@@ -86,6 +86,14 @@ class Spec(CheckedModel):
             raise SpecError(f"{name} is nested too deep; flatten its values", name) from None
         return self
 
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """Restore a pickle or a copy; fields that an older version lacks have their defaults."""
+        values = state["__dict__"]
+        for name, field in type(self).model_fields.items():
+            if name not in values and not field.is_required():
+                values[name] = field.get_default(call_default_factory=True, validated_data=values)
+        super().__setstate__(state)
+
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Read a spec written by `to_json`.

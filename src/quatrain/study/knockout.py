@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from quatrain.results import Record
 from quatrain.specs import Spec, Term
+from quatrain.specs.notation import has_default_of_added_field
 from quatrain.study.reopen import ReopenedRun, spec_of
 
 if TYPE_CHECKING:
@@ -86,7 +87,10 @@ def knockout_run(run: ReopenedRun, at: str | None = None) -> RunKnockout:
 def differs_in_terms_only(spec: object, other: object) -> bool:
     """Whether two specs, as dictionaries, are equal but for the values of fields named `terms`."""
     if isinstance(spec, dict) and isinstance(other, dict):
-        left, right = cast("dict[str, Any]", spec), cast("dict[str, Any]", other)
+        left, right = (
+            {name: x for name, x in side.items() if not has_default_of_added_field(name, x)}
+            for side in (cast("dict[str, Any]", spec), cast("dict[str, Any]", other))
+        )
         return left.keys() == right.keys() and all(
             (
                 name == "terms"
