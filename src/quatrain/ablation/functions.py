@@ -190,7 +190,8 @@ def _names_in_lambda(part: Any) -> set[str]:
 
 def _tree(filename: str, name: str) -> ast.Module:
     linecache.checkcache(filename)
-    source = "".join(linecache.getlines(filename))
+    # From Python 3.13 on, "<string>" are the lines of `python -c`, also for code of exec().
+    source = "" if filename == "<string>" else "".join(linecache.getlines(filename))
     if not source:
         raise StudyError(
             f"the source of {shorten(name)} cannot be read, so changes of it would go unnoticed; "

@@ -58,7 +58,8 @@ def too_many_seeds(number: str) -> StudyError:
 
 def _seed(value: Any) -> int:
     try:
-        seed = -1 if isinstance(value, bool) else operator.index(value)
+        is_bool = type(value).__name__ == "bool"  # also numpy's, which some versions take as 0 or 1
+        seed = -1 if is_bool else operator.index(value)
     except TypeError:
         seed = -1
     if not 0 <= seed <= LARGEST_SEED:
