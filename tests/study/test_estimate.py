@@ -104,6 +104,30 @@ def test_a_cell_that_ends_within_the_trial_is_measured_completely(write_study, s
     assert (row.steps, row.hours) == (3, 6 / 3600)
 
 
+RECIPE = """
+class Recipe(Spec):
+    processes: int = 1
+
+class TrainingSpec(FakeSpec):
+    recipe: Recipe = Recipe()
+
+"""
+
+
+def test_a_cell_of_several_processes_has_no_trial_and_does_not_hide_the_others(
+    write_study, store, monkeypatch
+):
+    train, clock, trained = pace(2.0, 100)
+    monkeypatch.setattr("quatrain.study.estimate.time.monotonic", lambda: clock.now)
+    trial = Trial(data=None, device="cpu", train=train, seconds=10.0)
+    spec = "TrainingSpec(recipe=Recipe(processes=2))"
+    path = write_study(f"[Cell(name='b', group='one', spec={spec}), cell('a')]", "(0,)")
+    path.write_text(path.read_text().replace("study = ", f"{RECIPE}study = "))
+    rows = rows_of(path, store, trial)
+    assert [(row.source, row.hours) for row in rows] == [("unknown", None), ("trial", 200 / 3600)]
+    assert len(trained) == 1
+
+
 def test_a_spec_may_estimate_its_gpu_hours(write_study, store):
     path = write_study("[cell('a')]", "(0,)")
     source = path.read_text()

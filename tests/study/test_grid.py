@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quatrain.specs import Spec, StudyError, identity, spec
+from quatrain.specs import Spec, SpecError, StudyError, identity, spec
 from quatrain.study import Cell, Comparison, Expectation, Study, load_study
 
 
@@ -331,3 +331,23 @@ def test_the_processes_of_a_run_are_those_of_its_recipe():
     cells = [Cell(name=str(n), group="one", spec=each) for n, each in enumerate(specs)]
     runs = study(cells=cells, seeds=(0,)).select()
     assert [run.processes for run in runs] == [1, 1, 2]
+
+
+class OwnLoop:
+    def fit(self, folder, *, seed, device, notify):
+        raise NotImplementedError
+
+
+class OwnTraining(Training):
+    def open(self, *_):
+        return OwnLoop()
+
+
+def test_a_training_loop_of_its_own_has_one_process(tmp_path):
+    specs = [OwnTraining(), OwnTraining(recipe=Recipe(processes=2))]
+    cells = [Cell(name=str(n), group="one", spec=each) for n, each in enumerate(specs)]
+    one, two = study(cells=cells, seeds=(0,)).select()
+    assert isinstance(one.open(None, tmp_path), OwnLoop)
+    with pytest.raises(SpecError) as error:
+        two.open(None, tmp_path)
+    assert error.value.field == "Recipe.processes"

@@ -1,7 +1,8 @@
 """The plan of a study: the state of each run, and an estimate of its hours.
 
 Hours come from the records of the same cell with other seeds. Without any they are unknown, unless
-a trial trains each such cell for some seconds.
+a trial trains each such cell for some seconds. No trial trains in several processes: the hours of
+a cell whose recipe has them are unknown until one of its runs is done.
 """
 
 import tempfile
@@ -171,8 +172,11 @@ class _TrialEndError(Exception):
 def extrapolate(run: Run, trial: Trial) -> Duration | None:
     """Train `run` in a temporary folder for some seconds; extrapolate to all steps.
 
-    None for a task with a training loop of its own, which has no steps to count.
+    None for a run of several processes, which a trial does not start, and for a task with a
+    training loop of its own, which has no steps to count.
     """
+    if run.processes > 1:
+        return None
     reports: list[tuple[float, int]] = []
     steps = 0
 

@@ -36,7 +36,7 @@ from pydantic import ConfigDict, Field, GetPydanticSchema, field_validator, mode
 
 from quatrain.results import Comparison, Expectation, Manifest, ManifestCell
 from quatrain.results.record import LowerIsBetter, check_labels, unknown_cell
-from quatrain.specs import QuatrainError, Spec, StudyError, identity_by_seed
+from quatrain.specs import QuatrainError, Spec, SpecError, StudyError, identity_by_seed
 from quatrain.specs.spec import CheckedModel
 from quatrain.study.code import StudyCode
 from quatrain.study.names import MOST_SEEDS, Line, Seeds, Text, check_seeds
@@ -126,8 +126,19 @@ class Run:
         return getattr(getattr(self.spec, "recipe", None), "processes", 1)
 
     def open(self, data: Path | None, folder: Path) -> "Task":
-        """Read the data, and prepare the task of its spec in `folder`."""
-        return cast("TaskSpec", self.spec).open(data, folder, self.seed)
+        """Read the data, and prepare the task of its spec in `folder`.
+
+        Raises:
+            SpecError: if its training loop is its own, and the recipe has several processes.
+        """
+        task = cast("TaskSpec", self.spec).open(data, folder, self.seed)
+        if self.processes > 1 and isinstance(task, SelfTraining):
+            raise SpecError(
+                f"processes={self.processes} of the recipe, but {type(task).__name__} has a "
+                "training loop of its own, which is executed in one; use processes=1",
+                "Recipe.processes",
+            )
+        return task
 
     def event(self, kind: Kind, **fields: Any) -> Event:
         """An event of this run."""
