@@ -68,6 +68,7 @@ def finish(tmp_path: Path):
             seconds=0.5,
             weights=str(objective),
             notes=(),
+            session_seconds=None,
         )
 
     def execute(path, cells=None, seeds=None):

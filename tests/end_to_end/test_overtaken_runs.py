@@ -20,7 +20,9 @@ def store(tmp_path):
 
 
 def result(score):
-    return SimpleNamespace(objective=score, steps=9, seconds=0.1, weights=None, notes=())
+    return SimpleNamespace(
+        objective=score, steps=9, seconds=0.1, weights=None, notes=(), session_seconds=None
+    )
 
 
 def environment(store, train, **fields):

@@ -55,7 +55,9 @@ def train(task, folder, *, seed, device, notify, should_stop):
         )
         if should_stop():
             raise RunPaused
-    return SimpleNamespace(objective=total, steps=step, seconds=0.5, weights=str(total), notes=())
+    return SimpleNamespace(
+        objective=total, steps=step, seconds=0.5, weights=str(total), notes=(), session_seconds=None
+    )
 
 
 ERRORS = {

@@ -30,16 +30,15 @@ def store(tmp_path):
     return ResultStore(tmp_path / "out")
 
 
-def environment(store, error=None, notes=()):
+def environment(store, error=None, notes=(), session_seconds=None):
     def train(task, folder, *, seed, device, notify, should_stop):
-        notify(
-            SimpleNamespace(
-                step=7, steps=9, loss=None, rate=1.0, rate_unit="s", seconds_left=None, text=""
-            )
-        )
+        notify(SimpleNamespace(
+            step=7, steps=9, loss=None, rate=1.0, rate_unit="s", seconds_left=None, text=""
+        ))  # fmt: skip
         if error is not None:
             raise error
-        return SimpleNamespace(objective=seed, steps=9, seconds=0.1, weights=None, notes=notes)
+        return SimpleNamespace(objective=seed, steps=9, seconds=0.1, weights=None, notes=notes,
+                               session_seconds=session_seconds)  # fmt: skip
 
     return Environment(
         store=store, data=None, device="cpu", threads=1, commit="c" * 40, train=train
@@ -207,9 +206,9 @@ def test_a_failure_has_the_traceback_and_the_step(run, store):
 def test_a_metric_that_is_not_finite_is_a_failure(run, store):
     closing, _ = execute(run, store)
     (store.folder(run.identity) / "record.json").unlink()
-    broken = environment(store)
-    broken = Environment(**{**vars(broken), "train": lambda *_, **__: SimpleNamespace(
-        objective=float("nan"), steps=1, seconds=0.1, weights=None, notes=())})  # fmt: skip
+    values = {"steps": 1, "seconds": 0.1, "weights": None, "notes": (), "session_seconds": None}
+    result = SimpleNamespace(objective=float("nan"), **values)
+    broken = replace(environment(store), train=lambda *_, **__: result)
     closing = execute_run(run, broken, retry=False, notify=lambda _: None)
     assert (closing.kind, store.state(run.identity)) == ("failed", RunState.FAILED)
     assert "a finite number" in store.failure(run.identity).message
@@ -361,15 +360,20 @@ def test_progress_of_wrong_types_is_a_failure(run, store):
     assert closing.to_line()
 
 
+@pytest.mark.parametrize(("session", "other"), [(None, 0.0), (6.0, 4.0)])
+def test_the_start_of_a_training_is_in_the_other_seconds(run, store, monkeypatch, session, other):
+    clock = SimpleNamespace(perf_counter=iter((0.0, 0.0, 10.0, 10.0)).__next__)
+    monkeypatch.setattr("quatrain.study.execute.time", clock)
+    execute_run(run, environment(store, session_seconds=session), retry=False, notify=str)
+    assert store.record(run.identity).other_seconds == other
+
+
 @pytest.mark.parametrize("is_stored", [True, False])
 def test_the_failure_of_a_process_is_that_of_the_run(run, store, is_stored):
     described = Description(
-        reason="out of memory",
-        message="too large",
-        traceback="in a batch",
-        external=not is_stored,
-        is_stored=is_stored,
-    )
+        reason="out of memory", message="too large", traceback="in a batch",
+        external=not is_stored, is_stored=is_stored,
+    )  # fmt: skip
     closing, _ = execute(run, store, ProcessError(described))
     assert (closing.kind, closing.reason, closing.message, closing.external) == (
         "failed", "out of memory", "too large", not is_stored

@@ -12,10 +12,12 @@ import pytest
 import torch
 
 from quatrain.results import ResultStore, RunState
-from quatrain.study import load_study, run_study
+from quatrain.study import load_study, processes, run_study
+from quatrain.study.execute import ProcessError
+from quatrain.study.processes import Launcher, _Rank, local_store
 from quatrain.weights.tensor_file import read_tensors
 
-pytestmark = pytest.mark.slow
+slow = pytest.mark.slow
 
 HEAD = (Path(__file__).parents[1] / "fake" / "torch_study.py").read_text()
 STUDY = """
@@ -112,6 +114,7 @@ def weights(folder):
     return read_tensors(folder / "model.safetensors")[0]
 
 
+@slow
 def test_two_processes_train_and_are_evaluated_as_one(finished):
     assert len(finished.first.done) == 2
     one, two = finished.records["one"], finished.records["two"]
@@ -128,6 +131,7 @@ def test_two_processes_train_and_are_evaluated_as_one(finished):
     assert finished.runs["one"] != finished.runs["two"]
 
 
+@slow
 def test_the_progress_of_two_processes_is_that_of_the_first(finished):
     identity = finished.runs["two"]
     events = [event for event in finished.notified if event.identity == identity]
@@ -135,6 +139,7 @@ def test_the_progress_of_two_processes_is_that_of_the_first(finished):
     assert steps == [1, 2, 3, 4, 5, 6]
 
 
+@slow
 def test_an_error_of_one_process_is_the_failure_of_the_run(finished):
     failure = finished.failures["fails"]
     assert (failure.reason, failure.message) == ("error", "the batch has no name")
@@ -144,6 +149,7 @@ def test_an_error_of_one_process_is_the_failure_of_the_run(finished):
     check_ended(finished.folders["fails"])
 
 
+@slow
 def test_a_run_with_a_killed_process_resumes_to_the_result_of_an_uninterrupted_one(finished):
     failure = finished.failures["killed"]
     assert (failure.reason, failure.step) == ("killed", 3)
@@ -152,6 +158,77 @@ def test_a_run_with_a_killed_process_resumes_to_the_result_of_an_uninterrupted_o
     expected, resumed = finished.records["two"], finished.records["killed"]
     assert (resumed.metrics, resumed.weights) == (expected.metrics, expected.weights)
     check_ended(finished.folders["killed"])
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="Linux only")
+def test_other_machines_cannot_reach_the_store_of_a_training():
+    store = local_store()
+    listening = "0A"
+    ends = [
+        fields[1].split(":")
+        for name in ("/proc/net/tcp", "/proc/net/tcp6")
+        for fields in map(str.split, Path(name).read_text().splitlines()[1:])
+        if fields[3] == listening
+    ]
+    addresses = [address for address, port in ends if int(port, 16) == store.port]
+    assert addresses == ["0100007F"]
+    store.set("key", "value")
+    assert store.get("key") == b"value"
+
+
+CHILD = """
+import os, sys, threading, time
+def end():
+    os.read(0, 1)
+    os._exit(1)
+threading.Thread(target=end, daemon=True).start()
+time.sleep(0.3)
+print(os.environ["GLOO_SOCKET_IFNAME"], os.environ["NCCL_SOCKET_IFNAME"], file=open(PATH, "w"))
+"""
+
+
+def test_a_rank_that_has_trained_ends_by_itself_and_connects_on_this_machine(tmp_path, monkeypatch):
+    monkeypatch.setenv("NCCL_SOCKET_IFNAME", "ib0")
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
+    end = tmp_path / "end"
+    code = CHILD.replace("PATH", repr(str(end)))
+    rank = _Rank(0, [torch.device("cpu")], [sys.executable, "-c", code], 1)
+    rank.close()
+    rank.kill()
+    assert end.read_text().split() == ["lo0" if sys.platform == "darwin" else "lo", "ib0"]
+
+
+def test_a_rank_that_cannot_be_read_has_ended():
+    rank = _Rank(0, [torch.device("cpu")], [sys.executable, "-c", "raise SystemExit(3)"], 1)
+    rank._process.wait()
+    rank.connection.close()
+    with pytest.raises(ProcessError):
+        rank.receive()
+    rank.kill()
+
+
+def test_memory_of_earlier_runs_is_freed_on_a_gpu_before_the_processes_start(tmp_path, monkeypatch):
+    class StartError(Exception):
+        pass
+
+    calls = []
+
+    def start(*_):
+        calls.append("start")
+        raise StartError
+
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: calls.append("free"))
+    monkeypatch.setattr(processes, "local_store", start)
+    launcher = Launcher(tmp_path / "a.py", None, 1, 0)
+    for device in ("cpu", "cuda"):
+        found = [torch.device(device)] * 2
+        monkeypatch.setattr("quatrain.training.devices.devices_of", lambda *_, found=found: found)
+        with pytest.raises(StartError):
+            launcher.train(
+                SimpleNamespace(processes=2), None, tmp_path, seed=0, device=device,
+                notify=print, should_stop=lambda: False,
+            )  # fmt: skip
+    assert calls == ["start", "free", "start"]
 
 
 def start_slow_run(folder):
@@ -166,6 +243,7 @@ def start_slow_run(folder):
     return runner, store, run.identity
 
 
+@slow
 def test_a_signal_pauses_a_run_of_two_processes(tmp_path):
     runner, store, identity = start_slow_run(tmp_path)
     runner.send_signal(signal.SIGTERM)
@@ -177,6 +255,7 @@ def test_a_signal_pauses_a_run_of_two_processes(tmp_path):
     assert f'"step":{len(log)},' in str(header).replace(" ", "")
 
 
+@slow
 def test_no_process_outlives_a_killed_worker_and_runner(tmp_path):
     runner, store, identity = start_slow_run(tmp_path)
     folder = store.files(identity)

@@ -198,6 +198,8 @@ class _Execution:
             stop = environment.should_stop
             result = train(task, folder, **options, notify=report, should_stop=stop)
         training = time.perf_counter() - training
+        if result.session_seconds is not None:  # without the start of processes
+            training = result.session_seconds
         for note in result.notes:
             self._notify(replace(progress, kind="note", message=note))
         self._notify(replace(progress, text="evaluating"))

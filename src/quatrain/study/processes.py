@@ -10,9 +10,12 @@ that they leave in the run's folder, and evaluates. Whatever ends the training, 
 the worker kills them, and a rank whose worker is killed finds its stdin closed and ends.
 """
 
+import gc
 import os
 import signal
+import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -31,6 +34,7 @@ from quatrain.study.sessions import KILLED
 
 if TYPE_CHECKING:
     import torch
+    from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
     from quatrain.training import Progress, Task, TrainingResult
 
@@ -38,6 +42,9 @@ RANK: tuple[str, ...] = (*WORKER[:-1], "quatrain.study.rank")
 """The command of a rank, without its arguments."""
 
 _HOST = "127.0.0.1"
+_INTERFACE = "lo0" if sys.platform == "darwin" else "lo"
+_INTERFACES = {"GLOO_SOCKET_IFNAME": _INTERFACE, "NCCL_SOCKET_IFNAME": _INTERFACE}
+"""Ranks connect on this machine only, unless the environment has other values."""
 
 _POLL_SECONDS = 0.1
 _EXIT_SECONDS = 10.0
@@ -90,13 +97,15 @@ class Launcher:
             StoredFileError: if the weights cannot be read.
         """
         import torch
-        from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
         from quatrain.training import TrainingResult, load_model
         from quatrain.training.devices import devices_of
 
         devices = devices_of(device, run.processes)
-        store = TCPStore(_HOST, 0, is_master=True, wait_for_workers=False)
+        if devices[0].type == "cuda":  # the first rank needs the memory of earlier runs
+            gc.collect()
+            torch.cuda.empty_cache()
+        store = local_store()
         ranks: list[_Rank] = []
         try:
             for number in range(run.processes):
@@ -112,7 +121,13 @@ class Launcher:
         objective = task.build()
         load_model(folder, objective)
         objective = objective.to(device).eval()
-        return TrainingResult(objective, result.steps, result.seconds, result.notes)
+        return TrainingResult(
+            objective,
+            result.steps,
+            result.seconds,
+            result.notes,
+            session_seconds=result.session_seconds,
+        )
 
     def _command(self, run: Run, folder: Path, device: "torch.device", port: int) -> list[str]:
         order = Order(run.identity, run.seed, label=run.label, spec_code=run.spec_code)
@@ -120,6 +135,17 @@ class Launcher:
         words += ["--device", str(device), "--threads", str(self.threads)]
         words += ["--num-workers", str(self.num_workers), "--host", _HOST, "--port", str(port)]
         return words if self.data is None else [*words, "--data", str(self.data)]
+
+
+def local_store() -> "TCPStore":
+    """The store in which ranks find each other, which other machines cannot reach."""
+    from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
+
+    with socket.create_server((_HOST, 0)) as server:
+        port = server.getsockname()[1]
+        return TCPStore(
+            _HOST, port, is_master=True, wait_for_workers=False, master_listen_fd=server.detach()
+        )
 
 
 class _Rank:
@@ -143,7 +169,11 @@ class _Rank:
                 [*command, "--messages", str(writer.fileno())],
                 stdin=subprocess.PIPE,
                 pass_fds=(writer.fileno(),),
-                env={**os.environ, **{name: str(value) for name, value in environment.items()}},
+                env={
+                    **_INTERFACES,
+                    **os.environ,
+                    **{name: str(value) for name, value in environment.items()},
+                },
             )
         self.result: Message | None = None
         """Its last message, after which it trains no more."""
@@ -171,7 +201,7 @@ class _Rank:
         end = self.end  # before the pipe is read, which may have the last message
         try:
             message = self._messages.recv() if self._messages.poll() else None
-        except EOFError:
+        except (EOFError, OSError):  # the process has ended
             message = None
         if isinstance(message, Trained | Paused | Failed):
             self.result = message
@@ -185,10 +215,10 @@ class _Rank:
         self._process.send_signal(signal.SIGTERM)
 
     def close(self) -> None:
-        """Wait for the end of a process that has trained."""
-        self._close_stdin()
+        """Wait for the end of a process that has trained; its stdin would end it at once."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_EXIT_SECONDS)
+        self._close_stdin()
 
     def kill(self) -> None:
         self._process.kill()

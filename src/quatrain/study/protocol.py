@@ -115,6 +115,7 @@ class Trained:
     steps: int
     seconds: float
     notes: tuple[str, ...]
+    session_seconds: float | None
 
 
 @dataclass(frozen=True)

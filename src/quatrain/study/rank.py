@@ -124,7 +124,7 @@ def _train(
         notify=notify,
         should_stop=should_stop,
     )
-    return Trained(result.steps, result.seconds, result.notes)
+    return Trained(result.steps, result.seconds, result.notes, result.session_seconds)
 
 
 def _leave_group() -> None:

@@ -49,6 +49,8 @@ class TrainingResult:
     seconds: float
     notes: tuple[str, ...] = ()
     """Sentences about the run for the report, such as a training that changed no weight."""
+    session_seconds: float | None = None
+    """The part of `seconds` since the last checkpoint was loaded; None if it is unknown."""
 
     @property
     def weights(self) -> str:
@@ -100,9 +102,11 @@ def train(
         skips_weights=recipe.terms == "sampled",
     )
     trainer = _Trainer(task, folder, seed, devices, notify, should_stop)
+    before = trainer.state.seconds
     with closing(trainer.batches(num_workers)) as batches:
         trainer.run(batches)
-    return TrainingResult(trainer.finish(), trainer.state.step, trainer.state.seconds)
+    objective, seconds = trainer.finish(), trainer.state.seconds
+    return TrainingResult(objective, trainer.state.step, seconds, session_seconds=seconds - before)
 
 
 def seed_step(seed: int, step: int, process: int) -> None:
