@@ -47,7 +47,7 @@ def slurm(monkeypatch):
         (plan(), "of 4 workers on slurm for 8 runs; add --estimate to estimate the time."),
         (
             plan(active=1, known=3, hours=9.0, hours_of_a_worker=0.5),
-            "of 4 workers on slurm for 8 runs besides 1 active worker, at most 30.0 min each and "
+            "of 4 workers on slurm for 8 runs besides 1 active worker, about 30.0 min each and "
             "9.0 h in all for the 3 whose duration is known.",
         ),
         (plan(workers=0, active=2), "to slurm: 8 runs left, 2 active workers."),
@@ -60,7 +60,7 @@ def test_the_array_in_words(planned, text):
 @pytest.mark.parametrize(
     ("planned", "minutes", "parts"),
     [
-        (plan(), None, ["not every cell has a finished run."]),
+        (plan(), None, ["not every cell has a finished run on", "as many threads."]),
         (plan(seconds_by_trials=610.0), None, ["by trials --slurm time=11 is enough."]),
         (plan(seconds=610.0), 11, ["each worker: 11:00, by finished runs with a margin."]),
         (plan(seconds=7200.0), 60, ["each worker: 1:00:00, that of the partition", "2:00:00"]),
@@ -79,7 +79,7 @@ def test_a_plan_on_a_cluster_has_its_array_and_the_hours_of_each_cell(
     finish(path, seeds=(0,))
     options = ("--out", out, "--on", "slurm", "--seeds", "0-4", "--jobs", 2)
     text = call("plan", path, *options).output
-    assert "An array of 2 workers on slurm for 8 runs, at most 0.0 min each" in text
+    assert "An array of 2 workers on slurm for 8 runs, about 0.0 min each" in text
     assert "one/b  4 " in text
     document = json.loads(call("plan", path, *options, "--budget", "0.1s", "--json").output)
     assert [run["left_out"] for run in document["runs"]] == [False] * 2 + [True] * 8

@@ -35,7 +35,7 @@ def submission_plan_document(plan: SubmissionPlan, engine: Slurm) -> dict[str, A
 def workers_summary(plan: SubmissionPlan, engine: str) -> str:
     """The size of the array, and its hours.
 
-    'An array of 4 workers on slurm for 8 runs, at most 2.5 h each and 9.0 h in all.'
+    'An array of 4 workers on slurm for 8 runs, about 2.5 h each and 9.0 h in all.'
     """
     runs = pluralize(plan.runs, "run")
     if not plan.workers:
@@ -47,7 +47,7 @@ def workers_summary(plan: SubmissionPlan, engine: str) -> str:
         return f"{text}; add --estimate to estimate the time."
     rest = "" if plan.known == plan.runs else f" for the {plan.known} whose duration is known"
     each, total = hours_text(plan.hours_of_a_worker), hours_text(plan.hours)
-    return f"{text}, at most {each} each and {total} in all{rest}."
+    return f"{text}, about {each} each and {total} in all{rest}."
 
 
 def time_limit_summary(plan: SubmissionPlan, minutes: int | None) -> str:
@@ -56,7 +56,8 @@ def time_limit_summary(plan: SubmissionPlan, minutes: int | None) -> str:
     'Time limit of each worker: 4:10:00, by finished runs with a margin.'
     """
     if plan.seconds is None:
-        text = "No time limit would be requested, since not every cell has a finished run"
+        text = "No time limit would be requested, since not every cell has a finished run on "
+        text += "this type of device with as many threads"
         if plan.seconds_by_trials is None:
             return f"{text}."
         return f"{text}; by trials --slurm time={math.ceil(plan.seconds_by_trials / 60)} is enough."

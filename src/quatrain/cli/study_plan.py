@@ -48,13 +48,13 @@ Estimate = Annotated[
     typer.Option(
         "--estimate/--no-estimate",
         "--probe/--no-probe",
-        help="Train cells without a finished run for 10 seconds each.",
+        help="Train cells without a finished run for 10 seconds each, in one process.",
     ),
 ]
 PlannedJobs = Annotated[
     int | None,
     typer.Option(
-        help="Runs at once. Default: fill the cores; on a cluster the runs left, at most "
+        help="Runs at once. Default: fill the cores; on Slurm the runs left, at most "
         f"{MOST_WORKERS}."
     ),
 ]
@@ -75,7 +75,7 @@ def plan(
     spread_from: SpreadFrom = None,
     budget: Budget = None,
     jobs: PlannedJobs = None,
-    on: Annotated[PlanPlace, typer.Option(help="This machine, or a cluster.")] = PlanPlace.local,
+    on: Annotated[PlanPlace, typer.Option(help="This machine, or Slurm.")] = PlanPlace.local,
     slurm: SlurmOptions = None,
     as_json: AsJson = False,
 ) -> None:
@@ -105,7 +105,7 @@ def plan(
         rows = plan_study(loaded, store, runs, trial)
     at_once, submission = resources.jobs, None
     if engine:
-        submission = plan_submission(loaded, store, runs, rows, jobs or MOST_WORKERS)
+        submission = plan_submission(loaded, store, runs, rows, jobs or MOST_WORKERS, device)
         at_once = max(1, submission.workers + submission.active)
     if seconds is not None:
         rows = plan_budget(loaded, store, runs, rows, seconds=seconds, jobs=at_once)
@@ -132,6 +132,7 @@ def _load(study: Path) -> Study:
     """
     with leave_on_interrupt():
         loaded = load_study(absolute("study file", study))
+    gc.collect()
     gc.freeze()
     return loaded
 

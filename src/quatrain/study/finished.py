@@ -1,10 +1,10 @@
 """The finished runs of a study's folder, each read once: their metric and how long they took."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from quatrain.results import ResultStore
+from quatrain.results import Record, ResultStore
 from quatrain.specs import StoredFileError
 from quatrain.study.grid import Run
 
@@ -29,9 +29,15 @@ class FinishedRun:
 class FinishedRuns:
     """The finished ones among some runs, by identity, also those that other runners finish."""
 
-    def __init__(self, store: ResultStore, runs: Iterable[Run], metric: str) -> None:
-        """Nothing is read before `update`."""
-        self._store, self._metric = store, metric
+    def __init__(
+        self,
+        store: ResultStore,
+        runs: Iterable[Run],
+        metric: str,
+        where: Callable[[Record], bool] = lambda _: True,
+    ) -> None:
+        """Nothing is read before `update`; records for which `where` is false do not count."""
+        self._store, self._metric, self._where = store, metric, where
         self._unread = {run.identity: run for run in runs}
         self.by_identity: dict[str, FinishedRun] = {}
 
@@ -57,6 +63,8 @@ class FinishedRuns:
         record = self._store.record(identity)
         if record is not None:
             del self._unread[identity]
+            if not self._where(record):
+                return
             self.by_identity[identity] = FinishedRun(
                 record.metrics.get(self._metric),
                 record.steps,

@@ -17,7 +17,7 @@ def plan_of(path, store, count=100, hours=None):
         replace(row, hours=hours[row.cells[0]], source="trial") if hours else row
         for row in plan_study(study, store, runs)
     ]
-    return plan_submission(study, store, runs, rows, count)
+    return plan_submission(study, store, runs, rows, count, device="cpu")
 
 
 def test_the_plan_has_the_workers_that_are_submitted_then(write_study, finish, engine, workers):

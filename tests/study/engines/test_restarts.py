@@ -11,10 +11,10 @@ def runs(write_study):
     return load_study(write_study("[cell('a'), cell('b', weight=2)]")).select()
 
 
-def checkpoint(store, run, content):
-    folder = store.files(run.identity)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / CHECKPOINT).write_bytes(content)
+def checkpoint(store, run, content, name=CHECKPOINT):
+    path = store.files(run.identity) / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
 
 
 def test_a_session_without_progress_ends_a_worker_of_many_restarts(store, runs, monkeypatch):
@@ -35,6 +35,32 @@ def test_a_new_checkpoint_is_progress(store, runs, monkeypatch):
     limit = RestartLimit(store, runs)
     checkpoint(store, runs[1], b"step 4")
     limit.check()
+
+
+@pytest.mark.parametrize("name", ["my.pt", "checkpoint-500/optimizer.pt"])
+@pytest.mark.parametrize("position", [0, 2**20 - 1])
+def test_a_file_of_another_training_loop_is_progress(store, runs, monkeypatch, name, position):
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "999")
+    checkpoint(store, runs[0], bytes(2**20), name)
+    limit = RestartLimit(store, runs)
+    changed = bytearray(2**20)
+    changed[position] = 1
+    checkpoint(store, runs[0], changed, name)
+    limit.check()
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "sessions.json", ".my.pt.1a2b3c4d.tmp"])
+def test_a_log_and_a_further_attempt_are_no_progress(store, runs, monkeypatch, name):
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "999")
+    with store.claim(runs[0].identity) as attempt:
+        attempt.begin()
+    checkpoint(store, runs[0], b"step 3", "my.pt")
+    limit = RestartLimit(store, runs)
+    with store.claim(runs[0].identity) as attempt:
+        attempt.begin()
+    checkpoint(store, runs[0], b"another session", name)
+    with pytest.raises(StudyError):
+        limit.check()
 
 
 def test_the_end_of_a_run_is_progress(store, runs, monkeypatch):

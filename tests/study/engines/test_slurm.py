@@ -88,6 +88,7 @@ PARTITIONS = """\
 PartitionName=main AllocNodes=ALL Default=YES MaxTime=2-00:30:30 State=UP
 PartitionName=short AllocNodes=ALL Default=NO MaxTime=01:00:00 State=UP
 PartitionName=free AllocNodes=ALL Default=NO MaxTime=UNLIMITED State=UP
+PartitionName=tiny AllocNodes=ALL Default=NO MaxTime=00:00:30 State=UP
 """
 
 
@@ -101,6 +102,10 @@ PartitionName=free AllocNodes=ALL Default=NO MaxTime=UNLIMITED State=UP
         (("partition=free,short",), 1e9, 60),
         (("partition=short", "partition=free"), 6e9, 100_000_000),
         (("partition=unknown",), 60.0, None),
+        (("partition=tiny",), 60.0, None),
+        (("signal=B:USR1@600",), 60.0, 9),
+        (("signal=B:USR1@600", "signal=USR1@60"), 60.0, 1),
+        (("signal=B:USR1",), 60.0, 1),
         (("time=5",), 60.0, None),
         ((), None, None),
     ],

@@ -61,6 +61,16 @@ class Workers:
     seconds: float | None = None
     program: tuple[str, ...] = PROGRAM
 
+    @property
+    def cpus(self) -> int:
+        """The CPUs of one worker: one for each thread, and one for each process of batches."""
+        return self.processes * (self.threads + self.num_workers)
+
+    @property
+    def gpus(self) -> int:
+        """The GPUs of one worker: one for each process that trains, if the device is one."""
+        return 0 if self.device == "cpu" else self.processes
+
     def command(self) -> list[str]:
         """The command of one worker, `quatrain study work` with its arguments.
 
@@ -93,6 +103,14 @@ class Engine(Protocol):
 
     name: ClassVar[str]
     """Its name on the command line."""
+
+    def address(self) -> str | None:
+        """The address of its cluster, by which jobs are found later; None if it has no addresses.
+
+        Raises:
+            NoClusterError: if no cluster answers.
+        """
+        ...
 
     def start(self, workers: Workers, name: str) -> str:
         """Submit one job of this name with all workers; return its id.

@@ -49,7 +49,13 @@ class SubmissionPlan:
 
 
 def plan_submission(
-    study: Study, store: ResultStore, runs: Sequence[Run], rows: Sequence[PlannedRun], count: int
+    study: Study,
+    store: ResultStore,
+    runs: Sequence[Run],
+    rows: Sequence[PlannedRun],
+    count: int,
+    device: str,
+    threads: int = 1,
 ) -> SubmissionPlan:
     """The plan for at most `count` workers.
 
@@ -59,6 +65,8 @@ def plan_submission(
         runs: the selected runs.
         rows: the result of `quatrain.study.estimate.plan_study` for them.
         count: the largest number of workers.
+        device: the device of the workers.
+        threads: threads of each process that trains.
 
     Raises:
         NoAnswerError: if the folder has jobs, and their engine does not answer.
@@ -70,7 +78,7 @@ def plan_submission(
     by_identity = {row.identity: row for row in rows}
     planned = [by_identity[run.identity] for run in left]
     hours = [row.hours for row in planned if row.hours is not None]
-    seconds = expected_seconds(study, store, left)
+    seconds = expected_seconds(study, store, left, device=device, threads=threads)
     with_trials = [
         3600 * row.hours if row.source == "trial" and row.hours is not None else own
         for row, own in zip(planned, seconds, strict=True)

@@ -34,7 +34,7 @@ LOGS = "logs"
 """The folder of the output of workers, in the folder of results."""
 
 SIGNAL_SECONDS = 120
-"""Seconds between SIGUSR1 and the time limit."""
+"""Seconds between SIGUSR1 and the time limit, which every time limit includes."""
 
 _SECONDS = 120.0
 """Seconds until a command of Slurm that does not answer is ended."""
@@ -91,6 +91,9 @@ class Slurm:
         self._options = tuple(options)
         self._seconds = seconds
 
+    def address(self) -> None:
+        """None: the programs of Slurm know their cluster."""
+
     def start(self, workers: Workers, name: str) -> str:
         """Submit the array job; return its id.
 
@@ -132,13 +135,23 @@ class Slurm:
         """The minutes of `--time` for workers that may need this time; None for no request.
 
         More than the partition allows would wait in its queue for ever, so that limit is the
-        largest request; and nothing is requested if it is unknown.
+        largest request; and nothing is requested if it is unknown, or below a minute.
         """
         keys = {option.partition("=")[0] for option in self._options}
         if seconds is None or "time" in keys or "SBATCH_TIMELIMIT" in os.environ:
             return None
-        longest = self._longest_minutes()
-        return None if longest is None else int(min(math.ceil(seconds / 60), longest))
+        longest = self._longest_minutes() or 0
+        needed = math.ceil((seconds + self._more_signal_seconds()) / 60)
+        return int(min(needed, longest)) or None
+
+    def _more_signal_seconds(self) -> int:
+        """The seconds by which an option sends the signal earlier than by default."""
+        signal = ""
+        for option in self._options:
+            key, _, value = option.partition("=")
+            signal = value if key == "signal" else signal  # of two, the later holds
+        seconds = signal.partition("@")[2]
+        return max(0, int(seconds) - SIGNAL_SECONDS) if seconds.isdecimal() else 0
 
     def _longest_minutes(self) -> float | None:
         """The least MaxTime of the partitions of the job; None if Slurm does not tell it."""
@@ -161,21 +174,20 @@ class Slurm:
         return min(known) if known and len(known) == len(limits) else None
 
     def _arguments(self, workers: Workers, name: str) -> list[str]:
-        cpus = workers.processes * (workers.threads + workers.num_workers)
         own = {
             "parsable": None,
             "job-name": name,
             "array": f"0-{workers.count - 1}",
             "ntasks": "1",
-            "cpus-per-task": str(cpus),
+            "cpus-per-task": str(workers.cpus),
             "requeue": None,
             "open-mode": "append",
             "signal": f"B:USR1@{SIGNAL_SECONDS}",
             "output": f"{workers.out / LOGS}/".replace("%", "%%") + "slurm-%A_%a.out",
         }
         keys = {option.partition("=")[0] for option in self._options}
-        if workers.device != "cpu" and not keys & _GPU_OPTIONS:
-            own["gres"] = f"gpu:{workers.processes}"
+        if workers.gpus and not keys & _GPU_OPTIONS:
+            own["gres"] = f"gpu:{workers.gpus}"
         limit = self.time_limit(workers.seconds)
         if limit is not None:
             own["time"] = str(limit)

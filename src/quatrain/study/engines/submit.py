@@ -73,13 +73,14 @@ def submit(
     count = min(workers.count, len(left)) - earlier
     if count < 1:
         return Submission(job=None, active=active, left=len(left))
+    seconds = expected_seconds(study, store, left, device=workers.device, threads=workers.threads)
     workers = replace(
         workers,
         count=count,
         processes=max(run.processes for run in left),
         cells=tuple(select.cells or ()),
         seeds=tuple(select.seeds or ()),
-        seconds=seconds_of_a_worker(expected_seconds(study, store, left), count + earlier),
+        seconds=seconds_of_a_worker(seconds, count + earlier),
     )
     job = _start(store, workers, engine)
     return Submission(job=job, active=active, left=len(left), seconds=workers.seconds)
