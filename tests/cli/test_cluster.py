@@ -10,7 +10,7 @@ from quatrain.cli import cluster, engines
 from quatrain.results import ResultStore, RunState
 from quatrain.specs import StudyError
 from quatrain.study import Selection, load_study, run_study
-from quatrain.study.engines import JobState, NoAnswerError, jobs
+from quatrain.study.engines import JobState, NoAnswerError, NoClusterError, jobs
 
 CELLS = "[cell('a'), cell('b', weight=2)]"
 
@@ -24,6 +24,9 @@ class FakeSlurm:
 
     def __init__(self, options=()):
         FakeSlurm.options = options or FakeSlurm.options
+
+    def address(self):
+        return None
 
     def start(self, workers, name):
         self.active[name] = JobState("12", running=workers.count)
@@ -52,7 +55,7 @@ def slurm(monkeypatch):
     monkeypatch.setattr(FakeSlurm, "act", None)
     monkeypatch.setattr(FakeSlurm, "ended", frozenset())
     monkeypatch.setattr(engines, "Slurm", FakeSlurm)
-    monkeypatch.setitem(jobs.ENGINES, "slurm", FakeSlurm)
+    monkeypatch.setitem(jobs.ENGINES, "slurm", lambda _: FakeSlurm())
     monkeypatch.setattr(cluster, "_LOOK_SECONDS", 0.01)
     monkeypatch.setattr(cluster, "_JOB_SECONDS", 0.01)
     return FakeSlurm
@@ -287,6 +290,9 @@ class FakeRay(FakeSlurm):
 
     name, is_running, starts = "ray", True, 0
 
+    def address(self):
+        return "10.0.0.1:6379"
+
     def has_cluster(self):
         return self.is_running
 
@@ -298,13 +304,36 @@ def ray(slurm, monkeypatch):
         FakeRay.starts += 1
         yield
 
+    def ray_at(address):
+        assert address == "10.0.0.1:6379"
+        return FakeRay()
+
     monkeypatch.setattr(FakeRay, "starts", 0)
     monkeypatch.setattr(FakeRay, "is_running", True)
     monkeypatch.setattr(cluster, "Ray", FakeRay)
     monkeypatch.setattr(engines, "Ray", FakeRay)
     monkeypatch.setattr(cluster, "local_cluster", local_cluster)
-    monkeypatch.setitem(jobs.ENGINES, "ray", FakeRay)
+    monkeypatch.setitem(jobs.ENGINES, "ray", ray_at)
     return FakeRay
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(NoClusterError("no cluster", "ray"), 0), (NoAnswerError("no", "ray"), 2)]
+)
+def test_jobs_of_a_cluster_that_is_lost_are_named_and_others_are_cancelled(
+    call, ray, write_study, out, monkeypatch, error, status
+):
+    def lost(_):
+        raise error
+
+    path = write_study(CELLS)
+    call("submit", path, "--out", out, "--on", "ray", "--jobs", "2")
+    call("submit", path, "--out", out, "--on", "slurm")
+    monkeypatch.setitem(jobs.ENGINES, "ray", lost)
+    done = call("cancel", out)
+    assert f"Not cancelled: ray job 12: {error}." in done.output
+    assert "Cancelled slurm job 12 (2 workers run)." in done.output
+    assert done.exit_code == status
 
 
 @pytest.mark.parametrize("is_running", [True, False])
@@ -314,7 +343,7 @@ def test_a_run_on_ray_starts_a_cluster_if_none_is_running(
     ray.is_running = is_running
     done = call("run", write_study(CELLS), "--out", out, "--on", "ray", "--ray", "num_cpus=2")
     assert done.exit_code == 0
-    assert "Submitted ray job 12: 4 workers for 4 runs." in done.output
+    assert "Submitted ray job 12 at 10.0.0.1:6379: 4 workers for 4 runs." in done.output
     assert (ray.options, ray.starts) == (["num_cpus=2"], 1 - is_running)
     stored = json.loads((out / "jobs.json").read_text())["jobs"]
     assert [job["engine"] for job in stored] == ["ray"] * is_running

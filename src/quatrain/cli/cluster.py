@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shlex
 import time
 from collections.abc import Generator, Sequence
 from contextlib import chdir, contextmanager, nullcontext
@@ -47,6 +48,7 @@ from quatrain.study.engines import (
     Engine,
     Job,
     JobState,
+    JobStates,
     JobWatch,
     NoAnswerError,
     Ray,
@@ -72,7 +74,9 @@ WorkerCount = Annotated[
     ),
 ]
 
-WorkerThreads = Annotated[int, typer.Option(min=1, help="Threads, and CPUs, of each worker.")]
+WorkerThreads = Annotated[
+    int, typer.Option(min=1, help="Threads, and CPUs, of each process of a run.")
+]
 
 _LOOK_SECONDS = 5.0
 """Seconds between two looks of `study run --on slurm` or `ray` at the folder."""
@@ -192,18 +196,28 @@ def cancel(
 ) -> None:
     """Cancel the jobs that were submitted for a folder; the runs can be submitted again.
 
+    Jobs of a cluster that cannot be reached are named; the exit status is 2 if one of them may be
+    active.
+
     Example: quatrain study cancel runs/probes
     """
     store = ResultStore(absolute("folder", folder))
     store.manifest()  # a wrong folder is an error
-    active = cancel_jobs(store)
+    jobs = cancel_jobs(store)
+    for job, error in jobs.unknown:
+        print_line(Console(stderr=True), f"Not cancelled: {job.label}: {error}.")
     if as_json:
-        print_json([_row(job, state) for job, state in active])
-        return
-    console = open_console()
-    for job, state in active:
+        print_json([_row(job, state) for job, state in jobs.active])
+    else:
+        _print_cancelled(open_console(), store, jobs)
+    if jobs.errors(without_cluster=False):
+        raise typer.Exit(2)
+
+
+def _print_cancelled(console: Console, store: ResultStore, jobs: JobStates) -> None:
+    for job, state in jobs.active:
         print_line(console, f"Cancelled {job.label} ({state_text(state)}).")
-    if not active:
+    if not jobs.active and not jobs.unknown:
         submitted = len(stored_jobs(store))
         why = f"{pluralize(submitted, 'job')} ended" if submitted else "none was submitted"
         print_line(console, f"No job is active: {why}.")
@@ -249,11 +263,13 @@ def print_submission(
         why = "they share the runs" if submission.active else "nothing to do"
         print_line(console, f"No worker was submitted; {left} left: {why}.")
         return
-    count = pluralize(submission.job.workers, "worker")
+    job = submission.job
+    count, place = pluralize(job.workers, "worker"), f" at {job.address}" if job.address else ""
     time_limit = "" if limit is None else f", time limit {duration(60 * limit)} by finished runs"
-    print_line(console, f"Submitted {submission.job.label}: {count} for {left}{time_limit}.")
-    print_line(console, f"  quatrain study watch {folder}     # progress")
-    print_line(console, f"  quatrain study cancel {folder}    # cancel the jobs")
+    print_line(console, f"Submitted {job.label}{place}: {count} for {left}{time_limit}.")
+    name = shlex.quote(str(folder))
+    print_line(console, f"  quatrain study watch {name}     # progress")
+    print_line(console, f"  quatrain study cancel {name}    # cancel the jobs")
 
 
 def run_on_cluster(

@@ -1,7 +1,7 @@
 import pytest
 
 from quatrain.results import ResultStore
-from quatrain.study.engines import JobState, NoAnswerError, Workers, jobs
+from quatrain.study.engines import JobState, NoAnswerError, NoClusterError, Workers, jobs
 
 
 class FakeEngine:
@@ -12,6 +12,15 @@ class FakeEngine:
     def __init__(self):
         self.active, self.error = {}, None
         self.ended = set()
+
+    def at(self, address):
+        """This engine, for jobs of any address but that of a lost cluster."""
+        if address == "lost":
+            raise NoClusterError("no cluster answers", "fake")
+        return self
+
+    def address(self):
+        return "here"
 
     def start(self, workers, name):
         if self.error is not None:
@@ -37,7 +46,7 @@ class FakeEngine:
 def engine(monkeypatch):
     """The engine of the jobs in jobs.json."""
     engine = FakeEngine()
-    monkeypatch.setitem(jobs.ENGINES, "fake", lambda: engine)
+    monkeypatch.setitem(jobs.ENGINES, "fake", engine.at)
     return engine
 
 

@@ -1,9 +1,12 @@
+import json
+
 import pytest
 
-from quatrain.specs import StoredFileError, StudyError
+from quatrain.specs import MissingPackageError, StoredFileError, StudyError
 from quatrain.study.engines import (
     Job,
     JobState,
+    JobStates,
     JobWatch,
     NoAnswerError,
     NoClusterError,
@@ -12,6 +15,7 @@ from quatrain.study.engines import (
     state_text,
     stored_jobs,
 )
+from quatrain.study.engines import jobs as engines
 from quatrain.study.engines.jobs import forget_job, keep_job
 
 
@@ -57,10 +61,59 @@ def test_only_active_jobs_are_cancelled(store, engine):
     for name in "ab":
         keep_job(store, job(name, id=name))
     engine.active = {"b": JobState("b", running=2)}
-    ((cancelled, state),) = cancel_jobs(store)
+    ((cancelled, state),) = cancel_jobs(store).active
     assert (cancelled.name, state.running, engine.active) == ("b", 2, {})
     assert [each.cancelled for each in stored_jobs(store)] == [False, True]
-    assert cancel_jobs(store) == []
+    assert cancel_jobs(store) == JobStates([], [])
+
+
+def test_a_job_whose_cluster_is_lost_does_not_hide_the_others(store, engine):
+    keep_job(store, job("a", address="lost"))
+    assert active_jobs(store) == []
+    keep_job(store, job("b", address="here"))
+    engine.active = {"b": JobState("b", running=2)}
+    assert [each.name for each, _ in active_jobs(store)] == ["b"]
+    assert JobWatch(store).lines() == ["fake job b: 2 workers run"]
+    jobs = cancel_jobs(store)
+    assert [each.name for each, _ in jobs.active] == ["b"]
+    ((lost, error),) = jobs.unknown
+    assert (lost.name, type(error)) == ("a", NoClusterError)
+    assert [each.cancelled for each in stored_jobs(store)] == [False, True]
+
+
+def test_jobs_are_cancelled_although_another_engine_does_not_answer(store, engine, monkeypatch):
+    def no_answer(_):
+        raise NoAnswerError("no answer", "other")
+
+    monkeypatch.setitem(engines.ENGINES, "other", no_answer)
+    keep_job(store, job("a").model_copy(update={"engine": "other"}))
+    keep_job(store, job("b"))
+    engine.active = {"b": JobState("b", running=2)}
+    with pytest.raises(NoAnswerError):
+        active_jobs(store)
+    jobs = cancel_jobs(store)
+    assert [each.name for each, _ in jobs.active] == ["b"]
+    assert [each.name for each, _ in jobs.unknown] == ["a"]
+    assert engine.active == {}
+
+
+def test_jobs_of_a_package_that_is_not_installed_are_not_active(store, engine, monkeypatch):
+    def missing(_):
+        raise MissingPackageError("no package", "ray")
+
+    keep_job(store, job("a"))
+    monkeypatch.setattr(engine, "states", missing)
+    assert active_jobs(store) == []
+    assert cancel_jobs(store).errors(without_cluster=False) == []
+
+
+def test_a_file_of_an_older_version_has_no_addresses(store):
+    keep_job(store, job("a", address="here"))
+    path = store.root / "jobs.json"
+    document = json.loads(path.read_text())
+    del document["jobs"][0]["address"]
+    path.write_text(json.dumps(document))
+    assert [each.address for each in stored_jobs(store)] == [None]
 
 
 def test_a_job_of_an_unknown_engine_is_one_sentence(store):

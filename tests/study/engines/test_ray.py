@@ -89,9 +89,34 @@ def test_jobs_are_cancelled_at_the_address_of_the_environment(driver, monkeypatc
     assert request() == {"address": "10.0.0.1:6379", "names": [NAME]}
 
 
-@pytest.mark.parametrize("answers", [(), ({"error": "no route"},)])
-def test_without_a_cluster_nothing_was_submitted(driver, some, answers, monkeypatch):
-    driver(*answers)
+def test_a_cluster_is_called_at_the_address_of_its_job(driver, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    request = driver({}, {})
+    Ray(address="10.0.0.2:6379").cancel([NAME])
+    assert request() == {"address": "10.0.0.2:6379", "names": [NAME]}
+
+
+def test_the_address_of_a_cluster_is_found_once_and_used_from_then_on(driver):
+    driver({}, {"address": "10.0.0.3:6379"})
+    engine = Ray()
+    assert engine.has_cluster()
+    request = driver({}, {})
+    assert engine.address() == "10.0.0.3:6379"
+    engine.cancel([NAME])
+    assert request()["address"] == "10.0.0.3:6379"
+
+
+@pytest.mark.parametrize("code", ["", "os.kill(os.getpid(), 9)", "time.sleep(30)"])
+def test_a_driver_without_an_answer_does_not_say_that_there_is_no_cluster(driver, some, code):
+    driver(code=code)
+    with pytest.raises(NoAnswerError):
+        Ray(seconds=2).start(some, NAME)
+    with pytest.raises(NoAnswerError):
+        Ray(seconds=2).has_cluster()
+
+
+def test_without_a_cluster_nothing_was_submitted(driver, some, monkeypatch):
+    driver({"error": "no route"})
     for call in (lambda: Ray().start(some, NAME), lambda: Ray().states([NAME])):
         with pytest.raises(NoClusterError):
             call()
@@ -102,7 +127,7 @@ def test_without_a_cluster_nothing_was_submitted(driver, some, answers, monkeypa
 
 
 def test_a_local_address_has_no_cluster(driver, some, monkeypatch):
-    driver({}, {})
+    driver({}, {"address": "10.0.0.1:6379"})
     assert Ray().has_cluster()
     monkeypatch.setenv("RAY_ADDRESS", "local")
     assert not Ray().has_cluster()

@@ -123,6 +123,29 @@ def test_a_worker_that_ends_too_early_is_left_to_ray(
     worker._process.stdin.close()
 
 
+def test_an_actor_whose_ray_fails_ends_too(actor, monkeypatch):
+    def leave(number):
+        raise ActorEnd(number)
+
+    def fails(*_, **__):
+        raise RuntimeError("no connection")
+
+    fake = SimpleNamespace(kill=fails, get_runtime_context=fails)
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    monkeypatch.setattr(ray_driver.os, "_exit", leave)
+    worker, _ = actor("raise SystemExit(0)")
+    with pytest.raises(ActorEnd):
+        WAIT(worker)
+    worker._process.stdin.close()
+
+
+def test_the_address_of_the_cluster_of_this_machine_is_one_for_other_machines(monkeypatch):
+    context = SimpleNamespace(gcs_address="10.0.0.1:6379")
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(get_runtime_context=lambda: context))
+    assert ray_driver.find({"address": "auto"}) == {"address": "10.0.0.1:6379"}
+    assert ray_driver.find({"address": "ray://head:10001"}) == {"address": "ray://head:10001"}
+
+
 def call(command, request):
     program = (sys.executable, "-m", "quatrain.study.engines.ray_driver", command)
     done = subprocess.run(

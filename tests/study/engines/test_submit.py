@@ -18,7 +18,7 @@ def test_no_more_workers_are_submitted_than_runs_are_left(write_study, finish, e
     assert engine.workers == replace(workers, count=4)
     (job,) = stored_jobs(store)
     assert job == submission.job
-    assert (job.engine, job.id, job.workers) == ("fake", "1", 4)
+    assert (job.engine, job.id, job.workers, job.address) == ("fake", "1", 4, "here")
     assert job.name.startswith("quatrain-a_study-")
     assert submit(load_study(path), replace(workers, count=2), engine).job is None
 

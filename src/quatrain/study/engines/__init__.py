@@ -3,6 +3,7 @@
 from quatrain.study.engines.engine import Engine, JobState, NoAnswerError, NoClusterError, Workers
 from quatrain.study.engines.jobs import (
     Job,
+    JobStates,
     JobWatch,
     active_jobs,
     cancel_jobs,
@@ -22,6 +23,7 @@ __all__ = [
     "Engine",
     "Job",
     "JobState",
+    "JobStates",
     "JobWatch",
     "NoAnswerError",
     "NoClusterError",

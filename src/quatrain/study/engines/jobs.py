@@ -7,6 +7,7 @@ the submission is interrupted. What a job does now is never stored: its engine i
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import Field
@@ -14,17 +15,21 @@ from pydantic import Field
 from quatrain.results import ResultStore, pluralize, write_atomically
 from quatrain.results.files import read_regular
 from quatrain.results.record import StoredModel
-from quatrain.specs import QuatrainError, StoredFileError, StudyError
+from quatrain.specs import MissingPackageError, QuatrainError, StoredFileError, StudyError
 from quatrain.study.engines.engine import Engine, JobState, NoClusterError
 from quatrain.study.engines.ray import Ray
 from quatrain.study.engines.slurm import Slurm
 
 JOBS = "jobs.json"
-ENGINES: dict[str, Callable[[], Engine]] = {Slurm.name: Slurm, Ray.name: Ray}
-"""By name, an engine that tells the state of jobs and cancels them."""
+ENGINES: dict[str, Callable[[str | None], Engine]] = {
+    Slurm.name: lambda _: Slurm(),
+    Ray.name: lambda address: Ray(address=address),
+}
+"""By name, an engine that tells the state of jobs and cancels them, for the address of a job."""
 
 _REMEDY = "delete this file, which only forgets the jobs that were submitted"
 _Name = Annotated[str, Field(pattern=r"^[\w.-]{1,200}$")]
+_Address = Annotated[str, Field(pattern=r"^\S{1,500}$")]
 
 
 class Job(StoredModel):
@@ -36,6 +41,7 @@ class Job(StoredModel):
         id: the engine's number of it; None while it is being submitted.
         workers: the number of workers.
         submitted: the time of the submission, UTC in ISO 8601.
+        address: the address of its cluster; None for an engine without addresses.
         cancelled: whether `quatrain study cancel` cancelled it.
     """
 
@@ -44,6 +50,7 @@ class Job(StoredModel):
     id: _Name | None = None
     workers: Annotated[int, Field(ge=1)]
     submitted: str
+    address: _Address | None = None
     cancelled: bool = False
 
     @property
@@ -87,46 +94,99 @@ def forget_job(store: ResultStore, job: Job) -> None:
         _write(store, [other for other in stored_jobs(store) if other.name != job.name])
 
 
-def cancel_jobs(store: ResultStore) -> list[tuple[Job, JobState]]:
-    """Cancel the active jobs of this folder; return them, with their workers so far.
+@dataclass(frozen=True)
+class JobStates:
+    """The jobs of a folder that wait or run, and those whose state is unknown.
+
+    Args:
+        active: the jobs that wait or run, with their workers.
+        unknown: the others whose cluster gave an error, each with it.
+    """
+
+    active: list[tuple[Job, JobState]]
+    unknown: list[tuple[Job, QuatrainError]]
+
+    def errors(self, *, without_cluster: bool) -> list[QuatrainError]:
+        """The errors about no cluster, or about a cluster that cannot be reached from here."""
+        errors = {str(error): error for _, error in self.unknown}
+        kind = NoClusterError | MissingPackageError
+        return [error for error in errors.values() if isinstance(error, kind) is without_cluster]
+
+
+def cancel_jobs(store: ResultStore) -> JobStates:
+    """Cancel the active jobs of this folder, and return them with their workers so far.
+
+    Jobs of an engine that does not answer are not cancelled; they are the unknown ones.
 
     Raises:
-        NoAnswerError: if an engine does not answer.
-        StudyError: as `active_jobs`.
+        StoredFileError: if jobs.json is damaged.
     """
-    active = active_jobs(store)
-    for job, _ in active:  # first, so that a `study run` that watches the job submits no other one
+    found = job_states(store)
+    for job, _ in found.active:  # first, so that a `study run` that watches it submits no other one
         keep_job(store, job.model_copy(update={"cancelled": True}))
-    for engine in dict.fromkeys(job.engine for job, _ in active):
-        engine_of(engine).cancel([job.name for job, _ in active if job.engine == engine])
-    return active
+    unknown = list(found.unknown)
+    for own in _by_cluster([job for job, _ in found.active]):
+        try:
+            engine_of(own[0]).cancel([job.name for job in own])
+        except QuatrainError as error:
+            unknown += [(job, error) for job in own]
+    names = {job.name for job, _ in unknown}
+    return JobStates(
+        [(job, state) for job, state in found.active if job.name not in names], unknown
+    )
 
 
 def active_jobs(store: ResultStore) -> list[tuple[Job, JobState]]:
     """The jobs of this folder that wait or run, with their workers.
 
+    A job of Ray has ended with its cluster: none is active if no cluster answers, or if Ray is not
+    installed here.
+
     Raises:
         NoAnswerError: if an engine does not answer.
         StudyError: if its programs are not on this machine, or this version lacks the engine.
     """
-    jobs = stored_jobs(store)
-    active: list[tuple[Job, JobState]] = []
-    for name in dict.fromkeys(job.engine for job in jobs):
-        own = [job for job in jobs if job.engine == name]
-        states = engine_of(name).states([job.name for job in own])
+    states = job_states(store)
+    for error in states.errors(without_cluster=False):
+        raise error
+    return states.active
+
+
+def job_states(store: ResultStore) -> JobStates:
+    """The states of the jobs of this folder; an error of one engine does not hide the others.
+
+    Raises:
+        StoredFileError: if jobs.json is damaged.
+    """
+    states = JobStates([], [])
+    for own in _by_cluster(stored_jobs(store)):
+        try:
+            found = engine_of(own[0]).states([job.name for job in own])
+        except QuatrainError as error:
+            states.unknown.extend((job, error) for job in own)
+            continue
         for job in own:
-            if job.name in states:
-                state = states[job.name]
-                active.append((job.model_copy(update={"id": state.id}), state))
-    return active
+            if job.name in found:
+                state = found[job.name]
+                states.active.append((job.model_copy(update={"id": state.id}), state))
+    return states
 
 
-def engine_of(name: str) -> Engine:
-    """The engine of a stored job."""
+def _by_cluster(jobs: Sequence[Job]) -> list[list[Job]]:
+    """The jobs of each cluster, which one call can ask for."""
+    clusters: dict[tuple[str, str | None], list[Job]] = {}
+    for job in jobs:
+        clusters.setdefault((job.engine, job.address), []).append(job)
+    return list(clusters.values())
+
+
+def engine_of(job: Job) -> Engine:
+    """The engine of a stored job, for the cluster that has it."""
+    name = job.engine
     if name not in ENGINES:
         message = f"{JOBS} has a job of the engine {name}; use the newer quatrain that wrote it"
         raise StudyError(message, "engine")
-    return ENGINES[name]()
+    return ENGINES[name](job.address)
 
 
 class JobWatch:
@@ -140,7 +200,7 @@ class JobWatch:
 
     @property
     def has_ended(self) -> bool:
-        """Whether two looks have found that no job waits or runs, or no cluster."""
+        """Whether two looks have found that no job waits or runs, and no cluster has one."""
         return self._looks_without_job > 1
 
     def lines(self) -> list[str]:
@@ -157,15 +217,18 @@ class JobWatch:
         try:
             if not stored_jobs(self._store):
                 return []
-            active = active_jobs(self._store)
+            states = job_states(self._store)
         except QuatrainError as error:
-            self._looks_without_job += isinstance(error, NoClusterError)
             return [f"The state of the jobs is unknown: {error}."]
-        if not active:
+        lines = [f"{job.label}: {state_text(state)}" for job, state in states.active]
+        errors = states.errors(without_cluster=False)
+        if lines:
+            self._looks_without_job = 0
+        elif not errors:
             self._looks_without_job += 1
-            return ["No job is active."]
-        self._looks_without_job = 0
-        return [f"{job.label}: {state_text(state)}" for job, state in active]
+            errors = states.errors(without_cluster=True)
+        lines += [f"The state of the jobs is unknown: {error}." for error in errors]
+        return lines or ["No job is active."]
 
 
 def state_text(state: JobState) -> str:

@@ -4,7 +4,8 @@
 
 Each worker is an actor that executes the command of the worker as a child process, with its
 threads as CPUs, and one GPU for each process that trains if the device is one. The cluster is that
-of RAY_ADDRESS, or else the one that runs on this machine. Each call is a short process of
+of RAY_ADDRESS, or else the one that runs on this machine; its address is stored with each job, and
+later calls for the job are made there. Each call is a short process of
 `ray_driver`: this process neither imports Ray nor ends with its cluster.
 """
 
@@ -54,6 +55,7 @@ class Ray:
         options: such as "num_gpus=0.5", "num_cpus=4", "memory=8000000000" (bytes), or an amount of
             a custom resource of the cluster, "a100=1"; they replace the defaults.
         seconds: after this time a driver that does not answer is ended.
+        address: the address of the cluster; None for that of the environment, or of this machine.
 
     Raises:
         StudyError: if an option has the wrong form.
@@ -61,9 +63,14 @@ class Ray:
 
     name: ClassVar[str] = "ray"
 
-    def __init__(self, options: Sequence[str] = (), seconds: float = _SECONDS) -> None:
+    def __init__(
+        self,
+        options: Sequence[str] = (),
+        seconds: float = _SECONDS,
+        address: str | None = None,
+    ) -> None:
         self._amounts = dict(map(_amount, options))
-        self._seconds = seconds
+        self._seconds, self._address = seconds, address
 
     def has_cluster(self) -> bool:
         """Whether a cluster answers; with RAY_ADDRESS it must.
@@ -71,15 +78,26 @@ class Ray:
         Raises:
             NoClusterError: if RAY_ADDRESS is set, and no cluster answers there.
         """
-        if _address() == "local":
+        if self._address is None and _address() == "local":
             return False
         try:
-            self._call("find", {})
+            self.address()
         except NoClusterError:
             if os.environ.get(ADDRESS):
                 raise
             return False
         return True
+
+    def address(self) -> str:
+        """The address of the cluster, which answers there.
+
+        Raises:
+            NoClusterError: if no cluster answers.
+            NoAnswerError: if it is not known whether there is one.
+        """
+        if self._address is None:
+            self._address = str(self._call("find", {})["address"])
+        return self._address
 
     def start(self, workers: Workers, name: str) -> str:
         """Start the actors; the id is the name.
@@ -128,8 +146,8 @@ class Ray:
     def _resources(self, workers: Workers) -> dict[str, Any]:
         """The arguments of `ray.remote` for the resources of one worker."""
         amounts: dict[str, float] = {
-            "num_cpus": workers.processes * (workers.threads + workers.num_workers),
-            "num_gpus": workers.processes * (workers.device != "cpu"),
+            "num_cpus": workers.cpus,
+            "num_gpus": workers.gpus,
             **self._amounts,
         }
         arguments: dict[str, Any] = {key: amounts.pop(key) for key in _ARGUMENTS if key in amounts}
@@ -138,7 +156,7 @@ class Ray:
     def _call(self, command: str, request: Mapping[str, Any]) -> dict[str, Any]:
         """The answer of a driver."""
         _check_installed()
-        address = _address()
+        address = self._address or _address()
         if address == "local":
             message = f"{ADDRESS}=local has no running cluster; unset it, or set an address"
             raise NoClusterError(message, "ray")
@@ -157,8 +175,11 @@ class Ray:
             output = error.stdout or ""
             output = output.decode() if isinstance(output, bytes) else output
         answers = [json.loads(line) for line in output.splitlines()]
-        if not answers or "error" in answers[0]:
-            raise _no_cluster(address, answers[0]["error"] if answers else "no answer")
+        if not answers:
+            message = f"Ray gave no answer {_place(address)} within {self._seconds:g} s, or its "
+            raise NoAnswerError(f"{message}driver was ended; try again later", "ray")
+        if "error" in answers[0]:
+            raise _no_cluster(address, answers[0]["error"])
         if len(answers) == 1:
             raise NoAnswerError("the Ray cluster stopped to answer", "ray")
         if "error" in answers[1]:
@@ -233,9 +254,12 @@ def _check_installed() -> None:
 
 
 def _no_cluster(address: str, reason: str) -> NoClusterError:
-    where = "on this machine" if address == "auto" else f"at {ADDRESS}={shorten(address)}"
-    message = f"no Ray cluster answers {where} ({_short(reason)}); start one by "
+    message = f"no Ray cluster answers {_place(address)} ({_short(reason)}); start one by "
     return NoClusterError(f"{message}`ray start --head`, or set {ADDRESS}", "ray")
+
+
+def _place(address: str) -> str:
+    return "on this machine" if address == "auto" else f"at {shorten(address)}"
 
 
 def _short(reason: str) -> str:

@@ -105,13 +105,15 @@ class Worker:
             os.killpg(self._process.pid, 9)
 
     def _wait(self) -> None:
-        status = self._process.wait()
-        if self._is_stopped or status in _FINAL:
-            import ray
+        try:
+            status = self._process.wait()
+            if self._is_stopped or status in _FINAL:
+                import ray
 
-            ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
-            time.sleep(_STOP_SECONDS)
-        os._exit(1)  # Ray starts the actor again
+                ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
+                time.sleep(_STOP_SECONDS)
+        finally:  # also if Ray fails: an actor without a worker would keep its resources
+            os._exit(1)  # Ray starts the actor again
 
 
 def start(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,6 +137,15 @@ def start(request: Mapping[str, Any]) -> dict[str, Any]:
             ray.kill(handle, no_restart=True)
         raise
     return {}
+
+
+def find(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The address of the cluster, by which this machine and others can connect to it."""
+    import ray
+
+    address = request["address"]
+    is_explicit = address != "auto"
+    return {"address": address if is_explicit else ray.get_runtime_context().gcs_address}
 
 
 def states(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -198,7 +209,7 @@ def connect(address: str) -> None:
 
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if port.isdigit():  # Ray would wait for minutes
-        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
     ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level=logging.ERROR)
 
 
@@ -208,7 +219,7 @@ def main(arguments: Sequence[str]) -> None:
         "start": start,
         "states": states,
         "cancel": cancel,
-        "find": lambda _: {},
+        "find": find,
     }
     (command,) = arguments
     output = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")

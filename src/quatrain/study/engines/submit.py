@@ -104,6 +104,7 @@ def _start(store: ResultStore, workers: Workers, engine: Engine) -> Job:
         name=f"quatrain-{stem}-{secrets.token_hex(4)}",
         workers=workers.count,
         submitted=datetime.now(UTC).isoformat(timespec="seconds"),
+        address=engine.address(),
     )
     keep_job(store, job)
     try:
