@@ -96,10 +96,12 @@ def test_an_invalid_budget_is_an_error_before_any_file_is_written(call, write_st
     assert not out.exists()
 
 
-def test_a_budget_is_for_runs_on_this_machine(call, write_study, out):
+@pytest.mark.parametrize("place", ["slurm", "ray"])
+def test_a_budget_is_for_runs_on_this_machine(call, write_study, out, place):
     with pytest.raises(StudyError) as error:
-        call("run", write_study("[cell('a')]"), "--out", out, "--on", "slurm", "--budget", "2h")
+        call("run", write_study("[cell('a')]"), "--out", out, "--on", place, "--budget", "2h")
     assert error.value.field == "--budget"
+    assert ("--slurm" in str(error.value)) is (place == "slurm")
     assert not out.exists()
 
 

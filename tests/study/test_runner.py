@@ -373,8 +373,8 @@ def test_an_invalid_budget_is_an_error_before_any_run(write_study, command, out)
     assert not (out / "study.json").exists()
 
 
-def test_fewer_gpus_than_processes_are_an_error_before_any_run(
-    write_study, command, out, monkeypatch
+def test_fewer_gpus_than_processes_are_an_error_before_any_run_that_is_left(
+    write_study, command, out, monkeypatch, finish
 ):
     monkeypatch.setattr("quatrain.training.devices.check_device", torch.device)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
@@ -386,3 +386,5 @@ def test_fewer_gpus_than_processes_are_an_error_before_any_run(
         run_study(path, out, device="cuda:0", command=command)
     assert error.value.field == "Recipe.processes"
     assert not (out / "study.json").exists()
+    finish(path)
+    assert len(run_study(path, out, device="cuda:0", command=command).skipped) == 2

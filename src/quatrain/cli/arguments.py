@@ -25,9 +25,11 @@ Out = Annotated[
 Data = Annotated[Path | None, typer.Option(help="The folder of data, for studies that read one.")]
 Device = Annotated[str, typer.Option(help="The device, such as cpu or cuda:0.")]
 Jobs = Annotated[int | None, typer.Option(help="Runs at once. Default: fill the cores.")]
-Threads = Annotated[int | None, typer.Option(help="Threads of each run. Default: fill the cores.")]
+Threads = Annotated[
+    int | None, typer.Option(help="Threads of each process of a run. Default: fill the cores.")
+]
 NumWorkers = Annotated[
-    int, typer.Option(min=0, help="Processes of each run that prepare its batches.")
+    int, typer.Option(min=0, help="Processes that prepare batches, for each process of a run.")
 ]
 Retry = Annotated[
     str | None, typer.Option(help='"failed": run failed runs again.', metavar="failed")

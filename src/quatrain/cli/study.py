@@ -293,8 +293,10 @@ def _check_place(
         message = f"{option} shows runs of this machine only; use `quatrain study watch`, or --on"
         raise StudyError(message + " local", option)
     if place is not Place.local and budget:
-        message = "--budget is the time of runs on this machine; use the time limit of the cluster"
-        raise StudyError(message + ", such as --slurm time=2:00:00", "--budget")
+        message = "--budget is the time of runs on this machine; "
+        slurm_limit = "use the time limit of the cluster, such as --slurm time=2:00:00"
+        remedy = slurm_limit if place is Place.slurm else "leave it out, or use --on local"
+        raise StudyError(message + remedy, "--budget")
 
 
 def _page_port(live: bool, port: int) -> int | None:

@@ -130,7 +130,7 @@ def run_study(
     runs = study.select(select.cells, select.seeds)
     store = ResultStore(out)
     check_stored_code(store, runs)
-    resources = _resources(runs, device, jobs, threads)
+    resources = _resources(store, runs, device, jobs, threads)
     arguments = _arguments(path, out, data, device, resources.threads, num_workers)
     pool = Pool(min(resources.jobs, len(runs)), (*command, *arguments), logs or out)
     waiting = _queue(study, store, runs, budget)
@@ -154,11 +154,12 @@ def _check_machine(device: str, num_workers: int) -> None:
 
 
 def _resources(
-    runs: Sequence[Run], device: str, jobs: int | None, threads: int | None
+    store: ResultStore, runs: Sequence[Run], device: str, jobs: int | None, threads: int | None
 ) -> Resources:
-    """Jobs and threads for runs, each of which needs the devices of its processes."""
+    """Jobs and threads for runs; those that are left need the devices of their processes."""
+    left = [run for run in runs if store.state(run.identity) is not RunState.DONE]
+    check_device(device, max((run.processes for run in left), default=1))
     processes = max(run.processes for run in runs)
-    check_device(device, processes)
     return allocate(len(runs), device, jobs=jobs, threads=threads, processes=processes)
 
 
