@@ -182,6 +182,12 @@ def test_jobs_are_cancelled_once(call, slurm, write_study, out):
     assert call("cancel", out).output == "No job is active: 1 job ended.\n"
 
 
+def test_the_next_commands_quote_the_folder(call, slurm, write_study, tmp_path):
+    folder = tmp_path / "my results"
+    text = call("submit", write_study(CELLS), "--out", folder).output
+    assert f"quatrain study cancel '{folder}' " in text
+
+
 def test_status_and_watch_have_the_active_jobs(call, slurm, write_study, out):
     call("submit", write_study(CELLS), "--out", out)
     assert "4 absent\nslurm job 12: 4 workers run\n" in call("status", out).output

@@ -44,7 +44,10 @@ def slurm(monkeypatch):
 @pytest.mark.parametrize(
     ("planned", "text"),
     [
-        (plan(), "of 4 workers on slurm for 8 runs; add --estimate to estimate the time."),
+        (
+            plan(),
+            "of 4 workers on slurm for 8 runs; add --estimate to estimate cells of one process.",
+        ),
         (
             plan(active=1, known=3, hours=9.0, hours_of_a_worker=0.5),
             "of 4 workers on slurm for 8 runs besides 1 active worker, about 30.0 min each and "

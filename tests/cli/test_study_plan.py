@@ -43,7 +43,7 @@ def test_a_plan_writes_nothing(call, write_study, out):
     ("hours", "text"),
     [
         ([], "0 runs to do."),
-        ([None], "1 run to do; add --estimate to estimate the time."),
+        ([None], "1 run to do; add --estimate to estimate cells of one process."),
         ([1.0, 2.0], "2 runs to do, about 1.5 h with 2 jobs."),
         (
             [1.0, None],

@@ -44,7 +44,7 @@ def workers_summary(plan: SubmissionPlan, engine: str) -> str:
     text = f"An array of {pluralize(plan.workers, 'worker')} on {engine} for {runs}"
     text += f" besides {pluralize(plan.active, 'active worker')}" if plan.active else ""
     if plan.hours is None or plan.hours_of_a_worker is None:
-        return f"{text}; add --estimate to estimate the time."
+        return f"{text}; add --estimate to estimate cells of one process."
     rest = "" if plan.known == plan.runs else f" for the {plan.known} whose duration is known"
     each, total = hours_text(plan.hours_of_a_worker), hours_text(plan.hours)
     return f"{text}, about {each} each and {total} in all{rest}."

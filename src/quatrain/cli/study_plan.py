@@ -203,7 +203,9 @@ def plan_summary(hours: list[float | None], jobs: int) -> str:
     known = [duration for duration in hours if duration is not None]
     text = f"{pluralize(len(hours), 'run')} to do"
     if not known:
-        return f"{text}." if not hours else f"{text}; add --estimate to estimate the time."
+        return (
+            f"{text}." if not hours else f"{text}; add --estimate to estimate cells of one process."
+        )
     hours_left = sum(known) / jobs
     about = f"about {hours_text(hours_left)} with {pluralize(jobs, 'job')}"
     rest = "" if len(known) == len(hours) else f" for the {len(known)} whose duration is known"

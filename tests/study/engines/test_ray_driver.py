@@ -146,6 +146,25 @@ def test_the_address_of_the_cluster_of_this_machine_is_one_for_other_machines(mo
     assert ray_driver.find({"address": "ray://head:10001"}) == {"address": "ray://head:10001"}
 
 
+@pytest.mark.parametrize(
+    ("address", "end"),
+    [("[::1]:6379", ("::1", 6379)), ("ray://head:10001", ("head", 10001)), ("auto", None)],
+)
+def test_a_cluster_that_cannot_be_reached_is_found_before_ray_connects(monkeypatch, address, end):
+    reached, connected = [], []
+
+    def create_connection(reached_end, timeout):
+        assert timeout > 0
+        reached.append(reached_end)
+        return SimpleNamespace(close=lambda: None)
+
+    monkeypatch.setattr(ray_driver.socket, "create_connection", create_connection)
+    fake = SimpleNamespace(init=lambda address, **_: connected.append(address))
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    ray_driver.connect(address)
+    assert (reached, connected) == ([] if end is None else [end], [address])
+
+
 def call(command, request):
     program = (sys.executable, "-m", "quatrain.study.engines.ray_driver", command)
     done = subprocess.run(
