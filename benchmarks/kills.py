@@ -1,38 +1,35 @@
 """Random SIGKILLs while a study runs: runs that are lost, doubled or changed.
 
     python -m benchmarks.kills
-    python -m benchmarks.kills --rounds 1 --runs 3 --seed 2 --json
+    python -m benchmarks.kills --engines local,slurm --rounds 1 --runs 3 --seed 2 --json
 
 A small training with dropout runs in two workers, once undisturbed and once while processes are
-killed at random times: the driver (`quatrain study run`), a worker, the process group of a worker,
-or all of them at once. After each death of the driver the same command is given again, until all
-runs are done; then the next study begins, until each target was killed `--rounds` times. A run is
-lost if it has no record in the end, doubled if it is evaluated although its record exists, and
-changed if a metric or the hash of its weights differs in any bit from the undisturbed run. Linux
-only.
+killed at random times: the driver (`quatrain study run`), a worker, a node, or all at once; the
+targets of each engine are in `benchmarks.kill_targets`. After each death of the driver the same
+command is given again, until all runs are done; then the next study begins, until each target was
+killed `--rounds` times. A run is lost if it has no record in the end, doubled if it is evaluated
+although its record exists, and changed if a metric or the hash of its weights differs in any bit
+from the undisturbed run. Linux only; engines other than "local" run on a cluster that is started
+for it.
 """
 
-import os
 import random
-import signal
 import subprocess
-import sys
 import tempfile
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.command import measure_rows, run
+from benchmarks.kill_targets import ENGINES, Driver, Engine, Local, Target
 from benchmarks.result import Result, Row
 from quatrain.results import Record, ResultStore
 from quatrain.specs import InputError
+from quatrain.specs.errors import shorten
 
 LONGEST_WAIT = 6.0
 """Seconds between two kills, at most."""
 MOST_STARTS = 100
 """Starts of the driver of one study."""
-_PROGRAM = (sys.executable, "-P", "-c", "from quatrain.cli.start import main; main()")
 _STUDY = '''"""Trainings of some seconds, to be killed."""
 
 import time
@@ -115,93 +112,7 @@ study = Study(
 '''
 
 
-@dataclass
-class Driver:
-    """A process `quatrain study run`, with its workers."""
-
-    study: Path
-    out: Path
-    process: "subprocess.Popen[bytes]" = field(init=False)
-
-    def start(self) -> None:
-        """Start the process."""
-        words = ["study", "run", self.study, "--out", self.out, "--jobs", "2", "--threads", "1"]
-        nothing = subprocess.DEVNULL
-        command = [*_PROGRAM, *map(str, words)]
-        self.process = subprocess.Popen(command, stdout=nothing, stderr=nothing)
-
-    @property
-    def is_running(self) -> bool:
-        """Whether the process has not ended."""
-        return self.process.poll() is None
-
-    def workers(self) -> list[int]:
-        """The processes that it has started."""
-        return children_of(self.process.pid)
-
-    def kill(self) -> None:
-        """Kill the process, but not its workers."""
-        self.process.kill()
-        self.process.wait()
-
-
-def children_of(parent: int) -> list[int]:
-    """The identifiers of the child processes of a process."""
-    found: list[int] = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            after_name = path.read_text(errors="replace").rpartition(")")[2].split()
-            if int(after_name[1]) == parent:
-                found.append(int(path.parent.name))
-    return sorted(found)
-
-
-def kill_worker(driver: Driver, choose: random.Random) -> bool:
-    """Kill one worker."""
-    workers = driver.workers()
-    if workers:
-        _kill(os.kill, choose.choice(workers))
-    return bool(workers)
-
-
-def kill_group(driver: Driver, choose: random.Random) -> bool:
-    """Kill the process group of one worker."""
-    workers = driver.workers()
-    if workers:
-        _kill(os.killpg, choose.choice(workers))
-    return bool(workers)
-
-
-def kill_driver(driver: Driver, _: random.Random) -> bool:
-    """Kill the driver."""
-    driver.kill()
-    return True
-
-
-def kill_all(driver: Driver, _: random.Random) -> bool:
-    """Kill the driver and the groups of all workers, as the end of a machine does."""
-    workers = driver.workers()
-    driver.kill()
-    for worker in workers:
-        _kill(os.killpg, worker)
-    return True
-
-
-TARGETS: dict[str, Callable[[Driver, random.Random], bool]] = {
-    "driver": kill_driver,
-    "worker": kill_worker,
-    "process group": kill_group,
-    "all at once": kill_all,
-}
-"""By name, a function that kills something, and returns False if there was nothing to kill."""
-
-
-def _kill(kill: Callable[[int, int], None], number: int) -> None:
-    with suppress(ProcessLookupError):
-        kill(number, signal.SIGKILL)
-
-
-def disturb(driver: Driver, target: str, kills: int, choose: random.Random, runs: int) -> int:
+def disturb(driver: Driver, target: Target, kills: int, choose: random.Random, runs: int) -> int:
     """Run the study to its end, with at most this many kills; return their number.
 
     Raises:
@@ -213,26 +124,34 @@ def disturb(driver: Driver, target: str, kills: int, choose: random.Random, runs
         while driver.is_running and done < kills:
             with suppress(subprocess.TimeoutExpired):
                 driver.process.wait(choose.uniform(0, LONGEST_WAIT))
-            done += driver.is_running and TARGETS[target](driver, choose)
+            done += driver.is_running and target(driver, choose)
         driver.process.wait()
         if len(ResultStore(driver.out).all_records()) == runs:
             return done
     raise InputError(f"the study is not done after {MOST_STARTS} starts", "kills")
 
 
-def campaign(folder: Path, target: str, kills: int, runs: int, choose: random.Random) -> Row:
+def campaign(
+    folder: Path,
+    engine: Engine,
+    name: str,
+    target: str,
+    kills: int,
+    runs: int,
+    choose: random.Random,
+) -> Row:
     """Studies with kills of one target, until there were enough."""
     study, doubled = folder / "killed.py", folder / "doubled.txt"
     study.write_text(_STUDY.format(runs=runs, doubled=str(doubled)), encoding="utf-8")
-    undisturbed = Driver(study, folder / "undisturbed")
+    undisturbed = Driver(study, folder / "undisturbed", Local(folder))
     if not undisturbed.out.exists():
         undisturbed.start()
         undisturbed.process.wait()
     expected = _facts(undisturbed.out)
     total = studies = lost = changed = 0
     while total < kills:
-        driver = Driver(study, folder / f"{target.replace(' ', '-')}-{studies}")
-        total += disturb(driver, target, kills - total, choose, runs)
+        driver = Driver(study, folder / f"{name}-{target.replace(' ', '-')}-{studies}", engine)
+        total += disturb(driver, engine.targets[target], kills - total, choose, runs)
         studies += 1
         facts = _facts(driver.out)
         lost += len(expected.keys() - facts.keys())
@@ -240,7 +159,7 @@ def campaign(folder: Path, target: str, kills: int, runs: int, choose: random.Ra
     repeated = len(doubled.read_text("utf-8").splitlines()) if doubled.exists() else 0
     doubled.unlink(missing_ok=True)
     return {
-        "engine": "local",
+        "engine": name,
         "killed": target,
         "kills": total,
         "studies": studies,
@@ -260,16 +179,30 @@ def _facts(out: Path) -> dict[str, tuple[object, ...]]:
     return {record.identity: facts(record) for record in ResultStore(out).all_records()}
 
 
-def measure(runs: int, seed: int, rounds: int) -> Result:
-    """Kill each target `rounds` times, in studies of `runs` runs."""
+def measure(engines: str, runs: int, seed: int, rounds: int) -> Result:
+    """Kill each target of each engine `rounds` times, in studies of `runs` runs.
+
+    Raises:
+        InputError: if an engine is unknown, or cannot be started here.
+    """
+    names = engines.split(",")
+    if unknown := set(names) - ENGINES.keys():
+        known = ", ".join(ENGINES)
+        raise InputError(f"engines={shorten(min(unknown))} is unknown; use {known}", "engines")
     choose = random.Random(seed)  # noqa: S311 - times, not secrets
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        rows = measure_rows(
-            [*TARGETS], lambda target: campaign(folder, target, rounds, runs, choose)
-        )
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        for name in names:
+            with ENGINES[name](folder / name) as engine:
+                rows += measure_rows(
+                    [*engine.targets],
+                    lambda target, name=name, engine=engine: campaign(
+                        folder, engine, name, target, rounds, runs, choose
+                    ),
+                )
     return Result.from_rows("kills", rounds=rounds, rows=rows)
 
 
 if __name__ == "__main__":
-    run(__doc__, measure, rounds=15, runs=6, seed=1)
+    run(__doc__, measure, rounds=15, engines="local", runs=6, seed=1)

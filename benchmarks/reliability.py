@@ -56,7 +56,9 @@ _KILLS = """\
 ## Kills
 
 `python -m benchmarks.kills` kills processes with SIGKILL at random times, and compares with a study
-that was not disturbed: its driver, a worker, the process group of a worker, or all at once.
+that was not disturbed. Clusters have two nodes, which are simulated on one machine. "node" ends all
+processes of a node; "daemon of a node" leaves its workers alive, so that Slurm starts a second
+worker for their runs; "all at once" ends the driver, all workers and all daemons.
 """
 
 FAULTS_OF_TASKS = "tests/end_to_end/test_faults.py"

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from benchmarks import kills, load, many_runs, reliability
+from benchmarks import kill_targets, kills, load, many_runs, reliability
 from benchmarks.result import Result
 
 from quatrain.report.build import load_report
@@ -72,6 +72,13 @@ def test_a_failed_command_is_an_error_with_its_last_line(tmp_path):
 @pytest.mark.parametrize("target", ["worker", "all at once"])
 def test_a_killed_study_ends_with_equal_results(target, tmp_path, monkeypatch):
     monkeypatch.setattr(kills, "LONGEST_WAIT", 8.0)
-    row = kills.campaign(tmp_path, target, kills=1, runs=2, choose=random.Random(1))
+    engine, choose = kill_targets.Local(tmp_path), random.Random(1)
+    row = kills.campaign(tmp_path, engine, "local", target, kills=1, runs=2, choose=choose)
     assert row["kills"] == 1
     assert (row["lost"], row["doubled"], row["changed"]) == (0, 0, 0)
+
+
+def test_an_unknown_engine_is_an_error():
+    with pytest.raises(kills.InputError) as caught:
+        kills.measure("local,pbs", runs=1, seed=1, rounds=1)
+    assert caught.value.field == "engines"
