@@ -8,6 +8,7 @@
 A target returns False if there was nothing to kill.
 """
 
+import importlib
 import os
 import random
 import signal
@@ -166,11 +167,8 @@ class Slurm:
     """Seconds for which a daemon stays down: longer than Slurm waits before it requeues."""
 
     def __init__(self, folder: Path) -> None:
-        from tests.fake.slurm_cluster import SlurmCluster, missing
-
-        if reason := missing():
-            raise InputError(f"there is no Slurm here: {reason}", "engines")
-        self.cluster: Any = SlurmCluster(folder)
+        fake = _fake_cluster("slurm")
+        self.cluster: Any = fake.SlurmCluster(folder)
         self.environment: Mapping[str, str] = self.cluster.environment
         self.targets: Mapping[str, Target] = {
             "driver": kill_driver,
@@ -223,6 +221,67 @@ class Slurm:
         return True
 
 
+class Ray:
+    """Actors on a cluster of two nodes; children of the actors of a lost node live on."""
+
+    options: Sequence[str] = ("--on", "ray")
+    down_seconds: ClassVar[float] = 10.0
+    """Seconds for which the second node is absent."""
+
+    def __init__(self, folder: Path) -> None:
+        del folder
+        self._new_cluster: Callable[[], Any] = _fake_cluster("ray").RayCluster
+        self.targets: Mapping[str, Target] = {
+            "driver": kill_driver,
+            "worker": kill_worker,
+            "node": self._kill_node,
+            "all at once": self._kill_all,
+        }
+
+    def __enter__(self) -> Self:
+        """Start the nodes."""
+        self.cluster = self._new_cluster()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Kill the nodes."""
+        self.cluster.stop()
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The address of the cluster, which changes when it starts again."""
+        return {"RAY_ADDRESS": self.cluster.address}
+
+    def _kill_node(self, _: Driver, choose: random.Random) -> bool:
+        self.cluster.lose_second_node()
+        time.sleep(choose.uniform(0, self.down_seconds))
+        self.cluster.add_second_node()
+        return True
+
+    def _kill_all(self, driver: Driver, _: random.Random) -> bool:
+        workers = driver.workers()
+        driver.kill()
+        self.cluster.stop()
+        kill_groups(workers)
+        self.cluster = self._new_cluster()
+        return True
+
+
+def _fake_cluster(name: str) -> Any:
+    """The module of the tests that starts a cluster on this machine.
+
+    Raises:
+        InputError: if what it needs is not installed.
+    """
+    tests = str(Path(__file__).parents[1] / "tests")
+    if tests not in sys.path:
+        sys.path.append(tests)
+    module = importlib.import_module(f"fake.{name}_cluster")
+    if reason := module.missing():
+        raise InputError(f"engines={name} cannot be started here: {reason}", "engines")
+    return module
+
+
 def _node_of(process: int) -> str:
     """The name of the node on which Slurm started a process; empty if it has ended."""
     with suppress(OSError):
@@ -233,5 +292,5 @@ def _node_of(process: int) -> str:
     return ""
 
 
-ENGINES: dict[str, Callable[[Path], Any]] = {"local": Local, "slurm": Slurm}
+ENGINES: dict[str, Callable[[Path], Any]] = {"local": Local, "slurm": Slurm, "ray": Ray}
 """By the name of `--on`."""
