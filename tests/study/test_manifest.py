@@ -87,6 +87,20 @@ def test_runners_that_start_together_keep_the_seeds_of_each_other(write_study, f
 ABC = "[cell('a'), cell('b', weight=2), cell('c', weight=3)]"
 
 
+@pytest.mark.timeout(60)
+def test_a_runner_that_changes_nothing_needs_no_lock(write_study, finish, store):
+    study = load_study(write_study("[cell('a')]"))
+    runs = study.select()
+    with maintained_manifest(store, study, runs):
+        pass
+    written = (store.root / "study.json").stat().st_mtime_ns
+    with store.lock_manifest() as is_locked, maintained_manifest(store, study, runs):
+        assert is_locked
+        with store.lock_manifest(0.1) as is_locked_again:
+            assert not is_locked_again
+    assert (store.root / "study.json").stat().st_mtime_ns == written
+
+
 def test_the_manifest_of_an_edited_study_file_is_kept(write_study, store):
     study = load_study(write_study(AB, seeds="(0,)"))
     with maintained_manifest(store, study, study.select()):

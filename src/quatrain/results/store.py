@@ -10,6 +10,7 @@ one disk, leave complete files only. docs/shared_disks.md says what is promised 
 """
 
 import enum
+import random
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -182,18 +183,25 @@ class ResultStore:
         return manifest
 
     @contextmanager
-    def lock_manifest(self) -> Generator[None]:
-        """Hold a lock, so that no other process replaces the manifest in the block."""
+    def lock_manifest(self, seconds: float = -1.0) -> Generator[bool]:
+        """Hold a lock, so that no other process replaces the manifest in the block.
+
+        Yields False if another process holds it for `seconds`; a negative number waits for ever.
+        """
         with name_missing_extra():
-            from filelock import SoftFileLease
+            from filelock import SoftFileLease, Timeout
         make_folder(self.root)
+        lock = SoftFileLease(self.root / "study.json.lock")
+        interval = random.uniform(0.02, 0.2)  # noqa: S311 - so that many do not look at once
         try:
-            lock = SoftFileLease(self.root / "study.json.lock")
-            lock.acquire(poll_interval=0.02)
+            lock.acquire(timeout=seconds, poll_interval=interval)
+        except Timeout:
+            yield False
+            return
         except OSError as error:
             raise write_error(self.root, error) from error
         try:
-            yield
+            yield True
         finally:
             lock.release()
 

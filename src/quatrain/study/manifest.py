@@ -5,7 +5,7 @@ write the manifest of an edited file or of other `--seeds`: at its end a runner 
 to the stored manifest.
 """
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -16,6 +16,9 @@ from quatrain.study.grid import Run, Study
 
 Model = TypeVar("Model", bound=StoredModel)
 
+_LOCK_SECONDS = 2.0
+"""After this time a process that waits for the lock looks whether it still has to write."""
+
 _LASTING = {RunState.DONE, RunState.RUNNING}
 """States of runs that stay in the manifest when the study no longer has their seed."""
 
@@ -23,8 +26,7 @@ _LASTING = {RunState.DONE, RunState.RUNNING}
 @contextmanager
 def maintained_manifest(store: ResultStore, study: Study, runs: Sequence[Run]) -> Generator[None]:
     """Write the manifest of `study`; at the end of the block, also after an error, add `runs`."""
-    with store.lock_manifest():
-        _write(store, study, runs, stored_manifest(store))
+    _update(store, lambda stored: _new(store, study, runs, stored))
     try:
         yield
     except BaseException as error:
@@ -65,14 +67,31 @@ def runs_of_study(study: Study, store: ResultStore, runs: Iterable[Run]) -> list
     return sorted(distinct.values(), key=lambda run: run.seed)
 
 
-def _write(store: ResultStore, study: Study, runs: Sequence[Run], stored: Manifest | None) -> None:
-    """Write the manifest of `study` with `runs` and the lasting runs of other seeds."""
+def _update(store: ResultStore, change: Callable[[Manifest | None], Manifest]) -> None:
+    """Replace the stored manifest by its `change`, with a lock only if the two differ.
+
+    Of hundreds of workers that start at once, the first writes, and the others need no lock.
+    """
+    while True:
+        stored = stored_manifest(store)
+        if change(stored) == stored:
+            return
+        with store.lock_manifest(_LOCK_SECONDS) as is_locked:
+            if is_locked:
+                store.write_manifest(change(stored_manifest(store)))
+                return
+
+
+def _new(
+    store: ResultStore, study: Study, runs: Sequence[Run], stored: Manifest | None
+) -> Manifest:
+    """The manifest of `study` with `runs` and the lasting runs of other seeds."""
     earlier = runs_of_manifest(study, store)
     lasting = [run for run in earlier if store.state(run.identity) in _LASTING]
     code = None if study.code is None else study.code.files
     manifest = study.manifest([*runs, *lasting])
     manifest = manifest.model_copy(update={"code": code, "looks": _looks(manifest, store, stored)})
-    store.write_manifest(_with_unknown_fields(manifest, stored))
+    return _with_unknown_fields(manifest, stored)
 
 
 def _looks(manifest: Manifest, store: ResultStore, stored: Manifest | None) -> tuple[int, ...]:
@@ -95,14 +114,14 @@ def _add(store: ResultStore, study: Study, runs: Sequence[Run]) -> None:
         if store.state(run.identity) is not RunState.ABSENT:
             for label in run.labels:
                 started.setdefault(label, {})[run.seed] = run.identity
-    with store.lock_manifest():
-        stored = stored_manifest(store)
+
+    def added(stored: Manifest | None) -> Manifest:
         if stored is None:
-            _write(store, study, runs, None)
-            return
+            return _new(store, study, runs, None)
         cells = tuple(_extended(cell, study, started) for cell in stored.cells)
-        if cells != stored.cells:
-            store.write_manifest(stored.model_copy(update={"cells": cells}))
+        return stored.model_copy(update={"cells": cells})
+
+    _update(store, added)
 
 
 def _extended(
