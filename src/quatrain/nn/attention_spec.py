@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from quatrain.nn.checks import Count, WindowWidth
 from quatrain.nn.mixer_module import MixerSpec
 from quatrain.specs import Spec, SpecError, Term, Terms
-from quatrain.specs.notation import EXTENSIONS, extensions_of, mixer_text
+from quatrain.specs.notation import extensions_of, mixer_text
 
 if TYPE_CHECKING:
     from quatrain.nn.generalized_attention import GeneralizedAttention  # noqa: F401 - in a string
@@ -72,15 +72,13 @@ class AttentionSpec(Spec, MixerSpec["GeneralizedAttention"]):
 
     @model_validator(mode="after")
     def _check_extensions(self) -> "AttentionSpec":
-        if not self.terms.has(Term.QUERY_KEY):
-            for word in self.extensions:
-                field, _ = EXTENSIONS[word]
-                if field in ("rotary", "qk_norm"):
-                    raise SpecError(
-                        f'"{word}" ({field}={getattr(self, field)!r}) changes E1, which the terms '
-                        f'"{self.terms}" lack; turn E1 on or leave {word} out',
-                        field,
-                    )
+        for field, word in (("rotary", "rope"), ("qk_norm", "qknorm")):
+            if getattr(self, field) and not self.terms.has(Term.QUERY_KEY):
+                raise SpecError(
+                    f'"{word}" ({field}={getattr(self, field)!r}) changes E1, which the terms '
+                    f'"{self.terms}" lack; turn E1 on or leave it out',
+                    field,
+                )
         if self.rotary_wavelength is not None and self.rotary is None:
             text = f"rotary_wavelength={self.rotary_wavelength} has no effect without rotary"
             raise SpecError(f'{text}; set rotary="axial" or leave it out', "rotary_wavelength")
