@@ -103,8 +103,8 @@ FAULTS = (
     ),
     Fault(
         "The folder is read-only",
-        "`study status`, `watch`, `plan` and `report --json` work; `report` and `study run` end "
-        "with one sentence",
+        "`study status`, `watch`, `plan` and `report --json` work; `report`, and `study run` with "
+        "runs to do, end with one sentence",
         FAULTS_OF_TASKS,
         "test_a_read_only_folder_is_read_and_not_written",
     ),

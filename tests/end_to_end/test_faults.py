@@ -193,10 +193,13 @@ def test_a_read_only_folder_is_read_and_not_written(write_study, command, disk):
         assert call(*words)[0] == 0
     status, sentence = call("report", out)
     assert (status, "Read-only file system" in sentence) == (2, True)
+    assert len(run_study(path, out, command=command).skipped) == 2
+    write_study("[cell('a'), cell('b', weight=2), cell('c', weight=3)]", seeds="(0,)")
     with pytest.raises(StudyError, match="Read-only file system"):
         run_study(path, out, command=command)
     assert remount("rw") == 0
-    assert len(run_study(path, out, command=command).skipped) == 2
+    again = run_study(path, out, command=command)
+    assert (len(again.skipped), len(again.done)) == (2, 1)
 
 
 JUMPING = """
