@@ -5,8 +5,7 @@ Shapes: b batch, q queries, k keys, h heads, d width of a head, t tokens so far.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -49,27 +48,36 @@ class KeyValueState:
 
     def select(self, rows: Int[Tensor, " n"]) -> "KeyValueState":
         """The state of the chosen batch rows, in that order."""
-        return self._map(lambda x, _: x.index_select(0, rows), self)
+        return self._map(lambda x: x.index_select(0, rows))
 
     def contiguous(self) -> "KeyValueState":
         """The state with each tensor contiguous by batch element and head."""
-        return self._map(lambda x, _: x.contiguous(), self)
+        return self._map(torch.Tensor.contiguous)
 
     def append(self, new: "KeyValueState", window: int | None) -> "KeyValueState":
         """This state and then `new`; with a `window`, only the last `window` tokens."""
         start = None if window is None else -window
-        both = self._map(lambda x, y: _concatenate(x, y)[:, :, start:], new)
-        return replace(both, first=self.tokens + new.value.shape[2] - both.value.shape[2])
 
-    def _map(
-        self, change: Callable[[Tensor, Tensor], Tensor], other: "KeyValueState"
-    ) -> "KeyValueState":
-        """This state with each tensor that both have changed, and without the others."""
-        changed: dict[str, Any] = {}
-        for name in ("value", "key", "paired_key", "key_logit"):
-            own, others = getattr(self, name), getattr(other, name)
-            changed[name] = None if own is None or others is None else change(own, others)
-        return replace(self, **changed)
+        def both(x: Tensor | None, y: Tensor | None) -> Tensor | None:
+            return None if x is None or y is None else _concatenate(x, y)[:, :, start:]
+
+        value = _concatenate(self.value, new.value)[:, :, start:]
+        return KeyValueState(
+            value,
+            both(self.key, new.key),
+            self.encodings,
+            both(self.paired_key, new.paired_key),
+            both(self.key_logit, new.key_logit),
+            self.tokens + new.value.shape[2] - value.shape[2],
+        )
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "KeyValueState":
+        """This state with each tensor changed."""
+        key, paired_key, key_logit = (
+            None if x is None else change(x) for x in (self.key, self.paired_key, self.key_logit)
+        )
+        value = change(self.value)
+        return KeyValueState(value, key, self.encodings, paired_key, key_logit, self.first)
 
 
 def _concatenate(

@@ -326,9 +326,13 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
             pair = self._pair(cast(Tensor, operands.query), self.query_norm, positions)
             own = operands.query if terms.has(Term.QUERY_POSITION) else None
             operands = replace(operands, paired_query=pair, query=own)
-        needed = {"key": terms.use_content and not paired, "paired_key": paired}
-        needed |= {"key_logit": paired and terms.has(Term.KEY)}
-        if any(is_needed and getattr(operands, name) is None for name, is_needed in needed.items()):
+        if paired:
+            is_outdated = state.paired_key is None or (
+                terms.has(Term.KEY) and state.key_logit is None
+            )
+        else:
+            is_outdated = terms.use_content and state.key is None
+        if is_outdated:
             raise _outdated_state(terms)
         return AttentionInputs(terms, operands, grid, support)
 
