@@ -10,6 +10,7 @@ from quatrain.report.markdown import findings_page
 from quatrain.report.runs import drop_unstarted_groups, load_runs
 from quatrain.report.write import write_report
 from quatrain.results import Manifest, ResultStore
+from quatrain.specs.notation import differences
 from quatrain.study import load_study
 
 ROOT = Path(__file__).parents[2]
@@ -52,6 +53,17 @@ def alike(first, second):
 )
 def test_published_numbers_are_compared_up_to_their_last_digits(first, second, expected):
     assert alike(first, second) == expected
+
+
+@pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.name)
+def test_published_specs_are_equal_to_those_of_this_version(folder):
+    """Each field that was added to specs since is in `ADDED_FIELDS`."""
+    study = load_study(ROOT / "studies" / f"{folder.name}.py")
+    specs = {run.identity: run.spec.model_dump(mode="json") for run in study.select()}
+    pairs = [(each.spec, specs.get(each.identity)) for each in ResultStore(folder).all_records()]
+    compared = [differences(stored, spec) for stored, spec in pairs if spec is not None]
+    assert len(compared) > 0
+    assert set(compared) == {((), ())}
 
 
 def runs_of(manifest):

@@ -17,7 +17,7 @@ from quatrain.ops.attention.reference import attention_weights, masked_softmax
 from quatrain.ops.positions import Grid
 from quatrain.ops.precision import autocast_disabled
 from quatrain.ops.terms import AttentionInputs, logits, upcast_operands
-from quatrain.specs import Term
+from quatrain.specs import InputError, Term
 
 QueryPosition = tuple[int, ...] | Callable[[tuple[int, ...]], tuple[int, ...]]
 """Coordinates (t,) or (y, x) of a query, or a function from the sizes (T,) or (H, W) to them."""
@@ -78,6 +78,12 @@ class KeyValueState:
         )
         value = change(self.value)
         return KeyValueState(value, key, self.encodings, paired_key, key_logit, self.first)
+
+
+def outdated_state(terms: Term) -> InputError:
+    """The error about a state that was cached with other terms than are on now."""
+    remedy = "start decoding again after switching terms"
+    return InputError(f'state was not cached with the terms "{terms}"; {remedy}', "state")
 
 
 def _concatenate(

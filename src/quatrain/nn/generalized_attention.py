@@ -22,6 +22,7 @@ from quatrain.nn.attention_state import (
     KeyValueState,
     QueryPosition,
     RunningState,
+    outdated_state,
 )
 from quatrain.nn.checks import check_stepwise
 from quatrain.nn.layers import Projection
@@ -41,7 +42,7 @@ from quatrain.ops.attention import Method, attend
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
 from quatrain.ops.terms import AttentionInputs, Operands
-from quatrain.specs import InputError, Term
+from quatrain.specs import Term
 
 
 class GeneralizedAttention(MixerModule, spec=AttentionSpec):
@@ -256,10 +257,10 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
         terms = self.terms
         if self.spec.window is None and not terms.use_query and not terms.use_position:
             if state is not None and not (isinstance(state, RunningState) and state.terms == terms):
-                raise _outdated_state(terms)
+                raise outdated_state(terms)
             return self._step_running(query, state)
         if isinstance(state, RunningState):
-            raise _outdated_state(terms)
+            raise outdated_state(terms)
         state = self.cache_keys(query, state)
         last = state.value.shape[2] - 1
         grid = Grid((1,), (last + 1,), first_query=last)
@@ -308,33 +309,46 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
     def _inputs(
         self, query: Float[Tensor, "b q c"], state: KeyValueState, grid: Grid, support: Support
     ) -> AttentionInputs:
-        terms, paired = self.terms, self._is_paired
+        terms = self.terms
         project = self.query if terms.use_query else None
+        query_heads = None if project is None else self._split_heads(project(query))
+        content = self._paired_content if self._is_paired else self._shared_content
         operands = Operands(
             value=state.value,
-            query=None if project is None else self._split_heads(project(query)),
-            key=state.key if terms.use_content else None,
-            content_vector=self.key_bias if terms.has(Term.KEY) and not paired else None,
             position_vector=self.position_bias if terms.has(Term.POSITION) else None,
             relative=self._relative(state, grid),
             scale=self.scale,
-            paired_key=state.paired_key if paired else None,
-            key_logit=state.key_logit if paired and terms.has(Term.KEY) else None,
+            **content(query_heads, state, grid),
         )
-        if paired:
-            positions = grid.query_coordinates(query.device) + state.first
-            pair = self._pair(cast(Tensor, operands.query), self.query_norm, positions)
-            own = operands.query if terms.has(Term.QUERY_POSITION) else None
-            operands = replace(operands, paired_query=pair, query=own)
-        if paired:
-            is_outdated = state.paired_key is None or (
-                terms.has(Term.KEY) and state.key_logit is None
-            )
-        else:
-            is_outdated = terms.use_content and state.key is None
-        if is_outdated:
-            raise _outdated_state(terms)
         return AttentionInputs(terms, operands, grid, support)
+
+    def _shared_content(
+        self, query: Float[Tensor, "b h q d"] | None, state: KeyValueState, _: Grid
+    ) -> dict[str, Tensor | None]:
+        """The operands of E1 and E3, which read the same keys."""
+        terms = self.terms
+        if terms.use_content and state.key is None:
+            raise outdated_state(terms)
+        return {
+            "query": query,
+            "key": state.key if terms.use_content else None,
+            "content_vector": self.key_bias if terms.has(Term.KEY) else None,
+        }
+
+    def _paired_content(
+        self, query: Float[Tensor, "b h q d"] | None, state: KeyValueState, grid: Grid
+    ) -> dict[str, Tensor | None]:
+        """The operands of E1, which has queries and keys of its own, of E3, and the query of E2."""
+        terms, query = self.terms, cast(Tensor, query)
+        if state.paired_key is None or (terms.has(Term.KEY) and state.key_logit is None):
+            raise outdated_state(terms)
+        positions = grid.query_coordinates(query.device) + state.first
+        return {
+            "query": query if terms.has(Term.QUERY_POSITION) else None,
+            "paired_query": self._pair(query, self.query_norm, positions),
+            "paired_key": state.paired_key,
+            "key_logit": state.key_logit if terms.has(Term.KEY) else None,
+        }
 
     @property
     def _is_paired(self) -> bool:
@@ -352,19 +366,13 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
         x = x if norm is None else norm(x)
         return x if self.rotary is None or positions is None else self.rotary(x, positions)
 
-    def _key_logit(self, key: Float[Tensor, "b h k d"]) -> Float[Tensor, "b h k"]:
-        """E3 of each key, without the scale."""
-        vector = cast(Tensor, self.key_bias)
-        return (key @ vector[..., None].to(key.dtype))[..., 0]
-
     def _output(
         self, attended: Float[Tensor, "b h #q d"], query: Float[Tensor, "..."]
     ) -> Float[Tensor, "b q c"]:
         """The output of attended values, through the gate if there is one."""
         merged = attended.transpose(1, 2).flatten(2)
         if self.gate is not None:
-            tokens = query if query.ndim == merged.ndim else to_tokens(query, self.ndim)
-            merged = merged * self.gate(tokens).sigmoid()
+            merged = merged * self.gate(to_tokens(query, self.ndim)).sigmoid()
         return self.output(merged)
 
     def _relative(self, state: KeyValueState, grid: Grid) -> tuple[Float[Tensor, "h _ d"], ...]:
@@ -383,16 +391,10 @@ class GeneralizedAttention(MixerModule, spec=AttentionSpec):
         key_heads = None if project is None else self._split_heads(project(key))
         if key_heads is None or not self._is_paired:
             return KeyValueState(value_heads, key_heads)
-        return KeyValueState(
-            value_heads,
-            paired_key=self._pair(key_heads, self.key_norm, positions),
-            key_logit=self._key_logit(key_heads) if self.terms.has(Term.KEY) else None,
-        )
+        paired_key, logit = self._pair(key_heads, self.key_norm, positions), None
+        if self.key_bias is not None and self.terms.has(Term.KEY):
+            logit = (key_heads @ self.key_bias[..., None].to(key_heads.dtype))[..., 0]
+        return KeyValueState(value_heads, paired_key=paired_key, key_logit=logit)
 
     def _split_heads(self, x: Float[Tensor, "b t c"]) -> Float[Tensor, "b h t d"]:
         return x.unflatten(2, (self.spec.heads, -1)).transpose(1, 2)
-
-
-def _outdated_state(terms: Term) -> InputError:
-    remedy = "start decoding again after switching terms"
-    return InputError(f'state was not cached with the terms "{terms}"; {remedy}', "state")

@@ -28,6 +28,10 @@ ADDED_FIELDS: dict[str, object] = {
     "processes": 1,
     "terms": "fixed",
     "terms_at": None,
+    "bias": False,
+    "bleu_tokenizer": "auto",
+    "geometry": "torchvision",
+    "ignore": [],
 }
 """Fields that specs got after records were published, and their defaults. Specs are compared
 without them where they have these values, so that older records are equal to newer ones."""
