@@ -157,7 +157,7 @@ def test_a_submission_has_the_time_limit_of_finished_runs(call, slurm, write_stu
     assert "time limit" not in call("submit", path, "--out", out, "--jobs", 1).output
     finish(path, seeds=(0,))
     text = call("submit", path, "--out", out, "--seeds", "0-9", "--jobs", 3).output
-    assert "Submitted slurm job 12: 2 workers for 9 runs, time limit 11:00 by finished" in text
+    assert "Submitted slurm job 12: 3 workers for 9 runs, time limit 11:00 by finished" in text
     slurm.active.clear()
     more = call("submit", path, "--out", out, "--seeds", "0-9", "--json").output
     assert json.loads(more)["time_limit_minutes"] == 11

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from quatrain.cli import study_plan
+from quatrain.cli import engines
 from quatrain.cli.cluster_plan import time_limit_summary, workers_summary
 from quatrain.specs import StudyError
 from quatrain.study.engines import SubmissionPlan
@@ -38,7 +38,7 @@ class FakeSlurm:
 
 @pytest.fixture(autouse=True)
 def slurm(monkeypatch):
-    monkeypatch.setattr(study_plan, "Slurm", FakeSlurm)
+    monkeypatch.setattr(engines, "Slurm", FakeSlurm)
 
 
 @pytest.mark.parametrize(
@@ -90,6 +90,17 @@ def test_a_plan_on_a_cluster_has_its_array_and_the_hours_of_each_cell(
     assert (submission["engine"], submission["workers"], submission["runs"]) == ("slurm", 2, 8)
     assert submission["time_limit_minutes"] == 10
     assert [cell["cell"] for cell in submission["cells"]] == ["one/a", "one/b"]
+
+
+def test_a_plan_on_ray_has_workers_without_a_time_limit(call, write_study, out):
+    options = ("--out", out, "--on", "ray", "--ray", "num_gpus=0.5", "--seeds", "0-4")
+    path = write_study("[cell('a')]")
+    text = call("plan", path, *options).output
+    assert "\n5 workers on ray for 5 runs" in text
+    assert "ime limit" not in text
+    submission = json.loads(call("plan", path, *options, "--json").output)["submission"]
+    assert (submission["engine"], submission["workers"]) == ("ray", 5)
+    assert submission["time_limit_minutes"] is None
 
 
 def test_a_plan_without_runs_left_has_no_job(call, write_study, finish, out):

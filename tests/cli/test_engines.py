@@ -1,14 +1,14 @@
 import pytest
 
-from quatrain.cli.engines import ClusterEngine, Place, check_options, engine_of
+from quatrain.cli.engines import ClusterEngine, Place, check_options, cluster_of
 from quatrain.specs import StudyError
 from quatrain.study.engines import Ray, Slurm
 
 
 @pytest.mark.parametrize("place", [Place.ray, ClusterEngine.ray])
 def test_the_engine_is_that_of_the_place(place):
-    assert isinstance(engine_of(place, None, ["num_gpus=0.5"]), Ray)
-    assert isinstance(engine_of(Place.slurm, ["partition=gpu"], None), Slurm)
+    assert isinstance(cluster_of(place, None, ["num_gpus=0.5"]), Ray)
+    assert isinstance(cluster_of(Place.slurm, ["partition=gpu"], None), Slurm)
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,8 @@ def test_each_page_is_in_the_navigation_and_in_llms_txt():
 def test_the_page_of_decisions_lists_all():
     listed = re.findall(r"\]\(([^)]+)\)", (DOCS / "decisions" / "README.md").read_text())
     assert listed == sorted(path.name for path in (DOCS / "decisions").glob("0*.md"))
+    numbers = [name[:4] for name in listed]
+    assert numbers == sorted(set(numbers))
 
 
 def test_the_overview_of_the_api_lists_the_names_of_each_page():

@@ -32,7 +32,7 @@ from quatrain.cli.arguments import (
     results_folder,
 )
 from quatrain.cli.display import duration
-from quatrain.cli.engines import ClusterEngine, RayOptions, SlurmOptions, engine_of
+from quatrain.cli.engines import ClusterEngine, RayOptions, SlurmOptions, cluster_of
 from quatrain.cli.observers import observe
 from quatrain.cli.output import open_console, print_json, print_line, print_notes
 from quatrain.cli.start import STATUS, leave_on_interrupt
@@ -52,7 +52,6 @@ from quatrain.study.engines import (
     JobWatch,
     NoAnswerError,
     Ray,
-    Slurm,
     Submission,
     Workers,
     cancel_jobs,
@@ -165,7 +164,7 @@ def submit(
 
     Example: quatrain study submit studies/probes.py --out runs/probes --slurm partition=gpu
     """
-    engine = engine_of(on, slurm, ray)
+    engine = cluster_of(on, slurm, ray)
     folder = results_folder(study, out)
     study = absolute("study file", study)
     selection = Selection(
@@ -278,7 +277,7 @@ def run_on_cluster(
     runs: Sequence[Run],
     workers: Workers,
     selection: Selection,
-    engine: Slurm | Ray,
+    engine: Engine,
 ) -> RunSummary:
     """Submit workers, and show the progress until the runs or the jobs have ended.
 
@@ -316,7 +315,7 @@ def _run_until_ended(
     runs: Sequence[Run],
     workers: Workers,
     selection: Selection,
-    engine: Slurm | Ray,
+    engine: Engine,
 ) -> RunSummary:
     store = ResultStore(workers.out)
     before = {run.identity for run in runs if store.state(run.identity) is RunState.DONE}

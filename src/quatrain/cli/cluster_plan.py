@@ -1,4 +1,4 @@
-"""The plan of a submission in words and as JSON: `quatrain study plan --on slurm`."""
+"""The plan of a submission in words and as JSON: `quatrain study plan --on slurm|ray`."""
 
 import math
 from dataclasses import asdict
@@ -9,21 +9,21 @@ from rich.console import Console
 from quatrain.cli.display import duration, hours_text
 from quatrain.cli.output import print_line, print_rows
 from quatrain.results import pluralize
-from quatrain.study.engines import Slurm, SubmissionPlan
+from quatrain.study.engines import Engine, Slurm, SubmissionPlan
 
 _COLUMNS = ("cell", "runs", "hours_of_a_run", "hours")
 
 
-def print_submission_plan(console: Console, plan: SubmissionPlan, engine: Slurm) -> None:
-    """Print the hours of each cell, the workers with their hours, and the time limit."""
+def print_submission_plan(console: Console, plan: SubmissionPlan, engine: Engine) -> None:
+    """Print the hours of each cell, the workers with their hours, and the time limit of Slurm."""
     if plan.cells:
         print_rows(plan.cells, _COLUMNS, as_json=False)
     print_line(console, workers_summary(plan, engine.name))
-    if plan.workers:
+    if plan.workers and engine.name == Slurm.name:
         print_line(console, time_limit_summary(plan, engine.time_limit(plan.seconds)))
 
 
-def submission_plan_document(plan: SubmissionPlan, engine: Slurm) -> dict[str, Any]:
+def submission_plan_document(plan: SubmissionPlan, engine: Engine) -> dict[str, Any]:
     """The plan for JSON, with the engine and the minutes of the time limit that it requests."""
     return {
         "engine": engine.name,
@@ -33,7 +33,7 @@ def submission_plan_document(plan: SubmissionPlan, engine: Slurm) -> dict[str, A
 
 
 def workers_summary(plan: SubmissionPlan, engine: str) -> str:
-    """The size of the array, and its hours.
+    """The number of workers, in an array on Slurm, and their hours.
 
     'An array of 4 workers on slurm for 8 runs, about 2.5 h each and 9.0 h in all.'
     """
@@ -41,7 +41,8 @@ def workers_summary(plan: SubmissionPlan, engine: str) -> str:
     if not plan.workers:
         active = pluralize(plan.active, "active worker")
         return f"No worker would be submitted to {engine}: {runs} left, {active}."
-    text = f"An array of {pluralize(plan.workers, 'worker')} on {engine} for {runs}"
+    text = "An array of " if engine == Slurm.name else ""
+    text += f"{pluralize(plan.workers, 'worker')} on {engine} for {runs}"
     text += f" besides {pluralize(plan.active, 'active worker')}" if plan.active else ""
     if plan.hours is None or plan.hours_of_a_worker is None:
         return f"{text}; add --estimate to estimate cells of one process."

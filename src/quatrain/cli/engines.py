@@ -7,22 +7,15 @@ from typing import Annotated
 import typer
 
 from quatrain.specs import StudyError
-from quatrain.study.engines import Ray, Slurm
+from quatrain.study.engines import Engine, Ray, Slurm
 
 
 class Place(enum.StrEnum):
-    """Where the runs of `study run` are executed."""
+    """Where the runs of `study run` are executed, and those of `study plan` would be."""
 
     local = enum.auto()
     slurm = enum.auto()
     ray = enum.auto()
-
-
-class PlanPlace(enum.StrEnum):
-    """The places of `study plan`."""
-
-    local = enum.auto()
-    slurm = enum.auto()
 
 
 class ClusterEngine(enum.StrEnum):
@@ -59,9 +52,9 @@ def check_options(
             raise StudyError(message, f"--{name}")
 
 
-def engine_of(
+def cluster_of(
     place: Place | ClusterEngine, slurm: Sequence[str] | None, ray: Sequence[str] | None
-) -> Slurm | Ray:
+) -> Engine:
     """The engine of a cluster, with its options."""
     check_options(place, slurm, ray)
     return Ray(ray or ()) if place == "ray" else Slurm(slurm or ())

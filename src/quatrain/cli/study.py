@@ -43,7 +43,7 @@ from quatrain.cli.cluster import (
     workers_of,
 )
 from quatrain.cli.display import duration
-from quatrain.cli.engines import Place, RayOptions, SlurmOptions, check_options, engine_of
+from quatrain.cli.engines import Place, RayOptions, SlurmOptions, check_options, cluster_of
 from quatrain.cli.observers import observe
 from quatrain.cli.output import (
     measurement_summary,
@@ -171,7 +171,7 @@ def run(
     console = open_console()
     if on is not Place.local:
         workers = workers_of(study, folder, data, device, jobs, threads, num_workers)
-        end = run_on_cluster(console, loaded, runs, workers, selection, engine_of(on, slurm, ray))
+        end = run_on_cluster(console, loaded, runs, workers, selection, cluster_of(on, slurm, ray))
         _conclude(console, folder, end)
         return
     observed = observe(console, folder, len(runs), page, log_to or ())

@@ -26,14 +26,14 @@ from quatrain.cli.arguments import (
 )
 from quatrain.cli.cluster_plan import print_submission_plan, submission_plan_document
 from quatrain.cli.display import duration, hours_text
-from quatrain.cli.engines import PlanPlace, SlurmOptions, check_options
+from quatrain.cli.engines import Place, RayOptions, SlurmOptions, check_options, cluster_of
 from quatrain.cli.output import open_console, print_json, print_notes, print_rows
 from quatrain.cli.start import leave_on_interrupt
 from quatrain.report.text import visible
 from quatrain.results import ResultStore, pluralize
 from quatrain.results.snapshot import Snapshot
 from quatrain.study import Run, Study, allocate, load_study
-from quatrain.study.engines import MOST_WORKERS, Slurm, SubmissionPlan, plan_submission
+from quatrain.study.engines import MOST_WORKERS, Engine, SubmissionPlan, plan_submission
 from quatrain.study.resources import Resources
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ Estimate = Annotated[
 PlannedJobs = Annotated[
     int | None,
     typer.Option(
-        help="Runs at once. Default: fill the cores; on Slurm the runs left, at most "
+        help="Runs at once. Default: fill the cores; on a cluster the runs left, at most "
         f"{MOST_WORKERS}."
     ),
 ]
@@ -75,8 +75,9 @@ def plan(
     spread_from: SpreadFrom = None,
     budget: Budget = None,
     jobs: PlannedJobs = None,
-    on: Annotated[PlanPlace, typer.Option(help="This machine, or Slurm.")] = PlanPlace.local,
+    on: Annotated[Place, typer.Option(help="This machine, Slurm or Ray.")] = Place.local,
     slurm: SlurmOptions = None,
+    ray: RayOptions = None,
     as_json: AsJson = False,
 ) -> None:
     """Print the state of every run, an estimate of its hours, and the expected precision.
@@ -84,23 +85,22 @@ def plan(
     Hours of training come from the records of finished runs of the same cell; --estimate
     computes them for the other cells. The precision of differences and their power come from the
     spread of the finished runs over seeds. With --budget it prints the order in which `study run`
-    would start the runs, and the runs that it would leave out. With --on slurm it prints the array
-    that `study submit` would submit, the hours of each cell, and the time limit.
+    would start the runs, and the runs that it would leave out. With --on it prints the workers
+    that `study submit` would submit, the hours of each cell, and on Slurm the time limit.
 
     Example: quatrain study plan studies/numerals_terms.py --estimate --budget 2h
     """
     from quatrain.study.estimate import plan_budget, plan_study
     from quatrain.study.precision import expected_precision
 
-    check_options(on, slurm)
-    seconds, engine = parse_budget(budget), None if on == "local" else Slurm(slurm or ())
+    check_options(on, slurm, ray)
+    seconds, engine = parse_budget(budget), None if on == "local" else cluster_of(on, slurm, ray)
     folder, data = results_folder(study, out), data and absolute("--data", data)
     loaded = _load(study)
     runs = loaded.select(cells or None, parse_seeds(seeds))
-    other = _other_study(spread_from)
     resources = _resources(runs, device, jobs, 1 if engine else None)
     trial = _trial(data, device, resources.threads) if estimate else None
-    store = Snapshot(folder)
+    store, other = Snapshot(folder), _other_study(spread_from)
     with redirect_stdout(sys.stderr):
         rows = plan_study(loaded, store, runs, trial)
     at_once, submission = resources.jobs, None
@@ -158,7 +158,7 @@ def _gpu_hours(rows: Sequence["PlannedRun"]) -> float:
 
 
 def _print_document(
-    rows: Sequence["PlannedRun"], submission: SubmissionPlan | None, engine: Slurm | None
+    rows: Sequence["PlannedRun"], submission: SubmissionPlan | None, engine: Engine | None
 ) -> None:
     """Print the runs as JSON; with a submission, a document of both."""
     runs = [asdict(row) for row in rows]

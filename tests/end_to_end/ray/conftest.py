@@ -1,18 +1,11 @@
 """Fixtures of tests on a Ray cluster."""
 
-import sys
-from pathlib import Path
-
 import pytest
-from typer.testing import CliRunner
 
 from fake.ray_cluster import RayCluster, missing, wait_until_ended
-from quatrain.cli import cluster as cli
-from quatrain.cli.main import app
+from fake.study_command import study_command
 from quatrain.results import ResultStore
 from quatrain.study.engines import cancel_jobs, stored_jobs
-
-PROGRAM = (sys.executable, str(Path(__file__).parents[2] / "fake" / "program.py"))
 
 
 @pytest.fixture(scope="session")
@@ -41,14 +34,7 @@ def call(monkeypatch):
     reason = missing()
     if reason:
         pytest.skip(reason)
-    monkeypatch.setattr(cli, "PROGRAM", PROGRAM)
-    monkeypatch.setattr(cli, "_LOOK_SECONDS", 0.2)
-    monkeypatch.setattr(cli, "_JOB_SECONDS", 1.0)
-
-    def invoke(*arguments):
-        return CliRunner().invoke(app, ["study", *map(str, arguments)], catch_exceptions=False)
-
-    return invoke
+    return study_command(monkeypatch)
 
 
 @pytest.fixture

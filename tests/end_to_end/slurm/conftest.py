@@ -1,16 +1,9 @@
 """Fixtures of tests on a Slurm cluster."""
 
-import sys
-from pathlib import Path
-
 import pytest
-from typer.testing import CliRunner
 
 from fake.slurm_cluster import SlurmCluster, missing
-from quatrain.cli import cluster as cli
-from quatrain.cli.main import app
-
-PROGRAM = (sys.executable, str(Path(__file__).parents[2] / "fake" / "program.py"))
+from fake.study_command import study_command
 
 
 @pytest.fixture(scope="session")
@@ -36,14 +29,7 @@ def cluster(shared_cluster, monkeypatch):
 @pytest.fixture
 def call(cluster, monkeypatch):
     """Call `quatrain study ...`, whose workers train without torch."""
-    monkeypatch.setattr(cli, "PROGRAM", PROGRAM)
-    monkeypatch.setattr(cli, "_LOOK_SECONDS", 0.2)
-    monkeypatch.setattr(cli, "_JOB_SECONDS", 1.0)
-
-    def invoke(*arguments):
-        return CliRunner().invoke(app, ["study", *map(str, arguments)], catch_exceptions=False)
-
-    return invoke
+    return study_command(monkeypatch)
 
 
 @pytest.fixture

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from quatrain.results import ResultStore
@@ -21,6 +23,9 @@ class FakeEngine:
 
     def address(self):
         return "here"
+
+    def time_limit(self, seconds):
+        return None if seconds is None else math.ceil(seconds / 60)
 
     def start(self, workers, name):
         if self.error is not None:

@@ -35,6 +35,23 @@ def test_active_workers_count(write_study, engine, workers):
     assert submit(load_study(path), workers, engine).job.workers == 6
 
 
+def test_active_workers_of_other_runs_do_not_count(write_study, engine, store, workers):
+    path = write_study(CELLS)
+
+    def new_workers(**selection):
+        job = submit(
+            load_study(path), replace(workers, count=2), engine, Selection(**selection)
+        ).job
+        return 0 if job is None else job.workers
+
+    assert [new_workers(cells=["a"]), new_workers(cells=["a"])] == [2, 0]
+    assert [new_workers(), new_workers(cells=["b"])] == [2, 0]
+    assert new_workers(cells=["b"], seeds=[7]) == 1
+    assert [job.cells for job in stored_jobs(store)] == [("a",), (), ("b",)]
+    path.write_text(path.read_text().replace("cell('a'), ", ""))
+    assert new_workers() == 0
+
+
 def test_a_manifest_is_written_and_workers_get_the_selection(write_study, engine, store, workers):
     path = write_study(CELLS)
     submit(load_study(path), workers, engine, Selection(cells=["b"], seeds=[7]))

@@ -112,6 +112,13 @@ class Engine(Protocol):
         """
         ...
 
+    def time_limit(self, seconds: float | None) -> int | None:
+        """The minutes of the time limit that `start` requests for workers that may need this time.
+
+        None if it requests no limit.
+        """
+        ...
+
     def start(self, workers: Workers, name: str) -> str:
         """Submit one job of this name with all workers; return its id.
 

@@ -43,6 +43,8 @@ class Job(StoredModel):
         submitted: the time of the submission, UTC in ISO 8601.
         address: the address of its cluster; None for an engine without addresses.
         cancelled: whether `quatrain study cancel` cancelled it.
+        cells: the globs of cell names that its workers select; empty for all cells.
+        seeds: the seeds that they select; empty for those of the study.
     """
 
     engine: _Name
@@ -52,6 +54,8 @@ class Job(StoredModel):
     submitted: str
     address: _Address | None = None
     cancelled: bool = False
+    cells: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
 
     @property
     def label(self) -> str:

@@ -32,7 +32,7 @@ class SubmissionPlan:
     workers: int
     """The size of the array."""
     active: int
-    """Workers of earlier jobs that are active."""
+    """Active workers of earlier jobs that execute all runs that are left."""
     runs: int
     """The runs that are left."""
     known: int
@@ -71,8 +71,8 @@ def plan_submission(
     Raises:
         NoAnswerError: if the folder has jobs, and their engine does not answer.
     """
-    active = active_workers(active_jobs(store))
     left = runs_left(store, runs)
+    active = active_workers(study, active_jobs(store), left)
     workers = max(0, min(count, len(left)) - active)
     at_once = max(1, workers + active)
     by_identity = {row.identity: row for row in rows}

@@ -49,7 +49,8 @@ def submit(
 ) -> Submission:
     """Submit workers, so that `workers.count` are active, but no more than there are runs left.
 
-    Workers of earlier jobs that are still active count: the same submission again adds none.
+    Workers of earlier jobs that are still active count if they execute all runs that are left: the
+    same submission again adds none.
     Failures of selected runs are removed first, if `select.retry_failed`: so each is repeated once,
     and not once by each worker.
 
@@ -69,7 +70,7 @@ def submit(
         if select.retry_failed:
             _clear_failures(store, runs)
     left = runs_left(store, runs)
-    earlier = active_workers(active)
+    earlier = active_workers(study, active, left)
     count = min(workers.count, len(left)) - earlier
     if count < 1:
         return Submission(job=None, active=active, left=len(left))
@@ -91,9 +92,22 @@ def runs_left(store: ResultStore, runs: Sequence[Run]) -> list[Run]:
     return [run for run in runs if _is_left(store, run)]
 
 
-def active_workers(active: Sequence[tuple[Job, JobState]]) -> int:
-    """The number of workers of these jobs."""
-    return sum(state.waiting + state.running for _, state in active)
+def active_workers(
+    study: Study, active: Sequence[tuple[Job, JobState]], left: Sequence[Run]
+) -> int:
+    """The number of workers of those jobs that execute all runs that are left."""
+    needed = {run.identity for run in left}
+    return sum(
+        state.waiting + state.running for job, state in active if needed <= _selected_by(job, study)
+    )
+
+
+def _selected_by(job: Job, study: Study) -> set[str]:
+    """The identities of the runs of a job; none if the study has lost its cells since."""
+    try:
+        return {run.identity for run in study.select(job.cells or None, job.seeds or None)}
+    except StudyError:
+        return set()
 
 
 def _start(store: ResultStore, workers: Workers, engine: Engine) -> Job:
@@ -105,6 +119,8 @@ def _start(store: ResultStore, workers: Workers, engine: Engine) -> Job:
         workers=workers.count,
         submitted=datetime.now(UTC).isoformat(timespec="seconds"),
         address=engine.address(),
+        cells=workers.cells,
+        seeds=workers.seeds,
     )
     keep_job(store, job)
     try:
