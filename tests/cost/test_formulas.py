@@ -8,7 +8,7 @@ from torch.nn import functional
 from laws import convert_operands, operands
 from quatrain.cost import count_multiply_adds
 from quatrain.cost.formulas import formulas
-from quatrain.ops import counts
+from quatrain.ops import gpu_counts
 from quatrain.ops.attention.triton import operator as triton_operator
 from quatrain.ops.counts import AttentionSize
 from quatrain.ops.positions import Grid
@@ -74,7 +74,7 @@ def test_triton_attention_counts_its_closed_form(terms, window):
     inputs = AttentionInputs(terms, x, grid, support)
     counted = count_multiply_adds(Call(triton_operator.triton_attention), inputs, axial=axial)
     size = AttentionSize(2, grid, 6, structure=support.structure)
-    assert counted == counts.triton(terms, size, axial=axial)
+    assert counted == gpu_counts.triton(terms, size, axial=axial)
 
 
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])

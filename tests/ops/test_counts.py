@@ -7,17 +7,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from laws import Case, grids, operands
 from quatrain.ops import counts
 from quatrain.ops.attention import ConcreteMethod, attend, plan
-from quatrain.ops.attention.augmented import augmented_attention
 from quatrain.ops.attention.blockwise.loop import BlockLoop
 from quatrain.ops.attention.blockwise.operator import blockwise_inputs
 from quatrain.ops.attention.blockwise.query_block import MAX_QUERIES
-from quatrain.ops.attention.triton import attention, forward_backward, position_bias
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Structure, Support
 from quatrain.specs import ALL_TERM_SETS, SpecError, Term
@@ -33,9 +30,6 @@ sizes = st.fixed_dictionaries(
     }
 )
 term_sets = st.sampled_from(ALL_TERM_SETS)
-GRID = Grid((5, 7), (3, 4), 2)
-BATCH, HEADS = 2, 2
-SIZE = counts.AttentionSize(BATCH, GRID, 6, heads=HEADS)
 
 
 def test_a_linear_layer_is_rows_times_inputs_times_outputs():
@@ -175,40 +169,3 @@ def test_separable_sums_one_axis_after_the_other():
     size = counts.AttentionSize(2, Grid((3, 4), (5, 6)), 8)
     summed = 5 * 4 * 6 + 3 * 4 * 5
     assert counts.attend(Term.parse("0000"), "separable", size) == 2 * summed * 8
-
-
-@pytest.mark.parametrize("terms", ALL_TERM_SETS, ids=str)
-def test_executed_products_of_augmented_attention_match_the_closed_form(terms):
-    x = operands(terms, GRID, batch=BATCH, heads=HEADS, widths=(3, 3))
-    support = Support(key_padding_mask=torch.zeros(BATCH, 12, dtype=torch.bool))
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
-        augmented_attention(Case(terms, x, GRID, support))
-    assert counter.get_total_flops() == 2 * counts.augmented(terms, SIZE)
-
-
-@pytest.mark.parametrize("terms", ["1111", "1001", "0110", "0011", "0001"])
-def test_position_biases_and_their_gradients_match_the_closed_form(terms, monkeypatch):
-    terms = Term.parse(terms)
-    axial = not terms.use_query
-    x = operands(terms, GRID, batch=BATCH, heads=HEADS, widths=(3, 3))
-    call = position_bias.AttentionCall(terms, x, GRID, axial=axial)
-    result = forward_backward.empty_output(call, padded=False)
-    stored = result.row_bias.numel() + result.column_bias.numel()
-    assert stored == counts.stored_position_bias(terms, SIZE, axial=axial)
-
-    grad_sizes = []
-
-    def record_sizes(task, inputs, incoming, outputs, **flags):
-        del incoming, flags
-        assert task == "all_grads"
-        _, grad_rows, grad_columns, *_ = outputs
-        grads = (x for x in (grad_rows, grad_columns) if x is not inputs.value)
-        grad_sizes.append(sum(x.numel() for x in grads))
-
-    monkeypatch.setattr(attention, "_launch", record_sizes)
-    monkeypatch.setattr(position_bias, "_launch", lambda *_, **__: None)
-    monkeypatch.setattr(forward_backward, "masked_key_logits_backward", lambda *_: (None, None))
-    forward_backward.backward(call, result, torch.zeros_like(result.output))
-    assert len(grad_sizes) == 1 + axial
-    training = counts.stored_position_bias(terms, SIZE, axial=axial, training=True)
-    assert training == stored + max(grad_sizes)

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 
 from quatrain.nn.generalized_attention import AttentionSpec
-from quatrain.ops import counts
+from quatrain.ops import counts, gpu_counts
 from quatrain.ops.attention import ConcreteMethod, Method, plan
 from quatrain.ops.attention.augmented import WIDTH_MULTIPLE
 from quatrain.ops.attention.plan import is_gpu
@@ -81,11 +81,11 @@ def planned_cost(
     size = counts.AttentionSize(batch, grid, channels, structure=structure, heads=heads)
     holds = "attention weights"
     if chosen.kernel == "augmented":
-        products, stored = counts.augmented(terms, size, training=training), 0
+        products, stored = gpu_counts.augmented(terms, size, training=training), 0
     elif chosen.kernel == "triton":
         axial = chosen.method == "separable"
-        products = counts.triton(terms, size, axial=axial, training=training)
-        stored = counts.stored_position_bias(terms, size, axial=axial, training=training)
+        products = gpu_counts.triton(terms, size, axial=axial, training=training)
+        stored = gpu_counts.stored_position_bias(terms, size, axial=axial, training=training)
         holds = "position bias"
     else:
         products = counts.attend(terms, chosen.method, size)
