@@ -20,6 +20,10 @@ term_sets = st.sampled_from(ALL_TERM_SETS)
 METHOD_TERMS = [Term.parse(digits) for digits in ("0010", "0011", "0110", "1000", "1111")]
 """One term set per method: pooled, separable, factored, fused by SDPA, fused with positions."""
 windows = st.none() | st.sampled_from([1, 3, 5, 31])
+AXIAL = {"tables": (None, "axial")}
+"""Arguments of `cases` whose position logits are a sum over axes."""
+PLAIN = {"shared_keys": (True,), "tables": (None,)}
+"""Arguments of `cases` whose operands the Triton kernels take."""
 
 
 @contextmanager
@@ -44,8 +48,8 @@ class Case(AttentionInputs):
     def leaves(self):
         x = self.operands
         single = (x.value, x.query, x.key, x.content_vector, x.position_vector)
-        single += (x.paired_query, x.paired_key, x.key_logit)
-        return [leaf for leaf in (*single, *x.relative) if leaf is not None]
+        single += (x.paired_query, x.paired_key, x.key_logit, x.joint_table)
+        return [leaf for leaf in (*single, *x.relative, *x.table) if leaf is not None]
 
 
 def naive_attention(inputs):
@@ -57,10 +61,22 @@ def naive_attention(inputs):
     return expand_queries(weights @ value, grid)
 
 
-def operands(terms, grid, batch=2, heads=2, seed=0, spread=1.0, widths=(3, 2), shared_keys=True):
+def operands(
+    terms,
+    grid,
+    batch=2,
+    heads=2,
+    seed=0,
+    spread=1.0,
+    widths=(3, 2),
+    shared_keys=True,
+    table=None,
+):
     """Random float64 operands that `terms` need; `widths` are of keys and values.
 
     Without `shared_keys` E1 has queries and keys of its own, and E3 is one number for each key.
+    An "axial" `table` gives E4 as a number for each relative position of an axis, a "joint" one as
+    a number for each of both axes of a map.
     """
     width, value_width = widths
     generator = torch.Generator().manual_seed(seed)
@@ -70,9 +86,11 @@ def operands(terms, grid, batch=2, heads=2, seed=0, spread=1.0, widths=(3, 2), s
         x = torch.randn(*shape, generator=generator, dtype=torch.float64) * scale
         return x.requires_grad_()
 
-    axes = range(grid.ndim) if terms.use_position else ()
-    lengths = [len(grid.relative_range(axis)) for axis in axes]
+    lengths = [len(grid.relative_range(axis)) for axis in range(grid.ndim)]
     e1, e2, e3, e4 = (digit == "1" for digit in str(terms))
+    joint = e4 and table == "joint" and grid.ndim == 2
+    axial = e4 and table is not None and not joint
+    encoded = lengths if e2 or (e4 and not axial and not joint) else ()
     paired = e1 and not shared_keys
     return Operands(
         value=leaf(batch, heads, keys, value_width),
@@ -81,20 +99,22 @@ def operands(terms, grid, batch=2, heads=2, seed=0, spread=1.0, widths=(3, 2), s
         else None,
         key=leaf(batch, heads, keys, width, scale=spread) if shared_keys and (e1 or e3) else None,
         content_vector=leaf(heads, width) if shared_keys and e3 else None,
-        position_vector=leaf(heads, width) if e4 else None,
-        relative=tuple(leaf(heads, length, width, scale=spread) for length in lengths),
+        position_vector=leaf(heads, width) if e4 and table is None else None,
+        relative=tuple(leaf(heads, length, width, scale=spread) for length in encoded),
         scale=0.7,
         paired_query=leaf(batch, heads, queries, width, scale=spread) if paired else None,
         paired_key=leaf(batch, heads, keys, width, scale=spread) if paired else None,
         key_logit=leaf(batch, heads, keys) if not shared_keys and e3 else None,
+        table=tuple(leaf(heads, length, scale=spread) for length in lengths if axial),
+        joint_table=leaf(heads, *lengths, scale=spread) if joint else None,
     )
 
 
 def convert_operands(operands, convert):
     """The operands with `convert` applied to every tensor."""
     tensors = {name: convert(x) for name, x in vars(operands).items() if torch.is_tensor(x)}
-    relative = tuple(map(convert, operands.relative))
-    return replace(operands, **tensors, relative=relative)
+    relative, table = (tuple(map(convert, x)) for x in (operands.relative, operands.table))
+    return replace(operands, **tensors, relative=relative, table=table)
 
 
 def applicable_methods(terms, grid, structure):
@@ -149,15 +169,19 @@ def cases(
     widths=(3, 2),
     ndims=(1, 2),
     leave_out=(),
-    shared_keys=st.booleans(),  # noqa: B008
+    shared_keys=(True, False),
+    tables=(None, "axial", "joint"),
 ):
     """Random inputs of an attention, without the support fields to `leave_out`."""
     grid, chosen = draw(grids(longest, ndims)), draw(terms)
     batch, heads = draw(st.integers(1, 2)), draw(st.integers(1, 2))
     seed = draw(st.integers(0, 2**16))
     support = draw(supports(grid, batch, heads, torch.Generator().manual_seed(seed), leave_out))
-    shared = draw(shared_keys)
-    tensors = operands(chosen, grid, batch, heads, seed, widths=widths, shared_keys=shared)
+    kind = {
+        "shared_keys": draw(st.sampled_from(shared_keys)),
+        "table": draw(st.sampled_from(tables)),
+    }
+    tensors = operands(chosen, grid, batch, heads, seed, widths=widths, **kind)
     return Case(chosen, tensors, grid, support)
 
 

@@ -42,9 +42,13 @@ def logit(terms, operands, grid, b, m, q, k):
         total = total + operands.key_logit[b, m, k]
     elif Term.KEY in terms:
         total = total + _dot(operands.content_vector[m], operands.key[b, m, k])
-    if Term.POSITION in terms:
+    by_table = operands.table or operands.joint_table is not None
+    if Term.POSITION in terms and not by_table:
         total = total + _dot(operands.position_vector[m], _encoding(operands, grid, m, q, k))
-    return total * operands.scale
+    total = total * operands.scale
+    if Term.POSITION in terms and by_table:
+        total = total + _table(operands, grid, m, q, k)
+    return total
 
 
 def relative_position(grid, q, k):
@@ -65,11 +69,27 @@ def sinusoid(position, channels, wavelength):
 
 def _encoding(operands, grid, m, q, k):
     """r_{k-q}: the projected encodings of the axes, summed."""
-    total = 0.0
-    for axis, position in enumerate(relative_position(grid, q, k)):
-        first = -(grid.queries[axis] - 1) - grid.first_query
-        total = total + operands.relative[axis][m, position - first]
-    return total
+    return _sum_over_axes(operands.relative, grid, m, q, k)
+
+
+def _table(operands, grid, m, q, k):
+    """E4 as a number: the sum over axes, or the one of all axes together."""
+    if operands.joint_table is None:
+        return _sum_over_axes(operands.table, grid, m, q, k)
+    return operands.joint_table[m][_relative_index(grid, q, k)]
+
+
+def _sum_over_axes(by_axis, grid, m, q, k):
+    index = enumerate(_relative_index(grid, q, k))
+    return sum(by_axis[axis][m, position] for axis, position in index)
+
+
+def _relative_index(grid, q, k):
+    """The relative position per axis, counted from the first that occurs."""
+    return tuple(
+        position + size - 1 + grid.first_query
+        for position, size in zip(relative_position(grid, q, k), grid.queries, strict=True)
+    )
 
 
 def allowed(support, grid, b, m, q, k):

@@ -86,17 +86,18 @@ def test_fused_computes_every_pair(terms, size):
         assert fused == counts.attend(terms, "reference", size) == 2 * pairs
 
 
-def case_of(terms, grid, causal):
+def case_of(terms, grid, causal, table):
     """Operands whose values are as wide as their keys, as in the closed forms."""
-    x = operands(terms, grid)
+    x = operands(terms, grid, table=table)
     value = torch.randn(2, 2, x.value.shape[2], 3, dtype=torch.float64, requires_grad=True)
     return Case(terms, replace(x, value=value), grid, Support(causal=causal))
 
 
-def plans(grid, causal):
+def plans(grid, causal, table=None):
+    joint = table == "joint"
     for terms, method in itertools.product(ALL_TERM_SETS, get_args(ConcreteMethod)):
         with contextlib.suppress(SpecError):
-            yield terms, plan(terms, grid, Structure(causal), method)
+            yield terms, plan(terms, grid, Structure(causal), method, joint_table=joint)
 
 
 def run_with_gradients(planned, case):
@@ -116,15 +117,19 @@ def run_with_gradients(planned, case):
 
 
 @pytest.mark.parametrize(
-    ("grid", "causal"), [(Grid((3, 70), (2, 35), 2), False), (Grid((70,), (70,)), True)]
+    ("grid", "causal", "table"),
+    [
+        *((Grid((3, 70), (2, 35), 2), False, table) for table in (None, "axial", "joint")),
+        *((Grid((70,), (70,)), True, table) for table in (None, "axial")),
+    ],
 )
-def test_executed_products_with_gradients_match_the_closed_form(grid, causal):
-    for terms, planned in plans(grid, causal):
+def test_executed_products_with_gradients_match_the_closed_form(grid, causal, table):
+    for terms, planned in plans(grid, causal, table):
         if planned.kernel == "sdpa":
             continue  # torch's kernel is opaque
         with FlopCounterMode(display=False) as counter:
-            run_with_gradients(planned, case_of(terms, grid, causal))
-        size = counts.AttentionSize(2, grid, 6, structure=Structure(causal), heads=2)
+            run_with_gradients(planned, case_of(terms, grid, causal, table))
+        size = counts.AttentionSize(2, grid, 6, structure=Structure(causal), heads=2, table=table)
         products = counts.attend(terms, planned.method, size)
         products += counts.attend_backward(terms, planned.method, size)
         assert counter.get_total_flops() == 2 * products, (str(terms), planned.method)

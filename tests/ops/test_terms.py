@@ -25,9 +25,10 @@ def test_each_logit_is_the_sum_of_its_terms(case):
 
 
 @every_term_set
-def test_the_terms_add_up(terms):
+@pytest.mark.parametrize("table", [None, "axial", "joint"])
+def test_the_terms_add_up(terms, table):
     grid = Grid((3, 2), (2, 4))
-    x = operands(Term.parse("1111"), grid)
+    x = operands(Term.parse("1111"), grid, table=table)
     alone = sum(logits(term, x, grid) for term in terms)
     total = logits(terms, x, grid)
     assert_close(total, torch.zeros_like(total) + alone)

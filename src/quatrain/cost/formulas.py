@@ -74,8 +74,19 @@ def _trilinear(*arguments: Any, **_: object) -> int:
 
 def _blockwise_attention(*arguments: Any, **_: object) -> int:
     """Our attention by blocks of queries, a custom operator."""
-    value, query, _key, _key_logits, position_query, attend_mask, _relative, *others = arguments
-    queries, keys, key_stride, first_query, causal, window, _has_key_padding, factored = others
+    value, query, _key, _key_logits, position_query, attend_mask, *others = arguments
+    (
+        _relative,
+        _joint_table,
+        queries,
+        keys,
+        key_stride,
+        first_query,
+        causal,
+        window,
+        _has_key_padding,
+        factored,
+    ) = others
     grid = Grid(tuple(queries), tuple(keys), key_stride, first_query)
     totals = block_totals(grid, Structure(causal, window, has_attn_mask=attend_mask is not None))
     if factored:

@@ -23,6 +23,7 @@ Differs: these are exact counts of what is executed; the paper's own convention 
 import functools
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from quatrain.ops import dynamic
 from quatrain.ops.attention import separable
@@ -41,7 +42,9 @@ class AttentionSize:
 
     `key_channels` is `channels` by default. `heads` matter for memory, and for methods in which
     each head has one more channel than its values. Without `shared_keys` E1 has keys of its own:
-    then E3 is one number for each key, and one more channel of a head where E1 is on.
+    then E3 is one number for each key, and one more channel of a head where E1 is on. An
+    axial `table` gives E4 as a number for each relative position of an axis, one more channel of a
+    head; a joint one as a number for each of both axes, which no product reads.
     """
 
     batch: int
@@ -51,6 +54,7 @@ class AttentionSize:
     structure: Structure = FULL_SUPPORT
     heads: int = 1
     shared_keys: bool = True
+    table: Literal["axial", "joint"] | None = None
 
     @property
     def queries(self) -> int:
@@ -134,7 +138,7 @@ def projections(terms: Term, size: AttentionSize) -> int:
         total += by_key
     if terms.has(Term.KEY) and not size.shared_keys:
         total += size.batch * size.keys * channels
-    if terms.use_position:
+    if _reads_encodings(terms, size):
         axes = len(size.relative_counts)
         total += sum(linear(count, channels // axes, channels) for count in size.relative_counts)
     return total
@@ -226,11 +230,25 @@ def _content_channels(terms: Term, size: AttentionSize) -> int:
 
 
 def position_logits(terms: Term, size: AttentionSize) -> int:
-    """Multiply-adds of E2 and E4: per query and relative position, or per position for E4 alone."""
-    if not terms.use_position:
+    """Multiply-adds of E2 and E4: per query and relative position, or per position for E4 alone.
+
+    A table without E2 needs none; in blocks it is a product with 1.
+    """
+    if not _reads_encodings(terms, size):
         return 0
     queries = size.batch * size.queries if terms.has(Term.QUERY_POSITION) else 1
-    return sum(queries * count * size.channels for count in size.relative_counts)
+    return queries * sum(size.relative_counts) * _position_channels(terms, size)
+
+
+def _position_channels(terms: Term, size: AttentionSize) -> int:
+    """The channels of all heads in the product of E2 and E4, of which a table is one in each."""
+    by_table = terms.has(Term.POSITION) and size.table == "axial"
+    return size.channels * _reads_encodings(terms, size) + size.heads * by_table
+
+
+def _reads_encodings(terms: Term, size: AttentionSize) -> bool:
+    """Whether a term is a product with encodings of relative positions."""
+    return terms.has(Term.QUERY_POSITION) or (terms.has(Term.POSITION) and size.table is None)
 
 
 @functools.cache
@@ -289,17 +307,18 @@ def _fused(terms: Term, size: AttentionSize) -> int:
 
 def _blockwise(terms: Term, size: AttentionSize) -> int:
     totals = block_totals(size.grid, size.structure)
-    products = totals.pairs * (2 if terms.has(Term.QUERY_KEY) else 1)
-    if terms.has(Term.QUERY_POSITION):
-        products += totals.query_relative_positions
-    elif terms.has(Term.POSITION):
-        products += totals.relative_positions
-    return size.batch * products * size.channels + _precomputed_key_logits(terms, size)
+    by_query = terms.has(Term.QUERY_POSITION)
+    positions = totals.query_relative_positions if by_query else totals.relative_positions
+    products = totals.pairs * size.channels
+    if terms.has(Term.QUERY_KEY):
+        products += totals.pairs * size.channels
+    products += positions * _position_channels(terms, size)
+    return size.batch * products + _precomputed_key_logits(terms, size)
 
 
 def _factored(terms: Term, size: AttentionSize) -> int:
     """Sums over columns per row, then over rows, of values and 1; and the position bias."""
     totals = block_totals(size.grid, size.structure)
     sums = (totals.pairs + totals.row_sums) * (size.channels + size.heads)
-    position_bias = totals.query_relative_positions * size.channels
+    position_bias = totals.query_relative_positions * _position_channels(terms, size)
     return size.batch * (sums + position_bias) + _precomputed_key_logits(terms, size)

@@ -131,6 +131,15 @@ def align_to_keys(
     return shifted.reshape(batch, heads, queries, grid.keys[axis])
 
 
+def joint_bias(table: Float[Tensor, "h rows columns"], grid: Grid) -> Float[Tensor, "1 h q k"]:
+    """Lay out numbers by relative row and column, those of `relative_range`, for all pairs."""
+    rows, columns = (
+        grid.relative_matrix(axis, table.device) + (grid.queries[axis] - 1) for axis in (0, 1)
+    )
+    by_axes = table[:, rows[:, None, :, None], columns[None, :, None, :]]
+    return by_axes.flatten(3).flatten(1, 2)[None]
+
+
 def relative_shift(
     scores: Float[Tensor, "*lead q l"], keys: int, stride: int
 ) -> Float[Tensor, "*lead q k"]:

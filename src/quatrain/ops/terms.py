@@ -9,6 +9,9 @@ two dot products: (b1 z' + b3 u) . x'  +  (b2 z' + b4 v) . r.
 Rotary positions and a norm of queries and keys change the operands of E1 alone. E3 then is one more
 channel of the first product: [b1 z~, 1] . [x~, b3 u . x'].
 
+E4 may be a number for each relative position instead of a product. By axis it is one more channel
+of the second product: [b2 z', 1] . [r, table]. A number for rows and columns jointly is added.
+
 Shapes: b batch, h heads, q queries, k keys, d width of a head, e width of a value, l relative
 positions that occur on an axis. An axis of size 1 is broadcast.
 """
@@ -21,11 +24,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from quatrain.ops.positions import Grid, align_to_keys, expand_queries
+from quatrain.ops.positions import Grid, align_to_keys, expand_queries, joint_bias
 from quatrain.ops.support import Support
 from quatrain.specs import Term
 
-_BY_HEAD = {"content_vector", "position_vector"}
+_BY_HEAD = {"content_vector", "position_vector", "joint_table"}
 """Operands whose first axis is that of heads; in the others it is the second."""
 
 
@@ -40,6 +43,10 @@ class Operands:
     Where the operands of E1 are others than z' and x', they are `paired_query` z~ and `paired_key`
     x~, `query` is that of E2 alone, and E3 is given by `key_logit`, the products u . x'.
 
+    Where E4 is not v . r, it is the sum over axes of `table`, a number for each relative position
+    that occurs, or on a map `joint_table`, a number for each pair of a relative row and column.
+    `scale` does not multiply it.
+
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2.
     """
 
@@ -53,6 +60,8 @@ class Operands:
     paired_query: Float[Tensor, "b h q d"] | None = None
     paired_key: Float[Tensor, "b h k d"] | None = None
     key_logit: Float[Tensor, "b h k"] | None = None
+    table: tuple[Float[Tensor, "h _"], ...] = ()
+    joint_table: Float[Tensor, "h rows columns"] | None = None
 
     @property
     def head_widths(self) -> tuple[int, int]:
@@ -66,16 +75,24 @@ class Operands:
         """Whether E1 and E3 are products with the same keys."""
         return self.paired_key is None and self.key_logit is None
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the logits are the two products of shared keys and of encodings alone."""
+        by_table = len(self.table) > 0 or self.joint_table is not None
+        return self.shares_keys and not by_table
+
 
 def upcast_operands(operands: Operands) -> Operands:
     """The same operands in one type, at least float32: position logits need its precision."""
     single = {name: x for name, x in vars(operands).items() if isinstance(x, Tensor)}
     dtype = torch.float32
-    for x in (*single.values(), *operands.relative):
+    for x in (*single.values(), *operands.relative, *operands.table):
         dtype = torch.promote_types(dtype, x.dtype)
     upcast: dict[str, Any] = {name: x.to(dtype) for name, x in single.items()}
-    relative = tuple(axis.to(dtype) for axis in operands.relative)
-    return replace(operands, **upcast, relative=relative)
+    relative, table = (
+        tuple(axis.to(dtype) for axis in axes) for axes in (operands.relative, operands.table)
+    )
+    return replace(operands, **upcast, relative=relative, table=table)
 
 
 @dataclass(frozen=True)
@@ -105,8 +122,10 @@ class AttentionInputs:
             views: dict[str, Any] = {
                 name: y[group] if name in _BY_HEAD else y[:, group] for name, y in single.items()
             }
-            relative = tuple(axis[group] for axis in x.relative)
-            yield replace(self, operands=replace(x, **views, relative=relative))
+            relative, table = (
+                tuple(axis[group] for axis in axes) for axes in (x.relative, x.table)
+            )
+            yield replace(self, operands=replace(x, **views, relative=relative, table=table))
 
 
 def content_operands(
@@ -145,6 +164,24 @@ def biased_query(terms: Term, operands: Operands) -> Float[Tensor, "#b h #q d"] 
     return _biased(query, vector, operands.scale)
 
 
+def position_operands(
+    terms: Term, operands: Operands
+) -> tuple[Float[Tensor, "#b h #q w"], tuple[Float[Tensor, "h _ w"], ...]] | None:
+    """Queries, scaled, and encodings per axis whose products are position logits; None without any.
+
+    A table is one more channel, which a 1 in the queries selects. A joint table is not part of it.
+    """
+    query = position_query(terms, operands)
+    if len(operands.table) == 0 or not terms.has(Term.POSITION):
+        return None if query is None else (query, operands.relative)
+    tables = tuple(table[..., None] for table in operands.table)
+    if query is None:
+        return torch.ones_like(tables[0][None, :, :1]), tables
+    query = torch.cat((query, torch.ones_like(query[..., :1])), dim=-1)
+    axes = zip(operands.relative, tables, strict=True)
+    return query, tuple(torch.cat((r, table), dim=-1) for r, table in axes)
+
+
 def position_query(terms: Term, operands: Operands) -> Float[Tensor, "#b h #q d"] | None:
     """The query of relative position, scale * (b2 z' + b4 v); None without position terms."""
     query = operands.query if terms.has(Term.QUERY_POSITION) else None
@@ -178,7 +215,7 @@ def logits(terms: Term, operands: Operands, grid: Grid) -> Float[Tensor, "#b #h 
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 8.
     """
-    content, position = content_operands(terms, operands), position_query(terms, operands)
+    content, position = content_operands(terms, operands), position_operands(terms, operands)
     if content is None:
         no_content = operands.value.new_zeros(1, 1, 1, 1)
         total = key_logits(terms, operands)[:, :, None] if terms.has(Term.KEY) else no_content
@@ -186,10 +223,12 @@ def logits(terms: Term, operands: Operands, grid: Grid) -> Float[Tensor, "#b #h 
         query, key = content
         total = query @ key.mT
     if position is not None:
-        bias, *columns = position_biases(position, operands.relative, grid)
+        bias, *columns = position_biases(*position, grid)
         if columns:
             bias = (bias[..., :, None] + columns[0][..., None, :]).flatten(-2)
         total = total + bias
+    if operands.joint_table is not None and terms.has(Term.POSITION):
+        total = total + joint_bias(operands.joint_table, grid)
     return total
 
 

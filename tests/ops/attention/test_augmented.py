@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from torch.testing import assert_close
 
-from laws import Case, assert_same_attention, cases, convert_operands, operands
+from laws import AXIAL, Case, assert_same_attention, cases, convert_operands, operands
 from quatrain.ops.attention.augmented import (
     WIDTH_MULTIPLE,
     augmented_attention,
@@ -19,7 +19,7 @@ every_term_set = pytest.mark.parametrize("terms", ALL_TERM_SETS, ids=str)
 
 
 @settings(max_examples=50, deadline=None)
-@given(cases(longest=5, ndims=(2,), leave_out=("window", "attend_mask")))
+@given(cases(longest=5, ndims=(2,), leave_out=("window", "attend_mask"), **AXIAL))
 def test_it_agrees_with_the_reference(case):
     assert_same_attention(augmented_attention, reference_attention, case)
 

@@ -38,6 +38,15 @@ def test_on_a_large_map_the_terms_decide_the_method():
     assert {m for t, m in methods.items() if t[0] == "1"} == {"fused"}
 
 
+def test_a_joint_table_of_e4_leaves_blocks_of_queries():
+    methods = {str(t): plan(t, MAP, joint_table=True).method for t in ALL_TERM_SETS}
+    expected = automatic_methods(MAP).items()
+    assert methods == {terms: "fused" if terms[3] == "1" else name for terms, name in expected}
+    assert kernel(ALL, MAP, method="fused", device="cuda", joint_table=True) == "blockwise"
+    with pytest.raises(SpecError, match="joint table"):
+        plan(Term.POSITION, MAP, method="separable", joint_table=True)
+
+
 def test_an_attend_mask_leaves_the_fused_method():
     assert set(automatic_methods(MAP, Structure(has_attn_mask=True)).values()) == {"fused"}
 
@@ -101,6 +110,7 @@ def test_where_triton_does_not_apply_a_gpu_augments(with_triton, monkeypatch):
     assert kernel(ALL, MAP, device="cuda", widths=(128, 128)) == "triton"
     assert kernel(ALL, MAP, device="cuda", widths=(129, 8)) == "augmented"
     assert kernel(ALL, MAP, device="xpu") == "augmented"
+    assert kernel(ALL, MAP, device="cuda", plain=False) == "augmented"
     assert kernel(Term.parse("1000"), MAP, device="cuda", widths=(8, 5)) == "augmented"
     monkeypatch.setattr(triton_operator, "is_available", lambda: False)
     assert kernel(ALL, MAP, device="cuda") == "augmented"

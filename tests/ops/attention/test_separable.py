@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from laws import Case, assert_same_attention, cases, operands
+from laws import AXIAL, PLAIN, Case, assert_same_attention, cases, operands
 from quatrain.ops.attention import separable
 from quatrain.ops.attention.reference import reference_attention
 from quatrain.ops.attention.separable import separable_attention
@@ -20,7 +20,9 @@ APPLICABLE = [Term.parse(digits) for digits in ("0000", "0010", "0001", "0011")]
 
 
 @settings(max_examples=50, deadline=None)
-@given(cases(st.sampled_from(APPLICABLE), longest=5, ndims=(2,), leave_out=("attend_mask",)))
+@given(
+    cases(st.sampled_from(APPLICABLE), longest=5, ndims=(2,), leave_out=("attend_mask",), **AXIAL)
+)
 def test_it_agrees_with_the_reference(case):
     assert_same_attention(separable_attention, reference_attention, case)
 
@@ -54,7 +56,7 @@ class TestTriton:
             longest=5,
             ndims=(2,),
             leave_out=("attend_mask",),
-            shared_keys=st.just(True),
+            **PLAIN,
         )
     )
     def test_it_agrees_with_the_reference(self, case):

@@ -30,7 +30,8 @@ def attend(inputs: AttentionInputs, method: Method = "auto") -> Float[Tensor, "b
         widths=inputs.operands.head_widths,
         double=inputs.value.dtype == torch.float64,
         portable=_is_exported_to_onnx(),
-        shared_keys=inputs.operands.shares_keys,
+        plain=inputs.operands.is_plain,
+        joint_table=inputs.operands.joint_table is not None,
     )
     match chosen.method:
         case "reference":

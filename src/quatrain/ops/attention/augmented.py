@@ -34,7 +34,7 @@ from quatrain.ops.terms import (
     content_operands,
     key_logits,
     position_biases,
-    position_query,
+    position_operands,
 )
 from quatrain.specs import Term
 
@@ -114,9 +114,9 @@ def augmented_query_key(
     elif terms.has(Term.KEY):
         key_parts.append(key_logits(terms, operands)[..., None])
         query_parts.append(torch.ones_like(key_parts[0][:, :, :1]))
-    position = position_query(terms, operands)
+    position = position_operands(terms, operands)
     if position is not None:
-        query_parts += position_biases(position, operands.relative, inputs.grid)
+        query_parts += position_biases(*position, inputs.grid)
         height, width = inputs.grid.keys
         rows = torch.arange(height, device=value.device).repeat_interleave(width)
         columns = torch.arange(width, device=value.device).repeat(height)

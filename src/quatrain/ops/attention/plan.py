@@ -7,7 +7,8 @@
     fused       all                                             the softmax, a block at a time
     reference   all                                             it is the formula
 
-An attend mask, which may differ for any pair, leaves fused and reference. Every method agrees with
+An attend mask, which may differ for any pair, leaves fused and reference, and so does a table of E4
+for rows and columns jointly. Every method agrees with
 the reference in value and gradient; the tests check it. Only the reference stores a number for
 every query-key pair.
 
@@ -62,13 +63,15 @@ def plan(
     widths: tuple[int, int] = (1, 1),
     double: bool = False,
     portable: bool = False,
-    shared_keys: bool = True,
+    plain: bool = True,
+    joint_table: bool = False,
 ) -> Plan:
     """Choose the method, or check the one that the caller forces.
 
     `widths` are those of a key and of a value of a head; `double` means float64, which GPU kernels
     do not take; `portable` excludes our custom operators and kernels, which ONNX does not have;
-    without `shared_keys` E1 has operands of its own, which our Triton kernels do not take.
+    operands that are not `plain` (E1 with keys of its own, E4 by a table) exclude our Triton
+    kernels. With a `joint_table` E4 is no sum over axes.
 
     Raises:
         SpecError: if the forced method does not apply to these terms, grid and structure.
@@ -76,10 +79,11 @@ def plan(
     """
     structure.check(grid)
     device = "cpu" if portable else device
-    reasons = _applicable_methods(terms, grid, structure)
+    joint = joint_table and terms.has(Term.POSITION)
+    reasons = _applicable_methods(terms, grid, structure, joint=joint)
     kernel: Kernel = "blockwise"
     if not (double and is_gpu(device)):
-        kernel = _kernel(terms, grid, structure, widths, device, shared_keys=shared_keys)
+        kernel = _kernel(terms, grid, structure, widths, device, plain=plain, joint=joint)
     if portable:
         reasons = _portable(reasons, kernel, method)
     if method == "auto":
@@ -92,6 +96,7 @@ def plan(
         call = f'the terms "{terms}" on a {"map" if grid.ndim == 2 else "sequence"}'
         call += "" if structure.window is None else " with a window"
         call += " with an attend mask" if structure.has_attn_mask else ""
+        call += " with a joint table" if joint else ""
         methods = ", ".join(f'"{name}"' for name in ("auto", *reasons))
         raise SpecError(
             f'method="{method}" does not compute {call}; use {methods} or "reference"', "method"
@@ -105,15 +110,18 @@ def is_gpu(device: str) -> bool:
     return device not in ("cpu", "meta")
 
 
-def _applicable_methods(terms: Term, grid: Grid, structure: Structure) -> dict[ConcreteMethod, str]:
+def _applicable_methods(
+    terms: Term, grid: Grid, structure: Structure, *, joint: bool
+) -> dict[ConcreteMethod, str]:
     """Methods other than the reference, the fastest first, each with the reason why it applies."""
     reasons: dict[ConcreteMethod, str] = {}
     if not structure.has_attn_mask:
         if not terms.use_query and not terms.use_position and structure.window is None:
             reasons["pooled"] = "the weights do not depend on the query, so all queries share them"
-        if grid.ndim == 2 and not terms.use_query:
+        axial = grid.ndim == 2 and not joint
+        if axial and not terms.use_query:
             reasons["separable"] = "the logits are a sum over rows and columns, one axis at a time"
-        if grid.ndim == 2 and terms.has(Term.QUERY_POSITION) and not terms.has(Term.QUERY_KEY):
+        if axial and terms.has(Term.QUERY_POSITION) and not terms.has(Term.QUERY_KEY):
             reasons["factored"] = "the weights of a query are a product over rows, columns and keys"
     reasons["fused"] = "only the weights of one block of queries are stored at a time"
     return reasons
@@ -158,14 +166,15 @@ def _kernel(
     widths: tuple[int, int],
     device: str,
     *,
-    shared_keys: bool,
+    plain: bool,
+    joint: bool,
 ) -> Kernel:
     if widths[0] == widths[1] and _suits_sdpa(terms, grid, structure):
         return "sdpa"
-    if not is_gpu(device) or grid.ndim != 2 or structure.has_attn_mask:
+    if not is_gpu(device) or grid.ndim != 2 or structure.has_attn_mask or joint:
         return "blockwise"
     fits = max(widths) <= triton_operator.MAX_HEAD_WIDTH and not _exceeds_32_bits(grid)
-    fits = fits and shared_keys
+    fits = fits and plain
     if terms.use_position and fits and device == "cuda" and triton_operator.is_available():
         return "triton"
     return "blockwise" if structure.depends_on_query else "augmented"

@@ -65,16 +65,24 @@ def query_range(first: Coordinates, sizes: Coordinates, inputs: AttentionInputs)
         None if x is None else _of_range(x, first, sizes, grid)
         for x in (operands.query, operands.paired_query)
     )
+    starts = (n - start - size for n, start, size in zip(grid.queries, first, sizes, strict=True))
+    occurring = tuple(
+        slice(start, start + len(block.relative_range(axis))) for axis, start in enumerate(starts)
+    )
+    relative, table = (
+        tuple(x[:, positions] for x, positions in zip(axes, occurring, strict=bool(axes)))
+        for axes in (operands.relative, operands.table)
+    )
+    joint = (
+        None if operands.joint_table is None else operands.joint_table[(slice(None), *occurring)]
+    )
     selected = replace(
         operands,
         query=query,
         paired_query=paired,
-        relative=tuple(
-            encoding[:, grid.queries[axis] - first[axis] - sizes[axis] :][
-                :, : len(block.relative_range(axis))
-            ]
-            for axis, encoding in enumerate(operands.relative)
-        ),
+        relative=relative,
+        table=table,
+        joint_table=joint,
     )
     mask = _range_mask(first, sizes, inputs)
     masks = Support(key_padding_mask=support.key_padding_mask, attend_mask=mask)

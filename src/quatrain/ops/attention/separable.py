@@ -23,7 +23,7 @@ from quatrain.ops.attention.reference import masked_softmax, softmax_and_lse
 from quatrain.ops.attention.triton.operator import triton_attention
 from quatrain.ops.positions import Grid, align_to_keys, is_symbolic
 from quatrain.ops.precision import autocast_disabled
-from quatrain.ops.terms import AttentionInputs, key_logits, position_query
+from quatrain.ops.terms import AttentionInputs, key_logits, position_operands
 from quatrain.specs import Term
 
 MAX_WEIGHTS = 2**19
@@ -92,10 +92,11 @@ def _axial_attention(inputs: AttentionInputs) -> Float[Tensor, "b h q e"]:
 
 def _axis_bias(inputs: AttentionInputs, axis: int) -> Float[Tensor, "1 #h 1 q_axis k_axis"]:
     """Position logits along one axis; zeros without position terms."""
-    query = position_query(inputs.terms, inputs.operands)
+    position = position_operands(inputs.terms, inputs.operands)
     queries, keys = inputs.grid.queries[axis], inputs.grid.keys[axis]
-    if query is None:
+    if position is None:
         return inputs.value.new_zeros(1, 1, 1, queries, keys)
-    scores = torch.einsum("bhqd,hld->bhql", query, inputs.operands.relative[axis])
+    query, relative = position
+    scores = torch.einsum("bhqd,hld->bhql", query, relative[axis])
     line = Grid((queries,), (keys,), inputs.grid.key_stride)
     return align_to_keys(scores.expand(-1, -1, queries, -1), line, 0)[:, :, None]

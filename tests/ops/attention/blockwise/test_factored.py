@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from laws import Case, assert_same_attention, cases, operands
+from laws import AXIAL, Case, assert_same_attention, cases, operands
 from quatrain.ops.attention.blockwise import loop, query_block
 from quatrain.ops.attention.blockwise.operator import blockwise_attention
 from quatrain.ops.attention.reference import reference_attention
@@ -21,7 +21,7 @@ APPLICABLE = [Term.parse(digits) for digits in ("0100", "0101", "0110", "0111")]
 
 @settings(max_examples=60, deadline=None)
 @given(
-    cases(st.sampled_from(APPLICABLE), longest=5, ndims=(2,), leave_out=("attend_mask",)),
+    cases(st.sampled_from(APPLICABLE), longest=5, ndims=(2,), leave_out=("attend_mask",), **AXIAL),
     st.sampled_from([20, 200, loop.MAX_NUMBERS]),
 )
 def test_it_agrees_with_the_reference(case, max_numbers):
@@ -33,9 +33,10 @@ def test_it_agrees_with_the_reference(case, max_numbers):
 
 @pytest.mark.parametrize("terms", APPLICABLE, ids=str)
 @pytest.mark.parametrize("spread", [40.0, 1000.0])
-def test_it_agrees_where_products_of_exponentials_underflow(terms, spread):
+@pytest.mark.parametrize("table", [None, "axial"])
+def test_it_agrees_where_products_of_exponentials_underflow(terms, spread, table):
     grid = Grid((5, 6), (3, 4))
-    case = Case(terms, operands(terms, grid, spread=spread), grid, Support())
+    case = Case(terms, operands(terms, grid, spread=spread, table=table), grid, Support())
     assert_same_attention(factored_attention, reference_attention, case)
 
 

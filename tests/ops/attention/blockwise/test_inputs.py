@@ -33,6 +33,7 @@ def random_inputs():
         position_query=None,
         attend_mask=torch.ones(2, 1, 6, 5, dtype=torch.bool),
         relative=(torch.randn(3, 10, 2),),
+        joint_table=torch.randn(3, 4, 7),
     )
 
 
@@ -44,14 +45,19 @@ def test_select_gives_views_and_keeps_axes_of_size_one():
     assert part.attend_mask.shape == (1, 1, 6, 5)
     assert part.position_query is None
     part.value.zero_()
-    part.relative[0].zero_()
-    assert inputs.value[1, :2].abs().sum() == inputs.relative[0][:2].abs().sum() == 0
+    for by_head, whole in (
+        (part.relative[0], inputs.relative[0]),
+        (part.joint_table, inputs.joint_table),
+    ):
+        by_head.zero_()
+        assert whole[:2].abs().sum() == 0 < whole[2].abs().sum()
+    assert inputs.value[1, :2].abs().sum() == 0
 
 
 def test_zero_grads_have_the_shapes_of_inputs_and_transposed_memory_of_keys():
     inputs = random_inputs()
     grads = inputs.zero_grads()
-    for name in ("value", "query", "key", "key_logits"):
+    for name in ("value", "query", "key", "key_logits", "joint_table"):
         assert_close(getattr(grads, name), torch.zeros_like(getattr(inputs, name)))
     assert grads.attend_mask is grads.position_query is None
     assert grads.value.mT.is_contiguous()

@@ -7,7 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from laws import Case, assert_same_attention, cases, convert_operands, deterministic, operands
+from laws import (
+    PLAIN,
+    Case,
+    assert_same_attention,
+    cases,
+    convert_operands,
+    deterministic,
+    operands,
+)
 from quatrain.ops.attention.reference import reference_attention
 from quatrain.ops.attention.triton import key_logits
 from quatrain.ops.attention.triton import operator as triton_operator
@@ -37,7 +45,7 @@ some_term_sets = pytest.mark.parametrize("terms", SOME, ids=str)
         longest=5,
         ndims=(2,),
         leave_out=("attend_mask",),
-        shared_keys=st.just(True),
+        **PLAIN,
     )
 )
 def test_it_agrees_with_the_reference(case):

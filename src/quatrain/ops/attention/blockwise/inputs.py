@@ -1,6 +1,6 @@
 """The inputs and the scratch memory of the block loop, and sums in place.
 
-Shapes: b batch, h heads, q queries, k keys, d width of a key, e width of a value.
+Shapes: b batch, h heads, q queries, k keys, d width of a key, w of an encoding, e of a value.
 """
 
 import math
@@ -31,7 +31,8 @@ class BlockwiseInputs:
     """Everything that logits and outputs depend on, in float32 or float64.
 
     The logits are `query` (scaled, with its bias) times `key`, plus `position_query` times
-    `relative`, plus `key_logits`, which are `mask_value` at padding. A size of 1 is broadcast.
+    `relative`, plus `key_logits`, which are `mask_value` at padding, plus on a map `joint_table` at
+    the relative row and column. A size of 1 is broadcast.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2.
     """
@@ -40,15 +41,20 @@ class BlockwiseInputs:
     query: Float[Tensor, "b h q d"] | None
     key: Float[Tensor, "b h k d"] | None
     key_logits: Float[Tensor, "#b #h k"] | None
-    position_query: Float[Tensor, "#b h #q d"] | None
+    position_query: Float[Tensor, "#b h #q w"] | None
     attend_mask: Bool[Tensor, "#b #h #q k"] | None
-    relative: tuple[Float[Tensor, "h _ d"], ...]
+    relative: tuple[Float[Tensor, "h _ w"], ...]
+    joint_table: Float[Tensor, "h rows columns"] | None = None
 
     def select(self, batch: slice, heads: slice) -> "BlockwiseInputs":
         """The inputs of some batch elements and heads, as views."""
-        tensors: dict[str, Any] = {**vars(self), "relative": None}
+        by_head = {
+            "relative": tuple(x[heads] for x in self.relative),
+            "joint_table": None if self.joint_table is None else self.joint_table[heads],
+        }
+        tensors: dict[str, Any] = {name: x for name, x in vars(self).items() if name not in by_head}
         views: dict[str, Any] = {name: _select(x, batch, heads) for name, x in tensors.items()}
-        return BlockwiseInputs(**{**views, "relative": tuple(x[heads] for x in self.relative)})
+        return BlockwiseInputs(**views, **by_head)
 
     def zero_grads(self) -> "BlockwiseInputs":
         """Zeros in which gradients are summed.
@@ -71,6 +77,7 @@ class BlockwiseInputs:
             position_query=zeros(self.position_query),
             attend_mask=None,
             relative=tuple(torch.zeros_like(axis) for axis in self.relative),
+            joint_table=zeros(self.joint_table),
         )
 
 

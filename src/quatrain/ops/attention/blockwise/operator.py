@@ -27,7 +27,7 @@ from quatrain.ops.terms import (
     biased_query,
     key_logits,
     paired_operands,
-    position_query,
+    position_operands,
 )
 from quatrain.specs import Term
 
@@ -47,11 +47,12 @@ def blockwise_attention(
     with autocast_disabled(inputs.value):
         x = blockwise_inputs(inputs)
         single = (x.value, x.query, x.key, x.key_logits, x.position_query)
-        check_transforms((*single, *x.relative), USE_REFERENCE)
+        check_transforms((*single, *x.relative, x.joint_table), USE_REFERENCE)
         output = _blockwise_attention(
             *single,
             x.attend_mask,
             list(x.relative),
+            x.joint_table,
             list(grid.queries),
             list(grid.keys),
             grid.key_stride,
@@ -77,7 +78,7 @@ def blockwise_inputs(inputs: AttentionInputs) -> BlockwiseInputs:
         query, key = biased_query(terms, operands), operands.key
     elif terms.has(Term.QUERY_KEY):
         query, key = paired_operands(operands)
-    position = position_query(terms, operands)
+    position, relative = position_operands(terms, operands) or (None, ())
     return BlockwiseInputs(
         value=operands.value,
         query=query,
@@ -85,7 +86,8 @@ def blockwise_inputs(inputs: AttentionInputs) -> BlockwiseInputs:
         key_logits=_masked_key_logits(inputs),
         position_query=None if position is None else position.expand(batch, -1, -1, -1),
         attend_mask=inputs.support.pair_mask(inputs.grid, batch, heads),
-        relative=operands.relative if terms.use_position else (),
+        relative=relative,
+        joint_table=operands.joint_table if terms.has(Term.POSITION) else None,
     )
 
 
@@ -104,10 +106,12 @@ def _masked_key_logits(inputs: AttentionInputs) -> Float[Tensor, "#b #h k"] | No
 
 def _parse(arguments: Arguments) -> BlockLoop:
     """The loop, from the operator's arguments; all tensors become contiguous."""
-    single, (relative, *rest) = arguments[:6], arguments[6:]
+    single, (relative, joint_table, *rest) = arguments[:6], arguments[6:]
     queries, keys, key_stride, first_query, causal, window, padding, factored = rest
     tensors: list[Any] = [None if x is None else x.contiguous() for x in single]
-    inputs = BlockwiseInputs(*tensors, relative=tuple(axis.contiguous() for axis in relative))
+    inputs = BlockwiseInputs(
+        *tensors, relative=tuple(axis.contiguous() for axis in relative), joint_table=joint_table
+    )
     grid = Grid(tuple(queries), tuple(keys), key_stride, first_query)
     structure = Structure(causal, window, padding, has_attn_mask=tensors[-1] is not None)
     return BlockLoop(inputs, grid, structure, factored)
@@ -119,7 +123,7 @@ def _forward(*arguments: Any) -> Tensor:
 
 
 def _fake(*arguments: Any) -> Tensor:
-    value, queries = arguments[0], arguments[7]
+    value, queries = arguments[0], arguments[8]
     return value.new_empty(*value.shape[:2], math.prod(queries), value.shape[-1])
 
 
@@ -133,12 +137,13 @@ def _backward(grad_output: Tensor, results: list[Tensor], *arguments: Any) -> li
 _blockwise_attention = register_operator(
     "quatrain::blockwise_attention",
     """Tensor value, Tensor? query, Tensor? key, Tensor? key_logits, Tensor? position_query,
-    Tensor? attend_mask, Tensor[] relative, SymInt[] queries, SymInt[] keys, SymInt key_stride,
-    SymInt first_query, bool causal, SymInt? window, bool has_key_padding, bool factored""",
+    Tensor? attend_mask, Tensor[] relative, Tensor? joint_table, SymInt[] queries,
+    SymInt[] keys, SymInt key_stride, SymInt first_query, bool causal, SymInt? window,
+    bool has_key_padding, bool factored""",
     forward=_forward,
     fake=_fake,
     backward=_backward,
-    differentiable=(0, 1, 2, 3, 4, 6),
+    differentiable=(0, 1, 2, 3, 4, 6, 7),
     # The loop reads numbers back from the GPU, which a CUDA graph cannot record.
     tags=(torch.Tag.cudagraph_unsafe,),
 )

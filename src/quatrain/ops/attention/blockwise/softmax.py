@@ -24,7 +24,11 @@ from quatrain.ops.attention.blockwise.inputs import (
     is_masked,
     mask_value,
 )
-from quatrain.ops.attention.blockwise.query_block import QueryBlock
+from quatrain.ops.attention.blockwise.query_block import (
+    QueryBlock,
+    accumulate_joint_bias_grad,
+    block_joint_bias,
+)
 from quatrain.ops.support import Structure
 
 
@@ -105,6 +109,9 @@ def softmax_backward(
         grads.query[:, :, block.queries] += grad_logits @ key
         query = inputs.query[:, :, block.queries]
         _accumulate_by_key(cast(Tensor, grads.key), query.mT, grad_logits, block)
+    if grads.joint_table is not None:
+        summed = grad_logits.sum(0).unflatten(2, tuple(map(len, block.keys)))
+        accumulate_joint_bias_grad(grads.joint_table, summed, block)
     if inputs.position_query is None:
         return ()
     if block.grid.ndim == 1:
@@ -122,6 +129,9 @@ def _logits(
     shape = (*inputs.value.shape[:2], block.count, math.prod(keys))
     logits = transposed.weights.buffer(shape, inputs.value)
     _write_position_bias(biases, logits, keys)
+    if inputs.joint_table is not None:
+        on_map = logits.unflatten(3, keys)
+        on_map += block_joint_bias(inputs.joint_table, block)
     if inputs.key_logits is not None:
         logits += block.narrow_flat(inputs.key_logits, 2)[:, :, None]
     if inputs.query is not None:
