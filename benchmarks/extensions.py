@@ -25,6 +25,7 @@ SIZES = {"a map of 64 x 64": (64, 64), "a sequence of 1,024": (1024,)}
 NAMES = (
     *("1000 rope", "1010 rope", "1111 rope", "1000 rope-mixed"),
     *("1010 qknorm", "1111 qknorm", "1010 gate", "0110 gate", "1111 rope qknorm gate"),
+    *("1111 table", "0011 table", "0111 t5", "0011 alibi", "1111 swin", "1111 cpb"),
 )
 CASES = {f"{name} on {place}": (name, place) for place in SIZES for name in NAMES}
 

@@ -15,6 +15,7 @@ from quatrain.nn.convolution import Convolution, RegularConv
 from quatrain.nn.deformable_conv import DeformableConv
 from quatrain.nn.dynamic_conv import DynamicConv, LightweightConv
 from quatrain.nn.generalized_attention import GeneralizedAttention
+from quatrain.nn.position_bias import ContinuousBias
 from quatrain.nn.transformer import DecoderLayer
 from quatrain.ops import counts
 from quatrain.ops.attention import plan
@@ -51,10 +52,22 @@ def attention_multiply_adds(module, batch, grid, structure=FULL_SUPPORT, *, meth
         structure=structure,
         heads=module.spec.heads,
         shared_keys=module.spec.rotary is None and not module.spec.qk_norm,
+        table=table_kind(module),
     )
     gate = counts.linear(batch * size.queries, module.channels, module.channels)
-    total = counts.attention(terms, plan(terms, grid, structure, method).method, size)
-    return total + gate * module.spec.gate
+    joint = size.table == "joint"
+    chosen = plan(terms, grid, structure, method, joint_table=joint).method
+    total = counts.attention(terms, chosen, size) + gate * module.spec.gate
+    if isinstance(module.relative_bias, ContinuousBias):
+        total += count_linears(module.relative_bias, math.prod(size.relative_counts))
+    return total
+
+
+def table_kind(module):
+    """Whether E4 of an attention is a table by axis, or one of both axes; None for encodings."""
+    if module.relative_bias is None:
+        return None
+    return "joint" if module.ndim == 2 and module.spec.position in ("swin", "cpb") else "axial"
 
 
 def layer_multiply_adds(layer, *, batch, source, target):

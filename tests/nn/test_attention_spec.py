@@ -11,15 +11,17 @@ from quatrain.nn.mixers import parse_mixer
 from quatrain.specs import ALL_TERM_SETS, SpecError, Term
 from quatrain.specs.notation import EXTENSIONS
 
-words = st.permutations(["rope", "qknorm", "gate"]).flatmap(
-    lambda order: st.integers(0, 3).map(lambda count: order[:count])
+words = st.permutations(["rope", "qknorm", "gate", "t5"]).flatmap(
+    lambda order: st.integers(0, 4).map(lambda count: order[:count])
 )
 
 
 @given(st.sampled_from(ALL_TERM_SETS), st.none() | st.just(31), words)
 def test_the_notation_of_a_spec_is_parsed_to_the_same_spec(terms, window, words):
     if not terms.has(Term.QUERY_KEY):
-        words = [word for word in words if word == "gate"]
+        words = [word for word in words if word not in ("rope", "qknorm")]
+    if not terms.has(Term.POSITION):
+        words = [word for word in words if word != "t5"]
     text = " ".join((f"{terms}" if window is None else f"{terms}@{window}", *words))
     spec = parse_mixer(text)
     assert set(spec.extensions) == set(words)
@@ -44,6 +46,7 @@ def test_words_follow_the_terms_of_attention_over_a_convolution():
     "text",
     [
         *("1111 what", "dynamic gate", "1111 rope rope", "1111 rope rope-mixed", "1111  gate"),
+        *("1111 t5 table", "1010 alibi"),
         *("1111 gate ", "gate", "1111+deformable gate"),
     ],
 )
@@ -59,6 +62,10 @@ def test_other_words_are_refused(text):
         ({"terms": "0111", "qk_norm": True}, "qk_norm"),
         ({"rotary_wavelength": 10.0}, "rotary_wavelength"),
         ({"rotary": "other"}, "AttentionSpec.rotary"),
+        ({"terms": "1110", "position": "table"}, "position"),
+        ({"max_distance": 5}, "max_distance"),
+        ({"position": "alibi", "max_distance": 5}, "max_distance"),
+        ({"position": "t5", "max_distance": 8}, "max_distance"),
     ],
 )
 def test_contradictions_are_refused(fields, field):
@@ -93,9 +100,9 @@ def test_the_gate_multiplies_attended_values_by_the_content_of_the_query():
 def test_a_pickle_of_a_version_without_extensions_is_read():
     module, x = GeneralizedAttention(8, terms="1111", heads=2, ndim=1), torch.randn(2, 5, 8)
     expected = module(x)
-    for name in ("rotary", "query_norm", "key_norm", "gate"):
+    for name in ("rotary", "query_norm", "key_norm", "gate", "relative_bias"):
         del vars(module)[name]
-    for name in ("rotary", "rotary_wavelength", "qk_norm", "gate"):
+    for name in ("rotary", "rotary_wavelength", "qk_norm", "gate", "position", "max_distance"):
         del vars(module.spec)[name]
     loaded = pickle.loads(pickle.dumps(module))
     assert_close(loaded(x), expected)

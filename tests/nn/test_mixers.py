@@ -39,12 +39,19 @@ MIXERS = [
     "1111@5 qknorm",
     "1000 rope qknorm gate",
     "0010 gate",
+    "0101 table",
+    "1111@3 t5",
+    "0011 alibi",
+    "1011 rope swin",
+    "0001 cpb",
 ]
 """A mixer of each kind, attention by each method, and each extension."""
 COMPILED = [
     *("0110", "regular", "modulated", "dynamic", "lightweight"),
     pytest.param("0010+deformable", marks=pytest.mark.slow),
     pytest.param("1011 rope qknorm gate", marks=pytest.mark.slow),
+    pytest.param("0111 t5", marks=pytest.mark.slow),
+    pytest.param("1101 cpb", marks=pytest.mark.slow),
 ]
 CHANNELS = 16
 MAPS = [(3, 4), (1, 5)]
@@ -179,8 +186,8 @@ def test_the_state_of_a_convolution_holds_the_inputs_in_reach(name, length):
     assert state.inputs.shape == (2, length, CHANNELS)
 
 
-@pytest.mark.parametrize("name", ["0000", "0010"])
-def test_without_query_and_position_terms_the_state_is_a_running_sum(name):
+@pytest.mark.parametrize("name", ["0000", "0010", "0001 alibi", "0011 alibi"])
+def test_the_state_of_weights_that_change_by_one_factor_is_a_running_sum(name):
     _, state = built(name, 1).step(content(1, (1,)), None)
     assert isinstance(state, RunningState)
 

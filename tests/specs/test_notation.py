@@ -26,6 +26,7 @@ TEXTS = [
     "1011 rope",
     "1111@5 rope-mixed qknorm gate",
     "0010 gate+deformable",
+    "1011 rope t5 gate",
 ]
 
 

@@ -32,8 +32,10 @@ def built(terms=FULL, ndim=1, **fields):
 def reduced(module, terms):
     """A module that is built with fewer terms, with the same weights."""
     terms &= module.spec.terms
-    without_e1 = {} if terms.has(Term.QUERY_KEY) else {"rotary": None, "qk_norm": False}
-    spec = module.spec.model_copy(update={"terms": terms, **without_e1})
+    without = {} if terms.has(Term.QUERY_KEY) else {"rotary": None, "qk_norm": False}
+    if not terms.has(Term.POSITION):
+        without |= {"position": None}
+    spec = module.spec.model_copy(update={"terms": terms, **without})
     smaller = spec.build(module.channels, module.ndim, dtype=torch.float64)
     weights = module.state_dict()
     smaller.load_state_dict({name: weights[name] for name in smaller.state_dict()})
@@ -80,8 +82,10 @@ def test_a_switched_module_is_the_module_built_with_the_common_terms(terms, ndim
 
 
 @pytest.mark.parametrize("ndim", [1, 2])
-def test_without_e1_a_module_with_extensions_is_the_one_without_those_of_e1(ndim):
-    module = built(FULL, ndim, rotary="axial", qk_norm=True, gate=True, window=3)
+@pytest.mark.parametrize("position", [None, "table", "cpb"])
+def test_without_e1_and_e4_a_module_with_extensions_is_the_one_without_theirs(ndim, position):
+    fields = {"rotary": "axial", "qk_norm": True, "gate": True, "window": 3}
+    module = built(FULL, ndim, position=position, **fields)
     for other in ALL_TERM_SETS:
         check_equal(module, other, lambda attention, x: attention(x))
 

@@ -40,7 +40,7 @@ def plan(
 ) -> None:
     """Print the method that computes an attention, its multiply-adds, and the reason.
 
-    Projections and extensions (rope, qknorm, gate) are not counted. Bytes are those of the
+    Projections and extensions, such as rope or t5, are not counted. Bytes are those of the
     attention weights in memory at one time, in float32: none if torch's kernel keeps them on the
     chip. The factored method stores sums over each row of keys instead, and the Triton kernels
     store the position bias.

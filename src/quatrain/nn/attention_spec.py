@@ -2,8 +2,8 @@
 
     AttentionSpec(terms="1011", rotary="axial", gate=True).notation      # "1011 rope gate"
 
-An extension changes what the term E1 reads, or what is done with the attended values; each fits
-every set of terms that it has an effect on.
+An extension changes what the term E1 reads, how the term E4 is given, or what is done with the
+attended values; each fits every set of terms that it has an effect on.
 """
 
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -17,6 +17,10 @@ from quatrain.specs.notation import extensions_of, mixer_text
 
 if TYPE_CHECKING:
     from quatrain.nn.generalized_attention import GeneralizedAttention  # noqa: F401 - in a string
+
+
+_T5_EXACT = 8
+"""Distances that have a bucket of their own in each direction."""
 
 
 class AttentionSpec(Spec, MixerSpec["GeneralizedAttention"]):
@@ -48,12 +52,27 @@ class AttentionSpec(Spec, MixerSpec["GeneralizedAttention"]):
     gate: bool = False
     """Multiply the attended values by a sigmoid of the query's content, channel by channel."""
 
+    position: Literal["table", "t5", "alibi", "swin", "cpb"] | None = None
+    """Numbers for each head and relative position that give E4: a learned table per axis, T5's
+    buckets per axis, ALiBi's fixed slopes, Swin's table of rows and columns jointly, or the network
+    of Swin V2; None for v and encodings. E2 reads encodings in any case."""
+    max_distance: Count | None = None
+    """Distance, per axis, from which on a table has one number, T5's last bucket begins, or the
+    coordinate of a network is 8; None for all distances in a window (of a sequence: if it is
+    causal), and without a window or with T5 for 128, on maps with "swin" and "cpb" for 31."""
+
     divisors: ClassVar[tuple[str, ...]] = ("heads",)
 
     @property
     def reads_query(self) -> bool:
         """Whether the output depends on the content of the query."""
         return self.terms.use_query or self.gate
+
+    @property
+    def reads_encodings(self) -> bool:
+        """Whether a term is a product with encodings of relative positions."""
+        terms = self.terms if self.position is None else self.terms & ~Term.POSITION
+        return terms.use_position
 
     @property
     def extensions(self) -> tuple[str, ...]:
@@ -84,6 +103,26 @@ class AttentionSpec(Spec, MixerSpec["GeneralizedAttention"]):
             raise SpecError(f'{text}; set rotary="axial" or leave it out', "rotary_wavelength")
         return self
 
+    @model_validator(mode="after")
+    def _check_position(self) -> "AttentionSpec":
+        if self.position is not None and not self.terms.has(Term.POSITION):
+            raise SpecError(
+                f'position="{self.position}" gives E4, which the terms "{self.terms}" lack; '
+                "turn E4 on or leave it out",
+                "position",
+            )
+        if self.max_distance is None:
+            return self
+        if self.position in (None, "alibi"):
+            text = f"max_distance={self.max_distance} has no effect with position={self.position!r}"
+            raise SpecError(f'{text}; set position="table" or leave it out', "max_distance")
+        if self.position == "t5" and self.max_distance <= _T5_EXACT:
+            text = f"max_distance={self.max_distance} is among the {_T5_EXACT} distances"
+            raise SpecError(
+                f"{text} that T5 does not share; use {_T5_EXACT + 1} or more", "max_distance"
+            )
+        return self
+
     def check_channels(self, channels: int, ndim: int) -> None:
         """Check the channels and the number of axes that a module of this spec would have.
 
@@ -91,7 +130,7 @@ class AttentionSpec(Spec, MixerSpec["GeneralizedAttention"]):
             SpecError: if heads do not divide the channels, or position encodings do not fit them.
         """
         super().check_channels(channels, ndim)
-        if self.terms.use_position and channels % (2 * ndim):
+        if self.reads_encodings and channels % (2 * ndim):
             text = f"channels={channels} is no multiple of {2 * ndim}"
             remedy = "change the channels or turn the position terms (E2, E4) off"
             raise SpecError(f"{text}, for sines and cosines on {ndim} axes; {remedy}", "channels")

@@ -5,7 +5,7 @@ Shapes: b batch, q queries, k keys, h heads, d width of a head, t tokens so far.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -122,6 +122,10 @@ class RunningState:
         """The state of the chosen batch rows, in that order."""
         sums = (self.maximum[rows], self.total[rows], self.weighted_sum[rows])
         return RunningState(*sums, self.terms)
+
+    def decay(self, slopes: Float[Tensor, "h 1"]) -> "RunningState":
+        """The sums with the logit of every token lower by the slope of its head."""
+        return replace(self, maximum=self.maximum - slopes)
 
     def append(
         self, logit: Float[Tensor, "b h 1"], value: Float[Tensor, "b h d"]

@@ -25,6 +25,7 @@ from quatrain.nn.attention_state import (
     outdated_state,
 )
 from quatrain.nn.checks import check_stepwise
+from quatrain.nn.position_bias import Alibi
 from quatrain.nn.projected_attention import ProjectedAttention
 from quatrain.nn.relative_position import EncodingCache
 from quatrain.nn.tokens import (
@@ -53,9 +54,10 @@ class GeneralizedAttention(ProjectedAttention, spec=AttentionSpec):
 
     `query` is U, `key` V^C, `value` W', `position` V^R (one projection per axis), `output` W,
     `key_bias` u and `position_bias` v; a parameter that no chosen term needs does not exist.
-    `rotary`, `query_norm` and `key_norm` change what E1 reads, and `gate` the attended values. Set
-    `method` to choose the algorithm; by default `plan` chooses. "reference" has derivatives of
-    every order, and forward-mode derivatives.
+    `rotary`, `query_norm` and `key_norm` change what E1 reads, `relative_bias` gives E4 in place of
+    encodings, and `gate` changes the attended values. Set `method` to choose the algorithm; by
+    default `plan` chooses. "reference" has derivatives of every order, and forward-mode
+    derivatives.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equations 1, 2 and 8; the four terms
         are those of Dai et al. 2019, https://arxiv.org/abs/1901.02860, section 3.3; logits scaled
@@ -158,11 +160,12 @@ class GeneralizedAttention(ProjectedAttention, spec=AttentionSpec):
         """Decode one token of causal self-attention: its output, and the next state.
 
         Only relative positions matter, so cached keys are numbered from 0 and the query is the last
-        of them. If weights depend on neither the query nor a position, the state is a running sum.
+        of them. If weights depend on neither the query nor a position, or decay with the distance
+        at a fixed rate (ALiBi), the state is a running sum.
         """
         check_stepwise(self.ndim, "key_stride", self.spec.key_stride)
         terms = self.terms
-        if self.spec.window is None and not terms.use_query and not terms.use_position:
+        if self._steps_by_sums:
             if state is not None and not (isinstance(state, RunningState) and state.terms == terms):
                 raise outdated_state(terms)
             return self._step_running(query, state)
@@ -173,6 +176,17 @@ class GeneralizedAttention(ProjectedAttention, spec=AttentionSpec):
         grid = Grid((1,), (last + 1,), first_query=last)
         attended = attend(self._inputs(query, state, grid, Support()), self.method)
         return self._output(attended, query), state
+
+    @property
+    def _steps_by_sums(self) -> bool:
+        """Whether a step of decoding changes the weights of all earlier tokens by one factor."""
+        terms = self.terms
+        decays = isinstance(self.relative_bias, Alibi)
+        return (
+            self.spec.window is None
+            and not terms.use_query
+            and (decays or not terms.has(Term.POSITION))
+        )
 
     def _step_running(
         self, query: Float[Tensor, "b 1 c"], state: RunningState | None
@@ -186,6 +200,8 @@ class GeneralizedAttention(ProjectedAttention, spec=AttentionSpec):
             product = (key[:, :, 0] * vector).sum(-1, keepdim=True)
             logit = (product * self.scale).to(dtype)
         state = RunningState.empty(value, self.terms) if state is None else state
+        if isinstance(self.relative_bias, Alibi) and self.terms.has(Term.POSITION):
+            state = state.decay(self.relative_bias.slopes(value))
         state = state.append(logit, value)
         return self._output(state.mean.to(new.value.dtype)[:, :, None], query), state
 

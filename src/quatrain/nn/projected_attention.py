@@ -16,6 +16,7 @@ from quatrain.nn.attention_spec import AttentionSpec
 from quatrain.nn.attention_state import KeyValueState, outdated_state
 from quatrain.nn.layers import Projection
 from quatrain.nn.mixer_module import MixerModule
+from quatrain.nn.position_bias import PositionBias, build_position_bias
 from quatrain.nn.query_key import HeadNorm, Rotary
 from quatrain.nn.relative_position import RelativePosition
 from quatrain.nn.tokens import to_tokens
@@ -62,11 +63,12 @@ class ProjectedAttention(MixerModule):
         self.value: Projection = projection(self.key_channels)
         self.position: RelativePosition | None = (
             RelativePosition(channels, spec.heads, ndim, spec.wavelength or default)
-            if terms.use_position
+            if spec.reads_encodings
             else None
         )
         self.key_bias: nn.Parameter | None = bias() if terms.has(Term.KEY) else None
-        self.position_bias: nn.Parameter | None = bias() if terms.has(Term.POSITION) else None
+        by_encodings = terms.has(Term.POSITION) and spec.position is None
+        self.position_bias: nn.Parameter | None = bias() if by_encodings else None
         self.output: Projection = Projection(channels, channels)
         self.reset_parameters()
         self._create_extensions(width)
@@ -86,11 +88,12 @@ class ProjectedAttention(MixerModule):
         self.gate: Projection | None = (
             Projection(self.channels, self.channels) if spec.gate else None
         )
+        self.relative_bias: PositionBias | None = build_position_bias(spec, ndim)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a pickled module, also one of a version without extensions."""
         super().__setstate__(state)
-        for name in ("rotary", "query_norm", "key_norm", "gate"):
+        for name in ("rotary", "query_norm", "key_norm", "gate", "relative_bias"):
             self._modules.setdefault(name, None)
 
     @property
@@ -135,13 +138,14 @@ class ProjectedAttention(MixerModule):
             position_vector=self.position_bias if terms.has(Term.POSITION) else None,
             relative=self._relative(state, grid),
             scale=self.scale,
+            **self._tables(grid, state.value),
             **content(query_heads, state, grid),
         )
         return AttentionInputs(terms, operands, grid, support)
 
     def _shared_content(
         self, query: Float[Tensor, "b h q d"] | None, state: KeyValueState, _: Grid
-    ) -> dict[str, Tensor | None]:
+    ) -> dict[str, Any]:
         """The operands of E1 and E3, which read the same keys."""
         terms = self.terms
         if terms.use_content and state.key is None:
@@ -154,7 +158,7 @@ class ProjectedAttention(MixerModule):
 
     def _paired_content(
         self, query: Float[Tensor, "b h q d"] | None, state: KeyValueState, grid: Grid
-    ) -> dict[str, Tensor | None]:
+    ) -> dict[str, Any]:
         """The operands of E1, which has queries and keys of its own, of E3, and the query of E2."""
         terms, query = self.terms, cast(Tensor, query)
         if state.paired_key is None or (terms.has(Term.KEY) and state.key_logit is None):
@@ -193,11 +197,20 @@ class ProjectedAttention(MixerModule):
         return self.output(merged)
 
     def _relative(self, state: KeyValueState, grid: Grid) -> tuple[Float[Tensor, "h _ d"], ...]:
-        if self.position is None or not self.terms.use_position:
+        terms, by_table = self.terms, self.relative_bias is not None
+        reads = terms.has(Term.QUERY_POSITION) if by_table else terms.use_position
+        if self.position is None or not reads:
             return ()
         if state.encodings is None:
             return self.position(grid)
         return (state.encodings.between(grid.relative_range(0)),)
+
+    def _tables(self, grid: Grid, like: Tensor) -> dict[str, Any]:
+        """The operands of E4 where no encodings give it."""
+        if self.relative_bias is None or not self.terms.has(Term.POSITION):
+            return {}
+        bias = self.relative_bias(grid, like)
+        return {"joint_table": bias} if isinstance(bias, Tensor) else {"table": bias}
 
     def _project(
         self, key: Float[Tensor, "b k c"], positions: Int[Tensor, "k ndim"] | None

@@ -38,6 +38,11 @@ _MIXERS = {
     "rope": Method("Rotary positions.", ("su2024roformer", "heo2024rotary")),
     "rope-mixed": Method("Rotary positions with learned frequencies.", ("heo2024rotary",)),
     "qknorm": Method("A norm of queries and keys (QK-norm).", ("henry2020query",)),
+    "table": Method("A table of position biases.", ("shaw2018self", "raffel2020exploring")),
+    "t5": Method("Position biases by T5's buckets.", ("raffel2020exploring",)),
+    "alibi": Method("Position biases with fixed slopes (ALiBi).", ("press2022train",)),
+    "swin": Method("A joint table of position biases (Swin).", ("liu2021swin",)),
+    "cpb": Method("Continuous position bias (Swin V2).", ("liu2022swin",)),
     "gate": Method("An output gate of attention.", ("qiu2025gated",)),
 }
 """By the kind of a mixer, and by the word of an extension of attention."""

@@ -15,6 +15,11 @@ EXTENSIONS: dict[str, tuple[str, object]] = {
     "rope": ("rotary", "axial"),
     "rope-mixed": ("rotary", "mixed"),
     "qknorm": ("qk_norm", True),
+    "table": ("position", "table"),
+    "t5": ("position", "t5"),
+    "alibi": ("position", "alibi"),
+    "swin": ("position", "swin"),
+    "cpb": ("position", "cpb"),
     "gate": ("gate", True),
 }
 """Extensions of attention, by the words of the notation in the order of writing: a field of
@@ -25,6 +30,8 @@ ADDED_FIELDS: dict[str, object] = {
     "rotary_wavelength": None,
     "qk_norm": False,
     "gate": False,
+    "position": None,
+    "max_distance": None,
     "processes": 1,
     "terms": "fixed",
     "terms_at": None,
