@@ -51,8 +51,8 @@ def attention_multiply_adds(module, batch, grid, structure=FULL_SUPPORT, *, meth
         key_channels=module.value.in_features,
         structure=structure,
         heads=module.spec.heads,
-        shared_keys=module.spec.rotary is None and not module.spec.qk_norm,
-        table=table_kind(module),
+        shared_keys=module.spec.shares_keys,
+        table=module.spec.table_on(module.ndim),
     )
     gate = counts.linear(batch * size.queries, module.channels, module.channels)
     joint = size.table == "joint"
@@ -61,13 +61,6 @@ def attention_multiply_adds(module, batch, grid, structure=FULL_SUPPORT, *, meth
     if isinstance(module.relative_bias, ContinuousBias):
         total += count_linears(module.relative_bias, math.prod(size.relative_counts))
     return total
-
-
-def table_kind(module):
-    """Whether E4 of an attention is a table by axis, or one of both axes; None for encodings."""
-    if module.relative_bias is None:
-        return None
-    return "joint" if module.ndim == 2 and module.spec.position in ("swin", "cpb") else "axial"
 
 
 def layer_multiply_adds(layer, *, batch, source, target):

@@ -38,6 +38,33 @@ def test_a_window_causality_and_masks_change_the_plan():
     assert methods == ["pooled", "pooled", "fused", "fused"]
 
 
+def test_extensions_and_a_window_follow_the_terms():
+    plain, extended, windowed = (
+        json.loads(run("--terms", terms, "--queries", "64x64", "--json").stdout)
+        for terms in ("0011", "0011 swin", "1111@7")
+    )
+    assert (plain["method"], extended["method"]) == ("separable", "fused")
+    option = run("--terms", "1111", "--queries", "64x64", "--window", "7", "--json")
+    assert windowed == json.loads(option.stdout)
+    whole = json.loads(run("--terms", "1111", "--queries", "64x64", "--json").stdout)
+    assert windowed["multiply_adds"] < whole["multiply_adds"]
+
+
+@pytest.mark.parametrize(
+    ("terms", "options", "field"),
+    [
+        ("deformable", (), "terms"),
+        ("w/o", (), "terms"),
+        ("0011@7", ("--window", "9"), "window"),
+        ("0011 rope", (), "rotary"),
+    ],
+)
+def test_what_is_no_attention_is_an_error(terms, options, field):
+    result = run("--terms", terms, "--queries", "64", *options)
+    assert isinstance(result.exception, SpecError)
+    assert result.exception.field == field
+
+
 @pytest.mark.parametrize("sizes", ["50x", "0", "5x5x5", "x", "-3", "5.0", "8٣", "５", LONG])
 def test_invalid_sizes_are_an_error(sizes):
     result = run("--terms", "1111", "--queries", sizes)

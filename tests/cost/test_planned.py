@@ -1,11 +1,15 @@
 import pytest
+import torch
+from torch import nn
 
-from quatrain.cost import planned_cost
+from quatrain.cost import count_multiply_adds, planned_cost
+from quatrain.nn import parse_mixer
 from quatrain.ops import counts
+from quatrain.ops.attention import attend
 from quatrain.ops.attention.triton import operator as triton_operator
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Structure
-from quatrain.specs import QuatrainError, Term
+from quatrain.specs import QuatrainError, SpecError, Term
 
 
 def test_cost_is_that_of_the_chosen_method():
@@ -84,3 +88,35 @@ def test_invalid_argument_raises_with_its_name(arguments, field):
     with pytest.raises(QuatrainError) as caught:
         planned_cost(Term.parse("1111"), (8, 9), **arguments)
     assert caught.value.field.endswith(field)
+
+
+class Attend(nn.Module):
+    """Attention without its projections."""
+
+    def __init__(self, inputs):
+        super().__init__()
+        self.inputs = inputs
+
+    def forward(self, _):
+        return attend(self.inputs)
+
+
+@pytest.mark.parametrize(
+    "name", ["1111 rope", "1010 qknorm gate", "0011 table", "0110@7", "1111 t5", "1111 swin"]
+)
+def test_an_extended_attention_executes_what_is_planned(name):
+    spec = parse_mixer(name, heads=4)
+    inputs = spec.build(32).attention_inputs(torch.zeros(2, 32, 24, 25))
+    executed = count_multiply_adds(Attend(inputs), torch.zeros(1))
+    planned = planned_cost(spec, (24, 25), channels=32, batch=2)
+    assert planned.multiply_adds == executed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [({"heads": 2}, "heads"), ({"structure": Structure(window=3)}, "window")],
+)
+def test_heads_and_window_are_those_of_the_spec(arguments, field):
+    with pytest.raises(SpecError) as error:
+        planned_cost(parse_mixer("1111@5"), (8, 9), **arguments)
+    assert error.value.field == field

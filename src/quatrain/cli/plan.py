@@ -3,13 +3,16 @@
 import enum
 import re
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from quatrain.cli.output import open_console, print_json
-from quatrain.specs import SpecError, Term
+from quatrain.specs import SpecError
 from quatrain.specs.errors import shorten
+
+if TYPE_CHECKING:
+    from quatrain.nn import AttentionSpec
 
 
 class Device(enum.StrEnum):
@@ -20,7 +23,9 @@ class Device(enum.StrEnum):
 
 
 def plan(
-    terms: Annotated[str, typer.Option(help='The active terms, such as "0110".')],
+    terms: Annotated[
+        str, typer.Option(help='The terms, such as "0110", also extended: "1111@31 rope".')
+    ],
     queries: Annotated[str, typer.Option(help='Sizes of the queries: "50x84" or "512".')],
     keys: Annotated[str, typer.Option(help="Sizes of the keys; default: the queries.")] = "",
     causal: Annotated[bool, typer.Option("--causal", help="Attend to no later key.")] = False,
@@ -40,23 +45,21 @@ def plan(
 ) -> None:
     """Print the method that computes an attention, its multiply-adds, and the reason.
 
-    Projections and extensions, such as rope or t5, are not counted. Bytes are those of the
-    attention weights in memory at one time, in float32: none if torch's kernel keeps them on the
-    chip. The factored method stores sums over each row of keys instead, and the Triton kernels
-    store the position bias.
+    Projections are not counted. Bytes are those of the attention weights in memory at one time, in
+    float32: none if torch's kernel keeps them on the chip. The factored method stores sums over
+    each row of keys instead, and the Triton kernels store the position bias.
 
-    Example: quatrain plan --terms 0011 --queries 50x84 --keys 25x42 --json
+    Example: quatrain plan --terms "0011 alibi" --queries 50x84 --keys 25x42 --json
     """
     from quatrain.cost import planned_cost
     from quatrain.ops.support import Structure
 
     cost = planned_cost(
-        Term.parse(terms),
+        _attention(terms, heads, window),
         _sizes("queries", queries),
         _sizes("keys", keys) if keys else None,
         Structure(causal, window, key_padding_mask, attend_mask),
         channels=channels,
-        heads=heads,
         batch=batch,
         training=train,
         device=device.value,
@@ -73,6 +76,22 @@ def plan(
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _attention(terms: str, heads: int, window: int | None) -> "AttentionSpec":
+    """The attention in the notation of mixers, with the heads and the window of the options."""
+    from quatrain.nn import AttentionSpec, parse_mixer
+
+    spec = parse_mixer(terms, heads)
+    if not isinstance(spec, AttentionSpec):
+        message = f'terms={shorten(terms)} is no attention; write terms such as "0110"'
+        raise SpecError(message, "terms")
+    if window is None or spec.window == window:
+        return spec
+    if spec.window is not None:
+        message = f"window={window} differs from terms={shorten(terms)}; leave one of them out"
+        raise SpecError(message, "window")
+    return AttentionSpec(**{**dict(spec), "window": window})
 
 
 def _sizes(option: str, text: str) -> tuple[int, ...]:

@@ -75,6 +75,17 @@ class AttentionSpec(Spec, MixerSpec["GeneralizedAttention"]):
         return terms.use_position
 
     @property
+    def shares_keys(self) -> bool:
+        """Whether E1 and E3 are products with the same keys."""
+        return self.rotary is None and not self.qk_norm
+
+    def table_on(self, ndim: int) -> Literal["axial", "joint"] | None:
+        """Whether E4 is a table for each axis, or one for both axes; None for encodings."""
+        if self.position is None:
+            return None
+        return "joint" if ndim == 2 and self.position in ("swin", "cpb") else "axial"
+
+    @property
     def extensions(self) -> tuple[str, ...]:
         """The words of the notation for what is on besides the terms, such as ("rope", "gate")."""
         return extensions_of(self.model_dump(mode="json"))

@@ -234,5 +234,4 @@ def build_position_bias(spec: AttentionSpec, ndim: int) -> PositionBias | None:
 def _default_max_distance(spec: AttentionSpec, ndim: int) -> int:
     if spec.position != "t5" and spec.window is not None:
         return max(1, spec.window - 1 if ndim == 1 else spec.window // 2)
-    is_joint = ndim == 2 and spec.position in ("swin", "cpb")
-    return _JOINT_MAX_DISTANCE if is_joint else _MAX_DISTANCE
+    return _JOINT_MAX_DISTANCE if spec.table_on(ndim) == "joint" else _MAX_DISTANCE

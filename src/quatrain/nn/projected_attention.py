@@ -174,8 +174,7 @@ class ProjectedAttention(MixerModule):
     @property
     def _is_paired(self) -> bool:
         """Whether E1 has queries and keys of its own."""
-        extended = self.rotary is not None or self.query_norm is not None
-        return extended and self.terms.has(Term.QUERY_KEY)
+        return not self.spec.shares_keys and self.terms.has(Term.QUERY_KEY)
 
     def _pair(
         self,
