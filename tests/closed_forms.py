@@ -43,21 +43,22 @@ def mixer_multiply_adds(module, *, batch, sizes, causal=False):
 
 def attention_multiply_adds(module, batch, grid, structure=FULL_SUPPORT, *, method="auto"):
     """One forward pass of attention; the window is the module's own."""
-    terms, structure = module.spec.terms, replace(structure, window=module.spec.window)
+    spec = module.spec
+    structure = replace(structure, window=spec.window, null_key=spec.null_key)
     size = counts.AttentionSize(
         batch=batch,
         grid=grid,
         channels=module.channels,
         key_channels=module.value.in_features,
         structure=structure,
-        heads=module.spec.heads,
-        shared_keys=module.spec.shares_keys,
-        table=module.spec.table_on(module.ndim),
+        heads=spec.heads,
+        shared_keys=spec.shares_keys,
+        table=spec.table_on(module.ndim),
     )
     gate = counts.linear(batch * size.queries, module.channels, module.channels)
     joint = size.table == "joint"
-    chosen = plan(terms, grid, structure, method, joint_table=joint).method
-    total = counts.attention(terms, chosen, size) + gate * module.spec.gate
+    chosen = plan(spec.terms, grid, structure, method, joint_table=joint).method
+    total = counts.attention(spec.terms, chosen, size) + gate * spec.gate
     if isinstance(module.relative_bias, ContinuousBias):
         total += count_linears(module.relative_bias, math.prod(size.relative_counts))
     return total

@@ -17,7 +17,7 @@ from quatrain.specs import ALL_TERM_SETS
 CHANNELS = 16
 TERM_SETS = [str(terms) for terms in ALL_TERM_SETS]
 CONVOLUTIONS = ["regular", "deformable", "modulated", "dynamic", "lightweight"]
-EXTENDED = ["1011 rope qknorm gate", "0111 t5", "0011 alibi", "1101 swin", "0001 cpb"]
+EXTENDED = ["1011 rope qknorm gate", "0111 t5", "0011 alibi", "1101 swin", "0001 cpb", "1010 null"]
 OTHERS = ["1111@3", *CONVOLUTIONS, "1111+deformable", *EXTENDED]
 ON_SEQUENCES = ["0000", "0010", "0011", "0110", "1000", "1111", *OTHERS]
 MAPS = [(2, 5, 7), (1, 4, 9), (3, 1, 6), (2, 6, 1), (1, 1, 1), (1, 23, 33)]
@@ -117,9 +117,9 @@ def _network(kind, mixer):
 
 
 CASES = [
-    *(Case(name, "map") for name in (*TERM_SETS, *OTHERS)),
+    *(Case(name, "map") for name in (*TERM_SETS, *OTHERS, "0011 null")),
     Case("1111", "map", key_stride=2),
-    *(Case(name, "causal sequence") for name in ON_SEQUENCES),
+    *(Case(name, "causal sequence") for name in (*ON_SEQUENCES, "0010 null")),
     Case("1111", "causal sequence", key_stride=2),
 ]
 NETWORKS = [

@@ -57,8 +57,9 @@ def naive_attention(inputs):
     value, grid = inputs.value, inputs.grid
     scores = logits(inputs.terms, inputs.operands, grid)
     scores = scores.expand(-1, value.shape[1], -1, value.shape[2])
-    weights = masked_softmax(scores, inputs.support.mask(grid, value)).to(value.dtype)
-    return expand_queries(weights @ value, grid)
+    support = inputs.support
+    weights = masked_softmax(scores, support.mask(grid, value), null_key=support.null_key)
+    return expand_queries(weights.to(value.dtype) @ value, grid)
 
 
 def operands(
@@ -143,7 +144,7 @@ def grids(draw, longest=4, ndims=(1, 2)):
 @st.composite
 @unchecked()
 def supports(draw, grid, batch, heads, generator, leave_out=()):
-    """Any mixture of causality, window and masks, also rows without any key."""
+    """Any mixture of causality, window, masks and a null key, also rows without any key."""
     queries, keys = (torch.Size(sizes).numel() for sizes in (grid.queries, grid.keys))
 
     def chance(*shape):
@@ -156,6 +157,7 @@ def supports(draw, grid, batch, heads, generator, leave_out=()):
         "window": draw(windows),
         "key_padding_mask": ~chance(batch, keys) if draw(st.booleans()) else None,
         "attend_mask": None if attend is None else chance(*attend),
+        "null_key": draw(st.booleans()),
     }
     return Support(**{name: fields[name] for name in fields if name not in leave_out})
 

@@ -45,7 +45,7 @@ def test_combined_mixer_costs_the_sum_of_its_parts():
     assert parts[2] == parts[0] + parts[1]
 
 
-@pytest.mark.parametrize("name", ["1010 rope", "0010 gate", "0010 gate+deformable"])
+@pytest.mark.parametrize("name", ["1010 rope", "0010 null", "0010 gate+deformable"])
 def test_attention_with_extensions_is_rejected(name):
     with pytest.raises(TypeError):
         count_mixer(parse_mixer(name, heads=2).build(16), (5, 6))

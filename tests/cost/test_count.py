@@ -319,16 +319,19 @@ def test_attention_on_maps_counts_its_closed_form(terms, batch, height, width, s
         ("1111", "reference", 3),
     ],
 )
-def test_forced_method_counts_its_closed_form(terms, method, window):
-    module = AttentionSpec(terms=terms, heads=2, window=window, key_stride=2).build(8)
+@pytest.mark.parametrize("null_key", [False, True])
+def test_forced_method_counts_its_closed_form(terms, method, window, null_key):
+    fields = {"window": window, "null_key": null_key}
+    module = AttentionSpec(terms=terms, heads=2, key_stride=2, **fields).build(8)
     closed = attention_multiply_adds(module, 2, Grid((3, 70), (2, 35), 2), method=method)
     assert closed == count_multiply_adds(module, torch.zeros(2, 8, 3, 70), method=method)
 
 
 @pytest.mark.parametrize("terms", ["0010", "0011", "0110", "1000", "1111"])
 @pytest.mark.parametrize("causal", [False, True])
-def test_attention_on_long_sequences_counts_its_closed_form(terms, causal):
-    module = AttentionSpec(terms=terms, heads=2).build(8, ndim=1).to("meta")
+@pytest.mark.parametrize("null_key", [False, True])
+def test_attention_on_long_sequences_counts_its_closed_form(terms, causal, null_key):
+    module = AttentionSpec(terms=terms, heads=2, null_key=null_key).build(8, ndim=1).to("meta")
     closed = attention_multiply_adds(module, 2, Grid((1000,), (1000,)), Structure(causal))
     x = torch.empty(2, 1000, 8, device="meta")
     assert closed == count_multiply_adds(module, x, causal=causal)

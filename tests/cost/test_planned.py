@@ -102,7 +102,11 @@ class Attend(nn.Module):
 
 
 @pytest.mark.parametrize(
-    "name", ["1111 rope", "1010 qknorm gate", "0011 table", "0110@7", "1111 t5", "1111 swin"]
+    "name",
+    [
+        *("1111 rope", "1010 qknorm gate", "0011 table", "0110@7", "1111 t5", "1111 swin"),
+        *("1010 null", "0110 null"),
+    ],
 )
 def test_an_extended_attention_executes_what_is_planned(name):
     spec = parse_mixer(name, heads=4)

@@ -30,6 +30,11 @@ CALLS = {
     ),
     "a window of a map": (Grid((33, 40), (33, 40)), {"window": 7}),
     "a causal sequence": (Grid((300,), (300,)), {"causal": True}),
+    "a map with a null key": (Grid((24, 25), (24, 25)), {"null_key": True}),
+    "a causal sequence with a null key": (
+        Grid((300,), (300,)),
+        {"causal": True, "null_key": True},
+    ),
     "a window": (Grid((300,), (300,)), {"window": 31}),
 }
 SLACK = {torch.float32: 1e-4, torch.bfloat16: 8e-3, torch.float16: 1e-3}

@@ -22,6 +22,7 @@ SQUARE, LINE = Grid((9, 13), (9, 13)), Grid((150,), (150,))
 CALLS = {
     "a map with strided keys": (Grid((9, 13), (5, 7), key_stride=2), Support()),
     "another map": (Grid((9, 13), (7, 4)), Support()),
+    "a map with a null key": (SQUARE, Support(null_key=True)),
     "a window on a map": (SQUARE, Support(window=5)),
     "a sequence": (LINE, Support()),
     "a causal sequence": (LINE, Support(causal=True)),

@@ -11,7 +11,7 @@ from quatrain.nn.mixers import parse_mixer
 from quatrain.specs import ALL_TERM_SETS, SpecError, Term
 from quatrain.specs.notation import EXTENSIONS
 
-words = st.permutations(["rope", "qknorm", "gate", "t5"]).flatmap(
+words = st.permutations(["rope", "qknorm", "gate", "t5", "null"]).flatmap(
     lambda order: st.integers(0, 4).map(lambda count: order[:count])
 )
 
@@ -102,7 +102,16 @@ def test_a_pickle_of_a_version_without_extensions_is_read():
     expected = module(x)
     for name in ("rotary", "query_norm", "key_norm", "gate", "relative_bias"):
         del vars(module)[name]
-    for name in ("rotary", "rotary_wavelength", "qk_norm", "gate", "position", "max_distance"):
+    added = (
+        "rotary",
+        "rotary_wavelength",
+        "qk_norm",
+        "gate",
+        "position",
+        "max_distance",
+        "null_key",
+    )
+    for name in added:
         del vars(module.spec)[name]
     loaded = pickle.loads(pickle.dumps(module))
     assert_close(loaded(x), expected)

@@ -5,6 +5,7 @@ from torch.testing import assert_close
 from quatrain.cost import count_multiply_adds
 from quatrain.nn import AttentionSpec
 from quatrain.nn.attention_state import Explanation, KeyValueState, RunningState
+from quatrain.ops.attention.reference import masked_softmax
 from quatrain.ops.positions import Grid
 from quatrain.specs import Term
 
@@ -36,14 +37,15 @@ def test_a_window_keeps_the_last_tokens_of_keys_and_values():
 
 
 @pytest.mark.parametrize("spread", [1.0, 200.0])
-def test_running_sums_equal_the_softmax_over_the_past_for_any_spread_of_logits(spread):
+@pytest.mark.parametrize("null_key", [False, True])
+def test_running_sums_equal_the_softmax_over_the_past_for_any_spread_of_logits(spread, null_key):
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(1, 2, 9, dtype=torch.float64, generator=generator) * spread
     values = torch.randn(1, 2, 9, 3, dtype=torch.float64, generator=generator)
-    state = RunningState.empty(values[:, :, 0], Term.KEY)
+    state = RunningState.empty(values[:, :, 0], Term.KEY, null_key=null_key)
     for t in range(9):
         state = state.append(logits[..., t : t + 1], values[:, :, t])
-        weights = logits[..., : t + 1].softmax(-1)
+        weights = masked_softmax(logits[..., : t + 1], None, null_key=null_key)
         assert_close(state.mean, (weights[..., None] * values[:, :, : t + 1]).sum(2))
 
 

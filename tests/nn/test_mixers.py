@@ -44,6 +44,10 @@ MIXERS = [
     "0011 alibi",
     "1011 rope swin",
     "0001 cpb",
+    "0010 null",
+    "1111@5 null",
+    "1010 rope null",
+    "0011 alibi null",
 ]
 """A mixer of each kind, attention by each method, and each extension."""
 COMPILED = [

@@ -23,7 +23,11 @@ def attend(inputs):
     for b, m, q in itertools.product(range(batch), range(heads), range(len(queries))):
         region = [k for k in range(len(keys)) if allowed(support, grid, b, m, q, k)]
         scores = [logit(terms, operands, grid, b, m, q, k) for k in region]
-        rows.append(_weighted_mean(scores, [operands.value[b, m, k] for k in region], width))
+        values = [operands.value[b, m, k] for k in region]
+        if support.null_key:
+            scores.append(torch.zeros((), dtype=torch.float64))
+            values.append(torch.zeros(width, dtype=torch.float64, requires_grad=True))
+        rows.append(_weighted_mean(scores, values, width))
     return torch.stack(rows).reshape(batch, heads, len(queries), width)
 
 

@@ -86,18 +86,19 @@ def test_fused_computes_every_pair(terms, size):
         assert fused == counts.attend(terms, "reference", size) == 2 * pairs
 
 
-def case_of(terms, grid, causal, table):
+def case_of(terms, grid, structure, table):
     """Operands whose values are as wide as their keys, as in the closed forms."""
     x = operands(terms, grid, table=table)
     value = torch.randn(2, 2, x.value.shape[2], 3, dtype=torch.float64, requires_grad=True)
-    return Case(terms, replace(x, value=value), grid, Support(causal=causal))
+    support = Support(causal=structure.causal, null_key=structure.null_key)
+    return Case(terms, replace(x, value=value), grid, support)
 
 
-def plans(grid, causal, table=None):
+def plans(grid, structure, table=None):
     joint = table == "joint"
     for terms, method in itertools.product(ALL_TERM_SETS, get_args(ConcreteMethod)):
         with contextlib.suppress(SpecError):
-            yield terms, plan(terms, grid, Structure(causal), method, joint_table=joint)
+            yield terms, plan(terms, grid, structure, method, joint_table=joint)
 
 
 def run_with_gradients(planned, case):
@@ -123,13 +124,15 @@ def run_with_gradients(planned, case):
         *((Grid((70,), (70,)), True, table) for table in (None, "axial")),
     ],
 )
-def test_executed_products_with_gradients_match_the_closed_form(grid, causal, table):
-    for terms, planned in plans(grid, causal, table):
+@pytest.mark.parametrize("null_key", [False, True])
+def test_executed_products_with_gradients_match_the_closed_form(grid, causal, table, null_key):
+    structure = Structure(causal, null_key=null_key)
+    for terms, planned in plans(grid, structure, table):
         if planned.kernel == "sdpa":
             continue  # torch's kernel is opaque
         with FlopCounterMode(display=False) as counter:
-            run_with_gradients(planned, case_of(terms, grid, causal, table))
-        size = counts.AttentionSize(2, grid, 6, structure=Structure(causal), heads=2, table=table)
+            run_with_gradients(planned, case_of(terms, grid, structure, table))
+        size = counts.AttentionSize(2, grid, 6, structure=structure, heads=2, table=table)
         products = counts.attend(terms, planned.method, size)
         products += counts.attend_backward(terms, planned.method, size)
         assert counter.get_total_flops() == 2 * products, (str(terms), planned.method)
@@ -138,7 +141,7 @@ def test_executed_products_with_gradients_match_the_closed_form(grid, causal, ta
 def test_only_the_reference_stores_a_weight_for_every_pair():
     grid = Grid((60, 70), (60, 70))
     size = counts.AttentionSize(1, grid, 64, heads=8)
-    for terms, planned in plans(grid, causal=False):
+    for terms, planned in plans(grid, Structure()):
         stored = counts.stored_weights(terms, planned.method, size)
         if planned.method != "reference":
             assert stored < 8 * (60 * 70) ** 2 / 30

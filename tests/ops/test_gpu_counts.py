@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -9,7 +11,7 @@ from quatrain.ops.attention.augmented import augmented_attention
 from quatrain.ops.attention.triton import attention, forward_backward, position_bias
 from quatrain.ops.counts import AttentionSize
 from quatrain.ops.positions import Grid
-from quatrain.ops.support import Support
+from quatrain.ops.support import Structure, Support
 from quatrain.specs import ALL_TERM_SETS, Term
 
 GRID = Grid((5, 7), (3, 4), 2)
@@ -18,12 +20,15 @@ SIZE = AttentionSize(BATCH, GRID, 6, heads=HEADS)
 
 
 @pytest.mark.parametrize("terms", ALL_TERM_SETS, ids=str)
-def test_executed_products_of_augmented_attention_match_the_closed_form(terms):
+@pytest.mark.parametrize("null_key", [False, True])
+def test_executed_products_of_augmented_attention_match_the_closed_form(terms, null_key):
     x = operands(terms, GRID, batch=BATCH, heads=HEADS, widths=(3, 3))
-    support = Support(key_padding_mask=torch.zeros(BATCH, 12, dtype=torch.bool))
+    padding = torch.zeros(BATCH, 12, dtype=torch.bool)
+    support = Support(key_padding_mask=padding, null_key=null_key)
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
         augmented_attention(Case(terms, x, GRID, support))
-    assert counter.get_total_flops() == 2 * gpu_counts.augmented(terms, SIZE)
+    size = replace(SIZE, structure=Structure(null_key=null_key))
+    assert counter.get_total_flops() == 2 * gpu_counts.augmented(terms, size)
 
 
 @pytest.mark.parametrize("terms", ["1111", "1001", "0110", "0011", "0001"])

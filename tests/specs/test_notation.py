@@ -24,7 +24,7 @@ TEXTS = [
     "0010+deformable",
     "1111@7+modulated",
     "1011 rope",
-    "1111@5 rope-mixed qknorm gate",
+    "1111@5 rope-mixed qknorm gate null",
     "0010 gate+deformable",
     "1011 rope t5 gate",
 ]

@@ -47,7 +47,11 @@ def by_hand(module, x, key=None, rows=None, **arguments):
         total[h] += summed.var(correction=0)
         for term, each in logits.items():
             variance[term][h] += ((each - each.mean()) * (summed - summed.mean())).mean()
-            moved = (summed.softmax(-1) - (summed - each).softmax(-1)).abs().sum() / 2
+            scores = summed, summed - each
+            if module.spec.null_key:
+                scores = (torch.cat((row, row.new_zeros(1))) for row in scores)
+            first, second = (row.softmax(-1) for row in scores)
+            moved = (first - second).abs().sum() / 2
             mass[term][h] += moved
     terms = list(explained.logits)
     return (
@@ -73,6 +77,7 @@ CALLS = {
     "stride": (1, {"key_stride": 2}, {"key_padding_mask": PADDING}, None),
     "pairs by head": (1, {}, {"attend_mask": torch.rand(2, 2, 5, 5) > 0.5}, None),
     "map": (2, {}, {}, None),
+    "null key": (1, {"null_key": True}, {"key_padding_mask": NO_KEYS}, ~NO_KEYS),
     "map window": (2, {"window": 3, "key_stride": 2}, {}, None),
 }
 

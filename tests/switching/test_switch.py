@@ -84,7 +84,7 @@ def test_a_switched_module_is_the_module_built_with_the_common_terms(terms, ndim
 @pytest.mark.parametrize("ndim", [1, 2])
 @pytest.mark.parametrize("position", [None, "table", "cpb"])
 def test_without_e1_and_e4_a_module_with_extensions_is_the_one_without_theirs(ndim, position):
-    fields = {"rotary": "axial", "qk_norm": True, "gate": True, "window": 3}
+    fields = {"rotary": "axial", "qk_norm": True, "gate": True, "null_key": True, "window": 3}
     module = built(FULL, ndim, position=position, **fields)
     for other in ALL_TERM_SETS:
         check_equal(module, other, lambda attention, x: attention(x))

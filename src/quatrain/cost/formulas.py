@@ -85,6 +85,7 @@ def _blockwise_attention(*arguments: Any, **_: object) -> int:
         causal,
         window,
         _has_key_padding,
+        _null_key,
         factored,
     ) = others
     grid = Grid(tuple(queries), tuple(keys), key_stride, first_query)

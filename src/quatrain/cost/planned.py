@@ -66,7 +66,8 @@ def planned_cost(
         InputError: if queries and keys do not fit each other.
     """
     spec = _spec_of(attention, heads, structure.window)
-    terms, heads, structure = spec.terms, spec.heads, replace(structure, window=spec.window)
+    terms, heads, null_key = spec.terms, spec.heads, spec.null_key or structure.null_key
+    structure = replace(structure, window=spec.window, null_key=null_key)
     spec.check_channels(channels, len(queries))
     keys = queries if keys is None else keys
     _check_sizes(batch, queries, keys)

@@ -2,8 +2,8 @@
 
     AttentionSpec(terms="1011", rotary="axial", gate=True).notation      # "1011 rope gate"
 
-An extension changes what the term E1 reads, how the term E4 is given, or what is done with the
-attended values; each fits every set of terms that it has an effect on.
+An extension changes what the term E1 reads, how the term E4 is given, or the attended values, or
+adds a key; each fits every set of terms that it has an effect on.
 """
 
 from typing import TYPE_CHECKING, ClassVar, Literal
@@ -51,6 +51,8 @@ class AttentionSpec(Spec, MixerSpec["GeneralizedAttention"]):
     """Normalize the queries and keys of E1 in each head."""
     gate: bool = False
     """Multiply the attended values by a sigmoid of the query's content, channel by channel."""
+    null_key: bool = False
+    """Let each query attend to nothing: a further key of logit 0 and value zero."""
 
     position: Literal["table", "t5", "alibi", "swin", "cpb"] | None = None
     """Numbers for each head and relative position that give E4: a learned table per axis, T5's

@@ -111,17 +111,21 @@ class RunningState:
     weighted_sum: Float[Tensor, "b h d"]
     terms: Term
     """The terms of the logits."""
+    null_key: bool = False
 
     @classmethod
-    def empty(cls, value: Float[Tensor, "b h d"], terms: Term) -> "RunningState":
+    def empty(
+        cls, value: Float[Tensor, "b h d"], terms: Term, *, null_key: bool = False
+    ) -> "RunningState":
         """The state before the first token."""
         zero = torch.zeros_like(value[..., :1])
-        return cls(torch.full_like(zero, -torch.inf), zero, torch.zeros_like(value), terms)
+        low = torch.full_like(zero, -torch.inf)
+        return cls(low, zero, torch.zeros_like(value), terms, null_key)
 
     def select(self, rows: Int[Tensor, " n"]) -> "RunningState":
         """The state of the chosen batch rows, in that order."""
         sums = (self.maximum[rows], self.total[rows], self.weighted_sum[rows])
-        return RunningState(*sums, self.terms)
+        return RunningState(*sums, self.terms, self.null_key)
 
     def decay(self, slopes: Float[Tensor, "h 1"]) -> "RunningState":
         """The sums with the logit of every token lower by the slope of its head."""
@@ -134,12 +138,14 @@ class RunningState:
         maximum = torch.maximum(self.maximum, logit)
         rescale, weight = (self.maximum - maximum).exp(), (logit - maximum).exp()
         weighted_sum = self.weighted_sum * rescale + value * weight
-        return RunningState(maximum, self.total * rescale + weight, weighted_sum, self.terms)
+        total = self.total * rescale + weight
+        return RunningState(maximum, total, weighted_sum, self.terms, self.null_key)
 
     @property
     def mean(self) -> Float[Tensor, "b h d"]:
-        """The weighted mean of all values so far."""
-        return self.weighted_sum / self.total
+        """The weighted mean of all values so far, and of zero with the weight of a null key."""
+        total = self.total + (-self.maximum).exp() if self.null_key else self.total
+        return self.weighted_sum / total
 
 
 @dataclass(frozen=True)
@@ -147,7 +153,8 @@ class Explanation:
     """The attention weights of one call, and the logits of each term.
 
     `logits` are the scaled logits of every term that is on, over all keys: `weights` is the
-    softmax of their sum over the support. `grid` has the sizes and coordinates of all queries and
+    softmax of their sum over the support, and of 0 for a null key, whose weight is not among them:
+    then they sum to less than 1. `grid` has the sizes and coordinates of all queries and
     keys of the call. `support` is True at the keys that a query may attend to; None if it may
     attend to all. `query` are the coordinates of the explained query, (t,) or (y, x); None if all
     queries are explained, in order, row by row on a map.
@@ -158,6 +165,7 @@ class Explanation:
     grid: Grid
     support: Bool[Tensor, "#b #h #q k"] | None = None
     query: tuple[int, ...] | None = None
+    null_key: bool = False
 
     @classmethod
     def of(cls, inputs: AttentionInputs, at: QueryPosition | None) -> "Explanation":
@@ -179,6 +187,7 @@ class Explanation:
                 whole,
                 inputs.support.mask(grid, inputs.value),
                 at,
+                inputs.support.null_key,
             )
 
     def term_weights(self, term: Term) -> Float[Tensor, "b h q k"]:
@@ -187,4 +196,4 @@ class Explanation:
         These weights do not add up to `weights`: the softmax of a sum is the normalized product of
         such weights.
         """
-        return masked_softmax(self.logits[term], self.support)
+        return masked_softmax(self.logits[term], self.support, null_key=self.null_key)

@@ -55,9 +55,9 @@ class GeneralizedAttention(ProjectedAttention, spec=AttentionSpec):
     `query` is U, `key` V^C, `value` W', `position` V^R (one projection per axis), `output` W,
     `key_bias` u and `position_bias` v; a parameter that no chosen term needs does not exist.
     `rotary`, `query_norm` and `key_norm` change what E1 reads, `relative_bias` gives E4 in place of
-    encodings, and `gate` changes the attended values. Set `method` to choose the algorithm; by
-    default `plan` chooses. "reference" has derivatives of every order, and forward-mode
-    derivatives.
+    encodings, and `gate` changes the attended values. With `null_key` in the spec, the weights of a
+    query are exp(l_k) / (1 + sum exp(l_j)). Set `method` to choose the algorithm; by default `plan`
+    chooses. "reference" has derivatives of every order, and forward-mode derivatives.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equations 1, 2 and 8; the four terms
         are those of Dai et al. 2019, https://arxiv.org/abs/1901.02860, section 3.3; logits scaled
@@ -147,7 +147,7 @@ class GeneralizedAttention(ProjectedAttention, spec=AttentionSpec):
         """
         check_stepwise(self.ndim, "key_stride", self.spec.key_stride)
         grid = Grid((1,), (state.value.shape[2],), first_query=position)
-        support = Support(window=self.spec.window, key_padding_mask=key_padding_mask)
+        support = Support(False, self.spec.window, key_padding_mask, null_key=self.spec.null_key)
         rows = state.value.shape[0]
         grouped = query.reshape(rows, query.shape[0] // rows if rows else 1, query.shape[-1])
         attended = attend(self._inputs(grouped, state, grid, support), self.method)
@@ -174,7 +174,8 @@ class GeneralizedAttention(ProjectedAttention, spec=AttentionSpec):
         state = self.cache_keys(query, state)
         last = state.value.shape[2] - 1
         grid = Grid((1,), (last + 1,), first_query=last)
-        attended = attend(self._inputs(query, state, grid, Support()), self.method)
+        support = Support(null_key=self.spec.null_key)
+        attended = attend(self._inputs(query, state, grid, support), self.method)
         return self._output(attended, query), state
 
     @property
@@ -199,7 +200,8 @@ class GeneralizedAttention(ProjectedAttention, spec=AttentionSpec):
             key, vector = cast(Tensor, new.key), cast(Tensor, self.key_bias)
             product = (key[:, :, 0] * vector).sum(-1, keepdim=True)
             logit = (product * self.scale).to(dtype)
-        state = RunningState.empty(value, self.terms) if state is None else state
+        if state is None:
+            state = RunningState.empty(value, self.terms, null_key=self.spec.null_key)
         if isinstance(self.relative_bias, Alibi) and self.terms.has(Term.POSITION):
             state = state.decay(self.relative_bias.slopes(value))
         state = state.append(logit, value)
@@ -224,7 +226,9 @@ class GeneralizedAttention(ProjectedAttention, spec=AttentionSpec):
             key_padding_mask = subsample_mask(key_padding_mask, sizes, stride)
             key = subsample(key, self.ndim, stride)
         grid = Grid(spatial_sizes(query, self.ndim), spatial_sizes(key, self.ndim), stride)
-        support = Support(causal, self.spec.window, key_padding_mask, attend_mask)
+        support = Support(
+            causal, self.spec.window, key_padding_mask, attend_mask, self.spec.null_key
+        )
         positions = grid.key_coordinates(key.device) if self._is_paired else None
         projected = self._project(to_tokens(key, self.ndim), positions)
         return self._inputs(to_tokens(query, self.ndim), projected, grid, support)

@@ -9,7 +9,7 @@ The counter in `quatrain.cost` gets the same numbers from the operators that run
 h heads of width d cost as much as one head of width h * d, unless a head has one more channel.
 
 torch's kernel is counted with all pairs, as torch counts it, also where it is causal and skips
-about half of them.
+about half of them. A null key is one more key of this kernel, and no part of any other product.
 
 Terms that do not depend on the query are computed once for all queries, so 0010 costs one row of
 weights where 1000 costs one per query. In the reference a mask that depends on the query (causal,
@@ -29,7 +29,7 @@ from quatrain.ops import dynamic
 from quatrain.ops.attention import separable
 from quatrain.ops.attention.blockwise import loop
 from quatrain.ops.attention.blockwise.query_block import query_blocks
-from quatrain.ops.attention.plan import ConcreteMethod, plan
+from quatrain.ops.attention.plan import ConcreteMethod, is_plain_causal, plan
 from quatrain.ops.attention.pooled import BLOCK
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import FULL_SUPPORT, Structure
@@ -174,7 +174,7 @@ def attend_backward(terms: Term, method: ConcreteMethod, size: AttentionSize) ->
         recomputed = forward - pairs * size.channels - _precomputed_key_logits(terms, size)
         return 2 * forward + recomputed + pairs * size.heads
     if method == "fused":
-        return 2 * forward + size.batch * size.queries * size.keys * size.channels
+        return 2 * forward + sdpa_pairs(size) * size.channels
     return 2 * forward if terms else forward
 
 
@@ -302,7 +302,14 @@ def _separable(terms: Term, size: AttentionSize) -> int:
 def _fused(terms: Term, size: AttentionSize) -> int:
     if plan(terms, size.grid, size.structure, "fused").kernel == "blockwise":
         return _blockwise(terms, size)
-    return 2 * content_logits(terms, size)
+    return 2 * sdpa_pairs(size) * _content_channels(terms, size)
+
+
+def sdpa_pairs(size: AttentionSize) -> int:
+    """The pairs of torch's kernel; with a null key there is one more key, and a query if causal."""
+    null_key = size.structure.null_key
+    more_queries = null_key and is_plain_causal(size.grid, size.structure)
+    return size.batch * (size.queries + more_queries) * (size.keys + null_key)
 
 
 def _blockwise(terms: Term, size: AttentionSize) -> int:

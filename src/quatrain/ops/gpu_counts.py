@@ -10,7 +10,7 @@ Differs: these are exact counts of what is executed.
 """
 
 from quatrain.ops.attention.augmented import WIDTH_MULTIPLE
-from quatrain.ops.counts import AttentionSize, content_logits, position_logits
+from quatrain.ops.counts import AttentionSize, content_logits, position_logits, sdpa_pairs
 from quatrain.specs import Term
 
 
@@ -29,7 +29,7 @@ def augmented(terms: Term, size: AttentionSize, *, training: bool = False) -> in
     if terms.use_position:
         width += sum(size.grid.keys)
     width += -width % WIDTH_MULTIPLE if width else WIDTH_MULTIPLE
-    pairs = size.batch * size.queries * size.keys * heads
+    pairs = sdpa_pairs(size) * heads
     head_width = size.channels // heads
     dots, sums = pairs * width, pairs * (head_width + -head_width % WIDTH_MULTIPLE)
     return 3 * logits + 4 * dots + 3 * sums if training else logits + dots + sums

@@ -27,6 +27,7 @@ class Structure:
     window: int | None = None
     has_key_padding: bool = False
     has_attn_mask: bool = False
+    null_key: bool = False
 
     @property
     def depends_on_query(self) -> bool:
@@ -76,9 +77,13 @@ class Support:
         the `window` positions that end at the query.
     `key_padding_mask`: True marks padding, per key.
     `attend_mask`: True marks pairs that may attend.
+    `null_key`: every query may also attend to nothing: its softmax has one more key, of logit 0 and
+        value zero, which is not counted among the keys.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 1 (the region is named
-        Omega_q) and section 4.2 (range-limited terms).
+        Omega_q) and section 4.2 (range-limited terms). The null key: Miller 2023,
+        https://www.evanmiller.org/attention-is-off-by-one.html; Xiao et al. 2023,
+        https://arxiv.org/abs/2309.17453, section 3.3.
     Differs: the paper does not say how a window combines with causality; ours has as many keys as
         the centred one, so that it compares with a causal convolution of that width.
     """
@@ -87,6 +92,7 @@ class Support:
     window: int | None = None
     key_padding_mask: Bool[Tensor, "b k"] | None = None
     attend_mask: Bool[Tensor, "..."] | None = None
+    null_key: bool = False
 
     @property
     def structure(self) -> Structure:
@@ -96,6 +102,7 @@ class Support:
             self.window,
             has_key_padding=self.key_padding_mask is not None,
             has_attn_mask=self.attend_mask is not None,
+            null_key=self.null_key,
         )
 
     def mask(

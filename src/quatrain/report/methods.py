@@ -44,6 +44,10 @@ _MIXERS = {
     "swin": Method("A joint table of position biases (Swin).", ("liu2021swin",)),
     "cpb": Method("Continuous position bias (Swin V2).", ("liu2022swin",)),
     "gate": Method("An output gate of attention.", ("qiu2025gated",)),
+    "null": Method(
+        "A null key of logit 0 and value zero (softmax-off-by-one).",
+        ("miller2023attention", "xiao2024efficient"),
+    ),
 }
 """By the kind of a mixer, and by the word of an extension of attention."""
 _METRICS = {

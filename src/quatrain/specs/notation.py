@@ -21,6 +21,7 @@ EXTENSIONS: dict[str, tuple[str, object]] = {
     "swin": ("position", "swin"),
     "cpb": ("position", "cpb"),
     "gate": ("gate", True),
+    "null": ("null_key", True),
 }
 """Extensions of attention, by the words of the notation in the order of writing: a field of
 `AttentionSpec`, and its value."""
@@ -32,6 +33,7 @@ ADDED_FIELDS: dict[str, object] = {
     "gate": False,
     "position": None,
     "max_distance": None,
+    "null_key": False,
     "processes": 1,
     "terms": "fixed",
     "terms_at": None,

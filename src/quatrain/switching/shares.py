@@ -12,7 +12,8 @@ $n_q$ keys in the support of q. Means over q are over all queries of a call with
   counteracts the others is negative.
 - mass of a term: $\mathrm{mean}_q \frac12 \sum_k |A(q,k) - A_{-t}(q,k)|$, where A is the softmax of
   l and $A_{-t}$ that of $l - c_t$: the part of the attention, from 0 to 1, which moves to other
-  keys when the term alone is switched off. These numbers do not add up to 1.
+  keys when the term alone is switched off. These numbers do not add up to 1. With a null key, A are
+  softmaxes of logits that are not centred, over the keys and it.
 
 Shapes: b batch, h heads, q queries of a block, k keys.
 """
@@ -23,6 +24,7 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from quatrain.nn import GeneralizedAttention
 from quatrain.nn.modes import unfused_evaluation
@@ -66,6 +68,8 @@ class _Sums:
         by_term: dict[Term, Float[Tensor, "b h q k"]],
         mask: Bool[Tensor, "b h q k"],
         counted: Bool[Tensor, "b q"],
+        *,
+        null_key: bool,
     ) -> None:
         """Add the queries of a block that are counted and have keys."""
         keys = mask.sum(-1, keepdim=True)
@@ -75,10 +79,15 @@ class _Sums:
             return
         centred = {term: _centred(each, mask, keys) for term, each in by_term.items()}
         total = torch.stack([*centred.values()]).sum(0)
-        weights = masked_softmax(total, mask)
+        softmaxed, scores = centred, total
+        if null_key:
+            mask = pad(mask, (0, 1), value=True)
+            softmaxed = {term: pad(each, (0, 1)) for term, each in by_term.items()}
+            scores = torch.stack([*softmaxed.values()]).sum(0)
+        weights = masked_softmax(scores, mask)
         for term, each in centred.items():
             covariance = (each * total).sum(-1).double() / keys[..., 0].clamp(min=1)
-            without = masked_softmax(total - each, mask)
+            without = masked_softmax(scores - softmaxed[term], mask)
             moved = (weights - without).abs().sum(-1).double() / 2
             for sums, value in ((self.covariance, covariance), (self.moved, moved)):
                 sums[term] = sums.get(term, 0.0) + (value * rows).sum((0, 2)).cpu()
@@ -156,7 +165,9 @@ def _adding_to(sums: _Sums) -> Any:
             by_term = {
                 term: logits(term, block.operands, block.grid).expand(shape) for term in block.terms
             }
-            sums.add(by_term, mask.expand(shape), counted[:, queries])
+            sums.add(
+                by_term, mask.expand(shape), counted[:, queries], null_key=block.support.null_key
+            )
 
     return hook
 

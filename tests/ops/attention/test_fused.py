@@ -84,9 +84,11 @@ def test_it_agrees_with_the_reference_by_either_kernel(kernel_and_widths, data):
 
 @every_term_set
 @either_kernel
-def test_it_agrees_on_widely_spread_logits(terms, widths):
+@pytest.mark.parametrize("null_key", [False, True])
+def test_it_agrees_on_widely_spread_logits(terms, widths, null_key):
     grid = Grid((6,), (5,))
-    case = Case(terms, operands(terms, grid, spread=40.0, widths=widths), grid, Support())
+    x = operands(terms, grid, spread=40.0, widths=widths)
+    case = Case(terms, x, grid, Support(null_key=null_key))
     assert_same_attention(fused_attention, reference_attention, case)
 
 
@@ -125,6 +127,12 @@ CALLS = {
     "a sequence": (1, Structure(), {}),
     "a causal sequence": (1, Structure(causal=True), {"causal": True}),
     "another sequence": (1, Structure(), {"key": torch.randn(2, 270, 8)}),
+    "a null key": (1, Structure(null_key=True), {}),
+    "a causal sequence with a null key": (
+        1,
+        Structure(causal=True, null_key=True),
+        {"causal": True},
+    ),
     "padded keys": (
         1,
         Structure(has_key_padding=True),
@@ -137,7 +145,8 @@ CALLS = {
 @pytest.mark.parametrize(("ndim", "structure", "named"), CALLS.values(), ids=CALLS.keys())
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
 def test_planned_sdpa_runs_without_the_fallback(terms, ndim, structure, named, dtype):
-    module = AttentionSpec(terms=terms, heads=2).build(8, ndim).to(dtype)
+    spec = AttentionSpec(terms=terms, heads=2, null_key=structure.null_key)
+    module = spec.build(8, ndim).to(dtype)
     x = torch.randn((2, 8, 15, 20) if ndim == 2 else (2, 300, 8), dtype=dtype)
     named = {name: y.to(dtype) if name == "key" else y for name, y in named.items()}
     sizes = (15, 20) if ndim == 2 else (300,)
@@ -171,7 +180,7 @@ def test_without_gradients_biased_queries_exist_for_one_head_at_a_time(grid, dty
     terms = Term.parse("1010")
     x = operands(terms, grid, heads=3, spread=4.0, widths=WIDTHS["sdpa"])
     x = convert_operands(x, lambda x: x.detach().to(dtype))
-    support = Support(causal=grid.queries == (9,))
+    support = Support(causal=grid.queries == (9,), null_key=grid.ndim == 1)
     with torch.no_grad(), OperatorLog() as log:
         output = fused_attention(Case(terms, x, grid, support))
     assert FLASH in log.names

@@ -95,6 +95,18 @@ def test_head_widths_include_encodings_wider_than_values(with_triton):
     assert kernel(terms, grid, device="cuda", widths=widths) == "augmented"
 
 
+def test_a_null_key_changes_no_method_but_that_of_one_query_and_the_kernel_of_a_gpu(with_triton):
+    null_key = Structure(null_key=True)
+    assert automatic_methods(MAP, null_key) == automatic_methods(MAP)
+    assert kernel(ALL, MAP, null_key, device="cuda") == "augmented"
+    terms, step = Term.parse("1000"), Grid((1,), (300,), first_query=299)
+    assert kernel(terms, SEQUENCE, Structure(causal=True, null_key=True)) == "sdpa"
+    assert [plan(terms, step, each).method for each in (FULL_SUPPORT, null_key)] == [
+        "fused",
+        "reference",
+    ]
+
+
 def test_a_gpu_takes_the_reference_for_larger_maps_where_only_blocks_apply():
     options = {"terms": Term.parse("0100"), "structure": Structure(window=7), "double": True}
     methods = {

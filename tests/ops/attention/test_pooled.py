@@ -23,10 +23,12 @@ def test_it_agrees_with_the_reference(case):
 
 @pytest.mark.parametrize("terms", APPLICABLE, ids=str)
 @pytest.mark.parametrize("length", [31, 33, 100, 1100])
-def test_the_running_softmax_agrees_over_several_blocks(terms, length):
+@pytest.mark.parametrize("null_key", [False, True])
+def test_the_running_softmax_agrees_over_several_blocks(terms, length, null_key):
     grid = Grid((length,), (length,))
     padding = torch.arange(length).expand(2, -1) % 40 < 3
-    case = Case(terms, operands(terms, grid, spread=40.0), grid, Support(True, None, padding))
+    support = Support(True, None, padding, null_key=null_key)
+    case = Case(terms, operands(terms, grid, spread=40.0), grid, support)
     assert_same_attention(pooled_attention, reference_attention, case)
 
 

@@ -16,6 +16,7 @@ from quatrain.ops.attention.reference import (
 )
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Support
+from quatrain.ops.terms import logits
 from quatrain.specs import ALL_TERM_SETS, Term
 
 every_term_set = pytest.mark.parametrize("terms", ALL_TERM_SETS, ids=str)
@@ -108,6 +109,16 @@ def test_the_weights_of_a_query_sum_to_one_over_its_support(terms):
     weights = attention_weights(Case(terms, operands(terms, grid), grid, support))
     assert_close(weights.sum(-1), torch.ones_like(weights[..., 0]))
     assert weights.expand(2, 2, 4, 4).triu(1).abs().max() == 0
+
+
+@every_term_set
+def test_with_a_null_key_the_weights_are_a_part_of_those_without(terms):
+    grid, support = Grid((4,), (4,)), Support(causal=True)
+    case = Case(terms, operands(terms, grid), grid, support)
+    weights, scores = attention_weights(case), logits(terms, case.operands, grid)
+    _, lse = softmax_and_lse(scores.expand(-1, 2, 4, 4), support.mask(grid, case.value))
+    part = attention_weights(replace(case, support=replace(support, null_key=True)))
+    assert_close(part, weights * lse.sigmoid()[..., None])
 
 
 def test_without_terms_the_output_is_the_mean_over_the_support():

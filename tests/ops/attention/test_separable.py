@@ -39,9 +39,10 @@ def test_it_agrees_for_any_number_of_heads_at_once(terms, heads, monkeypatch):
 
 
 @pytest.mark.parametrize("terms", APPLICABLE, ids=str)
-def test_it_agrees_on_widely_spread_logits(terms):
+@pytest.mark.parametrize("null_key", [False, True])
+def test_it_agrees_on_widely_spread_logits(terms, null_key):
     grid = Grid((5, 6), (3, 4))
-    case = Case(terms, operands(terms, grid, spread=200.0), grid, Support())
+    case = Case(terms, operands(terms, grid, spread=200.0), grid, Support(null_key=null_key))
     assert_same_attention(separable_attention, reference_attention, case)
 
 
@@ -55,7 +56,7 @@ class TestTriton:
             st.sampled_from(APPLICABLE[2:]),
             longest=5,
             ndims=(2,),
-            leave_out=("attend_mask",),
+            leave_out=("attend_mask", "null_key"),
             **PLAIN,
         )
     )

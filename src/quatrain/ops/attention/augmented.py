@@ -54,14 +54,13 @@ def augmented_attention(inputs: AttentionInputs) -> Float[Tensor, "b h q e"]:
         query, key = augmented_query_key(inputs.upcast())
     mask = inputs.support.key_mask(inputs.grid, value.shape[0])
     check_transforms((query, key, value), USE_REFERENCE, order=1, vmap=True)
+    query, key, values = (
+        pad_for_sdpa(x.to(value.dtype), pad_width=True) for x in (query, key, value)
+    )
+    if inputs.support.null_key:
+        key, values, mask = append_null_key(key, values, mask)
     with autocast_disabled(value), sdpa_backends(mask):
-        output = scaled_dot_product_attention(
-            query.to(value.dtype),
-            key.to(value.dtype),
-            pad_for_sdpa(value, pad_width=True),
-            attn_mask=mask,
-            scale=1.0,
-        )
+        output = scaled_dot_product_attention(query, key, values, attn_mask=mask, scale=1.0)
     check_kernel_second_derivatives(output, USE_REFERENCE)
     output = output[..., : value.shape[-1]]
     return output if mask is None else torch.where(mask.any(-1, keepdim=True), output, 0.0)
@@ -97,6 +96,22 @@ def pad_for_sdpa(x: Float[Tensor, "b h n d"], *, pad_width: bool) -> Float[Tenso
     if missing:
         return pad(x, (0, missing))
     return x if x.stride(-1) == 1 else x.contiguous()
+
+
+def append_null_key(
+    key: Float[Tensor, "b h n w"],
+    value: Float[Tensor, "b h n e"],
+    mask: Bool[Tensor, "#b #h #q n"] | None,
+    *,
+    first: bool = False,
+) -> tuple[Float[Tensor, "b h m w"], Float[Tensor, "b h m e"], Bool[Tensor, "#b #h #q m"] | None]:
+    """One more key and value of zeros, allowed to all queries: the last, or the first.
+
+    Source: Xiao et al. 2023, https://arxiv.org/abs/2309.17453, section 3.3.
+    """
+    before = int(first)
+    key, value = (pad(x, (0, 0, before, 1 - before)) for x in (key, value))
+    return key, value, None if mask is None else pad(mask, (before, 1 - before), value=True)
 
 
 def augmented_query_key(

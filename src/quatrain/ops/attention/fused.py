@@ -5,6 +5,9 @@ query, (z' + u) . x', or one more channel if E1 has keys of its own. It has no a
 logits but a mask with a number per pair, or more channels of queries and keys (`augmented`). On a
 GPU our Triton kernel takes position bias directly, and `augmented` computes what it cannot. The
 blockwise operator computes everything else.
+
+For torch's kernel a null key is one more key and value of zeros. Where it is causal, that is the
+first key, and the first query, which attends to nothing else, is dropped.
 """
 
 from dataclasses import replace
@@ -15,7 +18,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import pad, scaled_dot_product_attention
 
-from quatrain.ops.attention.augmented import augmented_attention, pad_for_sdpa, sdpa_backends
+from quatrain.ops.attention.augmented import (
+    append_null_key,
+    augmented_attention,
+    pad_for_sdpa,
+    sdpa_backends,
+)
 from quatrain.ops.attention.blockwise.operator import blockwise_attention
 from quatrain.ops.attention.plan import Kernel, is_gpu, is_plain_causal
 from quatrain.ops.attention.triton.operator import triton_attention
@@ -86,10 +94,15 @@ def _sdpa(
     query, key, values = (
         pad_for_sdpa(x.to(value.dtype), pad_width=pads) for x in (query, key, value)
     )
+    null_key = inputs.support.null_key
+    if null_key:
+        key, values, mask = append_null_key(key, values, mask, first=causal)
+        query = pad(query, (0, 0, 1, 0)) if causal else query
     check_transforms((query, key, values), USE_REFERENCE, order=1, vmap=True)
     with autocast_disabled(value), sdpa_backends(mask):
         output = scaled_dot_product_attention(
             query, key, values, attn_mask=mask, is_causal=causal, scale=operands.scale
         )
     check_kernel_second_derivatives(output, USE_REFERENCE)
+    output = output[:, :, 1:] if null_key and causal else output
     return output if output.shape[-1] == width else output[..., :width]

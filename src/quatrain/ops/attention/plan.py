@@ -12,6 +12,9 @@ for rows and columns jointly. Every method agrees with
 the reference in value and gradient; the tests check it. Only the reference stores a number for
 every query-key pair.
 
+A null key fits every method. Our Triton kernels have none. For torch's kernel all keys and values
+are copied to append it, so one query, as in a step of decoding, is left to the formula.
+
 Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2, for the terms; the choice of
 method is our own.
 """
@@ -89,7 +92,13 @@ def plan(
     if method == "auto":
         blockwise_on_gpu = is_gpu(device) and kernel == "blockwise"
         small = is_small(grid, SMALL_ON_GPU if blockwise_on_gpu and grid.ndim == 2 else None)
-        chosen, reason = _automatic(reasons, kernel, small=small, blockwise_on_gpu=blockwise_on_gpu)
+        chosen, reason = _automatic(
+            reasons,
+            kernel,
+            small=small,
+            copies_for_one=structure.null_key and is_small(grid, limit=0),
+            blockwise_on_gpu=blockwise_on_gpu,
+        )
     elif method == "reference" or method in reasons:
         chosen, reason = cast(ConcreteMethod, method), "it was requested"
     else:
@@ -139,14 +148,19 @@ def _portable(
 
 
 def _automatic(
-    reasons: dict[ConcreteMethod, str], kernel: Kernel, *, small: bool, blockwise_on_gpu: bool
+    reasons: dict[ConcreteMethod, str],
+    kernel: Kernel,
+    *,
+    small: bool,
+    copies_for_one: bool,
+    blockwise_on_gpu: bool,
 ) -> tuple[ConcreteMethod, str]:
     if not reasons:
         return "reference", "the formula needs no custom operator"
     best = next(iter(reasons))
     if best in ("pooled", "separable"):
         return best, reasons[best]
-    if best == "fused" and kernel == "sdpa":
+    if best == "fused" and kernel == "sdpa" and not copies_for_one:
         return best, "content terms alone are one dot product of biased queries and keys"
     if small:
         return "reference", "there are few enough query-key pairs for the formula"
@@ -174,7 +188,7 @@ def _kernel(
     if not is_gpu(device) or grid.ndim != 2 or structure.has_attn_mask or joint:
         return "blockwise"
     fits = max(widths) <= triton_operator.MAX_HEAD_WIDTH and not _exceeds_32_bits(grid)
-    fits = fits and plain
+    fits = fits and plain and not structure.null_key
     if terms.use_position and fits and device == "cuda" and triton_operator.is_available():
         return "triton"
     return "blockwise" if structure.depends_on_query else "augmented"
@@ -189,8 +203,9 @@ def _suits_sdpa(terms: Term, grid: Grid, structure: Structure) -> bool:
 
 def is_plain_causal(grid: Grid, structure: Structure) -> bool:
     """Whether causality is the only restriction, and query number i sees the first i + 1 keys."""
-    if structure != Structure(causal=True):  # first, so that symbolic sizes are not compared
-        return False
+    masked = structure.has_key_padding or structure.has_attn_mask
+    if not structure.causal or structure.window is not None or masked:
+        return False  # first, so that symbolic sizes are not compared
     return grid.queries == grid.keys and grid.key_stride == 1 and grid.first_query == 0
 
 

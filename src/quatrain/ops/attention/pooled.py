@@ -4,7 +4,8 @@ It computes 0010 and 0000. Without causality all queries share one pooled vector
 query needs the pool of the keys up to it: a running softmax, in blocks. Within a block a triangle
 of weights computes it; all earlier blocks enter as one more key, whose logit is their logsumexp
 and whose value is their mean. These come from the same function with one block as one key, so the
-work is linear in the keys, and exact whatever the spread of the logits.
+work is linear in the keys, and exact whatever the spread of the logits. A null key multiplies the
+mean of a query by the sigmoid of its logsumexp.
 
 Shapes: b batch, h heads, q queries, k n keys, d width of a key, e width of a value.
 """
@@ -42,11 +43,14 @@ def _pool(inputs: AttentionInputs) -> Float[Tensor, "b h q e"]:
     logits = key_logits(inputs.terms, inputs.operands).expand(-1, heads, keys)
     mask = inputs.support.key_mask(grid, batch)
     if not inputs.support.causal:
-        weights = masked_softmax(logits[:, :, None], mask)
+        null_key = inputs.support.null_key
+        weights = masked_softmax(logits[:, :, None], mask, null_key=null_key)
         return (weights @ value).expand(-1, -1, math.prod(grid.queries), -1)
     if mask is not None:
         logits = torch.where(mask[:, :, 0], logits, -torch.inf)
-    _, means = running_softmax(logits.expand(batch, -1, -1), value, _levels(keys))
+    lse, means = running_softmax(logits.expand(batch, -1, -1), value, _levels(keys))
+    if inputs.support.null_key:
+        means = means * lse.sigmoid()[..., None]
     if grid.queries == grid.keys and grid.key_stride == 1 and grid.first_query == 0:
         return means
     positions = torch.arange(grid.queries[0], device=value.device) + grid.first_query

@@ -12,7 +12,6 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from quatrain.ops.positions import Grid
-from quatrain.ops.support import Support
 from quatrain.ops.terms import AttentionInputs
 from quatrain.specs import InputError
 from quatrain.specs.errors import shorten
@@ -85,7 +84,7 @@ def query_range(first: Coordinates, sizes: Coordinates, inputs: AttentionInputs)
         joint_table=joint,
     )
     mask = _range_mask(first, sizes, inputs)
-    masks = Support(key_padding_mask=support.key_padding_mask, attend_mask=mask)
+    masks = replace(support, causal=False, window=None, attend_mask=mask)
     return AttentionInputs(inputs.terms, selected, block, masks)
 
 

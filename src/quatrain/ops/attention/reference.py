@@ -10,6 +10,7 @@ Shapes: b batch, h heads, q queries, k keys, e width of a value.
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn.functional import pad
 
 from quatrain.ops.positions import expand_queries
 from quatrain.ops.precision import autocast_disabled, upcast
@@ -28,22 +29,34 @@ def reference_attention(inputs: AttentionInputs) -> Float[Tensor, "b h q e"]:
 
 
 def attention_weights(inputs: AttentionInputs) -> Float[Tensor, "#b h #q k"]:
-    """The weights of each query over the keys; they sum to 1, or to 0 if the support is empty."""
+    """The weights of each query over the keys; they sum to 1, or to 0 if the support is empty.
+
+    With a null key they sum to less: the rest is the weight of that key.
+    """
     _, heads, keys, _ = inputs.value.shape
     with autocast_disabled(inputs.value):
         scores = logits(inputs.terms, upcast_operands(inputs.operands), inputs.grid)
         mask = inputs.support.mask(inputs.grid, inputs.value)
-        return masked_softmax(scores.expand(-1, heads, -1, keys), mask)
+        scores = scores.expand(-1, heads, -1, keys)
+        return masked_softmax(scores, mask, null_key=inputs.support.null_key)
 
 
 def masked_softmax(
-    logits: Float[Tensor, "*logits k"], mask: Bool[Tensor, "*mask k"] | None
+    logits: Float[Tensor, "*logits k"],
+    mask: Bool[Tensor, "*mask k"] | None,
+    *,
+    null_key: bool = False,
 ) -> Float[Tensor, "*broadcast k"]:
     """Softmax over the keys where `mask` is True; rows without any such key are zero.
+
+    With a `null_key`, one more key of logit 0 takes part, and its weight is left out.
 
     Masked logits become the lowest finite number instead of minus infinity, so that the gradient
     of an empty row is zero and not NaN.
     """
+    if null_key:
+        mask = None if mask is None else pad(mask, (0, 1), value=True)
+        return masked_softmax(pad(logits, (0, 1)), mask)[..., :-1]
     if mask is None:
         return logits.softmax(-1)
     lowest = torch.finfo(logits.dtype).min

@@ -167,7 +167,7 @@ def _heat_map(
         for pixels, share, length in zip(image.shape[:2], shares, grid.queries, strict=True)
     )
     visible = mean[: rows[-1] + 1, : columns[-1] + 1]
-    highest, on_padding = float(visible.max()), 1 - float(visible.sum())
+    highest, on_padding = float(visible.max()), float(mean.sum() - visible.sum())
     # Matplotlib's "inferno" is brighter for greater values from 0 to 1.
     colormap = load_matplotlib().colormaps["inferno"]
     colors = 255 * colormap(mean[np.ix_(rows, columns)] / (highest or 1.0))[..., :3]

@@ -34,9 +34,11 @@ def test_it_agrees_with_the_reference(case, max_numbers):
 @pytest.mark.parametrize("terms", APPLICABLE, ids=str)
 @pytest.mark.parametrize("spread", [40.0, 1000.0])
 @pytest.mark.parametrize("table", [None, "axial"])
-def test_it_agrees_where_products_of_exponentials_underflow(terms, spread, table):
+@pytest.mark.parametrize("null_key", [False, True])
+def test_it_agrees_where_products_of_exponentials_underflow(terms, spread, table, null_key):
     grid = Grid((5, 6), (3, 4))
-    case = Case(terms, operands(terms, grid, spread=spread, table=table), grid, Support())
+    x = operands(terms, grid, spread=spread, table=table)
+    case = Case(terms, x, grid, Support(null_key=null_key))
     assert_same_attention(factored_attention, reference_attention, case)
 
 

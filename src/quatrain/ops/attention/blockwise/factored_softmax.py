@@ -8,7 +8,7 @@ sum. So columns are summed first, by one matrix product for each row of keys, an
     [output, total]     = sum_ky rows[q, ky] row_sums[q, ky, :]
 
 No exponential is taken per pair, and no matrix of pairs exists. The backward pass retraces the
-same two sums.
+same two sums. A null key adds its weight to the total.
 
 Exponentials that are shifted separately underflow when logits are spread wide. Where a total may
 have lost precision, the functions return None, and the caller falls back to the softmax.
@@ -33,6 +33,7 @@ class WeightedValues:
 
     values: Float[Tensor, "b h u v c"]
     key_weights: Float[Tensor, "#b #h v u"] | None
+    highest: Float[Tensor, "#b #h 1 1"] | None
     row_sums: Workspace = field(default_factory=Workspace)
 
     @classmethod
@@ -40,12 +41,13 @@ class WeightedValues:
         cls, value: Float[Tensor, "b h v u e"], logits: Float[Tensor, "#b #h v u"] | None
     ) -> "WeightedValues":
         """From the values and logits of a rectangle of keys; without logits, weights are 1."""
-        values, key_weights = torch.cat((value, torch.ones_like(value[..., :1])), dim=-1), None
+        values = torch.cat((value, torch.ones_like(value[..., :1])), dim=-1)
+        key_weights = highest = None
         if logits is not None:
             highest = logits.amax((-2, -1), keepdim=True)
             key_weights = (logits - highest).exp().masked_fill(is_masked(highest), 0.0)
             values = values * key_weights[..., None]
-        return cls(values.transpose(2, 3).contiguous(), key_weights)
+        return cls(values.transpose(2, 3).contiguous(), key_weights, highest)
 
     @cached_property
     def grad_sum(self) -> Float[Tensor, "b h u v c"]:
@@ -63,17 +65,30 @@ class WeightedValues:
 
 @dataclass(frozen=True)
 class AxisWeights:
-    """The softmax of a block's row bias, and that of its column bias."""
+    """The softmax of a block's row bias, and that of its column bias.
+
+    `lse` is the sum of their logsumexps, by which a null key is compared with them; None without.
+    """
 
     rows: Float[Tensor, "b h n v"]
     columns: Float[Tensor, "b h n u"]
+    lse: Float[Tensor, "b h n 1"] | None = None
 
     @classmethod
-    def of(cls, biases: list[Tensor]) -> "AxisWeights":
+    def of(cls, biases: list[Tensor], *, null_key: bool = False) -> "AxisWeights":
         """From the row bias and the column bias; columns that are all masked have weight 0."""
         rows, columns = (bias.softmax(-1) for bias in biases)
         empty = is_masked(biases[1].amax(-1, keepdim=True))
-        return cls(rows, columns.masked_fill(empty, 0.0))
+        lse = None
+        if null_key:
+            lse = biases[0].logsumexp(-1, keepdim=True) + biases[1].logsumexp(-1, keepdim=True)
+        return cls(rows, columns.masked_fill(empty, 0.0), lse)
+
+    def null_weight(self, highest: Tensor | None) -> Float[Tensor, "b h n 1"] | float:
+        """The weight of the null key in the scale of the others; 0 without such a key."""
+        if self.lse is None:
+            return 0.0
+        return (-self.lse if highest is None else -self.lse - highest).exp()
 
 
 @dataclass(frozen=True)
@@ -96,7 +111,7 @@ def factored_sums(weights: AxisWeights, keys: WeightedValues) -> FactoredSums | 
     columns, values = weights.columns.flatten(0, 1), keys.values.flatten(3).flatten(0, 1)
     torch.bmm(columns, values, out=row_sums.flatten(3).flatten(0, 1))
     sums = (weights.rows[..., None, :] @ row_sums)[..., 0, :]
-    total = sums[..., -1:]
+    total = sums[..., -1:] + weights.null_weight(keys.highest)
     limits, count = torch.finfo(total.dtype), weights.rows.shape[-1] * weights.columns.shape[-1]
     if not bool((total > count * limits.tiny / limits.eps**1.5).all()):
         return None

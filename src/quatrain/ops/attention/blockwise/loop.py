@@ -109,7 +109,8 @@ class BlockLoop:
                 biases = self._position_biases(inputs, block)
                 sums = None
                 if keys is not None:
-                    sums = factored_softmax.factored_sums(AxisWeights.of(biases), keys)
+                    axis_weights = AxisWeights.of(biases, null_key=self.structure.null_key)
+                    sums = factored_softmax.factored_sums(axis_weights, keys)
                 if sums is None:
                     weights = softmax.softmax_weights(transposed, block, biases, self.structure)
                     output[:, :, block.queries] = weights @ block.narrow_flat(inputs.value, 2)
@@ -131,7 +132,7 @@ class BlockLoop:
                 outputs = output[:, :, block.queries], grad_output[:, :, block.queries]
                 bias_grads = None
                 if keys is not None:
-                    axis_weights = AxisWeights.of(biases)
+                    axis_weights = AxisWeights.of(biases, null_key=self.structure.null_key)
                     bias_grads = factored_softmax.factored_backward(axis_weights, keys, *outputs)
                 if bias_grads is None:
                     weights = softmax.softmax_weights(transposed, block, biases, self.structure)

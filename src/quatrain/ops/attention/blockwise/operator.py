@@ -60,6 +60,7 @@ def blockwise_attention(
             support.causal,
             support.window,
             support.key_padding_mask is not None,
+            support.null_key,
             factored,
         )
         return output.to(inputs.value.dtype)
@@ -107,13 +108,14 @@ def _masked_key_logits(inputs: AttentionInputs) -> Float[Tensor, "#b #h k"] | No
 def _parse(arguments: Arguments) -> BlockLoop:
     """The loop, from the operator's arguments; all tensors become contiguous."""
     single, (relative, joint_table, *rest) = arguments[:6], arguments[6:]
-    queries, keys, key_stride, first_query, causal, window, padding, factored = rest
+    queries, keys, key_stride, first_query, causal, window, padding, null_key, factored = rest
     tensors: list[Any] = [None if x is None else x.contiguous() for x in single]
     inputs = BlockwiseInputs(
         *tensors, relative=tuple(axis.contiguous() for axis in relative), joint_table=joint_table
     )
     grid = Grid(tuple(queries), tuple(keys), key_stride, first_query)
-    structure = Structure(causal, window, padding, has_attn_mask=tensors[-1] is not None)
+    has_attn_mask = tensors[-1] is not None
+    structure = Structure(causal, window, padding, has_attn_mask, null_key)
     return BlockLoop(inputs, grid, structure, factored)
 
 
@@ -139,7 +141,7 @@ _blockwise_attention = register_operator(
     """Tensor value, Tensor? query, Tensor? key, Tensor? key_logits, Tensor? position_query,
     Tensor? attend_mask, Tensor[] relative, Tensor? joint_table, SymInt[] queries,
     SymInt[] keys, SymInt key_stride, SymInt first_query, bool causal, SymInt? window,
-    bool has_key_padding, bool factored""",
+    bool has_key_padding, bool null_key, bool factored""",
     forward=_forward,
     fake=_fake,
     backward=_backward,
