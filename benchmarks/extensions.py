@@ -21,13 +21,19 @@ from quatrain.nn.mixers import parse_mixer
 from quatrain.specs import InputError
 
 CHANNELS = 256
-SIZES = {"a map of 64 x 64": (64, 64), "a sequence of 1,024": (1024,)}
+SIZES = {"a map of 64 x 64": (64, 64), "a sequence of 1024": (1024,)}
 NAMES = (
     *("1000 rope", "1010 rope", "1111 rope", "1000 rope-mixed"),
     *("1010 qknorm", "1111 qknorm", "1010 gate", "0110 gate", "1111 rope qknorm gate"),
     *("1111 table", "0011 table", "0111 t5", "0011 alibi", "1111 swin", "1111 cpb"),
 )
-CASES = {f"{name} on {place}": (name, place) for place in SIZES for name in NAMES}
+NULL_KEYS = {
+    "a map of 64 x 64": ("1000 null", "1111 null", "0110 null", "0011 null"),
+    "a sequence of 1024": ("1010 null",),
+}
+CASES = {
+    f"{name} on {place}": (name, place) for place in SIZES for name in (*NAMES, *NULL_KEYS[place])
+}
 
 
 def prepare(name: str, place: str, device: str, *, training: bool) -> Callable[[], object]:
