@@ -1,21 +1,29 @@
-"""Probes: five small tasks, each of which needs one factor of attention."""
+"""Probes: small tasks, each of which needs one factor or one extension of attention."""
 
+from quatrain.tasks.probes.extension_questions import (
+    AbsenceSpec,
+    AddressSpec,
+    LongerSpec,
+    ShiftedSpec,
+)
 from quatrain.tasks.probes.questions import (
     IGNORE_INDEX,
     LocalitySpec,
     OffsetSpec,
     PointerSpec,
-    Probe,
     Question,
     RecallSpec,
     SaliencySpec,
     Samples,
 )
-from quatrain.tasks.probes.task import ProbeNetwork, ProbeSpec, ProbeTask
+from quatrain.tasks.probes.task import Probe, ProbeNetwork, ProbeSpec, ProbeTask
 
 __all__ = [
     "IGNORE_INDEX",
+    "AbsenceSpec",
+    "AddressSpec",
     "LocalitySpec",
+    "LongerSpec",
     "OffsetSpec",
     "PointerSpec",
     "Probe",
@@ -26,4 +34,5 @@ __all__ = [
     "RecallSpec",
     "SaliencySpec",
     "Samples",
+    "ShiftedSpec",
 ]

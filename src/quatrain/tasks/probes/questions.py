@@ -1,4 +1,4 @@
-"""The questions of the five probes: sequences of tokens with several features, and their answers.
+"""The questions of the five probes of terms: sequences of tokens with features, and their answers.
 
 A token is a tuple of small integers, one for each feature; the network adds the embeddings of the
 features. Positions are not encoded in the data: values are drawn independently from one
@@ -8,7 +8,7 @@ Shapes: n sequences, t tokens, f features.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -48,6 +48,10 @@ class Question(Spec):
     def draw(self, random: np.random.Generator, number: int) -> Samples:
         """Draw `number` sequences with their answers, as a function of the state of `random`."""
         raise NotImplementedError
+
+    def draw_test(self, random: np.random.Generator, number: int) -> Samples:
+        """Draw `number` test sequences; by default they are like those of training."""
+        return self.draw(random, number)
 
 
 class LocalitySpec(Question):
@@ -245,12 +249,6 @@ class SaliencySpec(Question):
         answers = np.take_along_axis(values, marks, axis=1)
         far = np.abs(positions - marks) >= self.far
         return make_samples([values, positions == marks], np.where(far, answers, IGNORE_INDEX))
-
-
-Probe = Annotated[
-    SaliencySpec | OffsetSpec | PointerSpec | RecallSpec | LocalitySpec,
-    Field(discriminator="kind"),
-]
 
 
 def _values_at(positions: np.ndarray, values: np.ndarray) -> np.ndarray:

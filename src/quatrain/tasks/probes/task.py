@@ -12,7 +12,7 @@ import hashlib
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -26,9 +26,18 @@ from quatrain.nn import AttentionSpec, Mixer
 from quatrain.nn.layers import Projection
 from quatrain.nn.parameters import initialize_by_name
 from quatrain.specs import Spec
+from quatrain.tasks.probes.extension_questions import (
+    AbsenceSpec,
+    AddressSpec,
+    LongerSpec,
+    ShiftedSpec,
+)
 from quatrain.tasks.probes.questions import (
     IGNORE_INDEX,
-    Probe,
+    LocalitySpec,
+    OffsetSpec,
+    PointerSpec,
+    RecallSpec,
     SaliencySpec,
     Samples,
     most_common,
@@ -39,6 +48,19 @@ from quatrain.training import Evaluation, Loss, Polynomial, Recipe, Task
 _HELD_OUT, _TRAINING = 0, 1
 """First part of the seeds, so that held-out and training sequences differ."""
 _BATCHES_PER_EPOCH = 100
+
+Probe = Annotated[
+    SaliencySpec
+    | OffsetSpec
+    | PointerSpec
+    | RecallSpec
+    | LocalitySpec
+    | LongerSpec
+    | AbsenceSpec
+    | ShiftedSpec
+    | AddressSpec,
+    Field(discriminator="kind"),
+]
 
 
 class ProbeSpec(Spec):
@@ -122,7 +144,7 @@ class ProbeTask(Task):
         self.spec: ProbeSpec = spec
         self.seed: int = seed
         self.recipe: Recipe = spec.recipe
-        samples = spec.probe.draw(np.random.default_rng([_HELD_OUT]), spec.held_out)
+        samples = spec.probe.draw_test(np.random.default_rng([_HELD_OUT]), spec.held_out)
         self.held_out: Samples = validate(samples, spec.probe.values)
         digest = hashlib.sha256()
         for tensor in self.held_out:
