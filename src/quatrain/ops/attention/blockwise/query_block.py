@@ -132,33 +132,19 @@ def block_position_bias_backward(
     return scores @ relative[:, occurring], (scores.mT @ query).sum(0)
 
 
-def block_joint_bias(
+def joint_bias_views(
     table: Float[Tensor, "h rows columns"], block: QueryBlock
-) -> Float[Tensor, "h n k_rows k_columns"]:
-    """The numbers of a joint table for the queries of a block on a map, and the keys it reaches."""
-    keys, stride = len(block.keys[1]), block.grid.key_stride
-    windows = _block_table(table, block).unfold(2, (keys - 1) * stride + 1, 1)[..., ::stride]
-    return windows.flip(2).transpose(1, 2)  # the last query has the first window
+) -> list[Float[Tensor, "h k_rows k_columns"]]:
+    """For each query of a block on a map, the view of a joint table that is its bias.
 
-
-def accumulate_joint_bias_grad(
-    total: Float[Tensor, "h rows columns"],
-    grad_bias: Float[Tensor, "h n k_rows k_columns"],
-    block: QueryBlock,
-) -> None:
-    """Add the gradient of a block's joint bias to that of the table."""
-    part = _block_table(total, block)
-    scores = part.new_zeros(*part.shape[:2], block.count, part.shape[2])
-    _by_key(scores, block).copy_(grad_bias.transpose(1, 2))
-    part += scores.sum(2)
-
-
-def _block_table(
-    table: Float[Tensor, "h rows columns"], block: QueryBlock
-) -> Float[Tensor, "h k_rows l"]:
-    """The view of the relative rows and columns that occur in a block, which is in one row."""
+    All of a block at once would be a second block in memory, and in the gradient a third.
+    """
     rows, columns = (block.relative_slice(axis) for axis in (0, 1))
-    return table[:, rows, columns][:, :: block.grid.key_stride]
+    stride = block.grid.key_stride
+    part = table[:, rows, columns][:, ::stride]
+    span = (len(block.keys[1]) - 1) * stride + 1
+    starts = reversed(range(block.count))  # the last query has the first view
+    return [part[:, :, start : start + span : stride] for start in starts]
 
 
 def _by_key(scores: Float[Tensor, "b h n l"], block: QueryBlock) -> Float[Tensor, "b h n k"]:

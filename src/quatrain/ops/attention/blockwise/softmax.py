@@ -25,11 +25,7 @@ from quatrain.ops.attention.blockwise.inputs import (
     is_masked,
     mask_value,
 )
-from quatrain.ops.attention.blockwise.query_block import (
-    QueryBlock,
-    accumulate_joint_bias_grad,
-    block_joint_bias,
-)
+from quatrain.ops.attention.blockwise.query_block import QueryBlock, joint_bias_views
 from quatrain.ops.support import Structure
 
 NULL_COLUMNS = 8
@@ -125,8 +121,9 @@ def softmax_backward(
         query = inputs.query[:, :, block.queries]
         _accumulate_by_key(cast(Tensor, grads.key), query.mT, grad_logits, block)
     if grads.joint_table is not None:
-        summed = grad_logits.sum(0).unflatten(2, tuple(map(len, block.keys)))
-        accumulate_joint_bias_grad(grads.joint_table, summed, block)
+        by_query = grad_logits.unflatten(3, tuple(map(len, block.keys))).unbind(2)
+        for view, grad in zip(joint_bias_views(grads.joint_table, block), by_query, strict=True):
+            view.add_(grad.sum(0))
     if inputs.position_query is None:
         return ()
     if block.grid.ndim == 1:
@@ -146,8 +143,9 @@ def _write_logits(
     keys = tuple(map(len, block.keys))
     _write_position_bias(biases, logits, keys)
     if inputs.joint_table is not None:
-        on_map = logits.unflatten(3, keys)
-        on_map += block_joint_bias(inputs.joint_table, block)
+        by_query = logits.unflatten(3, keys).unbind(2)
+        for view, part in zip(joint_bias_views(inputs.joint_table, block), by_query, strict=True):
+            part.add_(view)
     if inputs.key_logits is not None:
         logits += block.narrow_flat(inputs.key_logits, 2)[:, :, None]
     if inputs.query is not None:
