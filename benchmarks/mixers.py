@@ -1,21 +1,24 @@
-"""Deformable and dynamic convolution, compared with other implementations: time and memory.
+"""Deformable and dynamic mixers, compared with other implementations: time and memory.
 
     python -m benchmarks.mixers
     python -m benchmarks.mixers --rounds 5 --json
 
-Forward and backward, float32. Deformable convolution, by the default method, is compared with
-torchvision's operator; dynamic convolution with the unfold formulation, which copies every
-window. Memory is the peak above the inputs in a fresh process.
+Forward and backward, float32, unless the case says "forward". Deformable convolution, by the
+default method, is compared with torchvision's operator; dynamic convolution with the unfold
+formulation, which copies every window; the sum of deformable attention and DCNv3 with torch's
+`grid_sample` of each level, which stores every sample, as libraries without a kernel do. Memory is
+the peak above the inputs in a fresh process.
 """
 
 import functools
+import math
 import statistics
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad, unfold
+from torch.nn.functional import grid_sample, pad, unfold
 from torchvision.ops import deform_conv2d as torchvision_deform_conv2d
 
 from benchmarks.alternation import alternate, median_ratio
@@ -24,7 +27,11 @@ from benchmarks.result import Result, Row
 from quatrain.cost import peak_memory
 from quatrain.ops.deform import choose_method, deform_conv2d
 from quatrain.ops.dynamic import dynamic_conv1d, dynamic_conv2d
+from quatrain.ops.sampled_sum import sampled_sum
 
+LEVELS = [[50, 84], [25, 42], [13, 21], [7, 11]]
+_ENCODER = {"kind": "sampled", "batch": 1, "channels": 256, "sizes": LEVELS, "window": 4}
+_ONE_MAP = {"kind": "sampled", "batch": 2, "channels": 256, "sizes": [[50, 84]], "window": 4}
 CASES: dict[str, dict[str, Any]] = {
     "deformable, 256 channels, 50 x 84, batch 2, 3 x 3": {
         "kind": "deformable", "batch": 2, "channels": 256, "sizes": [50, 84], "window": 3,
@@ -38,8 +45,18 @@ CASES: dict[str, dict[str, Any]] = {
     "dynamic, 256 channels, 96 x 96, batch 1, window 13 x 13": {
         "kind": "dynamic", "batch": 1, "channels": 256, "sizes": [96, 96], "window": 13,
     },
+    "multi-scale deformable attention, 256 channels, 4 levels from 50 x 84, forward": {
+        **_ENCODER, "training": False,
+    },
+    "multi-scale deformable attention, 256 channels, 4 levels from 50 x 84": _ENCODER,
+    "deformable attention, 256 channels, 50 x 84, batch 2, forward": {
+        **_ONE_MAP, "training": False,
+    },
+    "deformable attention, 256 channels, 50 x 84, batch 2": _ONE_MAP,
+    "DCNv3, 256 channels, 50 x 84, batch 2, 3 x 3": {**_ONE_MAP, "window": 9, "heads": 16},
 }  # fmt: skip
 GROUPS = 16
+BASELINES = {"dynamic": ("unfold", "ours"), "sampled": ("grid_sample", "ours")}
 
 
 def prepare(
@@ -47,20 +64,28 @@ def prepare(
     kind: str,
     batch: int,
     channels: int,
-    sizes: list[int],
+    sizes: list[Any],
     window: int,
     device: str,
+    *,
+    heads: int = 8,
+    training: bool = True,
 ) -> Callable[[], object]:
-    """A function that runs one forward and backward pass with a method."""
+    """A function that runs one forward and, in training, backward pass with a method."""
     torch.manual_seed(0)
-    if kind == "dynamic":
+    if kind == "sampled":
+        forward, leaves = _sampled(method, batch, channels, sizes, window, heads, device)
+    elif kind == "dynamic":
         forward, leaves = _dynamic(method, batch, channels, sizes, window, device)
     else:
         forward, leaves = _deformable(method, kind, batch, channels, sizes, window, device)
     gradient = torch.randn_like(forward().detach())
 
     def call() -> None:
-        torch.autograd.grad(forward(), leaves, gradient)
+        with torch.set_grad_enabled(training):
+            output = forward()
+        if training:
+            torch.autograd.grad(output, leaves, gradient)
         if device != "cpu":
             torch.cuda.synchronize()
 
@@ -111,6 +136,56 @@ def _dynamic(
     return lambda: function(x, weights), [x, weights]
 
 
+def _sampled(
+    method: str,
+    batch: int,
+    channels: int,
+    sizes: list[list[int]],
+    points: int,
+    heads: int,
+    device: str,
+) -> tuple[Callable[[], Tensor], list[Tensor]]:
+    """Every position of every level is a query, which reads all levels near its place."""
+    length = sum(map(math.prod, sizes))
+    value = torch.randn(batch, length, heads, channels // heads, device=device)
+    centers = [
+        torch.cartesian_prod(*((torch.arange(size) + 0.5) / size for size in level))
+        for level in sizes
+    ]
+    queries = torch.cat(centers).to(device)[None, :, None, None, None]
+    shape = (batch, length, heads, len(sizes), points)
+    extent = torch.tensor(sizes, device=device)[:, None]
+    locations = queries + 2 * torch.randn(*shape, 2, device=device) / extent
+    weights = torch.randn(shape, device=device).flatten(3).softmax(-1).view(shape)
+    if method != "ours":  # x before y
+        locations = locations.flip(-1)
+    leaves = [x.requires_grad_() for x in (value, locations, weights)]
+    if method != "ours":
+        return lambda: grid_sampled(value, locations, weights, sizes), leaves
+    levels = [(height, width) for height, width in sizes]
+    return lambda: sampled_sum(value, locations * extent - 0.5, weights, levels), leaves
+
+
+def grid_sampled(
+    value: Tensor, locations: Tensor, weights: Tensor, sizes: list[list[int]]
+) -> Tensor:
+    """All samples of all levels by torch's `grid_sample`, times their weights, and their sum."""
+    batch, queries, heads = locations.shape[:3]
+    levels = value.split([math.prod(level) for level in sizes], dim=1)
+    grids = (2 * locations - 1).transpose(1, 2).flatten(0, 1)
+    samples = [
+        grid_sample(
+            rows.permute(0, 2, 3, 1).reshape(batch * heads, -1, *size),
+            grids[:, :, level],
+            align_corners=False,
+        )
+        for level, (rows, size) in enumerate(zip(levels, sizes, strict=True))
+    ]
+    by_head = weights.transpose(1, 2).reshape(batch * heads, 1, queries, -1)
+    summed = (torch.stack(samples, -2).flatten(-2) * by_head).sum(-1)
+    return summed.view(batch, heads, -1, queries).permute(0, 3, 1, 2).contiguous()
+
+
 def unfolded1d(x: Tensor, weights: Tensor) -> Tensor:
     """The unfold formulation: windows (b, t, g, e, n) times weights (b, t, g, n)."""
     groups, window = weights.shape[2:]
@@ -136,8 +211,7 @@ def measure(rounds: int, device: str) -> Result:
 
 def _row(name: str, rounds: int, device: str) -> Row:
     case = CASES[name]
-    dynamic = case["kind"] == "dynamic"
-    baseline, ours = ("unfold", "ours") if dynamic else ("torchvision", choose_method(ndim=2))
+    baseline, ours = BASELINES.get(case["kind"], ("torchvision", choose_method(ndim=2)))
     methods = dict.fromkeys((baseline, ours))
     calls = {method: prepare(method, **case, device=device) for method in methods}
     seconds = alternate(calls, rounds=rounds)

@@ -16,6 +16,7 @@ from quatrain.nn.deformable_conv import DeformableConv
 from quatrain.nn.dynamic_conv import DynamicConv, LightweightConv
 from quatrain.nn.generalized_attention import GeneralizedAttention
 from quatrain.nn.position_bias import ContinuousBias
+from quatrain.nn.sampling_mixer import SamplingMixer
 from quatrain.nn.transformer import DecoderLayer
 from quatrain.ops import counts
 from quatrain.ops.attention import plan
@@ -34,6 +35,10 @@ def mixer_multiply_adds(module, *, batch, sizes, causal=False):
             return _convolution(module, batch * math.prod(_strided(module, sizes)))
         case DynamicConv() | LightweightConv():
             return _dynamic_convolution(module, batch, sizes)
+        case SamplingMixer():
+            rows, taps = batch * math.prod(sizes), module.reach**module.ndim
+            depthwise = counts.convolution(rows, taps, 1, module.channels)
+            return count_linears(module, rows) + depthwise * hasattr(module, "depthwise")
         case Attended():
             convolution, attention = module.convolution, module.attention
             strided = _strided(convolution, sizes)

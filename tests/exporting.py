@@ -18,7 +18,8 @@ CHANNELS = 16
 TERM_SETS = [str(terms) for terms in ALL_TERM_SETS]
 CONVOLUTIONS = ["regular", "deformable", "modulated", "dynamic", "lightweight"]
 EXTENDED = ["1011 rope qknorm gate", "0111 t5", "0011 alibi", "1101 swin", "0001 cpb", "1010 null"]
-OTHERS = ["1111@3", *CONVOLUTIONS, "1111+deformable", *EXTENDED]
+SAMPLING = ["deformable-attention", "dcnv3", "dcnv4"]
+OTHERS = ["1111@3", *CONVOLUTIONS, "1111+deformable", *EXTENDED, *SAMPLING]
 ON_SEQUENCES = ["0000", "0010", "0011", "0110", "1000", "1111", *OTHERS]
 MAPS = [(2, 5, 7), (1, 4, 9), (3, 1, 6), (2, 6, 1), (1, 1, 1), (1, 23, 33)]
 """Batch, height and width; the first is the example of the export."""

@@ -144,6 +144,19 @@ def test_unfold_formulation_equals_dynamic_convolution(sizes):
     torch.testing.assert_close(*outputs)
 
 
+def test_grid_sample_formulation_equals_the_sampled_sum():
+    case = {"batch": 2, "channels": 8, "sizes": [[4, 5], [2, 3]], "points": 3, "heads": 2}
+    outputs, gradients = [], []
+    for method in ("ours", "grid_sample"):
+        torch.manual_seed(0)
+        forward, leaves = mixers._sampled(method, **case, device="cpu")
+        outputs.append(forward())
+        gradients.append(list(torch.autograd.grad(outputs[-1].square().sum(), leaves)))
+    gradients[1][1] = gradients[1][1].flip(-1)
+    torch.testing.assert_close(*outputs)
+    torch.testing.assert_close(*gradients)
+
+
 @pytest.mark.slow
 def test_networks_benchmark_compares_with_the_plain_network(monkeypatch):
     monkeypatch.setattr(

@@ -17,6 +17,7 @@ from quatrain.models.translator import TranslatorSpec
 
 IMAGES = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 MIXERS = ("1111", "0010", "deformable", "modulated", "dynamic", "lightweight", "0010+deformable")
+MIXERS += ("deformable-attention", "dcnv3", "dcnv4")
 
 
 def plain(seed=0):

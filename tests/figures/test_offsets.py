@@ -5,7 +5,7 @@ from torch import nn
 
 from quatrain.figures import plot_offsets
 from quatrain.insertion import replace
-from quatrain.nn import DeformableConvSpec, capture_offsets
+from quatrain.nn import DCNv4Spec, DeformableAttentionSpec, DeformableConvSpec, capture_offsets
 from quatrain.specs import InputError
 
 
@@ -130,6 +130,17 @@ def test_lines_are_the_displacements_along_a_sequence(tokens, stride, causal):
         assert line.get_xdata().tolist() == list(range(0, tokens, stride))
         np.testing.assert_allclose(line.get_ydata(), moved[:, tap], atol=1e-6)
     figure.canvas.draw()
+
+
+def test_points_without_a_kernel_are_numbered_and_weights_have_their_own_range():
+    attention = DeformableAttentionSpec(heads=2, points=2).build(8, ndim=1)
+    figure = plot_offsets(attention.explain(torch.randn(1, 4, 8)))
+    assert [line.get_label() for line in figure.axes[0].lines[:2]] == ["point 1", "point 2"]
+    module = DCNv4Spec(groups=2).build(8)
+    nn.init.constant_(module.weights.bias, -2.0)
+    figure = plot_offsets(module.explain(torch.randn(1, 8, 3, 3)), query=(1, 1))
+    points = next(each for each in figure.axes[0].collections if each.get_label() == "displaced")
+    assert points.get_clim() == (-2, 1)
 
 
 def test_a_replaced_convolution_of_a_model_is_shown():

@@ -15,7 +15,7 @@ from quatrain.nn.deformable_conv import DeformableConvSpec
 from quatrain.nn.mixers import parse_mixer
 from quatrain.specs import InputError, SpecError
 
-MIXERS = ["0010", "0011", "0110", "1111", "0100@3", "dynamic@3", "lightweight@3"]
+MIXERS = ["0010", "0011", "0110", "1111", "0100@3", "dynamic@3", "lightweight@3", "dcnv4"]
 BEFORE, AFTER = {"before": "1.0"}, {"after": "*"}
 
 

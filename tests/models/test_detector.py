@@ -78,7 +78,9 @@ def test_its_losses_are_torchvisions(both):
         assert_close(value, expected[name], rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("mixer", ["0010", "0111", "dynamic@3", "deformable", "1111+deformable"])
+@pytest.mark.parametrize(
+    "mixer", ["0010", "0111", "dynamic@3", "dcnv3", "deformable", "1111+deformable"]
+)
 def test_with_a_mixer_it_starts_as_the_plain_detector_with_the_same_weights(mixer):
     plain, mixed = built(tiny()).eval(), built(tiny(mixer)).eval()
     images = pictures((64, 50))

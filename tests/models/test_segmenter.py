@@ -7,7 +7,7 @@ from quatrain.models.segmenter import SegmenterSpec, resize_scores
 from quatrain.nn.layers import GatedResidual
 from quatrain.nn.mixers import parse_mixer
 
-MIXERS = ("1111", "0010+deformable", "dynamic@3")
+MIXERS = ("1111", "0010+deformable", "dynamic@3", "deformable-attention")
 
 
 def spec(mixer="w/o", **fields):

@@ -193,7 +193,7 @@ def test_only_attention_at_a_pattern_is_captured(at, count):
     [
         (capture, "decoder.0.cros_attention", "use .*decoder.0.cross_attention"),
         (capture, "decoder.0.feed_forward*", "matches no attention; use decoder.0.*mixer"),
-        (capture_offsets, "decoder.0", "no deformable convolution; the model has none"),
+        (capture_offsets, "decoder.0", "no deformable mixer; the model has none"),
     ],
 )
 def test_a_pattern_that_matches_nothing_names_the_nearest(observe, at, message):

@@ -13,6 +13,7 @@ from quatrain.specs import SpecError
 
 LONG = pytest.param(10**5000, id="many digits")
 MIXERS = ["0010", "regular", "deformable", "dynamic", "lightweight", "0010+deformable"]
+MIXERS += ["deformable-attention", "dcnv3"]
 
 
 @pytest.mark.parametrize("name", MIXERS)
@@ -42,6 +43,7 @@ def test_channels_are_a_positive_bounded_whole_number(channels):
         ("lightweight@4097", "LightweightConvSpec.kernel"),
         ("regular@1000000000001", "RegularConvSpec.kernel"),
         ("deformable@0", "DeformableConvSpec.kernel"),
+        ("dcnv3@4097", "DCNv3Spec.kernel"),
         ("0110@99999999999", "AttentionSpec.window"),
         ("0110@0", "AttentionSpec.window"),
     ],

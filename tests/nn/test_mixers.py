@@ -17,41 +17,22 @@ from quatrain.cost import count_multiply_adds
 from quatrain.nn import DeformableConvSpec, GeneralizedAttention, RegularConvSpec
 from quatrain.nn.attention_state import RunningState
 from quatrain.nn.mixers import Mixer, parse_mixer, split_mixer
+from quatrain.nn.sampling_mixer import SamplingMixer
 from quatrain.specs import InputError, SpecError, identity
 
 MIXERS = [
-    "0000",
-    "0010",
-    "0011",
-    "0110",
-    "1111",
-    "0011@3",
-    "1111@5",
-    "regular",
-    "deformable@5",
-    "modulated",
-    "dynamic",
-    "lightweight@5",
-    "0010+deformable",
-    "1111+regular",
-    "1011 rope",
-    "1110 rope-mixed gate",
-    "1111@5 qknorm",
-    "1000 rope qknorm gate",
-    "0010 gate",
-    "0101 table",
-    "1111@3 t5",
-    "0011 alibi",
-    "1011 rope swin",
-    "0001 cpb",
-    "0010 null",
-    "1111@5 null",
-    "1010 rope null",
-    "0011 alibi null",
+    *("0000", "0010", "0011", "0110", "1111", "0011@3", "1111@5"),
+    *("regular", "deformable@5", "modulated", "dynamic", "lightweight@5"),
+    *("0010+deformable", "1111+regular", "deformable-attention", "dcnv3", "dcnv4@5"),
+    *("1011 rope", "1110 rope-mixed gate", "1111@5 qknorm", "1000 rope qknorm gate", "0010 gate"),
+    *("0101 table", "1111@3 t5", "0011 alibi", "1011 rope swin", "0001 cpb"),
+    *("0010 null", "1111@5 null", "1010 rope null", "0011 alibi null"),
 ]
 """A mixer of each kind, attention by each method, and each extension."""
+CONVOLUTIONS = ["regular", "modulated", "dynamic", "lightweight", "dcnv3"]
 COMPILED = [
-    *("0110", "regular", "modulated", "dynamic", "lightweight"),
+    *("0110", *CONVOLUTIONS),
+    pytest.param("deformable-attention", marks=pytest.mark.slow),
     pytest.param("0010+deformable", marks=pytest.mark.slow),
     pytest.param("1011 rope qknorm gate", marks=pytest.mark.slow),
     pytest.param("0111 t5", marks=pytest.mark.slow),
@@ -203,11 +184,11 @@ def test_gradients_equal_finite_differences(name, ndim):
     assert torch.autograd.gradcheck(module, x.requires_grad_(), fast_mode=True)
 
 
-@pytest.mark.parametrize("name", ["1111", "regular", "modulated", "dynamic", "lightweight"])
+@pytest.mark.parametrize("name", ["1111", *CONVOLUTIONS])
 @every_ndim
 def test_second_derivatives_equal_finite_differences(name, ndim):
     module, x = built(name, ndim), content(ndim, (3,) if ndim == 1 else (2, 3), batch=1)
-    if isinstance(module, GeneralizedAttention):
+    if isinstance(module, GeneralizedAttention | SamplingMixer):
         module.method = "reference"
     assert torch.autograd.gradgradcheck(module, x.requires_grad_(), fast_mode=True)
 
@@ -301,7 +282,7 @@ def test_it_can_be_exported(name, ndim):
 
 
 @unchecked()
-@pytest.mark.parametrize("name", ["regular", "deformable", "dynamic", "lightweight"])
+@pytest.mark.parametrize("name", ["regular", "deformable", "dynamic", "lightweight", "dcnv3"])
 def test_convolutions_check_their_input(name):
     with pytest.raises(InputError) as caught:
         built(name, 1, torch.float32)(torch.zeros(2, 5, 8))
@@ -314,7 +295,7 @@ def test_convolutions_check_their_input(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["regular", "deformable", "dynamic", "lightweight", "0010+deformable"]
+    "name", ["regular", "deformable", "dynamic", "lightweight", "0010+deformable", "dcnv4"]
 )
 def test_mixers_that_read_one_input_refuse_other_keys_maps_in_steps_and_a_third_axis(name):
     mixer = parse_mixer(name, heads=2)
@@ -367,6 +348,11 @@ def test_the_json_of_a_spec_keeps_its_identity(name):
         ("0100@30", "window"),
         ("dynamic@4", "kernel"),
         ("0010+dynamic", "mixer"),
+        ("0010+dcnv3", "mixer"),
+        ("dcnv3 rope", "mixer"),
+        ("deformable-attention gate", "mixer"),
+        ("deformable-attention@5", "mixer"),
+        ("0010+deformable-attention", "mixer"),
         ("deformable+0010", "mixer"),
         ("regular+deformable", "mixer"),
     ],
@@ -378,7 +364,7 @@ def test_other_texts_are_refused(text, field):
     assert len(str(caught.value)) < 400
 
 
-@pytest.mark.parametrize("name", ["dynamic", "lightweight"])
+@pytest.mark.parametrize("name", ["dynamic", "lightweight", "dcnv3", "dcnv4"])
 def test_groups_must_divide_the_channels(name):
     with pytest.raises(SpecError) as caught:
         parse_mixer(name).build(24)

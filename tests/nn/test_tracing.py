@@ -9,7 +9,9 @@ from quatrain.nn.tracing import check_not_scripted, record_call, warn_of_tracing
 from quatrain.specs import InputError
 
 TRACED = ["0010", "1111", "0100@3", "regular", "modulated", "dynamic@3", "0110+deformable"]
+TRACED += ["deformable-attention", "dcnv3"]
 SCRIPTED = ["1111", "0010", "regular", "deformable", "dynamic", "lightweight", "0010+deformable"]
+SCRIPTED += ["deformable-attention", "dcnv4"]
 
 
 class Model(nn.Module):

@@ -74,6 +74,9 @@ MIXERS = {
     "modulated": ({"kind": "deformable", "modulated": True}, {"zhu2019deformable"}),
     "dynamic": ({"kind": "dynamic", "kernel": 7}, {"wu2019pay"}),
     "lightweight": ({"kind": "lightweight", "kernel": 7}, {"wu2019pay"}),
+    "deformable-attention": ({"kind": "deformable-attention"}, {"zhu2021deformable"}),
+    "dcnv3": ({"kind": "dcnv3"}, {"wang2023internimage"}),
+    "dcnv4": ({"kind": "dcnv4"}, {"xiong2024efficient"}),
     "regular": ({"kind": "regular", "kernel": 3}, set()),
     "attended": (
         {

@@ -17,6 +17,7 @@ from quatrain.specs import InputError, StoredFileError, StudyError
 from quatrain.weights.folder import without_initial_weights
 
 MIXERS = ("1111@3", "0010", "0000", "regular", "deformable", "modulated", "dynamic", "lightweight")
+MIXERS += ("deformable-attention", "dcnv3", "dcnv4")
 BODY = ResNetSpec(
     depth=18,
     width=8,

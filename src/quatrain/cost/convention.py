@@ -30,7 +30,8 @@ from quatrain.specs import Term
 
 Sizes = tuple[int, ...]
 COUNTED = (GeneralizedAttention, RegularConv, DeformableConv, DynamicConv, Attended)
-"""The mixers in the paper; lightweight convolution and attention with extensions are not."""
+"""The mixers in the paper; lightweight convolution, mixers of later papers and attention with
+extensions are not."""
 
 
 class ConventionCounter:

@@ -4,7 +4,8 @@ A formula takes the shapes of an operator's tensors in the order of its argument
 the output as `out_shape`, as those of `torch.utils.flop_counter` do; it returns multiply-adds.
 
 A recurrent layer multiplies each of its matrices with every token once. Distances have one
-multiply-add for each pair and channel. Interpolation and embedding bags are gathers and count zero.
+multiply-add for each pair and channel. Interpolation, embedding bags and
+our sampled sum are gathers and count zero.
 """
 
 import functools
@@ -166,5 +167,6 @@ _MULTIPLY_ADDS: dict[str, Callable[..., int]] = {
     ),
     "quatrain::blockwise_attention": _blockwise_attention,
     "quatrain::triton_attention": _triton_attention,
+    "quatrain::sampled_sum": lambda *_, **__: 0,
 }
 """Formulas by the names of operators; names without a library are in "aten"."""

@@ -1,4 +1,4 @@
-"""Figures of the sampling offsets of a deformable convolution.
+"""Figures of the sampling offsets of deformable convolution and deformable attention.
 
     with quatrain.capture_offsets(network, at="layer4.*") as calls:
         network(images)
@@ -161,7 +161,8 @@ def _draw_taps(
     colors: dict[str, Any] = {"color": PALETTE[1]}
     if sampling.modulation is not None:
         modulation = _array(sampling.modulation[batch, number, group])
-        colors = {"c": modulation, "cmap": COLORMAP, "vmin": 0, "vmax": 1}
+        low, high = min(0.0, modulation.min()), max(1.0, modulation.max())
+        colors = {"c": modulation, "cmap": COLORMAP, "vmin": low, "vmax": high}
     points = axes.scatter(
         displaced[:, 1], displaced[:, 0], s=18, **colors, zorder=4, label="displaced"
     )
@@ -195,13 +196,14 @@ def _lines(sampling: SamplingOffsets, batch: int, group: int) -> "Figure":
     moved = _array(sampling.positions[batch, :, group, :, 0] - sampling.regular[..., 0])
     at = _array(sampling.queries[:, 0])
     center = _array(sampling.regular[0, :, 0]) - at[0]
+    is_kernel = len(center) == 1 or center.any()
     for tap, place in enumerate(center):
         color = PALETTE[tap % len(PALETTE)]
         line = _LINES[tap // len(PALETTE) % len(_LINES)]
         style: dict[str, Any] = {
             "color": color,
             "linestyle": line,
-            "label": "tap 0" if place == 0 else f"tap {place:+.0f}",
+            "label": _tap_label(place) if is_kernel else f"point {tap + 1}",
         }
         axes.plot(at, moved[:, tap], marker="o", markersize=3, **style)
     axes.axhline(0, color="0.6", linewidth=0.8, zorder=0)
@@ -212,6 +214,10 @@ def _lines(sampling: SamplingOffsets, batch: int, group: int) -> "Figure":
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     return figure
+
+
+def _tap_label(place: float) -> str:
+    return "tap 0" if place == 0 else f"tap {place:+.0f}"
 
 
 def _array(x: Tensor) -> Float[np.ndarray, "..."]:

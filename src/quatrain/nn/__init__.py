@@ -4,6 +4,8 @@ from quatrain.nn.attended import Attended, AttendedSpec
 from quatrain.nn.attention_state import Explanation
 from quatrain.nn.capture import capture, capture_offsets
 from quatrain.nn.convolution import RegularConv, RegularConvSpec
+from quatrain.nn.dcn import DCNv3, DCNv3Spec, DCNv4, DCNv4Spec
+from quatrain.nn.deformable_attention import DeformableAttention, DeformableAttentionSpec
 from quatrain.nn.deformable_conv import DeformableConv, DeformableConvSpec, SamplingOffsets
 from quatrain.nn.dynamic_conv import (
     DynamicConv,
@@ -14,12 +16,22 @@ from quatrain.nn.dynamic_conv import (
 from quatrain.nn.generalized_attention import AttentionSpec, GeneralizedAttention
 from quatrain.nn.mixers import Mixer, parse_mixer
 from quatrain.nn.mmcv import attention_from_mmcv
+from quatrain.nn.multi_scale_attention import (
+    MultiScaleDeformableAttention,
+    MultiScaleDeformableAttentionSpec,
+)
 from quatrain.nn.parameters import param_groups
 
 __all__ = [
     "Attended",
     "AttendedSpec",
     "AttentionSpec",
+    "DCNv3",
+    "DCNv3Spec",
+    "DCNv4",
+    "DCNv4Spec",
+    "DeformableAttention",
+    "DeformableAttentionSpec",
     "DeformableConv",
     "DeformableConvSpec",
     "DynamicConv",
@@ -29,6 +41,8 @@ __all__ = [
     "LightweightConv",
     "LightweightConvSpec",
     "Mixer",
+    "MultiScaleDeformableAttention",
+    "MultiScaleDeformableAttentionSpec",
     "RegularConv",
     "RegularConvSpec",
     "SamplingOffsets",

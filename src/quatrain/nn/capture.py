@@ -1,4 +1,4 @@
-"""Capture the attention weights inside a model, and the sampling offsets of its convolutions.
+"""Capture the attention weights inside a model, and sampling offsets.
 
     with capture(translator, at="decoder.**.cross_attention") as explanations:
         translator(source, target)
@@ -22,7 +22,10 @@ from quatrain.nn.attention_state import Explanation, QueryPosition
 from quatrain.nn.deformable_conv import DeformableConv, SamplingOffsets
 from quatrain.nn.find import find_class
 from quatrain.nn.generalized_attention import GeneralizedAttention
+from quatrain.nn.sampling_mixer import SamplingMixer
 from quatrain.specs import InputError
+
+_DEFORMABLE = (DeformableConv, SamplingMixer)
 
 
 @contextmanager
@@ -63,7 +66,9 @@ def capture(
 def capture_offsets(
     model: nn.Module, *, at: str | None = None
 ) -> Iterator[dict[str, list[SamplingOffsets]]]:
-    """Record the sampling offsets of every call of every deformable convolution within the block.
+    """Record the sampling offsets of every call of every deformable mixer within the block.
+
+    These are deformable convolutions, deformable attention, DCNv3 and DCNv4.
 
     They are computed separately, without gradients; the output of the model does not change.
     Compiled code, activation checkpointing and step-by-step decoding are as in `capture`.
@@ -71,19 +76,19 @@ def capture_offsets(
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 4.
 
     Args:
-        model: any module; without such a convolution, and without `at`, the dictionary is empty.
+        model: any module; without such a mixer, and without `at`, the dictionary is empty.
         at: a pattern of module names, as in `quatrain.find`: only these modules and those in them.
 
     Raises:
         InputError: as `capture`.
     """
-    convolutions = find_class(model, DeformableConv)
-    if not convolutions:
+    mixers = find_class(model, _DEFORMABLE)
+    if not mixers:
         _check_no_graphs(model)
     if at is not None:
-        convolutions = find_class(model, DeformableConv, at, noun="deformable convolution")
-    calls: dict[str, list[SamplingOffsets]] = {name: [] for name in convolutions}
-    with _explained(convolutions, calls, {}):
+        mixers = find_class(model, _DEFORMABLE, at, noun="deformable mixer")
+    calls: dict[str, list[SamplingOffsets]] = {name: [] for name in mixers}
+    with _explained(mixers, calls, {}):
         yield calls
 
 
@@ -99,7 +104,7 @@ def _check_no_graphs(model: nn.Module) -> None:
 
 @contextmanager
 def _explained(
-    modules: Mapping[str, GeneralizedAttention | DeformableConv],
+    modules: Mapping[str, GeneralizedAttention | DeformableConv | SamplingMixer],
     calls: Mapping[str, list[Any]],
     options: dict[str, Any],
 ) -> Iterator[None]:
@@ -115,7 +120,7 @@ def _explained(
 
 def _explain_into(calls: list[Any], options: dict[str, Any]) -> Any:
     def hook(
-        module: GeneralizedAttention | DeformableConv,
+        module: GeneralizedAttention | DeformableConv | SamplingMixer,
         inputs: tuple[Any, ...],
         named: dict[str, Any],
         _: Tensor,

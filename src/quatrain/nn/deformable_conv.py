@@ -49,12 +49,12 @@ class DeformableConvSpec(ConvSpec, MixerSpec["DeformableConv"]):
 
 @dataclass(frozen=True)
 class SamplingOffsets:
-    """Where the taps of a deformable convolution read its input in one call.
+    """Where the taps of a deformable convolution, or of another deformable mixer, read its input.
 
     Coordinates count positions of the input, (t,) or (y, x), from 0; output position q lies at
     stride * q. `taps` has the sizes and the regular sampling grid, `offset` is added to it, and
-    `modulation` multiplies what is read (DCNv2; None without it). Output positions are in order,
-    row by row on a map.
+    `modulation` multiplies what is read (DCNv2, and the weights of deformable attention, DCNv3 and
+    DCNv4; None without it). Output positions are in order, row by row on a map.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 4.
     """

@@ -42,13 +42,17 @@ def find(model: nn.Module, pattern: str) -> dict[str, nn.Module]:
 
 
 def find_class(
-    model: nn.Module, kind: type[ModuleT], at: str | None = None, *, noun: str | None = None
+    model: nn.Module,
+    kind: type[ModuleT] | tuple[type[ModuleT], ...],
+    at: str | None = None,
+    *,
+    noun: str | None = None,
 ) -> dict[str, ModuleT]:
     """The modules of a class by name; with `at`, those that match or are within a match.
 
     Args:
         model: any module; if it is itself of the class, its name is "".
-        kind: the class.
+        kind: the class, or several.
         at: a pattern of module names, as in `find`; None for the whole model.
         noun: the word for such a module in errors; by default the name of the class.
 
@@ -64,8 +68,10 @@ def find_class(
     places = tuple(f"{name}." for name in find(model, at))
     chosen = {name: module for name, module in modules.items() if f"{name}.".startswith(places)}
     if not chosen:
+        classes = kind if isinstance(kind, tuple) else (kind,)
+        word = noun or " or ".join(x.__name__ for x in classes)
         remedy = f"use {', '.join(similar_names(at, modules))}" if modules else "the model has none"
-        raise InputError(f"at={shorten(at)} matches no {noun or kind.__name__}; {remedy}", "at")
+        raise InputError(f"at={shorten(at)} matches no {word}; {remedy}", "at")
     return chosen
 
 

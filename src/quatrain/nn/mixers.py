@@ -15,8 +15,11 @@ from quatrain.nn.attended import AttendedSpec, AttendedState
 from quatrain.nn.attention_spec import AttentionSpec
 from quatrain.nn.attention_state import KeyValueState, RunningState
 from quatrain.nn.convolution import InputState, RegularConvSpec
+from quatrain.nn.dcn import DCNv3Spec, DCNv4Spec
+from quatrain.nn.deformable_attention import DeformableAttentionSpec
 from quatrain.nn.deformable_conv import DeformableConvSpec
 from quatrain.nn.dynamic_conv import DynamicConvSpec, LightweightConvSpec
+from quatrain.nn.sampling_mixer import SamplingState
 from quatrain.specs import SpecError, Term
 from quatrain.specs.errors import shorten
 from quatrain.specs.notation import EXTENSIONS
@@ -27,12 +30,15 @@ Mixer = Annotated[
     | DeformableConvSpec
     | DynamicConvSpec
     | LightweightConvSpec
+    | DeformableAttentionSpec
+    | DCNv3Spec
+    | DCNv4Spec
     | AttendedSpec,
     Field(discriminator="kind"),
 ]
 """The spec of a mixer."""
 
-MixerState = KeyValueState | RunningState | InputState | AttendedState
+MixerState = KeyValueState | RunningState | InputState | AttendedState | SamplingState
 """Decoding state of a mixer's `step`."""
 
 _MAX_LENGTH = 100
@@ -44,17 +50,20 @@ _CONVOLUTIONS: dict[str, Callable[..., Mixer]] = {
     "modulated": functools.partial(DeformableConvSpec, modulated=True),
     "dynamic": DynamicConvSpec,
     "lightweight": LightweightConvSpec,
+    "dcnv3": DCNv3Spec,
+    "dcnv4": DCNv4Spec,
 }
+_DEFORMABLE_ATTENTION = "deformable-attention"
 
 
 def parse_mixer(text: str, heads: int = 8) -> Mixer | None:
     """Parse the paper's notation; "@" and a number set the width of a window or kernel.
 
-    "0110" and "0100@31" are attention; "dynamic@15" and "deformable" are convolutions, of width 3
-    by default; "0010+deformable" is attention over a convolution; "w/o" is None and
-    "w/o+deformable" the convolution alone. Words after the terms are extensions by later papers,
-    in any order: "1011 rope", "1111@31 qknorm gate". `AttentionSpec.notation` is the text
-    of a spec.
+    "0110" and "0100@31" are attention; "dynamic@15", "deformable" and "dcnv3@5" are convolutions,
+    of width 3 by default; "deformable-attention" has no width; "0010+deformable" is attention over
+    a convolution; "w/o" is None and "w/o+deformable" the convolution alone. Words after the terms
+    are extensions by later papers, in any order: "1011 rope", "1111@31 qknorm gate".
+    `AttentionSpec.notation` is the text of a spec.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 8 and tables 2 and 3; the
         words are our own.
@@ -99,9 +108,15 @@ def _parse_part(part: str, heads: int, text: str) -> Mixer:
     width = None if match["width"] is None else int(match["width"])
     words = match["words"].split()
     convolution = _CONVOLUTIONS.get(match["name"])
-    if convolution is not None and words:
-        message = f"{shorten(text)} extends a convolution; extensions follow the terms of attention"
+    is_sampled = match["name"] == _DEFORMABLE_ATTENTION
+    if words and (is_sampled or convolution is not None):
+        message = f"{shorten(text)} extends a mixer without terms; write extensions after terms"
         raise SpecError(message, "mixer")
+    if is_sampled and width is not None:
+        message = f"{shorten(text)} has a width, and deformable attention has none; leave out @"
+        raise SpecError(message, "mixer")
+    if is_sampled:
+        return DeformableAttentionSpec(heads=heads)
     if convolution is not None:
         return convolution() if width is None else convolution(kernel=width)
     fields = _parse_extensions(words, text)
@@ -127,8 +142,8 @@ def _parse_extensions(words: Sequence[str], text: str) -> dict[str, Any]:
 def _parse_error(text: str) -> SpecError:
     names = ", ".join(_CONVOLUTIONS)
     return SpecError(
-        f"{shorten(text)} is no mixer; use terms, a convolution ({names}), terms+convolution "
-        'or "w/o", each with an optional @width, such as "0100@31" or "0010+deformable"; '
-        'extensions follow the terms after one space each, such as "1011@31 rope gate"',
+        f"{shorten(text)} is no mixer; use terms, a convolution ({names}), terms+convolution, "
+        f'"{_DEFORMABLE_ATTENTION}" or "w/o"; terms and convolutions may have @width, such as '
+        '"0100@31"; extensions follow the terms after one space each, such as "1011@31 rope gate"',
         "mixer",
     )

@@ -39,9 +39,10 @@ def initialize_by_name(module: nn.Module, seed: int, prefix: str = "") -> None:
 def param_groups(module: nn.Module, lr: float, weight_decay: float | None = None) -> ParamGroups:
     """The trainable parameters of `module`, grouped by learning rate, for a torch optimizer.
 
-    Offset parameters of deformable convolutions use a 0.1x learning rate. Any module scales the
-    rate of its children by a class attribute such as `lr_scales = {"offset": 0.1}`. Learning rate
-    schedulers of torch keep the ratio between groups.
+    Offset parameters of deformable convolutions, DCNv3, DCNv4 and deformable attention use a 0.1x
+    learning rate.
+    Any module scales the rate of its children by a class attribute such as
+    `lr_scales = {"offset": 0.1}`. Learning rate schedulers of torch keep the ratio between groups.
 
     Args:
         module: the model.

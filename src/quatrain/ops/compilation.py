@@ -1,12 +1,15 @@
-"""torch's compiler, which is imported when it is used: the import takes a second.
+"""torch's compiler and exporter.
 
-`torch.compiler` imports all of it for a mark on a function, in each process that imports quatrain.
+The compiler is imported when it is used, since the import takes a second. `torch.compiler` imports
+all of it for a mark on a function, in each process that imports quatrain.
 
 Source: our own.
 """
 
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
+
+import torch
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -19,3 +22,12 @@ def assume_constant_result(function: Callable[P, R]) -> Callable[P, R]:
     """
     vars(function)["_dynamo_marked_constant"] = True
     return function
+
+
+@assume_constant_result
+def is_exported_to_onnx() -> bool:
+    """Whether `torch.onnx.export` runs, also where it uses the tracer of `torch.compile`.
+
+    That tracer takes `torch.onnx.is_in_onnx_export()` itself to be False.
+    """
+    return torch.onnx.is_in_onnx_export()

@@ -87,7 +87,7 @@ def check_second_derivatives(grads: Sequence[Tensor | None], remedy: str) -> Non
     need that.
     """
 
-    def raise_error(_: Tensor) -> Tensor:
+    def raise_error(_: Tensor | None) -> Tensor:
         raise _no_second_derivatives(remedy)
 
     for grad in grads:

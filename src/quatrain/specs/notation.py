@@ -8,7 +8,10 @@ The inverse of `quatrain.nn.mixers.parse_mixer` for reports, which read JSON and
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, cast
 
-_MIXERS = {"attention", "attended", "regular", "deformable", "dynamic", "lightweight"}
+_MIXERS = {
+    *("attention", "attended", "regular", "deformable", "dynamic", "lightweight"),
+    *("deformable-attention", "dcnv3", "dcnv4"),
+}
 _DEFAULT_KERNEL = 3
 
 EXTENSIONS: dict[str, tuple[str, object]] = {

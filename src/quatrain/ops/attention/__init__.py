@@ -10,7 +10,7 @@ from quatrain.ops.attention.plan import ConcreteMethod, Method, Plan, plan
 from quatrain.ops.attention.pooled import pooled_attention
 from quatrain.ops.attention.reference import reference_attention
 from quatrain.ops.attention.separable import separable_attention
-from quatrain.ops.compilation import assume_constant_result
+from quatrain.ops.compilation import is_exported_to_onnx
 from quatrain.ops.terms import AttentionInputs
 
 __all__ = ["AttentionInputs", "ConcreteMethod", "Method", "Plan", "attend", "plan"]
@@ -29,7 +29,7 @@ def attend(inputs: AttentionInputs, method: Method = "auto") -> Float[Tensor, "b
         device=inputs.value.device.type,
         widths=inputs.operands.head_widths,
         double=inputs.value.dtype == torch.float64,
-        portable=_is_exported_to_onnx(),
+        portable=is_exported_to_onnx(),
         plain=inputs.operands.is_plain,
         joint_table=inputs.operands.joint_table is not None,
     )
@@ -44,12 +44,3 @@ def attend(inputs: AttentionInputs, method: Method = "auto") -> Float[Tensor, "b
             return blockwise_attention(inputs, factored=True)
         case "fused":
             return fused_attention(inputs, chosen.kernel)
-
-
-@assume_constant_result
-def _is_exported_to_onnx() -> bool:
-    """Whether `torch.onnx.export` runs, also where it uses the tracer of `torch.compile`.
-
-    That tracer takes `torch.onnx.is_in_onnx_export()` itself to be False.
-    """
-    return torch.onnx.is_in_onnx_export()
