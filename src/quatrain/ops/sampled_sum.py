@@ -15,7 +15,6 @@ channels of a head, k corners of a cell, m samples (levels and points), r querie
 heads.
 """
 
-import functools
 import itertools
 import math
 import warnings
@@ -156,34 +155,41 @@ class _Block:
     corners by their distance, and `weights` those of the samples.
     """
 
-    pairs: list[tuple[Neighbours, Neighbours]]
-    at: Int[Tensor, "r k p"]
-    near: Float[Tensor, "r k p"]
+    axes: list[Neighbours]
+    at: Int[Tensor, "k r p"]
+    near: Float[Tensor, "k r p"]
     weights: Float[Tensor, "r p"]
 
     @property
-    def corner_weights(self) -> Float[Tensor, "r k p"]:
-        return self.near * self.weights[:, None]
-
-    def slopes(self, axis: int) -> Float[Tensor, "r k p"]:
-        """The derivatives of `near` by the position on an axis."""
-        corners: list[Tensor] = []
-        for chosen in _corners(self.pairs):
-            others = (x.weight for index, x in enumerate(chosen) if index != axis)
-            corners.append(functools.reduce(torch.mul, others, chosen[axis].slope))
-        return torch.stack(corners, 1)
+    def corner_weights(self) -> Float[Tensor, "k r p"]:
+        return self.near * self.weights
 
     def cells(self, sizes: list[int]) -> Int[Tensor, "r p"]:
         """The index of the cell of each sample; there is one more than positions on each axis."""
         index: Tensor | int = 0
-        for (_, high), size in zip(self.pairs, sizes, strict=True):
-            index = index * (size + 1) + high.place.clamp(0, size).int()
+        for neighbours, size in zip(self.axes, sizes, strict=True):
+            index = index * (size + 1) + neighbours.place[1].clamp(0, size).int()
         return torch.as_tensor(index)
 
+    def gradients(
+        self, products: Float[Tensor, "k r p"]
+    ) -> tuple[Float[Tensor, "r p"], list[Float[Tensor, "r p"]]]:
+        """The gradients of the weights and of the coordinates on each axis.
 
-def _corners(pairs: list[tuple[Neighbours, Neighbours]]) -> Iterator[list[Neighbours]]:
-    for corner in itertools.product((0, 1), repeat=len(pairs)):
-        yield [pair[step] for pair, step in zip(pairs, corner, strict=True)]
+        `products` are those of the output's gradient with the values at the corners; they are
+        summed over one axis of the corners after the other.
+        """
+        total = products.unflatten(0, (2,) * len(self.axes))
+        by_axis: list[Tensor] = []
+        for neighbours in self.axes:
+            weight, slope = neighbours.weight, neighbours.slope
+            by_axis = [_contract(x, weight) for x in by_axis] + [_contract(total, slope)]
+            total = _contract(total, weight)
+        return total, [x * self.weights for x in by_axis]
+
+
+def _contract(x: Float[Tensor, "2 *k r p"], y: Float[Tensor, "2 r p"]) -> Float[Tensor, "*k r p"]:
+    return torch.addcmul(x[0] * y[0], x[1], y[1])
 
 
 @dataclass(frozen=True)
@@ -202,9 +208,9 @@ class _SampledSum:
             sums = output[example, queries].flatten(0, 1)
             for level in range(len(self.sizes)):
                 block = self._block(example, level, queries)
-                at, weights = block.at.flatten(1), block.corner_weights.flatten(1)
                 rows = self._rows(self.value, example, level)
-                sums += embedding_bag(at, rows, per_sample_weights=weights, mode="sum")
+                for at, weights in zip(block.at, block.corner_weights, strict=True):
+                    sums += embedding_bag(at, rows, per_sample_weights=weights, mode="sum")
         return output
 
     def backward(self, grad_output: Float[Tensor, "b q h d"]) -> list[Tensor]:
@@ -221,15 +227,13 @@ class _SampledSum:
                 block = self._block(example, level, queries)
                 y = grad_output[example, queries].flatten(0, 1)
                 cells[queries] = block.cells(self.sizes[level]).view_as(cells[queries])
-                corners[:, queries] = block.corner_weights.transpose(0, 1).view_as(
-                    corners[:, queries]
-                )
-                products = _corner_products(y, rows, block.at)
+                corners[:, queries] = block.corner_weights.view_as(corners[:, queries])
+                products = torch.stack([_products(y, rows, at) for at in block.at])
                 index = (example, queries, slice(None), level)
                 shape = grad_weights[index].shape
-                grad_weights[index] = (products * block.near).sum(1).view(shape)
-                for axis in range(len(block.pairs)):
-                    grad = (products * block.slopes(axis)).sum(1) * block.weights
+                grad, by_axis = block.gradients(products)
+                grad_weights[index] = grad.view(shape)
+                for axis, grad in enumerate(by_axis):
                     grad_positions[(*index, ..., axis)] = grad.view(shape)
             y = grad_output[example].flatten(0, 1)
             grad_rows = self._rows(grad_value, example, level)
@@ -251,32 +255,31 @@ class _SampledSum:
         positions = self.positions[example, queries, :, level].flatten(0, 1)
         weights = self.weights[example, queries, :, level]
         heads, sizes = weights.shape[1], self.sizes[level]
-        head = torch.arange(heads, device=weights.device).repeat(len(weights))[:, None]
-        axes = zip(positions.unbind(-1), sizes, strict=True)
-        pairs = [axis_neighbours(axis, size, causal=self.causal) for axis, size in axes]
-        at: list[Tensor] = []
-        near: list[Tensor] = []
-        for chosen in _corners(pairs):
-            index = chosen[0].index
-            for neighbours, size in zip(chosen[1:], sizes[1:], strict=True):
-                index = index * size + neighbours.index
-            at.append(index * heads + head)
-            near.append(functools.reduce(torch.mul, (x.weight for x in chosen)))
-        return _Block(pairs, torch.stack(at, 1), torch.stack(near, 1), weights.flatten(0, 1))
+        head = torch.arange(heads, device=weights.device, dtype=torch.int32)
+        axes = [
+            axis_neighbours(axis, size, causal=self.causal)
+            for axis, size in zip(positions.unbind(-1), sizes, strict=True)
+        ]
+        at, near = axes[0].index.int() * heads, axes[0].weight
+        for neighbours, size in zip(axes[1:], sizes[1:], strict=True):
+            index = neighbours.index.int() * heads
+            at = ((at * size)[:, None] + index).flatten(0, 1)
+            near = (near[:, None] * neighbours.weight).flatten(0, 1)
+        at += head.repeat(len(weights))[:, None]
+        return _Block(axes, at, near, weights.flatten(0, 1))
 
 
-def _corner_products(
-    y: Float[Tensor, "r d"], rows: Float[Tensor, "lh d"], at: Int[Tensor, "r k p"]
-) -> Float[Tensor, "r k p"]:
-    """The dot products of each query's gradient with the values at its corners.
+def _products(
+    y: Float[Tensor, "r d"], rows: Float[Tensor, "lh d"], at: Int[Tensor, "r p"]
+) -> Float[Tensor, "r p"]:
+    """The dot products of each query's gradient with the values at one corner of each sample.
 
     They are the entries of y @ rows.T at the corners, which torch computes without the others; it
     does not take more corners than the product has entries.
     """
-    count = at.shape[1] * at.shape[2]
-    if count >= len(rows):
-        return (y @ rows.T).gather(1, at.flatten(1)).view(at.shape)
-    first = torch.arange(0, at.numel() + 1, count, device=at.device)
+    if at.shape[1] >= len(rows):
+        return (y @ rows.T).gather(1, at.long())
+    first = torch.arange(0, at.numel() + 1, at.shape[1], device=at.device, dtype=at.dtype)
     zeros = y.new_zeros(at.numel())
     pattern = torch.sparse_csr_tensor(first, at.flatten(), zeros, (len(y), len(rows)))
     return torch.sparse.sampled_addmm(pattern, y, rows.T, beta=0.0).values().view(at.shape)

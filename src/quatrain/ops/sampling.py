@@ -15,11 +15,12 @@ import itertools
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from quatrain.ops.derivatives import SavingInputs
+from quatrain.ops.positions import is_symbolic
 
 
 def cell_corners(
@@ -33,62 +34,70 @@ def cell_corners(
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 4 (the kernel G).
     """
-    pairs = [
-        axis_neighbours(positions[..., axis], size, causal=causal)
-        for axis, size in enumerate(sizes)
-    ]
+    inside = ((positions >= -1) & (positions <= _edges(positions, sizes))).all(-1, keepdim=True)
+    positions = torch.where(inside, positions, 0.0)
+    low = positions.detach().ceil() - 1 if causal else positions.detach().floor()
+    fraction = positions - low
+    first = low.long()
     indices: list[Tensor] = []
     weights: list[Tensor] = []
     for corner in itertools.product((0, 1), repeat=len(sizes)):
-        neighbours = [pair[step] for pair, step in zip(pairs, corner, strict=True)]
-        index, weight = neighbours[0].index, neighbours[0].weight
-        for size, neighbour in zip(sizes[1:], neighbours[1:], strict=True):
-            index = index * size + neighbour.index
-            weight = weight * neighbour.weight
+        index = torch.zeros_like(first[..., 0])
+        weight = inside[..., 0].to(positions.dtype)
+        for axis, (step, size) in enumerate(zip(corner, sizes, strict=True)):
+            at = first[..., axis] + step
+            near = fraction[..., axis] if step else 1 - fraction[..., axis]
+            weight = weight * torch.where((at >= 0) & (at < size), near, 0.0)
+            index = index * size + at.clamp(0, size - 1)
         indices.append(index)
         weights.append(weight)
     return torch.stack(indices, -1), torch.stack(weights, -1)
 
 
+def _edges(positions: Float[Tensor, "*p n"], sizes: tuple[int, ...]) -> Float[Tensor, " n"]:
+    """The sizes as a tensor; symbols stay symbols."""
+    if not is_symbolic(*sizes):
+        return positions.new_tensor(sizes)
+    return torch.stack([positions.new_full((), size) for size in sizes])
+
+
 @dataclass(frozen=True)
 class Neighbours:
-    """One of the two grid positions around each real position on an axis.
+    """The two grid positions around each real position on an axis, before and after it.
 
-    Outside of the grid its weight is 0.
+    Where one is outside of the grid its weight is 0. With the slopes, an operator that computes its
+    own gradients needs no graph of `cell_corners`.
     """
 
-    place: Float[Tensor, "*p"]
-    inside: Bool[Tensor, "*p"]
-    weight: Float[Tensor, "*p"]
-    direction: int
-    """1 for the position after, -1 for the one before."""
+    place: Float[Tensor, "2 ..."]
+    inside: Float[Tensor, "2 ..."]
+    """1 inside of the grid, 0 outside."""
+    weight: Float[Tensor, "2 ..."]
 
     @property
-    def index(self) -> Int[Tensor, "*p"]:
+    def index(self) -> Int[Tensor, "2 ..."]:
         """The index on the grid; 0 outside."""
-        return torch.where(self.inside, self.place, 0.0).long()
+        return (self.place * self.inside).long()
 
     @property
-    def slope(self) -> Float[Tensor, "*p"]:
+    def slope(self) -> Float[Tensor, "2 ..."]:
         """The derivative of the weight by the real position."""
-        return self.inside.to(self.weight.dtype).mul_(self.direction)
+        return torch.stack((-self.inside[0], self.inside[1]))
 
 
 def axis_neighbours(
     positions: Float[Tensor, "*p"], size: int, *, causal: bool = False
-) -> tuple[Neighbours, Neighbours]:
+) -> Neighbours:
     """The grid positions before and after each position on an axis, as in `cell_corners`.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 4 (the kernel g).
     """
-    positions = torch.where((positions >= -1) & (positions <= size), positions, -2.0)
+    positions = positions.nan_to_num(nan=-2.0).clamp(-2, size + 1)
     low = positions.detach().ceil() - 1 if causal else positions.detach().floor()
     fraction = positions - low
-    pair: list[Neighbours] = []
-    for place, weight, direction in ((low, 1 - fraction, -1), (low + 1, fraction, 1)):
-        inside = (place >= 0) & (place < size)
-        pair.append(Neighbours(place, inside, torch.where(inside, weight, 0.0), direction))
-    return pair[0], pair[1]
+    place = torch.stack((low, low + 1))
+    inside = ((place >= 0) & (place < size)).to(positions.dtype)
+    return Neighbours(place, inside, torch.stack((1 - fraction, fraction)) * inside)
 
 
 def weighted_gather(
