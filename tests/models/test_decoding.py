@@ -5,12 +5,12 @@ from hypothesis import strategies as st
 
 from quatrain.models.decoding import DecodingSpec, decode
 from quatrain.models.translator import PADDING, TranslatorSpec
-from quatrain.nn import AttentionSpec
+from quatrain.nn import AttentionSpec, parse_mixer
 from quatrain.specs import InputError, SpecError
 
 BEGIN, END, VOCABULARY = 1, 2, 9
 sentences = st.lists(st.integers(3, VOCABULARY - 1), min_size=1, max_size=5)
-term_sets = st.sampled_from(["1111", "0110", "0010", "w/o"])
+mixers = st.sampled_from(["1111", "0110", "0010", "w/o", "1101 t5", "0011 alibi"])
 specs = st.builds(
     DecodingSpec,
     beam=st.integers(1, 4),
@@ -19,17 +19,17 @@ specs = st.builds(
 )
 
 
-def built(seed=0, terms="1111"):
+def built(seed=0, name="1111"):
     """A translator whose untrained weights are large enough to prefer some tokens."""
     torch.manual_seed(seed)
-    self_mixer = None if terms == "w/o" else AttentionSpec(terms=terms, heads=2)
+    self_mixer = parse_mixer(name, heads=2)
     spec = TranslatorSpec(
         width=8,
         layers=1,
         feed_forward=12,
         encoder_self=self_mixer,
         decoder_self=self_mixer,
-        cross=AttentionSpec(heads=2),
+        cross=self_mixer or AttentionSpec(heads=2),
         norm="pre",
     )
     model = spec.build(VOCABULARY).double().eval()
@@ -71,25 +71,25 @@ def slow_search(model, source, spec):
 
 
 @settings(max_examples=10)
-@given(st.integers(0, 50), term_sets, sentences, specs)
-def test_it_equals_a_search_without_cache(seed, terms, source, spec):
-    model = built(seed, terms)
+@given(st.integers(0, 50), mixers, sentences, specs)
+def test_it_equals_a_search_without_cache(seed, name, source, spec):
+    model = built(seed, name)
     assert decode(model, padded([source]), spec, BEGIN, END) == [slow_search(model, source, spec)]
 
 
 @settings(max_examples=8)
-@given(st.integers(0, 50), term_sets, st.lists(sentences, min_size=2, max_size=5), specs)
-def test_sentences_of_a_batch_are_independent(seed, terms, sources, spec):
-    model = built(seed, terms)
+@given(st.integers(0, 50), mixers, st.lists(sentences, min_size=2, max_size=5), specs)
+def test_sentences_of_a_batch_are_independent(seed, name, sources, spec):
+    model = built(seed, name)
     together = decode(model, padded(sources), spec, BEGIN, END)
     alone = [decode(model, padded([source]), spec, BEGIN, END)[0] for source in sources]
     assert together == alone
 
 
 @settings(max_examples=8)
-@given(st.integers(0, 50), term_sets, sentences)
-def test_a_beam_of_one_is_greedy(seed, terms, source):
-    model, tokens = built(seed, terms), [BEGIN]
+@given(st.integers(0, 50), mixers, sentences)
+def test_a_beam_of_one_is_greedy(seed, name, source):
+    model, tokens = built(seed, name), [BEGIN]
     for _ in range(len(source) + 4):
         scores = next_scores(model, source, tokens)
         tokens.append(scores.index(max(scores)))
