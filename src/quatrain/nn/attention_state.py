@@ -29,6 +29,7 @@ class KeyValueState:
 
     Where E1 has keys of its own, these are `paired_key`, and E3 is one number for each key,
     `key_logit`. `first` is the position of the first token: a window drops those before.
+    `encodings` and `biases` cache the encodings of relative positions, and numbers that give E4.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equations 1 and 2
         (V^C x_k and W' x_k).
@@ -40,6 +41,7 @@ class KeyValueState:
     paired_key: Float[Tensor, "b h t d"] | None = None
     key_logit: Float[Tensor, "b h t"] | None = None
     first: int = 0
+    biases: EncodingCache | None = None
 
     @property
     def tokens(self) -> int:
@@ -69,6 +71,7 @@ class KeyValueState:
             both(self.paired_key, new.paired_key),
             both(self.key_logit, new.key_logit),
             self.tokens + new.value.shape[2] - value.shape[2],
+            self.biases,
         )
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> "KeyValueState":
@@ -76,8 +79,9 @@ class KeyValueState:
         key, paired_key, key_logit = (
             None if x is None else change(x) for x in (self.key, self.paired_key, self.key_logit)
         )
-        value = change(self.value)
-        return KeyValueState(value, key, self.encodings, paired_key, key_logit, self.first)
+        return replace(
+            self, value=change(self.value), key=key, paired_key=paired_key, key_logit=key_logit
+        )
 
 
 def outdated_state(terms: Term) -> InputError:

@@ -9,6 +9,7 @@ Shapes: b batch, q queries, k keys, c channels, h heads, d width of a head, t to
 """
 
 from dataclasses import replace
+from functools import partial
 from typing import cast
 
 import torch
@@ -25,7 +26,7 @@ from quatrain.nn.attention_state import (
     outdated_state,
 )
 from quatrain.nn.checks import check_stepwise
-from quatrain.nn.position_bias import Alibi
+from quatrain.nn.position_bias import Alibi, biases_between
 from quatrain.nn.projected_attention import ProjectedAttention
 from quatrain.nn.relative_position import EncodingCache
 from quatrain.nn.tokens import (
@@ -129,9 +130,15 @@ class GeneralizedAttention(ProjectedAttention, spec=AttentionSpec):
         new = self._project(key, positions)
         if state is not None:
             return state.append(new, self.spec.window)
-        encodings = None if self.position is None else EncodingCache(self.position.between)
+        encodings = biases = None
+        if self.position is not None:
+            encodings = EncodingCache(self.position.between)
+        if self.relative_bias is not None:
+            biases = EncodingCache(
+                partial(biases_between, self.relative_bias, new.value.new_empty(0))
+            )
         # Contiguous by head, the order in which the products of each step read them.
-        return replace(new.contiguous(), encodings=encodings)
+        return replace(new.contiguous(), encodings=encodings, biases=biases)
 
     def attend_cached(
         self,

@@ -231,6 +231,16 @@ def build_position_bias(spec: AttentionSpec, ndim: int) -> PositionBias | None:
             return ContinuousBias(spec.heads, ndim, distance)
 
 
+def biases_between(bias: PositionBias, like: Tensor, positions: range) -> Float[Tensor, "h l"]:
+    """The numbers of consecutive relative positions of a sequence.
+
+    Source: the papers of the classes.
+    """
+    grid = Grid((1,), (len(positions),), first_query=-positions.start)
+    (numbers,) = bias(grid, like)
+    return numbers
+
+
 def _default_max_distance(spec: AttentionSpec, ndim: int) -> int:
     if spec.position != "t5" and spec.window is not None:
         return max(1, spec.window - 1 if ndim == 1 else spec.window // 2)

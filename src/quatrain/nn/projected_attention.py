@@ -138,7 +138,7 @@ class ProjectedAttention(MixerModule):
             position_vector=self.position_bias if terms.has(Term.POSITION) else None,
             relative=self._relative(state, grid),
             scale=self.scale,
-            **self._tables(grid, state.value),
+            **self._tables(state, grid),
             **content(query_heads, state, grid),
         )
         return AttentionInputs(terms, operands, grid, support)
@@ -204,11 +204,13 @@ class ProjectedAttention(MixerModule):
             return self.position(grid)
         return (state.encodings.between(grid.relative_range(0)),)
 
-    def _tables(self, grid: Grid, like: Tensor) -> dict[str, Any]:
+    def _tables(self, state: KeyValueState, grid: Grid) -> dict[str, Any]:
         """The operands of E4 where no encodings give it."""
         if self.relative_bias is None or not self.terms.has(Term.POSITION):
             return {}
-        bias = self.relative_bias(grid, like)
+        if state.biases is not None:
+            return {"table": (state.biases.between(grid.relative_range(0)),)}
+        bias = self.relative_bias(grid, state.value)
         return {"joint_table": bias} if isinstance(bias, Tensor) else {"table": bias}
 
     def _project(

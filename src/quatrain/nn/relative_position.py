@@ -57,19 +57,19 @@ class RelativePosition(nn.ModuleList):
 
 
 class EncodingCache:
-    """Cached encodings of relative positions, which each step of a decoding needs again.
+    """Cached encodings or biases of relative positions, which each step of a decoding needs again.
 
     When a relative position is missing, the cache doubles, so the cost of encoding is amortized.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2 (V^R R_{k-q}).
     """
 
-    def __init__(self, encode: Callable[[range], Float[Tensor, "h l d"]]) -> None:
+    def __init__(self, encode: Callable[[range], Float[Tensor, "h l *d"]]) -> None:
         self._encode = encode
         self._cached = range(0)
         self._table: Tensor | None = None
 
-    def between(self, positions: range) -> Float[Tensor, "h l d"]:
+    def between(self, positions: range) -> Float[Tensor, "h l *d"]:
         """The encodings of consecutive positions; computed again if gradients are enabled."""
         if torch.is_grad_enabled():
             return self._encode(positions)
