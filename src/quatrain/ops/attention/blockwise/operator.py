@@ -8,7 +8,7 @@ Shapes: b batch, h heads, q queries, k keys, e width of a value.
 """
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -107,12 +107,11 @@ def _masked_key_logits(inputs: AttentionInputs) -> Float[Tensor, "#b #h k"] | No
 
 def _parse(arguments: Arguments) -> BlockLoop:
     """The loop, from the operator's arguments; all tensors become contiguous."""
-    single, (relative, joint_table, *rest) = arguments[:6], arguments[6:]
+    (*single, relative, joint_table), rest = arguments[:8], arguments[8:]
     queries, keys, key_stride, first_query, causal, window, padding, null_key, factored = rest
-    tensors: list[Any] = [None if x is None else x.contiguous() for x in single]
-    inputs = BlockwiseInputs(
-        *tensors, relative=tuple(axis.contiguous() for axis in relative), joint_table=joint_table
-    )
+    *tensors, joint = (None if x is None else x.contiguous() for x in (*single, joint_table))
+    axes = tuple(axis.contiguous() for axis in relative)
+    inputs = BlockwiseInputs(*cast("list[Any]", tensors), relative=axes, joint_table=joint)
     grid = Grid(tuple(queries), tuple(keys), key_stride, first_query)
     has_attn_mask = tensors[-1] is not None
     structure = Structure(causal, window, padding, has_attn_mask, null_key)
