@@ -40,8 +40,7 @@ def param_groups(module: nn.Module, lr: float, weight_decay: float | None = None
     """The trainable parameters of `module`, grouped by learning rate, for a torch optimizer.
 
     Offset parameters of deformable convolutions, DCNv3, DCNv4 and deformable attention use a 0.1x
-    learning rate.
-    Any module scales the rate of its children by a class attribute such as
+    learning rate. Any module scales the rate of its children by a class attribute such as
     `lr_scales = {"offset": 0.1}`. Learning rate schedulers of torch keep the ratio between groups.
 
     Args:

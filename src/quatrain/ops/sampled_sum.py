@@ -46,7 +46,7 @@ _METHODS = get_args(SampledSumMethod)
 
 _SAMPLES = {"cpu": 2**15}
 """Samples of a block, by the type of the device: on a CPU their corners stay in the cache."""
-_SAMPLES_ELSEWHERE = 2**21
+_SAMPLES_ELSEWHERE = 2**19
 
 with warnings.catch_warnings():
     # torch warns of the beta state of such tensors once, at the first one.
@@ -274,11 +274,11 @@ def _products(
 ) -> Float[Tensor, "r p"]:
     """The dot products of each query's gradient with the values at one corner of each sample.
 
-    They are the entries of y @ rows.T at the corners, which torch computes without the others; it
-    does not take more corners than the product has entries.
+    They are the entries of y @ rows.T at the corners, which torch computes on a CPU without a copy
+    of the values; it does not take more corners than the product has entries.
     """
-    if at.shape[1] >= len(rows):
-        return (y @ rows.T).gather(1, at.long())
+    if at.shape[1] >= len(rows) or y.device.type != "cpu":
+        return torch.linalg.vecdot(y[:, None], rows[at])
     first = torch.arange(0, at.numel() + 1, at.shape[1], device=at.device, dtype=at.dtype)
     zeros = y.new_zeros(at.numel())
     pattern = torch.sparse_csr_tensor(first, at.flatten(), zeros, (len(y), len(rows)))
