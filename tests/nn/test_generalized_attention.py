@@ -103,9 +103,15 @@ def test_attending_to_cached_keys_query_by_query_equals_the_full_pass(terms, win
 
 
 @settings(max_examples=25)
-@given(term_sets, st.none() | st.sampled_from([1, 3, 9]), st.booleans())
-def test_queries_that_share_cached_keys_attend_as_with_copies(terms, window, padded):
+@given(
+    term_sets,
+    st.none() | st.sampled_from([1, 3, 9]),
+    st.booleans(),
+    st.sampled_from(["auto", "reference", "fused"]),
+)
+def test_queries_that_share_cached_keys_attend_as_with_copies(terms, window, padded, method):
     module = built(terms=terms, window=window)
+    module.method = method
     query, key = content(batch=6)[:, :1], content(batch=2)[:, :4]
     padding = torch.tensor([[False] * 4, [False, False, True, True]]) if padded else None
     each = torch.arange(2).repeat_interleave(3)
