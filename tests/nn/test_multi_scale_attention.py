@@ -123,6 +123,19 @@ def test_it_compiles_into_one_graph():
     assert_close(*gradients)
 
 
+@pytest.mark.compile
+def test_an_exported_program_takes_other_batches_queries_and_maps():
+    module, dynamic = built().eval(), torch.export.Dim.DYNAMIC
+    query, reference, _ = inputs()
+    maps = [torch.randn(2, 8, *size, dtype=torch.float64) for size in ((5, 7), (3, 4), (2, 6))]
+    by_query, by_map = {0: dynamic, 1: dynamic}, {0: dynamic, 2: dynamic, 3: dynamic}
+    sizes = (by_query, by_query, (by_map,) * 3)
+    exported = torch.export.export(module, (query, reference, tuple(maps)), dynamic_shapes=sizes)
+    query, reference, _ = inputs(queries=9)
+    others = query[:1], reference[:1], tuple(x[:1].mT for x in maps)
+    assert_close(exported.module()(*others), module(*others))
+
+
 @unchecked()
 @pytest.mark.parametrize(
     ("change", "field"),

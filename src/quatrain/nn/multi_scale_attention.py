@@ -119,7 +119,8 @@ class MultiScaleDeformableAttention(MixerModule, spec=MultiScaleDeformableAttent
         )
         weights = rearrange(upcast(self.weights(query)), "b q (h m) -> b q h m", h=heads)
         reference = reference_points[:, :, None, :, None].to(offset.dtype)
-        scale = torch.stack([offset.new_tensor(size) for size in sizes])[:, None]
+        one = offset.new_ones(())  # a tensor made of sizes would fix them in an exported graph
+        scale = torch.stack([one * length for size in sizes for length in size]).view(-1, 1, n)
         y = sampled_sum(
             rearrange(torch.cat(levels, 1), "b l (h d) -> b l h d", h=heads),
             reference * scale - 0.5 + offset,
@@ -139,13 +140,14 @@ class MultiScaleDeformableAttention(MixerModule, spec=MultiScaleDeformableAttent
                 raise InputError(f"{text}; pass one for each level", name)
         check_layout(query, "query", self.channels, 1)
         for x in maps:
-            check_layout(x, "maps", self.key_channels, self.ndim, len(query))
+            check_layout(x, "maps", self.key_channels, self.ndim, query.shape[0])
             if 0 in x.shape[1:]:
                 raise InputError(
                     f"maps has a level of shape {tuple(x.shape)}, which is empty", "maps"
                 )
         batch, count = query.shape[:2]
-        if tuple(reference.shape) not in {(batch, count, s, self.ndim) for s in (1, levels)}:
+        # A list, since sizes of an exported graph are symbols, which have no hash.
+        if tuple(reference.shape) not in [(batch, count, s, self.ndim) for s in (1, levels)]:
             text = f"reference_points of shape {tuple(reference.shape)} does not fit the queries"
             expected = (batch, count, levels, self.ndim)
             raise InputError(f"{text}; pass {expected}, or 1 for all levels", "reference_points")
