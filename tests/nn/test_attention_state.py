@@ -49,6 +49,15 @@ def test_running_sums_equal_the_softmax_over_the_past_for_any_spread_of_logits(s
         assert_close(state.mean, (weights[..., None] * values[:, :, : t + 1]).sum(2))
 
 
+def test_running_sums_with_a_null_key_have_gradients_far_below_its_logit():
+    logit = torch.full((1, 1, 1), -500.0, requires_grad=True)
+    value = torch.ones(1, 1, 2, requires_grad=True)
+    mean = RunningState.empty(value, Term.KEY, null_key=True).append(logit, value).mean
+    gradients = torch.autograd.grad(mean.sum(), (logit, value))
+    assert_close(mean, torch.zeros_like(mean))
+    assert_close(gradients, (torch.zeros_like(logit), torch.zeros_like(value)))
+
+
 class Step(torch.nn.Module):
     """One step of decoding as a module, whose products can be counted."""
 

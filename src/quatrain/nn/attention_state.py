@@ -148,8 +148,11 @@ class RunningState:
     @property
     def mean(self) -> Float[Tensor, "b h d"]:
         """The weighted mean of all values so far, and of zero with the weight of a null key."""
-        total = self.total + (-self.maximum).exp() if self.null_key else self.total
-        return self.weighted_sum / total
+        mean = self.weighted_sum / self.total
+        if not self.null_key:
+            return mean
+        # Not a term exp(-maximum) of the total: it overflows, and its gradient is NaN.
+        return mean * (self.maximum + self.total.log()).sigmoid()
 
 
 @dataclass(frozen=True)
