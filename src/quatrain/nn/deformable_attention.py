@@ -78,14 +78,18 @@ def reset_sampling(
     """Set offsets of 1, 2, ... in the direction of each head, and equal weights of all points.
 
     Directions are evenly spaced on a circle, and their longest coordinate is 1; on a sequence they
-    are 1 and -1.
+    are 1 and -1 in turn.
 
     Source: Zhu et al. 2021, https://arxiv.org/abs/2010.04159, appendix A.4; the directions of other
         numbers of heads than 8 as in the released code.
     """
-    angles = torch.arange(heads, dtype=torch.float64) * (2 * math.pi / heads)
-    directions = torch.stack((angles.sin(), angles.cos())[-ndim:], -1)
-    directions = directions / directions.abs().amax(-1, keepdim=True)
+    number = torch.arange(heads, dtype=torch.float64)
+    if ndim == 1:
+        directions = (1 - 2 * (number % 2))[:, None]
+    else:
+        angles = number * (2 * math.pi / heads)
+        directions = torch.stack((angles.sin(), angles.cos()), -1)
+        directions = directions / directions.abs().amax(-1, keepdim=True)
     distances = torch.arange(1, points + 1)[:, None]
     with torch.no_grad():
         bias = (directions[:, None, None] * distances).expand(-1, levels, -1, -1)
