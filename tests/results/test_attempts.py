@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quatrain.results import attempts
+from quatrain.results import attempts, files
 from quatrain.results.attempts import claim, is_leased, latest_folder, may_expire, settle
 
 HOUR = 3600.0
@@ -225,6 +225,14 @@ def test_of_many_that_claim_at_once_one_succeeds(run):
         worker.join()
     (owner,) = [attempt for attempt in claimed if attempt is not None]
     owner.release()
+
+
+def test_a_run_that_is_finished_during_a_claim_is_not_claimed(run, monkeypatch):
+    """The process that finishes a run removes the folder that a claim has just made."""
+    for module in (attempts, files):
+        monkeypatch.setattr(module, "make_folder", lambda _: None)
+    assert claim(run) is None
+    assert not run.exists()
 
 
 def test_without_hard_links_one_of_many_succeeds_too(run, monkeypatch):

@@ -146,9 +146,13 @@ def claim(run: Path, seconds: float = LEASE_SECONDS) -> Attempt | None:
     if latest and _is_held(_lease(run, latest), seconds):
         return None
     number = 1 + max([latest, *(number for number, _ in _folders(run))])
-    if not _write(_lease(run, number), _this_process(), exclusive=True):
-        return None
-    return Attempt(run, number, seconds)
+    try:
+        is_first = _write(_lease(run, number), _this_process(), exclusive=True)
+    except StudyError:
+        if (run / _FOLDER).is_dir():
+            raise
+        return None  # another process has just finished the run, and removed the empty folder
+    return Attempt(run, number, seconds) if is_first else None
 
 
 def is_leased(run: Path, seconds: float = LEASE_SECONDS) -> bool:
