@@ -38,7 +38,8 @@ def mixer_multiply_adds(module, *, batch, sizes, causal=False):
         case SamplingMixer():
             rows, taps = batch * math.prod(sizes), module.reach**module.ndim
             depthwise = counts.convolution(rows, taps, 1, module.channels)
-            return count_linears(module, rows) + depthwise * hasattr(module, "depthwise")
+            sums = counts.convolution(rows, module.points, 1, module.channels)
+            return count_linears(module, rows) + sums + depthwise * hasattr(module, "depthwise")
         case Attended():
             convolution, attention = module.convolution, module.attention
             strided = _strided(convolution, sizes)

@@ -4,8 +4,8 @@ A formula takes the shapes of an operator's tensors in the order of its argument
 the output as `out_shape`, as those of `torch.utils.flop_counter` do; it returns multiply-adds.
 
 A recurrent layer multiplies each of its matrices with every token once. Distances have one
-multiply-add for each pair and channel. Interpolation, embedding bags and
-our sampled sum are gathers and count zero.
+multiply-add for each pair and channel. Interpolation and embedding bags are gathers and count zero;
+our sampled sum counts its weights alone, one multiply-add for each channel of a sample.
 """
 
 import functools
@@ -167,6 +167,8 @@ _MULTIPLY_ADDS: dict[str, Callable[..., int]] = {
     ),
     "quatrain::blockwise_attention": _blockwise_attention,
     "quatrain::triton_attention": _triton_attention,
-    "quatrain::sampled_sum": lambda *_, **__: 0,
+    "quatrain::sampled_sum": (
+        lambda value, _positions, weights, *_, **__: prod(weights) * value[-1]
+    ),
 }
 """Formulas by the names of operators; names without a library are in "aten"."""

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from quatrain.nn.generalized_attention import GeneralizedAttention  # noqa: F401 - in a string
 
 
-_T5_EXACT = 8
-"""Distances that have a bucket of their own in each direction."""
+T5_BUCKETS = 32
+"""Half of them in each direction; half of these have one distance."""
 
 
 class AttentionSpec(Spec, MixerSpec["GeneralizedAttention"]):
@@ -129,11 +129,11 @@ class AttentionSpec(Spec, MixerSpec["GeneralizedAttention"]):
         if self.position in (None, "alibi"):
             text = f"max_distance={self.max_distance} has no effect with position={self.position!r}"
             raise SpecError(f'{text}; set position="table" or leave it out', "max_distance")
-        if self.position == "t5" and self.max_distance <= _T5_EXACT:
-            text = f"max_distance={self.max_distance} is among the {_T5_EXACT} distances"
-            raise SpecError(
-                f"{text} that T5 does not share; use {_T5_EXACT + 1} or more", "max_distance"
-            )
+        exact = T5_BUCKETS // 4
+        if self.position == "t5" and self.max_distance <= exact:
+            text = f"max_distance={self.max_distance} is among the {exact} distances"
+            remedy = f"use {exact + 1} or more"
+            raise SpecError(f"{text} that T5 does not share; {remedy}", "max_distance")
         return self
 
     def check_channels(self, channels: int, ndim: int) -> None:

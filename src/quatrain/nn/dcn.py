@@ -66,10 +66,6 @@ class _GroupedTaps(SamplingMixer):
             self.channels, self.channels, kernel, groups=self.channels
         )
 
-    def reset_parameters(self) -> None:
-        """Set the offsets to zero, and the weights to one divided by the number of taps."""
-        raise NotImplementedError
-
     def _taps(self, sizes: tuple[int, ...], *, causal: bool) -> Taps:
         kernel = self.spec.kernel
         padding = kernel - 1 if causal else kernel // 2

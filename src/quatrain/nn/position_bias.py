@@ -19,11 +19,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from quatrain.nn.attention_spec import AttentionSpec
+from quatrain.nn.attention_spec import T5_BUCKETS, AttentionSpec
 from quatrain.ops.positions import Grid
 from quatrain.specs import Term
 
-T5_BUCKETS = 32
 _MLP_WIDTH = 512
 _INITIAL_STD = 0.02
 _MAX_DISTANCE, _JOINT_MAX_DISTANCE = 128, 31

@@ -9,7 +9,7 @@ Shapes: b batch, t tokens, s tokens with the zeros around them, c channels, q qu
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
@@ -137,9 +137,7 @@ class SamplingMixer(Convolution):
         sampling: SamplingOffsets,
         positions: Float[Tensor, "b q h p n"],
     ) -> Float[Tensor, "b q c"]:
-        weights = sampling.modulation
-        if weights is None:
-            raise TypeError("the sampling has no weights")
+        weights = cast(Tensor, sampling.modulation)
         y = sampled_sum(
             rearrange(values, "b t (h d) -> b t h d", h=self.heads),
             positions[:, :, :, None],

@@ -6,10 +6,10 @@ keys and column of queries, a mean of values and a logsumexp
 
     lse[ky, qx] = log sum_kx exp(E3[ky, kx] + bx[qx, kx])
 
-and a softmax over ky of lse + by finishes. A null key multiplies the result by the sigmoid of the
-logsumexp over all keys. No number per query-key pair is ever stored, and every exponential is of a
-difference to its maximum. On a CPU only as many heads are computed at once as the cache has room
-for. On a GPU a Triton kernel computes either sum.
+and a softmax over ky of lse + by finishes, in which a null key is one more row. No number per
+query-key pair is ever stored, and every exponential is of a difference to its maximum. On a CPU
+only as many heads are computed at once as the cache has room for. On a GPU a Triton kernel computes
+either sum.
 
 Shapes: b batch, h heads, y v rows of queries and of keys, x u columns of queries and of keys,
 q queries, k keys, d width of a key, e width of a value.
@@ -81,20 +81,14 @@ def _axial_attention(inputs: AttentionInputs) -> Float[Tensor, "b h q e"]:
     weights, lse = softmax_and_lse(logits, column_mask)
     means = weights @ value  # (b, h, v, x, e)
     logits = row_bias
-    if lse.shape[2] > 1:  # rows of keys differ in more than their place
+    if lse.shape[2] > 1 or support.null_key:  # rows of keys differ in more than their place
         lse = lse.mT.contiguous()[..., None, :]
         logits = row_bias + lse
         if column_mask is not None:  # else no row of keys is empty
             filled = lse > -torch.inf
             row_mask = filled if row_mask is None else row_mask & filled
-    if not support.null_key:
-        weights = masked_softmax(logits, row_mask)
-        return (weights @ means.transpose(2, 3)).transpose(2, 3).flatten(2, 3)
-    weights, total = softmax_and_lse(logits, row_mask)
-    if logits is row_bias:
-        total = total + lse.mT
-    output = weights @ means.transpose(2, 3) * total.sigmoid()[..., None]
-    return output.transpose(2, 3).flatten(2, 3)
+    weights = masked_softmax(logits, row_mask, null_key=support.null_key)
+    return (weights @ means.transpose(2, 3)).transpose(2, 3).flatten(2, 3)
 
 
 def _axis_bias(inputs: AttentionInputs, axis: int) -> Float[Tensor, "1 #h 1 q_axis k_axis"]:
