@@ -25,7 +25,16 @@ from quatrain.specs import ALL_TERM_SETS, InputError
 DOCS = Path(__file__).parents[1] / "docs"
 RESULTS = DOCS / "results" / "benchmarks"
 PAGE, TABLES_PAGE = DOCS / "performance.md", DOCS / "performance_tables.md"
-BENCHMARKS = ("attention", "inputs", "mixers", "networks", "sequences", "steps", "translator")
+BENCHMARKS = (
+    "attention",
+    "extensions",
+    "inputs",
+    "mixers",
+    "networks",
+    "sequences",
+    "steps",
+    "translator",
+)
 TOLERANCE = 1.25
 _LOWER_IS_BETTER = ("ratio", "/ dense", "/ SDPA", "late / early", "growth")
 _HIGHER_IS_BETTER = ("speed of ours / its own",)

@@ -3,16 +3,23 @@
 table([Result.from_json(text), ...])     ->  a Markdown table; "" if no target was measured
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks import mixers
+from benchmarks import extensions, mixers
 from benchmarks.result import Result, Row
 
 _WITHOUT_E1 = ("0100", "0101", "0110", "0111")
 _WITH_E1 = ("1001", "1011", "1100", "1101", "1110", "1111")
 _SPEED = "speed of ours / its own"
 _MAP = {"map": "64x64"}
+_EXTENDED = tuple(
+    name
+    for name in (*extensions.NAMES, *itertools.chain(*extensions.NULL_KEYS.values()))
+    if not set(name.split()) & {"table", "t5", "alibi", "swin", "cpb"}
+)
+"""Attention with extensions other than another position bias."""
 _SAMPLED = tuple(name for name, case in mixers.CASES.items() if case["kind"] == "sampled")
 
 
@@ -113,6 +120,8 @@ TARGETS = (
     ),
     Target("sequences", {"terms": "0010", "order": "causal"}, "time growth", 2.5),
     Target("steps", {"terms": ("0010", "0001", "0011")}, "late / early", 1.1),
+    Target("extensions", {"attention": _EXTENDED}, "forward ratio", 1.15),
+    Target("extensions", {"attention": _EXTENDED}, "training ratio", 1.15),
     Target("mixers", {"case": _SAMPLED}, "time ratio", 1),
     Target("mixers", {"case": _SAMPLED}, "memory ratio", 0.3),
     Target("networks", {"network": ("detector w/o", "segmenter w/o")}, "time ratio", 1.03),

@@ -65,6 +65,21 @@ def test_a_file_instead_of_a_folder_is_an_error(tmp_path):
         write_atomically(tmp_path / "runs" / "x" / "a.json", "text")
 
 
+def test_a_folder_that_another_process_removes_meanwhile_is_made(tmp_path, monkeypatch):
+    folder, mkdir, calls = tmp_path / "attempts", os.mkdir, []
+
+    def existed_a_moment_ago(path, *arguments, **named):
+        calls.append(path)
+        if len(calls) == 1:
+            raise FileExistsError(errno.EEXIST, "File exists", path)
+        mkdir(path, *arguments, **named)
+
+    monkeypatch.setattr(os, "mkdir", existed_a_moment_ago)
+    make_folder(folder)
+    assert folder.is_dir()
+    assert len(calls) == 2
+
+
 def test_a_link_with_the_name_of_the_temporary_file_is_not_followed(tmp_path, monkeypatch):
     target = tmp_path / "target.txt"
     target.write_text("mine")

@@ -121,6 +121,10 @@ def make_folder(folder: Path) -> None:
     """Create `folder` and its parents, unless they exist; StudyError if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise write_error(folder, error) from error
+        make_folder(folder)  # another process has just removed a folder of this name
     except OSError as error:
         raise write_error(folder, error) from error
 
