@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         plot_position_profile,
         plot_term_shares,
     )
-    from quatrain.insertion import find, insert, remove, replace
+    from quatrain.insertion import FrozenFeatures, find, insert, remove, replace
     from quatrain.models.mmdetection import load_mmdet, load_mmdet_backbone
     from quatrain.nn import (
         Attended,
@@ -97,6 +97,7 @@ __all__ = [
     "DynamicConvSpec",
     "Estimate",
     "Fit",
+    "FrozenFeatures",
     "GeneralizedAttention",
     "InputError",
     "LightweightConv",
@@ -150,7 +151,7 @@ _PACKAGES = {
     "quatrain.cost": "count_multiply_adds",
     "quatrain.figures": "plot_alignment plot_attention_map plot_offsets plot_position_profile "
     "plot_term_shares",
-    "quatrain.insertion": "find insert remove replace",
+    "quatrain.insertion": "FrozenFeatures find insert remove replace",
     "quatrain.models.mmdetection": "load_mmdet load_mmdet_backbone",
     "quatrain.ops.attention.plan": "plan",
     "quatrain.results.answers": "Answer answer",
