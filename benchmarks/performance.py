@@ -92,9 +92,8 @@ plots and the meaning of the names.
 _NOT_COVERED = (
     "attention with windows, masks or key strides, except in decoding steps",
     "attention with heads wider than 32",
-    "the current version of fused and factored attention, except on maps of 64x64: tables of other "
-    "maps, long sequences and networks precede blocks of several heads, and factored stored its "
-    "weights then",
+    "the current version of fused and factored attention on other maps than 64x64 and in networks: "
+    "their tables precede blocks of several heads, and factored stored its weights then",
     "deterministic mode (`torch.use_deterministic_algorithms`), which needs one more kernel on a "
     "GPU",
     "FlexAttention",

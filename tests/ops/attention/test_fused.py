@@ -186,3 +186,19 @@ def test_without_gradients_biased_queries_exist_for_one_head_at_a_time(grid, dty
     assert FLASH in log.names
     assert log.largest["aten::add"] == output.numel() // 3
     assert_close(output, reference_attention(Case(terms, x, grid, support)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("grid", [Grid((5, 6), (5, 6)), Grid((70,), (50,)), Grid((1,), (1,))])
+@pytest.mark.parametrize("null_key", [False, True])
+def test_without_gradients_e3_of_its_own_needs_no_channel(grid, dtype, null_key):
+    terms = Term.parse("1010")
+    x = operands(terms, grid, heads=3, spread=4.0, widths=WIDTHS["sdpa"], shared_keys=False)
+    x = convert_operands(x, lambda x: x.detach().to(dtype))
+    support = Support(null_key=null_key)
+    with torch.no_grad(), OperatorLog() as log:
+        output = fused_attention(Case(terms, x, grid, support))
+    assert FLASH in log.names
+    assert not FALLBACK & log.names
+    assert ("aten::cat" in log.names) == null_key
+    assert_close(output, reference_attention(Case(terms, x, grid, support)))

@@ -66,7 +66,9 @@ def augmented_attention(inputs: AttentionInputs) -> Float[Tensor, "b h q e"]:
     return output if mask is None else torch.where(mask.any(-1, keepdim=True), output, 0.0)
 
 
-def sdpa_backends(mask: Bool[Tensor, "#b #h #q k"] | None) -> AbstractContextManager[object]:
+def sdpa_backends(
+    mask: Bool[Tensor, "#b #h #q k"] | Float[Tensor, "b h 1 k"] | None,
+) -> AbstractContextManager[object]:
     """With a mask, exclude cuDNN from the kernels that torch may use.
 
     Its gradients of queries are NaN for some numbers of keys where logits are far below zero:

@@ -36,7 +36,7 @@ from quatrain.ops.derivatives import (
 )
 from quatrain.ops.positions import is_symbolic
 from quatrain.ops.precision import autocast_disabled
-from quatrain.ops.terms import AttentionInputs, content_operands
+from quatrain.ops.terms import AttentionInputs, content_operands, key_logits
 from quatrain.specs import Term
 
 MAX_BIASED_NUMBERS = 2**19
@@ -84,18 +84,37 @@ def _saves_memory_by_head(inputs: AttentionInputs) -> bool:
         return False
     query = cast(Tensor, x.query)
     tensors = (query, x.key, x.content_vector, x.value)
-    trains = torch.is_grad_enabled() and any(y is not None and y.requires_grad for y in tensors)
-    if trains or query.device.type != "cpu" or is_symbolic(*query.shape):
+    if _trains(*tensors) or query.device.type != "cpu" or is_symbolic(*query.shape):
         return False
     return query.numel() > MAX_BIASED_NUMBERS
+
+
+def _takes_key_logits(inputs: AttentionInputs) -> bool:
+    """Whether E3 can be a mask of numbers, which is faster than one more channel.
+
+    With gradients of the mask torch would store the weights of all pairs.
+    """
+    x = inputs.operands
+    if x.shares_keys or not inputs.terms.has(Term.KEY) or inputs.support.null_key:
+        return False
+    if inputs.value.device.type != "cpu":
+        return False
+    return not _trains(x.paired_query, x.paired_key, x.key, x.key_logit, x.content_vector, x.value)
+
+
+def _trains(*tensors: Tensor | None) -> bool:
+    return torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in tensors)
 
 
 def _sdpa(
     inputs: AttentionInputs, mask: Bool[Tensor, "#b #h #q k"] | None, *, causal: bool
 ) -> Float[Tensor, "b h q e"]:
-    operands, value = inputs.operands, inputs.value
+    operands, value, terms = inputs.operands, inputs.value, inputs.terms
+    if mask is None and not causal and _takes_key_logits(inputs):
+        mask = key_logits(terms, operands)[:, :, None].to(value.dtype)
+        terms &= ~Term.KEY
     # The kernel multiplies by the scale; plan chose it, so E1 is on.
-    content = content_operands(inputs.terms, replace(operands, scale=1.0))
+    content = content_operands(terms, replace(operands, scale=1.0))
     query, key = cast("tuple[Tensor, Tensor]", content)
     width = value.shape[-1]
     if key.shape[-1] > width:  # a channel for E3; torch's kernels take values of the same width
