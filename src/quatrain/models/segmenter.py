@@ -53,10 +53,10 @@ class SegmenterSpec(Spec):
 
 
 class Scores(NamedTuple):
-    """Logits of all classes, at the resolution of the maps."""
+    """Logits of all classes, at the resolution of the maps; None without auxiliary head."""
 
     main: Float[Tensor, "n c y x"]
-    auxiliary: Float[Tensor, "n c y x"]
+    auxiliary: Float[Tensor, "n c y x"] | None
 
 
 class Segmenter(SavedModule):
@@ -81,7 +81,7 @@ class Segmenter(SavedModule):
         self.backbone: ResNet = spec.backbone.build()
         self.head: _Head = _Head(spec, self.backbone.channels["conv5"], classes)
         self.auxiliary: nn.Sequential = nn.Sequential(
-            _layer(self.backbone.channels["conv4"], spec.channels, spec.norm),
+            conv_layer(self.backbone.channels["conv4"], spec.channels, spec.norm),
             Dropout(spec.dropout),
             nn.Conv2d(spec.channels, classes, 1),
         )
@@ -119,14 +119,14 @@ class _Head(nn.Module):
     def __init__(self, spec: SegmenterSpec, channels: int, classes: int) -> None:
         super().__init__()
         _, attention = split_mixer(spec.backbone.mixer)
-        self.enter: nn.Sequential = _layer(channels, spec.channels, spec.norm)
+        self.enter: nn.Sequential = conv_layer(channels, spec.channels, spec.norm)
         self.extra: GatedResidual | None = (
             None
             if attention is None or not spec.extra
             else GatedResidual(attention.build(spec.channels, ndim=2))
         )
-        self.leave: nn.Sequential = _layer(spec.channels, spec.channels, spec.norm)
-        self.join: nn.Sequential = _layer(channels + spec.channels, spec.channels, spec.norm)
+        self.leave: nn.Sequential = conv_layer(spec.channels, spec.channels, spec.norm)
+        self.join: nn.Sequential = conv_layer(channels + spec.channels, spec.channels, spec.norm)
         self.dropout: Dropout = Dropout(spec.dropout)
         self.classify: nn.Conv2d = nn.Conv2d(spec.channels, classes, 1)
 
@@ -138,15 +138,16 @@ class _Head(nn.Module):
         return self.classify(self.dropout(x))
 
 
-def _layer(inputs: int, outputs: int, norm: HeadNorm) -> nn.Sequential:
-    """A 3 x 3 convolution, its normalization and ReLU."""
+def conv_layer(inputs: int, outputs: int, norm: HeadNorm) -> nn.Sequential:
+    """A 3 x 3 convolution, its normalization and ReLU, as in the heads of segmenters."""
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), _NORMS[norm](outputs), nn.ReLU()
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), HEAD_NORMS[norm](outputs), nn.ReLU()
     )
 
 
-_NORMS: dict[HeadNorm, Callable[[int], nn.Module]] = {
+HEAD_NORMS: dict[HeadNorm, Callable[[int], nn.Module]] = {
     "synchronized": nn.SyncBatchNorm,
     "batch": nn.BatchNorm2d,
     "group": norm_layer("group"),
 }
+"""The constructors of normalization layers, which take the number of channels."""

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quatrain.specs import SpecError
+from quatrain.specs import SpecError, canonical
 from quatrain.tasks.segmentation.augment import SegmentationAugmentation
 from quatrain.tasks.segmentation.corpus import IGNORE, SegmentationSample
 
@@ -36,6 +36,27 @@ def test_labels_follow_their_pixels(seed, crop):
     # Interpolation changes edges only: most pixels have the grey value of their class.
     agree = augmented.image[0][~padding] == 40 * augmented.label[~padding]
     assert agree.double().mean() > 0.6
+
+
+def test_a_crop_has_a_height_and_a_width():
+    plan = SegmentationAugmentation(smallest=1.0, largest=1.0, crop=(30, 60), flip=0.0)
+    augmented = plan.train(sample(), seeded(0))
+    assert augmented.image.shape == (3, 30, 60)
+    assert torch.equal(augmented.label[:, :50], sample().label)
+    assert (augmented.label[:, 50:] == IGNORE).all()
+    square = SegmentationAugmentation(crop=20)
+    assert plan.crop_size == (30, 60)
+    assert square.crop_size == (20, 20)
+    assert canonical(square)["crop"] == 20
+    assert SegmentationAugmentation.from_json(plan.to_json()) == plan
+    assert plan.model_copy(update={"largest": 1.5}).scaled_size(30, 50) == (45, 75)
+
+
+@pytest.mark.parametrize("crop", [0, (30, 0), -3])
+def test_a_crop_without_pixels_is_refused(crop):
+    with pytest.raises(SpecError) as error:
+        SegmentationAugmentation(crop=crop)
+    assert error.value.field == "SegmentationAugmentation.crop"
 
 
 def test_scale_factors_cover_their_range():

@@ -5,11 +5,13 @@ import torch
 
 from quatrain.specs import DataError
 from quatrain.tasks.segmentation.corpus import SegmentationPart
+from quatrain.tasks.vision import ImageSize
 
 
 def part(width=6):
     image = torch.zeros(3, 4, width, dtype=torch.uint8)
-    return SegmentationPart(["a.png"], lambda _: (image, torch.zeros(4, 6, dtype=torch.long)))
+    label = torch.zeros(4, 6, dtype=torch.long)
+    return SegmentationPart(["a.png"], lambda _: (image, label), [ImageSize(4, 6)])
 
 
 def test_a_part_is_as_long_as_its_names():

@@ -13,13 +13,16 @@ from quatrain.tasks.segmentation.data import (
     read_segmentation,
 )
 from quatrain.tasks.segmentation.folders import FoldersSpec
+from quatrain.tasks.vision import ImageSize
 
 pytestmark = pytest.mark.filterwarnings("ignore::quatrain.tasks.vision.DataWarning")
 
 
 def test_each_kind_is_read(camvid_folder):
     assert len(read_segmentation(DigitScenesSpec(train=3, valid=1, test=1), None).train) == 3
-    assert len(read_segmentation(FoldersSpec(), camvid_folder).train) == 2
+    part = read_segmentation(FoldersSpec(), camvid_folder).train
+    assert len(part) == 2
+    assert part.sizes == 2 * (ImageSize(4, 6),)
 
 
 @pytest.mark.parametrize("spec", [CityscapesSpec(), FoldersSpec(), DigitScenesSpec()])
@@ -38,6 +41,7 @@ def test_each_visible_pixel_has_the_class_of_its_digit():
     spec = DigitScenesSpec(train=6, valid=2, test=2)
     corpus, scenes = digit_masks(spec), spec.make()
     assert [len(corpus.train), len(corpus.valid), len(corpus.test)] == [6, 2, 2]
+    assert corpus.train.sizes == 6 * (ImageSize(96, 96),)
     for sample, scene in zip(corpus.train, scenes.train, strict=True):
         expected = torch.zeros(96, 96, dtype=torch.long)
         for mask, digit in zip(scene.masks, scene.digits, strict=True):

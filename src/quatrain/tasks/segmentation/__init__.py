@@ -20,6 +20,7 @@ with name_missing_extra():
     from quatrain.tasks.segmentation.task import (
         SegmentationSpec,
         SegmentationTask,
+        frozen_segmentation,
         small_segmentation,
     )
 
@@ -40,6 +41,7 @@ __all__ = [
     "Testing",
     "TilesSpec",
     "WholeImageSpec",
+    "frozen_segmentation",
     "object_pixel",
     "read_segmentation",
     "segmentation_picture",

@@ -60,7 +60,8 @@ def assemble(pairs: Sequence[Pair], classes: Classes, part: str) -> CheckedPart[
     problems.add(f"pixels ignored, {percent} % of all", count=int(pixels[IGNORE]))
     absent = [name for name, number in zip(names, pixels, strict=False) if not number]
     problems.add(f"classes without a pixel: {format_names(absent)}", count=len(absent))
-    loaded = SegmentationPart(list(map(str, images)), partial(_load, list(pairs), classes))
+    load = partial(_load, list(pairs), classes)
+    loaded = SegmentationPart(list(map(str, images)), load, scan.sizes)
     hashes = {f"images of {part}": scan.fingerprint, f"labels of {part}": sha256(pieces)}
     return CheckedPart(loaded, hashes, problems.warn(part))
 

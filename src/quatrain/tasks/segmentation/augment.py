@@ -12,6 +12,7 @@ Differs: CCNet, on which the paper builds, draws the factor from steps of 0.1; h
 continuous.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -33,8 +34,8 @@ class SegmentationAugmentation(Spec):
     """The smallest scale factor."""
     largest: float = Field(default=2.0, gt=0)
     """The largest scale factor."""
-    crop: int = Field(default=769, ge=1)
-    """Height and width of the crop, in pixels."""
+    crop: int | tuple[int, int] = 769
+    """Side of a square crop in pixels, or its height and width."""
     flip: float = Field(default=0.5, ge=0, le=1)
     """Probability of a horizontal flip."""
 
@@ -45,11 +46,27 @@ class SegmentationAugmentation(Spec):
             raise SpecError(message, "SegmentationAugmentation.largest")
         return self
 
+    @model_validator(mode="after")
+    def _crop_has_pixels(self) -> "SegmentationAugmentation":
+        if min(self.crop_size) < 1:
+            message = f"crop={self.crop} has no pixel; use 1 or more"
+            raise SpecError(message, "SegmentationAugmentation.crop")
+        return self
+
+    @property
+    def crop_size(self) -> tuple[int, int]:
+        """Height and width of the crop."""
+        return (self.crop, self.crop) if isinstance(self.crop, int) else self.crop
+
+    def scaled_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of an image after scaling by the largest factor."""
+        return _scaled((height, width), self.largest)
+
     def train(self, sample: SegmentationSample, generator: torch.Generator) -> SegmentationSample:
-        """A training sample of (crop, crop) pixels."""
+        """A training sample of the size of the crop."""
         scale, down, across, flip = torch.rand(4, generator=generator).tolist()
         factor = self.smallest + scale * (self.largest - self.smallest)
-        height, width = (max(round(side * factor), 1) for side in sample.label.shape)
+        height, width = _scaled(sample.label.shape, factor)
         image: Tensor = tv_tensors.Image(sample.image)
         # Labels fit into a byte, which resizes eight times as fast as int64.
         label: Tensor = tv_tensors.Mask(sample.label[None].to(torch.uint8))
@@ -57,16 +74,22 @@ class SegmentationAugmentation(Spec):
         label = functional.resize(
             label, [height, width], interpolation=InterpolationMode.NEAREST_EXACT
         )
-        padding = [0, 0, max(self.crop - width, 0), max(self.crop - height, 0)]
+        rows, columns = self.crop_size
+        padding = [0, 0, max(columns - width, 0), max(rows - height, 0)]
         image = functional.pad(image, padding, fill=list(_MEAN_COLOR))
         label = functional.pad(label, padding, fill=IGNORE)
-        margins = [side - self.crop for side in label.shape[1:]]
+        margins = (label.shape[1] - rows, label.shape[2] - columns)
         top, left = (int(u * (m + 1)) for u, m in zip((down, across), margins, strict=True))
-        image = functional.crop(image, top, left, self.crop, self.crop)
-        label = functional.crop(label, top, left, self.crop, self.crop)
+        image = functional.crop(image, top, left, rows, columns)
+        label = functional.crop(label, top, left, rows, columns)
         if flip < self.flip:
             image, label = functional.horizontal_flip(image), functional.horizontal_flip(label)
         return replace(sample, image=_plain(image), label=_plain(label)[0].long())
+
+
+def _scaled(size: Sequence[int], factor: float) -> tuple[int, int]:
+    height, width = (max(round(side * factor), 1) for side in size)
+    return height, width
 
 
 def _plain(tensor: Tensor) -> Tensor:

@@ -6,7 +6,7 @@
 Shapes: an image is h high and w wide.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from jaxtyping import Int64, UInt8
@@ -44,14 +44,17 @@ class SegmentationPart:
     Args:
         names: The name of each image in errors.
         load: From an image's index to its pixels and labels.
+        sizes: The size of each image.
     """
 
     def __init__(
         self,
         names: list[str],
         load: Callable[[int], tuple[UInt8[Tensor, "3 h w"], Int64[Tensor, "h w"]]],
+        sizes: Iterable[ImageSize],
     ) -> None:
         self.names: tuple[str, ...] = tuple(names)
+        self.sizes: tuple[ImageSize, ...] = tuple(sizes)
         self._load = load
 
     def __len__(self) -> int:

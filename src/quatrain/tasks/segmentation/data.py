@@ -19,6 +19,7 @@ from quatrain.tasks.segmentation.corpus import (
     SegmentationPart,
 )
 from quatrain.tasks.segmentation.folders import FoldersSpec
+from quatrain.tasks.vision import ImageSize
 
 SegmentationData = Annotated[
     DigitScenesSpec | FoldersSpec | CityscapesSpec, Field(discriminator="kind")
@@ -55,7 +56,9 @@ def digit_masks(spec: DigitScenesSpec) -> SegmentationCorpus:
 
 
 def _part(scenes: tuple[Scene, ...]) -> SegmentationPart:
-    return SegmentationPart([f"scene {i}" for i in range(len(scenes))], partial(_load, scenes))
+    names = [f"scene {i}" for i in range(len(scenes))]
+    sizes = (ImageSize(*scene.image.shape[1:]) for scene in scenes)
+    return SegmentationPart(names, partial(_load, scenes), sizes)
 
 
 def _load(

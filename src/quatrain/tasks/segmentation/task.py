@@ -13,15 +13,17 @@ from typing import Any, Literal
 import torch
 from jaxtyping import Float, Int64, UInt8
 from PIL import Image
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torchvision.transforms.v2 import functional
 
 from quatrain.cost import count_multiply_adds, model_cost, training_hours
 from quatrain.cost.count import build_on_meta, meta_image
+from quatrain.models.frozen_backbone import Map
+from quatrain.models.frozen_segmenter import FrozenSegmenter, FrozenSegmenterSpec
 from quatrain.models.resnet import ResNetSpec
-from quatrain.models.segmenter import Segmenter, SegmenterSpec, resize_scores
+from quatrain.models.segmenter import SegmenterSpec, resize_scores
 from quatrain.nn.mixers import Mixer
 from quatrain.results.image_scores import write_image_scores
 from quatrain.specs import Spec
@@ -34,6 +36,14 @@ from quatrain.tasks.segmentation.corpus import (
     SegmentationSample,
 )
 from quatrain.tasks.segmentation.data import SegmentationData, read_segmentation
+from quatrain.tasks.segmentation.frozen import (
+    AnySegmenter,
+    SegmentationModel,
+    check_crop,
+    check_images,
+    is_frozen,
+    most_images,
+)
 from quatrain.tasks.segmentation.inference import Testing, WholeImageSpec
 from quatrain.tasks.segmentation.metric import ConfusionMatrix, SegmentationScores
 from quatrain.tasks.segmentation.pictures import object_pixel, segmentation_picture
@@ -59,7 +69,7 @@ class SegmentationSpec(Spec):
 
     kind: Literal["segmentation"] = "segmentation"
     data: SegmentationData = DigitScenesSpec()
-    model: SegmenterSpec = SegmenterSpec()
+    model: SegmentationModel = SegmenterSpec()
     augmentation: SegmentationAugmentation = SegmentationAugmentation()
     recipe: Recipe = Recipe(
         steps=60_000,
@@ -79,28 +89,38 @@ class SegmentationSpec(Spec):
     testing: Testing = WholeImageSpec()
     """Inference on held-out images."""
 
+    @model_validator(mode="after")
+    def _check_images_of_frozen_model(self) -> "SegmentationSpec":
+        if is_frozen(self.model):
+            check_images(self.augmentation, self.testing)
+        return self
+
     def open(self, data: Path | None, folder: Path, seed: int) -> "SegmentationTask":  # noqa: ARG002
         """Read and check the data; the run's folder is not used.
 
         Raises:
             DataError: if the data cannot be used.
+            SpecError: if a frozen backbone would get random crops.
         """
         return SegmentationTask(self, read_segmentation(self.data, data), seed)
 
     def gpu_hours(self) -> float:
         """Estimated hours of training on one GPU, from multiply-adds; see `training_hours`.
 
-        Images are crops, and the auxiliary head is not counted.
+        Images are crops. The auxiliary head is not counted, and neither is a frozen backbone, which
+        computes each image once.
         """
         model: Any = self.model  # a frozen model is hashable, which its type does not tell
-        forward = _multiply_adds(model, self.augmentation.crop)
+        forward = _multiply_adds(model, self.augmentation.crop_size)
         return training_hours(forward * self.recipe.steps * self.recipe.accumulate * self.batch)
 
 
 @functools.cache  # the cells of a study share their models
-def _multiply_adds(model: SegmenterSpec, side: int) -> int:
-    """The multiply-adds of one crop."""
-    return count_multiply_adds(build_on_meta(model, _PRICED_CLASSES), meta_image((side, side)))
+def _multiply_adds(model: SegmenterSpec | FrozenSegmenterSpec, size: tuple[int, int]) -> int:
+    """The multiply-adds of the trained layers for one crop."""
+    segmenter, image = build_on_meta(model, _PRICED_CLASSES), meta_image(size)
+    frozen = count_multiply_adds(segmenter.backbone, image) if is_frozen(model) else 0
+    return count_multiply_adds(segmenter, image) - frozen
 
 
 def small_segmentation(
@@ -141,13 +161,47 @@ def small_segmentation(
     )
 
 
+def frozen_segmentation(
+    mixer: Mixer | None,
+    data: SegmentationData,
+    *,
+    steps: int,
+    scale: float = 1.0,
+    crop: int | tuple[int, int] = (360, 480),
+    maps: tuple[Map, ...] = ("conv4", "conv5"),
+    monitor_every: int = 0,
+) -> SegmentationSpec:
+    """The segmenter on a frozen backbone, whose head is trained for `steps` batches of 8 images.
+
+    Differences from the paper: EfficientNet-Lite0 instead of ResNet-50, of which no layer is
+    trained, a head of 96 channels instead of 512, one mixer instead of one in each block, images
+    that are neither scaled nor cropped at random, and Adam instead of SGD.
+
+    Args:
+        mixer: The mixer of the head; None for the plain network.
+        data: The data; the default sizes suit street scenes of 480 x 360.
+        steps: Optimizer steps, a tenth of which warms up, 100 at most.
+        scale: Factor on the size of all images.
+        crop: Height and width of the scaled images; smaller ones are padded.
+        maps: The maps of the backbone that the head reads, the finest first.
+        monitor_every: Steps between validations; 0 for none.
+    """
+    return SegmentationSpec(
+        data=data,
+        model=FrozenSegmenterSpec(maps=maps, mixer=mixer),
+        augmentation=SegmentationAugmentation(smallest=1, largest=1, crop=crop),
+        recipe=small_recipe(steps, longest_warmup=100, monitor_every=monitor_every),
+        scale=scale,
+    )
+
+
 class SegmentationObjective(nn.Module):
     """Pixel-wise cross entropy, in training with that of the auxiliary head.
 
     Source: Zhao et al. 2017, https://arxiv.org/abs/1612.01105, section 3.3.
     """
 
-    def __init__(self, segmenter: Segmenter, auxiliary_weight: float) -> None:
+    def __init__(self, segmenter: AnySegmenter, auxiliary_weight: float) -> None:
         super().__init__()
         self.segmenter = segmenter
         self.auxiliary_weight = auxiliary_weight
@@ -159,7 +213,9 @@ class SegmentationObjective(nn.Module):
         if not self.training:
             return Loss(_loss(self.segmenter(images), labels), scored)
         main, auxiliary = self.segmenter.scores(images)
-        total = _loss(main, labels) + self.auxiliary_weight * _loss(auxiliary, labels)
+        total = _loss(main, labels)
+        if auxiliary is not None:
+            total = total + self.auxiliary_weight * _loss(auxiliary, labels)
         return Loss(total, scored)
 
 
@@ -182,10 +238,14 @@ class SegmentationTask(ImageTask):
             name: spec.scale * getattr(spec.augmentation, name) for name in ("smallest", "largest")
         }
         self.augmentation = spec.augmentation.model_copy(update=factors)
+        if is_frozen(spec.model):
+            check_crop(self.augmentation, corpus.train.sizes)
 
     def build(self) -> SegmentationObjective:
         """A new segmenter with its objective."""
         segmenter = self.spec.model.build(len(self.corpus.classes))
+        if isinstance(segmenter, FrozenSegmenter):
+            segmenter.backbone.features.limit = most_images(self.corpus)
         return SegmentationObjective(segmenter, self.spec.auxiliary_weight)
 
     def collate(self, plan: BatchIndices) -> dict[str, Tensor]:
@@ -219,12 +279,12 @@ class SegmentationTask(ImageTask):
         """The names of the classes, in order."""
         return [entry.name for entry in self.corpus.classes]
 
-    def score(self, segmenter: Segmenter, part: SegmentationPart) -> SegmentationScores:
+    def score(self, segmenter: AnySegmenter, part: SegmentationPart) -> SegmentationScores:
         """The scores of a part; each process predicts its shard of the images."""
         return self.count(segmenter, part).scores(self.class_names)
 
     @torch.no_grad()
-    def count(self, segmenter: Segmenter, part: SegmentationPart) -> ConfusionMatrix:
+    def count(self, segmenter: AnySegmenter, part: SegmentationPart) -> ConfusionMatrix:
         """The pixels of a part by class; each process predicts its shard of the images."""
         matrix = ConfusionMatrix(len(self.corpus.classes))
         for index in process_shard(len(part)):
@@ -233,13 +293,13 @@ class SegmentationTask(ImageTask):
         return sum_over_processes(matrix)
 
     @torch.no_grad()
-    def predict(self, segmenter: Segmenter, sample: SegmentationSample) -> Int64[Tensor, "h w"]:
+    def predict(self, segmenter: AnySegmenter, sample: SegmentationSample) -> Int64[Tensor, "h w"]:
         """The class of each pixel of a held-out image, in the size of its label."""
         height, width = sample.label.shape
         return resize_scores(self.logits(segmenter, sample.image), (height, width)).argmax(1)[0]
 
     def logits(
-        self, segmenter: Segmenter, image: UInt8[Tensor, "3 h w"]
+        self, segmenter: AnySegmenter, image: UInt8[Tensor, "3 h w"]
     ) -> Float[Tensor, "1 c y x"]:
         """The logits for a held-out image, in the size of the scaled image."""
         return self.spec.testing.logits(segmenter, self._scaled_image(segmenter, image))
@@ -251,7 +311,7 @@ class SegmentationTask(ImageTask):
         return model_cost(objective.segmenter, count_multiply_adds(segmenter, meta_image(size)))
 
     def _pictures(
-        self, segmenter: Segmenter, sample: SegmentationSample
+        self, segmenter: AnySegmenter, sample: SegmentationSample
     ) -> dict[str, Image.Image | None]:
         """The prediction and the attention of a test image.
 
@@ -266,7 +326,7 @@ class SegmentationTask(ImageTask):
         }
 
     def _scaled_image(
-        self, segmenter: Segmenter, image: UInt8[Tensor, "3 h w"]
+        self, segmenter: AnySegmenter, image: UInt8[Tensor, "3 h w"]
     ) -> UInt8[Tensor, "1 3 y x"]:
         """A held-out image, scaled, as a batch of one on the segmenter's device."""
         size = self._scaled_size(image)
