@@ -107,7 +107,7 @@ def test_attending_to_cached_keys_query_by_query_equals_the_full_pass(terms, win
     term_sets,
     st.none() | st.sampled_from([1, 3, 9]),
     st.booleans(),
-    st.sampled_from(["auto", "reference", "fused"]),
+    st.sampled_from(["auto", "reference"]),
 )
 def test_queries_that_share_cached_keys_attend_as_with_copies(terms, window, padded, method):
     module = built(terms=terms, window=window)
@@ -118,6 +118,22 @@ def test_queries_that_share_cached_keys_attend_as_with_copies(terms, window, pad
     copied = None if padding is None else padding[each]
     expected = module.attend_cached(query, module.cache_keys(key[each]), 2, copied)
     assert_close(module.attend_cached(query, module.cache_keys(key), 2, padding), expected)
+
+
+@every_term_set
+def test_forced_fused_attends_to_cached_keys_or_refuses_the_queries_of_a_beam(terms):
+    module = built(terms=terms)
+    query, key = content(batch=6)[:, :1], content(batch=2)[:, :4]
+    state = module.cache_keys(key)
+    expected = module.attend_cached(query, state, 2)
+    module.method = "fused"
+    one_each = module.attend_cached(query[::3], state, 2)
+    assert_close(one_each, expected[::3])
+    if terms.use_query and terms.use_position:
+        with pytest.raises(SpecError, match="queries of a beam"):
+            module.attend_cached(query, state, 2)
+    else:
+        assert_close(module.attend_cached(query, state, 2), expected)
 
 
 @every_term_set

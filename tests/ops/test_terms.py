@@ -6,7 +6,8 @@ from torch.testing import assert_close
 from laws import cases, operands
 from ops import loops
 from quatrain.ops.positions import Grid
-from quatrain.ops.terms import biased_query, logits, position_query
+from quatrain.ops.support import Support
+from quatrain.ops.terms import AttentionInputs, biased_query, logits, position_query
 from quatrain.specs import ALL_TERM_SETS, Term
 
 every_term_set = pytest.mark.parametrize("terms", ALL_TERM_SETS, ids=str)
@@ -42,6 +43,20 @@ def test_logits_have_size_one_on_axes_that_they_do_not_depend_on(terms):
     assert (heads == 2) == bool(terms)
     assert (queries == 3) == (terms.use_query or terms.use_position)
     assert (keys == 4) == bool(terms)
+
+
+@pytest.mark.parametrize("shared_keys", [True, False])
+def test_several_queries_of_one_coordinate_are_those_of_a_beam(shared_keys):
+    terms = Term.parse("1010")
+
+    def has_beam(sizes, queries):
+        x = operands(terms, Grid((queries,), (4,)), shared_keys=shared_keys)
+        return AttentionInputs(terms, x, Grid(sizes, (4,) * len(sizes)), Support()).has_beam
+
+    assert has_beam((1,), 3)
+    assert not has_beam((1,), 1)
+    assert not has_beam((3,), 3)
+    assert not has_beam((1, 1), 1)
 
 
 @every_term_set

@@ -24,7 +24,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from quatrain.ops.positions import Grid, align_to_keys, expand_queries, joint_bias
+from quatrain.ops.positions import (
+    Grid,
+    align_to_keys,
+    expand_queries,
+    is_symbolic,
+    joint_bias,
+)
 from quatrain.ops.support import Support
 from quatrain.specs import Term
 
@@ -108,6 +114,14 @@ class AttentionInputs:
     def value(self) -> Float[Tensor, "b h k e"]:
         """The values."""
         return self.operands.value
+
+    @property
+    def has_beam(self) -> bool:
+        """Whether several queries share the one coordinate of a sequence, as those of a beam do."""
+        if is_symbolic(*self.grid.queries) or self.grid.queries != (1,):
+            return False
+        queries = (self.operands.query, self.operands.paired_query)
+        return any(x is not None and x.shape[2] > 1 for x in queries)
 
     def upcast(self) -> "AttentionInputs":
         """The same inputs with the operands in one type, at least float32."""

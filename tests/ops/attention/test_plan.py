@@ -107,6 +107,18 @@ def test_a_null_key_changes_no_method_but_that_of_one_query_and_the_kernel_of_a_
     ]
 
 
+def test_queries_of_a_beam_leave_the_reference_where_fused_is_a_loop_over_blocks():
+    step = Grid((1,), (SMALL[1] + 1,), first_query=7)
+    with pytest.raises(SpecError, match=r'"1111" .* queries of a beam; use "auto" or "reference"'):
+        plan(ALL, step, method="fused", beam=True)
+    assert plan(ALL, step, method="fused").kernel == "blockwise"
+    chosen = plan(ALL, step, beam=True)
+    assert (chosen.method, chosen.kernel) == ("reference", None)
+    assert "beam" in chosen.reason
+    assert kernel(Term.parse("1000"), step, method="fused", beam=True) == "sdpa"
+    assert plan(Term.parse("0010"), step, beam=True).method == "pooled"
+
+
 def test_a_gpu_takes_the_reference_for_larger_maps_where_only_blocks_apply():
     options = {"terms": Term.parse("0100"), "structure": Structure(window=7), "double": True}
     methods = {

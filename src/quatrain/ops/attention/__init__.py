@@ -32,6 +32,7 @@ def attend(inputs: AttentionInputs, method: Method = "auto") -> Float[Tensor, "b
         portable=is_exported_to_onnx(),
         plain=inputs.operands.is_plain,
         joint_table=inputs.operands.joint_table is not None,
+        beam=inputs.has_beam,
     )
     match chosen.method:
         case "reference":

@@ -4,8 +4,7 @@ torch's kernel (`sdpa`) computes content terms with E1: E3 is E1 with the vector
 query, (z' + u) . x', or one more channel if E1 has keys of its own. It has no argument for position
 logits but a mask with a number per pair, or more channels of queries and keys (`augmented`). On a
 GPU our Triton kernel takes position bias directly, and `augmented` computes what it cannot. The
-blockwise operator computes everything else, except queries of one coordinate, those of a beam: they
-have no more weights than a block, and the formula computes them.
+blockwise operator computes everything else.
 
 For torch's kernel a null key is one more key and value of zeros. Where it is causal, that is the
 first key, and the first query, which attends to nothing else, is dropped.
@@ -27,7 +26,6 @@ from quatrain.ops.attention.augmented import (
 )
 from quatrain.ops.attention.blockwise.operator import blockwise_attention
 from quatrain.ops.attention.plan import Kernel, is_gpu, is_plain_causal
-from quatrain.ops.attention.reference import reference_attention
 from quatrain.ops.attention.triton.operator import triton_attention
 from quatrain.ops.derivatives import (
     USE_REFERENCE,
@@ -54,7 +52,7 @@ def fused_attention(inputs: AttentionInputs, kernel: Kernel | None) -> Float[Ten
     if kernel == "augmented":
         return augmented_attention(inputs)
     if kernel == "blockwise":
-        return (reference_attention if _has_beams(inputs) else blockwise_attention)(inputs)
+        return blockwise_attention(inputs)
     causal = is_plain_causal(inputs.grid, inputs.support.structure)
     mask = None if causal else inputs.support.mask(inputs.grid, inputs.value)
     if mask is not None or not inputs.terms.has(Term.KEY) or not _saves_memory_by_head(inputs):
@@ -64,14 +62,6 @@ def fused_attention(inputs: AttentionInputs, kernel: Kernel | None) -> Float[Ten
     for head, group in enumerate(inputs.head_groups(1)):
         output[:, head : head + 1] = _sdpa(group, None, causal=causal)
     return output
-
-
-def _has_beams(inputs: AttentionInputs) -> bool:
-    """Whether several queries share the one coordinate of a grid, of which blocks have one each."""
-    x, grid = inputs.operands, inputs.grid
-    if grid.ndim != 1 or grid.queries[0] != 1:
-        return False
-    return any(y is not None and y.shape[2] > 1 for y in (x.query, x.paired_query))
 
 
 def _saves_memory_by_head(inputs: AttentionInputs) -> bool:

@@ -10,7 +10,8 @@
 An attend mask, which may differ for any pair, leaves fused and reference, and so does a table of E4
 for rows and columns jointly. Every method agrees with
 the reference in value and gradient; the tests check it. Only the reference stores a number for
-every query-key pair.
+every query-key pair. Queries of a beam share one coordinate, of which blocks have one query each:
+where fused is a loop over blocks, they are left to the formula.
 
 A null key fits every method. Our Triton kernels have none. For torch's kernel all keys and values
 are copied to append it, so one query, as in a step of decoding, is left to the formula.
@@ -68,13 +69,15 @@ def plan(
     portable: bool = False,
     plain: bool = True,
     joint_table: bool = False,
+    beam: bool = False,
 ) -> Plan:
     """Choose the method, or check the one that the caller forces.
 
     `widths` are those of a key and of a value of a head; `double` means float64, which GPU kernels
     do not take; `portable` excludes our custom operators and kernels, which ONNX does not have;
     operands that are not `plain` (E1 with keys of its own, E4 by a table) exclude our Triton
-    kernels. With a `joint_table` E4 is no sum over axes.
+    kernels. With a `joint_table` E4 is no sum over axes. The queries of a `beam` share the one
+    coordinate of the grid.
 
     Raises:
         SpecError: if the forced method does not apply to these terms, grid and structure.
@@ -89,6 +92,8 @@ def plan(
         kernel = _kernel(terms, grid, structure, widths, device, plain=plain, joint=joint)
     if portable:
         reasons = _portable(reasons, kernel, method)
+    if beam and kernel == "blockwise":
+        reasons.pop("fused", None)
     if method == "auto":
         blockwise_on_gpu = is_gpu(device) and kernel == "blockwise"
         small = is_small(grid, SMALL_ON_GPU if blockwise_on_gpu and grid.ndim == 2 else None)
@@ -98,20 +103,36 @@ def plan(
             small=small,
             copies_for_one=structure.null_key and is_small(grid, limit=0),
             blockwise_on_gpu=blockwise_on_gpu,
+            beam=beam,
         )
     elif method == "reference" or method in reasons:
         chosen, reason = cast(ConcreteMethod, method), "it was requested"
     else:
-        call = f'the terms "{terms}" on a {"map" if grid.ndim == 2 else "sequence"}'
-        call += "" if structure.window is None else " with a window"
-        call += " with an attend mask" if structure.has_attn_mask else ""
-        call += " with a joint table" if joint else ""
-        methods = ", ".join(f'"{name}"' for name in ("auto", *reasons))
-        raise SpecError(
-            f'method="{method}" does not compute {call}; use {methods} or "reference"', "method"
-        )
+        raise _inapplicable(method, terms, grid, structure, reasons, joint=joint, beam=beam)
     uses_kernel = chosen == "fused" or (chosen == "separable" and kernel == "triton")
     return Plan(chosen, reason, kernel if uses_kernel else None)
+
+
+def _inapplicable(
+    method: Method,
+    terms: Term,
+    grid: Grid,
+    structure: Structure,
+    reasons: dict[ConcreteMethod, str],
+    *,
+    joint: bool,
+    beam: bool,
+) -> SpecError:
+    """The error about a forced method that is not among `reasons`."""
+    call = f'the terms "{terms}" on a {"map" if grid.ndim == 2 else "sequence"}'
+    call += "" if structure.window is None else " with a window"
+    call += " with an attend mask" if structure.has_attn_mask else ""
+    call += " with a joint table" if joint else ""
+    call += " for the queries of a beam" if beam else ""
+    methods = ", ".join(f'"{name}"' for name in ("auto", *reasons))
+    return SpecError(
+        f'method="{method}" does not compute {call}; use {methods} or "reference"', "method"
+    )
 
 
 def is_gpu(device: str) -> bool:
@@ -154,7 +175,10 @@ def _automatic(
     small: bool,
     copies_for_one: bool,
     blockwise_on_gpu: bool,
+    beam: bool,
 ) -> tuple[ConcreteMethod, str]:
+    if not reasons and beam:
+        return "reference", "the queries of a beam share one coordinate, and blocks have one each"
     if not reasons:
         return "reference", "the formula needs no custom operator"
     best = next(iter(reasons))
