@@ -3,7 +3,7 @@ import torch
 from torch.testing import assert_close
 
 from ops import loops
-from quatrain.nn.relative_position import EncodingCache, RelativePosition
+from quatrain.nn.relative_position import RelativePosition, RelativePositionCache
 from quatrain.ops.positions import Grid
 
 
@@ -57,24 +57,24 @@ def test_parameters_are_one_matrix_per_axis_with_the_names_of_checkpoints():
 def test_the_cache_doubles_when_a_relative_position_is_missing():
     requests = []
 
-    def encode(positions):
+    def compute(positions):
         requests.append(positions)
         return torch.arange(positions.start, positions.stop).double()[:, None].expand(2, -1, 1)
 
-    table = EncodingCache(encode)
+    cache = RelativePositionCache(compute)
     for position in range(300):
         positions = range(-position, 4 - position)
-        encodings = table.between(positions)
-        assert encodings[1, :, 0].tolist() == list(positions)
+        tensor = cache.between(positions)
+        assert tensor[1, :, 0].tolist() == list(positions)
     assert [each.start for each in requests] == [-32, -66, -134, -270, -542]
     assert all(each.stop == 4 for each in requests)
 
 
-def test_with_gradients_relative_positions_are_encoded_again():
+def test_with_gradients_the_tensor_is_computed_again():
     layer = torch.nn.Linear(1, 3)
-    table = EncodingCache(lambda positions: layer(torch.ones(len(positions), 1))[None])
+    cache = RelativePositionCache(lambda positions: layer(torch.ones(len(positions), 1))[None])
     with torch.no_grad():
-        assert not table.between(range(-2, 1)).requires_grad
-    table.between(range(-2, 1)).sum().backward()
-    table.between(range(-2, 1)).sum().backward()
+        assert not cache.between(range(-2, 1)).requires_grad
+    cache.between(range(-2, 1)).sum().backward()
+    cache.between(range(-2, 1)).sum().backward()
     assert layer.bias.grad.tolist() == [6.0] * 3

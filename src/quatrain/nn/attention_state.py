@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from quatrain.nn.relative_position import EncodingCache
+from quatrain.nn.relative_position import RelativePositionCache
 from quatrain.ops.attention.query_range import one_query
 from quatrain.ops.attention.reference import attention_weights, masked_softmax
 from quatrain.ops.positions import Grid
@@ -37,11 +37,11 @@ class KeyValueState:
 
     value: Float[Tensor, "b h t d"]
     key: Float[Tensor, "b h t d"] | None = None
-    encodings: EncodingCache | None = None
+    encodings: RelativePositionCache | None = None
     paired_key: Float[Tensor, "b h t d"] | None = None
     key_logit: Float[Tensor, "b h t"] | None = None
     first: int = 0
-    biases: EncodingCache | None = None
+    biases: RelativePositionCache | None = None
 
     @property
     def tokens(self) -> int:

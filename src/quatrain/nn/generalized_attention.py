@@ -28,7 +28,7 @@ from quatrain.nn.attention_state import (
 from quatrain.nn.checks import check_stepwise
 from quatrain.nn.position_bias import Alibi, biases_between
 from quatrain.nn.projected_attention import ProjectedAttention
-from quatrain.nn.relative_position import EncodingCache
+from quatrain.nn.relative_position import RelativePositionCache
 from quatrain.nn.tokens import (
     check_layout,
     from_tokens,
@@ -132,9 +132,9 @@ class GeneralizedAttention(ProjectedAttention, spec=AttentionSpec):
             return state.append(new, self.spec.window)
         encodings = biases = None
         if self.position is not None:
-            encodings = EncodingCache(self.position.between)
+            encodings = RelativePositionCache(self.position.between)
         if self.relative_bias is not None:
-            biases = EncodingCache(
+            biases = RelativePositionCache(
                 partial(biases_between, self.relative_bias, new.value.new_empty(0))
             )
         # Contiguous by head, the order in which the products of each step read them.

@@ -1,4 +1,4 @@
-"""Relative position encodings of attention, projected for each head, and their cache.
+"""Relative position encodings of attention, projected for each head, and a cache for decoding.
 
 Shapes: l relative positions along an axis, h heads, d width of a head.
 """
@@ -14,7 +14,7 @@ from quatrain.nn.layers import Projection
 from quatrain.ops.positions import Grid, sinusoid
 
 _INITIAL_LENGTH = 32
-"""Offsets to the past that are encoded first."""
+"""Offsets to the past that a cache has at first."""
 
 
 class RelativePosition(nn.ModuleList):
@@ -56,27 +56,28 @@ class RelativePosition(nn.ModuleList):
         return projected.unflatten(1, (self.heads, -1)).transpose(0, 1)
 
 
-class EncodingCache:
-    """Cached encodings or biases of relative positions, which each step of a decoding needs again.
+class RelativePositionCache:
+    """Cached tensors by relative position: encodings, or the numbers of a position bias.
 
-    When a relative position is missing, the cache doubles, so the cost of encoding is amortized.
+    Each step of a decoding needs them again. When a relative position is missing, the cache
+    doubles, so the cost of computing them is amortized.
 
     Source: Zhu et al. 2019, https://arxiv.org/abs/1904.05873, equation 2 (V^R R_{k-q}).
     """
 
-    def __init__(self, encode: Callable[[range], Float[Tensor, "h l *d"]]) -> None:
-        self._encode = encode
+    def __init__(self, compute: Callable[[range], Float[Tensor, "h l *d"]]) -> None:
+        self._compute = compute
         self._cached = range(0)
         self._table: Tensor | None = None
 
     def between(self, positions: range) -> Float[Tensor, "h l *d"]:
-        """The encodings of consecutive positions; computed again if gradients are enabled."""
+        """The tensor of consecutive positions; computed again if gradients are enabled."""
         if torch.is_grad_enabled():
-            return self._encode(positions)
+            return self._compute(positions)
         cached = self._cached
         if self._table is None or positions.start < cached.start or positions.stop > cached.stop:
             first = min(2 * positions.start, cached.start, -_INITIAL_LENGTH)
             self._cached = range(first, max(positions.stop, cached.stop))
-            self._table = self._encode(self._cached)
+            self._table = self._compute(self._cached)
         start = positions.start - self._cached.start
         return self._table[:, start : start + len(positions)]
