@@ -47,7 +47,7 @@ class DCNv3Spec(GroupedTapsSpec, MixerSpec["DCNv3"]):
 class DCNv4Spec(GroupedTapsSpec, MixerSpec["DCNv4"]):
     """A deformable convolution with unbounded weights of its taps.
 
-    Source: Xiong et al. 2024, https://arxiv.org/abs/2401.06197, section 3.
+    Source: Xiong et al. 2024, https://arxiv.org/abs/2401.06197.
     """
 
     kind: Literal["dcnv4"] = "dcnv4"
@@ -85,11 +85,13 @@ class DCNv3(_GroupedTaps, spec=DCNv3Spec):
     weights, a softmax over the taps of a group. At first it is the mean over the window. Learning
     rates of offsets as in `DeformableConv`.
 
-    Source: Wang et al. 2023, https://arxiv.org/abs/2211.05778, equation 2 and section 3.1; the
-        features that predict offsets and weights as in the released code.
-    Differs: the paper has maps only; in a causal sequence the taps end at their query, and
-        positions after it are moved to it. Offsets learn at a tenth of the rate, as those of all
-        deformable mixers here; the released configurations use the full rate or a hundredth.
+    Source: Wang et al. 2023, https://arxiv.org/abs/2211.05778, equation 2, and section 3.2 (a
+        depthwise convolution and a linear layer predict offsets and weights).
+    Differs: as in the released code, a norm and GELU follow the depthwise convolution, and values
+        are projected, which the equation does not have. The paper has maps only; in a causal
+        sequence the taps end at their query, and positions after it are moved to it. Offsets learn
+        at a tenth of the rate, as those of all deformable mixers here; the released configurations
+        use the full rate or a hundredth.
     """
 
     def _create_parameters(self) -> None:
@@ -112,7 +114,8 @@ class DCNv3(_GroupedTaps, spec=DCNv3Spec):
 class DCNv4(_GroupedTaps, spec=DCNv4Spec):
     """DCNv4: DCNv3 without the softmax, norm and GELU; hyper-parameters: `DCNv4Spec`.
 
-    Source: Xiong et al. 2024, https://arxiv.org/abs/2401.06197, section 3.
+    Source: Xiong et al. 2024, https://arxiv.org/abs/2401.06197, abstract (no softmax); without norm
+        and GELU as in the released code, where the depthwise convolution is optional.
     Differs: weights are one divided by the number of taps at first, as in DCNv3. The released code
         starts with zeros, with which a mixer in a residual connection whose scale is zero, too,
         has no gradient. Sequences as in `DCNv3`.

@@ -80,8 +80,8 @@ def reset_sampling(
     Directions are evenly spaced on a circle, and their longest coordinate is 1; on a sequence they
     are 1 and -1 in turn.
 
-    Source: Zhu et al. 2021, https://arxiv.org/abs/2010.04159, appendix A.4; the directions of other
-        numbers of heads than 8 as in the released code.
+    Source: Zhu et al. 2021, https://arxiv.org/abs/2010.04159, appendix A.4 (8 heads); the order of
+        the directions, and those of other numbers of heads, as in the released code.
     """
     number = torch.arange(heads, dtype=torch.float64)
     if ndim == 1:
