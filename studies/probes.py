@@ -16,7 +16,7 @@ connection, hidden layer or absolute position. All cells have the same recipe.
 """
 
 from quatrain.nn import parse_mixer
-from quatrain.study import Cell, Comparison, Expectation, Study
+from quatrain.study import Cell, Comparison, Study, expected_cells
 from quatrain.tasks.probes import (
     LocalitySpec,
     OffsetSpec,
@@ -56,39 +56,39 @@ MECHANISMS = (
 
 EXPECTED = {
     "saliency": [
-        ("0010 0011 0110 1111", CAN, "E3 weighs each key by its mark"),
+        ("0010|0011|0110|1111", CAN, "E3 weighs each key by its mark"),
         ("1000", CAN, "a constant component of the query makes the logits of E1 those of E3"),
         ("0010+deformable@9", CAN, "the convolution hands value and mark on, and E3 weighs them"),
-        ("0000 0001 0100", CANNOT, "weights that ignore the key's content give the sum of all "
+        ("0000|0001|0100", CANNOT, "weights that ignore the key's content give the sum of all "
          "values beside that of all marks, and do not say which belong together"),
-        ("regular@3 regular@9 lightweight@9 dynamic@9", CANNOT, "who is asked stands farther from "
+        ("regular@3|regular@9|lightweight@9|dynamic@9", CANNOT, "who is asked stands farther from "
          "the mark than the window reaches"),
         ("deformable@9", CANNOT, "the taps may go far, but what sends them is the neighbourhood, "
          "which does not know where the mark is"),
     ],
     "offset": [
-        ("0001 0011 1111", CAN, "E4 weighs each key by its distance"),
-        ("0100 0110", CAN, "a constant component of the query makes the logits of E2 those of E4"),
-        ("regular@9 lightweight@9 dynamic@9 deformable@9 0010+deformable@9", CAN, "the window "
+        ("0001|0011|1111", CAN, "E4 weighs each key by its distance"),
+        ("0100|0110", CAN, "a constant component of the query makes the logits of E2 those of E4"),
+        ("regular@9|lightweight@9|dynamic@9|deformable@9|0010+deformable@9", CAN, "the window "
          "holds the token that is asked for"),
         ("regular@3", CANNOT, "the window reaches one token far, the question three"),
-        ("0000 0010 1000", CANNOT, "without position the sequence is a bag: it can be counted"),
+        ("0000|0010|1000", CANNOT, "without position the sequence is a bag: it can be counted"),
     ],
     "pointer": [
-        ("0100 0110 1111", CAN, "E2 weighs each distance by what the query holds"),
+        ("0100|0110|1111", CAN, "E2 weighs each distance by what the query holds"),
         ("dynamic@9", CAN, "the query predicts the weights of the window, which holds all targets"),
-        ("deformable@9 0010+deformable@9", CAN, "the query displaces the taps"),
-        ("0001 0011", CANNOT, "the query does not change the weights of the others: all eight "
+        ("deformable@9|0010+deformable@9", CAN, "the query displaces the taps"),
+        ("0001|0011", CANNOT, "the query does not change the weights of the others: all eight "
          "distances stay equally likely"),
-        ("regular@3 regular@9 lightweight@9", CANNOT, "each tap adds what its token says on its "
+        ("regular@3|regular@9|lightweight@9", CANNOT, "each tap adds what its token says on its "
          "own, and pointer and value stand in different tokens"),
-        ("0000 0010 1000", CANNOT, "without position the sequence is a bag: it can be counted"),
+        ("0000|0010|1000", CANNOT, "without position the sequence is a bag: it can be counted"),
     ],
     "recall": [
-        ("1000 1111", CAN, "E1 compares the name that is asked with each key's"),
-        ("0000 0001 0010 0011", CANNOT, "the weights do not know what is asked"),
-        ("0100 0110", CANNOT, "the query chooses places, and the name may stand in any"),
-        ("regular@3 regular@9 lightweight@9 dynamic@9", CANNOT, "whom a token asks stands farther "
+        ("1000|1111", CAN, "E1 compares the name that is asked with each key's"),
+        ("0000|0001|0010|0011", CANNOT, "the weights do not know what is asked"),
+        ("0100|0110", CANNOT, "the query chooses places, and the name may stand in any"),
+        ("regular@3|regular@9|lightweight@9|dynamic@9", CANNOT, "whom a token asks stands farther "
          "away than the window reaches"),
         ("deformable@9", CANNOT, "the taps may go far, but what sends them is the neighbourhood, "
          "which does not know where the name is"),
@@ -96,36 +96,19 @@ EXPECTED = {
          "does not know where the name is"),
     ],
     "locality": [
-        ("0001 0011 1111", CAN, "E4 weighs near keys above far ones"),
-        ("0100 0110", CAN, "a constant component of the query makes the logits of E2 those of E4"),
-        ("regular@3 regular@9 lightweight@9 dynamic@9 deformable@9 0010+deformable@9", CAN,
+        ("0001|0011|1111", CAN, "E4 weighs near keys above far ones"),
+        ("0100|0110", CAN, "a constant component of the query makes the logits of E2 those of E4"),
+        ("regular@3|regular@9|lightweight@9|dynamic@9|deformable@9|0010+deformable@9", CAN,
          "the window holds both neighbours"),
-        ("0000 0010 1000", CANNOT, "without position the sequence is a bag: it can be counted"),
+        ("0000|0010|1000", CANNOT, "without position the sequence is a bag: it can be counted"),
     ],
 }  # fmt: skip
 
 
-def expectations(probe: str) -> dict[str, Expectation]:
-    """The expectation of each mechanism."""
-    return {
-        mechanism: Expectation(**bounds, because=reason)
-        for mechanisms, bounds, reason in EXPECTED[probe]
-        for mechanism in mechanisms.split()
-    }
-
-
 def cells(probe: Probe) -> list[Cell]:
     """The cells of one probe."""
-    expected = expectations(probe.kind)
-    return [
-        Cell(
-            name=name,
-            group=probe.kind,
-            spec=ProbeSpec(probe=probe, mixer=parse_mixer(name, heads=1)),
-            expected=expected[name],
-        )
-        for name in MECHANISMS
-    ]
+    specs = {name: ProbeSpec(probe=probe, mixer=parse_mixer(name, heads=1)) for name in MECHANISMS}
+    return expected_cells(probe.kind, specs, EXPECTED[probe.kind])
 
 
 study = Study(

@@ -14,7 +14,7 @@ Each network is that of `studies/probes.py`. All cells have the same recipe.
 """
 
 from quatrain.nn import AttentionSpec, parse_mixer
-from quatrain.study import Cell, Comparison, Expectation, Study
+from quatrain.study import Cell, Comparison, Study, expected_cells
 from quatrain.tasks.probes import (
     AbsenceSpec,
     AddressSpec,
@@ -86,27 +86,13 @@ EXPECTED = {
 }  # fmt: skip
 
 
-def expectations(probe: str) -> dict[str, Expectation]:
-    """The expectation of each mechanism."""
-    return {
-        mechanism: Expectation(**bounds, because=reason)
-        for mechanisms, bounds, reason in EXPECTED[probe]
-        for mechanism in mechanisms.split("|")
-    }
-
-
 def cells(probe: Probe) -> list[Cell]:
     """The cells of one probe."""
-    expected = expectations(probe.kind)
-    return [
-        Cell(
-            name=name,
-            group=probe.kind,
-            spec=ProbeSpec(probe=probe, mixer=mixer, recipe=RECIPE, batch=64),
-            expected=expected[name],
-        )
+    specs = {
+        name: ProbeSpec(probe=probe, mixer=mixer, recipe=RECIPE, batch=64)
         for name, mixer in MECHANISMS.items()
-    ]
+    }
+    return expected_cells(probe.kind, specs, EXPECTED[probe.kind])
 
 
 study = Study(

@@ -2,6 +2,7 @@
 
 from quatrain.results import Comparison, Expectation
 from quatrain.study.budget import LeftOut
+from quatrain.study.expectations import expected_cells
 from quatrain.study.grid import Cell, Run, Study, TaskSpec
 from quatrain.study.load import load_study
 from quatrain.study.protocol import Event
@@ -21,6 +22,7 @@ __all__ = [
     "Study",
     "TaskSpec",
     "allocate",
+    "expected_cells",
     "load_study",
     "run_study",
 ]
