@@ -111,6 +111,8 @@ def test_its_projections_and_sums_are_counted():
     sums = 2 * 6 * 12 * 4  # queries, samples of all heads, channels of a head
     counted = count_multiply_adds(module, query, reference, maps)
     assert (counted, counted.by_convention) == (linears + sums, None)
+    module.method = "reference"
+    assert count_multiply_adds(module, query, reference, maps) == linears
 
 
 @pytest.mark.compile

@@ -5,7 +5,9 @@ the output as `out_shape`, as those of `torch.utils.flop_counter` do; it returns
 
 A recurrent layer multiplies each of its matrices with every token once. Distances have one
 multiply-add for each pair and channel. Interpolation and embedding bags are gathers and count zero;
-our sampled sum counts its weights alone, one multiply-add for each channel of a sample.
+our sampled sum counts its weights alone, one multiply-add for each channel of a sample. With the
+method "reference", whose weights are part of the interpolation in an embedding bag, it counts zero:
+products of their own would store all samples.
 """
 
 import functools

@@ -10,6 +10,8 @@ attention (several levels, softmax weights) and of DCNv3 and DCNv4 (one level).
     blockwise   the samples' corners of one block       first order
     reference   those of all queries                    of every order
 
+The multiply-adds of the reference, an embedding bag, count zero (`quatrain.cost`).
+
 Shapes: b batch, l positions of all levels, q queries, h heads, s levels, p points, n axes, d
 channels of a head, k corners of a cell, m samples (levels and points), r queries of a block times
 heads.
