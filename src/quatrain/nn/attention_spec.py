@@ -59,9 +59,10 @@ class AttentionSpec(Spec, MixerSpec["GeneralizedAttention"]):
     buckets per axis, ALiBi's fixed slopes, Swin's table of rows and columns jointly, or the network
     of Swin V2; None for v and encodings. E2 reads encodings in any case."""
     max_distance: Count | None = None
-    """Distance, per axis, from which on a table has one number, T5's last bucket begins, or the
-    coordinate of a network is 8; None for all distances in a window (of a sequence: if it is
-    causal), and without a window or with T5 for 128, on maps with "swin" and "cpb" for 31."""
+    """The distance, per axis, from which on a table ("table", "swin") has one number, at which
+    T5's last bucket begins, or which "cpb" scales to 8. None for the largest distance in the window
+    (on a sequence in that of a causal call); without a window, and with "t5", for 128, or for 31
+    with "swin" and "cpb" on maps."""
 
     divisors: ClassVar[tuple[str, ...]] = ("heads",)
 
