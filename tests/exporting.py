@@ -72,6 +72,13 @@ class Case:
     def sizes(self):
         return {"map": MAPS, "causal sequence": SEQUENCES, "images": IMAGES}[self.layout]
 
+    @property
+    def smallest(self):
+        """The smallest spatial size that fits a program of `torch.export`."""
+        if self.layout == "images":
+            return 65
+        return 0 if self.key_stride == 1 else self.key_stride + 1
+
     def input(self, sizes):
         """Random content of these sizes."""
         batch, *spatial = sizes
@@ -144,9 +151,14 @@ def to_onnx(module, example, axes):
     return lambda x: [torch.from_numpy(y) for y in session.run(None, {name: x.numpy()})]
 
 
-def to_program(module, example, axes):
-    """The module of `torch.export` of `module`, whose `axes` are dynamic."""
-    sizes = dict.fromkeys(axes, torch.export.Dim.DYNAMIC)
+def to_program(module, example, axes, smallest=0):
+    """The module of `torch.export` of `module`, whose `axes` are dynamic.
+
+    Since they have names, torch refuses every guard but that spatial sizes are `smallest` or more.
+    """
+    sizes = {
+        axis: torch.export.Dim(name, min=smallest if axis else 0) for axis, name in axes.items()
+    }
     exported = torch.export.export(module, (example,), dynamic_shapes=(sizes,)).module()
 
     def run(x):
@@ -162,10 +174,11 @@ def largest_difference(case, export):
 
     It is divided by the largest output where that is above 1.
     """
-    sizes = case.sizes
-    if export is to_program and case.key_stride > 1:
-        sizes = [each for each in sizes if min(each[1:]) > case.key_stride]
-    graph = export(case.module, case.input(sizes[0]), case.axes)
+    sizes, options = case.sizes, {}
+    if export is to_program:
+        sizes = [each for each in sizes if min(each[1:]) >= case.smallest]
+        options["smallest"] = case.smallest
+    graph = export(case.module, case.input(sizes[0]), case.axes, **options)
     largest = 0.0
     for each in sizes:
         x = case.input(each)

@@ -30,7 +30,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from quatrain.ops.derivatives import ANY_ORDER, USE_REVERSE_MODE, SavingInputs, check_transforms
-from quatrain.ops.positions import is_symbolic
+from quatrain.ops.positions import block_index, is_symbolic
 
 _MIN_BLOCK = 16
 """Positions of the shortest block."""
@@ -82,24 +82,23 @@ def _symbolic_windowed_sum(
 ) -> Float[Tensor, "b g h w e"]:
     """`_windowed_sum` for sizes that are symbols: all blocks of a row of the window at once.
 
-    A block has at least as many positions as the window, so it reads only its own values and the
-    first ones of the next block. There are at least two blocks, since a graph of one would fit no
-    other width.
+    There are at least two blocks, since a graph of one would fit no other width.
     """
     height, width, _, rows, window = weights.shape[1:]
     length = max(_MIN_BLOCK, window)
     count = width // length + 2
-    read = (count + 1) * length
-    x = pad(x, (0, 0, 0, read - (width + window - 1)))
-    weights = pad(weights, (0, 0, 0, 0, 0, 0, 0, count * length - width))
+    missing = count * length - width
+    x = pad(x, (0, 0, 0, missing))
+    weights = pad(weights, (0, 0, 0, 0, 0, 0, 0, missing))
+    own = block_index(count, length, length, x.device)
+    reads = block_index(count, length, length + window - 1, x.device)
     products: list[Tensor] = []
     for row in range(rows):
-        values = x[:, :, row : row + height]
-        own = values[:, :, :, : count * length].unflatten(3, (count, length))
-        following = values[:, :, :, length:].unflatten(3, (count, length))[..., : window - 1, :]
-        kernels = rearrange(weights[..., row, :], "b h (k r) g n -> b g h k r n", r=length)
-        products.append(_shift_rows(kernels) @ torch.cat((own, following), dim=4))
-    return sum(products[1:], products[0]).flatten(3, 4)[:, :, :, :width]
+        values = x[:, :, row : row + height, reads]
+        kernels = rearrange(weights[:, :, own, :, row], "b h k r g n -> b g h k r n")
+        products.append(_shift_rows(kernels) @ values)
+    positions = torch.arange(width, device=x.device)
+    return sum(products[1:], products[0]).flatten(3, 4)[:, :, :, positions]
 
 
 def band_blocks(width: int, window: int) -> Iterator[slice]:

@@ -91,6 +91,18 @@ def is_symbolic(*sizes: int) -> bool:
     return any(isinstance(size, torch.SymInt) for size in sizes)
 
 
+def block_index(
+    count: int, step: int, length: int, device: torch.device
+) -> Int[Tensor, "count length"]:
+    """The indices of `count` blocks of `length`, which begin at the multiples of `step`.
+
+    Where sizes are symbols, blocks are read by these indices instead of as views: whether a view is
+    possible depends on the size, and `torch.export` refuses that for a named dimension.
+    """
+    first = torch.arange(count, device=device) * step
+    return first[:, None] + torch.arange(length, device=device)
+
+
 def expand_queries(x: Float[Tensor, "b h #q n"], grid: Grid) -> Float[Tensor, "b h q n"]:
     """Expand an axis of size 1 to the queries of the grid, as a view; other sizes stay."""
     return x if x.shape[2] > 1 else x.expand(-1, -1, math.prod(grid.queries), -1)

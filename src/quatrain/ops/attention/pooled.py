@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from quatrain.ops.attention.reference import masked_softmax, softmax_and_lse
+from quatrain.ops.positions import block_index, is_symbolic
 from quatrain.ops.precision import autocast_disabled
 from quatrain.ops.terms import AttentionInputs, key_logits
 
@@ -73,8 +74,8 @@ def running_softmax(
     # For a symbol at least two blocks, since a graph of one fits no other length.
     count = keys // BLOCK + 2 if isinstance(keys, torch.SymInt) else -(-keys // BLOCK)
     missing = count * BLOCK - keys
-    logits = pad(logits, (0, missing), value=-torch.inf).unflatten(2, (count, BLOCK))
-    value = pad(value, (0, 0, 0, missing)).unflatten(2, (count, BLOCK))
+    logits = _blocks(pad(logits, (0, missing), value=-torch.inf), count)
+    value = _blocks(pad(value, (0, 0, 0, missing)), count)
     weights, lse = softmax_and_lse(logits, logits > -torch.inf)
     mean = (weights[..., None, :] @ value)[..., 0, :]
     lse, mean = running_softmax(lse, mean, levels - 1)
@@ -83,7 +84,19 @@ def running_softmax(
     logits = torch.cat((lse[..., None], logits), dim=-1)
     value = torch.cat((mean[..., None, :], value), dim=-2)
     lse, means = _triangular_softmax(logits, value, skip=1)
-    return lse.flatten(2)[:, :, :keys], means.flatten(2, 3)[:, :, :keys]
+    return _first(lse.flatten(2), keys), _first(means.flatten(2, 3), keys)
+
+
+def _blocks(x: Float[Tensor, "b h padded *e"], count: int) -> Float[Tensor, "b h count k *e"]:
+    """The third axis as blocks."""
+    if not is_symbolic(count):
+        return x.unflatten(2, (count, BLOCK))
+    return x[:, :, block_index(count, BLOCK, BLOCK, x.device)]
+
+
+def _first(x: Float[Tensor, "b h padded *e"], keys: int) -> Float[Tensor, "b h n *e"]:
+    """The first keys of the third axis."""
+    return x[:, :, torch.arange(keys, device=x.device)] if is_symbolic(keys) else x[:, :, :keys]
 
 
 def _triangular_softmax(
