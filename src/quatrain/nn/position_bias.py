@@ -140,6 +140,11 @@ class JointTable(nn.Module):
 class ContinuousBias(nn.Module):
     """A network of two layers from the relative position to a number for each head.
 
+    It runs at each call, also in evaluation. Its output is not cached until the weights change:
+    torch does not record a change through `.data`, which leaves `_version` and `data_ptr` as they
+    are, and counts of multiply-adds would depend on earlier calls. The steps of a decoding have it
+    in their state.
+
     Source: Liu et al. 2022, https://arxiv.org/abs/2111.09883, section 3.3.
     Differs: as in the released code, a coordinate p enters as sign(p) log2(1 + |8 p / D|) / 3 with
         D = `max_distance`, and the number is 16 times the sigmoid of the output; p is k - q, in the
