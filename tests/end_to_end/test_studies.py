@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from quatrain.cli.main import app
 from quatrain.results import ResultStore
+from quatrain.specs import ALL_TERM_SETS
 from quatrain.study import load_study
 from quatrain.tasks.detection import CocoSpec, DetectionAugmentation
 from quatrain.tasks.segmentation import FoldersSpec, SegmentationAugmentation
@@ -65,9 +66,9 @@ def test_the_paper_studies_of_vision_have_every_published_configuration(name):
     assert shared[0] == shared[1]
 
 
-def two_steps(spec, mini, folder, **changed):
-    """Train two steps on few small images without pretrained weights, and evaluate."""
-    backbone = spec.model.backbone.model_copy(update={"weights": None})
+def two_steps(spec, mini, folder, backbone=None, **changed):
+    """Train two steps on few small images, without pretrained weights by default, and evaluate."""
+    backbone = spec.model.backbone.model_copy(update=backbone or {"weights": None})
     short = spec.recipe.model_copy(
         update={"steps": 2, "warmup_steps": 1, "accumulate": 1, "precision": "float32"}
     )
@@ -107,6 +108,35 @@ def test_the_paper_segmenter_takes_two_steps(shared_data, tmp_path):
         tmp_path,
         data=FoldersSpec(test="val"),
         augmentation=SegmentationAugmentation(crop=97),
+        scale=0.25,
+    )
+    assert 0 <= metrics["miou"] <= 100
+
+
+def test_the_study_of_frozen_features_has_all_term_sets_and_places():
+    study = load_study(STUDIES / "camvid_frozen.py")
+    names = {cell.name for cell in study.cells if cell.group == "grid"}
+    assert names > {"w/o", *map(str, ALL_TERM_SETS), "0100@7", "dynamic@7", "w/o+deformable"}
+    assert len(names) == 22
+    maps = [cell.spec.model.maps for cell in study.cells if cell.group == "place"]
+    assert [maps.count(each) for each in dict.fromkeys(maps)] == [3, 3]
+    published = [each for each in study.comparisons if each.published is not None]
+    assert {each.left for each in published} > {"0010", "1111", "0110"}
+
+
+@pytest.mark.filterwarnings("ignore::quatrain.tasks.vision.DataWarning")
+@pytest.mark.data
+@pytest.mark.slow
+@pytest.mark.parametrize("label", ["grid/1111+deformable", "place/conv3-5 0010"])
+def test_the_segmenter_on_frozen_features_takes_two_steps(label, shared_data, tmp_path):
+    study = load_study(STUDIES / "camvid_frozen.py")
+    metrics = two_steps(
+        next(cell.spec for cell in study.cells if cell.label == label),
+        shared_data / "mini" / "segmentation",
+        tmp_path,
+        backbone={"cache": str(tmp_path / "cache")},
+        data=FoldersSpec(test="val"),
+        augmentation=SegmentationAugmentation(smallest=1, largest=1, crop=(90, 120)),
         scale=0.25,
     )
     assert 0 <= metrics["miou"] <= 100

@@ -126,6 +126,7 @@ def test_frozen_segmenters_differ_in_their_mixer_only():
     model = two.model.model_copy(update={"mixer": None})
     assert two.model_copy(update={"model": model}) == one
     assert (one.recipe.steps, one.recipe.monitor_every, one.batch) == (400, 50, 8)
+    assert one.recipe.learning_rate == 3e-3
     finer = frozen_segmentation(None, FoldersSpec(), steps=400, maps=("conv3", "conv4"))
     assert finer.model.maps == ("conv3", "conv4")
 

@@ -18,3 +18,8 @@ def test_the_warmup_is_a_tenth_up_to_the_limit():
     assert (short.warmup_steps, long.warmup_steps, long.monitor_every) == (5, 100, 7)
     assert long.rate(100) == 1e-3
     assert long.rate(6000) < 1e-6
+
+
+def test_the_learning_rate_is_that_at_the_end_of_the_warmup():
+    recipe = small_recipe(50, longest_warmup=100, monitor_every=0, learning_rate=3e-3)
+    assert recipe.rate(5) == 3e-3

@@ -175,7 +175,8 @@ def frozen_segmentation(
 
     Differences from the paper: EfficientNet-Lite0 instead of ResNet-50, of which no layer is
     trained, a head of 96 channels instead of 512, one mixer instead of one in each block, images
-    that are neither scaled nor cropped at random, and Adam instead of SGD.
+    that are neither scaled nor cropped at random, and Adam instead of SGD. In 400 steps without a
+    mixer the learning rate of 3e-3 reached 63.0 mIoU on the validation part of CamVid, 1e-3 59.7.
 
     Args:
         mixer: The mixer of the head; None for the plain network.
@@ -190,7 +191,9 @@ def frozen_segmentation(
         data=data,
         model=FrozenSegmenterSpec(maps=maps, mixer=mixer),
         augmentation=SegmentationAugmentation(smallest=1, largest=1, crop=crop),
-        recipe=small_recipe(steps, longest_warmup=100, monitor_every=monitor_every),
+        recipe=small_recipe(
+            steps, longest_warmup=100, monitor_every=monitor_every, learning_rate=3e-3
+        ),
         scale=scale,
     )
 

@@ -59,14 +59,16 @@ class ImageTask(Task):
         return self.collate(self.batches(epoch=0)[0])
 
 
-def small_recipe(steps: int, *, longest_warmup: int, monitor_every: int) -> Recipe:
+def small_recipe(
+    steps: int, *, longest_warmup: int, monitor_every: int, learning_rate: float = 1e-3
+) -> Recipe:
     """The recipe of the small networks, which start without pretrained weights.
 
     Adam with decay to zero; a tenth of the steps warms up, `longest_warmup` at most.
     """
     return Recipe(
         steps=steps,
-        learning_rate=1e-3,
+        learning_rate=learning_rate,
         betas=(0.9, 0.99),
         epsilon=1e-8,
         weight_decay=0.01,
