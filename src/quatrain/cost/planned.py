@@ -111,7 +111,8 @@ def _products(
         products = gpu_counts.triton(terms, size, axial=axial, training=training)
         stored = gpu_counts.stored_position_bias(terms, size, axial=axial, training=training)
         return products, stored, "position bias"
-    products = counts.attend(terms, chosen.method, size)
+    with_channels = training or is_gpu(device)
+    products = counts.attend(terms, chosen.method, size, training=with_channels)
     products += counts.attend_backward(terms, chosen.method, size) if training else 0
     stored = counts.stored_weights(terms, chosen.method, size, training=training, device=device)
     factored = chosen.method == "factored"

@@ -144,8 +144,16 @@ def projections(terms: Term, size: AttentionSize) -> int:
     return total
 
 
-def attend(terms: Term, method: ConcreteMethod, size: AttentionSize) -> int:
-    """Logits and weighted sum, by a method of `quatrain.ops.attention`."""
+def attend(
+    terms: Term, method: ConcreteMethod, size: AttentionSize, *, training: bool = True
+) -> int:
+    """Logits and weighted sum, by a method of `quatrain.ops.attention`.
+
+    Without `training`, torch's kernel on a CPU takes E3 apart from E1 as a mask, not as a channel.
+    """
+    is_mask = not training and size.structure == FULL_SUPPORT
+    if method == "fused" and is_mask and _kernel_of_fused(terms, size) == "sdpa":
+        return 2 * sdpa_pairs(size) * size.channels
     by_method = {
         "reference": _reference,
         "pooled": _pooled,
@@ -169,7 +177,7 @@ def attend_backward(terms: Term, method: ConcreteMethod, size: AttentionSize) ->
         row_sums = size.batch * block_totals(size.grid, size.structure).row_sums
         recomputed = forward - _precomputed_key_logits(terms, size)
         return 2 * forward + recomputed - 2 * row_sums * (size.channels + size.heads)
-    if method == "fused" and plan(terms, size.grid, size.structure, "fused").kernel == "blockwise":
+    if method == "fused" and _kernel_of_fused(terms, size) == "blockwise":
         pairs = size.batch * block_totals(size.grid, size.structure).pairs
         recomputed = forward - pairs * size.channels - _precomputed_key_logits(terms, size)
         return 2 * forward + recomputed + pairs * size.heads
@@ -206,7 +214,7 @@ def stored_weights(
         if terms.has(Term.KEY) or size.structure.has_key_padding:
             return size.batch * heads * width * rows * (columns + height)
         return heads * (width * columns + height * rows)  # all rows of keys share their weights
-    if method == "fused" and plan(terms, size.grid, size.structure, "fused").kernel == "sdpa":
+    if method == "fused" and _kernel_of_fused(terms, size) == "sdpa":
         return 0
     width, factored = size.channels // heads, method == "factored"
     largest = max(
@@ -300,9 +308,13 @@ def _separable(terms: Term, size: AttentionSize) -> int:
 
 
 def _fused(terms: Term, size: AttentionSize) -> int:
-    if plan(terms, size.grid, size.structure, "fused").kernel == "blockwise":
+    if _kernel_of_fused(terms, size) == "blockwise":
         return _blockwise(terms, size)
     return 2 * sdpa_pairs(size) * _content_channels(terms, size)
+
+
+def _kernel_of_fused(terms: Term, size: AttentionSize) -> str | None:
+    return plan(terms, size.grid, size.structure, "fused").kernel
 
 
 def sdpa_pairs(size: AttentionSize) -> int:

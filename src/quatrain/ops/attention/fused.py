@@ -1,10 +1,10 @@
 """Attention that never stores all of its weights, by the kernel that `plan` names.
 
 torch's kernel (`sdpa`) computes content terms with E1: E3 is E1 with the vector u added to the
-query, (z' + u) . x', or one more channel if E1 has keys of its own. It has no argument for position
-logits but a mask with a number per pair, or more channels of queries and keys (`augmented`). On a
-GPU our Triton kernel takes position bias directly, and `augmented` computes what it cannot. The
-blockwise operator computes everything else.
+query, (z' + u) . x'; if E1 has keys of its own, E3 is one more channel, or a mask. The kernel has
+no argument for position logits but a mask with a number per pair, or more channels of queries and
+keys (`augmented`). On a GPU our Triton kernel takes position bias directly, and `augmented`
+computes what it cannot. The blockwise operator computes everything else.
 
 For torch's kernel a null key is one more key and value of zeros. Where it is causal, that is the
 first key, and the first query, which attends to nothing else, is dropped.
