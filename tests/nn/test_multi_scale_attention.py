@@ -74,8 +74,8 @@ def test_one_level_read_at_its_own_positions_is_deformable_attention():
     module = built(levels=1)
     module.load_state_dict(mixer.state_dict())
     x = torch.randn(2, 8, 3, 5, dtype=torch.float64)
-    rows, columns = (torch.arange(size) + 0.5 for size in (3, 5))
-    centers = torch.cartesian_prod(rows / 3, columns / 5).double().expand(2, -1, -1)
+    rows, columns = ((torch.arange(size).double() + 0.5) / size for size in (3, 5))
+    centers = torch.cartesian_prod(rows, columns).expand(2, -1, -1)
     y = module(x.flatten(2).transpose(1, 2), centers[:, :, None], [x])
     assert_close(y.transpose(1, 2).view_as(x), mixer(x))
 
