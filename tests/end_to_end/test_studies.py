@@ -176,12 +176,12 @@ def test_two_probes_from_the_command_line_to_the_report(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     source = (STUDIES / "probes.py").read_text()
     recipe = "Recipe(steps=60, learning_rate=1.5e-2, warmup_steps=10, clip_norm=1.0)"
-    short = source.replace("heads=1)),", f"heads=1), recipe={recipe}),")
+    short = source.replace("heads=1))", f"heads=1), recipe={recipe})")
     short = short.replace(
         "from quatrain.tasks", "from quatrain.training import Recipe\nfrom quatrain.tasks"
     )
     # A wrong expectation: its violation is reported, and the exit status stays 0.
-    short = short.replace('"0000 0001 0100", CANNOT', '"0000 0001 0100", CAN')
+    short = short.replace('"0000|0001|0100", CANNOT', '"0000|0001|0100", CAN')
     assert short.count("CAN, ") > source.count("CAN, ")
     (tmp_path / "short.py").write_text(short)
     command = ["study", "run", "short.py", "--out", "out", "--seeds", "0"]

@@ -42,7 +42,7 @@ def test_a_study_over_two_nodes_executes_each_run_once(
 
 
 def test_cancelled_runs_are_completed_by_a_second_submission(call, cluster, write_study, out):
-    path = write_study(cells(1, trouble="slow", steps=60), "(0,)")
+    path = write_study(cells(1, trouble="slow", steps=200), "(0,)")
     call("submit", path, "--out", out, "--on", "ray")
     wait_until(lambda: starts(out))
     assert "1 worker runs" in call("status", out).output
@@ -53,7 +53,7 @@ def test_cancelled_runs_are_completed_by_a_second_submission(call, cluster, writ
     assert ResultStore(out).state(run) is RunState.PAUSED
     again = call("run", path, "--out", out, "--on", "ray")
     assert "1 worker for 1 run" in again.output
-    assert metrics(out, path) == [{"score": 60.0}]
+    assert metrics(out, path) == [{"score": 200.0}]
     (first, _), (second, _) = starts(out)[run]
     assert first == 0 < second
 
