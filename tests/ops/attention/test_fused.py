@@ -17,7 +17,7 @@ from quatrain.ops.attention.augmented import augmented_attention, sdpa_backends
 from quatrain.ops.attention.reference import reference_attention
 from quatrain.ops.positions import Grid
 from quatrain.ops.support import Structure, Support
-from quatrain.specs import Term
+from quatrain.specs import InputError, Term
 
 fused_attention = partial(attend, method="fused")
 APPLICABLE = [Term.parse("1000"), Term.parse("1010")]
@@ -202,3 +202,16 @@ def test_without_gradients_e3_of_its_own_needs_no_channel(grid, dtype, null_key)
     assert not FALLBACK & log.names
     assert ("aten::cat" in log.names) == null_key
     assert_close(output, reference_attention(Case(terms, x, grid, support)))
+
+
+@pytest.mark.filterwarnings("ignore:.*jit.script:FutureWarning")  # torch's own, for this mode
+def test_a_tangent_of_e3_alone_is_refused_with_a_remedy():
+    terms, grid = Term.parse("1010"), Grid((6,), (5,))
+    x = operands(terms, grid, widths=WIDTHS["sdpa"], shared_keys=False)
+    x = convert_operands(x, lambda x: x.detach())
+
+    def attend_with(key_logit):
+        return fused_attention(Case(terms, replace(x, key_logit=key_logit), grid, Support()))
+
+    with pytest.raises(InputError, match='method = "reference"'):
+        torch.func.jvp(attend_with, (x.key_logit,), (torch.ones_like(x.key_logit),))

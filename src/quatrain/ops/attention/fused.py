@@ -117,7 +117,7 @@ def _sdpa(
     if null_key:
         key, values, mask = append_null_key(key, values, mask, first=causal)
         query = pad(query, (0, 0, 1, 0)) if causal else query
-    check_transforms((query, key, values), USE_REFERENCE, order=1, vmap=True)
+    check_transforms((query, key, values, mask), USE_REFERENCE, order=1, vmap=True)
     with autocast_disabled(value), sdpa_backends(mask):
         output = scaled_dot_product_attention(
             query, key, values, attn_mask=mask, is_causal=causal, scale=operands.scale
