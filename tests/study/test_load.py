@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from quatrain.specs import QuatrainError, SpecError
-from quatrain.study import load_study
+from quatrain.study import load, load_study
 
 
 def error_of(path):
@@ -113,9 +113,23 @@ def test_the_module_can_be_found_by_pydantic(write_study):
 
 def test_modules_of_the_folder_are_found_after_all_others(write_study, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.path", [*sys.path])
+    monkeypatch.setattr(load, "_FOLDERS", [])
     (tmp_path / "queue.py").write_text("raise RuntimeError('not the queue that was meant')")
     (tmp_path / "cells_of_this_test.py").write_text("weights = (1, 2)")
     path = write_study("[cell(str(w), weight=w) for w in cells_of_this_test.weights]")
     path.write_text("import queue, cells_of_this_test\n" + path.read_text())
     assert len(load_study(path).cells) == 2
     assert sys.path[-1] == str(tmp_path)
+
+
+def test_a_study_has_the_modules_of_its_own_folder_also_after_others(tmp_path, write_study):
+    path = write_study("[cell(str(w), weight=w) for w in cells_of_two_tests.weights]")
+    text = "import cells_of_two_tests\n" + path.read_text()
+    studies = {}
+    for name, weights in {"one": (1, 2), "two": (3, 4, 5)}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "cells_of_two_tests.py").write_text(f"{weights=}")
+        studies[tmp_path / name / "study.py"] = len(weights)
+        (tmp_path / name / "study.py").write_text(text)
+    for study in [*studies, *studies]:
+        assert len(load_study(study).cells) == studies[study]

@@ -24,6 +24,8 @@ _LONGEST_LINE = 200
 _LOADING: ContextVar[bool] = ContextVar("loading", default=False)
 _STREAMS = threading.RLock()
 """Held while sys.stdout and its like, which all threads share, are replaced."""
+_FOLDERS: list[str] = []
+"""The folders of studies at the end of sys.path, that of the latest first."""
 
 
 def load_study(path: Path) -> Study:
@@ -68,8 +70,7 @@ def _import(path: Path, absolute: Path) -> tuple[ModuleType, StudyCode]:
     if location is None or location.loader is None:
         raise StudyError(f"{path} is no Python file; give it the ending .py", "study file")
     folder = str(absolute.parent)
-    if folder not in sys.path:
-        sys.path.append(folder)  # last: files in it replace no other module
+    _search_first_of_studies(folder)
     module = importlib.util.module_from_spec(location)
     sys.modules[name] = module
     try:
@@ -95,6 +96,36 @@ def _import(path: Path, absolute: Path) -> tuple[ModuleType, StudyCode]:
             )
         where = _line_of(error, path, absolute)
         raise StudyError(f"{where}: {message}", "study file") from error
+
+
+def _search_first_of_studies(folder: str) -> None:
+    """Find modules in this folder before those of other studies, and after all others.
+
+    A module that another study has imported from its folder is imported again where this folder has
+    one of that name: the study would run the code of the other.
+    """
+    others = {*_FOLDERS} - {folder}
+    hidden = {
+        name
+        for name, module in sys.modules.items()
+        if _folder_of(module) in others
+        and (Path(folder, f"{name}.py").is_file() or Path(folder, name, "__init__.py").is_file())
+    }
+    for name in [name for name in sys.modules if name.partition(".")[0] in hidden]:
+        del sys.modules[name]
+    if folder not in sys.path or folder in _FOLDERS:
+        sys.path[:] = [path for path in sys.path if path not in _FOLDERS]
+        _FOLDERS[:] = [folder, *(other for other in _FOLDERS if other != folder)]
+        sys.path += _FOLDERS
+
+
+def _folder_of(module: ModuleType) -> str | None:
+    """The folder in which a module or package lies."""
+    file = getattr(module, "__file__", None)
+    if not isinstance(file, str):
+        return None
+    path = Path(file)
+    return str(path.parent.parent if path.name == "__init__.py" else path.parent)
 
 
 @contextmanager
