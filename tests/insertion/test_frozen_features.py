@@ -15,6 +15,7 @@ from torch.nn.functional import dropout
 
 from quatrain.cost import count_multiply_adds
 from quatrain.insertion import FrozenFeatures, insert
+from quatrain.insertion.frozen_features import _key
 from quatrain.nn.mixers import parse_mixer
 from quatrain.specs import InputError
 from quatrain.weights import read_tensors, write_tensors
@@ -182,9 +183,10 @@ def test_one_changed_byte_another_shape_or_dtype_is_another_key(data, frozen):
     other = x.clone()
     other.view(-1).view(torch.uint8)[index] ^= 1 << bit
     transposed = x.clone().reshape(3, 10, 8)
-    keys = {frozen._key(each) for each in (x, other, transposed, x.view(torch.int32), x[None])}
+    others = (other, transposed, x.view(torch.int32), x[None])
+    keys = {_key(each, frozen.model_hash) for each in (x, *others)}
     assert len(keys) == 5
-    assert frozen._key(x.clone()) in keys
+    assert _key(x.clone(), frozen.model_hash) in keys
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,8 @@ class FrozenFeatures:
         if images.is_meta or _get_current_dispatch_mode() is not None:
             features = [self._compute(image) for image in images.detach()]
         else:
-            features = [self._read_or_compute(image) for image in images.detach().cpu()]
+            digest = self.model_hash
+            features = [self._read_or_compute(image, digest) for image in images.detach().cpu()]
         return {
             name: torch.stack([outputs[name].to(images.device) for outputs in features])
             for name in self.names
@@ -133,22 +134,16 @@ class FrozenFeatures:
             self._versions = versions
         return self._hash
 
-    def _read_or_compute(self, image: Shaped[Tensor, "..."]) -> Features:
-        key = self._key(image)
+    def _read_or_compute(self, image: Shaped[Tensor, "..."], model_hash: str) -> Features:
+        key = _key(image, model_hash)
         self._check_limit(key)
-        path = self.cache / self.model_hash[:16] / key[:2] / f"{key}.safetensors"
+        path = self.cache / model_hash[:16] / key[:2] / f"{key}.safetensors"
         features = self._read(path, key)
         if features is None:
             features = self._compute(image)
             self._check_repeats(image, features)
             write_tensors(path, features, {_KEY: key})
         return features
-
-    def _key(self, image: Shaped[Tensor, "..."]) -> str:
-        start = f"{self.model_hash} {image.dtype} {tuple(image.shape)}\n"
-        digest = hashlib.sha256(start.encode())
-        digest.update(tensor_bytes(image).numpy().data)
-        return digest.hexdigest()
 
     def _check_limit(self, key: str) -> None:
         if key not in self._keys and len(self._keys) >= self.limit:
@@ -183,3 +178,11 @@ class FrozenFeatures:
             text = "the model changes a parameter or buffer when it is called"
             raise InputError(f"{text}; use a network that is fixed in evaluation mode", "model")
         self._is_checked = True
+
+
+def _key(image: Shaped[Tensor, "..."], model_hash: str) -> str:
+    """The hash of the network and of an image."""
+    start = f"{model_hash} {image.dtype} {tuple(image.shape)}\n"
+    digest = hashlib.sha256(start.encode())
+    digest.update(tensor_bytes(image).numpy().data)
+    return digest.hexdigest()

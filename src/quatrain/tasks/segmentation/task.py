@@ -15,7 +15,6 @@ from jaxtyping import Float, Int64, UInt8
 from PIL import Image
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torchvision.transforms.v2 import functional
 
 from quatrain.cost import count_multiply_adds, model_cost, training_hours
@@ -25,6 +24,7 @@ from quatrain.models.frozen_segmenter import FrozenSegmenter, FrozenSegmenterSpe
 from quatrain.models.resnet import ResNetSpec
 from quatrain.models.segmenter import SegmenterSpec, resize_scores
 from quatrain.nn.mixers import Mixer
+from quatrain.ops.resized_cross_entropy import resized_cross_entropy
 from quatrain.results.image_scores import write_image_scores
 from quatrain.specs import Spec
 from quatrain.tasks.digit_scenes import DigitScenesSpec
@@ -213,18 +213,11 @@ class SegmentationObjective(nn.Module):
         """The loss summed over the pixels that are not ignored, and their number."""
         # If all pixels are ignored, the loss of zero must not be divided by zero.
         scored = (labels != IGNORE).sum().clamp(min=1).float()
-        if not self.training:
-            return Loss(_loss(self.segmenter(images), labels), scored)
         main, auxiliary = self.segmenter.scores(images)
-        total = _loss(main, labels)
-        if auxiliary is not None:
-            total = total + self.auxiliary_weight * _loss(auxiliary, labels)
+        total = resized_cross_entropy(main, labels, IGNORE)
+        if self.training and auxiliary is not None:
+            total = total + self.auxiliary_weight * resized_cross_entropy(auxiliary, labels, IGNORE)
         return Loss(total, scored)
-
-
-def _loss(scores: Float[Tensor, "n c y x"], labels: Int64[Tensor, "n h w"]) -> Float[Tensor, ""]:
-    logits = resize_scores(scores.float(), (labels.shape[1], labels.shape[2]))
-    return cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
 
 
 class SegmentationTask(ImageTask):
