@@ -178,13 +178,11 @@ def test_a_change_of_weights_after_the_first_call_is_noticed(frozen, tmp_path):
 @given(data=st.data())
 def test_one_changed_byte_another_shape_or_dtype_is_another_key(data, frozen):
     x = images(1)[0]
-    index = data.draw(st.integers(0, x.numel() * 4 - 1))
-    bit = data.draw(st.integers(0, 7))
+    index, bit = data.draw(st.integers(0, x.numel() * 4 - 1)), data.draw(st.integers(0, 7))
     other = x.clone()
     other.view(-1).view(torch.uint8)[index] ^= 1 << bit
-    transposed = x.clone().reshape(3, 10, 8)
-    others = (other, transposed, x.view(torch.int32), x[None])
-    keys = {_key(each, frozen.model_hash) for each in (x, *others)}
+    inputs = (x, other, x.clone().reshape(3, 10, 8), x.view(torch.int32), x[None])
+    keys = {_key(each, frozen.model_hash) for each in inputs}
     assert len(keys) == 5
     assert _key(x.clone(), frozen.model_hash) in keys
 
