@@ -40,3 +40,11 @@ def test_published_numbers_agree_with_the_predicted_verdicts():
 def test_encoder_decoder_attention_has_numbers_of_its_own():
     published = {s.contrast: s.published for s in FINDINGS[1].statements}
     assert published == {"1111 - 0111": 0.75, "1111 - 1000": 0.0}
+
+
+def test_mmdetection_has_values_of_two_contrasts_of_detection():
+    values = {(s.place, s.contrast): s.mmdetection for s in STATEMENTS}
+    assert {key: value for key, value in values.items() if value is not None} == {
+        ("detection", "0010 - w/o"): 1.7,
+        ("detection", "1111+deformable - 0010+deformable"): 0.1,
+    }

@@ -70,6 +70,25 @@ def test_a_finding_is_said_before_its_statements():
         assert part in second.text
 
 
+def test_statements_have_the_values_of_the_paper_and_of_mmdetection():
+    def text_of(contrast, place):
+        finding, statement = next(
+            (finding, statement)
+            for finding in FINDINGS
+            for statement in finding.at(place)
+            if statement.contrast == contrast
+        )
+        answer = Answer(estimate(1.0, 0.2, 8, 0.5), 0.001, 1.0, "higher", None)
+        found = StatementResult(statement, answer, "holds", Progress(3, 3))
+        return finding_sentences(FindingResult(finding, place, "g", "ap", 0.5, (found,), ()))[
+            1
+        ].text
+
+    assert text_of("0010 - w/o", "detection").endswith("; the paper +1.70, mmdetection +1.70.")
+    assert text_of("0010 - w/o", "segmentation").endswith("; the paper +3.90.")
+    assert text_of("dynamic@7 - 0100@7", "detection").endswith("expected lower.")
+
+
 def test_a_finding_that_holds_in_part_has_a_mark_of_its_own():
     finding = FINDINGS[1]
     found = Answer(estimate(1.85, 0.2, 8, 0.5), 0.001, 1.0, "higher", None)

@@ -7,11 +7,11 @@ Source: arXiv 1904.05873, sections 4.2 to 4.4, figure 3, tables 2 and 3.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from quatrain.paper.published import configurations
+from quatrain.paper.published import configurations, mmdetection
 
 Place = Literal["self-attention", "encoder-decoder attention", "detection", "segmentation"]
 Expected = Literal["higher", "lower", "equivalent"]
@@ -47,10 +47,19 @@ class Statement:
     def published(self) -> float | None:
         """The paper's value of the contrast; None if it lacks one of the mixers."""
         task, tables = _TABLES[self.place]
-        known = {point.config: point.accuracy for t in tables for point in configurations(t, task)}
-        if not self.weights.keys() <= known.keys():
+        return self._value(
+            {point.config: point.accuracy for t in tables for point in configurations(t, task)}
+        )
+
+    @property
+    def mmdetection(self) -> float | None:
+        """The value of mmdetection; None at other places, and if it lacks one of the mixers."""
+        return self._value(mmdetection()) if self.place == "detection" else None
+
+    def _value(self, accuracies: Mapping[str, float]) -> float | None:
+        if not self.weights.keys() <= accuracies.keys():
             return None
-        return round(sum(weight * known[mixer] for mixer, weight in self.weights.items()), 2)
+        return round(sum(weight * accuracies[mixer] for mixer, weight in self.weights.items()), 2)
 
 
 @dataclass(frozen=True)

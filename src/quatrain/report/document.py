@@ -165,6 +165,7 @@ def findings_as_json(results: Sequence[FindingResult]) -> list[dict[str, object]
                     "verdict": found.answer.verdict,
                     "conclusion": found.conclusion,
                     "published": found.statement.published,
+                    "mmdetection": found.statement.mmdetection,
                 }
                 for found in result.statements
             ],

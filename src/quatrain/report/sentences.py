@@ -4,13 +4,14 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
+from quatrain.paper.findings import Statement
 from quatrain.report.columns import (
     format_estimate,
     format_interval,
     format_p,
 )
 from quatrain.report.differences import DifferenceRow, DifferenceTable
-from quatrain.report.findings import FindingResult
+from quatrain.report.findings import Conclusion, FindingResult
 from quatrain.report.levels import Progress
 from quatrain.report.text import format_fixed, title_of
 from quatrain.results import pluralize
@@ -20,6 +21,13 @@ Mark = Literal["yes", "part", "no", "open"]
 """Whether a claim holds: shown as a word, a shape and a colour."""
 
 MARKS: dict[Mark, str] = {"yes": "✓", "part": "◐", "no": "✗", "open": "?"}
+
+MARK_OF: dict[Conclusion, Mark] = {
+    "holds": "yes",
+    "holds in part": "part",
+    "does not hold": "no",
+    "inconclusive": "open",
+}
 
 
 @dataclass(frozen=True)
@@ -83,28 +91,21 @@ def not_run_sentence(table: DifferenceTable) -> str | None:
 
 def finding_sentences(result: FindingResult) -> list[Sentence]:
     """The finding of the paper, then its statements with their numbers."""
-    mark: dict[str, Mark] = {"holds": "yes", "holds in part": "part", "does not hold": "no"}
     place = f"{result.place}, {result.group}"
     sentences = [
-        Sentence(
-            mark.get(result.conclusion, "open"), result.conclusion, result.finding.sentence, place
-        )
+        Sentence(MARK_OF[result.conclusion], result.conclusion, result.finding.sentence, place)
     ]
     metric = title_of(result.metric)
     for found in result.statements:
         statement = found.statement
-        published = statement.published
-        paper = f"; the paper {format_fixed(published, 2, '+')}" if published is not None else ""
         expected = f"expected {statement.expected}"
         if statement.expected == "equivalent":
             expected += f" within {result.margin:g}"
         numbers = f"{_numbers(found.answer, 2, statement.expected)}, {expected}"
-        numbers += f"{_planned(found.progress)}{_seeds(found.answer)}"
+        numbers += f"{_planned(found.progress)}{_seeds(found.answer)}{_elsewhere(statement)}"
         claim = f"{statement.claim[0].upper()}{statement.claim[1:]}"
-        text = f"{claim}: {statement.contrast} in {metric} is {numbers}{paper}."
-        sentences.append(
-            Sentence(mark.get(found.conclusion, "open"), found.conclusion, text, place)
-        )
+        text = f"{claim}: {statement.contrast} in {metric} is {numbers}."
+        sentences.append(Sentence(MARK_OF[found.conclusion], found.conclusion, text, place))
     return sentences
 
 
@@ -114,6 +115,13 @@ def _numbers(found: Answer, places: int, claim: str | None = None) -> str:
     p = found.adjusted_p_equivalent if equivalent else found.adjusted_p
     test = f", p {format_p(p) if p < 0.001 else f'= {p:.3f}'}" if p is not None else ""
     return f"{format_estimate(found.estimate, places)}{test}"
+
+
+def _elsewhere(statement: Statement) -> str:
+    """The values of the paper and of mmdetection."""
+    values = {"the paper": statement.published, "mmdetection": statement.mmdetection}
+    known = [f"{name} {format_fixed(x, 2, '+')}" for name, x in values.items() if x is not None]
+    return f"; {', '.join(known)}" if known else ""
 
 
 def _planned(progress: Progress) -> str:
