@@ -52,6 +52,33 @@ def test_names_of_any_kind_are_text(report, name):
         assert f"0{name}" in texts(svg)
 
 
+def scatter_of(tmp_path, cells):
+    """The figure of a study with this number of cells in each group."""
+    values = {
+        (group, f"{group}{n}"): {seed: {"accuracy": 10.0 * n + seed * (n + 1)} for seed in range(3)}
+        for group, count in cells.items()
+        for n in range(count)
+    }
+    return Scatter(load_report(write_results(tmp_path, values)))
+
+
+def test_each_group_of_several_cells_has_a_panel_of_its_own(tmp_path):
+    scatter = scatter_of(tmp_path, {"first": 2, "single": 1, "second": 3})
+    svg = accuracy_cost_svg(scatter)
+    panels = [node for node in ElementTree.fromstring(svg) if node.get("transform")]
+    shown = [texts(ElementTree.tostring(panel, "unicode")) for panel in panels]
+    assert [next(iter(names & {"first", "second"})) for names in shown] == ["first", "second"]
+    assert any(text.startswith("second2 · ") for text in shown[1])
+    assert not any(text.startswith("second") for text in shown[0])
+    assert "single" not in texts(svg)
+    assert size(svg)[1] == 2 * size(accuracy_cost_svg(scatter_of(tmp_path / "x", {"a": 2})))[1]
+
+
+def test_groups_of_single_cells_have_panels_where_there_are_no_others(tmp_path):
+    svg = accuracy_cost_svg(scatter_of(tmp_path, {"first": 1, "second": 1}))
+    assert {"first", "second"} <= texts(svg)
+
+
 def test_a_study_without_finished_run_has_a_message(tmp_path):
     scatter = Scatter(load_report(write_results(tmp_path, {("g", "a"): {}})))
     assert "No finished run with counted cost" in texts(accuracy_cost_svg(scatter))

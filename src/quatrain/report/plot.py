@@ -10,21 +10,26 @@ from quatrain.specs.extras import name_missing_extra
 with name_missing_extra():
     from markupsafe import Markup
 
-_LEGEND = 24.0
+_HEADING = 24.0
+_PANEL = HEIGHT + _HEADING
 _CELL = (92.0, 40.0)
 
 
 def accuracy_cost_svg(scatter: Scatter) -> str:
-    """Primary metric against cost, with intervals and the front of each group."""
-    body = scatter.body
-    if not body:
+    """Primary metric against cost, with intervals and the front: one panel for each group.
+
+    A group of a single cell has no panel, unless there are no others.
+    """
+    title = "Accuracy against cost"
+    several = [number for number, points in scatter.drawn.items() if len(points) > 1]
+    panels = [
+        tag("g", *_panel(scatter, number), transform=f"translate(0 {place * _PANEL:.0f})")
+        for place, number in enumerate(several or scatter.drawn)
+    ]
+    if not panels:
         message = tag("text", "No finished run with counted cost", x=20, y=HEIGHT / 2)
-        return _file("Accuracy against cost", WIDTH, HEIGHT, [message])
-    legend, rows = _legend(scatter.groups)
-    shift = f"translate(0 {rows * _LEGEND:.0f})"
-    figure = tag("g", *body, transform=shift)
-    height = HEIGHT + rows * _LEGEND
-    return _file("Accuracy against cost", WIDTH, height, [*legend, figure])
+        return _file(title, WIDTH, HEIGHT, [message])
+    return _file(title, WIDTH, len(panels) * _PANEL, panels)
 
 
 def matrix_svg(matrix: Matrix) -> str:
@@ -83,23 +88,15 @@ def _matrix_cell(
     return parts
 
 
-def _legend(groups: list[str]) -> tuple[list[Markup], int]:
-    """The names of the groups with their markers, and the number of lines that they take."""
-    parts: list[Markup] = []
-    x, line = 12.0, 0
-    for number, group in enumerate(groups):
-        name = shorten_name(group)
-        width = text_width(name, 12) + 34
-        if x + width > WIDTH and x > 12.0:
-            x, line = 12.0, line + 1
-        y = 16 + line * _LEGEND
-        shape = SHAPES[number % len(SHAPES)]
-        marker = tag("path", d=shape, transform=f"translate({x:.1f} {y - 4:.1f})")
-        label = tag("text", name, x=x + 10, y=y)
-        parts.append(tag("g", marker, class_=f"point c{number % COLORS}"))
-        parts.append(label)
-        x += width
-    return parts, line + 1
+def _panel(scatter: Scatter, number: int) -> list[Markup]:
+    """The name of a group with its marker, and its part of the figure."""
+    shape = SHAPES[number % len(SHAPES)]
+    marker = tag("path", d=shape, transform="translate(12 12)")
+    return [
+        tag("g", marker, class_=f"point c{number % COLORS}"),
+        tag("text", shorten_name(scatter.groups[number]), x=22, y=16),
+        tag("g", *scatter.draw([number]), transform=f"translate(0 {_HEADING:.0f})"),
+    ]
 
 
 def _file(title: str, width: float, height: float, parts: list[Markup]) -> str:

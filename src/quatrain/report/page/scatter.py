@@ -3,7 +3,7 @@
 The page's script draws other views from the same data: another cost, another metric, fewer groups.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -116,9 +116,18 @@ class Scatter:
         return fronts
 
     @cached_property
-    def body(self) -> list[Markup]:
-        """The axes, fronts, points and labels of the first view; empty if no cell has both."""
-        return _draw(self) if self.costs else []
+    def drawn(self) -> dict[int, list[PointOfCell]]:
+        """The points of the first view by the number of their group: those with both values."""
+        by_group: dict[int, list[PointOfCell]] = {}
+        for point in self.points if self.costs else []:
+            if point.values[0] and point.costs[0] is not None:
+                by_group.setdefault(point.group, []).append(point)
+        return by_group
+
+    def draw(self, groups: Collection[int]) -> list[Markup]:
+        """The axes, fronts, points and labels of the first view of these groups, by number."""
+        shown = [point for number in groups for point in self.drawn[number]]
+        return _draw(self, shown, [self.on_front(0, 0)[number] for number in groups])
 
     def as_json(self) -> dict[str, object]:
         """The data of the figure for the page's script."""
@@ -177,26 +186,23 @@ class Scatter:
 
 def scatter_svg(scatter: Scatter) -> Markup:
     """The first view: the primary metric and the first cost; empty if no cell has both."""
-    body = scatter.body
-    if not body:
+    if not scatter.drawn:
         return Markup("")
     title = title_of(scatter.metrics[0])
     return tag(
         "svg",
-        *body,
+        *scatter.draw(scatter.drawn),
         viewBox=f"0 0 {WIDTH:.0f} {HEIGHT:.0f}",
         role="group",
         aria_label=f"{title} against {scatter.costs[0].title}, one point for each cell",
     )
 
 
-def _draw(scatter: Scatter) -> list[Markup]:
-    shown = [p for p in scatter.points if p.values[0] and p.costs[0] is not None]
-    if not shown:
-        return []
+def _draw(
+    scatter: Scatter, shown: Sequence[PointOfCell], fronts: Sequence[Sequence[PointOfCell]]
+) -> list[Markup]:
     x, y = _scales(shown)
     places = {id(p): (x(p.costs[0] or 0.0), y((p.values[0] or (0,))[0])) for p in shown}
-    fronts = scatter.on_front(0, 0)
     leading = {id(point) for members in fronts for point in members}
     ordered = sorted(shown, key=lambda point: id(point) not in leading)
     texts = [_label(point, id(point) in leading) for point in ordered]
@@ -204,7 +210,7 @@ def _draw(scatter: Scatter) -> list[Markup]:
     labels = place_labels([places[id(point)] for point in ordered], texts, frame)
     return [
         axes(x, y, scatter.costs[0].title, title_of(scatter.metrics[0])),
-        *(_front(members, places, number) for number, members in enumerate(fronts) if members),
+        *(_front(members, places) for members in fronts if members),
         *(_marker(point, places[id(point)], y, _describe(scatter, point)) for point in shown),
         *(
             tag("text", text, x=place[0], y=place[1], class_="label")
@@ -228,11 +234,9 @@ def _label(point: PointOfCell, leads: bool) -> str:
     return f"{name} · {100 * odds:.0f} %" if leads and odds is not None else name
 
 
-def _front(
-    members: Sequence[PointOfCell], places: dict[int, tuple[float, float]], n: int
-) -> Markup:
+def _front(members: Sequence[PointOfCell], places: dict[int, tuple[float, float]]) -> Markup:
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in (places[id(point)] for point in members))
-    return tag("polyline", points=line, class_=f"front c{n % COLORS}")
+    return tag("polyline", points=line, class_=f"front c{members[0].group % COLORS}")
 
 
 def _marker(point: PointOfCell, place: tuple[float, float], y: Scale, text: str) -> Markup:
