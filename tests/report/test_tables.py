@@ -55,6 +55,18 @@ def test_cell_without_finished_runs_has_state_and_note(rows, report):
     assert row.state in note
 
 
+def test_many_cells_that_wait_are_counted_by_group(make_report):
+    def note_of(sizes):
+        waiting = {(group, str(n)): {} for group, count in sizes.items() for n in range(count)}
+        done = {(group, "done"): {0: {"bleu": 1.0}} for group in sizes}
+        report = make_report({**waiting, **done})
+        return [note.text for note in report.table.notes]
+
+    few, many = note_of({"a": 5, "b": 1}), note_of({"a": 6, "b": 1})
+    assert few == ["runs still to be done: a/0, a/1, a/2, a/3, a/4, b/0"]
+    assert many == ["runs still to be done: a (6 cells), b (1 cell)"]
+
+
 def test_primary_metric_comes_first(report):
     assert report.table.metric_names == ("bleu", "chrf")
 

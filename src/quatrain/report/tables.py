@@ -2,7 +2,7 @@
 
 import statistics
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from quatrain.report.groups import COSTS, Groups
@@ -21,6 +21,9 @@ from quatrain.results import (
 
 NOT_MET = "not met"
 """Verdict of a cell whose primary metric is outside the expected bounds."""
+
+_LISTED_CELLS = 6
+"""Cells that a note names one by one."""
 
 
 @dataclass(frozen=True)
@@ -171,10 +174,18 @@ def _unfinished_notes(rows: tuple[ReportRow, ...]) -> list[Note]:
     """One note for each cell with failed runs, and one for all other unfinished cells."""
     unfinished = [row for row in rows if row.seeds_done < row.seeds_planned]
     failed = [row for row in unfinished if RunState.FAILED.value in row.state]
-    waiting = [f"{row.group}/{row.cell}" for row in unfinished if row not in failed]
+    waiting = [row for row in unfinished if row not in failed]
     texts = [f"{row.group}, {row.cell}: of {row.seeds_planned} runs, {row.state}" for row in failed]
-    texts += [f"runs still to be done: {', '.join(waiting)}"] if waiting else []
+    texts += [f"runs still to be done: {_list_cells(waiting)}"] if waiting else []
     return [Note("Unfinished runs", text) for text in texts]
+
+
+def _list_cells(rows: Sequence[ReportRow]) -> str:
+    """The names of a few cells; of more, their number in each group."""
+    if len(rows) <= _LISTED_CELLS:
+        return ", ".join(f"{row.group}/{row.cell}" for row in rows)
+    numbers = Counter(row.group for row in rows)
+    return ", ".join(f"{group} ({pluralize(n, 'cell')})" for group, n in numbers.items())
 
 
 def _orphaned_notes(study: StudyRuns) -> list[Note]:
