@@ -4,9 +4,11 @@ import pytest
 from typer.testing import CliRunner
 
 from quatrain.cli.main import app
+from quatrain.cost.count import ASSUMED
 from quatrain.models.translator import TranslatorSpec
 from quatrain.nn.mixers import parse_mixer
 from quatrain.results import Manifest, ManifestCell, Record, ResultStore
+from quatrain.specs import StudyError
 
 
 @pytest.fixture
@@ -58,6 +60,7 @@ def test_json_has_statements_and_what_is_missing(folder):
     (found,) = json.loads(done.output)
     assert (found["number"], found["conclusion"]) == (2, "holds")
     assert found["statements"][0]["published"] == 0.75
+    assert found["statements"][0]["mmdetection"] is None
     assert found["missing"] == ["1111 - 1000"]
 
 
@@ -66,3 +69,22 @@ def test_a_study_without_such_cells_says_so(folder):
         path.unlink()
     done = CliRunner().invoke(app, ["findings", str(folder)], catch_exceptions=False)
     assert "no finished runs" in done.output
+
+
+def test_the_page_has_the_gpu_hours_of_planned_studies(folder, write_study):
+    path = write_study("[cell('a'), cell('b', weight=2)]", "(0, 1, 2)")
+    method = "    def gpu_hours(self):\n        return 30.0\n\n    def open("
+    path.write_text(path.read_text().replace("    def open(", method))
+    words = ["findings", "--markdown", str(folder), "--planned", str(path)]
+    page = CliRunner().invoke(app, words, catch_exceptions=False).output
+    (row,) = [line for line in page.splitlines() if line.endswith(" 180 |")]
+    assert row.split(" | ")[1:] == ["6", "–", "–", "–", "–", "3", "180 |"]
+    assert f"arithmetic at {ASSUMED}" in page
+
+
+def test_planned_studies_need_the_page(folder, write_study):
+    done = CliRunner().invoke(
+        app, ["findings", str(folder), "--planned", str(write_study("[cell('a')]"))]
+    )
+    assert isinstance(done.exception, StudyError)
+    assert "--markdown" in str(done.exception)

@@ -5,7 +5,7 @@ import pytest
 
 from quatrain.report.build import Report
 from quatrain.report.columns import Column
-from quatrain.report.markdown import findings_page, markdown_page, to_markdown
+from quatrain.report.markdown import markdown_page, to_markdown
 from quatrain.report.notes import Note
 
 
@@ -68,10 +68,6 @@ def test_notes_are_grouped_by_kind(report):
 
 def test_page_lists_expectations(matrix_report):
     assert "| near | 0010 | ≤ 25 | it sees a bag \\| &lt;counted> |" in markdown_page(matrix_report)
-
-
-def test_findings_of_no_study_are_a_page():
-    assert headings(findings_page({}))[0] == "The paper's findings in our records"
 
 
 HOSTILE = "<b> [a](http://b) | `c` \x1b[31m # =1"

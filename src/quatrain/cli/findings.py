@@ -1,14 +1,18 @@
 """`quatrain findings`: which of the paper's conclusions hold in the records of studies."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
+from quatrain.cli.arguments import absolute
 from quatrain.cli.output import open_console, print_json, print_line
-from quatrain.report.build import load_report
+from quatrain.report.build import Report, load_report
 from quatrain.report.document import findings_as_json
-from quatrain.report.markdown import findings_page
+from quatrain.report.findings_page import PlannedStudy, findings_page
+from quatrain.report.scale import scale_of
 from quatrain.report.sentences import MARKS, finding_sentences
 from quatrain.results import ResultStore
 from quatrain.specs import StudyError
@@ -18,6 +22,13 @@ def findings(
     folders: Annotated[list[Path], typer.Argument(help="Folders of results.", metavar="DIR...")],
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    planned: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Study file whose GPU hours the Markdown page has; may be repeated.",
+            metavar="STUDY",
+        ),
+    ] = None,
 ) -> None:
     """Print the paper's findings that the records speak of: which hold, and with what numbers.
 
@@ -29,10 +40,12 @@ def findings(
     """
     if as_markdown and as_json:
         raise StudyError("two formats; use one of --markdown and --json", "format")
+    if planned and not as_markdown:
+        raise StudyError("--planned is for the page; add --markdown", "planned")
     reports = {folder: load_report(ResultStore(folder)) for folder in folders}
     if as_markdown:
         by_name = {folder.resolve().name: report for folder, report in reports.items()}
-        print(findings_page(by_name), end="")
+        print(_page(by_name, planned or ()), end="")
         return
     results = [(folder, report.findings) for folder, report in reports.items()]
     if as_json:
@@ -55,3 +68,31 @@ def findings(
             print_line(console, f"   {place}: {first.word}")
             for sentence in statements:
                 print_line(console, f"   {MARKS[sentence.mark]} {sentence.text}")
+
+
+def _page(reports: Mapping[str, Report], files: Sequence[Path]) -> str:
+    """The page of the findings, with the studies of `files` as those that a GPU would add."""
+    if not files:
+        return findings_page(reports)
+    from quatrain.cost.count import ASSUMED
+
+    return findings_page(reports, [_planned_study(file) for file in files], ASSUMED)
+
+
+def _planned_study(file: Path) -> PlannedStudy:
+    """A study without any finished run, as `quatrain study plan` has it."""
+    from quatrain.study import load_study
+    from quatrain.study.estimate import plan_study
+
+    study = load_study(absolute("study file", file))
+    runs = study.select()
+    with TemporaryDirectory() as folder:
+        rows = plan_study(study, ResultStore(Path(folder)), runs)
+    return PlannedStudy(
+        file=str(file),
+        title=study.title,
+        scale=scale_of(runs[0].spec.model_dump(mode="json")),
+        runs=len(runs),
+        seeds=max(len(study.seeds_for(cell)) for cell in study.cells),
+        gpu_hours=sum(row.gpu_hours or 0.0 for row in rows),
+    )

@@ -9,11 +9,9 @@ from dataclasses import dataclass, replace
 from quatrain.report.curves import Curve, validation_names
 from quatrain.report.differences import DifferenceRow, DifferenceTable
 from quatrain.report.effects import GridEffects
-from quatrain.report.findings import FindingResult
 from quatrain.report.tables import NOT_MET, Matrix, ReportRow, ReportTable
 from quatrain.report.text import format_fixed, format_quantity, places_of, title_of
 from quatrain.results import RunState, Summary, pluralize
-from quatrain.results.answers import Answer
 from quatrain.results.fit import Estimate
 from quatrain.results.resampling import Interval
 
@@ -155,47 +153,6 @@ def effect_columns(effects: Sequence[GridEffects], metric: str) -> list[Column]:
         *_price_columns([row.price for _, row in rows]),
         *([] if full else [text_column("averaged over", pairs)]),
     ]
-
-
-def finding_columns(results: Sequence[tuple[str, FindingResult]]) -> list[Column]:
-    """The statements of a finding in several studies, each given by its name."""
-    rows = [(name, result, claim) for name, result in results for claim in result.statements]
-    expected = [
-        f"equivalent within {result.margin:g}"
-        if claim.statement.expected == "equivalent"
-        else claim.statement.expected
-        for _, result, claim in rows
-    ]
-    return [
-        text_column("place", [result.place for _, result, _ in rows]),
-        text_column("study, group", [f"{name}, {result.group}" for name, result, _ in rows]),
-        text_column("the paper says", [claim.statement.claim for _, _, claim in rows]),
-        text_column("contrast", [claim.statement.contrast for _, _, claim in rows]),
-        text_column("metric", [title_of(result.metric) for _, result, _ in rows]),
-        number_column(
-            "the paper's",
-            [claim.statement.published for _, _, claim in rows],
-            lambda value: format_fixed(value, 2, "+"),
-        ),
-        Column(
-            "ours [95 %]",
-            tuple(format_estimate(claim.answer.estimate, 2) for _, _, claim in rows),
-            tuple(claim.answer.estimate.value for _, _, claim in rows),
-            numeric=True,
-        ),
-        text_column("expected", expected),
-        number_column(
-            "adjusted p",
-            [p_of_claim(claim.answer, claim.statement.expected) for _, _, claim in rows],
-            format_p,
-        ),
-        text_column("verdict", [claim.conclusion for _, _, claim in rows]),
-    ]
-
-
-def p_of_claim(found: Answer, claim: str) -> float | None:
-    """The adjusted p-value of equivalence or of a difference."""
-    return found.adjusted_p_equivalent if claim == "equivalent" else found.adjusted_p
 
 
 def verdict_text(row: DifferenceRow, margin: float | None) -> str:

@@ -1,8 +1,7 @@
-"""The Markdown page of a report, and that of the paper's findings in several studies."""
+"""The Markdown page of a report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from quatrain.paper.findings import FINDINGS
 from quatrain.report.build import Report
 from quatrain.report.columns import (
     MATRIX_LEGEND,
@@ -10,7 +9,6 @@ from quatrain.report.columns import (
     cell_columns,
     difference_columns,
     effect_columns,
-    finding_columns,
     matrix_columns,
     reason_columns,
     validation_columns,
@@ -127,39 +125,3 @@ EFFECTS_LEGEND = (
     "gain by adding a term over all orders; the four shares sum to 1111 − 0000. p-values are not "
     "adjusted. Multiply-adds: the same contrast of the counted cost."
 )
-
-FINDINGS_LEGEND = (
-    "A statement holds if its verdict is the expected one, and does not hold if another is "
-    "significant, at a level of 5 %, or of 5 % divided by the planned seeds where these have not "
-    "all finished; a finding holds if all of its statements hold. One least-squares fit of cells "
-    "and seeds for each group, with one residual variance; intervals of 95 % by Student's t cover "
-    "the variation between seeds, not the choice of test examples, and are not adjusted. p-values, "
-    "of a difference or of equivalence within the margin, are adjusted for all statements of a "
-    "group (Shaffer)."
-)
-
-FINDINGS_SOURCE = (
-    "Generated from the records by `quatrain findings --markdown docs/results/*/`; "
-    "[log/results.md](log/results.md) says how the runs were made.\n"
-)
-
-
-def findings_page(reports: Mapping[str, Report]) -> str:
-    """The paper's findings in the records of several studies, as a Markdown page.
-
-    Args:
-        reports: by the name of the study.
-    """
-    parts = ["# The paper's findings in our records\n", f"{FINDINGS_LEGEND}\n", FINDINGS_SOURCE]
-    results = [(name, result) for name, report in reports.items() for result in report.findings]
-    for finding in FINDINGS:
-        parts.append(f"## {finding.number}. {finding.sentence}\n")
-        own = [(name, result) for name, result in results if result.finding is finding]
-        parts.append(to_markdown(finding_columns(own)) if own else "No finished runs yet.\n")
-    parts.append("## Studies\n")
-    for name, report in reports.items():
-        link = f"[{for_markdown(report.table.title)}](results/{name}/report/report.md)"
-        texts = (for_markdown(note.text, block=True) for note in report.table.notes)
-        notes = "".join(f"  - {text}\n" for text in texts)
-        parts.append(f"- {link}, `{name}`\n{notes}")
-    return "\n".join(parts)
