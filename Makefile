@@ -19,6 +19,8 @@ PYTEST := $(BIN)/pytest -n 2 --dist loadgroup
 UNITS := tests/ops tests/nn tests/models
 SHAPES := --jaxtyping-packages=quatrain.ops,quatrain.nn,quatrain.models,beartype.beartype
 TASK_SHAPES := --jaxtyping-packages=quatrain.tasks,beartype.beartype
+# Collecting all tests takes as long as those of compiled graphs.
+COMPILED := $(shell grep -rl "mark\.compile" tests --include="*.py")
 
 .PHONY: study studies $(STUDIES) test test-all check lint compiled docs audit matrix clean
 
@@ -60,7 +62,7 @@ test test-all: $(BIN)/.installed
 	$(PYTEST) -m "not compile $(SELECTED)" tests $(UNITS:%=--ignore=%) $(TASK_SHAPES)
 
 compiled: $(BIN)/.installed
-	$(BIN)/pytest $(PROCESSES) -m "compile $(SELECTED)"
+	$(BIN)/pytest $(PROCESSES) -m "compile $(SELECTED)" $(COMPILED)
 
 check: lint
 	$(PYTEST) -m "not compile and not slow"
