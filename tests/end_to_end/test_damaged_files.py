@@ -76,7 +76,7 @@ def results(write_study, finish):
     return Results(finish(path, ["a", "b"]).root, path)
 
 
-@pytest.mark.parametrize("cut", ["half", "empty", "noise"])
+@pytest.mark.parametrize("cut", [pytest.param("half", marks=pytest.mark.slow), "empty", "noise"])
 @pytest.mark.parametrize(
     "name", [*STUDY_FILES, *DONE_FILES, *FAILED_FILES, "sessions.json", "worker-1.log"]
 )

@@ -60,6 +60,7 @@ def network():
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.compile
 def test_a_network_with_inserted_mixers_becomes_an_onnx_graph(network, onnx_packages):
     axes = {0: "batch", 2: "height", 3: "width"}

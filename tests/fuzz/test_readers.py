@@ -50,6 +50,7 @@ def test_an_input_depends_on_its_number_alone(tmp_path):
     assert contents[0] == contents[1] != case.examples[0]
 
 
+@pytest.mark.slow
 def test_faults_of_readers_are_found_with_the_number_of_the_input():
     outcomes = run_in_child(dict.fromkeys(FAULTY, range(4)), program="fuzz.faulty")
     reasons = {

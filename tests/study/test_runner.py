@@ -186,7 +186,13 @@ def test_a_runner_that_does_not_wait_executes_runs_that_others_gave_up(write_stu
     assert [event.identity for event in summary.done] == [own.identity, theirs.identity]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGINT,
+        *(pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGTERM, signal.SIGUSR1)),
+    ],
+)
 def test_an_interrupted_runner_stops_its_workers_and_the_next_one_resumes(
     write_study, command, out, number
 ):
