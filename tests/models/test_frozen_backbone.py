@@ -22,8 +22,11 @@ from quatrain.models.frozen_backbone import (
     WEIGHTS,
     FrozenBackboneSpec,
     default_cache,
+    is_frozen,
     read_weights,
 )
+from quatrain.models.frozen_segmenter import FrozenSegmenterSpec
+from quatrain.models.resnet import ResNetSpec
 from quatrain.specs import DataError, MissingPackageError, SpecError, canonical, identity
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -181,3 +184,13 @@ def test_a_missing_package_is_named_with_the_command(package, monkeypatch):
     assert str(info.value) == f'{package} is not installed; run pip install "quatrain[features]"'
     monkeypatch.undo()
     importlib.import_module(package)
+
+
+@pytest.mark.parametrize("spec", [FrozenBackboneSpec(), FrozenSegmenterSpec(), {"kind": "frozen"}])
+def test_specs_and_dictionaries_of_the_kind_are_frozen(spec):
+    assert is_frozen(spec)
+
+
+@pytest.mark.parametrize("spec", [ResNetSpec(), {"depth": 18}, {"kind": "attention"}, None, 3])
+def test_others_are_not_frozen(spec):
+    assert not is_frozen(spec)

@@ -80,9 +80,9 @@ class FrozenFeatures:
         names = [name for pattern in patterns for name in find(model, pattern)]
         if not names:
             raise InputError("at=[] names no module; name those whose outputs you need", "at")
-        self.model = model.requires_grad_(requires_grad=False).eval()
+        self.model: nn.Module = model.requires_grad_(requires_grad=False).eval()
         self.names: tuple[str, ...] = tuple(dict.fromkeys(names))
-        self.cache = Path(cache).expanduser().absolute()
+        self.cache: Path = Path(cache).expanduser().absolute()
         self.limit = limit
         self._keys: set[str] = set()
         self._structure = structure_hash(model)

@@ -59,6 +59,8 @@ class FrozenBackboneSpec(Spec):
     """Folder of the features; None for quatrain/features in $XDG_CACHE_HOME or ~/.cache."""
 
     outside_identity: ClassVar[frozenset[str]] = frozenset({"weights_file", "cache"})
+    output_stride: ClassVar[int] = 32
+    """Stride of conv5 in pixels."""
 
     def build(self, maps: Iterable[Map] = MAPS) -> "FrozenBackbone":
         """Create the network up to the last of these maps, and read its weights.
@@ -82,7 +84,7 @@ class FrozenBackbone(nn.Module):
         self.spec = spec
         self.channels: dict[str, int] = {name: CHANNELS[name] for name in maps}
         self._places: dict[str, str] = {name: f"blocks.{_STAGES[name]}" for name in maps}
-        self.features = FrozenFeatures(
+        self.features: FrozenFeatures = FrozenFeatures(
             _network(spec, max(_STAGES[name] for name in maps)),
             self._places.values(),
             cache=default_cache() if spec.cache is None else spec.cache,
@@ -120,6 +122,12 @@ class _Network(nn.Module):
     def forward(self, images: UInt8[Tensor, "n 3 h w"]) -> Float[Tensor, "n _ _ _"]:
         x = (images.to(self.mean.dtype) - self.mean) / self.deviation
         return self.blocks(self.bn1(self.conv_stem(x)))
+
+
+def is_frozen(spec: Any) -> bool:
+    """Whether a spec, or the dictionary of one, has the kind "frozen"."""
+    kind = spec.get("kind") if isinstance(spec, dict) else getattr(spec, "kind", None)
+    return kind == "frozen"
 
 
 def default_cache() -> Path:

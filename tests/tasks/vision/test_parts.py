@@ -1,4 +1,4 @@
-from quatrain.tasks.vision.parts import CheckedPart, DatasetParts, read_parts
+from quatrain.tasks.vision.parts import CheckedPart, DatasetParts, most_images, read_parts
 
 
 def read_three(names, shared=None):
@@ -25,3 +25,8 @@ def test_a_part_for_validation_and_test_is_read_once():
     calls, fields = read_three(("train", "val", "val"))
     assert calls == [("train", True), ("val", False)]
     assert fields["valid"] is fields["test"]
+
+
+def test_training_images_are_counted_with_their_flips():
+    parts = DatasetParts(train=range(5), valid=range(3), test=range(2), hashes={})
+    assert most_images(parts) == 2 * 5 + 3 + 2

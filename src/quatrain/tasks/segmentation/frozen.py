@@ -5,26 +5,20 @@ step, which would be computed and kept each time, so they are refused.
 """
 
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Discriminator, Tag
 
+from quatrain.models.frozen_backbone import is_frozen
 from quatrain.models.frozen_segmenter import FrozenSegmenter, FrozenSegmenterSpec
 from quatrain.models.segmenter import Segmenter, SegmenterSpec
 from quatrain.specs import SpecError
 from quatrain.tasks.segmentation.augment import SegmentationAugmentation
-from quatrain.tasks.segmentation.corpus import SegmentationCorpus
 from quatrain.tasks.segmentation.inference import Testing
 from quatrain.tasks.vision import ImageSize
 
 AnySegmenter = Segmenter | FrozenSegmenter
 """A network of the segmentation task."""
-
-
-def is_frozen(model: Any) -> bool:
-    """Whether the spec of a segmenter, or the dictionary of one, has a frozen backbone."""
-    kind = model.get("kind") if isinstance(model, dict) else getattr(model, "kind", None)
-    return kind == "frozen"
 
 
 SegmentationModel = Annotated[
@@ -63,8 +57,3 @@ def check_crop(augmentation: SegmentationAugmentation, sizes: Iterable[ImageSize
         text = f"crop={augmentation.crop} cuts training images of {width} x {height} at random"
         reason = f"a frozen backbone computes each new image again; use crop=({height}, {width})"
         raise SpecError(f"{text}, and {reason}", "SegmentationAugmentation.crop")
-
-
-def most_images(corpus: SegmentationCorpus) -> int:
-    """The number of different images: those of all parts, and their flips."""
-    return 2 * (len(corpus.train) + len(corpus.valid) + len(corpus.test))

@@ -19,7 +19,7 @@ from torchvision.transforms.v2 import functional
 
 from quatrain.cost import count_multiply_adds, model_cost, training_hours
 from quatrain.cost.count import build_on_meta, meta_image
-from quatrain.models.frozen_backbone import Map
+from quatrain.models.frozen_backbone import Map, is_frozen
 from quatrain.models.frozen_segmenter import FrozenSegmenter, FrozenSegmenterSpec
 from quatrain.models.resnet import ResNetSpec
 from quatrain.models.segmenter import SegmenterSpec, resize_scores
@@ -41,8 +41,6 @@ from quatrain.tasks.segmentation.frozen import (
     SegmentationModel,
     check_crop,
     check_images,
-    is_frozen,
-    most_images,
 )
 from quatrain.tasks.segmentation.inference import Testing, WholeImageSpec
 from quatrain.tasks.segmentation.metric import ConfusionMatrix, SegmentationScores
@@ -55,6 +53,7 @@ from quatrain.tasks.vision import (
     sum_over_processes,
 )
 from quatrain.tasks.vision.image_task import small_recipe
+from quatrain.tasks.vision.parts import most_images
 from quatrain.training import Evaluation, Loss, Polynomial, Recipe
 
 _PRICED_CLASSES = 19

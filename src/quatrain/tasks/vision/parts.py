@@ -25,6 +25,11 @@ class DatasetParts(Generic[PartT]):
         return self.data_notes
 
 
+def most_images(corpus: DatasetParts[Any]) -> int:
+    """The number of different images: those of all parts, and the flips of training images."""
+    return 2 * len(corpus.train) + len(corpus.valid) + len(corpus.test)
+
+
 @dataclass(frozen=True)
 class CheckedPart(Generic[PartT]):
     """A part, SHA-256 of its files by name, and counts of its data warnings by kind."""
