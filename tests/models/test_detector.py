@@ -4,10 +4,17 @@ from torch import nn
 from torch.testing import assert_close
 from torchvision.models.detection import fasterrcnn_resnet50_fpn
 
-from quatrain.models.detector import DetectorLayers, DetectorSpec, Targets
+from quatrain.cost import count_multiply_adds
+from quatrain.cost.count import build_on_meta, meta_image
+from quatrain.models import frozen_backbone
+from quatrain.models.detector import Detector, DetectorLayers, DetectorSpec, Targets
+from quatrain.models.frozen_backbone import FrozenBackboneSpec
+from quatrain.models.frozen_maps import pad_image
 from quatrain.models.resnet import ResNetSpec
+from quatrain.nn.layers import GatedResidual
 from quatrain.nn.mixers import parse_mixer
-from quatrain.specs import SpecError
+from quatrain.nn.parameters import param_groups
+from quatrain.specs import DataError, SpecError, canonical
 
 TINY = {"channels": 16, "head_channels": 16, "train_proposals": 20, "test_proposals": 20}
 
@@ -187,3 +194,152 @@ def test_the_default_freezes_the_stages_of_the_paper():
     assert len(norms) == 53
     assert not any(part.training for part in norms)
     DetectorLayers(detector, 5)(torch.empty(1, 3, 64, 96, dtype=torch.uint8, device="meta"))
+
+
+PYRAMID_MIXERS = ("1111", "dynamic@3", "deformable-attention", "w/o+deformable", "0010+deformable")
+
+
+@pytest.fixture(scope="module")
+def frozen(tmp_path_factory):
+    """A spec with a frozen backbone, by the mixer of its pyramid."""
+    cache = str(tmp_path_factory.mktemp("features"))
+
+    def make(mixer="w/o", **fields):
+        backbone = FrozenBackboneSpec(cache=cache)
+        chosen = {"backbone": backbone, "pyramid_mixer": parse_mixer(mixer, heads=2)}
+        return DetectorSpec(**(chosen | TINY | {"norm": "group"} | fields))
+
+    return make
+
+
+def plain_names(module):
+    """The parameters of a module by the names that they have without a mixer."""
+    return {
+        name.replace(".original.", ".").replace(".block.", "."): value
+        for name, value in module.named_parameters()
+    }
+
+
+@pytest.mark.parametrize("norm", ["none", "group"])
+@pytest.mark.parametrize("mixer", PYRAMID_MIXERS)
+@pytest.mark.parametrize("is_frozen", [True, False])
+def test_with_a_mixer_in_its_pyramid_it_starts_as_the_plain_detector(
+    mixer, norm, is_frozen, frozen, one_thread
+):
+    fields = {"backbone": (frozen() if is_frozen else tiny()).backbone, "norm": norm}
+    plain = built(tiny(**fields)).eval()
+    mixed = built(tiny(**fields, pyramid_mixer=parse_mixer(mixer, heads=2))).eval()
+    images = pictures((64, 50))
+    assert_close(mixed(images)[0].scores, plain(images)[0].scores, rtol=1e-4, atol=1e-5)
+    shared, parameters = plain_names(plain), plain_names(mixed)
+    assert shared.keys() < parameters.keys()
+    assert [name for name in shared if not torch.equal(parameters[name], shared[name])] == []
+
+
+def test_attention_follows_laterals_and_convolutions_replace_outputs_of_the_pyramid(frozen):
+    detector = built(frozen("0010+deformable"))
+    fpn = detector.network.backbone.fpn
+    gated = {name for name, part in fpn.named_modules() if isinstance(part, GatedResidual)}
+    assert gated == {"inner_blocks.2.block", "inner_blocks.3.block"}
+    deformable = {
+        name for name, part in fpn.named_modules() if type(part).__name__ == "DeformableConv"
+    }
+    assert {name.rpartition(".0.")[0] for name in deformable} == {
+        f"layer_blocks.{index}" for index in (1, 2, 3)
+    }
+    assert {group["lr_scale"] for group in param_groups(detector, lr=1.0)} == {1.0, 0.1}
+    sizes = []
+    hook = fpn.inner_blocks[2].block.register_forward_hook(
+        lambda _, args, output: sizes.append((args[0].shape, output.shape))
+    )
+    detector.eval()(pictures((33, 70)))
+    hook.remove()
+    assert sizes == [((1, 16, 4, 6), (1, 16, 4, 6))]
+
+
+@pytest.mark.parametrize("mixer", ["w/o", "1111+deformable"])
+def test_all_but_a_frozen_backbone_is_trained(mixer, frozen):
+    detector = built(frozen(mixer)).train()
+    losses = detector.losses(pictures((64, 96), (50, 41)), TARGETS)
+    sum(losses.values()).backward()
+    assert all(each.grad.isfinite().all() for each in detector.parameters())
+    assert not any(".body." in name for name in detector.state_dict())
+    features = detector.frozen_backbone.features
+    assert all(each.grad is None for each in features.model.parameters())
+    assert built(tiny()).frozen_backbone is None
+
+
+def test_a_batch_needs_no_other_features_than_its_images_alone(frozen, tmp_path, monkeypatch):
+    detector = built(frozen("0110", backbone=FrozenBackboneSpec(cache=str(tmp_path)))).eval()
+    images = pictures((33, 70), (64, 96))
+    for image in images:
+        detector([image])
+    assert len([*tmp_path.rglob("*.safetensors")]) == 2
+    monkeypatch.setattr(detector.frozen_backbone.features, "_compute", None)
+    assert len(detector(images)) == 2
+
+
+@pytest.mark.parametrize("mixer", ["w/o", "1111", "0010+deformable"])
+def test_a_saved_detector_is_loaded_with_the_weights_of_its_backbone(
+    mixer, frozen, tmp_path, monkeypatch
+):
+    detector = built(frozen(mixer)).eval()
+    detector.save_pretrained(tmp_path)
+    loaded = Detector.from_pretrained(tmp_path)
+    assert loaded.spec == detector.spec
+    images = pictures((64, 50))
+    assert torch.equal(loaded(images)[0].scores, detector(images)[0].scores)
+    monkeypatch.setattr(frozen_backbone, "_packaged_file", lambda: tmp_path / "missing.pth")
+    with pytest.raises(DataError) as caught:
+        Detector.from_pretrained(tmp_path)
+    assert caught.value.field == "weights_file"
+
+
+def test_multiply_adds_on_the_meta_device_include_the_frozen_backbone(frozen):
+    spec, image = frozen("0110"), pictures((64, 96))[0][None]
+    on_meta = DetectorLayers(build_on_meta(spec, 3), 5)
+    counted = count_multiply_adds(on_meta, meta_image((64, 96)))
+    layers = DetectorLayers(built(spec), 5)
+    assert counted == count_multiply_adds(layers, image)
+    backbone = count_multiply_adds(layers.detector.frozen_backbone, image)
+    assert counted > backbone > 0
+    odd = count_multiply_adds(on_meta, meta_image((50, 70)))
+    assert odd == counted
+    assert pad_image(meta_image((50, 70))).shape == (1, 3, 64, 96)
+
+
+def test_the_input_of_a_frozen_backbone_has_a_mask(frozen):
+    image = pictures((33, 70))[0]
+    batch = built(frozen()).preprocess(image)
+    assert batch.shape == (1, 4, 64, 96)
+    assert batch.dtype == torch.uint8
+    assert torch.equal(batch[0, :3, :33, :70], image)
+    assert batch[0, 3].sum() == 33 * 70
+
+
+def test_specs_keep_their_backbone_in_json(frozen):
+    chosen = frozen("0010+deformable")
+    assert DetectorSpec.from_json(chosen.to_json()) == chosen
+    assert type(DetectorSpec.from_json(DetectorSpec().to_json()).backbone) is ResNetSpec
+    assert canonical(chosen)["backbone"]["spec"] == "FrozenBackboneSpec"
+    assert chosen.strides == DetectorSpec().strides == (4, 8, 16, 32, 64)
+    assert canonical(DetectorSpec()).keys() == {"spec", "revision", "backbone"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"channels": 20, "pyramid_mixer": parse_mixer("0010")}, "heads"),
+        ({"backbone": 3}, "DetectorSpec.backbone.ResNetSpec"),
+        (
+            {"backbone": {"kind": "frozen", "weights": "IMAGENET1K_V1"}},
+            "FrozenBackboneSpec.weights",
+        ),
+        ({"backbone": {"kind": "frozen", "depth": 18}}, "FrozenBackboneSpec.depth"),
+        ({"backbone": {"kind": "other"}}, "ResNetSpec.kind"),
+    ],
+)
+def test_fields_that_do_not_fit_are_refused(fields, field):
+    with pytest.raises(SpecError) as caught:
+        DetectorSpec(**fields)
+    assert caught.value.field.endswith(field)

@@ -92,6 +92,29 @@ def test_cells_that_differ_elsewhere_speak_of_no_finding():
     assert cells_by_mixer({"a": spec(kind="other"), "b": spec("0111", kind="other")})[0] is None
 
 
+@pytest.mark.parametrize(
+    ("path", "kind", "place"),
+    [
+        (("backbone", "mixer"), "detection", "detection"),
+        (("pyramid_mixer",), "detection", "detection"),
+        (("mixer",), "segmentation", "segmentation"),
+        (("pyramid_mixer",), "segmentation", None),
+    ],
+)
+def test_the_place_of_a_mixer_in_a_vision_network_is_recognized(path, kind, place):
+    cells = {}
+    for text in ("w/o", "0010", "1111"):
+        mixer = parse_mixer(text)
+        model = None if mixer is None else mixer.model_dump(mode="json")
+        for name in reversed(path):
+            model = {name: model}
+        cells[f"cell {text}"] = {"kind": kind, "model": model}
+    found, by_mixer = cells_by_mixer(cells)
+    assert found == place
+    expected = {} if place is None else {text: f"cell {text}" for text in ("w/o", "0010", "1111")}
+    assert by_mixer == expected
+
+
 def answer_of(value, error, margin=0.5):
     found = estimate(value, error, 30, margin)
     verdict = "inconclusive"

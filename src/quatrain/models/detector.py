@@ -1,4 +1,4 @@
-"""Detector: torchvision's Faster R-CNN with a feature pyramid, on a ResNet with mixers.
+"""Detector: torchvision's Faster R-CNN with a feature pyramid, on a ResNet or a frozen backbone.
 
     detector = DetectorSpec(backbone=ResNetSpec(mixer=mixer)).build(classes=80)
     detector.train().losses(images, targets)   # the four losses of a batch, by name
@@ -6,19 +6,28 @@
 
     conv2 ... conv5 -> pyramid -> proposals -> RoIAlign -> class and box per proposal
 
+On a frozen backbone the mixer is in the pyramid, and all but the backbone is trained:
+
+    DetectorSpec(backbone=FrozenBackboneSpec(), pyramid_mixer=mixer)
+
 Shapes: an image is h high and w wide, with n boxes; images of a batch may differ in size.
 """
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, cast
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, cast
 
 import torch
-from jaxtyping import Float, Int64, UInt8
-from pydantic import Field
+from jaxtyping import Float, Int64, Shaped, UInt8
+from pydantic import Discriminator, Field, Tag, model_validator
 from torch import Tensor, nn
 
+from quatrain.insertion import insert, replace
+from quatrain.models.frozen_backbone import FrozenBackbone, FrozenBackboneSpec, is_frozen
+from quatrain.models.frozen_maps import FrozenMaps, with_mask
 from quatrain.models.regions import AlignedRegions, ExactAnchors
 from quatrain.models.resnet import STAGES, ResNetSpec, norm_layer, normalize_images
+from quatrain.nn.mixers import Mixer, split_mixer
 from quatrain.nn.modes import restored_modes
 from quatrain.ops.precision import upcast
 from quatrain.specs import Spec, name_missing_extra
@@ -36,6 +45,15 @@ with name_missing_extra():
 _POOLED = 7
 _SAMPLES = 2
 _MAPS = ["conv2", "conv3", "conv4", "conv5"]
+_INSERTED_MAPS = ("conv4", "conv5")
+_REPLACED_MAPS = ("conv3", "conv4", "conv5")
+
+Backbone = Annotated[
+    Annotated[ResNetSpec, Tag("ResNetSpec")]
+    | Annotated[FrozenBackboneSpec, Tag("FrozenBackboneSpec")],
+    Discriminator(lambda spec: "FrozenBackboneSpec" if is_frozen(spec) else "ResNetSpec"),
+]
+"""The spec of a backbone; a dictionary without the kind "frozen" is a `ResNetSpec`."""
 
 
 class DetectorSpec(Spec):
@@ -46,13 +64,16 @@ class DetectorSpec(Spec):
     """
 
     revision: ClassVar[int] = 2
-    backbone: ResNetSpec = ResNetSpec(norm="eval", frozen_stages=2)
+    backbone: Backbone = ResNetSpec(norm="eval", frozen_stages=2)
     """The residual network, and the mixer in its blocks; conv2 (mmdetection's stage 1) is frozen,
-    and batch statistics are fixed."""
+    and batch statistics are fixed. Or a frozen network, which computes each image once."""
     channels: int = Field(default=256, ge=1)
     """Width of the pyramid."""
     norm: Literal["none", "group"] = "none"
     """Normalization of the pyramid's convolutions."""
+    pyramid_mixer: Mixer | None = None
+    """The mixer of the pyramid: attention or dynamic convolution follows the 1 x 1 of conv4 and of
+    conv5, another convolution replaces the 3 x 3 of conv3 to conv5."""
     anchor_scale: float = Field(default=8, gt=0)
     """Side of a square anchor, as a multiple of the stride of its map."""
     anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
@@ -79,6 +100,13 @@ class DetectorSpec(Spec):
     detections: int = Field(default=100, ge=1)
     """Maximum number of detections per image."""
 
+    @model_validator(mode="after")
+    def _check_channels(self) -> "DetectorSpec":
+        for mixer in split_mixer(self.pyramid_mixer):
+            if mixer is not None:
+                mixer.check_channels(self.channels, ndim=2)
+        return self
+
     @property
     def strides(self) -> tuple[int, ...]:
         """Strides of the maps of the pyramid in pixels, the finest first."""
@@ -86,7 +114,12 @@ class DetectorSpec(Spec):
         return (*maps, 2 * maps[-1])
 
     def build(self, classes: int) -> "Detector":
-        """Create the network for labels 1 to `classes`; weights from torch's random state."""
+        """Create the network for labels 1 to `classes`; weights from torch's random state.
+
+        Raises:
+            MissingPackageError: if the packages of a frozen backbone are not installed.
+            DataError: if the file of its weights is missing, damaged or another one.
+        """
         return Detector(self, classes)
 
 
@@ -108,6 +141,8 @@ class Detections(NamedTuple):
 class Detector(SavedModule):
     """Faster R-CNN on uint8 images, which are not resized.
 
+    The weights of a frozen backbone are not saved with it; they are read again when it is loaded.
+
     Source: Ren et al. 2015, https://arxiv.org/abs/1506.01497; Lin et al. 2017,
         https://arxiv.org/abs/1612.03144.
     Differs: torchvision differs from mmdetection's settings: both smooth L1 losses have beta 1/9,
@@ -127,11 +162,19 @@ class Detector(SavedModule):
         backbone = spec.backbone.build()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            pyramid = _Pyramid(backbone, spec)
+            frozen = isinstance(backbone, FrozenBackbone)
+            pyramid = _Pyramid(FrozenMaps(backbone) if frozen else backbone, spec, seed)
             self.network: Any = _faster_rcnn(pyramid, spec, classes)
+            self.network.transform = _PrepareAndPad(with_mask if frozen else normalize_images)
 
     def _build_arguments(self) -> dict[str, int]:
         return {"classes": self.classes}
+
+    @property
+    def frozen_backbone(self) -> FrozenBackbone | None:
+        """The backbone that computes each image once; None for a residual network."""
+        body = self.network.backbone.body
+        return body.backbone if isinstance(body, FrozenMaps) else None
 
     def forward(self, images: Sequence[UInt8[Tensor, "3 _ _"]]) -> list[Detections]:
         """The detections of each image, in evaluation mode."""
@@ -151,8 +194,11 @@ class Detector(SavedModule):
             network.training = network.rpn.training = network.roi_heads.training = True
             return network(list(images), dictionaries)
 
-    def preprocess(self, image: UInt8[Tensor, "3 h w"]) -> Float[Tensor, "1 3 y x"]:
-        """The input of the backbone: the normalized image with zeros on the right and below."""
+    def preprocess(self, image: UInt8[Tensor, "3 h w"]) -> Shaped[Tensor, "1 _ y x"]:
+        """The input of the backbone, with zeros on the right and below.
+
+        It is normalized, or for a frozen backbone has a mask as its fourth channel.
+        """
         batch, _ = self.network.transform([image])
         return batch.tensors
 
@@ -172,7 +218,7 @@ class DetectorLayers(nn.Module):
     def forward(self, images: UInt8[Tensor, "n 3 h w"]) -> None:
         """Compute maps, anchor scores and heads."""
         network: Any = self.detector.network
-        maps = network.backbone(normalize_images(images))
+        maps = network.backbone(network.transform.prepare(images))
         network.rpn.head(list(maps.values()))
         heads = network.roi_heads
         channels = self.detector.spec.channels
@@ -181,25 +227,47 @@ class DetectorLayers(nn.Module):
 
 
 class _Pyramid(nn.Module):
-    """Feature pyramid on the residual network, with one coarser map.
+    """Feature pyramid on the backbone, with one coarser map.
 
     Its maps, and the outputs of the two heads, are float32: torchvision computes anchors, proposals
     and targets in their type, and near 1,333 pixels bfloat16 has a resolution of 8 pixels.
     """
 
-    def __init__(self, body: nn.Module, spec: DetectorSpec) -> None:
+    def __init__(self, body: nn.Module, spec: DetectorSpec, seed: int) -> None:
         super().__init__()
         self.body = body
         self.out_channels = spec.channels
+        channels = cast("dict[str, int]", body.channels)
         self.fpn = FeaturePyramidNetwork(
-            list(cast("dict[str, int]", body.channels).values()),
+            list(channels.values()),
             spec.channels,
             extra_blocks=LastLevelMaxPool(),
             norm_layer=norm_layer("group") if spec.norm == "group" else None,
         )
+        _add_mixer(self.fpn, spec.pyramid_mixer, channels, seed)
 
-    def forward(self, images: Float[Tensor, "n 3 h w"]) -> dict[str, Tensor]:
+    def forward(self, images: Shaped[Tensor, "n _ h w"]) -> dict[str, Tensor]:
         return {name: upcast(x) for name, x in self.fpn(self.body(images)).items()}
+
+
+def _add_mixer(
+    fpn: FeaturePyramidNetwork, mixer: Mixer | None, channels: Mapping[str, int], seed: int
+) -> None:
+    """Insert attention or dynamic convolution into a pyramid, or replace its 3 x 3s, or both."""
+    convolution, attention = split_mixer(mixer)
+    if convolution is not None:
+        for name in _REPLACED_MAPS:
+            replace(fpn, convolution, at=f"layer_blocks.{_MAPS.index(name)}.0", seed=seed)
+    if attention is None:
+        return
+    device = next(fpn.parameters()).device
+    maps = OrderedDict(
+        (name, torch.zeros(1, width, 4, 4, device=device)) for name, width in channels.items()
+    )
+    for name in _INSERTED_MAPS:
+        insert(
+            fpn, attention, after=f"inner_blocks.{_MAPS.index(name)}", example=(maps,), seed=seed
+        )
 
 
 class _ProposalHead(RPNHead):
@@ -218,14 +286,15 @@ class _Predictor(FastRCNNPredictor):
         return upcast(scores), upcast(codes)
 
 
-class _NormalizeAndPad(GeneralizedRCNNTransform):
-    """Normalize and pad images, without resizing."""
+class _PrepareAndPad(GeneralizedRCNNTransform):
+    """Prepare images for the backbone and pad them, without resizing."""
 
-    def __init__(self) -> None:
+    def __init__(self, prepare: Callable[[Tensor], Tensor]) -> None:
         super().__init__(0, 0, [], [])
+        self.prepare = prepare
 
     def normalize(self, image: Tensor) -> Tensor:
-        return normalize_images(image[None])[0]
+        return self.prepare(image[None])[0]
 
     def resize(
         self, image: Tensor, target: dict[str, Tensor] | None = None
@@ -242,7 +311,7 @@ def _faster_rcnn(pyramid: _Pyramid, spec: DetectorSpec, classes: int) -> FasterR
     else:
         anchors = ExactAnchors(sizes, ratios, spec.strides)
         regions = AlignedRegions(_MAPS, _POOLED, spec.strides)
-    network = FasterRCNN(
+    return FasterRCNN(
         pyramid,
         rpn_anchor_generator=anchors,
         rpn_pre_nms_top_n_train=spec.train_proposals,
@@ -260,5 +329,3 @@ def _faster_rcnn(pyramid: _Pyramid, spec: DetectorSpec, classes: int) -> FasterR
         box_detections_per_img=spec.detections,
         box_batch_size_per_image=spec.regions_sampled,
     )
-    network.transform = _NormalizeAndPad()
-    return network

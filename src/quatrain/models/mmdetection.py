@@ -119,8 +119,9 @@ def convert_mmdet(path: Path, options: Options) -> tuple[Detector, dict[str, Any
         text = f"{path} has no roi_head.bbox_head.fc_cls and fc_reg with a box for each class"
         raise DataError(f"{text}; use a checkpoint of Faster R-CNN, or its backbone", str(path))
     width = _size(tensors, "neck.fpn_convs.0.conv.weight", path)
+    backbone = _backbone_spec(tensors, settings, options, path)
     spec = DetectorSpec(
-        backbone=_backbone_spec(tensors, settings, options, path),
+        backbone=backbone,
         channels=width,
         head_channels=_size(tensors, "roi_head.bbox_head.shared_fcs.1.weight", path),
         anchor_scale=settings.anchor_scale or 8,
@@ -129,7 +130,7 @@ def convert_mmdet(path: Path, options: Options) -> tuple[Detector, dict[str, Any
     classes = scores.numel() - 1
     with torch.device("meta"):
         expected = spec.build(classes).state_dict()
-    sources = {name: _detector_source(name, spec.backbone) for name in expected}
+    sources = {name: _detector_source(name, backbone) for name in expected}
     converted = _convert(tensors, sources, expected, path, f"a detector of {classes} classes")
     with torch.random.fork_rng(devices=[]):
         detector = spec.build(classes)

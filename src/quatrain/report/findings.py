@@ -104,11 +104,9 @@ def _place(kind: object, varying: list[str]) -> Place | None:
         return "encoder-decoder attention"
     if kind == "translation" and names == {"encoder_self", "decoder_self"}:
         return "self-attention"
-    if names != {"mixer"}:
-        return None
-    return (
-        "detection" if kind == "detection" else "segmentation" if kind == "segmentation" else None
-    )
+    if kind == "detection" and names in ({"mixer"}, {"pyramid_mixer"}):
+        return "detection"
+    return "segmentation" if kind == "segmentation" and names == {"mixer"} else None
 
 
 def _judge(

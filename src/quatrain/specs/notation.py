@@ -44,6 +44,7 @@ ADDED_FIELDS: dict[str, object] = {
     "bleu_tokenizer": "auto",
     "geometry": "torchvision",
     "ignore": [],
+    "pyramid_mixer": None,
 }
 """Fields that specs got after records were published, and their defaults. Specs are compared
 without them where they have these values, so that older records are equal to newer ones."""
