@@ -8,6 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from quatrain.cli.main import app
+from quatrain.report.findings import cells_by_mixer
 from quatrain.results import ResultStore
 from quatrain.specs import ALL_TERM_SETS
 from quatrain.study import load_study
@@ -122,6 +123,36 @@ def test_the_study_of_frozen_features_has_all_term_sets_and_places():
     assert [maps.count(each) for each in dict.fromkeys(maps)] == [3, 3]
     published = [each for each in study.comparisons if each.published is not None]
     assert {each.left for each in published} > {"0010", "1111", "0110"}
+
+
+def test_the_study_of_a_detector_on_frozen_features_has_the_cells_of_the_trained_one():
+    frozen, trained = (
+        load_study(STUDIES / f"aquarium_{name}.py") for name in ("frozen", "detection")
+    )
+    grid = [cell for cell in trained.cells if cell.group == "grid"]
+    assert [cell.name for cell in frozen.cells] == [cell.name for cell in grid]
+    assert len(frozen.select()) == 39
+    assert frozen.comparisons == trained.comparisons
+    assert {cell.spec.data for cell in frozen.cells} == {cell.spec.data for cell in grid}
+    specs = {cell.name: cell.spec.model_dump(mode="json") for cell in frozen.cells}
+    place, cells = cells_by_mixer(specs)
+    assert place == "detection"
+    assert cells == {name.removeprefix("w/o+"): name for name in specs}
+
+
+@pytest.mark.data
+@pytest.mark.slow
+@pytest.mark.parametrize("label", ["grid/w/o", "grid/1111+deformable"])
+def test_the_detector_on_frozen_features_takes_two_steps(label, shared_data, tmp_path):
+    study = load_study(STUDIES / "aquarium_frozen.py")
+    metrics = two_steps(
+        next(cell.spec for cell in study.cells if cell.label == label),
+        shared_data / "mini" / "detection",
+        tmp_path,
+        backbone={"cache": str(tmp_path / "cache")},
+        augmentation=DetectionAugmentation(shorter=128, longer=128),
+    )
+    assert 0 <= metrics["ap50"] <= 100
 
 
 @pytest.mark.filterwarnings("ignore::quatrain.tasks.vision.DataWarning")

@@ -6,17 +6,19 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from quatrain.models.detector import Detections, DetectorSpec, Targets
+from quatrain.cost import count_multiply_adds, training_hours
+from quatrain.cost.count import build_on_meta, meta_image
+from quatrain.models.detector import Detections, DetectorLayers, DetectorSpec, Targets
+from quatrain.models.frozen_backbone import FrozenBackboneSpec
 from quatrain.models.resnet import ResNetSpec
 from quatrain.nn.mixers import parse_mixer
 from quatrain.results.image_scores import read_image_scores
-from quatrain.specs import DataError, StoredFileError
+from quatrain.specs import DataError, StoredFileError, identity
 from quatrain.tasks.detection import (
     CocoSpec,
     DetectionAugmentation,
     DetectionSpec,
     read_detection,
-    small_detection,
 )
 from quatrain.tasks.detection import task as module
 from quatrain.tasks.digit_scenes import DigitScenesSpec
@@ -268,22 +270,78 @@ def test_a_checkpoint_of_another_shape_or_other_data_is_refused(tmp_path):
     assert error.value.field == "--data"
 
 
-def test_the_small_detector_has_few_parameters_and_not_frozen(tmp_path):
-    scenes = DigitScenesSpec(size=64, train=4, valid=1, test=1)
-    spec = small_detection(parse_mixer("0010+deformable"), scenes, steps=10, longer=64)
-    task = spec.open(None, tmp_path, 0)
-    objective = task.build()
-    assert all(parameter.requires_grad for parameter in objective.parameters())
-    assert sum(parameter.numel() for parameter in objective.parameters()) < 6e6
-    assert not any("running_mean" in name for name in objective.state_dict())
-    torch.manual_seed(0)
-    assert objective.train()(**task.example_batch()).total.item() > 0
+@pytest.fixture
+def frozen(tmp_path):
+    """A spec with a frozen backbone, by the mixer of its pyramid."""
+
+    def make(mixer="w/o", **changes):
+        backbone = FrozenBackboneSpec(cache=str(tmp_path / "cache"))
+        model = {"backbone": backbone, "pyramid_mixer": parse_mixer(mixer, heads=2)}
+        return spec(model=model, **changes)
+
+    return make
 
 
-def test_the_warmup_of_the_small_detector_is_short():
-    spec = small_detection(None, DigitScenesSpec(), steps=6000, monitor_every=7)
-    assert (spec.recipe.warmup_steps, spec.recipe.monitor_every) == (200, 7)
-    assert small_detection(None, DigitScenesSpec(), steps=50).recipe.warmup_steps == 5
+def number_of_files(folder):
+    return len([*(folder / "cache").rglob("*.safetensors")])
+
+
+def test_a_frozen_backbone_computes_each_image_and_its_flip_once(frozen, tmp_path):
+    task = frozen("0010+deformable").open(None, tmp_path, 0)
+    result = train(task, tmp_path / "run", seed=0)
+    evaluation = task.evaluate(result.objective, tmp_path / "run")
+    assert 0 <= evaluation.metrics["ap50"] <= 100
+    assert any(name.startswith("attention") for name in evaluation.artifacts)
+    features = result.objective.detector.frozen_backbone.features
+    assert features.limit == 2 * 6 + 3 + 3
+    number = number_of_files(tmp_path)
+    assert 6 + 3 + 3 <= number <= features.limit
+    again = train(frozen("0010+deformable").open(None, tmp_path, 0), tmp_path / "again", seed=0)
+    assert number_of_files(tmp_path) == number
+    expected, actual = result.objective.state_dict(), again.objective.state_dict()
+    assert [name for name in expected if not torch.equal(expected[name], actual[name])] == []
+
+
+def test_a_flip_is_another_image(frozen, tmp_path):
+    task = frozen().open(None, tmp_path, 0)
+    sample = task.corpus.train[0]
+    detector = task.build().detector.eval()
+    detector([sample.image])
+    detector([sample.image.flip(2)])
+    assert number_of_files(tmp_path) == 2
+    detector([sample.image.flip(2).flip(2)])
+    assert number_of_files(tmp_path) == 2
+
+
+def test_the_cost_includes_a_frozen_backbone(frozen, tmp_path):
+    costs = {}
+    for mixer in ("w/o", "0110"):
+        task = frozen(mixer).open(None, tmp_path, 0)
+        objective = task.build()
+        costs[mixer] = task.cost(objective)
+        image = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
+        backbone = count_multiply_adds(objective.detector.frozen_backbone, image)
+        assert costs[mixer]["multiply_adds"] > backbone > 0
+    assert costs["0110"]["multiply_adds"] > costs["w/o"]["multiply_adds"]
+    assert costs["w/o"]["multiply_adds"] == costs["w/o"]["paper_multiply_adds"]
+
+
+def test_gpu_hours_do_not_include_a_frozen_backbone(frozen):
+    plain, attended = frozen("w/o"), frozen("1111")
+    layers = DetectorLayers(build_on_meta(plain.model, 80), plain.model.regions_sampled)
+    whole = count_multiply_adds(layers, meta_image((32, 64)))
+    backbone = count_multiply_adds(layers.detector.frozen_backbone, meta_image((32, 64)))
+    assert plain.augmentation.resized(300, 500) == (29, 48)
+    expected = training_hours((whole - backbone) * SHORT.steps * plain.batch)
+    assert plain.gpu_hours() == pytest.approx(expected)
+    assert plain.gpu_hours() < attended.gpu_hours()
+
+
+def test_a_frozen_backbone_has_an_identity_of_its_own(frozen):
+    chosen = frozen("1111")
+    assert DetectionSpec.from_json(chosen.to_json()) == chosen
+    kinds = [DetectorSpec(), DetectorSpec(backbone=FrozenBackboneSpec())]
+    assert len({identity(DetectionSpec(model=model), 0) for model in kinds}) == 2
 
 
 @pytest.mark.slow

@@ -15,7 +15,8 @@ with name_missing_extra():
     from quatrain.tasks.detection.detections import Detections
     from quatrain.tasks.detection.metric import COCO_METRICS, DetectionMetric, DetectionScores
     from quatrain.tasks.detection.pictures import detection_picture, largest_object
-    from quatrain.tasks.detection.task import DetectionSpec, DetectionTask, small_detection
+    from quatrain.tasks.detection.small import frozen_detection, small_detection
+    from quatrain.tasks.detection.task import DetectionSpec, DetectionTask
     from quatrain.tasks.detection.voc import VOC0712, VOC_CLASSES, VocSpec
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "GroundTruth",
     "VocSpec",
     "detection_picture",
+    "frozen_detection",
     "largest_object",
     "read_detection",
     "rescale",

@@ -23,8 +23,7 @@ from torch.nn.functional import pad
 from quatrain.cost import count_multiply_adds, model_cost, training_hours
 from quatrain.cost.count import build_on_meta, meta_image
 from quatrain.models.detector import Detector, DetectorLayers, DetectorSpec, Targets
-from quatrain.models.resnet import ResNetSpec
-from quatrain.nn.mixers import Mixer
+from quatrain.models.frozen_maps import pad_image
 from quatrain.results import write_atomically
 from quatrain.results.image_scores import write_image_scores
 from quatrain.specs import Spec
@@ -43,7 +42,7 @@ from quatrain.tasks.vision import (
     process_shard,
     sum_over_processes,
 )
-from quatrain.tasks.vision.image_task import small_recipe
+from quatrain.tasks.vision.parts import most_images
 from quatrain.training import Evaluation, Loss, Recipe, Steps
 
 DETECTIONS = "detections.json"
@@ -87,7 +86,8 @@ class DetectionSpec(Spec):
     def gpu_hours(self) -> float:
         """Estimated hours of training on one GPU, from multiply-adds; see `training_hours`.
 
-        Images have the aspect ratio 3 to 5, with the number of regions that train the heads.
+        Images have the aspect ratio 3 to 5, with the number of regions that train the heads. A
+        frozen backbone, which computes each image once, is not counted.
         """
         model: Any = self.model  # a frozen model is hashable, which its type does not tell
         forward = _multiply_adds(model, self.augmentation.resized(300, 500))
@@ -96,51 +96,11 @@ class DetectionSpec(Spec):
 
 @functools.cache  # the cells of a study share their models
 def _multiply_adds(model: DetectorSpec, size: tuple[int, int]) -> int:
-    """The multiply-adds of one image."""
-    layers = DetectorLayers(build_on_meta(model, _PRICED_CLASSES), model.regions_sampled)
-    return count_multiply_adds(layers, meta_image(size))
-
-
-def small_detection(
-    mixer: Mixer | None,
-    data: DetectionData,
-    *,
-    steps: int,
-    longer: int = 320,
-    monitor_every: int = 0,
-) -> DetectionSpec:
-    """The small detector with a mixer in its backbone, trained for `steps` batches of 4 images.
-
-    Differences from the paper: ResNet-18 of half the width instead of ResNet-50, images of 320
-    pixels instead of 1,333, 64 pyramid channels instead of 256, an eighth of the proposals, group
-    normalization, no frozen layers, and Adam instead of SGD, since weights are not pretrained.
-
-    Args:
-        mixer: The mixer of the backbone: attention or dynamic convolution is added in conv4 and
-            conv5, another convolution replaces the 3 x 3 of conv3 to conv5; None for the plain
-            network.
-        data: The data.
-        steps: Optimizer steps, a tenth of which warms up, 200 at most.
-        longer: The longer side of the images, in pixels.
-        monitor_every: Steps between validations; 0 for none.
-    """
-    return DetectionSpec(
-        data=data,
-        model=DetectorSpec(
-            backbone=ResNetSpec(depth=18, width=32, mixer=mixer, norm="group"),
-            channels=64,
-            norm="group",
-            anchor_scale=4,
-            train_proposals=256,
-            test_proposals=128,
-            anchors_sampled=128,
-            regions_sampled=64,
-            head_channels=256,
-        ),
-        augmentation=DetectionAugmentation(shorter=longer, longer=longer),
-        recipe=small_recipe(steps, longest_warmup=200, monitor_every=monitor_every),
-        batch=4,
-    )
+    """The multiply-adds of the trained layers for one image."""
+    detector, image = build_on_meta(model, _PRICED_CLASSES), meta_image(size)
+    backbone = detector.frozen_backbone
+    frozen = 0 if backbone is None else count_multiply_adds(backbone, pad_image(image))
+    return count_multiply_adds(DetectorLayers(detector, model.regions_sampled), image) - frozen
 
 
 class DetectionObjective(nn.Module):
@@ -211,7 +171,10 @@ class DetectionTask(ImageTask):
 
     def build(self) -> DetectionObjective:
         """A new detector with its objective."""
-        return DetectionObjective(self.spec.model.build(len(self.corpus.categories)))
+        detector = self.spec.model.build(len(self.corpus.categories))
+        if detector.frozen_backbone is not None:
+            detector.frozen_backbone.features.limit = most_images(self.corpus)
+        return DetectionObjective(detector)
 
     def collate(self, plan: BatchIndices) -> dict[str, Tensor]:
         """The augmented images of one batch, padded to one size, and their boxes."""
