@@ -97,6 +97,7 @@ def test_a_script_and_the_command_line_share_their_runs(study_file, tmp_path):
     assert len(summary.skipped) == 6
 
 
+@pytest.mark.slow
 def test_a_changed_function_makes_new_runs_and_is_said(study_file, tmp_path):
     from quatrain.study.changes import notes_on
 

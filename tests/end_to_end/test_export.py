@@ -13,10 +13,7 @@ from quatrain.nn.mixers import parse_mixer
 
 PAGE = Path(__file__).parents[2] / "docs" / "export.md"
 TOLERANCE = 1e-4
-FAST = [
-    Case("0110", "map"),
-    *(Case(name, "causal sequence") for name in ("0010", "deformable")),
-]
+FAST = [Case("0110", "map"), Case("deformable", "causal sequence")]
 SLOW = (pytest.mark.slow, pytest.mark.timeout(1200))
 every_case = pytest.mark.parametrize(
     "case",

@@ -186,6 +186,7 @@ run_study(Path(sys.argv[1]), Path(sys.argv[2]), select=Selection(seeds=(4, 5)), 
 """
 
 
+@pytest.mark.slow
 def test_an_interrupted_runner_adds_its_finished_seeds(write_study, command, store):
     path = write_study("[cell('a', steps=30, trouble='slow')]", seeds="(0,)")
     study = load_study(path)

@@ -9,15 +9,15 @@ import pytest
 SCRIPT = Path(__file__).with_name("compile_kernels.py")
 CONFIGURATIONS = [
     "90-bfloat16-32-84-0110",
-    pytest.param("80-bfloat16-32-168-1111", marks=pytest.mark.slow),
-    pytest.param("80-float32-128-1-1111", marks=pytest.mark.slow),
-    pytest.param("86-float16-128-84-1111", marks=pytest.mark.slow),
-    pytest.param("86-bfloat16-64-168-1111", marks=pytest.mark.slow),
-    pytest.param("86-float32-128-84-1111", marks=pytest.mark.slow),
-    pytest.param("90-float32-32-84-0110", marks=pytest.mark.slow),
-    pytest.param("90-bfloat16-32-168-0011", marks=pytest.mark.slow),
-    pytest.param("90-bfloat16-64-168-1111", marks=pytest.mark.slow),
-    pytest.param("100-bfloat16-32-168-1111", marks=pytest.mark.slow),
+    "80-bfloat16-32-168-1111",
+    "80-float32-128-1-1111",
+    "86-float16-128-84-1111",
+    "86-bfloat16-64-168-1111",
+    "86-float32-128-84-1111",
+    "90-float32-32-84-0110",
+    "90-bfloat16-32-168-0011",
+    "90-bfloat16-64-168-1111",
+    "100-bfloat16-32-168-1111",
 ]
 SHARED = {80: 163 * 1024, 86: 99 * 1024, 90: 227 * 1024, 100: 227 * 1024}
 """Bytes of shared memory that a block may have, by compute capability: CUDA C++ Programming Guide,
@@ -31,6 +31,7 @@ POSITION_BIAS = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.compile
 @pytest.mark.parametrize("configuration", CONFIGURATIONS)
 def test_kernels_compile_for_gpus_and_fit_their_shared_memory(configuration):
