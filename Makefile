@@ -19,7 +19,7 @@ PYTEST := $(BIN)/pytest -n 2 --dist loadgroup
 UNITS := tests/ops tests/nn tests/models
 SHAPES := --jaxtyping-packages=quatrain.ops,quatrain.nn,quatrain.models,beartype.beartype
 TASK_SHAPES := --jaxtyping-packages=quatrain.tasks,beartype.beartype
-# Collecting all tests takes as long as those of compiled graphs.
+# Collecting all tests takes as long as running the few of compiled graphs.
 COMPILED := $(shell grep -rl "mark\.compile" tests --include="*.py")
 
 .PHONY: study studies $(STUDIES) test test-all check lint compiled docs audit matrix clean

@@ -29,8 +29,10 @@ def test_logits_have_the_size_of_the_image_and_scores_come_from_both_heads():
     network = built()
     assert network(images(41, 57)).shape == (2, 5, 41, 57)
     main, auxiliary = network.scores(images())
-    assert main.shape == auxiliary.shape == (2, 5, 5, 7)
+    assert auxiliary is None  # it serves the loss of training only
     assert torch.equal(network(images()), resize_scores(main, (40, 56)))
+    main, auxiliary = network.train().scores(images())
+    assert main.shape == auxiliary.shape == (2, 5, 5, 7)
     auxiliary.sum().backward()
     assert all(p.grad is None for p in network.head.parameters())
 

@@ -7,6 +7,7 @@ from torch.testing import assert_close
 
 from quatrain.ops import resized_cross_entropy as module
 from quatrain.ops.resized_cross_entropy import resized_cross_entropy
+from quatrain.specs import InputError
 
 IGNORE = 255
 
@@ -119,3 +120,16 @@ def test_a_label_that_is_no_class_is_an_error(wrong):
     labels[1, 2, 3] = wrong
     with pytest.raises(RuntimeError, match="out of bounds"):
         own(scores, labels)
+
+
+def test_another_number_of_labels_than_images_is_an_error():
+    scores, labels = case((3, 4), (12, 16))
+    with pytest.raises(InputError, match=r"\(2, 12, 16\) do not fit 1 images"):
+        own(scores[:1], labels)
+
+
+def test_a_score_that_is_not_a_number_makes_the_sum_nan():
+    scores, labels = case((3, 4), (12, 16))
+    with torch.no_grad():
+        scores[0, 0, 1, 1] = float("nan")
+    assert own(scores, labels).isnan()

@@ -97,9 +97,10 @@ class Segmenter(SavedModule):
         return resize_scores(scores, (images.shape[2], images.shape[3]))
 
     def scores(self, images: UInt8[Tensor, "n 3 h w"]) -> Scores:
-        """Logits at each position of conv5, and the auxiliary head's at each of conv4."""
+        """Logits at each position of conv5; the auxiliary head's, at each of conv4, in training."""
         maps = self.backbone(normalize_images(images))
-        return Scores(self.head(maps["conv5"]), self.auxiliary(maps["conv4"]))
+        auxiliary = self.auxiliary(maps["conv4"]) if self.training else None
+        return Scores(self.head(maps["conv5"]), auxiliary)
 
 
 def resize_scores(

@@ -2,10 +2,10 @@
 
 A segmenter's scores are coarse, and its labels are pixels. The scores of a few rows of pixels are
 computed, turned into their own gradient in place, and added to that of the coarse scores, before
-the next rows begin: memory for these rows instead of several copies of classes x pixels, and
-numbers stay in the cache. Interpolation is a product of matrices, one for each axis, and so is its
-gradient, which therefore is deterministic on GPUs, too. Second derivatives (`create_graph=True`)
-store the scores of all pixels.
+the next rows begin: memory for these rows, and for scores of full width and coarse height, instead
+of several copies of classes x pixels, and numbers stay in the cache. Interpolation is a product of
+matrices, one for each axis, and so is its gradient, which therefore is deterministic on GPUs, too.
+Second derivatives (`create_graph=True`) store the scores of all pixels.
 
 Shapes: n images, c classes, y x the coarse size, h w that of the labels, r rows of pixels.
 """
@@ -13,11 +13,12 @@ Shapes: n images, c classes, y x the coarse size, h w that of the labels, r rows
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn.functional import cross_entropy, interpolate
 
 from quatrain.ops.precision import autocast_disabled, upcast
+from quatrain.specs import InputError
 
 _BLOCK, _LARGE_BLOCK = 2**18, 2**24
 """Scores of a block of rows: on a CPU they stay in its cache, elsewhere they are few launches."""
@@ -83,7 +84,7 @@ def _blocks(wide: torch.Size, height: int, device: str) -> Iterator[tuple[slice,
 
 
 def _stored(
-    scores: Float[Tensor, "n c y x"], labels: Int[Tensor, "n h w"], ignore: int
+    scores: Float[Tensor, "n c y x"], labels: Int64[Tensor, "n h w"], ignore: int
 ) -> Float[Tensor, ""]:
     """The formula, which stores the scores of all pixels."""
     size = (labels.shape[1], labels.shape[2])
@@ -92,16 +93,23 @@ def _stored(
 
 
 def resized_cross_entropy(
-    scores: Float[Tensor, "n c y x"], labels: Int[Tensor, "n h w"], ignore: int = -100
+    scores: Float[Tensor, "n c y x"], labels: Int64[Tensor, "n h w"], ignore: int = -100
 ) -> Float[Tensor, ""]:
     """Sum over pixels of the cross entropy of the bilinearly resized scores; `ignore` is no label.
 
     Equal to `cross_entropy(interpolate(scores, (h, w), mode="bilinear"), labels,
-    ignore_index=ignore, reduction="sum")`. The scores are kept until the backward pass, and must
-    not be changed in place before it: autograd raises if they are.
+    ignore_index=ignore, reduction="sum")` for finite scores; one that is not makes the sum NaN or
+    infinite wherever it is. The scores are kept until the backward pass, and must not be changed in
+    place before it: autograd raises if they are.
+
+    Raises:
+        InputError: if scores and labels have different numbers of images.
 
     Source: Zhao et al. 2017, https://arxiv.org/abs/1612.01105, section 3.3 (the loss of a pixel);
         Wijmans et al. 2024, https://arxiv.org/abs/2411.09009 (by blocks).
     """
+    if len(scores) != len(labels):
+        text = f"labels of shape {tuple(labels.shape)} do not fit {len(scores)} images"
+        raise InputError(f"{text}; pass one map of labels for each image", "labels")
     with autocast_disabled(scores):
         return _ResizedCrossEntropy.apply(upcast(scores), labels, ignore)

@@ -214,7 +214,7 @@ class SegmentationObjective(nn.Module):
         scored = (labels != IGNORE).sum().clamp(min=1).float()
         main, auxiliary = self.segmenter.scores(images)
         total = resized_cross_entropy(main, labels, IGNORE)
-        if self.training and auxiliary is not None:
+        if auxiliary is not None:
             total = total + self.auxiliary_weight * resized_cross_entropy(auxiliary, labels, IGNORE)
         return Loss(total, scored)
 

@@ -26,7 +26,7 @@ class DatasetParts(Generic[PartT]):
 
 
 def most_images(corpus: DatasetParts[Any]) -> int:
-    """The number of different images: those of all parts, and the flips of training images."""
+    """At most this many images differ: those of all parts, and the flips of training images."""
     return 2 * len(corpus.train) + len(corpus.valid) + len(corpus.test)
 
 
