@@ -4,8 +4,9 @@ from quatrain.models.frozen_segmenter import FrozenSegmenterSpec
 from quatrain.models.resnet import ResNetSpec
 from quatrain.models.segmenter import SegmenterSpec
 from quatrain.models.translator import TranslatorSpec
+from quatrain.nn.mixers import parse_mixer
 from quatrain.report.scale import Scale, scale_of
-from quatrain.tasks.detection import COCO2017, DetectionSpec
+from quatrain.tasks.detection import COCO2017, DetectionSpec, frozen_detection
 from quatrain.tasks.segmentation import FoldersSpec, SegmentationAugmentation, SegmentationSpec
 from quatrain.tasks.translation import WMT14, NumeralsSpec, TranslationSpec
 from quatrain.training import Recipe
@@ -52,6 +53,14 @@ def test_a_frozen_backbone_is_named():
     whole = SegmentationAugmentation(smallest=1, largest=1)
     found = scale(segmentation(model=FrozenSegmenterSpec(channels=32), augmentation=whole))
     assert found.network == "head of width 32 on tf_efficientnet_lite0"
+    assert found.initialization == "ImageNet, frozen backbone"
+
+
+def test_the_width_of_a_frozen_detector_is_that_of_its_pyramid():
+    spec = frozen_detection(parse_mixer("0010"), COCO2017, steps=100)
+    found = scale(spec)
+    width = spec.model.channels
+    assert found.network == f"pyramid of width {width} on tf_efficientnet_lite0"
     assert found.initialization == "ImageNet, frozen backbone"
 
 

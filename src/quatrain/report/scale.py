@@ -60,7 +60,8 @@ def _vision(spec: Json, inputs: str) -> Scale:
     model, backbone = spec["model"], spec["model"]["backbone"]
     training = _steps(spec, spec["batch"], "images")
     if backbone.get("kind") == "frozen":
-        network = f"head of width {model['channels']} on {backbone['name']}"
+        part = "pyramid" if spec["kind"] == "detection" else "head"
+        network = f"{part} of width {model['channels']} on {backbone['name']}"
         return Scale(network, inputs, training, "ImageNet, frozen backbone")
     network = f"ResNet-{backbone['depth']} of width {backbone['width']}"
     return Scale(network, inputs, training, _initialization(backbone))
