@@ -80,6 +80,28 @@ def test_the_page_has_the_gpu_hours_of_planned_studies(folder, write_study):
     (row,) = [line for line in page.splitlines() if line.endswith(" 180 |")]
     assert row.split(" | ")[1:] == ["6", "–", "–", "–", "–", "3", "180 |"]
     assert f"arithmetic at {ASSUMED}" in page
+    assert str(path.parent) not in page
+    assert f" --planned {path.name}`" in page
+
+
+def test_a_planned_study_below_the_current_folder_has_its_relative_path(
+    folder, write_study, monkeypatch
+):
+    path = write_study("[cell('a')]")
+    monkeypatch.chdir(path.parents[1])
+    words = ["findings", "--markdown", str(folder), "--planned", str(path)]
+    page = CliRunner().invoke(app, words, catch_exceptions=False).output
+    assert f" --planned {path.relative_to(path.parents[1])}`" in page
+
+
+def test_gpu_hours_are_unknown_if_those_of_a_run_are(folder, write_study):
+    path = write_study("[cell('a'), cell('b', weight=2)]", "(0, 1, 2)")
+    method = "    def gpu_hours(self):\n        return 30.0 if self.weight == 2 else None\n\n"
+    path.write_text(path.read_text().replace("    def open(", f"{method}    def open("))
+    words = ["findings", "--markdown", str(folder), "--planned", str(path)]
+    page = CliRunner().invoke(app, words, catch_exceptions=False).output
+    (row,) = [line for line in page.splitlines() if f"({path.name}) |" in line]
+    assert row.endswith("| 3 | – |")
 
 
 def test_planned_studies_need_the_page(folder, write_study):

@@ -1,13 +1,15 @@
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from quatrain.nn.mixers import parse_mixer
 from quatrain.paper.findings import FINDINGS
-from quatrain.report.findings import FindingResult, StatementResult
+from quatrain.report.findings import FindingResult, StatementResult, conclusion_of
 from quatrain.report.findings_page import (
+    BOX_AP,
     PlannedStudy,
     finding_columns,
     findings_page,
@@ -82,7 +84,7 @@ def test_the_page_begins_with_the_conclusions_of_all_studies(detector):
     )
     rows = re.findall(r"^\| (\d)\\?\. [^|]*\| (.*) \|$", page, re.MULTILINE)
     assert [number for number, _ in rows] == list("1234567")
-    assert rows[2][1] == "no runs | – | ✓ holds (aquarium) | no runs"
+    assert rows[2][1] == "no runs | – | ✓ holds (aquarium: 1 of 2 statements) | no runs"
     assert rows[1][1] == "– | no runs | – | –"
 
 
@@ -100,6 +102,64 @@ def test_conclusions_that_differ_within_a_study_name_their_groups():
 def test_groups_of_a_study_that_agree_are_one_entry():
     results = [("a", result(3, "self-attention", g, ["holds", "holds"])) for g in ("x", "y")]
     assert texts(summary_columns(results))["self-attention"][2] == "✓ holds (a)"
+
+
+def test_studies_whose_statements_lack_runs_have_the_number_of_those_judged():
+    whole = result(3, "self-attention", "self", ["holds", "holds"])
+    part = replace(whole, statements=whole.statements[:1], missing=FINDINGS[2].statements[1:2])
+    summary = texts(summary_columns([("a", part), ("b", whole)]))["self-attention"][2]
+    assert summary == "✓ holds (a: 1 of 2 statements, b)"
+    both = [("a", replace(part, group="other")), ("a", whole)]
+    summary = texts(summary_columns(both))["self-attention"][2]
+    assert summary == "✓ holds (a other: 1 of 2 statements, a self)"
+
+
+def test_the_p_value_is_that_of_the_verdict_or_of_the_expected_one_if_inconclusive():
+    higher = Answer(estimate(3.0, 0.2, 8, 0.5), 0.001, 1.0, "higher", None)
+    within = Answer(estimate(0.0, 0.1, 8, 0.5), 0.9, 0.002, "equivalent", None)
+    unsettled = Answer(estimate(0.3, 0.2, 8, 0.5), 0.4, 0.3, "inconclusive", 9)
+
+    def p_values(conclusion, answer):
+        """Of a statement that expects equivalence, and of one that expects a difference."""
+        found = result(3, "detection", "grid", [conclusion] * 2, [answer] * 2)
+        return texts(finding_columns([("a", found)]))["adjusted p"]
+
+    assert p_values("does not hold", higher) == ("0.001", "0.001")
+    assert p_values("does not hold", within) == ("0.002", "0.002")
+    assert p_values("inconclusive", higher) == ("1.000", "0.001")
+    assert p_values("inconclusive", unsettled) == ("0.300", "0.400")
+
+
+@pytest.mark.parametrize("expected", ["equivalent", "higher"])
+def test_the_conclusions_that_the_page_explains_are_those_of_the_code(expected):
+    """A significant difference contradicts an equivalence only outside the margin."""
+    statement = next(s for f in FINDINGS for s in f.statements if s.expected == expected)
+    within = Answer(estimate(-0.6, 0.1, 8, 0.5), 0.001, 1.0, "lower", None)
+    outside = Answer(estimate(-3.0, 0.1, 8, 0.5), 0.001, 1.0, "lower", None)
+    found = [conclusion_of(statement, answer, 0.5) for answer in (within, outside)]
+    first = "inconclusive" if expected == "equivalent" else "does not hold"
+    assert found == [first, "does not hold"]
+    assert "its interval lies outside the margin" in findings_page({})
+
+
+def test_published_box_ap_next_to_ap50_is_explained():
+    ap, ap50 = (
+        replace(result(3, "detection", "grid", ["holds", "holds"]), metric=metric)
+        for metric in ("ap", "ap50")
+    )
+    unpublished = replace(result(6, "detection", "grid", ["holds"]), metric="ap50")
+
+    def page(*found):
+        report = SimpleNamespace(
+            findings=found,
+            full_study=SimpleNamespace(all_records=list, runs=()),
+            groups=SimpleNamespace(specs=lambda _: {"a": {}}),
+            table=SimpleNamespace(rows=(), title="t", notes=()),
+        )
+        return findings_page({"a": report})
+
+    assert BOX_AP in page(ap, ap50)
+    assert BOX_AP not in page(ap, unpublished)
 
 
 def test_values_of_mmdetection_have_a_column_where_there_are_some():
@@ -146,6 +206,20 @@ def test_settled_groups_and_groups_without_intervals_say_so():
     assert columns["more seeds for the others"] == ("unknown for 1", "–")
 
 
+def test_seeds_are_unknown_for_an_expected_equivalence_not_estimated_within_the_margin():
+    outside = Answer(estimate(0.77, 0.5, 8, 0.5), 1.0, 1.0, "inconclusive", 17)
+    within = Answer(estimate(0.2, 0.5, 8, 0.5), 1.0, 1.0, "inconclusive", 20)
+
+    def seeds(*answers):
+        """More seeds of statements that expect equivalence, then a difference."""
+        found = result(3, "detection", "grid", ["inconclusive"] * 2, answers)
+        return texts(precision_columns([("a", found)]))["more seeds for the others"]
+
+    assert seeds(outside, outside) == ("17 for 1, unknown for 1",)
+    assert seeds(within, outside) == ("17 to 20 for 2",)
+    assert seeds(replace(outside, further_seeds=None), outside) == ("17 for 1, unknown for 1",)
+
+
 def test_the_scale_of_a_study_is_read_from_its_records(detector):
     page = findings_page({"aquarium": detector})
     assert (
@@ -160,7 +234,9 @@ def test_planned_studies_have_their_hours_and_the_assumed_speed(detector):
     row = "ResNet-50 | large images | many steps | ImageNet | 1 | 5,678 |"
     assert f"| A large study (studies/large.py) | 1,234 | {row}" in page
     assert " --planned studies/large.py`" in page
-    assert "What a GPU would add" not in headings(findings_page({"aquarium": detector}))
+    unknown = findings_page({"aquarium": detector}, [replace(PLANNED, gpu_hours=None)], "x")
+    assert row.replace("5,678", "–") in unknown
+    assert "Planned studies at full scale" not in headings(findings_page({"aquarium": detector}))
 
 
 def test_a_study_with_several_counted_cells_has_its_figure(detector, make_report):

@@ -20,12 +20,18 @@ from quatrain.specs import StudyError
 
 def findings(
     folders: Annotated[list[Path], typer.Argument(help="Folders of results.", metavar="DIR...")],
-    as_markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
+    as_markdown: Annotated[
+        bool,
+        typer.Option(
+            "--markdown",
+            help="Print Markdown, with the links of docs/findings.md of this repository.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     planned: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Study file whose GPU hours the Markdown page has; may be repeated.",
+            help="Add the estimated GPU hours of this study to the Markdown page; may be repeated.",
             metavar="STUDY",
         ),
     ] = None,
@@ -71,7 +77,7 @@ def findings(
 
 
 def _page(reports: Mapping[str, Report], files: Sequence[Path]) -> str:
-    """The page of the findings, with the studies of `files` as those that a GPU would add."""
+    """The page of the findings, with the studies of `files` as planned ones."""
     if not files:
         return findings_page(reports)
     from quatrain.cost.count import ASSUMED
@@ -84,15 +90,18 @@ def _planned_study(file: Path) -> PlannedStudy:
     from quatrain.study import load_study
     from quatrain.study.estimate import plan_study
 
-    study = load_study(absolute("study file", file))
+    path, here = absolute("study file", file), Path.cwd()
+    study = load_study(path)
     runs = study.select()
     with TemporaryDirectory() as folder:
         rows = plan_study(study, ResultStore(Path(folder)), runs)
+    hours = [row.gpu_hours for row in rows]
+    known = [estimate for estimate in hours if estimate is not None]
     return PlannedStudy(
-        file=str(file),
+        file=str(path.relative_to(here)) if path.is_relative_to(here) else file.name,
         title=study.title,
         scale=scale_of(runs[0].spec.model_dump(mode="json")),
         runs=len(runs),
         seeds=max(len(study.seeds_for(cell)) for cell in study.cells),
-        gpu_hours=sum(row.gpu_hours or 0.0 for row in rows),
+        gpu_hours=sum(known) if len(known) == len(hours) else None,
     )

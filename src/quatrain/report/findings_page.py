@@ -1,7 +1,8 @@
 """The page of the paper's findings in the records of several studies, as Markdown.
 
 It begins with one table of all conclusions. Its numbers come from the records, and its GPU hours
-from the plans of studies that are not run.
+from the plans of studies that are not run. It is written as docs/findings.md of this repository:
+its command and links are relative to the repository and to docs/.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,6 @@ from quatrain.report.markdown import to_markdown
 from quatrain.report.scale import Scale, scale_of
 from quatrain.report.sentences import MARK_OF, MARKS
 from quatrain.report.text import for_markdown, format_fixed, title_of
-from quatrain.results.answers import Answer
 from quatrain.results.planning import MOST_SEEDS
 
 Results = Sequence[tuple[str, FindingResult]]
@@ -33,19 +33,24 @@ FEWEST_CELLS = 3
 """Cells of one group, with a metric and counted multiply-adds, for which a study has a figure."""
 
 CONCLUSIONS = (
-    "A statement holds if its verdict is the expected one, and does not hold if another is "
-    "significant, at a level of 5 %, or of 5 % divided by the planned seeds where these have not "
-    "all finished; a finding holds if all of its statements hold, and in part if some do. One "
-    "least-squares fit of cells and seeds for each group, with one residual variance; intervals of "
-    "95 % by Student's t cover the variation between seeds, not the choice of test examples, and "
-    "are not adjusted. p-values, of a difference or of equivalence within the margin, are adjusted "
-    "for all statements of a group (Shaffer)."
+    "A statement holds if its verdict is the expected one. An expected difference does not hold if "
+    "another verdict is significant; an expected equivalence does not hold if the difference is "
+    "significant and its interval lies outside the margin. The level is 5 %, or 5 % divided by the "
+    "planned seeds where these have not all finished. A finding holds if all of its statements "
+    "that have runs hold, and in part if some do; it does not hold if no statement holds and one "
+    "does not. One least-squares fit of cells and seeds for each group, with one residual "
+    "variance; intervals of 95 % by Student's t cover the variation between seeds, not the choice "
+    "of test examples, and are not adjusted. The adjusted p of a statement that holds or does not "
+    "hold is that of its verdict, a difference or equivalence within the margin; that of an "
+    "inconclusive statement is for the expected verdict. All p-values of a group are adjusted "
+    "together (Shaffer)."
 )
 MMDETECTION = (
     "mmdetection's: the same contrast in box AP of its own implementation of the paper's detector "
     "on COCO, one training for each mixer "
     "([source](https://github.com/open-mmlab/mmdetection/tree/main/configs/empirical_attention))."
 )
+BOX_AP = "Published values of detection are differences in box AP, also where ours are in AP50."
 TRADE_OFF = (
     "One panel for each group of a study: means with 95 % intervals, and the front of cells that "
     "no other cell beats in both metric and executed multiply-adds. A percentage is the "
@@ -59,8 +64,10 @@ SCALE = (
 PRECISION = (
     "Half-width: of the 95 % intervals of the statements; equivalence can be shown only where it "
     "is well below the margin. Settled: statements that hold or do not hold. More seeds: those "
-    "that would settle the others with a power of 80 %, if the differences are as estimated; "
-    "unknown without an interval, and where a significant difference may be within the margin."
+    "with which a difference or equivalence is significant with a power of 80 %, if the "
+    "differences are as estimated; a significant difference that may be within the margin leaves "
+    "an expected equivalence inconclusive. Unknown: without an interval, where a difference is "
+    "significant already, and for an expected equivalence whose estimate is not within the margin."
 )
 FULL_SCALE = (
     "Larger data, images and networks and longer trainings: the paper's settings are studies of "
@@ -80,8 +87,8 @@ class PlannedStudy:
     runs: int
     seeds: int
     """Seeds of the cell that has most."""
-    gpu_hours: float
-    """Estimated hours of all runs on one GPU."""
+    gpu_hours: float | None
+    """Estimated hours of all runs on one GPU; None if those of any run are unknown."""
 
 
 def findings_page(
@@ -91,7 +98,7 @@ def findings_page(
 
     Args:
         reports: by the name of the study.
-        planned: studies at full scale, for the section on what a GPU would add.
+        planned: studies at full scale that are not run.
         speed: the assumed speed of a GPU in their hours.
     """
     results = [(name, result) for name, report in reports.items() for result in report.findings]
@@ -100,6 +107,7 @@ def findings_page(
     parts.append(f"{CONCLUSIONS}\n")
     claims = [claim.statement for _, result in results for claim in result.statements]
     parts += [f"{MMDETECTION}\n"] if any(claim.mmdetection is not None for claim in claims) else []
+    parts += [f"{BOX_AP}\n"] if any(map(_is_compared_with_box_ap, results)) else []
     parts.append(_source(planned))
     for finding in FINDINGS:
         parts.append(f"## {finding.number}. {finding.sentence}\n")
@@ -107,13 +115,22 @@ def findings_page(
         parts.append(to_markdown(finding_columns(found)) if found else "No finished runs yet.\n")
     parts += _figures(with_findings)
     if results:
-        parts += ["## What the scale cannot show\n", f"{SCALE}\n"]
+        parts += ["## Limits of these scales\n", f"{SCALE}\n"]
         parts += [to_markdown(_scale_columns(_scales(with_findings))), f"{PRECISION}\n"]
         parts.append(to_markdown(precision_columns(results)))
     if planned:
-        parts += ["## What a GPU would add\n", f"{FULL_SCALE.format(speed=speed)}\n"]
+        parts += ["## Planned studies at full scale\n", f"{FULL_SCALE.format(speed=speed)}\n"]
         parts.append(to_markdown(_planned_columns(planned)))
     return "\n".join([*parts, *_studies(reports, with_findings)])
+
+
+def _is_compared_with_box_ap(named: tuple[str, FindingResult]) -> bool:
+    """Whether values of AP50 are compared with published values."""
+    _, result = named
+    return result.metric == "ap50" and any(
+        claim.statement.published is not None or claim.statement.mmdetection is not None
+        for claim in result.statements
+    )
 
 
 def _source(planned: Sequence[PlannedStudy]) -> str:
@@ -136,23 +153,32 @@ def summary_columns(results: Results) -> list[Column]:
 
 
 def _summary(finding: Finding, place: Place, results: Results) -> str:
-    """Each conclusion once, with its studies; with the group where those of a study differ."""
+    """Each conclusion once, with its studies; with the group where those of a study differ.
+
+    Where statements have no runs, the study has the number of those that have.
+    """
     if not finding.at(place):
         return ABSENT
     own = [(n, r) for n, r in results if r.finding is finding and r.place == place]
-    conclusions: dict[str, set[Conclusion]] = {}
+    outcomes: dict[str, set[tuple[Conclusion, str]]] = {}
     for name, result in own:
-        conclusions.setdefault(name, set()).add(result.conclusion)
+        outcomes.setdefault(name, set()).add((result.conclusion, _coverage(result)))
     found: dict[Conclusion, dict[str, None]] = {}
     for name, result in own:
-        label = name if len(conclusions[name]) == 1 else f"{name} {result.group}"
-        found.setdefault(result.conclusion, {})[label] = None
+        label = name if len(outcomes[name]) == 1 else f"{name} {result.group}"
+        found.setdefault(result.conclusion, {})[f"{label}{_coverage(result)}"] = None
     texts = (
         f"{MARKS[mark]} {conclusion} ({', '.join(found[conclusion])})"
         for conclusion, mark in MARK_OF.items()
         if conclusion in found
     )
     return "; ".join(texts) or "no runs"
+
+
+def _coverage(result: FindingResult) -> str:
+    """The number of statements with runs, where others have none: ": 1 of 2 statements"."""
+    done = len(result.statements)
+    return f": {done} of {done + len(result.missing)} statements" if result.missing else ""
 
 
 def finding_columns(results: Results) -> list[Column]:
@@ -183,7 +209,7 @@ def finding_columns(results: Results) -> list[Column]:
         text_column("expected", expected),
         number_column(
             "adjusted p",
-            [p_of_claim(claim.answer, claim.statement.expected) for claim in claims],
+            [_p_of_statement(claim) for claim in claims],
             format_p,
         ),
         text_column("verdict", [claim.conclusion for claim in claims]),
@@ -194,9 +220,12 @@ def _values(header: str, values: Sequence[float | None]) -> Column:
     return number_column(header, values, lambda value: format_fixed(value, 2, "+"))
 
 
-def p_of_claim(found: Answer, claim: str) -> float | None:
-    """The adjusted p-value of equivalence or of a difference."""
-    return found.adjusted_p_equivalent if claim == "equivalent" else found.adjusted_p
+def _p_of_statement(found: StatementResult) -> float | None:
+    """The adjusted p-value of the verdict, or of the expected one if inconclusive."""
+    is_open = found.conclusion == "inconclusive"
+    verdict = found.statement.expected if is_open else found.answer.verdict
+    is_equivalence = verdict == "equivalent"
+    return found.answer.adjusted_p_equivalent if is_equivalence else found.answer.adjusted_p
 
 
 def precision_columns(results: Results) -> list[Column]:
@@ -207,6 +236,7 @@ def precision_columns(results: Results) -> list[Column]:
         groups.setdefault((name, result.group), result)
         claims.setdefault((name, result.group), []).extend(result.statements)
     own = list(claims.values())
+    more_seeds = [_more_seeds(found, groups[key].margin) for key, found in claims.items()]
     settled = [sum(claim.conclusion != "inconclusive" for claim in found) for found in own]
     return [
         text_column("study, group", [", ".join(key) for key in groups]),
@@ -215,7 +245,7 @@ def precision_columns(results: Results) -> list[Column]:
         text_column("half-width", [_half_widths(found) for found in own]),
         number_column("margin", [groups[key].margin for key in groups], lambda x: f"{x:g}"),
         text_column("settled", [f"{n} of {len(f)}" for n, f in zip(settled, own, strict=True)]),
-        text_column("more seeds for the others", [_more_seeds(found) for found in own]),
+        text_column("more seeds for the others", more_seeds),
     ]
 
 
@@ -238,17 +268,18 @@ def _half_widths(found: Sequence[StatementResult]) -> str:
     return _range(*(format_fixed(width, 2) for width in (min(widths), max(widths))))
 
 
-def _more_seeds(found: Sequence[StatementResult]) -> str:
-    """The seeds that would settle the inconclusive statements, and the number of these."""
-    answers = [claim.answer for claim in found if claim.conclusion == "inconclusive"]
+def _more_seeds(found: Sequence[StatementResult], margin: float) -> str:
+    """The seeds after which inconclusive contrasts are significant, and the number of these."""
+    claims = [claim for claim in found if claim.conclusion == "inconclusive"]
+    answers = [
+        claim.answer
+        for claim in claims
+        if claim.answer.verdict == "inconclusive"
+        and claim.answer.estimate.standard_error
+        and (claim.statement.expected != "equivalent" or abs(claim.answer.estimate.value) < margin)
+    ]
     known = [n for answer in answers if (n := answer.further_seeds) is not None]
-    beyond = sum(
-        answer.verdict == "inconclusive"
-        and answer.further_seeds is None
-        and bool(answer.estimate.standard_error)
-        for answer in answers
-    )
-    unknown = len(answers) - len(known) - beyond
+    beyond, unknown = len(answers) - len(known), len(claims) - len(answers)
     texts = [f"{_range(f'{min(known)}', f'{max(known)}')} for {len(known)}"] if known else []
     texts += [f"over {MOST_SEEDS} for {beyond}"] if beyond else []
     texts += [f"unknown for {unknown}"] if unknown else []
@@ -260,7 +291,7 @@ def _range(least: str, largest: str) -> str:
 
 
 def _scales(reports: Mapping[str, Report]) -> list[tuple[str, str, Scale | None]]:
-    """Each study with its runs, once for each scale of the groups that speak of a finding."""
+    """Each study with its runs, once for each scale of the groups with results for a finding."""
     rows: list[tuple[str, str, Scale | None]] = []
     for name, report in reports.items():
         full = report.full_study
@@ -309,7 +340,7 @@ def _figures(reports: Mapping[str, Report]) -> list[str]:
 
 
 def _studies(reports: Mapping[str, Report], with_findings: Mapping[str, Report]) -> list[str]:
-    """Links to the reports, with the notes of those that speak of a finding."""
+    """Links to the reports, with the notes of those with results for a finding."""
     links = {
         name: f"[{for_markdown(report.table.title)}](results/{name}/report/report.md), `{name}`"
         for name, report in reports.items()
