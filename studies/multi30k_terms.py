@@ -12,10 +12,12 @@ DIR contains train, valid and test in .en and .de. The groups can be run separat
     --cells "cross/*"     encoder-decoder attention varies, self-attention is 1111: all 16 term
                           sets (without the module a translator cannot read its source).
     --cells "deformable/*"  self-attention: deformable convolution with, or instead of, E2.
+    --cells "gated deformable/*"  the same with a factor on the attention over the convolution,
+                            learned from zero, as in the paper's networks for images.
     --cells "dynamic/*"     self-attention: dynamic convolution and E2 within the same window.
 
-The hour is 36 epochs, a run of the other groups 5.5. These have 41 different cells of 3 seeds. 31
-comparisons are with 1111 of the same seed, six between pairs of the last two groups.
+The hour is 36 epochs, a run of the other groups 5.5. These have 43 different cells of 3 seeds. 31
+comparisons are with 1111 of the same seed, eight between pairs of the last three groups.
 
 Reports show the paper's difference on WMT14 for each comparison that it has (arXiv 1904.05873,
 figure 3 c and d, read off the figure, and table 2): in self-attention 0110 is within 0.1 BLEU of
@@ -28,6 +30,7 @@ from collections.abc import Iterable, Mapping
 
 from quatrain.models.decoding import DecodingSpec
 from quatrain.models.translator import TranslatorSpec
+from quatrain.nn.attended import AttendedSpec
 from quatrain.nn.mixers import parse_mixer
 from quatrain.paper.published import gain
 from quatrain.specs import ALL_TERM_SETS
@@ -38,13 +41,18 @@ from quatrain.training import Polynomial, Recipe
 CROSS = tuple(str(terms) for terms in ALL_TERM_SETS)
 SELF = ("w/o", *CROSS)
 DEFORMABLE = {"w/o+deformable": "0100", "0010+deformable": "0110", "1111+deformable": "1111"}
+GATED = {mixer: terms for mixer, terms in DEFORMABLE.items() if not mixer.startswith("w/o")}
 DYNAMIC = {f"dynamic@{window}": f"0100@{window}" for window in (3, 7, 15)}
 HEADS = 4
 
 
-def translation(self_attention: str, cross: str, recipe: Recipe) -> TranslationSpec:
-    """The "tiny" translator with the given terms."""
+def translation(
+    self_attention: str, cross: str, recipe: Recipe, *, gated: bool = False
+) -> TranslationSpec:
+    """The "tiny" translator with the given terms; `gated` scales attention over a convolution."""
     mixer = parse_mixer(self_attention, HEADS)
+    if gated and isinstance(mixer, AttendedSpec):
+        mixer = mixer.model_copy(update={"gated": True})
     return TranslationSpec(
         data=ParallelTextSpec(),
         vocabulary=VocabularySpec(size=8000),
@@ -114,8 +122,12 @@ study = Study(
         *[Cell(name=t, group="self", spec=translation(t, "1111", GRID)) for t in SELF],
         *[Cell(name=t, group="cross", spec=translation("1111", t, GRID)) for t in CROSS],
         *[
-            Cell(name=mixer, group=group, spec=translation(mixer, "1111", GRID))
-            for group, pairs in (("deformable", DEFORMABLE), ("dynamic", DYNAMIC))
+            Cell(name=mixer, group=group, spec=translation(mixer, "1111", GRID, gated=gated))
+            for group, pairs, gated in (
+                ("deformable", DEFORMABLE, False),
+                ("gated deformable", GATED, True),
+                ("dynamic", DYNAMIC, False),
+            )
             for mixer in both_sides(pairs)
         ],
     ],
@@ -127,6 +139,7 @@ study = Study(
         *differences("self", "figure-3c", against_1111(SELF)),
         *differences("cross", "figure-3d", against_1111(CROSS)),
         *differences("deformable", "table-2", DEFORMABLE.items()),
+        *differences("gated deformable", "table-2", GATED.items()),
         *differences("dynamic", "table-3", DYNAMIC.items()),
     ],
 )

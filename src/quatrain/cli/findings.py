@@ -36,11 +36,11 @@ def findings(
         ),
     ] = None,
 ) -> None:
-    """Print the paper's findings that the records speak of: which hold, and with what numbers.
+    """Print which of the paper's findings hold in the records, and with what numbers.
 
-    A finding holds if each of its statements is significant, all statements of a group together
-    at 5 %; "equivalent" is within the margin of the study, or within 0.5 BLEU, mIoU or AP, or 1.0
-    AP50.
+    A finding holds if each of its statements with finished runs has the expected verdict, all
+    statements of a group together at 5 %; "equivalent" is within the margin of the study, or within
+    0.5 BLEU, mIoU or AP, or 1.0 AP50.
 
     Example: quatrain findings runs/multi30k_terms --json
     """
@@ -66,7 +66,7 @@ def findings(
     console = open_console()
     for folder, found in results:
         if not found:
-            print_line(console, f"{folder}: no finished runs that speak of a finding.")
+            print_line(console, f"{folder}: no finished runs with results for a finding.")
         for result in found:
             first, *statements = finding_sentences(result)
             place = f"{result.place}, group {result.group}"

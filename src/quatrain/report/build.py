@@ -58,7 +58,7 @@ class Report:
 
     @cached_property
     def findings(self) -> list[FindingResult]:
-        """The paper's findings that the finished runs speak of."""
+        """The paper's findings for which finished runs have results."""
         return find_findings(self.study, self.groups)
 
     @cached_property

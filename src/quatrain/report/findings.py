@@ -55,7 +55,7 @@ class FindingResult:
 
 
 def find_findings(study: StudyRuns, groups: Groups) -> list[FindingResult]:
-    """The paper's findings that the finished runs of a study speak of, by finding and group.
+    """The paper's findings for which finished runs have results, by finding and group.
 
     Raises:
         StudyError: if a record lacks the metric of the comparisons.
