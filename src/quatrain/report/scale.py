@@ -22,7 +22,10 @@ class Scale:
 
 
 def scale_of(spec: Json) -> Scale | None:
-    """The scale of a run by its resolved spec; None for other specs than those of the tasks."""
+    """The scale of a run by its resolved spec.
+
+    None for other specs than those of the tasks, and for stored ones that lack a field.
+    """
     scales = {"translation": _translation, "detection": _detection, "segmentation": _segmentation}
     kind = spec.get("kind")
     with suppress(KeyError):
